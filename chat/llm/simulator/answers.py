@@ -1,0 +1,240 @@
+"""The simulated answer: a function of the last user message, the model and the seed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS
+from chat.llm.simulator.directives import Directives, parse_directives, without_directives
+
+ECHO_CHARS = 80
+# The seam between tokens: a token is a word's start with the space before it, or a later part.
+_TOKEN = re.compile(r"\s*[^\s]{1,5}|\s+")
+
+_SENTENCES = (
+    "A queue is a promise: whatever is accepted will have its turn.",
+    "Most of the waiting happens before the first word, and hardly any after it.",
+    "Small steps that can be checked beat one large step that cannot.",
+    "What is measured twice is believed once.",
+    "A cache answers quickly and is wrong quietly, so it needs an end date.",
+    "Les mots accentués passent aussi: déjà vu, garçon, à bientôt.",
+    "Auch Umlaute überstehen den Weg: schöne Grüße aus dem Süden.",
+    "漢字やかなも、途中で切れずに届きます。",
+    "Wide characters and emoji arrive whole as well 🚀✨, whatever the chunks look like.",
+    "Numbers help: 3 of 4 readers skim, and 1 of 4 reads every line.",
+    "The order of events matters more than their speed.",
+    "If two readers watch the same answer, both should see the same bytes.",
+    "A name that says what a thing is saves the comment that explains it.",
+    "Reconnecting should be boring: nothing lost, nothing shown twice.",
+)
+_ITEMS = (
+    "**accept** the request and write it down",
+    "**wait** for a fair turn",
+    "**stream** the words as they come 🌊",
+    "**resume** after a lost connection",
+    "**store** the whole answer",
+    "**count** the tokens and the cost",
+    "**cancel** within a second",
+    "*measure* before and after",
+)
+_CODE = (
+    '```python\nfor piece in answer:\n    print(piece, end="", flush=True)\n```',
+    "```sql\nSELECT status, count(*) FROM task GROUP BY status;\n```",
+    '```json\n{"status": "succeeded", "attempt": 1}\n```',
+)
+_THOUGHTS = (
+    "The user wants an answer that reads well.",
+    "First I look at what was asked, then at what was meant.",
+    "A short list may be clearer than a paragraph.",
+    "There is no need to be certain where nothing is known.",
+    "I should say openly that this is simulated.",
+    "Ein kurzer Gedanke auf Deutsch schadet nicht – naïve, but fine.",
+)
+
+
+@dataclass(frozen=True)
+class SimulatedToolCall:
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class SimulatedAnswer:
+    """`text` is its `tokens` joined, `reasoning` its `reasoning_tokens`. `text` is cut where
+    max_tokens cut it."""
+
+    text: str
+    reasoning: str
+    tokens: list[str]
+    reasoning_tokens: list[str]
+    finish_reason: str
+    tool_calls: list[SimulatedToolCall]
+    prompt_tokens: int
+
+
+def simulated_answer(
+    body: dict[str, Any], seed: int = 0, answer_tokens: tuple[int, int] = DEFAULT_ANSWER_TOKENS
+) -> SimulatedAnswer:
+    """The answer to a request's JSON body, faults aside. Raises ValueError at a bad directive."""
+    prompt = last_user_message(body)
+    directives = parse_directives(prompt)
+    rng = request_rng(body, seed)
+    length = directives.tokens if directives.tokens is not None else rng.randint(*answer_tokens)
+    calls = _tool_calls(body, directives, rng)
+    thinking = thinking_enabled(body)
+    reasoning = _tokens(_reasoning(rng, max(4, length // 4))) if thinking else []
+    if calls:
+        tokens: list[str] = []
+    elif wants_json(body):
+        tokens = _tokens(_json_text(body, prompt, length, rng))
+    else:
+        tokens = _tokens(_markdown(body, without_directives(prompt), length, rng))[:length]
+        if directives.nul:
+            tokens.insert(len(tokens) // 2, "\x00")
+    finish = "tool_calls" if calls else "stop"
+    limit = body.get("max_tokens")
+    if isinstance(limit, int) and limit < len(reasoning) + len(tokens):
+        reasoning, tokens = reasoning[:limit], tokens[: max(0, limit - len(reasoning))]
+        finish = "length"
+    return SimulatedAnswer(
+        text="".join(tokens),
+        reasoning="".join(reasoning),
+        tokens=tokens,
+        reasoning_tokens=reasoning,
+        finish_reason=finish,
+        tool_calls=calls,
+        prompt_tokens=_prompt_tokens(body),
+    )
+
+
+def request_rng(body: dict[str, Any], seed: int) -> Random:
+    """A source of chance that depends on the seed, the model and the last user message only."""
+    text = f"{seed}\0{body.get('model')}\0{last_user_message(body)}"
+    return Random(blake2b(text.encode("utf-8", "replace"), digest_size=16).digest())  # noqa: S311 chance only
+
+
+def last_user_message(body: dict[str, Any]) -> str:
+    """The text of the last message of the role user, "" when there is none."""
+    for message in reversed(body.get("messages") or []):
+        if message.get("role") == "user":
+            return message_text(message)
+    return ""
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """The text of a message whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def thinking_enabled(body: dict[str, Any]) -> bool:
+    """Thinking is on unless it is turned off."""
+    thinking = body.get("thinking")
+    return not (isinstance(thinking, dict) and thinking.get("type") == "disabled")
+
+
+def wants_json(body: dict[str, Any]) -> bool:
+    """Whether JSON mode is asked for."""
+    response_format = body.get("response_format")
+    return isinstance(response_format, dict) and response_format.get("type") == "json_object"
+
+
+def _tokens(text: str) -> list[str]:
+    return _TOKEN.findall(text)
+
+
+def _prompt_tokens(body: dict[str, Any]) -> int:
+    return 4 + sum(4 + len(message_text(message)) // 4 for message in body.get("messages") or [])
+
+
+def _echo(prompt: str) -> str:
+    words = " ".join(prompt.encode("utf-8", "replace").decode().replace("\0", "").split())
+    return words if len(words) <= ECHO_CHARS else words[: ECHO_CHARS - 1].rstrip() + "…"
+
+
+def _markdown(body: dict[str, Any], prompt: str, length: int, rng: Random) -> str:
+    """Markdown of at least `length` tokens."""
+    parts = [f"This is a *simulated* answer of **{body.get('model')}**: no model was asked."]
+    if echo := _echo(prompt):
+        parts.append(f"> {echo}")
+    count = sum(len(_tokens(part)) for part in parts)
+    for block in _blocks(rng):
+        if count >= length:
+            break
+        parts.append(block)
+        count += len(_tokens(block))
+    return "\n\n".join(parts)
+
+
+def _blocks(rng: Random) -> Iterator[str]:
+    while True:
+        yield " ".join(rng.sample(_SENTENCES, rng.randint(2, 4)))
+        items = rng.sample(_ITEMS, rng.randint(3, 5))
+        numbered = rng.random() < 0.5
+        yield "\n".join(
+            f"{number}. {item}" if numbered else f"- {item}" for number, item in enumerate(items, 1)
+        )
+        if rng.random() < 0.6:
+            yield rng.choice(_CODE)
+
+
+def _reasoning(rng: Random, length: int) -> str:
+    thoughts: list[str] = []
+    count = 0
+    while count < length:
+        thoughts.append(rng.choice(_THOUGHTS))
+        count += len(_tokens(thoughts[-1]))
+    return " ".join(thoughts)
+
+
+def _json_text(body: dict[str, Any], prompt: str, length: int, rng: Random) -> str:
+    """A JSON object of about `length` tokens, always whole."""
+    answer: dict[str, Any] = {
+        "simulated": True,
+        "model": body.get("model"),
+        "prompt": _echo(without_directives(prompt)),
+        "sentences": [],
+    }
+    while len(_tokens(text := json.dumps(answer, ensure_ascii=False, indent=2))) < length:
+        answer["sentences"].append(rng.choice(_SENTENCES))
+    return text
+
+
+def _tool_calls(
+    body: dict[str, Any], directives: Directives, rng: Random
+) -> list[SimulatedToolCall]:
+    if directives.tool is None or body.get("tool_choice") == "none":
+        return []
+    functions = [tool.get("function") or {} for tool in body.get("tools") or []]
+    for function in functions:
+        if directives.tool in ("", function.get("name")):
+            arguments = _tool_arguments(function.get("parameters") or {}, rng)
+            call_id = f"call_00_{rng.getrandbits(96):024x}"
+            return [SimulatedToolCall(call_id, str(function.get("name")), json.dumps(arguments))]
+    return []
+
+
+def _tool_arguments(schema: dict[str, Any], rng: Random) -> dict[str, Any]:
+    """Values for every property of a tool's parameters, of the types it asks for."""
+    values: dict[str, Any] = {}
+    for name, property_schema in (schema.get("properties") or {}).items():
+        if choices := property_schema.get("enum"):
+            values[name] = rng.choice(choices)
+            continue
+        values[name] = {
+            "integer": rng.randint(1, 9),
+            "number": rng.randint(1, 9) / 2,
+            "boolean": rng.random() < 0.5,
+            "array": [],
+            "object": {},
+        }.get(property_schema.get("type"), f"simulated {name}")
+    return values

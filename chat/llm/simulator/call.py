@@ -1,0 +1,204 @@
+"""One request to the simulated provider, from the moment it is let in to the end of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from chat.llm.simulator import wire
+from chat.llm.simulator.answers import SimulatedAnswer, thinking_enabled
+from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.directives import Directives
+from chat.llm.simulator.requests import error_body, refusal
+from chat.llm.simulator.stats import Stats
+
+
+class Call:
+    """Sends one answer at the pace asked for. `release` gives the place in the cap back."""
+
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        stats: Stats,
+        request: web.Request,
+        body: dict[str, Any],
+        answer: SimulatedAnswer,
+        directives: Directives,
+        latency_seconds: float,
+        release: Callable[[], None],
+    ) -> None:
+        self.broken_off = False  # by us, on purpose
+        self._config = config
+        self._stats = stats
+        self._request = request
+        self._body = body
+        self._answer = answer
+        self._directives = directives
+        self._latency_seconds = (
+            latency_seconds if directives.latency is None else directives.latency
+        )
+        self._tokens_per_second = (
+            config.tokens_per_second if directives.tps is None else directives.tps
+        )
+        self._release = release
+        self._streaming = bool(body.get("stream"))
+        self._events = wire.EventWriter(body["model"])
+        self._response = web.StreamResponse(headers={"x-request-id": str(uuid.uuid4())})
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self) -> web.StreamResponse:
+        """Answer. Raises RequestRefusedError for a status that the prompt asks for."""
+        if self._directives.status:
+            if self._directives.latency:
+                await asyncio.sleep(self._directives.latency)
+            raise refusal(self._directives.status, retry_after=self._directives.retry_after)
+        kind = "text/event-stream; charset=utf-8" if self._streaming else "application/json"
+        self._response.headers["content-type"] = kind
+        self._response.headers["cache-control"] = "no-cache"
+        await self._response.prepare(self._request)
+        if self._directives.stall != "first":
+            await self._wait(self._latency_seconds)
+        await (self._stream() if self._streaming else self._answer_whole())
+        return self._response
+
+    async def _stream(self) -> None:
+        asked = self._directives
+        if asked.error == "first":
+            return await self._end(wire.error_event(_broken_off_error()))
+        await self._response.write(self._events.opening(thinking=thinking_enabled(self._body)))
+        if asked.stall == "first":
+            await self._stall()
+        if not asked.empty:
+            total = len(self._answer.reasoning_tokens) + len(self._answer.tokens)
+            if asked.faulty:
+                await self._send_tokens(0, total // 2)
+                if await self._break_in_the_middle():
+                    return None
+                await self._send_tokens(total // 2, total)
+            else:
+                await self._send_tokens(0, total)
+            for index, call in enumerate(self._answer.tool_calls):
+                for event in self._events.tool_call(index, call):
+                    await self._response.write(event)
+        self._stats.completed += 1
+        return await self._end(self._last_events())
+
+    async def _answer_whole(self) -> None:
+        asked, answer = self._directives, self._answer
+        if asked.stall:
+            await self._stall()
+        elif self._tokens_per_second:
+            total = len(answer.reasoning_tokens) + len(answer.tokens)
+            await self._wait(total / self._tokens_per_second)
+        if asked.disconnect:
+            return self._disconnect()
+        if asked.error:
+            return await self._end(wire.json_bytes(_broken_off_error()))
+        body = wire.whole_answer(self._body["model"], answer, self._finish_reason(answer))
+        if asked.empty:
+            body["choices"][0]["message"] = {"role": "assistant", "content": ""}
+        data = wire.json_bytes(body)
+        if asked.truncate or asked.broken_json:
+            return await self._end(data[: len(data) // 2])
+        self._stats.completed += 1
+        self._stats.tokens += len(answer.reasoning_tokens) + len(answer.tokens)
+        return await self._end(data)
+
+    async def _break_in_the_middle(self) -> bool:
+        """Do the fault that is asked for. Whether it was the end of the response."""
+        asked = self._directives
+        if asked.stall == "middle":
+            await self._stall()
+        if asked.broken_json:
+            await self._response.write(wire.broken_event())
+        if asked.disconnect:
+            self._disconnect()
+        elif asked.truncate:
+            await self._end(b"")
+        elif asked.error == "middle":
+            await self._end(wire.error_event(_broken_off_error()))
+        else:
+            return False
+        return True
+
+    async def _send_tokens(self, first: int, end: int) -> None:
+        """Send tokens `first` to `end` of reasoning and text. It sends what is due by the clock,
+        so that a busy machine makes fewer, larger writes and not a slower answer."""
+        if not self._tokens_per_second:
+            return await self._write_tokens(first, end)
+        started = self._clock()
+        sent = first
+        while sent < end:
+            due = first + 1 + int((self._clock() - started) * self._tokens_per_second)
+            if due > sent:
+                await self._write_tokens(sent, min(due, end))
+                sent = min(due, end)
+            next_due = started + (sent - first) / self._tokens_per_second
+            await asyncio.sleep(max(next_due - self._clock(), self._write_seconds()))
+        return None
+
+    async def _write_tokens(self, first: int, end: int) -> None:
+        split = len(self._answer.reasoning_tokens)
+        data = b""
+        if first < split:
+            data = self._events.reasoning(self._answer.reasoning_tokens[first : min(end, split)])
+        if end > split:
+            data += self._events.text(self._answer.tokens[max(0, first - split) : end - split])
+        self._stats.tokens += end - first
+        if data:
+            await self._response.write(data)
+
+    def _write_seconds(self) -> float:
+        config = self._config
+        return max(config.write_seconds, self._stats.in_flight / config.writes_per_second)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, showing signs of life as DeepSeek does."""
+        end = self._clock() + seconds
+        keep_alive = wire.KEEP_ALIVE if self._streaming else b"\n"
+        while (left := end - self._clock()) > self._config.keep_alive_seconds:
+            await asyncio.sleep(self._config.keep_alive_seconds)
+            await self._response.write(keep_alive)
+        await asyncio.sleep(max(0.0, left))
+
+    async def _stall(self) -> None:
+        asked = self._directives.stall_seconds
+        seconds = math.inf if asked is None else asked
+        if not self._directives.silent:
+            await self._wait(seconds)
+        elif math.isinf(seconds):
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(seconds)
+
+    def _last_events(self) -> bytes:
+        where = self._directives.usage
+        usage = wire.usage(self._answer)
+        reason = self._finish_reason(self._answer)
+        last = self._events.finish(reason, usage if where == "finish" else None)
+        if where == "after":
+            last += self._events.usage_only(usage)
+        return last + wire.DONE
+
+    def _finish_reason(self, answer: SimulatedAnswer) -> str:
+        return self._directives.finish or answer.finish_reason
+
+    async def _end(self, data: bytes) -> None:
+        # Released first: whoever has seen the end of an answer may send the next request.
+        self._release()
+        await self._response.write_eof(data)
+
+    def _disconnect(self) -> None:
+        self.broken_off = True
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _broken_off_error() -> dict[str, Any]:
+    kind = "internal_server_error"
+    return error_body("The simulated server broke off", kind, kind)

@@ -1,0 +1,189 @@
+"""The simulated provider's HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import resource
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from chat.llm.simulator.answers import last_user_message, simulated_answer
+from chat.llm.simulator.call import Call
+from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.faults import FaultPlanner
+from chat.llm.simulator.page import render_page
+from chat.llm.simulator.requests import MODELS, RequestRefusedError, parse_request, refusal
+from chat.llm.simulator.stats import Stats
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+BACKLOG = 4096
+SHUTDOWN_SECONDS = 1.0
+CAP_RETRY_AFTER_SECONDS = "1"
+
+
+class Simulator:
+    """One simulated provider. `url` is set while it listens."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.config = config
+        self.stats = Stats()
+        self.url = ""
+        self.stopping = False
+        self._faults = FaultPlanner(config)
+
+    def application(self) -> web.Application:
+        """The routes, with DeepSeek's paths with and without /v1."""
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._refuse])
+        for prefix in ("", "/v1"):
+            app.router.add_post(f"{prefix}/chat/completions", self.complete)
+            app.router.add_get(f"{prefix}/models", self.list_models)
+        app.router.add_get("/stats", self.show_stats)
+        app.router.add_post("/stats/reset", self.reset_stats)
+        app.router.add_get("/", self.show_page)
+        return app
+
+    @web.middleware
+    async def _refuse(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RequestRefusedError as refused:
+            self.stats.errors += 1
+            self.stats.rejected_429 += refused.status == 429
+            return web.json_response(refused.body, status=refused.status, headers=refused.headers)
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """Answer a chat completion."""
+        self.stats.requests += 1
+        self._authorize(request)
+        body = parse_request(await request.read())
+        await self._check_cap(body["model"])
+        return await self._answer(request, body)
+
+    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        model = body["model"]
+        self.stats.enter(model)
+        release = _once(lambda: self.stats.leave(model))
+        try:
+            call = self._call(request, body, release)
+            try:
+                return await call.run()
+            except (asyncio.CancelledError, ConnectionError):
+                if not (call.broken_off or self.stopping):
+                    self.stats.client_disconnects += 1
+                raise
+        finally:
+            release()
+
+    def _call(
+        self, request: web.Request, body: dict[str, Any], release: Callable[[], None]
+    ) -> Call:
+        config = self.config
+        try:
+            directives = self._faults.plan(last_user_message(body))
+            answer = simulated_answer(body, config.seed, config.answer_tokens)
+        except ValueError as error:
+            raise refusal(400, str(error)) from None
+        latency = self._faults.latency_seconds()
+        return Call(config, self.stats, request, body, answer, directives, latency, release)
+
+    def _authorize(self, request: web.Request) -> None:
+        key = self.config.api_key
+        if key is None:
+            return
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {key}".encode()):
+            raise refusal(401)
+
+    async def _check_cap(self, model: str) -> None:
+        # DeepSeek counts by model. A caller that hung up to make room for this request has
+        # its place taken back only some turns of the event loop after we could see it.
+        for _ in range(3):
+            if not self._at_cap(model):
+                return
+            await asyncio.sleep(0)
+        if self._at_cap(model):
+            raise refusal(429, retry_after=CAP_RETRY_AFTER_SECONDS)
+
+    def _at_cap(self, model: str) -> bool:
+        in_flight = self.stats.in_flight_by_model.get(model, 0)
+        return 0 < self.config.concurrency <= in_flight
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        """The models DeepSeek offers; requests for any other name are answered all the same."""
+        self._authorize(request)
+        data = [{"id": model, "object": "model", "owned_by": "simulator"} for model in MODELS]
+        return web.json_response({"object": "list", "data": data})
+
+    async def show_stats(self, request: web.Request) -> web.Response:
+        """The counters as JSON."""
+        return web.json_response(self.stats.as_dict())
+
+    async def reset_stats(self, request: web.Request) -> web.Response:
+        """Start counting anew."""
+        self.stats.reset()
+        return web.json_response(self.stats.as_dict())
+
+    async def show_page(self, request: web.Request) -> web.Response:
+        """The counters for people."""
+        return web.Response(text=render_page(self.stats, self.config), content_type="text/html")
+
+
+def _once(action: Callable[[], None]) -> Callable[[], None]:
+    done = False
+
+    def act() -> None:
+        nonlocal done
+        if not done:
+            done = True
+            action()
+
+    return act
+
+
+@asynccontextmanager
+async def running_simulator(config: SimulatorConfig) -> AsyncGenerator[Simulator]:
+    """A simulator that listens while the context lasts. Raises OSError when the port is taken."""
+    simulator = Simulator(config)
+    # A handler that sleeps for its next token has to learn of a client that hung up.
+    runner = web.AppRunner(
+        simulator.application(),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.host, config.port, backlog=BACKLOG).start()
+        host, port = runner.addresses[0][:2]
+        simulator.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        yield simulator
+    finally:
+        simulator.stopping = True
+        await runner.cleanup()
+
+
+async def serve(config: SimulatorConfig, ready: Callable[[str], None] | None = None) -> None:
+    """Listen until SIGTERM or SIGINT. `ready` is told the base URL once requests are taken."""
+    _raise_open_file_limit()
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with running_simulator(config) as simulator:
+        if ready is not None:
+            ready(simulator.url)
+        await stop.wait()
+
+
+def _raise_open_file_limit() -> None:
+    """Each request holds a socket, and the usual soft limit of 1,024 is soon used up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,101 @@
+"""What goes into a provider call and what comes out of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+# DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
+_USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+_RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Text that PostgreSQL and UTF-8 can hold: U+FFFD stands for U+0000 and lone surrogates."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """Where a call goes. `base_url` is everything before `/chat/completions`."""
+
+    base_url: str
+    api_key: str | None
+    provider: str
+
+    def __repr__(self) -> str:
+        key = "***" if self.api_key else None
+        return f"Upstream(base_url={self.base_url!r}, api_key={key!r}, provider={self.provider!r})"
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """One chat completion. `params` holds temperature, max_tokens, tools and the like."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    params: dict[str, Any] = {}
+    user_id: str | None = None
+
+    def body(self, provider: str) -> dict[str, Any]:
+        """The JSON body to post. A parameter that is None counts as not given."""
+        given = self.params.items()
+        body: dict[str, Any] = {
+            **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
+            "model": self.model,
+            "messages": self.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self.user_id:
+            body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self.user_id
+        return body
+
+
+class TimeLimits(msgspec.Struct, frozen=True):
+    """Deadlines of one call. A payload is text, reasoning, a tool call or a finish reason;
+    headers, keep-alives and empty deltas are none, and so extend no deadline."""
+
+    connect_seconds: float = 10
+    first_token_seconds: float = 120
+    """From the start of the call, connecting included, to the first payload."""
+    between_tokens_seconds: float = 60
+    total_seconds: float = 600
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """The payload of one network read: the pieces of every event in it, joined."""
+
+    text: str
+    reasoning: str
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts as the provider bills them; zeros when it gave none."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """`arguments` is the model's own JSON text, not checked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """The end of an answer. `finish_reason` is stop, length, tool_calls, content_filter or
+    another word of the provider's; `request_id` is the response header to quote to its support."""
+
+    finish_reason: str
+    usage: Usage
+    model: str
+    upstream_id: str | None
+    request_id: str | None
+    tool_calls: tuple[ToolCall, ...] = ()

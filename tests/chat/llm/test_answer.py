@@ -1,0 +1,129 @@
+"""A recorded stream gives the same answer however it is cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat.llm.answer import Answer
+from chat.llm.errors import ProviderError
+from chat.llm.sse import EventDecoder
+from chat.llm.types import Completion, ToolCall, Usage
+
+HEAD = '"id":"0f-1","object":"chat.completion.chunk","created":1,"model":"deepseek-flash"'
+
+
+def _chunk(delta: str, finish: str = "null", rest: str = '"usage":null') -> str:
+    choice = f'{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}'
+    return f'data: {{{HEAD},"choices":[{choice}],{rest}}}\r\n\r\n'
+
+
+RECORDED = (
+    ": keep-alive\n\n"
+    + _chunk('{"role":"assistant","content":null,"reasoning_content":""}')
+    + _chunk('{"content":null,"reasoning_content":"Hm – "}')
+    + _chunk('{"content":null,"reasoning_content":"naïve"}')
+    + _chunk('{"content":"Grüße ","reasoning_content":null}')
+    + _chunk('{"content":"🚀 \\ud83d\\ude80 \\u0000","reasoning_content":null}')
+    + _chunk('{"tool_calls":[{"index":0,"id":"call_a","function":{"name":"f","arguments":""}}]}')
+    + _chunk('{"tool_calls":[{"index":1,"id":"call_b","function":{"name":"g","arguments":""}}]}')
+    + _chunk('{"tool_calls":[{"index":0,"function":{"arguments":"{\\"a\\":"}}]}')
+    + _chunk('{"tool_calls":[{"index":1,"function":{"arguments":"{}"}}]}')
+    + _chunk('{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}')
+    + _chunk('{"content":""}', '"tool_calls"')
+    + f'data: {{{HEAD},"choices":[],"usage":{{"prompt_tokens":9,"completion_tokens":5,'
+    '"total_tokens":14,"prompt_tokens_details":{"cached_tokens":4},'
+    '"completion_tokens_details":{"reasoning_tokens":2}}}\n\n'
+    "data: [DONE]\n\n"
+).encode()
+
+
+def _read(chunks: list[bytes]) -> tuple[str, str, Completion]:
+    answer, decoder = Answer("asked-for", "req-1", None), EventDecoder()
+    text = reasoning = ""
+    for chunk in chunks:
+        for data in decoder.feed(chunk):
+            answer.add_event(data)
+        if delta := answer.take_delta():
+            text += delta.text
+            reasoning += delta.reasoning
+    return text, reasoning, answer.completion()
+
+
+def test_every_split_of_a_recorded_stream_gives_the_same_answer() -> None:
+    whole = _read([RECORDED])
+    assert whole == (
+        "Grüße 🚀 🚀 \ufffd",
+        "Hm – naïve",
+        Completion(
+            finish_reason="tool_calls",
+            usage=Usage(9, 5, 14, 4, 2),
+            model="deepseek-flash",
+            upstream_id="0f-1",
+            request_id="req-1",
+            tool_calls=(ToolCall("call_a", "f", '{"a":1}'), ToolCall("call_b", "g", "{}")),
+        ),
+    )
+    for cut in range(len(RECORDED) + 1):
+        assert _read([RECORDED[:cut], RECORDED[cut:]]) == whole, f"cut at byte {cut}"
+    assert _read([RECORDED[i : i + 1] for i in range(len(RECORDED))]) == whole
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ('{"message":"slow","code":429}', "provider_rate_limited"),
+        ('{"message":"slow","code":"rate_limit_exceeded"}', "provider_rate_limited"),
+        ('{"message":"busy","type":"overloaded_error","code":null}', "provider_overloaded"),
+        ('{"message":"busy","code":"503"}', "provider_overloaded"),
+        ('{"message":"no","code":"invalid_api_key"}', "provider_auth"),
+        ('{"message":"long","code":"context_length_exceeded"}', "provider_bad_request"),
+        (
+            '{"message":"Insufficient Balance","code":"invalid_request_error"}',
+            "provider_balance",
+        ),
+        ('{"message":"broke off","type":"server_error"}', "provider_error"),
+        ('{"message":"what","code":["odd"]}', "provider_error"),
+        ('"only words"', "provider_error"),
+        ("{}", "provider_error"),
+    ],
+)
+def test_an_error_in_mid_stream_is_told_by_its_code_type_or_words(error: str, code: str) -> None:
+    answer = Answer("m", None, None)
+    with pytest.raises(ProviderError) as raised:
+        answer.add_event(f'{{"error":{error}}}'.encode())
+    assert raised.value.code == code
+    assert raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([], "provider_truncated"),
+        (['{"choices":[{"delta":{"content":"x"}}]}'], "provider_truncated"),
+        (['{"choices":[{"delta":{},"finish_reason":"stop"}]}'], "provider_empty"),
+        (["[DONE]"], "provider_empty"),
+        (
+            ['{"choices":[{"delta":{"reasoning_content":"hm"},"finish_reason":"stop"}]}'],
+            "provider_empty",
+        ),
+        (
+            ['{"choices":[{"finish_reason":"insufficient_system_resource"}]}'],
+            "provider_overloaded",
+        ),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_an_error(events: list[str], code: str) -> None:
+    answer = Answer("m", None, None)
+    for data in events:
+        answer.add_event(data.encode())
+    with pytest.raises(ProviderError) as raised:
+        answer.completion()
+    assert raised.value.code == code
+    assert raised.value.retryable
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_an_answer_may_be_cut_off_before_its_first_word(reason: str) -> None:
+    answer = Answer("m", None, None)
+    answer.add_event(f'{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}'.encode())
+    assert answer.completion().finish_reason == reason
