@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
@@ -95,7 +96,7 @@ def simulated_answer(
     elif wants_json(body):
         tokens = _tokens(_json_text(body, prompt, length, rng))
     else:
-        tokens = _tokens(_markdown(body, without_directives(prompt), length, rng))[:length]
+        tokens = _cut(_tokens(_markdown(body, without_directives(prompt), length, rng)), length)
         if directives.nul:
             tokens.insert(len(tokens) // 2, "\x00")
     finish = "tool_calls" if calls else "stop"
@@ -152,6 +153,10 @@ def _tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+def _cut(tokens: list[str], length: int) -> list[str]:
+    return tokens if len(tokens) <= length else [*tokens[: max(0, length - 1)], " …"][:length]
+
+
 def _prompt_tokens(body: dict[str, Any]) -> int:
     return 4 + sum(4 + len(message_text(message)) // 4 for message in body.get("messages") or [])
 
@@ -176,8 +181,9 @@ def _markdown(body: dict[str, Any], prompt: str, length: int, rng: Random) -> st
 
 
 def _blocks(rng: Random) -> Iterator[str]:
+    sentences = cycle(rng.sample(_SENTENCES, len(_SENTENCES)))
     while True:
-        yield " ".join(rng.sample(_SENTENCES, rng.randint(2, 4)))
+        yield " ".join(islice(sentences, rng.randint(2, 4)))
         items = rng.sample(_ITEMS, rng.randint(3, 5))
         numbered = rng.random() < 0.5
         yield "\n".join(
@@ -190,9 +196,11 @@ def _blocks(rng: Random) -> Iterator[str]:
 def _reasoning(rng: Random, length: int) -> str:
     thoughts: list[str] = []
     count = 0
-    while count < length:
-        thoughts.append(rng.choice(_THOUGHTS))
-        count += len(_tokens(thoughts[-1]))
+    for thought in cycle(rng.sample(_THOUGHTS, len(_THOUGHTS))):
+        thoughts.append(thought)
+        count += len(_tokens(thought))
+        if count >= length:
+            break
     return " ".join(thoughts)
 
 

@@ -40,7 +40,9 @@ async def collect(
     limits: TimeLimits | None = None,
 ) -> Collected:
     """Make a call to its end; its items have to come in the documented order."""
-    text, reasoning, completions, deltas = "", "", [], 0
+    text = reasoning = ""
+    completions: list[Completion] = []
+    deltas = 0
     async with aclosing(client.stream(to, request, limits or TimeLimits())) as items:
         async for item in items:
             if isinstance(item, Delta):
