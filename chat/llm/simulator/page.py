@@ -49,8 +49,9 @@ def render_page(stats: Stats, config: SimulatorConfig) -> str:
         for name, label in _LABELS.items()
     )
     low, high = config.latency_seconds
+    cap = f"At most {config.concurrency:,} at once for a model" if config.concurrency else "No cap"
     settings = (
         f"First token after {low:g} to {high:g} s, then {config.tokens_per_second:g} tokens/s. "
-        f"At most {config.concurrency or 'any number'} at once for a model. Seed {config.seed}."
+        f"{cap}. Seed {config.seed}."
     )
     return _PAGE.format(counters=counters, settings=escape(settings))
