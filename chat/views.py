@@ -1,0 +1,38 @@
+"""The web app's page: a shell that the modules in static/js/chat fill over REST and WebSocket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from chat.models import LLMModel
+
+
+@require_safe
+@never_cache
+@ensure_csrf_cookie
+@login_required
+def index(request: HttpRequest) -> HttpResponse:
+    return render(request, "chat/index.html", {"page_data": page_data()})
+
+
+def page_data() -> dict[str, Any]:
+    """What the modules need to know before they ask: models to choose from, the default first."""
+    models = LLMModel.objects.select_related("provider").order_by("-is_default", "name")
+    return {
+        "models": [
+            {"name": model.name, "simulated": model.provider.is_simulated}
+            for model in models
+            if model.is_enabled and model.provider.is_enabled
+        ],
+        # Answers of models that are no longer offered keep their label.
+        "simulated_models": [model.name for model in models if model.provider.is_simulated],
+        "frame_max_bytes": settings.WEBSOCKET_FRAME_MAX_BYTES,
+    }

@@ -1,0 +1,130 @@
+/**
+ * Turns a task's frames into its text, pure and in order: repeated events change nothing, a hole
+ * is reported instead of being glued over, and a new attempt starts its own text.
+ */
+
+/**
+ * @typedef {{attempt: number, n: number}} EventId
+ * @typedef {object} TaskState
+ * @property {string} id
+ * @property {"queued"|"running"|"succeeded"|"failed"|"cancelled"|"expired"} status
+ * @property {string|null} cursor id of the last event that is part of this state
+ * @property {number} attempt
+ * @property {string} text
+ * @property {string} reasoning
+ * @property {string} model
+ * @property {number|null} position place in the queue, from 1
+ * @property {number|null} etaSeconds
+ * @property {{code: string, message: string}|null} error
+ * @property {object} usage
+ * @property {string|null} finishReason
+ *
+ * @typedef {"applied"|"ignored"|"gap"} Outcome `gap`: events before this one are missing, so the
+ *   state is unchanged and must be read again after its cursor
+ */
+
+const TERMINAL = {
+  "task.completed": "succeeded",
+  "task.failed": "failed",
+  "task.cancelled": "cancelled",
+  "task.expired": "expired",
+};
+
+/** @param {string} id @returns {TaskState} */
+export function newTask(id) {
+  return {
+    id,
+    status: "queued",
+    cursor: null,
+    attempt: 0,
+    text: "",
+    reasoning: "",
+    model: "",
+    position: null,
+    etaSeconds: null,
+    error: null,
+    usage: {},
+    finishReason: null,
+  };
+}
+
+/** @param {string|null} value such as "2-17"; null is the place before every event @returns {EventId} */
+export function parseEventId(value) {
+  const [attempt, n] = (value ?? "0-0").split("-").map(Number);
+  return { attempt, n };
+}
+
+/** @param {string|null} a @param {string|null} b @returns {number} below 0 when a is before b */
+export function compareEventIds(a, b) {
+  const left = parseEventId(a);
+  const right = parseEventId(b);
+  return left.attempt - right.attempt || left.n - right.n;
+}
+
+/** @param {string} id @param {string|null} cursor @returns {boolean} no event can lie between */
+export function follows(id, cursor) {
+  const event = parseEventId(id);
+  const last = parseEventId(cursor);
+  return event.attempt === last.attempt
+    ? event.n === last.n + 1
+    : event.attempt > last.attempt && event.n === 1;
+}
+
+/** @param {TaskState} task @returns {boolean} */
+export function isActive(task) {
+  return task.status === "queued" || task.status === "running";
+}
+
+/**
+ * Apply one frame about `task`.
+ *
+ * @param {TaskState} task
+ * @param {object} frame as it came over the socket
+ * @returns {{task: TaskState, outcome: Outcome}} a new state when applied, else the same object
+ */
+export function reduce(task, frame) {
+  if (!isActive(task)) return { task, outcome: "ignored" };
+  if (frame.type === "task.accepted" || frame.type === "task.queued") return queued(task, frame);
+  if (compareEventIds(frame.id, task.cursor) <= 0) return { task, outcome: "ignored" };
+  if (frame.type in TERMINAL) return applied(task, frame, finished(task, frame));
+  if (frame.type === "task.snapshot") {
+    return applied(task, frame, { text: frame.text, reasoning: frame.reasoning });
+  }
+  if (!follows(frame.id, task.cursor)) return { task, outcome: "gap" };
+  if (frame.type === "task.started") return applied(task, frame, started(frame));
+  return applied(task, frame, {
+    text: task.text + frame.text,
+    reasoning: task.reasoning + frame.reasoning,
+  });
+}
+
+function applied(task, frame, changes) {
+  const { attempt } = parseEventId(frame.id);
+  const next = { ...task, status: "running", cursor: frame.id, attempt, ...changes };
+  return { task: next, outcome: "applied" };
+}
+
+function queued(task, frame) {
+  const place = { position: frame.position, etaSeconds: frame.eta_seconds };
+  // An acceptance can be told after the first events: it must not take the task back.
+  const status = frame.type === "task.queued" ? "queued" : task.status;
+  return { task: { ...task, ...place, status }, outcome: "applied" };
+}
+
+function started(frame) {
+  return { text: "", reasoning: "", model: frame.model, position: null, etaSeconds: null };
+}
+
+/** The end of a task that succeeded brings the whole text, so nothing before it can be missed. */
+function finished(task, frame) {
+  const changes = { status: TERMINAL[frame.type] };
+  if (frame.type === "task.failed") return { ...changes, error: frame.error };
+  if (frame.type !== "task.completed") return changes;
+  return {
+    ...changes,
+    text: frame.result.text,
+    reasoning: frame.result.reasoning ?? "",
+    finishReason: frame.result.finish_reason,
+    usage: frame.usage,
+  };
+}
