@@ -1,0 +1,56 @@
+# What everything is started with; `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix bench browser clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# Only what differs from the defaults: a deployment's settings, judged by check --deploy.
+DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# No shell in between: make passes SIGTERM on to the launcher itself, and waits for it.
+run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
+	@$(BIN)/python -m aily.launcher
+
+test: check browser ## check, then all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.tests ## lint, types, layers, migrations, deployment settings
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+fix: .venv/.tests ## format, and repair what can be repaired
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
+	@$(BIN)/python -m tests.load.bench $(ARGS)
+
+browser: ## install the Chromium that the browser tests drive, as root on Debian
+	@tests/install_browser.sh
+
+clean: ## remove the virtual environment and all data in var/
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "aily needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv
+
+.venv/.runtime: requirements.txt | .venv/bin/python
+	@echo "installing packages (once, about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/.tests: tests/requirements.txt .venv/.runtime
+	@echo "installing test tools (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@

@@ -1,0 +1,11 @@
+"""PostgreSQL and Valkey from wheels, for an installation that names no servers of its own.
+
+Only the addresses are exported here: settings import them, so they cost nothing and touch nothing.
+The servers themselves are in `postgres` and `valkey`.
+"""
+
+from __future__ import annotations
+
+from aily.embedded.addresses import database_url, redis_url, with_redis_database
+
+__all__ = ["database_url", "redis_url", "with_redis_database"]

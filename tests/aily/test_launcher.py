@@ -1,0 +1,296 @@
+"""`make run` from outside: what it refuses, survives, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from aily.embedded import database_url, redis_url
+from aily.launcher import readiness
+from aily.programs import BASE_DIR, ConfigurationError, Options
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+
+DEADLINE_SECONDS = 60
+
+
+@dataclass
+class Launched:
+    """A launcher, with its output in a file."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    port: int
+    output_file: Path
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that belongs to this data directory, the launcher included."""
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            own_directory = process.environ().get("AILY_DATA_DIR") == str(self.data_dir)
+            return own_directory or str(self.data_dir) in " ".join(process.cmdline())
+        except psutil.Error:
+            return False
+
+    def matching(self, words: str) -> list[psutil.Process]:
+        return [p for p in self.processes() if words in " ".join(p.cmdline())]
+
+    def is_ready(self) -> bool:
+        return readiness("127.0.0.1", self.port) == ""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def free_ports() -> int:
+    """A port that is free together with the next one."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port: int = first.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@contextmanager
+def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launched]:
+    """A launcher with one web and one worker process and its own data directory."""
+    port = port or free_ports()
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "DEEPSEEK_API_KEY"},
+        "AILY_DATA_DIR": str(data_dir),
+        "PORT": str(port),
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "WEB_PROCESSES": "1",
+        "WORKER_PROCESSES": "1",
+        "WORKER_GRACE_SECONDS": "2",
+        "DATABASE_POOL_TIMEOUT_SECONDS": "1",
+        **variables,
+    }
+    data_dir.mkdir(parents=True, exist_ok=True)
+    output_file = data_dir / f"output-{port}"
+    with (
+        output_file.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "aily.launcher"],
+            cwd=BASE_DIR,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield Launched(process, data_dir, port, output_file)
+        finally:
+            process.terminate()
+
+
+def wait_for_ready_line(launcher: Launched) -> None:
+    def settled() -> bool:
+        return "\nready " in launcher.output or launcher.process.poll() is not None
+
+    wait_until(settled, "neither ready nor ended")
+    assert f"\nready http://127.0.0.1:{launcher.port}\n" in launcher.output, launcher.output
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("installation")
+
+
+@pytest.fixture(scope="module")
+def launcher(data_dir: Path) -> Iterator[Launched]:
+    with launched(data_dir) as running:
+        wait_for_ready_line(running)
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PORT", "http"), ("PORT", "70000"), ("WEB_PROCESSES", "0")]
+)
+def test_a_wrong_number_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} must be a number .*{value}"):
+        Options.from_environment({variable: value})
+
+
+def test_given_servers_keep_the_embedded_ones_off() -> None:
+    given = {"DATABASE_URL": "postgres://db.example/aily", "REDIS_URL": "redis://redis.example"}
+
+    assert Options.from_environment(given).services == ()
+    assert [service.name for service in Options.from_environment({}).services] == [
+        "postgres",
+        "valkey",
+    ]
+
+
+def test_a_providers_key_keeps_the_simulator_off() -> None:
+    names = [
+        program.name for program in Options.from_environment({"DEEPSEEK_API_KEY": "k"}).programs()
+    ]
+
+    assert "web" in names
+    assert "simulator" not in names
+
+
+def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        launched(tmp_path, taken.getsockname()[1]) as launcher,
+    ):
+        assert launcher.process.wait(DEADLINE_SECONDS) == 1
+
+        expected = f"port {launcher.port} is already in use; choose another with PORT="
+        assert expected in launcher.output
+        assert not (tmp_path / "postgres").exists()
+
+
+def test_a_second_launcher_on_the_same_data_is_refused(launcher: Launched) -> None:
+    with launched(launcher.data_dir) as second:
+        assert second.process.wait(DEADLINE_SECONDS) == 1
+
+        assert f"aily already runs from {launcher.data_dir}" in second.output
+    assert launcher.is_ready()
+
+
+@pytest.mark.parametrize("words", ["-m daphne", "-m dramatiq", "simulate_llm", "crontab"])
+def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> None:
+    before = {process.pid for process in launcher.matching(words)}
+    assert before
+    for process in launcher.matching(words):
+        process.kill()
+
+    def replaced() -> bool:
+        now = {process.pid for process in launcher.matching(words)}
+        return bool(now) and not now & before
+
+    wait_until(replaced, f"{words} did not come back")
+    wait_until(launcher.is_ready, "web did not come back")
+
+
+def test_a_killed_dramatiq_master_takes_its_child_along(launcher: Launched) -> None:
+    masters = [p for p in launcher.matching("-m dramatiq") if p.children()]
+    assert len(masters) == 1
+    child = masters[0].children()[0]
+
+    masters[0].kill()
+
+    wait_until(
+        lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
+        "the orphan lives on",
+    )
+
+
+def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
+    with psycopg.connect(database_url(launcher.data_dir)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS launcher_test AS SELECT 42 AS answer")
+    for words in ("bin/postgres -D", "valkey-server"):
+        for process in launcher.matching(words):
+            process.kill()
+
+    def answer() -> object:
+        try:
+            with psycopg.connect(database_url(launcher.data_dir)) as connection:
+                return connection.execute("SELECT answer FROM launcher_test").fetchone() == (42,)
+        except psycopg.OperationalError:
+            return False
+
+    def pong() -> object:
+        try:
+            with redis.Redis.from_url(redis_url(launcher.data_dir, 0)) as client:
+                return client.ping()
+        except redis.RedisError:
+            return False
+
+    wait_until(answer, "PostgreSQL did not come back")
+    wait_until(pong, "Valkey did not come back")
+    wait_until(launcher.is_ready, "web did not come back")
+
+
+def test_a_second_start_finds_its_data_and_a_stop_leaves_nothing(
+    launcher: Launched, data_dir: Path
+) -> None:
+    launcher.process.terminate()
+    assert launcher.process.wait(DEADLINE_SECONDS) == 0
+    assert launcher.processes() == []
+
+    with launched(data_dir) as second:
+        wait_for_ready_line(second)
+        with psycopg.connect(database_url(data_dir)) as connection:
+            assert connection.execute("SELECT answer FROM launcher_test").fetchone() == (42,)
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(DEADLINE_SECONDS) == 0
+        assert second.processes() == []
+
+
+def test_a_launcher_killed_outright_takes_everything_along_and_blocks_no_next_one(
+    data_dir: Path,
+) -> None:
+    with launched(data_dir) as first:
+        wait_for_ready_line(first)
+        first.process.kill()
+        first.process.wait()
+
+        with launched(data_dir, first.port) as second:
+            wait_for_ready_line(second)
+
+            daemons = second.matching("supervisor.supervisord")
+            assert [process.ppid() for process in daemons] == [second.process.pid]
+
+
+def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(data_dir: Path) -> None:
+    with launched(data_dir) as launcher:
+        wait_for_ready_line(launcher)
+        for process in launcher.matching("supervisor.supervisord"):
+            process.kill()
+
+        assert launcher.process.wait(DEADLINE_SECONDS) == 1
+        assert "supervisord ended unexpectedly" in launcher.output
+        assert launcher.processes() == []
+
+
+def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
+    with launched(tmp_path) as launcher:
+        wait_until(lambda: launcher.matching("bin/postgres"), "PostgreSQL was not started")
+        launcher.process.terminate()
+
+        assert launcher.process.wait(DEADLINE_SECONDS) == 0
+        assert launcher.processes() == []
+        assert "ready http" not in launcher.output
+
+
+def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None:
+    nowhere = f"postgres://aily@/aily?host={tmp_path}"
+    with launched(tmp_path, DATABASE_URL=nowhere) as launcher:
+        assert launcher.process.wait(DEADLINE_SECONDS) == 1
+
+        assert "preparing the database failed" in launcher.output
+        assert "connection" in launcher.output.split("--- last lines of ")[1]
+        assert launcher.processes() == []

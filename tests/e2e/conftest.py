@@ -1,0 +1,58 @@
+"""The running installation that the end-to-end tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.stack import Stack
+
+_DATABASE = "aily_e2e"
+
+
+@pytest.fixture(scope="session")
+def e2e_database_url(django_db_blocker: DjangoDbBlocker) -> str:
+    """URL of an empty database beside the one of the other tests, on the same server."""
+    with django_db_blocker.unblock():
+        parameters = connections["default"].get_connection_params()  # type: ignore[attr-defined]
+    wanted = {"host", "port", "user", "password"}
+    server = {key: value for key, value in parameters.items() if key in wanted}
+    with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {_DATABASE}")
+    return _url(server)
+
+
+def _url(server: dict[str, str]) -> str:
+    from urllib.parse import quote, urlencode
+
+    host = server.pop("host", "")
+    user = quote(server.get("user", ""))
+    password = quote(server.get("password", ""))
+    query = urlencode({"host": host, **({"port": server["port"]} if "port" in server else {})})
+    return f"postgres://{user}:{password}@/{_DATABASE}?{query}"
+
+
+@pytest.fixture(scope="session")
+def stack(e2e_database_url: str) -> Iterator[Stack]:
+    """aily as `make run` runs it, seeded with the demo content."""
+    with Stack(e2e_database_url, Path(settings.DATA_DIR) / "e2e") as running:
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows the processes' logs with a failed test."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(running, Stack):
+        report.sections.append(("logs", running.log_tail()))
+    return report

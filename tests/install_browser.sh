@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the Chromium that the browser tests drive. Without root it only says what is missing:
+# the tests are then skipped by name, and fail where CI is set.
+set -eu
+
+for name in chromium chromium-browser google-chrome; do
+    if command -v "$name" >/dev/null; then
+        exit 0
+    fi
+done
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing chromium (once) ..."
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+    exit 0
+fi
+echo "no chromium: the tests marked 'browser' are skipped (Debian: apt install chromium)" >&2

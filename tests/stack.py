@@ -1,0 +1,216 @@
+"""aily's real processes on free ports, for tests that go in by the front door and kill things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from aily.embedded import redis_url
+from aily.embedded.service import make_private, wait_until_ready
+from aily.embedded.valkey import EmbeddedValkey
+from aily.launcher import readiness
+from aily.programs import BASE_DIR, Options
+from aily.supervision import Program
+
+_READY_SECONDS = 60
+_LOG_TAIL_LINES = 30
+
+
+@dataclass
+class StackProcess:
+    """One running process of a program, the leader of its own process group."""
+
+    program: Program
+    environment: dict[str, str]
+    log_file: Path
+    shared_socket: socket.socket | None
+    popen: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.program.command,
+                cwd=self.program.working_dir,
+                env=self.environment,
+                stdin=self.shared_socket or subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    def stop(self) -> None:
+        """End it as supervisord would: the polite signal, the time to obey, the kill."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.Signals[f"SIG{self.program.stop_signal}"])
+        try:
+            self.popen.wait(self.program.stop_wait_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill_group()
+
+    def kill_group(self) -> None:
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.popen.wait()
+
+
+class Stack:
+    """Two web processes, workers, scheduler, simulator and a Valkey of their own.
+
+    The commands are those of `make run`; the database is the caller's. `with Stack(...)` starts
+    everything and leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        data_dir: Path,
+        *,
+        worker_processes: int = 1,
+        simulator_arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._web_socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port: int = self._web_socket.getsockname()[1]
+        self.simulator_port = _free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
+        self.data_dir = data_dir
+        self._valkey = EmbeddedValkey(data_dir, durable=False)
+        self._options = Options(
+            data_dir=data_dir,
+            host="127.0.0.1",
+            port=self.port,
+            simulator_port=self.simulator_port,
+            web_processes=2,
+            worker_processes=worker_processes,
+            worker_grace_seconds=5,
+            websocket_frame_max_bytes=262_144,
+            services=(self._valkey,),
+        )
+        self.environment = {
+            **os.environ,
+            **self._options.child_environment(),
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url(data_dir, 0),
+            "WORKER_GRACE_SECONDS": "5",
+            **(environment or {}),
+        }
+        self.environment.pop("DEEPSEEK_API_KEY", None)
+        self._simulator_arguments = simulator_arguments
+        self.processes: dict[str, StackProcess] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        make_private(self.data_dir / "log")
+        self._valkey.prepare()
+        for program in self._options.programs():
+            if program.name == "simulator":
+                program = replace(program, command=[*program.command, *self._simulator_arguments])
+            for number in range(program.processes):
+                self._add(program, f"{program.name}-{number}")
+        self.processes["valkey-0"].start()
+        wait_until_ready(self._valkey, self.processes["valkey-0"].log_file)
+        self._prepare_database()
+        for name, process in self.processes.items():
+            if name != "valkey-0":
+                process.start()
+        self.wait_until_ready()
+
+    def _add(self, program: Program, name: str) -> None:
+        log_file = self.data_dir / "log" / f"{name}.log"
+        log_file.write_bytes(b"")
+        self.processes[name] = StackProcess(
+            program,
+            {**self.environment, "SUPERVISOR_PROCESS_NAME": name},
+            log_file,
+            self._web_socket if program.shared_socket else None,
+        )
+
+    def _prepare_database(self) -> None:
+        """Migrate and seed. Raises AssertionError with the output."""
+        result = self.manage("-m", "aily.prepare")
+        assert result.returncode == 0, result.stdout
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments in the stack's environment, e.g. a manage.py command."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=BASE_DIR,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once /readyz says yes. Raises TimeoutError with the last lines of the logs."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while reason := readiness("127.0.0.1", self.port):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{reason}\n{self.log_tail()}")
+            time.sleep(0.05)
+
+    def pids(self, name: str) -> list[int]:
+        """The process `web-0`, `worker-0`, `simulator-0`... and all it started, itself first."""
+        process = psutil.Process(self.processes[name].popen.pid)
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the process and all it started."""
+        self.processes[name].kill_group()
+
+    def restart(self, name: str) -> None:
+        """Start the process again, after stopping it if it still runs."""
+        process = self.processes[name]
+        process.stop()
+        process.start()
+
+    def log_tail(self) -> str:
+        parts = []
+        for name, process in self.processes.items():
+            lines = process.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+            parts.append("\n".join([f"--- {name}", *lines]))
+        return "\n".join(parts)
+
+    def stop(self) -> None:
+        """Stop everything in the reverse order of starting."""
+        for process in reversed(self.processes.values()):
+            if hasattr(process, "popen"):
+                process.stop()
+        self._web_socket.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as candidate:
+        port: int = candidate.getsockname()[1]
+    return port
