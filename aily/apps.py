@@ -1,0 +1,14 @@
+"""Django's entry into the project package."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AilyConfig(AppConfig):
+    name = "aily"
+
+    def ready(self) -> None:
+        from aily.broker import configure_broker
+
+        configure_broker()

@@ -1,0 +1,37 @@
+"""Backpressure for sockets: `send` waits while the client does not take what it was sent.
+
+uvicorn and granian wait inside `send` themselves. daphne does not: its `send` appends to Twisted's
+buffer without end. Twisted tells a registered producer when that buffer is full and when it has
+drained, and daphne's `send` is a partial that holds the connection's protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class FlowControl:
+    """Wraps one connection's ASGI `send`."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._writable = asyncio.Event()
+        self._writable.set()
+        for protocol in getattr(send, "args", ()):
+            if hasattr(protocol, "registerProducer"):
+                protocol.registerProducer(self, True)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self._writable.wait()
+        await self._send(message)
+
+    # Twisted's IPushProducer; the names are its own.
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._writable.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._writable.set()

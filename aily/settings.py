@@ -1,0 +1,224 @@
+"""All settings, read from the environment once, at import.
+
+Every variable is described in deploy/README.md. Nothing here touches the network: settings can be
+imported while no service runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from aily import embedded
+from aily.secret_key import load_or_create_secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+# --- Core ---------------------------------------------------------------------------------------
+DATA_DIR = env.path("AILY_DATA_DIR", default=str(BASE_DIR / "var"))
+DATA_DIR = Path(str(DATA_DIR)).resolve()
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="") or load_or_create_secret_key(DATA_DIR)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ROOT_URLCONF = "aily.urls"
+ASGI_APPLICATION = "aily.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = True
+
+# --- Apps and middleware ------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "servestatic.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "dramatiq_crontab",
+    "ninja",
+    "aily.apps.AilyConfig",
+    "accounts",
+    "chat",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "aily" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Database -----------------------------------------------------------------------------------
+# Connections come from psycopg's pool and go back after every unit of work (CONN_MAX_AGE 0), so
+# that none is held while a process waits for a provider, a socket or Redis.
+DATABASE_THREADS = env.int("DATABASE_THREADS", default=4)
+DATABASES: dict[str, Any] = {
+    "default": env.db_url_config(
+        env.str("DATABASE_URL", default="") or embedded.database_url(DATA_DIR)
+    )
+}
+DATABASES["default"].update(ENGINE="django.db.backends.postgresql", CONN_MAX_AGE=0)
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    pool={
+        "min_size": 1,
+        "max_size": env.int("DATABASE_POOL_SIZE", default=10),
+        "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=10),
+    },
+    connect_timeout=5,
+)
+
+# --- Redis --------------------------------------------------------------------------------------
+# Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
+# database of its own because its maintenance runs KEYS.
+REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
+
+
+def _redis_role_url(variable: str, database: int) -> str:
+    """The URL of a role: its own variable, or REDIS_URL's server with another database number."""
+    return env.str(variable, default=embedded.with_redis_database(REDIS_URL, database))
+
+
+DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
+CACHE_URL = _redis_role_url("CACHE_URL", 2)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_URL,
+        "KEY_PREFIX": "aily",
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": 2,
+            "SOCKET_TIMEOUT": 2,
+            "IGNORE_EXCEPTIONS": True,
+        },
+    }
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": "aily:layer"},
+    }
+}
+
+# --- Queue --------------------------------------------------------------------------------------
+DRAMATIQ_CRONTAB = {"REDIS_URL": DRAMATIQ_REDIS_URL}
+# How many provider calls one worker process runs at once.
+WORKER_MAX_CALLS = env.int("WORKER_MAX_CALLS", default=5000)
+WORKER_LEASE_SECONDS = env.int("WORKER_LEASE_SECONDS", default=20)
+WORKER_GRACE_SECONDS = env.int("WORKER_GRACE_SECONDS", default=25)
+
+# --- Tasks --------------------------------------------------------------------------------------
+LLM_API_ASYNC_DEFAULT = env.bool("LLM_API_ASYNC_DEFAULT", default=True)
+SYNC_WAIT_SECONDS = env.int("SYNC_WAIT_SECONDS", default=60)
+TASK_MAX_FAILURES = env.int("TASK_MAX_FAILURES", default=4)
+TASK_MAX_CRASHES = env.int("TASK_MAX_CRASHES", default=5)
+EVENT_LOG_TTL_SECONDS = env.int("EVENT_LOG_TTL_SECONDS", default=900)
+POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
+PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
+WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
+
+# --- Providers ----------------------------------------------------------------------------------
+LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
+LLM_FIRST_TOKEN_SECONDS = env.float("LLM_FIRST_TOKEN_SECONDS", default=120)
+LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
+LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
+SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
+
+# --- Accounts and sessions ----------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- Security -----------------------------------------------------------------------------------
+# HTTPS=true once TLS ends at aily or at the proxy in front of it.
+HTTPS = env.bool("HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+if env.bool("BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# --- Static files -------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "aily.staticfiles.HashedStaticFilesStorage"},
+}
+# Without collectstatic (tests, a fresh clone) files are served straight from their source.
+SERVESTATIC_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=DEBUG)
+
+# --- Logging ------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "aiohttp": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "apscheduler": {"level": "WARNING"},
+    },
+}

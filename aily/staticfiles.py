@@ -1,0 +1,13 @@
+"""Static files with hashed names, ES module imports included."""
+
+from __future__ import annotations
+
+from servestatic.storage import CompressedManifestStaticFilesStorage
+
+
+class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
+    """Rewrites `import` statements to hashed names, so that modules may be cached for ever."""
+
+    support_js_module_import_aggregation = True
+    # A page that names a file which was not collected should still come up, unhashed.
+    manifest_strict = False

@@ -1,0 +1,58 @@
+"""Dramatiq's actors: the doorbell that wakes workers, and the periodic jobs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import dramatiq
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq_crontab import interval
+
+from chat.runner import recovery
+from chat.runner.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+#: A doorbell or a sweep that nobody answered for this long is not worth answering.
+MAX_AGE_MS = 30_000
+
+_runtime: Runtime | None = None
+
+
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name="dispatch")
+def dispatch(pool: str) -> None:
+    """Look for work in `pool`. Carries no task: whoever hears it claims what comes first."""
+    loop_thread = get_event_loop_thread()
+    if _runtime is not None and loop_thread is not None:
+        loop_thread.loop.call_soon_threadsafe(_runtime.wake, pool)
+
+
+def ring(pool: str) -> None:
+    """Ring the doorbell. Raises RedisAway."""
+    dispatch.send(pool)
+
+
+@interval(seconds=5)
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name="sweep")
+def sweep() -> None:
+    """Put right what a death or a lost message left behind."""
+    for pool in recovery.sweep():
+        ring(pool)
+
+
+class RunCalls(dramatiq.Middleware):
+    """Runs the process's calls on Dramatiq's event loop, from boot to shutdown."""
+
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+        global _runtime  # noqa: PLW0603 - one runtime a process, as there is one worker
+        loop_thread = get_event_loop_thread()
+        assert loop_thread is not None, "RunCalls needs the AsyncIO middleware before it"
+        _runtime = Runtime(ring)
+        loop_thread.loop.call_soon_threadsafe(_runtime.start)
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
+        if _runtime is not None:
+            loop_thread = get_event_loop_thread()
+            assert loop_thread is not None
+            loop_thread.run_coroutine(_runtime.stop())

@@ -1,0 +1,334 @@
+"""REST: submitting, watching and cancelling tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from aily.database import in_database
+from aily.problems import InvalidRequest, NotFound
+from aily.redis import RedisAway
+from aily.rest import Page
+from chat import scheduler
+from chat.events import START, EventId
+from chat.models import Lane, Task
+from chat.models.tasks import ACTIVE, TaskQuerySet
+from chat.models.tasks import Status as TaskStatus
+from chat.services.cancel import cancel
+from chat.services.follow import Followed, follow, owned_task
+from chat.services.submission import CompositeRequest, LaneName, SceneRequest
+from chat.services.submit import Accepted, Submission, submit
+
+router = Router(tags=["tasks"])
+
+#: A comment this often keeps proxies from closing a stream on which nothing happens.
+SSE_KEEP_ALIVE_SECONDS = 15
+
+
+class TaskAccepted(Schema):
+    task_id: UUID
+    status: str
+    position: int | None = Field(description="1 is next; null when it is not waiting.")
+    eta_seconds: float | None
+
+
+class Result(Schema):
+    text: str
+    reasoning: str
+    finish_reason: str | None
+    tool_calls: list[dict[str, Any]]
+
+
+class Timings(Schema):
+    created_at: datetime
+    started_at: datetime | None
+    first_token_at: datetime | None
+    finished_at: datetime | None
+
+
+class TaskOut(Schema):
+    task_id: UUID = Field(alias="pk")
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+    attempt: int
+    scene: str | None
+    model: str = Field(alias="model.name")
+    is_simulated: bool = Field(alias="model.provider.is_simulated")
+    lane: LaneName
+    conversation_id: UUID | None
+    position: int | None
+    eta_seconds: float | None
+    result: Result | None = Field(description="Null until there is any text.")
+    usage: dict[str, Any] | None
+    error: dict[str, Any] | None
+    metadata: dict[str, Any]
+    timings: Timings
+
+    @staticmethod
+    def resolve_scene(task: Task) -> str | None:
+        return task.scene.slug if task.scene else None
+
+    @staticmethod
+    def resolve_lane(task: Task) -> str:
+        return Lane(task.lane).name.lower()
+
+    @staticmethod
+    def resolve_result(task: Task) -> dict[str, Any] | None:
+        has_any = task.text or task.reasoning or task.status == TaskStatus.SUCCEEDED
+        return task.result() if has_any else None
+
+    @staticmethod
+    def resolve_usage(task: Task) -> dict[str, Any] | None:
+        return task.usage or None
+
+    @staticmethod
+    def resolve_timings(task: Task) -> Task:
+        return task
+
+
+class TaskFilter(Schema):
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
+        None
+    )
+    active: bool | None = Field(None, description="True: queued or running. False: ended.")
+    scene: str | None = Field(None, max_length=50)
+    conversation_id: UUID | None = None
+    lane: LaneName | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
+        wanted: dict[str, Any] = {
+            "status": self.status,
+            "scene__slug": self.scene,
+            "conversation_id": self.conversation_id,
+            "lane": Lane[self.lane.upper()] if self.lane else None,
+            "created_at__gte": self.created_after,
+            "created_at__lt": self.created_before,
+        }
+        tasks = tasks.filter(**{name: value for name, value in wanted.items() if value is not None})
+        if self.active is None:
+            return tasks
+        return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)
+
+
+def _readable(owner_id: int) -> TaskQuerySet:
+    tasks: TaskQuerySet = Task.objects.owned_by(owner_id)
+    return tasks.select_related("scene", "model__provider").defer("messages", "params")
+
+
+def _load(owner_id: int, task_id: UUID) -> Task:
+    task: Task | None = _readable(owner_id).filter(pk=task_id).first()
+    if task is None:
+        raise NotFound("There is no such task.", field="task_id")
+    if task.status == TaskStatus.QUEUED:
+        # The place is a courtesy: without Redis the task is still what was asked for.
+        with suppress(*RedisAway):
+            place = scheduler.place_of(task.model.pool, str(task.pk))
+            if place is not None:
+                task.position, task.eta_seconds = place.position, place.eta_seconds
+    return task
+
+
+# --- Submitting ---------------------------------------------------------------------------------
+def _composite(scene: str, body: SceneRequest) -> CompositeRequest:
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    return CompositeRequest.model_construct(scene=scene, **given)
+
+
+async def _submit(
+    request: AuthenticatedRequest, body: CompositeRequest, lane: Lane
+) -> Accepted:
+    submission = Submission(
+        owner_id=request.auth.user.pk,
+        request=body,
+        default_lane=lane,
+        idempotency_key=_idempotency_key(request),
+    )
+    return await submit(submission)
+
+
+def _idempotency_key(request: HttpRequest) -> str | None:
+    """The Idempotency-Key header, as a structured-field string or bare."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    key = key.strip().removeprefix('"').removesuffix('"')
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise InvalidRequest(
+            "An idempotency key has 1 to 255 printable characters.", field="Idempotency-Key"
+        )
+    return key
+
+
+async def _answer(
+    request: AuthenticatedRequest, response: HttpResponse, body: CompositeRequest, sync: bool | None
+) -> Status[Any]:
+    must_wait = sync if sync is not None else not settings.LLM_API_ASYNC_DEFAULT
+    lane = Lane.INTERACTIVE if must_wait else Lane.NORMAL
+    accepted = await _submit(request, body, lane)
+    response["Location"] = reverse("api-1:get_task", args=[accepted.task_id])
+    if not must_wait:
+        return Status(202, accepted)
+    owner_id, task_id = request.auth.user.pk, UUID(accepted.task_id)
+    try:
+        async with asyncio.timeout(settings.SYNC_WAIT_SECONDS):
+            await _wait_for_end(accepted, owner_id)
+    except TimeoutError:
+        response["Retry-After"] = "1"
+        return Status(202, await in_database(_load, owner_id, task_id))
+    return Status(200, await in_database(_load, owner_id, task_id))
+
+
+async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
+    frames = follow(accepted.task_id, owner_id, text=False, is_new=accepted.is_new)
+    async with aclosing(frames):
+        async for _ in frames:
+            pass
+
+
+_RESPONSES: dict[Any, Any] = {200: TaskOut, 202: TaskAccepted | TaskOut}
+
+
+class Wait(Schema):
+    sync: bool | None = Field(
+        None, description="True: wait for the result, up to SYNC_WAIT_SECONDS."
+    )
+
+
+class Resume(Schema):
+    after: str | None = Field(None, description="The last event id seen; Last-Event-ID wins.")
+
+
+
+@router.post("/prompts/{slug:scene}/api", response=_RESPONSES, url_name="submit_prompt")
+async def submit_prompt(
+    request: AuthenticatedRequest,
+    response: HttpResponse,
+    scene: str,
+    body: SceneRequest,
+    wait: Query[Wait],
+) -> Status[Any]:
+    """Run a scene. Answers 202 once the task is committed, or waits for its result."""
+    return await _answer(request, response, _composite(scene, body), wait.sync)
+
+
+@router.post("/request", response=_RESPONSES, url_name="submit_request")
+async def submit_request(
+    request: AuthenticatedRequest,
+    response: HttpResponse,
+    body: CompositeRequest,
+    wait: Query[Wait],
+) -> Status[Any]:
+    """Run a scene, messages or both, within a conversation or not."""
+    return await _answer(request, response, body, wait.sync)
+
+
+# --- Streams ------------------------------------------------------------------------------------
+@router.post("/prompts/{slug:scene}/stream", url_name="stream_prompt")
+async def stream_prompt(
+    request: AuthenticatedRequest, scene: str, body: SceneRequest
+) -> StreamingHttpResponse:
+    """Run a scene and stream the task's events (text/event-stream)."""
+    accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
+    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.is_new)
+
+
+@router.post("/request/stream", url_name="stream_request")
+async def stream_request(
+    request: AuthenticatedRequest, body: CompositeRequest
+) -> StreamingHttpResponse:
+    """Run a composite request and stream the task's events (text/event-stream)."""
+    accepted = await _submit(request, body, Lane.INTERACTIVE)
+    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.is_new)
+
+
+@router.get("/tasks/{uuid:task_id}/events", url_name="task_events")
+async def task_events(
+    request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
+) -> StreamingHttpResponse:
+    """A task's events after a cursor, then live to the end (text/event-stream)."""
+    task = await owned_task(request.auth.user.pk, task_id)
+    return _event_stream(str(task.pk), task.owner_id, _cursor(request, resume.after))
+
+
+def _cursor(request: HttpRequest, after: str | None) -> EventId:
+    last_event_id = request.headers.get("Last-Event-ID")
+    field, value = ("Last-Event-ID", last_event_id) if last_event_id else ("query.after", after)
+    if not value:
+        return START
+    try:
+        return EventId.parse(value)
+    except ValueError:
+        raise InvalidRequest('An event id looks like "2-17".', field=field) from None
+
+
+def _event_stream(
+    task_id: str, owner_id: int, after: EventId, *, is_new: bool = False
+) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(
+        _server_sent_events(task_id, owner_id, after, is_new), content_type="text/event-stream"
+    )
+    response["Cache-Control"] = "no-cache"
+    response["X-Accel-Buffering"] = "no"
+    response["Location"] = reverse("api-1:get_task", args=[task_id])
+    return response
+
+
+async def _server_sent_events(
+    task_id: str, owner_id: int, after: EventId, is_new: bool
+) -> AsyncGenerator[bytes]:
+    frames = follow(task_id, owner_id, after, is_new=is_new)
+    async with aclosing(frames):
+        coming = asyncio.ensure_future(anext(frames, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([coming], timeout=SSE_KEEP_ALIVE_SECONDS)
+                if not done:
+                    yield b": keep-alive\n\n"
+                    continue
+                one = coming.result()
+                if one is None:
+                    return
+                yield _server_sent_event(one)
+                coming = asyncio.ensure_future(anext(frames, None))
+        finally:
+            coming.cancel()
+            await asyncio.wait([coming])
+
+
+def _server_sent_event(one: Followed) -> bytes:
+    event_id = f"id: {one.event_id}\n" if one.event_id else ""
+    return f"{event_id}event: {one.type}\n".encode() + b"data: " + one.frame + b"\n\n"
+
+
+# --- Tasks --------------------------------------------------------------------------------------
+@router.get("/tasks", response=list[TaskOut], url_name="list_tasks")
+@paginate(Page)
+def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
+    """Your tasks, newest first."""
+    return filters.apply(_readable(request.auth.user.pk))
+
+
+@router.get("/tasks/{uuid:task_id}", response=TaskOut, url_name="get_task")
+async def get_task(request: AuthenticatedRequest, task_id: UUID) -> Task:
+    """One of your tasks, with its place in the queue or its result."""
+    return await in_database(_load, request.auth.user.pk, task_id)
+
+
+@router.post("/tasks/{uuid:task_id}/cancel", response=TaskOut, url_name="cancel_task")
+async def cancel_task(request: AuthenticatedRequest, task_id: UUID) -> Task:
+    """Stop a task for good; what it has answered so far is kept. Harmless on an ended one."""
+    await cancel(request.auth.user.pk, task_id)
+    return await in_database(_load, request.auth.user.pk, task_id)

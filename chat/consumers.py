@@ -1,0 +1,235 @@
+"""The WebSocket: submits and cancels tasks, and pushes their events to whoever follows them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from channels.consumer import AsyncConsumer, get_handler_name
+from channels.exceptions import StopConsumer
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from accounts.websocket import identify_websocket
+from aily.flow_control import FlowControl
+from aily.problems import Problem, TooLarge, Unavailable
+from chat.eventlog import get_hub
+from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
+from chat.frames import Frame, Ping, TaskCancel, TaskSubmit, TaskSubscribe, TaskUnsubscribe, parse_frame
+from chat.models import Lane
+from chat.services.cancel import cancel
+from chat.services.follow import follow, owned_task
+from chat.services.submit import Submission, submit
+
+logger = logging.getLogger(__name__)
+
+CLOSE_BAD_FRAME = 4400
+CLOSE_UNAUTHENTICATED = 4401
+CLOSE_TOO_MANY = 4429
+#: Tasks one socket may follow at once.
+MAX_FOLLOWED = 20_000
+#: Frames of one socket being worked on; the next is read when one is done.
+MAX_FRAMES_AT_ONCE = 256
+#: Bad frames in a row after which a client is taken for broken.
+MAX_BAD_FRAMES = 20
+
+
+class ChatConsumer(AsyncConsumer):
+    """One socket. What it follows is a coroutine each, whose whole state is a cursor."""
+
+    # --- Socket handlers ------------------------------------------------------------------------
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # Not the base class's: a channel-layer channel a socket would cost two subscriptions and a
+        # queue, and the hub does its work for a whole process (figures in ARCHITECTURE.md).
+        self.scope = scope
+        self.flow = FlowControl(send)
+        self.jobs: set[asyncio.Task[None]] = set()
+        self.following: dict[str, asyncio.Task[None]] = {}
+        self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
+        self.handling: set[asyncio.Task[None]] = set()
+        self.bad_frames = 0
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        finally:
+            for job in self.jobs:
+                job.cancel()
+
+    async def dispatch(self, message: Any) -> None:
+        # Not the base class's: it hops to a thread on every message to close database connections,
+        # of which the event loop's thread never has one.
+        await getattr(self, get_handler_name(message))(message)
+
+    async def websocket_connect(self, message: Any) -> None:
+        try:
+            identity = await identify_websocket(self.scope)
+        except DatabaseError:
+            logger.exception("a socket could not be authenticated")
+            await self.flow.send({"type": "websocket.close", "code": 1013})
+            return
+        offered = self.scope.get("subprotocols", [])
+        subprotocol = PROTOCOL if PROTOCOL in offered else None
+        await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
+        if identity is None:
+            await self.close(CLOSE_UNAUTHENTICATED)
+            return
+        self.owner_id: int = identity.user.pk
+        await self.send(Hello())
+        self.spawn(self.push_own_tasks())
+
+    async def websocket_receive(self, message: Any) -> None:
+        data = message.get("text") or message.get("bytes") or ""
+        try:
+            if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
+                raise TooLarge(f"A frame has {settings.WEBSOCKET_FRAME_MAX_BYTES} bytes at most.")
+            frame = parse_frame(data)
+        except Problem as problem:
+            await self.refuse_frame(data, problem)
+            return
+        self.bad_frames = 0
+        await self.frame_slots.acquire()
+        job = self.spawn(self.handle(frame))
+        self.handling.add(job)
+        job.add_done_callback(self.handled)
+
+    def handled(self, job: asyncio.Task[None]) -> None:
+        self.handling.discard(job)
+        self.frame_slots.release()
+
+    async def websocket_disconnect(self, message: Any) -> None:
+        raise StopConsumer
+
+    # --- Commands -------------------------------------------------------------------------------
+    async def handle(self, frame: Frame) -> None:
+        try:
+            match frame:
+                case TaskSubmit():
+                    await self.submit(frame)
+                case TaskSubscribe():
+                    await self.subscribe(frame)
+                case TaskUnsubscribe():
+                    self.stop_following(str(frame.task_id))
+                case TaskCancel():
+                    await cancel(self.owner_id, frame.task_id)
+                case Ping():
+                    await self.send(Pong())
+        except Problem as problem:
+            await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
+        except DatabaseError:
+            logger.exception("a frame could not be handled: the database is away")
+            away = Unavailable("The database is away.", retry_after_seconds=5)
+            await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
+
+    async def submit(self, frame: TaskSubmit) -> None:
+        submission = Submission(
+            owner_id=self.owner_id,
+            request=frame.request(),
+            default_lane=Lane.INTERACTIVE,
+            idempotency_key=frame.idempotency_key,
+        )
+        accepted = await submit(submission)
+        await self.send(
+            TaskAccepted(
+                ref=frame.ref,
+                task_id=accepted.task_id,
+                position=accepted.position,
+                eta_seconds=accepted.eta_seconds,
+            )
+        )
+        self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
+
+    async def subscribe(self, frame: TaskSubscribe) -> None:
+        task = await owned_task(self.owner_id, frame.task_id)
+        after = EventId.parse(frame.after) if frame.after else START
+        self.start_following(str(task.pk), after, text=True)
+
+    # --- Following ------------------------------------------------------------------------------
+    def start_following(
+        self, task_id: str, after: EventId, *, text: bool, is_new: bool = False
+    ) -> None:
+        """Following again, with another cursor, replaces what was before."""
+        self.stop_following(task_id)
+        if len(self.following) >= MAX_FOLLOWED:
+            self.spawn(self.close(CLOSE_TOO_MANY))
+            return
+        job = self.spawn(self.push_task(task_id, after, text=text, is_new=is_new))
+        self.following[task_id] = job
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if self.following.get(task_id) is done:
+                del self.following[task_id]
+
+        job.add_done_callback(forget)
+
+    def stop_following(self, task_id: str) -> None:
+        if job := self.following.pop(task_id, None):
+            job.cancel()
+
+    async def push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
+        frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new)
+        async with aclosing(frames):
+            async for one in frames:
+                await self.send_bytes(one.frame)
+
+    async def push_own_tasks(self) -> None:
+        """Life-cycle events of the user's tasks that this socket does not follow itself.
+
+        Best effort: what is missed while the client or Redis lags is in GET /api/llmchat/tasks.
+        """
+        async with get_hub().user_feed(self.owner_id, skip=self.following.__contains__) as feed:
+            while True:
+                news = await feed.next(timeout_seconds=3600)
+                if news is None:
+                    feed.caught_up()
+                    continue
+                # It may be the task of a submit under way, which will follow it from its start.
+                if self.handling:
+                    await asyncio.wait(set(self.handling))
+                if news[1] not in self.following:
+                    await self.send_bytes(news[2])
+
+    # --- Sending --------------------------------------------------------------------------------
+    async def send(self, frame: msgspec.Struct) -> None:
+        await self.send_bytes(encode(frame))
+
+    async def send_bytes(self, frame: bytes) -> None:
+        """Returns once the client keeps up, so that a slow one holds back its own followers."""
+        await self.flow.send({"type": "websocket.send", "text": frame.decode()})
+
+    async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
+        self.bad_frames += 1
+        await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
+        if self.bad_frames >= MAX_BAD_FRAMES:
+            await self.close(CLOSE_BAD_FRAME)
+
+    async def close(self, code: int) -> None:
+        await self.flow.send({"type": "websocket.close", "code": code})
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        job = asyncio.create_task(work)
+        self.jobs.add(job)
+        job.add_done_callback(self.job_done)
+        return job
+
+    def job_done(self, job: asyncio.Task[None]) -> None:
+        self.jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()):
+            logger.error("a socket's job broke", exc_info=error)
+
+
+def _ref_of(data: str | bytes) -> str | None:
+    """The `ref` of a frame that is wrong in some other way, so that the client can match it."""
+    if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
+        return None
+    try:
+        ref = json.loads(data)["ref"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return ref if isinstance(ref, str) and len(ref) <= 100 else None

@@ -1,0 +1,224 @@
+"""The web process's ear: one Redis subscription for all its readers.
+
+A hub only tells that there is news, and hands the frame along while its reader keeps up. What is
+lost (a slow reader, a broken connection) is marked, and the reader reads the log instead.
+Measured against a channel-layer channel a socket: see ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import redis.asyncio
+
+from aily.loops import per_loop
+from aily.redis import RedisAway, subscriber_redis
+from chat.events import EventId, text_channel, user_channel
+
+logger = logging.getLogger(__name__)
+
+#: Frames held for one reader; past that it is told to read the log.
+FEED_FRAMES = 64
+_TASK_ID_LENGTH = 36
+_CONNECTED = "aily:hub:connected"
+_RESUBSCRIBED = "aily:hub:resubscribed"
+
+
+class Feed:
+    """News for one reader: frames in order, or the word that some were lost."""
+
+    def __init__(self, skip: Callable[[str], bool] | None = None) -> None:
+        self.is_lost = False
+        self._skip = skip
+        self._frames: deque[tuple[EventId | None, str, bytes]] = deque()
+        self._news = asyncio.Event()
+
+    def push(self, event_id: EventId | None, task_id: str, frame: bytes) -> None:
+        if self._skip is not None and self._skip(task_id):
+            return
+        if len(self._frames) >= FEED_FRAMES:
+            self.lose()
+        else:
+            self._frames.append((event_id, task_id, frame))
+            self._news.set()
+
+    def lose(self) -> None:
+        self._frames.clear()
+        self.is_lost = True
+        self._news.set()
+
+    def caught_up(self) -> None:
+        """The reader is about to read the log: whatever was lost until now will be there."""
+        self.is_lost = False
+
+    async def next(self, timeout_seconds: float) -> tuple[EventId | None, str, bytes] | None:
+        """The next (id, task id, frame); None after the timeout, or when frames were lost."""
+        if not self._frames and not self.is_lost:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._news.wait()
+            except TimeoutError:
+                return None
+        if self.is_lost or not self._frames:
+            return None
+        return self._frames.popleft()
+
+
+class Hub:
+    """Feeds of one process by task and by user, behind one pub/sub connection."""
+
+    def __init__(self) -> None:
+        self._life_of_task: defaultdict[str, set[Feed]] = defaultdict(set)
+        self._text_of_task: defaultdict[str, set[Feed]] = defaultdict(set)
+        self._of_user: defaultdict[str, set[Feed]] = defaultdict(set)
+        self._channels: dict[str, int] = {}
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def task_feed(self, task_id: str, owner_id: int, *, text: bool) -> AsyncIterator[Feed]:
+        """News of one task. Once entered, nothing that is appended later goes unnoticed."""
+        feed = Feed()
+        channels = [user_channel(owner_id)]
+        tables = [self._life_of_task]
+        if text:
+            channels.append(text_channel(task_id))
+            tables.append(self._text_of_task)
+        async with self._registered(feed, task_id, tables, channels):
+            yield feed
+
+    @asynccontextmanager
+    async def user_feed(
+        self, user_id: int, *, skip: Callable[[str], bool]
+    ) -> AsyncIterator[Feed]:
+        """Life-cycle news of one user's tasks, but for those that `skip(task id)` is true of."""
+        feed, channel = Feed(skip), user_channel(user_id)
+        async with self._registered(feed, channel, [self._of_user], [channel]):
+            yield feed
+
+    @asynccontextmanager
+    async def _registered(
+        self,
+        feed: Feed,
+        key: str,
+        tables: list[defaultdict[str, set[Feed]]],
+        channels: list[str],
+    ) -> AsyncIterator[None]:
+        for table in tables:
+            table[key].add(feed)
+        try:
+            for channel in channels:
+                self._channels[channel] = self._channels.get(channel, 0) + 1
+            await self._subscribe(channels)
+            yield
+        finally:
+            for table in tables:
+                table[key].discard(feed)
+                if not table[key]:
+                    del table[key]
+            await self._release(channels)
+
+    async def _subscribe(self, channels: list[str]) -> None:
+        """Return once Redis confirmed them all, or while it is away (feeds then read the log)."""
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_for_ever())
+        for channel in channels:
+            if channel not in self._confirmed:
+                self._confirmation(channel)
+                await self._send("subscribe", channel)
+        waiting = [
+            future
+            for future in (self._confirmation(channel) for channel in channels)
+            if not future.done()
+        ]
+        if waiting:
+            await asyncio.wait(waiting, timeout=2)
+
+    async def _release(self, channels: list[str]) -> None:
+        for channel in channels:
+            self._channels[channel] -= 1
+            if not self._channels[channel]:
+                del self._channels[channel]
+                self._confirmed.pop(channel, None)
+                await self._send("unsubscribe", channel)
+
+    async def _send(self, command: str, channel: str) -> None:
+        # While disconnected nothing is sent: connecting subscribes to all channels anyway.
+        if self._pubsub is None:
+            return
+        try:
+            await getattr(self._pubsub, command)(channel)
+        except RedisAway as error:
+            logger.warning("hub: %s failed: %s", command, error)
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except RedisAway as error:
+                logger.warning("hub: Redis is away (%s); connecting again", error)
+            self._pubsub = None
+            self._confirmed.clear()
+            await asyncio.sleep(0.5)
+
+    async def _read(self) -> None:
+        client = subscriber_redis()
+        async with client, client.pubsub() as pubsub:
+            await pubsub.subscribe(_CONNECTED)
+            self._pubsub = pubsub
+            # Redis confirms in order: with the last one, all channels are heard again.
+            await pubsub.subscribe(*self._channels, _RESUBSCRIBED)
+            while True:
+                message = await pubsub.get_message(timeout=None)
+                if message is None:
+                    continue
+                channel = message["channel"].decode()
+                if message["type"] == "message":
+                    self._route(channel, message["data"])
+                elif message["type"] == "subscribe":
+                    self._confirm(channel)
+                    if channel == _RESUBSCRIBED:
+                        self._lose_all()
+
+    def _confirm(self, channel: str) -> None:
+        if channel in self._channels:
+            future = self._confirmation(channel)
+            if not future.done():
+                future.set_result(None)
+
+    def _confirmation(self, channel: str) -> asyncio.Future[None]:
+        if channel not in self._confirmed:
+            self._confirmed[channel] = asyncio.get_running_loop().create_future()
+        return self._confirmed[channel]
+
+    def _route(self, channel: str, payload: bytes) -> None:
+        task_id = payload[:_TASK_ID_LENGTH].decode()
+        end = payload.index(b" ", _TASK_ID_LENGTH)
+        event_id = EventId.parse(payload[_TASK_ID_LENGTH:end].decode()) if end > 36 else None
+        frame = payload[end + 1 :]
+        if channel.startswith("aily:text:"):
+            feeds = self._text_of_task.get(task_id, ())
+        else:
+            feeds = self._life_of_task.get(task_id, ())
+            for feed in self._of_user.get(channel, ()):
+                feed.push(event_id, task_id, frame)
+        for feed in feeds:
+            feed.push(event_id, task_id, frame)
+
+    def _lose_all(self) -> None:
+        for table in (self._life_of_task, self._text_of_task, self._of_user):
+            for feeds in table.values():
+                for feed in feeds:
+                    feed.lose()
+
+
+@per_loop
+def get_hub() -> Hub:
+    """The running loop's hub."""
+    return Hub()

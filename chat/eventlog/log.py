@@ -1,0 +1,101 @@
+"""Appending to and reading the Redis Streams that hold tasks' events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from aily.redis import LuaScript, async_redis, sync_redis
+from chat.events import Event, EventId, TaskQueued, encode, log_key, user_channel
+
+_append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
+
+#: Entries read at once: bounds what one slow reader makes Redis and this process hold.
+PAGE = 200
+
+
+class Appended(IntEnum):
+    """What became of one event."""
+
+    DONE = 1
+    REPEATED = 0
+    REFUSED = -1
+    MISSING = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One event on its way into a log. `keep_seconds` 0 leaves the log's expiry as it is."""
+
+    task_id: str
+    event_id: EventId
+    frame: bytes
+    channel: str
+    create: bool = False
+    keep_seconds: int = 0
+
+    def args(self) -> tuple[str | bytes | int, ...]:
+        return (
+            self.task_id,
+            str(self.event_id),
+            self.frame,
+            self.channel,
+            int(self.create),
+            self.keep_seconds,
+        )
+
+
+def append(appends: Sequence[Append]) -> list[Appended]:
+    """Append in one round trip. Raises RedisAway."""
+    reply = _append.call(*(arg for one in appends for arg in one.args()))
+    return [Appended(code) for code in reply]
+
+
+async def aappend(appends: Sequence[Append]) -> list[Appended]:
+    """`append` for an event loop."""
+    reply = await _append.acall(*(arg for one in appends for arg in one.args()))
+    return [Appended(code) for code in reply]
+
+
+def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None:
+    """Append the terminal events of tasks that ended while no worker had them: (owner id, event).
+
+    Such a task may never have had a log. Raises RedisAway.
+    """
+    appends = [
+        Append(
+            event.task_id,
+            EventId.parse(event.id),
+            encode(event),
+            user_channel(owner_id),
+            create=True,
+            keep_seconds=keep_seconds,
+        )
+        for owner_id, event in endings
+    ]
+    if appends:
+        append(appends)
+
+
+def next_id(task_id: str, attempt: int) -> EventId:
+    """The id that follows the log's top, for an attempt whose writer is gone."""
+    top: Any = sync_redis().xrevrange(log_key(task_id), count=1)
+    if not top:
+        return EventId(attempt, 1)
+    last = EventId.parse(top[0][0].decode())
+    return EventId(attempt, last.n + 1 if last.attempt == attempt else 1)
+
+
+async def read(task_id: str, after: EventId) -> list[tuple[EventId, bytes]]:
+    """The next page of events after `after`, oldest first; empty when there are none."""
+    entries = await async_redis().xrange(log_key(task_id), min=f"({after}", count=PAGE)
+    return [(EventId.parse(entry_id.decode()), fields[b"e"]) for entry_id, fields in entries]
+
+
+def notify(owner_id: int, frame: TaskQueued) -> None:
+    """Tell an owner's readers where a queued task stands. Not logged: only the latest counts."""
+    payload = frame.task_id.encode() + b" " + encode(frame)
+    sync_redis().publish(user_channel(owner_id), payload)

@@ -1,0 +1,34 @@
+-- Appends events to task logs and rings whoever follows them.
+--
+-- ARGV[1…] six values an event: task id, event id (`<attempt>-<n>`), frame, channel,
+--          1 to create the log when it is missing, seconds the log is kept (0: as it is)
+--
+-- aily:log:<task>  stream, entries with the one field `e`
+--
+-- Redis refuses an id that is not above the stream's top: that fences off the worker of an older
+-- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log.
+--
+-- Returns a list of: 1 appended, 0 was there already, -1 refused, -2 the log is missing.
+local out = {}
+for i = 1, #ARGV, 6 do
+  local task, id, frame, channel, create, keep =
+    ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
+  local key = 'aily:log:' .. task
+  local reply
+  if create == '1' then
+    reply = redis.pcall('XADD', key, id, 'e', frame)
+  else
+    reply = redis.pcall('XADD', key, 'NOMKSTREAM', id, 'e', frame)
+  end
+  if not reply then
+    out[#out + 1] = -2
+  elseif type(reply) == 'table' and reply.err then
+    local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+    out[#out + 1] = (top and top[1] == id) and 0 or -1
+  else
+    if keep > 0 then redis.call('EXPIRE', key, keep) end
+    redis.call('PUBLISH', channel, task .. id .. ' ' .. frame)
+    out[#out + 1] = 1
+  end
+end
+return out

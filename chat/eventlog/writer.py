@@ -1,0 +1,257 @@
+"""The worker's side of the event log: coalesces deltas and appends them, many tasks at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from aily.redis import RedisAway
+from chat.eventlog.log import Append, Appended, aappend
+from chat.events import (
+    Event,
+    EventId,
+    TaskDelta,
+    TaskSnapshot,
+    TaskStarted,
+    encode,
+    text_channel,
+    user_channel,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Time between two appends of an idle process, in seconds.
+MIN_INTERVAL_SECONDS = 0.02
+#: The same under the heaviest load: sends fewer, larger frames rather than falling behind.
+MAX_INTERVAL_SECONDS = 1.0
+#: Share of its time that the loop spends on appending.
+LOAD_SHARE = 0.25
+#: Events in one round trip: bounds how long the script keeps Redis busy.
+MAX_APPENDS = 500
+#: A running task's log outlives any call; the end sets the final expiry.
+RUNNING_KEEP_SECONDS = 86_400
+
+
+class TaskLog:
+    """What one attempt writes. Ids are given out here, in order, so they are known at once."""
+
+    def __init__(
+        self, writer: LogWriter, task_id: str, owner_id: int, attempt: int, keep_seconds: int
+    ) -> None:
+        self.task_id = task_id
+        self.attempt = attempt
+        self.is_refused = False
+        #: Called once when a newer attempt owns the log.
+        self.on_refused: Callable[[], None] | None = None
+        self._writer = writer
+        self._user_channel = user_channel(owner_id)
+        self._text_channel = text_channel(task_id)
+        self._keep_seconds = keep_seconds
+        self._n = 0
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._unsent_text: list[str] = []
+        self._unsent_reasoning: list[str] = []
+        self._pending: list[Append] = []
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    @property
+    def last_event(self) -> int:
+        """n of the last event given an id."""
+        return self._n
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._reasoning)
+
+    def next_id(self) -> str:
+        self._n += 1
+        return f"{self.attempt}-{self._n}"
+
+    def start(self, model: str) -> None:
+        event = TaskStarted(
+            task_id=self.task_id, id=self.next_id(), attempt=self.attempt, model=model
+        )
+        self._add(event, self._user_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
+
+    def write(self, text: str, reasoning: str) -> None:
+        """Add to the answer; it leaves with the writer's next round."""
+        if text:
+            self._text.append(text)
+            self._unsent_text.append(text)
+        if reasoning:
+            self._reasoning.append(reasoning)
+            self._unsent_reasoning.append(reasoning)
+        self._drained.clear()
+        self._writer.schedule(self)
+
+    def seal(self) -> int:
+        """Turn what is unsent into its last delta, and return the n that the end will have."""
+        self._coalesce()
+        return self._n + 1
+
+    def end(self, make_event: Callable[[str], Event]) -> None:
+        """Append the terminal event. Only after its row is committed."""
+        self._coalesce()
+        self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
+
+    async def drained(self) -> None:
+        """Wait until everything written so far is in the log, or was refused."""
+        await self._drained.wait()
+
+    def _add(
+        self, event: Event, channel: str, *, create: bool = False, keep_seconds: int = 0
+    ) -> None:
+        event_id = EventId(self.attempt, self._n)
+        self._pending.append(
+            Append(self.task_id, event_id, encode(event), channel, create, keep_seconds)
+        )
+        self._drained.clear()
+        self._writer.schedule(self)
+
+    def _coalesce(self) -> None:
+        if not (self._unsent_text or self._unsent_reasoning):
+            return
+        text, reasoning = "".join(self._unsent_text), "".join(self._unsent_reasoning)
+        self._unsent_text.clear()
+        self._unsent_reasoning.clear()
+        event = TaskDelta(task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning)
+        self._add(event, self._text_channel)
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending)
+
+    # --- Called by the writer -------------------------------------------------------------------
+    def take_pending(self) -> list[Append]:
+        """A copy: more may be added while these are under way."""
+        self._coalesce()
+        return list(self._pending)
+
+    def settle(self, outcomes: list[Appended]) -> None:
+        """Note what became of the first pending events."""
+        if Appended.REFUSED in outcomes:
+            self._refuse()
+            return
+        if Appended.MISSING in outcomes:
+            self._reseed(outcomes.index(Appended.MISSING))
+            return
+        del self._pending[: len(outcomes)]
+        if not self._pending and not self._unsent_text and not self._unsent_reasoning:
+            self._drained.set()
+
+    def _refuse(self) -> None:
+        self._pending.clear()
+        self._drained.set()
+        if not self.is_refused:
+            self.is_refused = True
+            if self.on_refused is not None:
+                self.on_refused()
+
+    def _reseed(self, first_missing: int) -> None:
+        """Redis lost the log: the first event it lacks creates it again.
+
+        If that is a delta it becomes a snapshot of the whole text. Later deltas are in it already;
+        they stay as empty ones, so that ids keep following each other.
+        """
+        del self._pending[:first_missing]
+        first, *others = self._pending
+        if first.channel == self._text_channel:
+            snapshot = TaskSnapshot(
+                task_id=self.task_id,
+                id=str(first.event_id),
+                text=self._sent_text(),
+                reasoning=self._sent_reasoning(),
+            )
+            first = replace(first, frame=encode(snapshot))
+        keep_seconds = first.keep_seconds or RUNNING_KEEP_SECONDS
+        self._pending = [replace(first, create=True, keep_seconds=keep_seconds)]
+        self._pending += [self._emptied(one) for one in others]
+
+    def _emptied(self, one: Append) -> Append:
+        if one.channel != self._text_channel:
+            return one
+        event = TaskDelta(task_id=self.task_id, id=str(one.event_id), text="", reasoning="")
+        return replace(one, frame=encode(event))
+
+    def _sent_text(self) -> str:
+        return self.text.removesuffix("".join(self._unsent_text))
+
+    def _sent_reasoning(self) -> str:
+        return self.reasoning.removesuffix("".join(self._unsent_reasoning))
+
+
+class LogWriter:
+    """One a worker process. Appends for all its tasks together, at a pace the load sets."""
+
+    def __init__(self, keep_seconds: int) -> None:
+        self._keep_seconds = keep_seconds
+        self._dirty: dict[TaskLog, None] = {}
+        self._wake = asyncio.Event()
+        self._interval = MIN_INTERVAL_SECONDS
+
+    def open(self, task_id: str, owner_id: int, attempt: int) -> TaskLog:
+        return TaskLog(self, task_id, owner_id, attempt, self._keep_seconds)
+
+    def schedule(self, log: TaskLog) -> None:
+        self._dirty[log] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Append for ever; the first event after a pause leaves at once."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            started = time.perf_counter()
+            try:
+                await self.flush()
+            except RedisAway as error:
+                logger.warning("event log: Redis is away (%s); trying again", error)
+                self._wake.set()
+                self._interval = MAX_INTERVAL_SECONDS
+            else:
+                busy = time.perf_counter() - started
+                wanted = busy / LOAD_SHARE
+                self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
+            await asyncio.sleep(self._interval)
+
+    async def flush(self) -> None:
+        """Append all that is pending now. While Redis is away it keeps what it could not send."""
+        logs = list(self._dirty)
+        self._dirty.clear()
+        try:
+            await self._append_all(logs)
+        except RedisAway:
+            # Sending again is safe: ids make a repeated append a no-op.
+            self._dirty.update(dict.fromkeys(logs))
+            raise
+
+    async def _append_all(self, logs: list[TaskLog]) -> None:
+        batch: list[tuple[TaskLog, list[Append]]] = []
+        size = 0
+        for log in logs:
+            pending = log.take_pending()
+            if size and size + len(pending) > MAX_APPENDS:
+                await self._append(batch)
+                batch, size = [], 0
+            batch.append((log, pending))
+            size += len(pending)
+        if size:
+            await self._append(batch)
+
+    async def _append(self, batch: list[tuple[TaskLog, list[Append]]]) -> None:
+        outcomes = await aappend([one for _, pending in batch for one in pending])
+        position = 0
+        for log, pending in batch:
+            log.settle(outcomes[position : position + len(pending)])
+            position += len(pending)
+            if log.has_pending:
+                self.schedule(log)

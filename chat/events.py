@@ -1,0 +1,167 @@
+"""The vocabulary of a task's events: what the log stores and what every reader is sent.
+
+Pure data: no Django, no Redis. An event's id is `<attempt>-<n>`, n counting from 1 without gaps
+within an attempt; a terminal event of a task that never ran has attempt 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+PROTOCOL = "aily.v1"
+
+
+class EventId(NamedTuple):
+    """Position in a task's event log; ordered as Redis orders its stream ids."""
+
+    attempt: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.n}"
+
+    @classmethod
+    def parse(cls, value: str) -> EventId:
+        """Parse `"2-17"`. Raises ValueError for anything else."""
+        attempt, separator, n = value.partition("-")
+        if not (separator and attempt.isascii() and n.isascii()):
+            raise ValueError(f"not an event id: {value!r}")
+        if not (attempt.isdigit() and n.isdigit() and len(attempt) <= 9 and len(n) <= 9):
+            raise ValueError(f"not an event id: {value!r}")
+        return cls(int(attempt), int(n))
+
+    def follows(self, other: EventId) -> bool:
+        """True when no event can lie between `other` and this one.
+
+        A new attempt starts at 1, so its first event follows any event of an earlier attempt.
+        """
+        if self.attempt == other.attempt:
+            return self.n == other.n + 1
+        return self.attempt > other.attempt and self.n == 1
+
+
+#: Before every event of every log.
+START = EventId(0, 0)
+
+
+class Event(msgspec.Struct, tag_field="type", frozen=True):
+    """Base of everything that has a place in the log."""
+
+    task_id: str
+    id: str
+
+
+class TaskStarted(Event, tag="task.started"):
+    """A higher attempt than before means: drop the text so far."""
+
+    attempt: int
+    model: str
+
+
+class TaskDelta(Event, tag="task.delta"):
+    text: str
+    reasoning: str
+
+
+class TaskSnapshot(Event, tag="task.snapshot"):
+    """Replaces the text so far."""
+
+    text: str
+    reasoning: str
+
+
+class TaskCompleted(Event, tag="task.completed"):
+    result: dict[str, Any]
+    usage: dict[str, Any]
+
+
+class TaskFailed(Event, tag="task.failed"):
+    error: dict[str, Any]
+
+
+class TaskCancelled(Event, tag="task.cancelled"):
+    pass
+
+
+class TaskExpired(Event, tag="task.expired"):
+    pass
+
+
+AnyEvent = (
+    TaskStarted
+    | TaskDelta
+    | TaskSnapshot
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+    | TaskExpired
+)
+TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
+#: Types that only readers who asked for the text are sent.
+TEXT_TYPES = frozenset({"task.delta", "task.snapshot"})
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: msgspec.Struct) -> bytes:
+    return _encoder.encode(event)
+
+
+def decode(frame: bytes) -> AnyEvent:
+    return _decoder.decode(frame)
+
+
+def event_type(frame: bytes) -> str:
+    """The `type` of an encoded event, without decoding it: `encode` always writes it first."""
+    return frame[9 : frame.index(b'"', 9)].decode()
+
+
+# --- Frames without a place in the log ----------------------------------------------------------
+class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
+    protocol: str = PROTOCOL
+
+
+class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen=True):
+    ref: str | None
+    task_id: str
+    position: int | None
+    eta_seconds: float | None
+
+
+class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=True):
+    task_id: str
+    position: int | None
+    eta_seconds: float | None
+
+
+class ErrorFrame(msgspec.Struct, tag_field="type", tag="error", frozen=True):
+    ref: str | None
+    error: dict[str, Any]
+
+
+class Pong(msgspec.Struct, tag_field="type", tag="pong", frozen=True):
+    pass
+
+
+# --- Channel names ------------------------------------------------------------------------------
+def log_key(task_id: str) -> str:
+    """The stream that holds a task's events."""
+    return f"aily:log:{task_id}"
+
+
+def user_channel(user_id: int) -> str:
+    """Pub/sub channel of the life-cycle events of one user's tasks."""
+    return f"aily:user:{user_id}"
+
+
+def text_channel(task_id: str) -> str:
+    """Pub/sub channel of one task's text."""
+    return f"aily:text:{task_id}"
+
+
+def worker_channel(worker_id: str) -> str:
+    """Pub/sub channel on which a worker is told of cancelled tasks."""
+    return f"aily:worker:{worker_id}"

@@ -1,0 +1,81 @@
+"""Frames that a WebSocket client may send, checked before anything acts on them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from aily.json_input import decode_json
+from aily.problems import InvalidRequest
+from chat.events import EventId
+from chat.services.submission import CompositeRequest, Strict
+
+
+def _is_event_id(value: str) -> str:
+    EventId.parse(value)
+    return value
+
+
+Ref = Annotated[str, Field(max_length=100)]
+
+
+class TaskSubmit(CompositeRequest):
+    """`stream: false` asks for life-cycle events only."""
+
+    type: Literal["task.submit"]
+    ref: Ref | None = None
+    stream: bool = True
+    idempotency_key: str | None = Field(None, min_length=1, max_length=255)
+
+    def request(self) -> CompositeRequest:
+        """What is asked for, apart from how this socket wants to hear of it."""
+        own = {"type", "ref", "stream", "idempotency_key"}
+        given = {name: getattr(self, name) for name in self.model_fields_set - own}
+        return CompositeRequest.model_construct(**given)
+
+
+class TaskSubscribe(Strict):
+    """`after` is the last event id seen; none: from the start."""
+
+    type: Literal["task.subscribe"]
+    ref: Ref | None = None
+    task_id: UUID
+    after: Annotated[str, AfterValidator(_is_event_id)] | None = None
+
+
+class TaskUnsubscribe(Strict):
+    type: Literal["task.unsubscribe"]
+    ref: Ref | None = None
+    task_id: UUID
+
+
+class TaskCancel(Strict):
+    type: Literal["task.cancel"]
+    ref: Ref | None = None
+    task_id: UUID
+
+
+class Ping(Strict):
+    type: Literal["ping"]
+    ref: Ref | None = None
+
+
+Frame = TaskSubmit | TaskSubscribe | TaskUnsubscribe | TaskCancel | Ping
+_adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
+
+
+def parse_frame(data: str | bytes) -> Frame:
+    """Decode one frame. Raises InvalidRequest, naming the field."""
+    try:
+        return _adapter.validate_python(decode_json(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # The first part of a location is the frame's type, which the client knows.
+        path = [str(part) for part in first["loc"] if not _is_tag(part)]
+        raise InvalidRequest(first["msg"], field=".".join(path) or None) from error
+
+
+def _is_tag(part: int | str) -> bool:
+    return isinstance(part, str) and (part.startswith("task.") or part == "ping")

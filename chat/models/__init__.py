@@ -1,0 +1,20 @@
+"""The tables. A task exists once its row is committed; its final result is in its row."""
+
+from chat.models.conversations import Conversation, Message
+from chat.models.providers import LLMModel, Provider
+from chat.models.scenes import Scene, SceneVersion
+from chat.models.tasks import Lane, Status, Task
+from chat.models.workers import Worker
+
+__all__ = [
+    "Conversation",
+    "LLMModel",
+    "Lane",
+    "Message",
+    "Provider",
+    "Scene",
+    "SceneVersion",
+    "Status",
+    "Task",
+    "Worker",
+]

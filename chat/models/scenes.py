@@ -1,0 +1,87 @@
+"""Scenes: named prompts, in versions of which one is live."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from chat.models.providers import LLMModel
+
+
+class SceneQuerySet(models.QuerySet["Scene"]):
+    def usable(self) -> SceneQuerySet:
+        """Scenes that any user may submit to."""
+        return self.filter(is_enabled=True, live_version__isnull=False)
+
+
+class Scene(models.Model):
+    """A prompt with a name. Rolling back is moving `live_version`."""
+
+    slug = models.SlugField(unique=True)
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    is_enabled = models.BooleanField(default=True)
+    # RESTRICT, not PROTECT: deleting the scene takes its versions, this one included, along.
+    live_version = models.ForeignKey(
+        "chat.SceneVersion",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.RESTRICT,
+        related_name="+",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar = SceneQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class SceneVersion(models.Model):
+    """One wording of a scene. Once published it never changes: tasks point at it.
+
+    Written only by chat/services/scenes.py, which checks it and keeps published ones as they are.
+    """
+
+    scene = models.ForeignKey(Scene, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(editable=False)
+    system_template = models.TextField(blank=True, help_text="Jinja2.")
+    user_template = models.TextField(help_text="Jinja2.")
+    variables_schema = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="JSON Schema (2020-12) of the variables object. Left empty, every name that the "
+        "templates use is a required string.",
+    )
+    model = models.ForeignKey(
+        LLMModel, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    params = models.JSONField(
+        default=dict, blank=True, help_text="Request parameters, such as temperature."
+    )
+    notes = models.TextField(blank=True, help_text="What changed, for the next editor.")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    published_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("scene", "-number")
+        constraints = [
+            models.UniqueConstraint(fields=["scene", "number"], name="unique_scene_version_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scene.slug} v{self.number}"
+
+    @property
+    def is_published(self) -> bool:
+        return self.published_at is not None

@@ -1,0 +1,147 @@
+"""The task: one durable row from acceptance to its result."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from chat.models.conversations import Conversation
+from chat.models.ids import uuid7
+from chat.models.providers import LLMModel
+from chat.models.scenes import Scene, SceneVersion
+from chat.models.workers import Worker
+
+
+class Status(models.TextChoices):
+    """queued → running → succeeded | failed | cancelled | expired; running → queued to retry."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in ACTIVE
+
+
+ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+
+class Lane(models.IntegerChoices):
+    """A task of a lower lane never waits behind one of a higher."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BATCH = 2
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [lane.name.lower() for lane in cls]
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def owned_by(self, user_id: int) -> TaskQuerySet:
+        return self.filter(owner_id=user_id)
+
+    def active(self) -> TaskQuerySet:
+        return self.filter(status__in=ACTIVE)
+
+
+class Task(models.Model):
+    """Every change of `status` is one conditional UPDATE (chat/models/transitions.py)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
+    )
+    scene = models.ForeignKey(Scene, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    scene_version = models.ForeignKey(
+        SceneVersion, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    conversation = models.ForeignKey(
+        Conversation, null=True, on_delete=models.CASCADE, related_name="tasks"
+    )
+    model = models.ForeignKey(LLMModel, on_delete=models.PROTECT, related_name="tasks")
+    lane = models.PositiveSmallIntegerField(choices=Lane.choices, default=Lane.INTERACTIVE)
+    messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
+    params = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict, help_text="The caller's own; never sent on.")
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
+    request_digest = models.CharField(max_length=64, blank=True)
+
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.QUEUED)
+    attempt = models.PositiveIntegerField(default=0, help_text="How often it was started.")
+    failures = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that ended in an error of the provider."
+    )
+    crashes = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that ended with their worker."
+    )
+    worker = models.ForeignKey(Worker, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    not_before = models.DateTimeField(null=True, help_text="When the next attempt may start.")
+    deadline_at = models.DateTimeField(null=True)
+    last_event = models.PositiveIntegerField(
+        default=0, help_text="n of the attempt's last event, once that is known."
+    )
+
+    text = models.TextField(blank=True)
+    reasoning = models.TextField(blank=True)
+    finish_reason = models.CharField(max_length=40, blank=True)
+    tool_calls = models.JSONField(default=list)
+    usage = models.JSONField(default=dict)
+    error = models.JSONField(null=True)
+    upstream_request_id = models.CharField(max_length=200, blank=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    first_token_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = TaskQuerySet.as_manager()
+
+    #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
+    position: int | None = None
+    eta_seconds: float | None = None
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "idempotency_key"], name="unique_owner_idempotency_key"
+            ),
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=Q(status__in=["queued", "running"]),
+                name="one_active_task_a_conversation",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["owner", "-id"], name="task_owner_recent"),
+            models.Index(fields=["owner", "status", "-id"], name="task_owner_status"),
+            models.Index(fields=["scene", "-id"], name="task_scene_recent"),
+            models.Index(fields=["id"], condition=Q(status="queued"), name="task_queued"),
+            models.Index(fields=["worker"], condition=Q(status="running"), name="task_running"),
+            models.Index(
+                fields=["deadline_at"],
+                condition=Q(status__in=["queued", "running"], deadline_at__isnull=False),
+                name="task_deadline",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def result(self) -> dict[str, Any]:
+        """The answer, whole or as far as it came."""
+        return {
+            "text": self.text,
+            "reasoning": self.reasoning,
+            "finish_reason": self.finish_reason or None,
+            "tool_calls": self.tool_calls,
+        }

@@ -1,0 +1,261 @@
+"""Every change of a task's status: one conditional UPDATE each, for many tasks at a time.
+
+The condition names the status and, where a worker acts, the attempt and the worker. Whoever
+changes no row has lost a race and must treat the task as somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import connection, transaction
+from psycopg.types.json import Jsonb
+
+from chat.models.conversations import Conversation, Message
+from chat.models.tasks import Status
+
+
+WORKER_LOST = {"code": "worker_lost", "message": "Its worker died too often while running it."}
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTask:
+    """What a worker needs to know of a task it has just started."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    lane: int
+    attempt: int
+    failures: int
+    messages: list[dict[str, Any]]
+    params: dict[str, Any]
+    deadline_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended. `status` QUEUED sends the task back for another attempt."""
+
+    id: UUID
+    attempt: int
+    status: Status
+    last_event: int
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str = ""
+    tool_calls: Sequence[Any] = ()
+    usage: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+    upstream_request_id: str = ""
+    first_token_at: datetime | None = None
+    not_before: datetime | None = None
+    #: Added to the task's failures (1 when the provider is to blame).
+    failures: int = 0
+
+
+_START = """
+UPDATE chat_task SET status = 'running', attempt = attempt + 1, worker_id = %(worker)s,
+       started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
+       text = '', reasoning = '', error = NULL
+ WHERE id = ANY(%(ids)s) AND status = 'queued'
+   AND (deadline_at IS NULL OR deadline_at > now())
+   AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker)s AND NOT w.is_dead)
+RETURNING id, owner_id, model_id, lane, attempt, failures, messages, params, deadline_at
+"""
+
+_EXPIRE = """
+UPDATE chat_task SET status = 'expired', finished_at = now(), last_event = last_event + 1
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE status = 'queued' AND deadline_at <= now() {only}
+               ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
+_END = """
+UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
+       reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
+       usage = v.usage, error = v.error, upstream_request_id = v.upstream_request_id,
+       first_token_at = v.first_token_at, not_before = v.not_before,
+       failures = t.failures + v.failures,
+       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
+  FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[],
+              %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::text[], %s::timestamptz[],
+              %s::timestamptz[], %s::int[])
+    AS v(id, attempt, status, last_event, text, reasoning, finish_reason, tool_calls, usage,
+         error, upstream_request_id, first_token_at, not_before, failures)
+ WHERE t.id = v.id AND t.attempt = v.attempt AND t.status = 'running' AND t.worker_id = %s
+RETURNING t.id, t.conversation_id
+"""
+
+_KEEP_PARTIAL = """
+UPDATE chat_task SET text = %s, reasoning = %s, last_event = %s, first_token_at = %s
+ WHERE id = %s AND attempt = %s AND worker_id = %s AND status = 'cancelled' AND last_event = 0
+RETURNING id, conversation_id
+"""
+
+_CANCEL_QUEUED = """
+UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = last_event + 1
+ WHERE id = ANY(%s) AND status = 'queued'
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
+_CANCEL_RUNNING = """
+UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = 0
+ WHERE id = ANY(%s) AND status = 'running'
+RETURNING id, worker_id
+"""
+
+_RECOVER = """
+UPDATE chat_task SET crashes = crashes + 1, worker_id = NULL,
+       status = CASE WHEN crashes + 1 > %(most)s THEN 'failed' ELSE 'queued' END,
+       finished_at = CASE WHEN crashes + 1 > %(most)s THEN now() END,
+       error = CASE WHEN crashes + 1 > %(most)s THEN %(error)s END
+ WHERE id IN (SELECT t.id FROM chat_task t JOIN chat_worker w ON w.id = t.worker_id
+               WHERE t.status = 'running' AND w.is_dead
+               ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED)
+RETURNING id, owner_id, model_id, lane, attempt, status, crashes
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedQueued:
+    """A task that ended while it waited; its terminal event is `attempt-last_event`."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    attempt: int
+    last_event: int
+
+    @property
+    def event_id(self) -> str:
+        return f"{self.attempt}-{self.last_event}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredTask:
+    """A task taken from a dead worker: queued again, or failed after too many crashes."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    lane: int
+    attempt: int
+    status: str
+    crashes: int
+
+
+def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def start(worker_id: UUID, task_ids: Sequence[str]) -> list[StartedTask]:
+    """queued → running for those still queued, in time, while the worker is not declared dead."""
+    rows = _rows(_START, {"worker": worker_id, "ids": list(task_ids)})
+    # Django leaves jsonb to its fields: a cursor of one's own gets it as text.
+    return [
+        StartedTask(*row[:6], msgspec.json.decode(row[6]), msgspec.json.decode(row[7]), row[8])
+        for row in rows
+    ]
+
+
+def expire(task_ids: Sequence[str] | None = None) -> list[EndedQueued]:
+    """queued → expired where the deadline has passed; of `task_ids`, or any (1,000 at most)."""
+    only = "" if task_ids is None else "AND id = ANY(%s)"
+    params = [] if task_ids is None else [list(task_ids)]
+    return [EndedQueued(*row) for row in _rows(_EXPIRE.format(only=only), params)]
+
+
+def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
+    """running → the endings' status, with all results, in one transaction.
+
+    Returns the ids that changed; the others had been cancelled or taken over meanwhile.
+    """
+    columns: list[list[Any]] = [
+        [one.id for one in endings],
+        [one.attempt for one in endings],
+        [one.status.value for one in endings],
+        [one.last_event for one in endings],
+        [one.text for one in endings],
+        [one.reasoning for one in endings],
+        [one.finish_reason for one in endings],
+        [Jsonb(list(one.tool_calls)) for one in endings],
+        [Jsonb(one.usage or {}) for one in endings],
+        [None if one.error is None else Jsonb(one.error) for one in endings],
+        [one.upstream_request_id for one in endings],
+        [one.first_token_at for one in endings],
+        [one.not_before for one in endings],
+        [one.failures for one in endings],
+    ]
+    with transaction.atomic():
+        changed = dict(_rows(_END, [*columns, worker_id]))
+        store_answers(
+            (changed[one.id], one.id, one.text)
+            for one in endings
+            if one.status is Status.SUCCEEDED and changed.get(one.id)
+        )
+    return set(changed)
+
+
+def keep_partial(worker_id: UUID, ending: Ending) -> bool:
+    """Store how far a cancelled task's answer had come. Only its own worker may, and only once."""
+    with transaction.atomic():
+        rows = _rows(
+            _KEEP_PARTIAL,
+            [
+                ending.text,
+                ending.reasoning,
+                ending.last_event,
+                ending.first_token_at,
+                ending.id,
+                ending.attempt,
+                worker_id,
+            ],
+        )
+        store_answers(
+            (conversation_id, ending.id, ending.text)
+            for _, conversation_id in rows
+            if conversation_id and ending.text
+        )
+    return bool(rows)
+
+
+def cancel_queued(task_ids: Sequence[UUID]) -> list[EndedQueued]:
+    return [EndedQueued(*row) for row in _rows(_CANCEL_QUEUED, [list(task_ids)])]
+
+
+def cancel_running(task_ids: Sequence[UUID]) -> list[tuple[UUID, UUID | None]]:
+    """running → cancelled. Returns (task id, worker id): that worker stops the call."""
+    return [(row[0], row[1]) for row in _rows(_CANCEL_RUNNING, [list(task_ids)])]
+
+
+def recover(most_crashes: int) -> list[RecoveredTask]:
+    """Take running tasks from workers declared dead, 1,000 at most."""
+    params = {"most": most_crashes, "error": Jsonb(WORKER_LOST)}
+    return [RecoveredTask(*row) for row in _rows(_RECOVER, params)]
+
+
+def store_answers(answers: Any) -> None:
+    """Add answers to their conversations: an iterable of (conversation id, task id, text)."""
+    messages = [
+        Message(
+            conversation_id=conversation_id,
+            role=Message.Role.ASSISTANT,
+            content=text,
+            task_id=task_id,
+        )
+        for conversation_id, task_id, text in answers
+    ]
+    if messages:
+        Message.objects.bulk_create(messages)
+        touched = [message.conversation_id for message in messages]
+        Conversation.objects.filter(pk__in=touched).update(updated_at=messages[0].created_at)

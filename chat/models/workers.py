@@ -1,0 +1,34 @@
+"""Worker processes and the lease each one holds."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from chat.models.ids import uuid7
+
+
+class Worker(models.Model):
+    """One worker process. While its lease runs, nobody else may touch what it runs.
+
+    One row a process, not a task: renewing costs one UPDATE every few seconds however many calls
+    the process runs. `is_dead` only ever goes from False to True; a process that finds itself dead
+    stops all it runs and starts over under a new id.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    hostname = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(auto_now_add=True)
+    lease_until = models.DateTimeField()
+    is_dead = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("-started_at",)
+        indexes = [
+            models.Index(
+                fields=["lease_until"], condition=models.Q(is_dead=False), name="worker_live_lease"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hostname}:{self.pid}"

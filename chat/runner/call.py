@@ -1,0 +1,196 @@
+"""One attempt of one task, end to end: call the provider, log the answer, store the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+import msgspec
+from django.conf import settings
+from django.utils import timezone
+
+from chat.eventlog import LogWriter, TaskLog
+from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
+from chat.llm.client import ProviderClient
+from chat.llm.errors import ProviderError
+from chat.llm.retry import backoff_seconds
+from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
+from chat.models import Status
+from chat.models.transitions import Ending, StartedTask
+from chat.runner.pools import Pool
+from chat.runner.storage import Endings
+
+logger = logging.getLogger(__name__)
+_jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
+
+
+class Stop(Enum):
+    """Why a call is stopped from outside."""
+
+    CANCELLED = auto()
+    HANDED_BACK = auto()
+    LOST = auto()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of the call so far, the text itself apart (the log has it)."""
+
+    status: Status = Status.FAILED
+    completion: Completion | None = None
+    error: ProviderError | None = None
+    first_token_at: datetime | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One running attempt. `requeue(task, seconds)` is told when it goes back to the queue."""
+
+    task: StartedTask
+    pool: Pool
+    client: ProviderClient
+    writer: LogWriter
+    endings: Endings
+    requeue: Callable[[StartedTask, float], None]
+    log: TaskLog = field(init=False)
+    _stop: Stop | None = field(default=None, init=False)
+    _asking: asyncio.Task[None] | None = field(default=None, init=False)
+    _answer: Answer = field(default_factory=Answer, init=False)
+
+    def stop(self, why: Stop) -> None:
+        """Close the connection to the provider. A call that is ending already just goes on."""
+        if self._stop is None:
+            self._stop = why
+            if self._asking is not None:
+                self._asking.cancel()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._stop is Stop.LOST
+
+    async def run(self) -> None:
+        """Run to the end. Raises nothing: an error of ours fails the task with `internal`."""
+        self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
+        self.log.on_refused = lambda: self.stop(Stop.LOST)
+        self.log.start(self.pool.model)
+        if self._stop is None:
+            self._asking = asyncio.create_task(self._ask())
+            await asyncio.wait([self._asking])
+            if not self._asking.cancelled() and (error := self._asking.exception()):
+                logger.error("task %s: the call broke", self.task.id, exc_info=error)
+        # Read anew: another coroutine sets it while this one waits.
+        if not self.is_lost:
+            await self._end()
+
+    async def _ask(self) -> None:
+        answer = self._answer
+        request = ChatRequest(
+            model=self.pool.upstream_model,
+            messages=self.task.messages,
+            params=self.task.params,
+            user_id=f"u{self.task.owner_id}",
+        )
+        try:
+            async with (
+                asyncio.timeout(self._seconds_left()),
+                aclosing(self.client.stream(self.pool.upstream, request, _limits())) as items,
+            ):
+                async for item in items:
+                    if isinstance(item, Delta):
+                        answer.first_token_at = answer.first_token_at or timezone.now()
+                        self.log.write(item.text, item.reasoning)
+                    else:
+                        answer.completion = item
+                        answer.status = Status.SUCCEEDED
+        except TimeoutError:
+            answer.status = Status.EXPIRED
+        except ProviderError as error:
+            answer.error = error
+
+    def _seconds_left(self) -> float | None:
+        deadline = self.task.deadline_at
+        return None if deadline is None else (deadline - timezone.now()).total_seconds()
+
+    # --- The end --------------------------------------------------------------------------------
+    async def _end(self) -> None:
+        ending, backoff = self._ending()
+        if self._stop is Stop.CANCELLED:
+            is_stored = False
+        else:
+            is_stored = await self.endings.store(ending)
+        if is_stored and ending.status is Status.QUEUED:
+            self.requeue(self.task, backoff)
+        elif is_stored:
+            self.log.end(lambda event_id: self._terminal_event(ending, event_id))
+        elif await self.endings.keep_partial(ending):
+            self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
+
+    def _ending(self) -> tuple[Ending, float]:
+        """The row's new values, and the seconds until the next attempt if there is to be one."""
+        status, error, backoff = self._verdict()
+        answer, completion = self._answer, self._answer.completion
+        ending = Ending(
+            id=self.task.id,
+            attempt=self.task.attempt,
+            status=status,
+            last_event=self.log.seal(),
+            text=self.log.text,
+            reasoning=self.log.reasoning,
+            finish_reason=completion.finish_reason if completion else "",
+            tool_calls=[msgspec.to_builtins(one) for one in completion.tool_calls]
+            if completion
+            else (),
+            usage=msgspec.to_builtins(completion.usage) if completion else None,
+            error=error,
+            upstream_request_id=(completion.request_id or "")[:200] if completion else "",
+            first_token_at=answer.first_token_at,
+            not_before=timezone.now() + timedelta(seconds=backoff) if backoff else None,
+            failures=1 if answer.error else 0,
+        )
+        return ending, backoff
+
+    def _verdict(self) -> tuple[Status, dict[str, str] | None, float]:
+        """Status, error and backoff: the provider's errors are retried, ours are not."""
+        answer = self._answer
+        if self._stop is Stop.HANDED_BACK and answer.completion is None and answer.error is None:
+            return Status.QUEUED, None, 0
+        if answer.status is not Status.FAILED:
+            return answer.status, None, 0
+        if answer.error is None:
+            return Status.FAILED, {"code": "internal", "message": "aily itself failed."}, 0
+        failures = self.task.failures + 1
+        error = {"code": answer.error.code, "message": answer.error.message}
+        if answer.error.retryable and failures < settings.TASK_MAX_FAILURES:
+            return Status.QUEUED, error, backoff_seconds(failures, answer.error, _jitter)
+        return Status.FAILED, error, 0
+
+    def _terminal_event(self, ending: Ending, event_id: str) -> Event:
+        task_id = self.log.task_id
+        if ending.status is Status.SUCCEEDED:
+            result = {
+                "text": ending.text,
+                "reasoning": ending.reasoning,
+                "finish_reason": ending.finish_reason,
+                "tool_calls": ending.tool_calls,
+            }
+            return TaskCompleted(
+                task_id=task_id, id=event_id, result=result, usage=ending.usage or {}
+            )
+        if ending.status is Status.EXPIRED:
+            return TaskExpired(task_id=task_id, id=event_id)
+        return TaskFailed(task_id=task_id, id=event_id, error=ending.error or {})
+
+
+def _limits() -> TimeLimits:
+    return TimeLimits(
+        connect_seconds=settings.LLM_CONNECT_SECONDS,
+        first_token_seconds=settings.LLM_FIRST_TOKEN_SECONDS,
+        between_tokens_seconds=settings.LLM_BETWEEN_TOKENS_SECONDS,
+        total_seconds=settings.LLM_TOTAL_SECONDS,
+    )

@@ -1,0 +1,45 @@
+"""A worker process's lease in PostgreSQL: the right to touch the tasks it runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from chat.models import Status, Task, Worker
+
+
+def register() -> UUID:
+    """Start a new lease. A process that was declared dead comes back under a new id."""
+    worker = Worker.objects.create(
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        lease_until=Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS),
+    )
+    return worker.pk
+
+
+def renew(worker_id: UUID) -> bool:
+    """Extend the lease. False when the worker was declared dead: it must stop all it runs."""
+    lease_until = Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS)
+    return bool(
+        Worker.objects.filter(pk=worker_id, is_dead=False).update(lease_until=lease_until)
+    )
+
+
+def give_up(worker_id: UUID) -> None:
+    """End the lease at once, so that the sweep need not wait for it to run out."""
+    Worker.objects.filter(pk=worker_id).update(is_dead=True)
+
+
+def taken_away(worker_id: UUID, task_ids: Sequence[str]) -> list[str]:
+    """Those of a worker's calls whose task was cancelled, or is somebody else's by now."""
+    not_mine = ~Q(status=Status.RUNNING) | ~Q(worker_id=worker_id)
+    lost = Task.objects.filter(not_mine, pk__in=task_ids).values_list("pk", flat=True)
+    return [str(pk) for pk in lost]

@@ -1,0 +1,114 @@
+"""The sweep: finds what a death or a lost message left behind, and puts it right.
+
+Every step is a conditional UPDATE or repeats without harm, so any number of sweeps may overlap.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from chat import eventlog, scheduler
+from chat.events import TaskExpired, TaskFailed
+from chat.models import LLMModel, Status, Task, Worker, transitions
+from chat.models.transitions import RecoveredTask
+
+#: Queued tasks looked at in one go; the ready set is asked for all of them at once.
+PAGE = 1000
+
+
+def sweep() -> set[str]:
+    """Put right whatever is wrong. Returns the pools that have new work.
+
+    Raises django.db.Error or RedisAway while either is away; the next sweep goes on.
+    """
+    declare_dead()
+    pools = recover()
+    expire()
+    return pools | requeue_missing()
+
+
+def declare_dead() -> int:
+    """Take the lease from workers that did not renew it. Compare-and-set: it happens once."""
+    overdue = Worker.objects.filter(is_dead=False, lease_until__lt=Now())
+    dead = [
+        worker.pk
+        for worker in overdue
+        if Worker.objects.filter(pk=worker.pk, is_dead=False, lease_until__lt=Now()).update(
+            is_dead=True
+        )
+    ]
+    pools = [str(pk) for pk in LLMModel.objects.values_list("pk", flat=True)] if dead else []
+    for pk in dead:
+        scheduler.forget_worker(str(pk), pools)
+    return len(dead)
+
+
+def recover() -> set[str]:
+    """Queue the running tasks of dead workers again, or fail those that crashed too often."""
+    recovered = transitions.recover(settings.TASK_MAX_CRASHES)
+    eventlog.end_waiting(
+        [(one.owner_id, _crashed(one)) for one in recovered if one.status == Status.FAILED],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
+    by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    for one in recovered:
+        if one.status == Status.QUEUED:
+            entry = scheduler.Entry(str(one.id), one.lane, one.owner_id)
+            by_pool[str(one.model_id)].append(entry)
+    for pool, entries in by_pool.items():
+        scheduler.enqueue(pool, entries)
+    return set(by_pool)
+
+
+def _crashed(one: RecoveredTask) -> TaskFailed:
+    """How far the dead worker's log went is not in the row: the log itself knows."""
+    event_id = eventlog.next_id(str(one.id), one.attempt)
+    return TaskFailed(task_id=str(one.id), id=str(event_id), error=transitions.WORKER_LOST)
+
+
+def expire() -> None:
+    """End queued tasks whose deadline has passed, without a call."""
+    expired = transitions.expire()
+    eventlog.end_waiting(
+        [(one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
+
+
+def requeue_missing() -> set[str]:
+    """Put queued tasks that are due but not in the ready set back into it.
+
+    One that was claimed a moment ago is missing as well. Putting it back is harmless: whoever
+    claims it second starts nothing.
+    """
+    due = Q(not_before=None) | Q(not_before__lte=Now())
+    pools: set[str] = set()
+    queued = (
+        Task.objects.filter(due, status=Status.QUEUED)
+        .only("id", "lane", "owner_id", "model_id")
+        .order_by("id")
+    )
+    page = list(queued[:PAGE])
+    while page:
+        pools |= _enqueue_missing(page)
+        page = list(queued.filter(pk__gt=page[-1].pk)[:PAGE])
+    return pools
+
+
+def _enqueue_missing(tasks: Sequence[Task]) -> set[str]:
+    by_pool: defaultdict[str, dict[str, scheduler.Entry]] = defaultdict(dict)
+    for task in tasks:
+        entry = scheduler.Entry(str(task.pk), task.lane, task.owner_id)
+        by_pool[str(task.model_id)][entry.task_id] = entry
+    pools = set()
+    for pool, entries in by_pool.items():
+        missing = scheduler.missing(pool, list(entries))
+        if missing:
+            scheduler.enqueue(pool, [entries[task_id] for task_id in missing])
+            pools.add(pool)
+    return pools

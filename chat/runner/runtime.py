@@ -1,0 +1,278 @@
+"""One worker process: its lease, its claims and its running calls, all on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from uuid import UUID
+
+from django.conf import settings
+
+from aily.database import in_database
+from aily.redis import RedisAway, async_redis, subscriber_redis
+from chat import eventlog, scheduler
+from chat.eventlog import LogWriter
+from chat.events import TaskExpired, TaskQueued, worker_channel
+from chat.llm.client import ProviderClient
+from chat.models import transitions
+from chat.models.transitions import StartedTask
+from chat.runner import lease
+from chat.runner.call import Call, Stop
+from chat.runner.pools import Pool, load_pools
+from chat.runner.storage import Endings, until_stored
+
+logger = logging.getLogger(__name__)
+
+#: Tasks taken at once: one transaction starts them all.
+CLAIM_SIZE = 100
+#: A pool is looked at this often even when nobody rings: covers lost doorbells.
+POLL_SECONDS = 1.0
+RENEW_SECONDS = 5.0
+
+
+class Runtime:
+    """Claims tasks while there is room and runs each as a coroutine.
+
+    `ring(pool)` wakes other workers; it blocks, so it is called from a thread.
+    """
+
+    def __init__(self, ring: Callable[[str], None]) -> None:
+        self._ring = ring
+        self._pools: dict[str, Pool] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._calls: dict[str, Call] = {}
+        #: Claimed, and not yet among the calls; a cancel takes them out.
+        self._starting: set[str] = set()
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self._parent_pid = os.getppid()
+
+    def start(self) -> None:
+        """Begin; must be called on the event loop."""
+        self._client = ProviderClient()
+        self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
+        self._spawn(self._writer.run())
+        self._spawn(self._live())
+
+    def wake(self, pool: str) -> None:
+        """Look for work in `pool` now."""
+        if pool in self._wakes:
+            self._wakes[pool].set()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._job_done)
+        return task
+
+    def _job_done(self, task: asyncio.Task[None]) -> None:
+        self._jobs.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("a job of the worker broke", exc_info=error)
+
+    # --- Lease ----------------------------------------------------------------------------------
+    async def _live(self) -> None:
+        """Hold a lease for as long as the process lives; start over when it is taken away."""
+        while not self._is_stopping:
+            self._worker_id: UUID = await until_stored(lease.register)
+            self._endings = Endings(self._worker_id)
+            logger.info("worker %s is ready", self._worker_id)
+            listener = self._spawn(self._listen())
+            await self._keep_lease()
+            listener.cancel()
+            for call in self._calls.values():
+                call.stop(Stop.LOST)
+
+    async def _keep_lease(self) -> None:
+        """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
+        else can take the lease away without it."""
+        while await until_stored(lambda: lease.renew(self._worker_id)):
+            self._refresh_pools(await until_stored(load_pools))
+            await self._drop_taken_away()
+            await self._hold_leases()
+            await asyncio.sleep(RENEW_SECONDS)
+            if os.getppid() != self._parent_pid:
+                # Dramatiq's master is gone and nobody would ever stop this process.
+                logger.error("orphaned: stopping")
+                os.kill(os.getpid(), signal.SIGTERM)
+        if not self._is_stopping:
+            logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
+
+    def _refresh_pools(self, pools: list[Pool]) -> None:
+        for pool in pools:
+            known = self._pools.get(pool.name)
+            if known is not None:
+                known.model, known.cap = pool.model, pool.cap
+                known.upstream_model, known.upstream = pool.upstream_model, pool.upstream
+                continue
+            self._pools[pool.name] = pool
+            self._wakes[pool.name] = asyncio.Event()
+            self._spawn(self._claim_for_ever(pool))
+
+    async def _drop_taken_away(self) -> None:
+        ids = list(self._calls)
+        for task_id in await until_stored(lambda: lease.taken_away(self._worker_id, ids)):
+            self._cancelled(task_id)
+
+    async def _hold_leases(self) -> None:
+        by_pool: dict[str, list[str]] = {}
+        for task_id, call in self._calls.items():
+            by_pool.setdefault(call.pool.name, []).append(task_id)
+        try:
+            for pool, ids in by_pool.items():
+                await scheduler.hold(pool, str(self._worker_id), ids)
+        except RedisAway as error:
+            logger.warning("Redis is away: %s", error)
+
+    async def _listen(self) -> None:
+        """Stop calls whose task was cancelled. What is missed here, the renewal finds."""
+        while True:
+            try:
+                client = subscriber_redis()
+                async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(worker_channel(str(self._worker_id)))
+                    async for message in pubsub.listen():
+                        self._cancelled(message["data"].decode())
+            except RedisAway as error:
+                logger.warning("listening for cancels: Redis is away (%s)", error)
+            await asyncio.sleep(1)
+
+    def _cancelled(self, task_id: str) -> None:
+        self._starting.discard(task_id)
+        if task_id in self._calls:
+            self._calls[task_id].stop(Stop.CANCELLED)
+
+    # --- Claims ---------------------------------------------------------------------------------
+    async def _claim_for_ever(self, pool: Pool) -> None:
+        wake = self._wakes[pool.name]
+        while True:
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+            wake.clear()
+            try:
+                await self._claim(pool)
+            except RedisAway as error:
+                logger.warning("claiming: Redis is away (%s)", error)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _claim(self, pool: Pool) -> None:
+        room = 0 if self._is_stopping else settings.WORKER_MAX_CALLS - len(self._calls)
+        want = max(min(room, CLAIM_SIZE), 0)
+        released, mean_seconds = pool.take_released()
+        try:
+            claimed = await scheduler.claim(
+                pool.name,
+                str(self._worker_id),
+                cap=pool.cap,
+                want=want,
+                lease_seconds=settings.WORKER_LEASE_SECONDS,
+                released=released,
+                mean_seconds=mean_seconds,
+            )
+        except RedisAway:
+            pool.released += released
+            raise
+        if claimed.task_ids:
+            await self._start_calls(pool, claimed.task_ids)
+        if claimed.left and len(claimed.task_ids) == want and want:
+            # There may be room for more, here and at the others.
+            self.wake(pool.name)
+            self._spawn(self._ring_others(pool.name))
+
+    async def _ring_others(self, pool: str) -> None:
+        try:
+            await asyncio.to_thread(self._ring, pool)
+        except RedisAway as error:
+            logger.warning("ringing: Redis is away (%s)", error)
+
+    async def _start_calls(self, pool: Pool, task_ids: list[str]) -> None:
+        worker_id = self._worker_id
+        self._starting.update(task_ids)
+        started = await until_stored(lambda: transitions.start(worker_id, task_ids))
+        for task in started:
+            call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
+            self._calls[str(task.id)] = call
+            # Cancelled after it was started, before we knew.
+            if str(task.id) not in self._starting:
+                call.stop(Stop.CANCELLED)
+            self._spawn(self._run(call, pool))
+        self._starting.difference_update(task_ids)
+        not_started = set(task_ids) - {str(task.id) for task in started}
+        if not_started:
+            pool.released += not_started
+            await self._expire(list(not_started))
+            self.wake(pool.name)
+
+    async def _expire(self, task_ids: list[str]) -> None:
+        expired = await until_stored(lambda: transitions.expire(task_ids))
+        events = [
+            (one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired
+        ]
+        await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
+
+    # --- Calls ----------------------------------------------------------------------------------
+    async def _run(self, call: Call, pool: Pool) -> None:
+        task_id, began = str(call.task.id), time.monotonic()
+        try:
+            await call.run()
+        finally:
+            if self._calls.get(task_id) is call:
+                del self._calls[task_id]
+            pool.released.append(task_id)
+            pool.seconds.append(time.monotonic() - began)
+            self.wake(pool.name)
+
+    def _requeue(self, task: StartedTask, seconds: float) -> None:
+        self._spawn(self._requeue_after(task, seconds))
+
+    async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
+        """Make a task ready again. If this process dies before, the sweep does it."""
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id)
+        pool = str(task.model_id)
+        try:
+            if seconds:
+                notice = TaskQueued(task_id=entry.task_id, position=None, eta_seconds=seconds)
+                await in_database(eventlog.notify, task.owner_id, notice)
+                await asyncio.sleep(seconds)
+            await scheduler.aenqueue(pool, [entry])
+            self.wake(pool)
+        except RedisAway as error:
+            logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
+
+    # --- Stopping -------------------------------------------------------------------------------
+    async def stop(self) -> None:
+        """Claim nothing more, let calls end within the grace time, hand the rest back."""
+        self._is_stopping = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + settings.WORKER_GRACE_SECONDS
+        while self._calls and loop.time() < deadline:
+            await asyncio.sleep(0.1)
+        logger.info("handing back %d calls", len(self._calls))
+        for call in list(self._calls.values()):
+            call.stop(Stop.HANDED_BACK)
+        deadline = loop.time() + 5
+        while self._calls and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        worker_id = self._worker_id
+        await in_database(lease.give_up, worker_id)
+        try:
+            await self._writer.flush()
+            await in_database(scheduler.forget_worker, str(worker_id), list(self._pools))
+            for pool in self._pools:
+                await self._ring_others(pool)
+        except RedisAway as error:
+            logger.warning("leaving: Redis is away (%s)", error)
+        for job in list(self._jobs):
+            job.cancel()
+        await self._client.aclose()
+        await async_redis().aclose()

@@ -1,0 +1,56 @@
+"""The worker's writes to the database: batched, and repeated until the database is back.
+
+Only a lost lease ends the repeating: as long as nobody may take a task over, its result is ours to
+store, however long that takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError
+
+from aily.batching import Batcher
+from aily.database import in_database
+from chat.models import transitions
+from chat.models.transitions import Ending
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+
+
+async def until_stored(work: Callable[[], R]) -> R:
+    """Run `work` on a database thread, again and again while the database is away."""
+    for attempt in range(1_000_000):
+        try:
+            return await in_database(work)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database is away (%s); trying again", error)
+            await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+    raise RuntimeError("unreachable")
+
+
+class Endings:
+    """Stores how attempts ended, those of one moment in one transaction."""
+
+    def __init__(self, worker_id: UUID) -> None:
+        self._worker_id = worker_id
+        self._batcher: Batcher[Ending, bool] = Batcher(self._store)
+
+    async def store(self, ending: Ending) -> bool:
+        """True once committed; False when the task was no longer this attempt's to end."""
+        return await self._batcher.submit(ending)
+
+    async def keep_partial(self, ending: Ending) -> bool:
+        """Store a cancelled task's partial answer; False when it was not cancelled but lost."""
+        return await until_stored(lambda: transitions.keep_partial(self._worker_id, ending))
+
+    async def _store(self, endings: Sequence[Ending]) -> list[bool]:
+        changed = await until_stored(lambda: transitions.end(self._worker_id, endings))
+        return [ending.id in changed for ending in endings]

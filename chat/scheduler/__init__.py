@@ -1,0 +1,29 @@
+"""The ready set and the upstream leases: which task runs next, and whether there is room for it."""
+
+from chat.scheduler.ready import (
+    Claim,
+    Entry,
+    Place,
+    aenqueue,
+    claim,
+    enqueue,
+    forget_worker,
+    hold,
+    missing,
+    place_of,
+    remove,
+)
+
+__all__ = [
+    "Claim",
+    "Entry",
+    "Place",
+    "aenqueue",
+    "claim",
+    "enqueue",
+    "forget_worker",
+    "hold",
+    "missing",
+    "place_of",
+    "remove",
+]

@@ -1,0 +1,50 @@
+-- Gives back the leases of ended calls and takes the next tasks, in one step, so that capacity is
+-- neither exceeded nor idle in between. Also renews the worker's standing.
+--
+-- ARGV[1] pool            ARGV[2] worker id      ARGV[3] seconds the worker's leases last
+-- ARGV[4] cap of the pool ARGV[5] tasks wanted   ARGV[6] lane width
+-- ARGV[7] mean seconds of the ended calls, '' when unknown
+-- ARGV[8…] ids of tasks whose leases are given back
+--
+-- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
+-- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
+-- the rest: see enqueue.lua
+--
+-- Returns {left in the ready set, task id, …}.
+local pool, worker = ARGV[1], ARGV[2]
+local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
+local stats, mine = 'aily:stats:' .. pool, 'aily:leases:' .. pool .. ':' .. worker
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', 'aily:workers', now + tonumber(ARGV[3]), worker)
+redis.call('DEL', 'aily:rung:' .. pool)
+for i = 8, #ARGV do redis.call('SREM', mine, ARGV[i]) end
+if ARGV[7] ~= '' then
+  local mean = tonumber(redis.call('HGET', stats, 'seconds') or ARGV[7])
+  redis.call('HSET', stats, 'seconds', mean * 0.9 + tonumber(ARGV[7]) * 0.1)
+end
+
+local cap, in_use = tonumber(ARGV[4]), 0
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'aily:workers', now, '+inf')) do
+  in_use = in_use + redis.call('SCARD', 'aily:leases:' .. pool .. ':' .. other)
+end
+local want = math.min(tonumber(ARGV[5]), cap - in_use)
+local out = {0}
+if want > 0 then
+  local width = tonumber(ARGV[6])
+  local popped = redis.call('ZPOPMIN', ready, want)
+  for i = 1, #popped, 2 do
+    local score = tonumber(popped[i + 1])
+    local lane = math.floor(score / width)
+    redis.call('HSET', tags, 'now:' .. lane, score - lane * width)
+    redis.call('SADD', mine, popped[i])
+    out[#out + 1] = popped[i]
+    in_use = in_use + 1
+  end
+end
+redis.call('EXPIRE', mine, tonumber(ARGV[3]) * 10)
+local left = redis.call('ZCARD', ready)
+-- An empty set starts the next busy time with a clean slate, and keeps `tags` from growing.
+if left == 0 then redis.call('DEL', tags) end
+redis.call('HSET', stats, 'in_use', in_use, 'cap', cap)
+out[1] = left
+return out

@@ -1,0 +1,35 @@
+-- Puts tasks into a pool's ready set, fairly between owners.
+--
+-- ARGV[1]  pool
+-- ARGV[2]  lane width: scores of lane L lie in [L * width, (L + 1) * width)
+-- ARGV[3]  milliseconds for which one ring of the doorbell is enough
+-- ARGV[4…] four values a task: task id, lane, owner id, cost (1 / weight)
+--
+-- aily:ready:<pool>  zset  task id -> lane * width + virtual start
+-- aily:tags:<pool>   hash  now:<lane> -> virtual time; owner:<lane>:<owner> -> that owner's finish
+-- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap: as of the last claim
+-- aily:rung:<pool>   string, set while a ring is under way
+--
+-- Start-time fair queueing: a task starts, in virtual time, when its owner's last one finished or
+-- now, whichever is later. A thousand tasks of one owner so interleave with ten of another.
+-- A task that is in the set already keeps its place.
+--
+-- Returns {ring, seconds, in_use, cap, rank, rank, …}; ranks count from 0.
+local pool, width = ARGV[1], tonumber(ARGV[2])
+local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
+local out = {0}
+local stats = redis.call('HMGET', 'aily:stats:' .. pool, 'seconds', 'in_use', 'cap')
+for i = 1, 3 do out[i + 1] = stats[i] or '' end
+for i = 4, #ARGV, 4 do
+  local id, lane, owner, cost = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  if not redis.call('ZSCORE', ready, id) then
+    local field = 'owner:' .. lane .. ':' .. owner
+    local times = redis.call('HMGET', tags, 'now:' .. lane, field)
+    local start = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0))
+    redis.call('HSET', tags, field, start + cost)
+    redis.call('ZADD', ready, tonumber(lane) * width + start, id)
+  end
+  out[#out + 1] = redis.call('ZRANK', ready, id)
+end
+if redis.call('SET', 'aily:rung:' .. pool, 1, 'NX', 'PX', ARGV[3]) then out[1] = 1 end
+return out

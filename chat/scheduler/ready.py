@@ -1,0 +1,141 @@
+"""Ready tasks of each pool (one upstream model) in Redis, and the leases on its capacity.
+
+All of it can be lost: the rows say which tasks are queued, and the sweep puts them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aily.redis import LuaScript, async_redis, sync_redis
+
+_LUA = Path(__file__).parent / "lua"
+_enqueue = LuaScript(_LUA / "enqueue.lua")
+_claim = LuaScript(_LUA / "claim.lua")
+
+#: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
+LANE_WIDTH = 2**42
+#: A lost doorbell is rung again by the first submit after this long.
+RING_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A queued task, as the ready set knows it. `weight` is its owner's share in the lane."""
+
+    task_id: str
+    lane: int
+    owner_id: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown."""
+
+    position: int
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Tasks taken with their leases, and how many are still waiting."""
+
+    task_ids: list[str]
+    left: int
+
+
+def _eta(position: int, seconds: bytes, in_use: bytes, cap: bytes) -> float | None:
+    """Position divided by the rate at which calls end; zero while there is room."""
+    if not (seconds and in_use and cap):
+        return 0.0 if not cap else None
+    if int(in_use) + position <= int(cap):
+        return 0.0
+    return round(position * float(seconds) / max(int(in_use), 1), 1)
+
+
+def _enqueue_args(pool: str, entries: Iterable[Entry]) -> list[str | float]:
+    args: list[str | float] = [pool, LANE_WIDTH, RING_MS]
+    for entry in entries:
+        args += [entry.task_id, int(entry.lane), entry.owner_id, 1 / entry.weight]
+    return args
+
+
+def _places(reply: Sequence[Any]) -> tuple[list[Place], bool]:
+    ring, seconds, in_use, cap, *ranks = reply
+    places = [Place(rank + 1, _eta(rank + 1, seconds, in_use, cap)) for rank in ranks]
+    return places, bool(ring)
+
+
+def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
+    """Make tasks ready. Returns each one's place, and whether the doorbell must be rung.
+
+    Raises RedisAway; the sweep then enqueues them later.
+    """
+    return _places(_enqueue.call(*_enqueue_args(pool, entries)))
+
+
+async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
+    """`enqueue` for an event loop."""
+    return _places(await _enqueue.acall(*_enqueue_args(pool, entries)))
+
+
+async def claim(
+    pool: str,
+    worker_id: str,
+    *,
+    cap: int,
+    want: int,
+    lease_seconds: int,
+    released: Sequence[str] = (),
+    mean_seconds: float | None = None,
+) -> Claim:
+    """Give `released` back and take up to `want` tasks, never more than `cap` over all workers."""
+    mean = "" if mean_seconds is None else mean_seconds
+    left, *ids = await _claim.acall(
+        pool, worker_id, lease_seconds, cap, want, LANE_WIDTH, mean, *released
+    )
+    return Claim([task_id.decode() for task_id in ids], left)
+
+
+def place_of(pool: str, task_id: str) -> Place | None:
+    """A task's place, None when it is not waiting in the ready set."""
+    pipe = sync_redis().pipeline(transaction=False)
+    pipe.zrank(f"aily:ready:{pool}", task_id)
+    pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use", "cap"])
+    rank, (seconds, in_use, cap) = pipe.execute()
+    if rank is None:
+        return None
+    return Place(rank + 1, _eta(rank + 1, seconds or b"", in_use or b"", cap or b""))
+
+
+def remove(pool: str, task_ids: Sequence[str]) -> None:
+    """Take cancelled tasks out. A task already claimed is stopped by its row instead."""
+    sync_redis().zrem(f"aily:ready:{pool}", *task_ids)
+
+
+def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
+    """Those of `task_ids` that are not in the ready set."""
+    if not task_ids:
+        return []
+    scores: Any = sync_redis().zmscore(f"aily:ready:{pool}", list(task_ids))
+    return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is None]
+
+
+async def hold(pool: str, worker_id: str, task_ids: Sequence[str]) -> None:
+    """Say again which leases a worker has, in case Redis lost them."""
+    if task_ids:
+        client: Any = async_redis()
+        await client.sadd(f"aily:leases:{pool}:{worker_id}", *task_ids)
+
+
+def forget_worker(worker_id: str, pools: Iterable[str]) -> None:
+    """Drop a dead worker's leases at once instead of when they run out."""
+    pipe = sync_redis().pipeline(transaction=False)
+    pipe.zrem("aily:workers", worker_id)
+    for pool in pools:
+        pipe.delete(f"aily:leases:{pool}:{worker_id}")
+    pipe.execute()

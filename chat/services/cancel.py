@@ -1,0 +1,77 @@
+"""Stopping tasks. The row decides; then the worker is told, and closes the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.conf import settings
+
+from aily.database import in_database
+from aily.problems import NotFound
+from aily.redis import RedisAway, sync_redis
+from chat import eventlog, scheduler
+from chat.events import TaskCancelled, worker_channel
+from chat.models import Status, Task
+from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
+
+logger = logging.getLogger(__name__)
+
+#: How long a caller is kept for the worker to store the partial answer and close the log.
+CLOSE_WAIT_SECONDS = 1.0
+
+
+async def cancel(owner_id: int, task_id: UUID) -> Task:
+    """Cancel an owner's task for good; a task that has ended stays as it is.
+
+    Returns the task after its worker, if it had one, stored how far the answer had come (waited
+    for one second at most). Raises NotFound.
+    """
+    task = await in_database(_cancel_owned, owner_id, task_id)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CLOSE_WAIT_SECONDS
+    while task.status == Status.CANCELLED and not task.last_event and loop.time() < deadline:
+        await asyncio.sleep(0.05)
+        task = await in_database(Task.objects.get, pk=task_id)
+    return task
+
+
+def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
+    if not Task.objects.owned_by(owner_id).filter(pk=task_id).exists():
+        raise NotFound("There is no such task.", field="task_id")
+    cancel_many([task_id])
+    return Task.objects.get(pk=task_id)
+
+
+def cancel_many(task_ids: Sequence[UUID]) -> int:
+    """Cancel those that have not ended. Returns how many were."""
+    waiting = cancel_queued(task_ids)
+    running = cancel_running(task_ids)
+    # A retry may have sent one back to the queue between the two.
+    waiting += cancel_queued(task_ids)
+    try:
+        _tell(waiting, running)
+    except RedisAway as error:
+        # Workers find out when they renew their lease, readers by their position check.
+        logger.warning("cancelled, but Redis is away: %s", error)
+    return len(waiting) + len(running)
+
+
+def _tell(waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]) -> None:
+    for task_id, worker_id in running:
+        sync_redis().publish(worker_channel(str(worker_id)), str(task_id))
+    by_pool: defaultdict[str, list[str]] = defaultdict(list)
+    for ended in waiting:
+        by_pool[str(ended.model_id)].append(str(ended.id))
+    for pool, ids in by_pool.items():
+        scheduler.remove(pool, ids)
+    eventlog.end_waiting(
+        [
+            (ended.owner_id, TaskCancelled(task_id=str(ended.id), id=ended.event_id))
+            for ended in waiting
+        ],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )

@@ -1,0 +1,37 @@
+"""Asking again: a new task from one that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from chat.models import Task
+from chat.models.ids import uuid7
+from chat.models.tasks import ACTIVE
+from chat.services.submit import enqueue
+
+
+def retry_many(task_ids: Sequence[UUID]) -> int:
+    """Submit the prompts of ended tasks again, as new tasks. Returns how many were.
+
+    The old ones stay as they are: what has ended never changes. Conversations are left out, as
+    their question and answer would be there twice.
+    """
+    ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE)
+    tasks = [
+        Task(
+            id=uuid7(),
+            owner_id=task.owner_id,
+            scene_id=task.scene_id,
+            scene_version_id=task.scene_version_id,
+            model=task.model,
+            lane=task.lane,
+            messages=task.messages,
+            params=task.params,
+            metadata={**task.metadata, "retry_of": str(task.pk)},
+        )
+        for task in ended.select_related("model")
+    ]
+    Task.objects.bulk_create(tasks)
+    enqueue(tasks)
+    return len(tasks)

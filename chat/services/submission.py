@@ -1,0 +1,88 @@
+"""What a caller may ask for: one vocabulary for REST bodies and WebSocket frames."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+LaneName = Literal["interactive", "normal", "batch"]
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=32)]
+
+
+class Strict(BaseModel):
+    """Unknown fields are errors: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChatMessage(Strict):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, JsonValue]] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def has_something_to_say(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is required")
+        return self
+
+
+class TaskOptions(Strict):
+    """How a task is to be run, whatever its prompt."""
+
+    model: str | None = Field(None, max_length=100, description="A model's name; default: the scene's.")
+    lane: LaneName | None = Field(None, description="Interactive goes before normal, that before batch.")
+    deadline_seconds: float | None = Field(
+        None, gt=0, le=604_800, description="The task expires when no answer is there by then."
+    )
+    metadata: Metadata = Field(default_factory=dict, description="Yours; returned, never sent on.")
+
+
+class SceneRequest(TaskOptions):
+    """Body of POST /api/llmchat/prompts/{scene}/api."""
+
+    variables: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Sampling(Strict):
+    """Request parameters passed to the provider as they are."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, gt=0, le=1_000_000)
+    stop: str | list[str] | None = None
+    response_format: dict[str, JsonValue] | None = None
+    tools: list[dict[str, JsonValue]] | None = Field(None, max_length=128)
+    tool_choice: str | dict[str, JsonValue] | None = None
+    thinking: dict[str, JsonValue] | None = None
+    reasoning_effort: Literal["minimal", "low", "medium", "high", "max"] | None = None
+
+    def params(self) -> dict[str, Any]:
+        return {
+            name: value
+            for name in Sampling.model_fields
+            if (value := getattr(self, name)) is not None
+        }
+
+
+class CompositeRequest(TaskOptions, Sampling):
+    """A scene with its variables, or messages, or both; within a conversation or not."""
+
+    scene: str | None = Field(None, max_length=50)
+    variables: dict[str, JsonValue] = Field(default_factory=dict)
+    messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=1000)
+    conversation_id: UUID | None = Field(
+        None, description="History is put before the messages; question and answer are kept."
+    )
+
+    @model_validator(mode="after")
+    def has_a_prompt(self) -> Self:
+        if self.scene is None and self.messages is None:
+            raise ValueError("scene or messages is required")
+        if self.scene is None and self.variables:
+            raise ValueError("variables need a scene")
+        return self

@@ -1,0 +1,265 @@
+"""Accepting tasks: from a valid request to a committed row, a place in the queue and a ring.
+
+Submits that arrive together share the look-ups, one transaction and one Redis round trip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from aily.batching import Batcher
+from aily.database import in_database
+from aily.loops import per_loop
+from aily.problems import InvalidRequest, NotFound, Problem
+from aily.redis import RedisAway
+from chat import actors, scheduler
+from chat.exceptions import ConversationBusy, IdempotencyMismatch
+from chat.models import Lane, LLMModel, Message, Scene, Task
+from chat.models.ids import uuid7
+from chat.services import prompts
+from chat.services.submission import CompositeRequest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request of one user. `default_lane` holds where the request names none."""
+
+    owner_id: int
+    request: CompositeRequest
+    default_lane: Lane = Lane.NORMAL
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        body = self.request.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(body.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A committed task. `position` and `eta_seconds` are None while Redis is away."""
+
+    task_id: str
+    status: str
+    position: int | None = None
+    eta_seconds: float | None = None
+    #: False when the Idempotency-Key had made it before.
+    is_new: bool = True
+
+
+@dataclass(slots=True)
+class _Lookups:
+    """What a batch needs from the database, each table asked once."""
+
+    scenes: dict[str, Scene] = field(default_factory=dict)
+    models: dict[str, LLMModel] = field(default_factory=dict)
+    default_model: LLMModel | None = None
+    histories: dict[tuple[int, UUID], list[Message]] = field(default_factory=dict)
+
+
+async def submit(submission: Submission) -> Accepted:
+    """Accept one task. Raises Problem; then nothing was stored."""
+    return await _batcher().submit(submission)
+
+
+@per_loop
+def _batcher() -> Batcher[Submission, Accepted]:
+    async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
+        return await in_database(submit_many, submissions)
+
+    return Batcher(handle, max_batches=2)
+
+
+def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+    """Accept what can be accepted; each submission gets its Accepted or its Problem."""
+    lookups = _look_up(submissions)
+    built_tasks: list[Task | Exception] = []
+    for submission in submissions:
+        try:
+            built_tasks.append(_build(submission, lookups))
+        except Problem as problem:
+            built_tasks.append(problem)
+    outcomes = _store(submissions, built_tasks)
+    places = enqueue([task for task in outcomes if isinstance(task, Task)])
+    return [
+        outcome
+        if isinstance(outcome, Exception)
+        else _accepted(outcome, places.get(str(outcome.pk)), built is outcome)
+        for built, outcome in zip(built_tasks, outcomes, strict=True)
+    ]
+
+
+def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
+    position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
+    return Accepted(str(task.pk), task.status, position, eta_seconds, is_new)
+
+
+# --- Building the rows --------------------------------------------------------------------------
+def _look_up(submissions: Sequence[Submission]) -> _Lookups:
+    lookups = _Lookups()
+    slugs = {one.request.scene for one in submissions if one.request.scene}
+    if slugs:
+        scenes = Scene.objects.select_related("live_version__model__provider")
+        lookups.scenes = {scene.slug: scene for scene in scenes.filter(slug__in=slugs)}
+    for model in LLMModel.objects.select_related("provider"):
+        lookups.models[model.name] = model
+        if model.is_default:
+            lookups.default_model = model
+    wanted = {
+        (one.owner_id, one.request.conversation_id)
+        for one in submissions
+        if one.request.conversation_id
+    }
+    if wanted:
+        lookups.histories = prompts.histories(wanted)
+    return lookups
+
+
+def _build(submission: Submission, lookups: _Lookups) -> Task:
+    request = submission.request
+    scene = _scene(request, lookups)
+    version = scene.live_version if scene else None
+    model = _model(request, scene, lookups)
+    history: list[Message] | None = None
+    if request.conversation_id:
+        history = lookups.histories.get((submission.owner_id, request.conversation_id))
+        if history is None:
+            raise NotFound("There is no such conversation.", field="conversation_id")
+    lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
+    deadline = request.deadline_seconds
+    return Task(
+        id=uuid7(),
+        owner_id=submission.owner_id,
+        scene=scene,
+        scene_version=version,
+        conversation_id=request.conversation_id,
+        model=model,
+        lane=lane,
+        messages=prompts.build(request, version, history or []),
+        params={**model.params, **(version.params if version else {}), **request.params()},
+        metadata=request.metadata,
+        idempotency_key=submission.idempotency_key,
+        request_digest=submission.digest() if submission.idempotency_key else "",
+        deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
+    )
+
+
+def _scene(request: CompositeRequest, lookups: _Lookups) -> Scene | None:
+    if request.scene is None:
+        return None
+    scene = lookups.scenes.get(request.scene)
+    if scene is None or not scene.is_enabled or scene.live_version is None:
+        raise NotFound(f"There is no scene {request.scene!r}.", field="scene")
+    return scene
+
+
+def _model(request: CompositeRequest, scene: Scene | None, lookups: _Lookups) -> LLMModel:
+    if request.model is not None:
+        model = lookups.models.get(request.model)
+        if model is None or not model.is_enabled or not model.provider.is_enabled:
+            raise InvalidRequest(f"There is no model {request.model!r}.", field="model")
+        return model
+    preferred = scene.live_version.model if scene and scene.live_version else None
+    for model in (preferred, lookups.default_model):
+        if model is not None and model.is_enabled and model.provider.is_enabled:
+            return model
+    raise InvalidRequest("No model is set as default: name one.", field="model")
+
+
+# --- Storing ------------------------------------------------------------------------------------
+def _store(
+    submissions: Sequence[Submission], outcomes: list[Task | Exception]
+) -> list[Task | Exception]:
+    """Insert all tasks in one transaction; one at a time where a constraint objects to some."""
+    pairs = [
+        (submission, task)
+        for submission, task in zip(submissions, outcomes, strict=True)
+        if isinstance(task, Task)
+    ]
+    if not pairs:
+        return outcomes
+    try:
+        _insert(pairs)
+    except IntegrityError:
+        by_task = {task.pk: _store_one(submission, task) for submission, task in pairs}
+        return [by_task[one.pk] if isinstance(one, Task) else one for one in outcomes]
+    return outcomes
+
+
+def _insert(pairs: Sequence[tuple[Submission, Task]]) -> None:
+    questions = [
+        Message(
+            conversation_id=task.conversation_id,
+            role=Message.Role.USER,
+            content=prompts.question(task.messages),
+            task=task,
+        )
+        for _, task in pairs
+        if task.conversation_id
+    ]
+    with transaction.atomic():
+        Task.objects.bulk_create([task for _, task in pairs])
+        if questions:
+            Message.objects.bulk_create(questions)
+            prompts.touch_conversations(questions)
+
+
+def _store_one(submission: Submission, task: Task) -> Task | Exception:
+    """Insert alone, so that the constraint that fails says whose fault it is."""
+    try:
+        _insert([(submission, task)])
+    except IntegrityError as error:
+        if "one_active_task_a_conversation" in str(error):
+            return ConversationBusy(
+                "This conversation is still answering; wait for that or cancel it.",
+                field="conversation_id",
+            )
+        if "unique_owner_idempotency_key" in str(error):
+            return _existing(submission)
+        if "chat_task_conversation_id" in str(error):
+            return NotFound("There is no such conversation.", field="conversation_id")
+        raise
+    return task
+
+
+def _existing(submission: Submission) -> Task | Exception:
+    """The task that this Idempotency-Key made before."""
+    task = Task.objects.get(
+        owner_id=submission.owner_id, idempotency_key=submission.idempotency_key
+    )
+    if task.request_digest != submission.digest():
+        return IdempotencyMismatch(
+            "This idempotency key was used with another request.", field="idempotency_key"
+        )
+    return task
+
+
+# --- Queueing -----------------------------------------------------------------------------------
+def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
+    """Make committed tasks ready and ring. While Redis is away they wait for the sweep."""
+    by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    for task in tasks:
+        if task.status == "queued":
+            by_pool[task.model.pool].append(
+                scheduler.Entry(str(task.pk), task.lane, task.owner_id)
+            )
+    places: dict[str, scheduler.Place] = {}
+    try:
+        for pool, entries in by_pool.items():
+            found, must_ring = scheduler.enqueue(pool, entries)
+            places |= {entry.task_id: place for entry, place in zip(entries, found, strict=True)}
+            if must_ring:
+                actors.ring(pool)
+    except RedisAway as error:
+        logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
+    return places
