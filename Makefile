@@ -47,10 +47,10 @@ clean: ## remove the virtual environment and all data in var/
 
 .venv/.runtime: requirements.txt | .venv/bin/python
 	@echo "installing packages (once, about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/.tests: tests/requirements.txt .venv/.runtime
 	@echo "installing test tools (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt
 	@touch $@

@@ -172,6 +172,11 @@ class Launcher:
         self._progress.say(f"ready http://{options.browser_host}:{options.port}")
         if options.loopback_only:
             self._progress.say("  login: demo / demo, staff: admin / admin")
+        else:
+            self._progress.complain(
+                f"  {options.host} is reachable from elsewhere: give demo and admin a password "
+                "(manage.py changepassword)"
+            )
         if options.simulator_port is not None:
             self._progress.say("  answers are simulated; set DEEPSEEK_API_KEY for real ones")
         self._progress.say(f"  logs: {log_dir(options.data_dir)}; Ctrl-C stops")

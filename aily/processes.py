@@ -65,7 +65,7 @@ def _still_alive_after(processes: list[psutil.Process], seconds: float) -> list[
 def _alive(process: psutil.Process) -> bool:
     """Whether it still runs. The first process of a container may never bury its dead."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -43,7 +43,7 @@ class StackProcess:
                 self.program.command,
                 cwd=self.program.working_dir,
                 env=self.environment,
-                stdin=self.shared_socket or subprocess.DEVNULL,
+                stdin=self.shared_socket.fileno() if self.shared_socket else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,

@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import psutil
 
@@ -20,8 +20,8 @@ class EmbeddedServiceError(Exception):
 class EmbeddedService(Protocol):
     """A server that runs in the foreground, so that any process manager can run it."""
 
-    name: str
-    stop_signal: signal.Signals
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals]
 
     @property
     def working_dir(self) -> Path: ...

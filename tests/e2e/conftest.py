@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ _DATABASE = "aily_e2e"
 def e2e_database_url(django_db_blocker: DjangoDbBlocker) -> str:
     """URL of an empty database beside the one of the other tests, on the same server."""
     with django_db_blocker.unblock():
-        parameters = connections["default"].get_connection_params()  # type: ignore[attr-defined]
+        parameters = connections["default"].get_connection_params()
     wanted = {"host", "port", "user", "password"}
     server = {key: value for key, value in parameters.items() if key in wanted}
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
@@ -30,13 +31,11 @@ def e2e_database_url(django_db_blocker: DjangoDbBlocker) -> str:
 
 
 def _url(server: dict[str, str]) -> str:
-    from urllib.parse import quote, urlencode
-
-    host = server.pop("host", "")
+    """Everything but the name in the query, where a socket's directory can stand as well."""
     user = quote(server.get("user", ""))
     password = quote(server.get("password", ""))
-    query = urlencode({"host": host, **({"port": server["port"]} if "port" in server else {})})
-    return f"postgres://{user}:{password}@/{_DATABASE}?{query}"
+    where = urlencode([(key, server[key]) for key in ("host", "port") if key in server])
+    return f"postgres://{user}:{password}@/{_DATABASE}?{where}"
 
 
 @pytest.fixture(scope="session")
