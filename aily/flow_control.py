@@ -20,6 +20,8 @@ class FlowControl:
         self._writable.set()
         for protocol in getattr(send, "args", ()):
             if hasattr(protocol, "registerProducer"):
+                # Twisted leaves the HTTP channel, that the upgrade ended, as the producer.
+                protocol.unregisterProducer()
                 protocol.registerProducer(self, True)
 
     async def send(self, message: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ RedisAway = (redis.ConnectionError, redis.TimeoutError, OutOfMemoryError, ReadOn
 #: Seconds after which a command counts as failed. No command here blocks in Redis that long.
 TIMEOUT_SECONDS = 5
 
+
 @cache
 def sync_redis() -> redis.Redis:
     """The process's client for threads. Raises redis.RedisError when Redis is away."""

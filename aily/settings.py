@@ -36,6 +36,8 @@ USE_I18N = True
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
     "daphne",
+    # Before the admin, whose autodiscovery imports the actors: they need the broker.
+    "aily.apps.AilyConfig",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -47,7 +49,6 @@ INSTALLED_APPS = [
     "csp",
     "dramatiq_crontab",
     "ninja",
-    "aily.apps.AilyConfig",
     "accounts",
     "chat",
 ]
@@ -104,7 +105,7 @@ REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
 
 def _redis_role_url(variable: str, database: int) -> str:
     """The URL of a role: its own variable, or REDIS_URL's server with another database number."""
-    return env.str(variable, default=embedded.with_redis_database(REDIS_URL, database))
+    return str(env.str(variable, default=embedded.with_redis_database(REDIS_URL, database)))
 
 
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)

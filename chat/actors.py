@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import dramatiq
-from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
 from chat.runner import recovery
@@ -23,9 +23,8 @@ _runtime: Runtime | None = None
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name="dispatch")
 def dispatch(pool: str) -> None:
     """Look for work in `pool`. Carries no task: whoever hears it claims what comes first."""
-    loop_thread = get_event_loop_thread()
-    if _runtime is not None and loop_thread is not None:
-        loop_thread.loop.call_soon_threadsafe(_runtime.wake, pool)
+    if _runtime is not None:
+        _loop_thread().loop.call_soon_threadsafe(_runtime.wake, pool)
 
 
 def ring(pool: str) -> None:
@@ -41,18 +40,21 @@ def sweep() -> None:
         ring(pool)
 
 
+def _loop_thread() -> EventLoopThread:
+    thread = get_event_loop_thread()
+    if thread is None:
+        raise RuntimeError("The AsyncIO middleware must come before RunCalls.")
+    return thread
+
+
 class RunCalls(dramatiq.Middleware):
     """Runs the process's calls on Dramatiq's event loop, from boot to shutdown."""
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
-        global _runtime  # noqa: PLW0603 - one runtime a process, as there is one worker
-        loop_thread = get_event_loop_thread()
-        assert loop_thread is not None, "RunCalls needs the AsyncIO middleware before it"
+        global _runtime
         _runtime = Runtime(ring)
-        loop_thread.loop.call_soon_threadsafe(_runtime.start)
+        _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         if _runtime is not None:
-            loop_thread = get_event_loop_thread()
-            assert loop_thread is not None
-            loop_thread.run_coroutine(_runtime.stop())
+            _loop_thread().run_coroutine(_runtime.stop())

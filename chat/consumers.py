@@ -20,7 +20,15 @@ from aily.flow_control import FlowControl
 from aily.problems import Problem, TooLarge, Unavailable
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
-from chat.frames import Frame, Ping, TaskCancel, TaskSubmit, TaskSubscribe, TaskUnsubscribe, parse_frame
+from chat.frames import (
+    Frame,
+    Ping,
+    TaskCancel,
+    TaskSubmit,
+    TaskSubscribe,
+    TaskUnsubscribe,
+    parse_frame,
+)
 from chat.models import Lane
 from chat.services.cancel import cancel
 from chat.services.follow import follow, owned_task

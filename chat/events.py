@@ -53,39 +53,39 @@ class Event(msgspec.Struct, tag_field="type", frozen=True):
     id: str
 
 
-class TaskStarted(Event, tag="task.started"):
+class TaskStarted(Event, tag="task.started", frozen=True):
     """A higher attempt than before means: drop the text so far."""
 
     attempt: int
     model: str
 
 
-class TaskDelta(Event, tag="task.delta"):
+class TaskDelta(Event, tag="task.delta", frozen=True):
     text: str
     reasoning: str
 
 
-class TaskSnapshot(Event, tag="task.snapshot"):
+class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
     """Replaces the text so far."""
 
     text: str
     reasoning: str
 
 
-class TaskCompleted(Event, tag="task.completed"):
+class TaskCompleted(Event, tag="task.completed", frozen=True):
     result: dict[str, Any]
     usage: dict[str, Any]
 
 
-class TaskFailed(Event, tag="task.failed"):
+class TaskFailed(Event, tag="task.failed", frozen=True):
     error: dict[str, Any]
 
 
-class TaskCancelled(Event, tag="task.cancelled"):
+class TaskCancelled(Event, tag="task.cancelled", frozen=True):
     pass
 
 
-class TaskExpired(Event, tag="task.expired"):
+class TaskExpired(Event, tag="task.expired", frozen=True):
     pass
 
 

@@ -147,9 +147,7 @@ def _composite(scene: str, body: SceneRequest) -> CompositeRequest:
     return CompositeRequest.model_construct(scene=scene, **given)
 
 
-async def _submit(
-    request: AuthenticatedRequest, body: CompositeRequest, lane: Lane
-) -> Accepted:
+async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: Lane) -> Accepted:
     submission = Submission(
         owner_id=request.auth.user.pk,
         request=body,
@@ -209,7 +207,6 @@ class Wait(Schema):
 
 class Resume(Schema):
     after: str | None = Field(None, description="The last event id seen; Last-Event-ID wins.")
-
 
 
 @router.post("/prompts/{slug:scene}/api", response=_RESPONSES, url_name="submit_prompt")

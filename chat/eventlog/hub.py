@@ -94,9 +94,7 @@ class Hub:
             yield feed
 
     @asynccontextmanager
-    async def user_feed(
-        self, user_id: int, *, skip: Callable[[str], bool]
-    ) -> AsyncIterator[Feed]:
+    async def user_feed(self, user_id: int, *, skip: Callable[[str], bool]) -> AsyncIterator[Feed]:
         """Life-cycle news of one user's tasks, but for those that `skip(task id)` is true of."""
         feed, channel = Feed(skip), user_channel(user_id)
         async with self._registered(feed, channel, [self._of_user], [channel]):

@@ -12,13 +12,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from chat.models.conversations import Conversation, Message
 from chat.models.tasks import Status
-
 
 WORKER_LOST = {"code": "worker_lost", "message": "Its worker died too often while running it."}
 
@@ -33,8 +31,9 @@ class StartedTask:
     lane: int
     attempt: int
     failures: int
-    messages: list[dict[str, Any]]
-    params: dict[str, Any]
+    #: JSON: a list of messages, and an object.
+    messages: str
+    params: str
     deadline_at: datetime | None
 
 
@@ -66,7 +65,8 @@ UPDATE chat_task SET status = 'running', attempt = attempt + 1, worker_id = %(wo
  WHERE id = ANY(%(ids)s) AND status = 'queued'
    AND (deadline_at IS NULL OR deadline_at > now())
    AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker)s AND NOT w.is_dead)
-RETURNING id, owner_id, model_id, lane, attempt, failures, messages, params, deadline_at
+RETURNING id, owner_id, model_id, lane, attempt, failures, messages::text, params::text,
+          deadline_at
 """
 
 _EXPIRE = """
@@ -161,11 +161,7 @@ def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
 def start(worker_id: UUID, task_ids: Sequence[str]) -> list[StartedTask]:
     """queued → running for those still queued, in time, while the worker is not declared dead."""
     rows = _rows(_START, {"worker": worker_id, "ids": list(task_ids)})
-    # Django leaves jsonb to its fields: a cursor of one's own gets it as text.
-    return [
-        StartedTask(*row[:6], msgspec.json.decode(row[6]), msgspec.json.decode(row[7]), row[8])
-        for row in rows
-    ]
+    return [StartedTask(*row) for row in rows]
 
 
 def expire(task_ids: Sequence[str] | None = None) -> list[EndedQueued]:

@@ -92,8 +92,8 @@ class Call:
         answer = self._answer
         request = ChatRequest(
             model=self.pool.upstream_model,
-            messages=self.task.messages,
-            params=self.task.params,
+            messages=msgspec.json.decode(self.task.messages),
+            params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
         )
         try:

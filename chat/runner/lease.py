@@ -28,9 +28,7 @@ def register() -> UUID:
 def renew(worker_id: UUID) -> bool:
     """Extend the lease. False when the worker was declared dead: it must stop all it runs."""
     lease_until = Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS)
-    return bool(
-        Worker.objects.filter(pk=worker_id, is_dead=False).update(lease_until=lease_until)
-    )
+    return bool(Worker.objects.filter(pk=worker_id, is_dead=False).update(lease_until=lease_until))
 
 
 def give_up(worker_id: UUID) -> None:

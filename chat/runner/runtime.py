@@ -32,6 +32,8 @@ CLAIM_SIZE = 100
 #: A pool is looked at this often even when nobody rings: covers lost doorbells.
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 5.0
+#: Time to store calls that are handed back, before the process ends.
+HAND_BACK_SECONDS = 5.0
 
 
 class Runtime:
@@ -45,6 +47,7 @@ class Runtime:
         self._pools: dict[str, Pool] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._calls: dict[str, Call] = {}
+        self._running: set[asyncio.Task[None]] = set()
         #: Claimed, and not yet among the calls; a cancel takes them out.
         self._starting: set[str] = set()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -202,7 +205,9 @@ class Runtime:
             # Cancelled after it was started, before we knew.
             if str(task.id) not in self._starting:
                 call.stop(Stop.CANCELLED)
-            self._spawn(self._run(call, pool))
+            running = self._spawn(self._run(call, pool))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         self._starting.difference_update(task_ids)
         not_started = set(task_ids) - {str(task.id) for task in started}
         if not_started:
@@ -250,17 +255,16 @@ class Runtime:
     async def stop(self) -> None:
         """Claim nothing more, let calls end within the grace time, hand the rest back."""
         self._is_stopping = True
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + settings.WORKER_GRACE_SECONDS
-        while self._calls and loop.time() < deadline:
-            await asyncio.sleep(0.1)
+        await self._calls_ended(settings.WORKER_GRACE_SECONDS)
         logger.info("handing back %d calls", len(self._calls))
         for call in list(self._calls.values()):
             call.stop(Stop.HANDED_BACK)
-        deadline = loop.time() + 5
-        while self._calls and loop.time() < deadline:
-            await asyncio.sleep(0.05)
+        await self._calls_ended(HAND_BACK_SECONDS)
         await self._leave()
+
+    async def _calls_ended(self, timeout_seconds: float) -> None:
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
     async def _leave(self) -> None:
         worker_id = self._worker_id

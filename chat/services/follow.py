@@ -128,7 +128,9 @@ def _rows() -> Batcher[str, Task | None]:
 
 
 def _load(task_ids: list[str]) -> list[Task | None]:
-    by_id = {str(task.pk): task for task in Task.objects.defer("messages").filter(pk__in=set(task_ids))}
+    by_id = {
+        str(task.pk): task for task in Task.objects.defer("messages").filter(pk__in=set(task_ids))
+    }
     return [by_id.get(task_id) for task_id in task_ids]
 
 

@@ -16,6 +16,7 @@ from chat.models import Conversation, Message, SceneVersion
 from chat.services import scenes
 from chat.services.submission import CompositeRequest
 
+
 def build(
     request: CompositeRequest, version: SceneVersion | None, history: Sequence[Message]
 ) -> list[dict[str, Any]]:
@@ -52,9 +53,7 @@ def histories(wanted: Iterable[tuple[int, UUID]]) -> dict[tuple[int, UUID], list
     found: defaultdict[UUID, list[Message]] = defaultdict(list)
     for message in Message.objects.filter(conversation_id__in=list(owners)).order_by("id"):
         found[message.conversation_id].append(message)
-    return {
-        (owner_id, pk): found[pk] for owner_id, pk in wanted if owners.get(pk) == owner_id
-    }
+    return {(owner_id, pk): found[pk] for owner_id, pk in wanted if owners.get(pk) == owner_id}
 
 
 def touch_conversations(questions: Sequence[Message]) -> None:

@@ -34,8 +34,12 @@ class ChatMessage(Strict):
 class TaskOptions(Strict):
     """How a task is to be run, whatever its prompt."""
 
-    model: str | None = Field(None, max_length=100, description="A model's name; default: the scene's.")
-    lane: LaneName | None = Field(None, description="Interactive goes before normal, that before batch.")
+    model: str | None = Field(
+        None, max_length=100, description="A model's name; default: the scene's."
+    )
+    lane: LaneName | None = Field(
+        None, description="Interactive goes before normal, normal before batch."
+    )
     deadline_seconds: float | None = Field(
         None, gt=0, le=604_800, description="The task expires when no answer is there by then."
     )

@@ -250,9 +250,7 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     for task in tasks:
         if task.status == "queued":
-            by_pool[task.model.pool].append(
-                scheduler.Entry(str(task.pk), task.lane, task.owner_id)
-            )
+            by_pool[task.model.pool].append(scheduler.Entry(str(task.pk), task.lane, task.owner_id))
     places: dict[str, scheduler.Place] = {}
     try:
         for pool, entries in by_pool.items():
