@@ -1,0 +1,89 @@
+"""REST: who am I, and my API keys."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import AwareDatetime, Field, field_validator
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.models import APIKey, APIKeyQuerySet
+from aily.rest import Page, RequestSchema
+
+router = Router(tags=["accounts"])
+
+
+class UserOut(Schema):
+    id: int
+    username: str
+    is_staff: bool
+
+
+class KeyIn(RequestSchema):
+    name: str = Field(min_length=1, max_length=100)
+    expires_at: AwareDatetime | None = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def _in_the_future(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value <= timezone.now():
+            raise ValueError("must lie in the future")
+        return value
+
+
+class KeyOut(Schema):
+    id: int
+    name: str
+    prefix: str
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    secret: str = Field(description="The key itself. Shown this once.")
+
+
+class KeyFilter(Schema):
+    usable: bool = Field(False, description="Leave out revoked and expired keys.")
+
+
+def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
+    keys: APIKeyQuerySet = APIKey.objects.filter(owner=request.auth.user)
+    return keys
+
+
+@router.get("/me", response=UserOut, summary="The user behind these credentials")
+def me(request: AuthenticatedRequest) -> object:
+    return request.auth.user
+
+
+@router.get("/keys", response=list[KeyOut], summary="Own API keys")
+@paginate(Page)
+def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> APIKeyQuerySet:
+    keys = _own_keys(request)
+    return keys.usable() if filters.usable else keys
+
+
+@router.post("/keys", response={201: NewKeyOut}, summary="Make an API key")
+def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
+    key, secret = APIKey.create(request.auth.user, payload.name, payload.expires_at)
+    out = KeyOut.from_orm(key).dict()
+    return Status(201, NewKeyOut(**out, secret=secret))
+
+
+@router.get("/keys/{int:key_id}", response=KeyOut, summary="One API key")
+def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
+    return get_object_or_404(_own_keys(request), pk=key_id)
+
+
+@router.delete("/keys/{int:key_id}", response={204: None}, summary="Revoke an API key")
+def revoke_key(request: AuthenticatedRequest, key_id: int) -> Status[None]:
+    key = get_object_or_404(_own_keys(request), pk=key_id)
+    _own_keys(request).filter(pk=key.pk).revoke()
+    return Status(204, None)

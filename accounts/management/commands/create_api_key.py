@@ -1,0 +1,25 @@
+"""Makes an API key for a user and prints its secret alone, for scripts to capture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import APIKey, User
+
+
+class Command(BaseCommand):
+    help = "Make an API key and print its secret, which cannot be had again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--name", default="command line", help="What the key is for.")
+
+    def handle(self, *args: Any, username: str, name: str, **options: Any) -> None:
+        try:
+            owner = User.objects.get(username=username)
+        except User.DoesNotExist:
+            raise CommandError(f"There is no user named {username!r}.") from None
+        _, secret = APIKey.create(owner, name)
+        self.stdout.write(secret)

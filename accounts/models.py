@@ -1,0 +1,81 @@
+"""Users and the keys their programs use."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+#: What every key starts with, so that people and secret scanners know it when they see it.
+KEY_MARK = "aily_"
+
+
+class User(AbstractUser):
+    """Custom from the first migration, so that it can grow."""
+
+
+class APIKeyQuerySet(models.QuerySet["APIKey"]):
+    def usable(self) -> APIKeyQuerySet:
+        """Keys that are neither revoked nor expired and whose owner may log in."""
+        not_expired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return self.filter(not_expired, revoked_at=None, owner__is_active=True)
+
+    def revoke(self) -> int:
+        """Revoke those not revoked yet. Returns how many that were."""
+        return self.filter(revoked_at=None).update(revoked_at=timezone.now())
+
+
+class APIKey(models.Model):
+    """A Bearer credential. Only its SHA-256 is stored; the secret is shown once, when made.
+
+    A plain hash is enough: the secret has 256 random bits, so there is nothing to guess.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys"
+    )
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(
+        max_length=16, editable=False, help_text="First characters, to tell keys apart."
+    )
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("-created_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @classmethod
+    def create(
+        cls, owner: User, name: str, expires_at: datetime | None = None
+    ) -> tuple[APIKey, str]:
+        """Make a key for `owner`. Returns it with its secret, which cannot be had again."""
+        key = cls(owner=owner, name=name, expires_at=expires_at)
+        return key, key.issue()
+
+    def issue(self) -> str:
+        """Give this new key a secret, save it, and return the secret."""
+        secret = KEY_MARK + secrets.token_urlsafe(32)
+        self.prefix = secret[:12]
+        self.digest = self.digest_of(secret)
+        self.save(force_insert=True)
+        return secret
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,255 @@
+"""The REST surface: one NinjaAPI whose every error is an RFC 9457 problem document."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.core.signals import got_request_exception
+from django.db import IntegrityError
+from django.db.models import ProtectedError, RestrictedError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern, URLResolver, re_path
+from django.utils.datastructures import MultiValueDict
+from django.views.decorators.csrf import csrf_exempt
+from ninja import Field, NinjaAPI, Router, Schema
+from ninja.errors import HttpError, ValidationError
+from ninja.pagination import LimitOffsetPagination
+from ninja.parser import Parser
+from psycopg.errors import UniqueViolation
+from pydantic import ConfigDict
+
+from aily.json_input import decode_json
+from aily.problems import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Django's own endings of a request, as problems.
+_BY_STATUS: dict[int, type[Problem]] = {
+    problem.status: problem
+    for problem in (InvalidRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge)
+}
+
+
+class RequestSchema(Schema):
+    """Base of every request body: a field that is not known is an error, not a surprise."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(LimitOffsetPagination):
+    """`?limit=&offset=`, answered with `{items, count}`."""
+
+    class Input(Schema):
+        limit: int = Field(20, ge=1, le=100)
+        # PostgreSQL walks over all it skips.
+        offset: int = Field(0, ge=0, le=100_000)
+
+
+class StrictParser(Parser):
+    """Accepts only what PostgreSQL can store."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return decode_json(request.body)
+
+    def parse_querydict(
+        self, data: MultiValueDict[str, Any], list_fields: list[str], request: HttpRequest
+    ) -> dict[str, Any]:
+        for name, values in data.lists():
+            if any("\0" in value for value in values):
+                message = "Text must not contain the character U+0000."
+                raise InvalidRequest(message, field=f"query.{name}")
+        return super().parse_querydict(data, list_fields, request)
+
+
+# --- Errors -------------------------------------------------------------------------------------
+def _respond(
+    request: HttpRequest,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+) -> HttpResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:aily:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+        "code": code,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    response = HttpResponse(
+        json.dumps(body), status=status, content_type="application/problem+json"
+    )
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def render_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    errors = [{"field": problem.field, "message": problem.message}] if problem.field else []
+    response = _respond(
+        request, problem.status, problem.code, problem.title, problem.message, errors
+    )
+    if problem.retry_after_seconds is not None:
+        response["Retry-After"] = str(problem.retry_after_seconds)
+    return response
+
+
+def _render_status(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    if status in _BY_STATUS:
+        return render_problem(request, _BY_STATUS[status](message))
+    http = HTTPStatus(status)
+    return _respond(request, status, http.name.lower(), http.phrase, message)
+
+
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    # Ninja wraps whatever the parser raised.
+    if isinstance(error.__cause__, Problem):
+        return render_problem(request, error.__cause__)
+    return _render_status(request, error.status_code, error.message)
+
+
+def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> HttpResponse:
+    detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
+    code, title = InvalidRequest.code, InvalidRequest.title
+    return _respond(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, title, detail, errors)
+
+
+def _field_path(location: Sequence[str | int]) -> str:
+    source, *path = location
+    if source == "body":
+        # Then comes the name of the endpoint's argument, which no caller knows.
+        path = path[1:]
+    return ".".join(str(part) for part in (source, *path))
+
+
+def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return _wrong_fields(
+        request,
+        [{"field": _field_path(item["loc"]), "message": item["msg"]} for item in error.errors],
+    )
+
+
+def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpResponse:
+    if not hasattr(error, "error_dict"):
+        return _wrong_fields(request, [{"field": "body", "message": " ".join(error.messages)}])
+    errors = [
+        {"field": "body" if field == "__all__" else f"body.{field}", "message": message}
+        for field, messages in error.message_dict.items()
+        for message in messages
+    ]
+    codes = {item.code for items in error.error_dict.values() for item in items}
+    if codes & {"unique", "unique_together"}:
+        detail = " ".join(item["message"] for item in errors)
+        return _respond(request, Conflict.status, Conflict.code, Conflict.title, detail, errors)
+    return _wrong_fields(request, errors)
+
+
+def _in_use(request: HttpRequest, error: ProtectedError | RestrictedError) -> HttpResponse:
+    return render_problem(request, Conflict("This is still in use and cannot be deleted."))
+
+
+def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpResponse:
+    if isinstance(error.__cause__, UniqueViolation):
+        return render_problem(request, Conflict("Another one has this name already."))
+    return _unexpected(request, error)
+
+
+def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    # Error reporters, and Django's test client, listen to this.
+    got_request_exception.send(sender=None, request=request)
+    return _render_status(request, 500, "Something went wrong here. It has been logged.")
+
+
+def _add_exception_handlers(api: NinjaAPI) -> None:
+    def always(problem: Problem) -> Callable[[HttpRequest, Exception], HttpResponse]:
+        return lambda request, error: render_problem(request, problem)
+
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        Problem: render_problem,
+        HttpError: _http_error,
+        ValidationError: _schema_error,
+        ModelValidationError: _model_error,
+        Http404: always(NotFound("There is no such thing, or it is not yours.")),
+        PermissionDenied: always(Forbidden("You may not do this.")),
+        RequestDataTooBig: always(TooLarge("The request body is too large.")),
+        ProtectedError: _in_use,
+        RestrictedError: _in_use,
+        IntegrityError: _integrity_error,
+        Exception: _unexpected,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
+
+
+# --- The API ------------------------------------------------------------------------------------
+def build_api(
+    routers: Mapping[str, Router | Sequence[Router]], auth: Sequence[Callable[..., Any]]
+) -> NinjaAPI:
+    """The API of these routers by their prefix, each behind `auth` unless it says otherwise."""
+    api = NinjaAPI(title="aily", version="1", auth=auth, parser=StrictParser())
+    _add_exception_handlers(api)
+    for prefix, mounted in routers.items():
+        for router in [mounted] if isinstance(mounted, Router) else mounted:
+            api.add_router(prefix, router)
+    return api
+
+
+def api_urls(api: NinjaAPI) -> tuple[list[URLPattern | URLResolver], str, str]:
+    """`api.urls`, with problem documents for unknown paths and wrong methods as well."""
+    urls, app_name, namespace = api.urls
+    patterns = cast("list[Any]", urls)
+    for pattern in patterns:
+        # Ninja's root exists for its path; asked for, it is a 404 in HTML.
+        is_root = pattern.name == "api-root"
+        pattern.callback = _unknown_path if is_root else _with_problems(pattern.callback)
+    # No row has U+0000 in its name, and PostgreSQL refuses to be asked for one.
+    first, last = re_path(r".*\x00", _unknown_path), re_path("", _unknown_path)
+    return [first, *patterns, last], app_name, namespace
+
+
+@csrf_exempt
+async def _unknown_path(request: HttpRequest) -> HttpResponse:
+    return render_problem(request, NotFound("There is no such path."))
+
+
+def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
+    """What ninja answers by itself: plain text for a wrong method."""
+
+    def translate(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if not isinstance(response, HttpResponseNotAllowed):
+            return response
+        detail = f"Allowed here: {response['Allow']}"
+        problem = _render_status(request, HTTPStatus.METHOD_NOT_ALLOWED, detail)
+        problem["Allow"] = response["Allow"]
+        return problem
+
+    @wraps(view)
+    async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return translate(request, await view(request, *args, **kwargs))
+
+    @wraps(view)
+    def sync_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return translate(request, view(request, *args, **kwargs))
+
+    return async_view if iscoroutinefunction(view) else sync_view

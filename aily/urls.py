@@ -1,0 +1,34 @@
+"""Every path of aily. The composition root of the web: the one place that knows all apps."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from accounts.api import router as accounts
+from accounts.authentication import BearerAuth, SessionAuth
+from aily.rest import api_urls, build_api
+from aily.views import livez, readyz
+from chat.api.conversations import router as conversations
+from chat.api.providers import router as providers
+from chat.api.scenes import router as scenes
+from chat.api.tasks import router as tasks
+
+api = build_api(
+    {
+        "": [accounts, providers],
+        "/conversations": conversations,
+        "/llmchat": tasks,
+        "/scenes": scenes,
+    },
+    auth=[BearerAuth(), SessionAuth()],
+)
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),
+    path("livez", livez, name="livez"),
+    path("readyz", readyz, name="readyz"),
+    path("", include("accounts.urls")),
+    path("", include("chat.urls")),
+]

@@ -1,0 +1,61 @@
+"""Probes for whoever runs aily: is the process alive, and can it do its work?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+
+from aily.database import in_database
+from aily.redis import async_redis
+
+logger = logging.getLogger(__name__)
+
+#: How long a part may take to answer before it counts as away.
+PROBE_SECONDS = 2
+
+
+@never_cache
+async def livez(request: HttpRequest) -> HttpResponse:
+    """Answers as long as the process does. Touches nothing else."""
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@never_cache
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """200 while database and Redis answer, else 503. Always within `PROBE_SECONDS`."""
+    database, redis = await asyncio.gather(
+        _probe("database", in_database(_ask_database)), _probe("redis", _ask_redis())
+    )
+    ready = database and redis
+    parts = {"database": database, "redis": redis}
+    body = {name: "ok" if answers else "unavailable" for name, answers in parts.items()}
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", "parts": body}, status=200 if ready else 503
+    )
+
+
+async def _probe(part: str, question: Awaitable[None]) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await question
+    except Exception as error:  # noqa: BLE001 - whatever it is, the part cannot be used
+        logger.warning("not ready: %s: %r", part, error)
+        return False
+    return True
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+async def _ask_redis() -> None:
+    # redis-py types the sync and the async client's replies as one union.
+    client: Any = async_redis()
+    await client.ping()

@@ -1,0 +1,166 @@
+"""API keys over REST, the command line and the admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.authentication import identify_key
+from accounts.models import APIKey, User
+from tests.conftest import ClientOf
+
+
+def test_a_key_shows_its_secret_once(alice: User, client_of: ClientOf) -> None:
+    client = client_of(alice)
+    until = timezone.now() + timedelta(days=30)
+    body = {"name": "laptop", "expires_at": until.isoformat()}
+    made = client.post("/api/keys", body, content_type="application/json")
+    assert made.status_code == 201
+    secret = made.json()["secret"]
+    identity = identify_key(secret)
+    assert identity is not None
+    assert identity.user == alice
+
+    shown = client.get(f"/api/keys/{made.json()['id']}").json()
+    assert (shown["name"], shown["prefix"]) == ("laptop", secret[:12])
+    listed = client.get("/api/keys")
+    assert listed.json()["count"] == 2
+    assert secret not in listed.content.decode() + str(shown)
+    assert "digest" not in listed.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body.name"),
+        ({"name": ""}, "body.name"),
+        ({"name": "x" * 101}, "body.name"),
+        ({"name": "x", "owner": 1}, "body.owner"),
+        ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "body.expires_at"),
+        ({"name": "x", "expires_at": "2999-01-01T00:00:00"}, "body.expires_at"),
+    ],
+)
+def test_a_wrong_field_is_named_and_makes_no_key(
+    alice: User, client_of: ClientOf, body: dict[str, object], field: str
+) -> None:
+    client = client_of(alice)
+    refused = client.post("/api/keys", body, content_type="application/json")
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json()["errors"]] == [field]
+    assert APIKey.objects.count() == 1
+
+
+def test_deleting_a_key_revokes_it_and_may_be_repeated(alice: User, client_of: ClientOf) -> None:
+    key, secret = APIKey.create(alice, "lost")
+    client = client_of(alice)
+    assert client.delete(f"/api/keys/{key.pk}").status_code == 204
+    revoked_at = APIKey.objects.get(pk=key.pk).revoked_at
+    assert revoked_at is not None
+    assert identify_key(secret) is None
+    assert client.delete(f"/api/keys/{key.pk}").status_code == 204
+    assert APIKey.objects.get(pk=key.pk).revoked_at == revoked_at
+    usable = client.get("/api/keys?usable=true").json()["items"]
+    assert [item["name"] for item in usable] == ["test"]
+
+
+def test_keys_of_others_are_not_there(alice: User, bob: User, client_of: ClientOf) -> None:
+    key, secret = APIKey.create(alice, "hers")
+    client = client_of(bob)
+    assert client.get(f"/api/keys/{key.pk}").status_code == 404
+    assert client.delete(f"/api/keys/{key.pk}").status_code == 404
+    assert [item["name"] for item in client.get("/api/keys").json()["items"]] == ["test"]
+    assert identify_key(secret) is not None
+
+
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_without_credentials_there_are_no_keys(alice: User, method: str) -> None:
+    key, _ = APIKey.create(alice, "hers")
+    path = "/api/keys" if method == "post" else f"/api/keys/{key.pk}"
+    assert getattr(Client(), method)(path).status_code == 401
+    assert APIKey.objects.filter(revoked_at=None).count() == 1
+
+
+def test_a_page_of_keys_costs_two_queries(
+    alice: User, client_of: ClientOf, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client = client_of(alice)
+    for number in range(30):
+        APIKey.create(alice, f"key {number}")
+    with django_assert_num_queries(2):
+        page = client.get("/api/keys?limit=10&offset=5").json()
+    assert (page["count"], len(page["items"])) == (31, 10)
+    assert page["items"][0]["name"] == "key 24"
+
+
+def test_the_command_prints_the_key_alone(alice: User) -> None:
+    output = StringIO()
+    call_command("create_api_key", "alice", "--name", "cron", stdout=output)
+    identity = identify_key(output.getvalue().removesuffix("\n"))
+    assert identity is not None
+    assert identity.user == alice
+    assert APIKey.objects.get().name == "cron"
+
+
+def test_the_command_refuses_an_unknown_user(transactional_db: None) -> None:
+    with pytest.raises(CommandError, match="nobody"):
+        call_command("create_api_key", "nobody")
+
+
+@pytest.fixture
+def admin_client(transactional_db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="uprooted-3"))
+    return client
+
+
+def test_the_admin_shows_a_new_key_once_and_never_its_digest(
+    alice: User, admin_client: Client
+) -> None:
+    form = {"owner": alice.pk, "name": "from admin", "expires_at_0": "", "expires_at_1": ""}
+    page = admin_client.post("/admin/accounts/apikey/add/", form, follow=True)
+    key = APIKey.objects.get(name="from admin")
+    [message] = [m.message for m in page.context["messages"] if "Copy this key" in m.message]
+    identity = identify_key(message.rsplit(" ", 1)[1])
+    assert identity is not None
+    assert identity.user == alice
+    again = admin_client.get(f"/admin/accounts/apikey/{key.pk}/change/").content.decode()
+    assert key.prefix in again
+    assert key.digest not in again
+    assert message not in again
+
+
+def test_the_admin_edits_a_key_without_making_a_new_secret(
+    alice: User, admin_client: Client
+) -> None:
+    key, secret = APIKey.create(alice, "old")
+    form = {"name": "new", "expires_at_0": "", "expires_at_1": ""}
+    admin_client.post(f"/admin/accounts/apikey/{key.pk}/change/", form)
+    assert APIKey.objects.get(pk=key.pk).name == "new"
+    assert identify_key(secret) is not None
+
+
+def test_the_admin_revokes_keys(alice: User, admin_client: Client) -> None:
+    key, secret = APIKey.create(alice, "lost")
+    form = {"action": "revoke", "_selected_action": [key.pk]}
+    admin_client.post("/admin/accounts/apikey/", form)
+    assert identify_key(secret) is None
+
+
+def test_the_admin_lists_keys_and_users_with_a_constant_number_of_queries(
+    alice: User,
+    bob: User,
+    admin_client: Client,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for number in range(20):
+        APIKey.create([alice, bob][number % 2], f"key {number}")
+    with django_assert_max_num_queries(7):
+        assert admin_client.get("/admin/accounts/apikey/").status_code == 200
+    assert admin_client.get("/admin/accounts/user/").status_code == 200
+    assert admin_client.get(f"/admin/accounts/user/{alice.pk}/change/").status_code == 200

@@ -1,0 +1,179 @@
+"""Errors of the REST surface, as RFC 9457 problem documents; and its documentation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.http import Http404, HttpResponse
+from django.test import Client, RequestFactory
+from ninja import NinjaAPI
+from ninja.errors import HttpError
+from pytest_django import Settings
+
+from accounts.models import APIKey, User
+from aily.json_input import MAX_DEPTH, decode_json
+from aily.problems import InvalidRequest, Problem, TooLarge, Unavailable
+from aily.rest import build_api
+from tests.conftest import ClientOf
+
+
+@pytest.fixture
+def client(alice: User, client_of: ClientOf) -> Client:
+    return client_of(alice)
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = json.loads(response.content)
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["type"] == f"urn:aily:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def answer_to(error: Exception) -> HttpResponse:
+    api: NinjaAPI = build_api({}, auth=[])
+    return api.on_exception(RequestFactory().get("/api/x"), error)
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/keys/", "/api/keys/a%00b"])
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_an_unknown_path_is_a_problem(client: Client, path: str, method: str) -> None:
+    problem = assert_problem(getattr(client, method)(path), 404, "not_found")
+    assert problem["instance"].startswith("/api/")
+
+
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(client: Client) -> None:
+    response = client.put("/api/keys", {}, content_type="application/json")
+    assert_problem(response, 405, "method_not_allowed")
+    assert set(response["Allow"].split(", ")) == {"GET", "POST"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"",
+        b'{"name": NaN}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "a\\u0000b"}',
+        b'{"name": "\xff"}',
+        b"[" * 100_000,
+        b'{"name": ' + b"[" * 200 + b"]" * 200 + b"}",
+    ],
+)
+def test_bad_json_is_a_400_and_changes_nothing(client: Client, body: bytes) -> None:
+    response = client.post("/api/keys", body, content_type="application/json")
+    if body:
+        assert_problem(response, 400, "invalid_request")
+    else:
+        problem = assert_problem(response, 422, "invalid_request")
+        assert problem["errors"][0]["field"] == "body"
+    assert APIKey.objects.count() == 1
+
+
+def test_wrong_fields_are_a_422_that_names_each(client: Client) -> None:
+    response = client.post(
+        "/api/keys", {"nam": 1, "expires_at": "soon"}, content_type="application/json"
+    )
+    problem = assert_problem(response, 422, "invalid_request")
+    fields = {error["field"] for error in problem["errors"]}
+    assert fields == {"body.name", "body.nam", "body.expires_at"}
+    assert all(error["message"] for error in problem["errors"])
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "offset=-1", "offset=1e9", "limit=x"])
+def test_a_wrong_page_is_refused(client: Client, query: str) -> None:
+    problem = assert_problem(client.get(f"/api/keys?{query}"), 422, "invalid_request")
+    assert problem["errors"][0]["field"] == f"query.{query.partition('=')[0]}"
+
+
+def test_nul_in_the_query_is_refused(client: Client) -> None:
+    problem = assert_problem(client.get("/api/scenes?search=a%00b"), 400, "invalid_request")
+    assert problem["errors"][0]["field"] == "query.search"
+
+
+def test_a_body_over_the_limit_is_a_413(client: Client, settings: Settings) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    body = {"name": "x" * 2000}
+    assert_problem(
+        client.post("/api/keys", body, content_type="application/json"), 413, "too_large"
+    )
+
+
+def test_an_unexpected_error_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    response = answer_to(RuntimeError("the secret plan"))
+    assert_problem(response, 500, "internal_server_error")
+    assert b"secret plan" not in response.content
+    assert "the secret plan" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Http404(), 404, "not_found"),
+        (PermissionDenied(), 403, "forbidden"),
+        (HttpError(429, "slow down"), 429, "too_many_requests"),
+        (HttpError(409, "busy"), 409, "conflict"),
+        (ModelValidationError({"name": "too short"}), 422, "invalid_request"),
+        (ModelValidationError("all wrong"), 422, "invalid_request"),
+        (
+            ModelValidationError({"name": ModelValidationError("taken", code="unique")}),
+            409,
+            "conflict",
+        ),
+        (TooLarge("too much"), 413, "too_large"),
+    ],
+)
+def test_each_kind_of_error_has_its_status(error: Exception, status: int, code: str) -> None:
+    assert_problem(answer_to(error), status, code)
+
+
+def test_a_problem_names_its_field_and_when_to_come_back() -> None:
+    problem = Unavailable("Redis is away.", field="variables.text", retry_after_seconds=5)
+    response = answer_to(problem)
+    body = assert_problem(response, 503, "unavailable")
+    assert response["Retry-After"] == "5"
+    assert body["errors"] == [{"field": "variables.text", "message": "Redis is away."}]
+
+
+def test_the_code_of_a_problem_is_that_of_its_class() -> None:
+    class Odd(Problem):
+        code, status, title = "odd", 418, "Odd"
+
+    assert_problem(answer_to(Odd("odd")), 418, "odd")
+
+
+def test_json_is_decoded_as_it_stands() -> None:
+    value = {"text": "é\\u0000 is no NUL 😀", "list": [1, 2.5, None, True]}
+    assert decode_json(json.dumps(value)) == value
+    assert decode_json(json.dumps(value).encode()) == value
+    nested = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert json.dumps(decode_json(nested)) == nested
+    with pytest.raises(InvalidRequest, match="nested"):
+        decode_json(f"[{nested}]")
+
+
+@pytest.mark.parametrize("data", ['{"a\\u0000": 1}', '[["\\u0000"]]', '{"a": {"b": "\\u0000"}}'])
+def test_nul_is_found_wherever_it_is(data: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"U\+0000"):
+        decode_json(data)
+
+
+def test_the_documentation_loads_nothing_that_its_policy_forbids(transactional_db: None) -> None:
+    page = Client().get("/api/docs")
+    assert page.status_code == 200
+    assert "script-src" not in page["Content-Security-Policy"]
+    html = page.content.decode()
+    assert "https://" not in html
+    assert "<script>" not in html
+    schema = Client().get("/api/openapi.json").json()
+    assert "/api/keys" in schema["paths"]
+    assert schema["info"]["title"] == "aily"

@@ -1,0 +1,65 @@
+"""The cast of the tests: Alice, Bob who must not see what is hers, and somebody of the staff."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.db import connections
+from django.test import AsyncClient, Client, override_settings
+
+from accounts.models import APIKey, User
+
+#: Makes an HTTP client that presents an API key of the user.
+ClientOf = Callable[[User], Client]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settings_of_tests() -> Iterator[None]:
+    """Static files by their plain names, as nothing is collected; passwords cheap to hash."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with override_settings(
+        STORAGES={**settings.STORAGES, "staticfiles": plain},
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    ):
+        yield
+
+
+@pytest.fixture
+async def async_client() -> AsyncIterator[AsyncClient]:
+    yield AsyncClient()
+    # Sync code in a request runs on a thread that outlives the test, and the test client, unlike
+    # a server, leaves its connection open.
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> User:
+    # Transactional: database threads (aily/database.py) see only what is committed.
+    return User.objects.create_user("alice", password="wonderland-7")
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> User:
+    return User.objects.create_user("bob", password="builder-of-9")
+
+
+@pytest.fixture
+def staff(transactional_db: None) -> User:
+    """Staff with every permission on chat, no superuser."""
+    user = User.objects.create_user("staff", password="backstage-5", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="chat"))
+    return user
+
+
+@pytest.fixture
+def client_of() -> ClientOf:
+    def make(user: User) -> Client:
+        _, secret = APIKey.create(user, "test")
+        return Client(headers={"Authorization": f"Bearer {secret}"})
+
+    return make
