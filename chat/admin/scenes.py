@@ -1,0 +1,143 @@
+"""Admin of scenes and their versions; what is written goes through chat/services/scenes.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import User
+from aily.problems import Problem
+from chat.exceptions import InvalidTemplate
+from chat.models import Scene, SceneVersion
+from chat.services import scenes as service
+
+_WRITTEN = (
+    "system_template", "user_template", "variables_schema", "model", "params", "notes"
+)  # fmt: skip
+
+
+class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = SceneVersion
+    fk_name = "scene"
+    fields = ("number", "notes", "model", "created_by", "created_at", "published_at")
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+    show_change_link = True
+    verbose_name_plural = "versions"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SceneVersion]:
+        return super().get_queryset(request).select_related("scene", "model", "created_by")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Scene)
+class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("slug", "title", "is_enabled", "live_version", "updated_at")
+    list_select_related = ("live_version__scene",)
+    list_filter = ("is_enabled",)
+    search_fields = ("slug", "title")
+    fields = ("slug", "title", "description", "is_enabled", "live_version")
+    readonly_fields = ("live_version",)
+    prepopulated_fields = {"slug": ("title",)}
+    inlines = (VersionInline,)
+
+
+class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = SceneVersion
+        fields = ("scene", *_WRITTEN)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        written = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
+        try:
+            service.validate_version(SceneVersion(**written))
+        except InvalidTemplate as problem:
+            field = problem.field if problem.field in self.fields else None
+            self.add_error(field, problem.message)
+        return cleaned
+
+
+@admin.register(SceneVersion)
+class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    form = VersionForm
+    list_display = ("scene", "number", "is_live", "notes", "model", "created_by", "published_at")
+    list_display_links = ("scene", "number")
+    list_select_related = ("scene", "model", "created_by")
+    list_filter = ("scene", ("published_at", admin.EmptyFieldListFilter))
+    search_fields = ("scene__slug", "notes")
+    readonly_fields = ("number", "created_by", "created_at", "published_at")
+    fields = ("scene", *_WRITTEN, *readonly_fields)
+    actions = ("publish", "make_live")
+
+    @admin.display(boolean=True, description="live")
+    def is_live(self, version: SceneVersion) -> bool:
+        return version.scene.live_version_id == version.pk
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: SceneVersion | None = None
+    ) -> tuple[str, ...]:
+        return self.readonly_fields if obj is None else ("scene", *self.readonly_fields)
+
+    def has_change_permission(self, request: HttpRequest, obj: SceneVersion | None = None) -> bool:
+        is_frozen = obj is not None and obj.is_published
+        return not is_frozen and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: SceneVersion | None = None) -> bool:
+        is_frozen = obj is not None and obj.is_published
+        return not is_frozen and super().has_delete_permission(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        # It would delete published ones as well.
+        actions.pop("delete_selected", None)
+        return actions
+
+    def save_model(
+        self, request: HttpRequest, obj: SceneVersion, form: forms.ModelForm[Any], change: bool
+    ) -> None:
+        fields = {name: form.cleaned_data[name] for name in _WRITTEN}
+        if change:
+            service.edit_version(obj, fields)
+            return
+        author = request.user if isinstance(request.user, User) else None
+        made = service.create_version(obj.scene, author, fields)
+        # The admin goes on with its own object: the log entry, the redirect.
+        obj.pk, obj.number = made.pk, made.number
+
+    def delete_model(self, request: HttpRequest, obj: SceneVersion) -> None:
+        service.delete_version(obj)
+
+    @admin.action(description="Publish and make live", permissions=["change"])
+    def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
+        self._for_one(request, queryset, service.publish, "is published and live")
+
+    @admin.action(description="Make live (forth or back)", permissions=["change"])
+    def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
+        self._for_one(request, queryset, service.make_live, "is live")
+
+    def _for_one(
+        self, request: HttpRequest, queryset: QuerySet[SceneVersion], action: Any, done: str
+    ) -> None:
+        chosen = list(queryset[:2])
+        if len(chosen) != 1:
+            messages.error(request, "Choose one version.")
+            return
+        try:
+            action(chosen[0])
+        except Problem as problem:
+            messages.error(request, f"{chosen[0]}: {problem.message}")
+        else:
+            messages.success(request, f"{chosen[0]} {done}.")

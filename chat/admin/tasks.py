@@ -1,0 +1,135 @@
+"""Admin of tasks and workers: for a table of millions, so nothing here counts or scans it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import User
+from chat.admin.readonly import ReadOnlyAdmin
+from chat.models import Task, Worker
+from chat.services.cancel import cancel_many
+from chat.services.retry import retry_many
+
+#: Lists end here, and actions take no more: filter or search for what lies beyond.
+MAX_ROWS = 10_000
+#: Large columns that no list shows.
+_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "usage", "error")
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts up to `MAX_ROWS` and no further."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:MAX_ROWS].count())
+
+
+class TaskChangeList(ChangeList):
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return super().get_queryset(request, exclude_parameters).defer(*_LARGE)
+
+
+class CreatedFilter(admin.SimpleListFilter):
+    """By age, through the primary key: UUIDv7 begin with the time, and there is an index."""
+
+    title = "created"
+    parameter_name = "created"
+    _hours = {"hour": 1, "day": 24, "week": 24 * 7, "month": 24 * 30}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, f"In the last {name}") for name in self._hours]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        hours = self._hours.get(self.value() or "")
+        if hours is None:
+            return queryset
+        since = timezone.now() - timedelta(hours=hours)
+        return queryset.filter(pk__gte=UUID(int=int(since.timestamp() * 1000) << 80))
+
+
+def _id_range(prefix: str) -> Q | None:
+    """Ids that begin with `prefix`, as a range of the index. None: it is no beginning of an id."""
+    digits = prefix.replace("-", "").lower()
+    if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
+        return None
+    return Q(pk__gte=UUID(digits.ljust(32, "0")), pk__lte=UUID(digits.ljust(32, "f")))
+
+
+@admin.register(Task)
+class TaskAdmin(ReadOnlyAdmin):
+    list_display = (
+        "short_id", "owner", "scene", "model", "status", "lane", "attempt", "created_at", "duration"
+    )  # fmt: skip
+    list_select_related = ("owner", "scene", "model")
+    list_filter = ("status", "lane", "model", CreatedFilter)
+    list_per_page = 50
+    search_fields = ("pk",)  # get_search_results does the searching
+    search_help_text = "The beginning of an id or of the owner's name."
+    ordering = ("-id",)
+    sortable_by = ()
+    paginator = CappedPaginator
+    show_full_result_count = False
+    actions = ("cancel", "retry")
+
+    @admin.display(description="id")
+    def short_id(self, task: Task) -> str:
+        return str(task.pk)[:18]
+
+    @admin.display(description="duration")
+    def duration(self, task: Task) -> str:
+        if task.started_at is None or task.finished_at is None:
+            return "-"
+        return f"{(task.finished_at - task.started_at).total_seconds():.2f} s"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TaskChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        related = ("owner", "scene", "scene_version__scene", "conversation", "model", "worker")
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.select_related(*related)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        # The owners first, so that each half of the OR has an index to go by.
+        owners = User.objects.filter(username__istartswith=term).values_list("pk", flat=True)
+        found = Q(owner_id__in=list(owners[:100]))
+        by_id = _id_range(term)
+        return queryset.filter(found if by_id is None else found | by_id), False
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("chat.change_task")
+
+    @admin.action(description="Cancel selected tasks", permissions=["operate"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        messages.success(request, f"Cancelled {cancel_many(_ids(queryset))} task(s).")
+
+    @admin.action(description="Retry selected tasks, as new ones", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        messages.success(request, f"Submitted {retry_many(_ids(queryset))} new task(s).")
+
+
+def _ids(queryset: QuerySet[Task]) -> Sequence[UUID]:
+    return list(queryset.values_list("pk", flat=True)[:MAX_ROWS])
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnlyAdmin):
+    list_display = ("id", "hostname", "pid", "started_at", "lease_until", "is_dead")
+    list_filter = ("is_dead",)

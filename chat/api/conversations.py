@@ -1,0 +1,111 @@
+"""REST: one's own conversations and their messages."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from aily.rest import Page, RequestSchema
+from chat.exceptions import ConversationBusy
+from chat.models import Conversation, Message, Task
+
+router = Router(tags=["conversations"])
+
+
+class ConversationOut(Schema):
+    id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ConversationIn(RequestSchema):
+    title: str = Field("", max_length=200)
+
+
+class TitleIn(RequestSchema):
+    title: str = Field(max_length=200)
+
+
+class ConversationFilter(Schema):
+    search: str = Field("", max_length=200, description="Part of the title.")
+    ordering: Literal["updated_at", "-updated_at", "created_at", "-created_at"] = "-updated_at"
+
+
+class MessageOut(Schema):
+    id: UUID
+    role: Message.Role
+    content: str
+    task_id: UUID | None
+    created_at: datetime
+
+
+def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
+    return Conversation.objects.filter(owner=request.auth.user)
+
+
+@router.get("", response=list[ConversationOut], summary="Own conversations")
+@paginate(Page)
+def list_conversations(
+    request: AuthenticatedRequest, filters: Query[ConversationFilter]
+) -> QuerySet[Conversation]:
+    conversations = _own(request).order_by(filters.ordering, "-id")
+    if filters.search:
+        conversations = conversations.filter(title__icontains=filters.search)
+    return conversations
+
+
+@router.post("", response={201: ConversationOut}, summary="Begin a conversation")
+def create_conversation(
+    request: AuthenticatedRequest, payload: ConversationIn
+) -> Status[Conversation]:
+    return Status(201, Conversation.objects.create(owner=request.auth.user, title=payload.title))
+
+
+@router.get("/{uuid:conversation_id}", response=ConversationOut, summary="One conversation")
+def get_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Conversation:
+    return get_object_or_404(_own(request), pk=conversation_id)
+
+
+@router.patch("/{uuid:conversation_id}", response=ConversationOut, summary="Rename a conversation")
+def rename_conversation(
+    request: AuthenticatedRequest, conversation_id: UUID, payload: TitleIn
+) -> Conversation:
+    conversation = get_object_or_404(_own(request), pk=conversation_id)
+    conversation.title = payload.title
+    conversation.save(update_fields=["title"])
+    return conversation
+
+
+@router.delete(
+    "/{uuid:conversation_id}",
+    response={204: None},
+    summary="Delete a conversation with its messages and tasks",
+)
+def delete_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None]:
+    with transaction.atomic():
+        # The lock keeps out a task that is submitted at this moment.
+        own = _own(request).select_for_update()
+        conversation = get_object_or_404(own, pk=conversation_id)
+        if Task.objects.filter(conversation=conversation).active().exists():
+            raise ConversationBusy("This conversation is still answering. Cancel its task first.")
+        conversation.delete()
+    return Status(204, None)
+
+
+@router.get(
+    "/{uuid:conversation_id}/messages", response=list[MessageOut], summary="Messages, oldest first"
+)
+@paginate(Page)
+def list_messages(request: AuthenticatedRequest, conversation_id: UUID) -> QuerySet[Message]:
+    conversation = get_object_or_404(_own(request), pk=conversation_id)
+    return Message.objects.filter(conversation=conversation)

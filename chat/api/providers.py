@@ -1,0 +1,175 @@
+"""REST: providers and their models, for staff."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field, JsonValue
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.permissions import require_permission
+from aily.problems import InvalidRequest
+from aily.rest import Page, RequestSchema
+from chat.models import LLMModel, Provider
+
+router = Router(tags=["providers"])
+
+
+# --- Schemas ------------------------------------------------------------------------------------
+class ProviderOut(Schema):
+    name: str
+    base_url: str
+    api_key_env: str = Field(description="The environment variable that holds the key.")
+    is_enabled: bool
+    is_simulated: bool
+
+
+class ProviderPatch(RequestSchema):
+    base_url: str = ""
+    api_key_env: str = ""
+    is_enabled: bool = True
+    is_simulated: bool = False
+
+
+class ProviderIn(ProviderPatch):
+    name: str
+    base_url: str
+
+
+class ModelOut(Schema):
+    name: str
+    provider: str = Field(alias="provider.name")
+    upstream_name: str
+    max_concurrency: int
+    params: dict[str, Any]
+    input_price: Decimal
+    cached_input_price: Decimal
+    output_price: Decimal
+    currency: str
+    is_enabled: bool
+    is_default: bool
+
+
+class ModelPatch(RequestSchema):
+    provider: str = Field("", description="A provider's name.")
+    upstream_name: str = ""
+    max_concurrency: int = 500
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    input_price: Decimal = Decimal(0)
+    cached_input_price: Decimal = Decimal(0)
+    output_price: Decimal = Decimal(0)
+    currency: str = "USD"
+    is_enabled: bool = True
+    is_default: bool = Field(False, description="Takes the place of the model that was it.")
+
+    def given(self) -> dict[str, Any]:
+        """The fields of the request, its provider looked up. Raises InvalidRequest."""
+        fields = self.dict(exclude_unset=True)
+        if "provider" in fields:
+            fields["provider"] = Provider.objects.filter(name=self.provider).first()
+            if fields["provider"] is None:
+                raise InvalidRequest(f"There is no provider {self.provider!r}.", field="provider")
+        return fields
+
+
+class ModelIn(ModelPatch):
+    name: str
+    provider: str
+
+
+class ModelFilter(Schema):
+    provider: str | None = None
+    is_enabled: bool | None = None
+
+
+def _change(row: Provider | LLMModel, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.full_clean()
+    row.save(update_fields=list(fields))
+
+
+# --- Providers ----------------------------------------------------------------------------------
+@router.get("/providers", response=list[ProviderOut], summary="Providers")
+@paginate(Page)
+def list_providers(request: AuthenticatedRequest) -> QuerySet[Provider]:
+    require_permission(request.auth.user, "chat.view_provider")
+    return Provider.objects.all()
+
+
+@router.post("/providers", response={201: ProviderOut}, summary="Add a provider")
+def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[Provider]:
+    require_permission(request.auth.user, "chat.add_provider")
+    provider = Provider(**payload.dict())
+    provider.full_clean()
+    provider.save(force_insert=True)
+    return Status(201, provider)
+
+
+@router.get("/providers/{slug:name}", response=ProviderOut, summary="One provider")
+def get_provider(request: AuthenticatedRequest, name: str) -> Provider:
+    require_permission(request.auth.user, "chat.view_provider")
+    return get_object_or_404(Provider, name=name)
+
+
+@router.patch("/providers/{slug:name}", response=ProviderOut, summary="Change a provider")
+def edit_provider(request: AuthenticatedRequest, name: str, payload: ProviderPatch) -> Provider:
+    require_permission(request.auth.user, "chat.change_provider")
+    provider = get_object_or_404(Provider, name=name)
+    _change(provider, payload.dict(exclude_unset=True))
+    return provider
+
+
+@router.delete("/providers/{slug:name}", response={204: None}, summary="Delete a provider")
+def delete_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.delete_provider")
+    get_object_or_404(Provider, name=name).delete()
+    return Status(204, None)
+
+
+# --- Models -------------------------------------------------------------------------------------
+@router.get("/models", response=list[ModelOut], summary="Models")
+@paginate(Page)
+def list_models(request: AuthenticatedRequest, filters: Query[ModelFilter]) -> QuerySet[LLMModel]:
+    require_permission(request.auth.user, "chat.view_llmmodel")
+    models = LLMModel.objects.select_related("provider")
+    if filters.provider is not None:
+        models = models.filter(provider__name=filters.provider)
+    if filters.is_enabled is not None:
+        models = models.filter(is_enabled=filters.is_enabled)
+    return models
+
+
+@router.post("/models", response={201: ModelOut}, summary="Add a model")
+def create_model(request: AuthenticatedRequest, payload: ModelIn) -> Status[LLMModel]:
+    require_permission(request.auth.user, "chat.add_llmmodel")
+    model = LLMModel(**payload.given())
+    model.full_clean()
+    model.save(force_insert=True)
+    return Status(201, model)
+
+
+@router.get("/models/{path:name}", response=ModelOut, summary="One model")
+def get_model(request: AuthenticatedRequest, name: str) -> LLMModel:
+    require_permission(request.auth.user, "chat.view_llmmodel")
+    return get_object_or_404(LLMModel.objects.select_related("provider"), name=name)
+
+
+@router.patch("/models/{path:name}", response=ModelOut, summary="Change a model")
+def edit_model(request: AuthenticatedRequest, name: str, payload: ModelPatch) -> LLMModel:
+    require_permission(request.auth.user, "chat.change_llmmodel")
+    model = get_object_or_404(LLMModel.objects.select_related("provider"), name=name)
+    _change(model, payload.given())
+    return model
+
+
+@router.delete("/models/{path:name}", response={204: None}, summary="Delete a model")
+def delete_model(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.delete_llmmodel")
+    get_object_or_404(LLMModel, name=name).delete()
+    return Status(204, None)

@@ -1,0 +1,237 @@
+"""REST: scenes for everybody to use, their versions for staff to write."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field, JsonValue
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.models import User
+from accounts.permissions import may, require_permission
+from aily.problems import InvalidRequest
+from aily.rest import Page, RequestSchema
+from chat.models import LLMModel, Scene, SceneVersion
+from chat.services import scenes as service
+
+router = Router(tags=["scenes"])
+
+
+# --- Schemas ------------------------------------------------------------------------------------
+class SceneOut(Schema):
+    slug: str
+    title: str
+    description: str
+    is_enabled: bool
+    live_version: int | None = Field(None, description="Null: nothing is published yet.")
+    variables_schema: dict[str, Any] | None = Field(
+        None, description="JSON Schema of `variables` for the live version."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @staticmethod
+    def resolve_live_version(scene: Scene) -> int | None:
+        return scene.live_version.number if scene.live_version else None
+
+    @staticmethod
+    def resolve_variables_schema(scene: Scene) -> Any:
+        return scene.live_version.variables_schema if scene.live_version else None
+
+
+class SceneFilter(Schema):
+    search: str = Field("", max_length=200, description="Part of the slug or title.")
+
+
+class SceneIn(RequestSchema):
+    slug: str
+    title: str
+    description: str = Field("", max_length=10_000)
+    is_enabled: bool = True
+
+
+class ScenePatch(RequestSchema):
+    title: str | None = None
+    description: str | None = Field(None, max_length=10_000)
+    is_enabled: bool | None = None
+
+
+class VersionOut(Schema):
+    number: int
+    is_live: bool
+    system_template: str
+    user_template: str
+    variables_schema: dict[str, Any]
+    model: str | None = Field(None, alias="model.name")
+    params: dict[str, Any]
+    notes: str
+    created_by: str | None = Field(None, alias="created_by.username")
+    created_at: datetime
+    published_at: datetime | None
+
+    @staticmethod
+    def resolve_is_live(version: SceneVersion) -> bool:
+        return version.scene.live_version_id == version.pk
+
+
+class VersionPatch(RequestSchema):
+    system_template: str = ""
+    user_template: str = ""
+    variables_schema: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="JSON Schema (2020-12), without remote references. Empty: every name that the "
+        "templates use is a required string.",
+    )
+    model: str | None = Field(None, description="A model's name. Null: the default model.")
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    notes: str = Field("", max_length=10_000)
+
+    def given(self) -> dict[str, Any]:
+        """The fields of the request, its model looked up. Raises InvalidRequest."""
+        fields = self.dict(exclude_unset=True)
+        if fields.get("model") is not None:
+            fields["model"] = LLMModel.objects.filter(name=self.model).first()
+            if fields["model"] is None:
+                raise InvalidRequest(f"There is no model {self.model!r}.", field="model")
+        return fields
+
+
+class VersionIn(VersionPatch):
+    user_template: str
+
+
+class LiveIn(RequestSchema):
+    version: int
+
+
+# --- Who sees what ------------------------------------------------------------------------------
+def _visible(user: User) -> QuerySet[Scene]:
+    """Scenes one can use, or all of them for those who look after them."""
+    scenes: QuerySet[Scene] = Scene.objects.all()
+    if not may(user, "chat.view_scene"):
+        scenes = Scene.objects.usable()
+    return scenes.select_related("live_version").defer(
+        "live_version__system_template", "live_version__user_template"
+    )
+
+
+def _scene(request: AuthenticatedRequest, slug: str, permission: str) -> Scene:
+    require_permission(request.auth.user, permission)
+    return get_object_or_404(Scene, slug=slug)
+
+
+def _versions() -> QuerySet[SceneVersion]:
+    return SceneVersion.objects.select_related("scene", "model", "created_by")
+
+
+def _version(
+    request: AuthenticatedRequest, slug: str, number: int, permission: str
+) -> SceneVersion:
+    require_permission(request.auth.user, permission)
+    return get_object_or_404(_versions(), scene__slug=slug, number=number)
+
+
+# --- Scenes -------------------------------------------------------------------------------------
+@router.get("", response=list[SceneOut], summary="Scenes")
+@paginate(Page)
+def list_scenes(request: AuthenticatedRequest, filters: Query[SceneFilter]) -> QuerySet[Scene]:
+    scenes = _visible(request.auth.user)
+    if filters.search:
+        found = Q(slug__icontains=filters.search) | Q(title__icontains=filters.search)
+        scenes = scenes.filter(found)
+    return scenes
+
+
+@router.post("", response={201: SceneOut}, summary="Make a scene")
+def create_scene(request: AuthenticatedRequest, payload: SceneIn) -> Status[Scene]:
+    require_permission(request.auth.user, "chat.add_scene")
+    scene = Scene(**payload.dict())
+    scene.full_clean()
+    scene.save(force_insert=True)
+    return Status(201, scene)
+
+
+@router.get("/{slug:slug}", response=SceneOut, summary="One scene")
+def get_scene(request: AuthenticatedRequest, slug: str) -> Scene:
+    return get_object_or_404(_visible(request.auth.user), slug=slug)
+
+
+@router.patch("/{slug:slug}", response=SceneOut, summary="Change a scene")
+def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) -> Scene:
+    scene = _scene(request, slug, "chat.change_scene")
+    fields = payload.dict(exclude_unset=True)
+    for name, value in fields.items():
+        setattr(scene, name, value)
+    scene.full_clean()
+    scene.save(update_fields=[*fields, "updated_at"])
+    return scene
+
+
+@router.delete("/{slug:slug}", response={204: None}, summary="Delete a scene and its versions")
+def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
+    _scene(request, slug, "chat.delete_scene").delete()
+    return Status(204, None)
+
+
+@router.post("/{slug:slug}/live", response=SceneOut, summary="Make a published version live")
+def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
+    scene = _scene(request, slug, "chat.change_scene")
+    version = scene.versions.filter(number=payload.version).first()
+    if version is None:
+        message = f"Scene {slug!r} has no version {payload.version}."
+        raise InvalidRequest(message, field="version")
+    service.make_live(version)
+    scene.refresh_from_db()
+    return scene
+
+
+# --- Versions -----------------------------------------------------------------------------------
+@router.get("/{slug:slug}/versions", response=list[VersionOut], summary="A scene's versions")
+@paginate(Page)
+def list_versions(request: AuthenticatedRequest, slug: str) -> QuerySet[SceneVersion]:
+    scene = _scene(request, slug, "chat.view_sceneversion")
+    return _versions().filter(scene=scene).order_by("-number")
+
+
+@router.post("/{slug:slug}/versions", response={201: VersionOut}, summary="Write a draft")
+def create_version(
+    request: AuthenticatedRequest, slug: str, payload: VersionIn
+) -> Status[SceneVersion]:
+    scene = _scene(request, slug, "chat.add_sceneversion")
+    return Status(201, service.create_version(scene, request.auth.user, payload.given()))
+
+
+@router.get("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="One version")
+def get_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
+    return _version(request, slug, number, "chat.view_sceneversion")
+
+
+@router.patch("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="Edit a draft")
+def edit_version(
+    request: AuthenticatedRequest, slug: str, number: int, payload: VersionPatch
+) -> SceneVersion:
+    version = _version(request, slug, number, "chat.change_sceneversion")
+    return service.edit_version(version, payload.given())
+
+
+@router.delete("/{slug:slug}/versions/{int:number}", response={204: None}, summary="Drop a draft")
+def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Status[None]:
+    service.delete_version(_version(request, slug, number, "chat.delete_sceneversion"))
+    return Status(204, None)
+
+
+@router.post(
+    "/{slug:slug}/versions/{int:number}/publish",
+    response=VersionOut,
+    summary="Freeze a draft and make it live",
+)
+def publish_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
+    require_permission(request.auth.user, "chat.change_scene")
+    version = _version(request, slug, number, "chat.change_sceneversion")
+    service.publish(version)
+    return _versions().get(pk=version.pk)
