@@ -13,7 +13,7 @@ from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.core.signals import got_request_exception
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, re_path
@@ -35,10 +35,14 @@ from aily.problems import (
     Problem,
     TooLarge,
     Unauthenticated,
+    Unavailable,
 )
+from aily.redis import RedisAway
 
 logger = logging.getLogger(__name__)
 
+#: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
+AWAY_RETRY_SECONDS = 5
 #: Django's own endings of a request, as problems.
 _BY_STATUS: dict[int, type[Problem]] = {
     problem.status: problem
@@ -174,6 +178,14 @@ def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpRespons
     return _unexpected(request, error)
 
 
+def _away(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.warning("%s %s: %s", request.method, request.path, error)
+    return render_problem(
+        request,
+        Unavailable("A server that aily needs is away.", retry_after_seconds=AWAY_RETRY_SECONDS),
+    )
+
+
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     # Error reporters, and Django's test client, listen to this.
@@ -196,6 +208,7 @@ def _add_exception_handlers(api: NinjaAPI) -> None:
         ProtectedError: _in_use,
         RestrictedError: _in_use,
         IntegrityError: _integrity_error,
+        **dict.fromkeys((OperationalError, InterfaceError, *RedisAway), _away),
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():

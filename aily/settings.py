@@ -92,7 +92,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={
         "min_size": 1,
         "max_size": env.int("DATABASE_POOL_SIZE", default=10),
-        "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=10),
+        "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
     },
     connect_timeout=5,
 )

@@ -16,11 +16,13 @@ logger = logging.getLogger(__name__)
 
 #: A doorbell or a sweep that nobody answered for this long is not worth answering.
 MAX_AGE_MS = 30_000
+#: One queue for all: a worker polls each queue, and its delayed twin, on a thread of its own.
+QUEUE = "aily"
 
 _runtime: Runtime | None = None
 
 
-@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name="dispatch")
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def dispatch(pool: str) -> None:
     """Look for work in `pool`. Carries no task: whoever hears it claims what comes first."""
     if _runtime is not None:
@@ -33,7 +35,7 @@ def ring(pool: str) -> None:
 
 
 @interval(seconds=5)
-@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name="sweep")
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def sweep() -> None:
     """Put right what a death or a lost message left behind."""
     for pool in recovery.sweep():

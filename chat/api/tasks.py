@@ -1,6 +1,6 @@
 """REST: submitting, watching and cancelling tasks."""
 
-from __future__ import annotations
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
 from collections.abc import AsyncGenerator
