@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
+from tests.client import ChatSocket, RestClient, chat_socket
 from tests.stack import Stack
 
 _DATABASE = "aily_e2e"
@@ -55,3 +57,57 @@ def pytest_runtest_makereport(
     if report.failed and isinstance(running, Stack):
         report.sections.append(("logs", running.log_tail()))
     return report
+
+
+# --- Who is at the front door -------------------------------------------------------------------
+@dataclass(frozen=True)
+class Keys:
+    """API keys of two users who know nothing of each other, and a revoked one of the first."""
+
+    alice: str
+    bob: str
+    revoked: str
+
+
+_MAKE_KEYS = """
+from accounts.models import APIKey, User
+users = [User.objects.create_user(name) for name in ("alice", "bob")]
+keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
+APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
+print(*keys)
+"""
+
+
+@pytest.fixture(scope="session")
+def keys(stack: Stack) -> Keys:
+    result = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE_KEYS)
+    assert result.returncode == 0, result.stdout
+    return Keys(*result.stdout.split())
+
+
+@pytest.fixture
+async def rest(stack: Stack, keys: Keys) -> AsyncIterator[RestClient]:
+    """Alice over REST."""
+    async with RestClient(stack.base_url, keys.alice) as client:
+        yield client
+
+
+@pytest.fixture
+async def bob_rest(stack: Stack, keys: Keys) -> AsyncIterator[RestClient]:
+    async with RestClient(stack.base_url, keys.bob) as client:
+        yield client
+
+
+@pytest.fixture
+async def socket(stack: Stack, keys: Keys) -> AsyncIterator[ChatSocket]:
+    """Alice over WebSocket."""
+    async with chat_socket(stack.base_url, keys.alice) as socket:
+        yield socket
+
+
+@pytest.fixture
+async def simulator(stack: Stack) -> AsyncIterator[RestClient]:
+    """The simulator's own interface, its counters set back."""
+    async with RestClient(stack.simulator_url, None) as client:
+        await client.post("/stats/reset")
+        yield client
