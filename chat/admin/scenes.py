@@ -51,6 +51,12 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     prepopulated_fields = {"slug": ("title",)}
     inlines = (VersionInline,)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        shown, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        # Published versions cannot be deleted, but go with their scene.
+        versions = SceneVersion._meta.verbose_name  # noqa: SLF001 - documented, for all its name
+        return shown, counts, set(lacking) - {versions}, protected
+
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:

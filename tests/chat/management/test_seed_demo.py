@@ -1,0 +1,108 @@
+"""The demo content: made where it is missing, and otherwise left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import authenticate
+from django.core.management import call_command
+from pytest_django import Settings
+
+from accounts.models import User
+from chat.models import LLMModel, Provider, Scene, SceneVersion
+from chat.services.scenes import create_version, publish, render
+
+
+@pytest.fixture(autouse=True)
+def _no_key(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    models = [*apps.get_app_config("chat").get_models(), User]
+    return {model.__name__: list(model.objects.order_by("pk").values()) for model in models}
+
+
+def test_a_new_installation_can_be_tried_at_once(settings: Settings) -> None:
+    call_command("seed_demo")
+    for name in ("demo", "admin"):
+        user = authenticate(username=name, password=name)
+        assert user is not None
+        assert (user.is_staff, user.is_superuser) == ((name == "admin"),) * 2
+    models = LLMModel.objects.select_related("provider").order_by("name")
+    assert [(m.name, m.max_concurrency, m.is_default) for m in models] == [
+        ("deepseek-flash", 2500, True),
+        ("deepseek-v4-pro", 500, False),
+    ]
+    assert {(m.provider.name, m.provider.is_simulated) for m in models} == {("simulator", True)}
+    assert {m.provider.base_url for m in models} == {settings.SIMULATOR_URL}
+
+
+@pytest.mark.parametrize(
+    ("slug", "variables"),
+    [
+        ("summarize", {"text": "Once upon a time."}),
+        ("translate", {"text": "Once upon a time.", "language": "French"}),
+    ],
+)
+def test_the_scenes_are_live_and_take_their_variables(slug: str, variables: dict[str, str]) -> None:
+    call_command("seed_demo")
+    version = Scene.objects.usable().select_related("live_version").get(slug=slug).live_version
+    system, user = render(version, variables)
+    assert variables["text"] in user["content"]
+    assert all(value in system["content"] + user["content"] for value in variables.values())
+    properties = version.variables_schema["properties"]
+    assert properties.keys() == variables.keys()
+    assert all(schema["description"] for schema in properties.values())
+
+
+def test_a_second_run_changes_nothing() -> None:
+    call_command("seed_demo")
+    before = everything()
+    call_command("seed_demo")
+    assert everything() == before
+
+
+def test_what_people_changed_stays() -> None:
+    call_command("seed_demo")
+    demo = User.objects.get(username="demo")
+    demo.set_password("my-own-secret")
+    demo.save()
+    scene = Scene.objects.get(slug="summarize")
+    publish(create_version(scene, None, {"user_template": "mine {{ text }}"}))
+    Scene.objects.filter(slug="translate").update(title="Mine", is_enabled=False)
+    LLMModel.objects.filter(name="deepseek-v4-pro").update(max_concurrency=3)
+    LLMModel.objects.get(name="deepseek-v4-pro").delete()
+    other = Provider.objects.create(name="mine", base_url="https://mine.example")
+    LLMModel.objects.filter(name="deepseek-flash").update(provider=other, is_default=False)
+    mine = LLMModel.objects.create(name="mine", provider=other, is_default=True)
+    call_command("seed_demo")
+    assert authenticate(username="demo", password="my-own-secret") is not None
+    assert SceneVersion.objects.filter(scene=scene).count() == 2
+    assert Scene.objects.get(slug="translate").title == "Mine"
+    assert LLMModel.objects.get(name="deepseek-flash").provider == other
+    assert LLMModel.objects.get(is_default=True) == mine
+
+
+def test_with_a_key_the_models_move_to_deepseek_and_without_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    call_command("seed_demo")
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-test")
+    call_command("seed_demo")
+    deepseek = Provider.objects.get(name="deepseek")
+    assert deepseek.base_url == "https://api.deepseek.com"
+    assert (deepseek.api_key_env, deepseek.is_simulated) == ("DEEPSEEK_API_KEY", False)
+    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"deepseek"}
+    monkeypatch.delenv("DEEPSEEK_API_KEY")
+    call_command("seed_demo")
+    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"simulator"}
+
+
+def test_the_simulators_address_follows_the_settings(settings: Settings) -> None:
+    call_command("seed_demo")
+    settings.SIMULATOR_URL = "http://127.0.0.1:9999"
+    call_command("seed_demo")
+    assert Provider.objects.get(name="simulator").base_url == "http://127.0.0.1:9999"

@@ -1,0 +1,302 @@
+"""The admin of chat, as staff uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.models import User
+from chat.models import (
+    Conversation,
+    Lane,
+    LLMModel,
+    Message,
+    Provider,
+    Scene,
+    SceneVersion,
+    Status,
+    Task,
+    Worker,
+)
+from chat.services.scenes import create_version, publish
+
+
+@pytest.fixture
+def admin(transactional_db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="uprooted-3"))
+    return client
+
+
+@pytest.fixture
+def model(transactional_db: None) -> LLMModel:
+    provider = Provider.objects.create(name="acme", base_url="https://api.acme.example")
+    return LLMModel.objects.create(name="acme-1", provider=provider, is_default=True)
+
+
+@pytest.fixture
+def scene(transactional_db: None) -> Scene:
+    return Scene.objects.create(slug="greet", title="Greet")
+
+
+MakeTask = Callable[..., Task]
+
+
+@pytest.fixture
+def make_task(alice: User, model: LLMModel, scene: Scene) -> MakeTask:
+    def make(owner: User = alice, **fields: Any) -> Task:
+        prompt = [{"role": "user", "content": "the prompt"}]
+        return Task.objects.create(owner=owner, model=model, scene=scene, messages=prompt, **fields)
+
+    return make
+
+
+def listed(page: Any) -> list[Any]:
+    return [row.pk for row in page.context["cl"].result_list]
+
+
+def act(admin: Client, table: str, action: str, *keys: Any) -> str:
+    """Run an admin action on rows; returns what the admin says about it."""
+    form = {"action": action, "_selected_action": [str(key) for key in keys]}
+    page = admin.post(f"/admin/chat/{table}/", form, follow=True)
+    return " ".join(str(message) for message in page.context["messages"])
+
+
+# --- Tasks --------------------------------------------------------------------------------------
+def test_tasks_are_found_by_the_beginning_of_their_id_or_of_their_owners_name(
+    admin: Client, bob: User, make_task: MakeTask
+) -> None:
+    hers, his = make_task(), make_task(owner=bob)
+    for term, expected in (
+        (str(hers.pk), [hers.pk]),
+        (str(hers.pk).upper(), [hers.pk]),
+        (hers.pk.hex[:30], [hers.pk]),
+        (str(hers.pk)[:8], [his.pk, hers.pk]),
+        ("ali", [hers.pk]),
+        ("BOB", [his.pk]),
+        ("bo", [his.pk]),
+        ("nobody", []),
+        ("ffffffff-ffff", []),
+        ("", [his.pk, hers.pk]),
+    ):
+        page = admin.get("/admin/chat/task/", {"q": term})
+        assert listed(page) == expected, term
+
+
+def test_tasks_are_filtered(admin: Client, make_task: MakeTask) -> None:
+    waiting = make_task(lane=Lane.BATCH)
+    ended = make_task(status=Status.SUCCEEDED)
+    old = make_task(status=Status.FAILED, id="01900000-0000-7000-8000-000000000000")
+    for query, expected in (
+        ({"status__exact": "succeeded"}, [ended.pk]),
+        ({"lane__exact": Lane.BATCH.value}, [waiting.pk]),
+        ({"created": "hour"}, [ended.pk, waiting.pk]),
+        ({"created": "nonsense"}, [ended.pk, waiting.pk, Task.objects.get(pk=old.pk).pk]),
+    ):
+        assert listed(admin.get("/admin/chat/task/", query)) == expected, query
+
+
+def test_a_list_of_tasks_costs_a_constant_number_of_queries_and_loads_no_texts(
+    admin: Client,
+    bob: User,
+    make_task: MakeTask,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    now = timezone.now()
+    times = {"started_at": now, "finished_at": now + timedelta(seconds=2.5)}
+    for _ in range(20):
+        make_task(text="the answer", status=Status.SUCCEEDED, **times)
+        make_task(owner=bob)
+    # Session, user, the model filter, count, page.
+    with django_assert_max_num_queries(6) as captured:
+        page = admin.get("/admin/chat/task/")
+    assert len(listed(page)) == 40
+    assert "2.50 s" in page.content.decode()
+    assert not [query for query in captured if '"chat_task"."text"' in query["sql"]]
+    counts = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 10000" in counts[0]
+
+
+def test_a_task_is_shown_whole_and_changed_by_nobody(
+    admin: Client, make_task: MakeTask, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    task = make_task(text="the answer", status=Status.SUCCEEDED)
+    path = f"/admin/chat/task/{task.pk}/change/"
+    with django_assert_max_num_queries(4):
+        page = admin.get(path)
+    assert "the answer" in page.content.decode()
+    assert "the prompt" in page.content.decode()
+    assert admin.post(path, {"text": "other"}).status_code == 403
+    assert admin.get("/admin/chat/task/add/").status_code == 403
+    assert admin.get(f"/admin/chat/task/{task.pk}/delete/").status_code == 403
+
+
+def test_tasks_are_cancelled(admin: Client, make_task: MakeTask) -> None:
+    waiting, other, ended = make_task(), make_task(), make_task(status=Status.SUCCEEDED)
+    assert "Cancelled 1 task(s)" in act(admin, "task", "cancel", waiting.pk, ended.pk)
+    statuses = dict(Task.objects.values_list("pk", "status"))
+    assert statuses == {
+        waiting.pk: Status.CANCELLED,
+        other.pk: Status.QUEUED,
+        ended.pk: Status.SUCCEEDED,
+    }
+
+
+def test_tasks_are_retried_as_new_ones(admin: Client, make_task: MakeTask) -> None:
+    failed, waiting = make_task(status=Status.FAILED), make_task()
+    assert "Submitted 1 new task(s)" in act(admin, "task", "retry", failed.pk, waiting.pk)
+    new = Task.objects.exclude(pk__in=[failed.pk, waiting.pk]).get()
+    assert (new.status, new.messages) == (Status.QUEUED, failed.messages)
+    failed.refresh_from_db()
+    assert failed.status == Status.FAILED
+
+
+def test_who_may_only_view_tasks_cannot_cancel_them(staff: User, make_task: MakeTask) -> None:
+    task = make_task()
+    staff.user_permissions.set(Permission.objects.filter(codename="view_task"))
+    client = Client()
+    client.force_login(staff)
+    assert listed(client.get("/admin/chat/task/")) == [task.pk]
+    act(client, "task", "cancel", task.pk)
+    task.refresh_from_db()
+    assert task.status == Status.QUEUED
+
+
+# --- Scenes -------------------------------------------------------------------------------------
+def version_form(scene: Scene, **fields: str) -> dict[str, Any]:
+    empty = {"variables_schema": "{}", "params": "{}", "notes": "", "system_template": ""}
+    return {"scene": scene.pk, "model": "", **empty, **fields}
+
+
+def test_a_version_is_written_published_and_rolled_back(admin: Client, scene: Scene) -> None:
+    for template in ("one", "two"):
+        form = version_form(scene, user_template=template)
+        assert admin.post("/admin/chat/sceneversion/add/", form).status_code == 302
+    second, first = SceneVersion.objects.order_by("-number")
+    assert (first.number, second.number) == (1, 2)
+    assert first.created_by is not None
+    assert "live" in act(admin, "sceneversion", "publish", first.pk)
+    assert "live" in act(admin, "sceneversion", "publish", second.pk)
+    scene.refresh_from_db()
+    assert scene.live_version == second
+    act(admin, "sceneversion", "make_live", first.pk)
+    scene.refresh_from_db()
+    assert scene.live_version == first
+
+
+def test_actions_on_versions_say_why_not(admin: Client, scene: Scene) -> None:
+    versions = [create_version(scene, None, {"user_template": "x"}) for _ in range(2)]
+    said = act(admin, "sceneversion", "publish", *(version.pk for version in versions))
+    assert "Choose one" in said
+    assert "Publish this version first" in act(admin, "sceneversion", "make_live", versions[0].pk)
+    publish(versions[0])
+    assert "published already" in act(admin, "sceneversion", "publish", versions[0].pk)
+
+
+def test_a_draft_is_edited_and_a_published_version_is_not(admin: Client, scene: Scene) -> None:
+    draft = create_version(scene, None, {"user_template": "before"})
+    path = f"/admin/chat/sceneversion/{draft.pk}/change/"
+    assert admin.post(path, version_form(scene, user_template="after")).status_code == 302
+    publish(draft)
+    assert admin.get(path).status_code == 200
+    assert admin.post(path, version_form(scene, user_template="later")).status_code == 403
+    delete = f"/admin/chat/sceneversion/{draft.pk}/delete/"
+    assert admin.post(delete, {"post": "yes"}).status_code == 403
+    act(admin, "sceneversion", "delete_selected", draft.pk)
+    draft.refresh_from_db()
+    assert draft.user_template == "after"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"user_template": "{{"}, "user_template"),
+        ({"user_template": ""}, "user_template"),
+        ({"user_template": "x", "system_template": "{% if %}"}, "system_template"),
+        ({"user_template": "x", "variables_schema": '{"type": "array"}'}, "variables_schema"),
+        ({"user_template": "x", "variables_schema": "{"}, "variables_schema"),
+        ({"user_template": "x", "params": "[1]"}, "params"),
+    ],
+)
+def test_a_version_that_cannot_be_used_is_refused_at_its_field(
+    admin: Client, scene: Scene, fields: dict[str, str], field: str
+) -> None:
+    page = admin.post("/admin/chat/sceneversion/add/", version_form(scene, **fields))
+    assert page.status_code == 200
+    assert list(page.context["errors"])
+    assert field in page.context["adminform"].form.errors
+    assert not SceneVersion.objects.exists()
+
+
+def test_a_scene_is_added_shows_its_versions_and_goes_with_them(
+    admin: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    inline = {"versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0"}
+    form = {"slug": "ask", "title": "Ask", "description": "", "is_enabled": "on", **inline}
+    assert admin.post("/admin/chat/scene/add/", form).status_code == 302
+    scene = Scene.objects.get(slug="ask")
+    for _ in range(5):
+        publish(create_version(scene, None, {"user_template": "x"}))
+    with django_assert_max_num_queries(10):
+        page = admin.get(f"/admin/chat/scene/{scene.pk}/change/")
+    assert "ask v5" in page.content.decode()
+    admin.post(f"/admin/chat/scene/{scene.pk}/delete/", {"post": "yes"})
+    assert not SceneVersion.objects.exists()
+
+
+# --- The rest -----------------------------------------------------------------------------------
+def test_every_list_opens_with_a_constant_number_of_queries(
+    admin: Client,
+    alice: User,
+    model: LLMModel,
+    scene: Scene,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    def fill(number: int) -> None:
+        other = Provider.objects.create(name=f"p{number}", base_url="https://x.example")
+        LLMModel.objects.create(name=f"m{number}", provider=other)
+        Conversation.objects.create(owner=alice)
+        Worker.objects.create(hostname="h", pid=1, lease_until=timezone.now())
+        filled = Scene.objects.create(slug=f"s{number}", title="S")
+        publish(create_version(filled, alice, {"user_template": "x"}))
+
+    for number in range(15):
+        fill(number)
+    for table in ("provider", "llmmodel", "conversation", "worker", "scene", "sceneversion"):
+        with django_assert_max_num_queries(7):
+            assert admin.get(f"/admin/chat/{table}/").status_code == 200, table
+
+
+def test_a_conversation_is_shown_with_its_messages_and_changed_by_nobody(
+    admin: Client, alice: User
+) -> None:
+    conversation = Conversation.objects.create(owner=alice, title="Hers")
+    Message.objects.create(conversation=conversation, role="user", content="the question")
+    path = f"/admin/chat/conversation/{conversation.pk}/change/"
+    assert "the question" in admin.get(path).content.decode()
+    assert admin.post(path, {"title": "His"}).status_code == 403
+
+
+def test_a_model_is_made_the_default_in_place_of_another(admin: Client, model: LLMModel) -> None:
+    form = {
+        "provider": model.provider_id, "name": "acme-2", "upstream_name": "",
+        "max_concurrency": "5", "params": "{}", "input_price": "0", "cached_input_price": "0",
+        "output_price": "0", "currency": "USD", "is_enabled": "on", "is_default": "on",
+    }  # fmt: skip
+    assert admin.post("/admin/chat/llmmodel/add/", form).status_code == 302
+    assert LLMModel.objects.get(is_default=True).name == "acme-2"
+
+
+def test_who_is_not_staff_stays_outside(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    for table in ("task", "scene", "provider"):
+        assert client.get(f"/admin/chat/{table}/").status_code == 302
