@@ -94,9 +94,10 @@ class Launcher:
         self._start_services()
         with self._progress.step("migrations, demo content, assets"):
             self._prepare_application()
-        with self._progress.step("web, worker, scheduler"):
-            self._supervisor.start_programs()
+        with self._progress.step("web, worker"):
+            self._supervisor.start_programs(deferred=False)
             self._wait_until_ready()
+        self._supervisor.start_programs(deferred=True)
         self._announce()
 
     def _start_services(self) -> None:

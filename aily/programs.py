@@ -148,7 +148,7 @@ def _worker(options: Options) -> Program:
 
 def _scheduler() -> Program:
     command = _python("manage.py", "crontab", "--no-heartbeat")
-    return Program("scheduler", command, priority=40, working_dir=BASE_DIR)
+    return Program("scheduler", command, priority=40, working_dir=BASE_DIR, deferred=True)
 
 
 def _web(options: Options) -> Program:

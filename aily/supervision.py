@@ -43,6 +43,8 @@ class Program:
     working_dir: Path | None = None
     #: Started with supervisord, not later by `Supervisor.start_programs`.
     autostart: bool = False
+    #: Started last, because no request needs it and every start competes for the processors.
+    deferred: bool = False
     #: `HOST:PORT` of a listening socket that all its processes inherit as file descriptor 0.
     shared_socket: str = ""
 
@@ -147,10 +149,13 @@ class Supervisor:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start_programs(self) -> None:
-        """Start the programs without autostart, and return without waiting for them."""
+    def start_programs(self, *, deferred: bool) -> None:
+        """Start the programs without autostart that are deferred, or those that are not.
+
+        Returns without waiting for them.
+        """
         for program in self._programs:
-            if not program.autostart:
+            if not program.autostart and program.deferred == deferred:
                 self._rpc.supervisor.startProcessGroup(program.name, False)
 
     def states(self) -> list[ProcessState]:

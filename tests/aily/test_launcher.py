@@ -42,19 +42,21 @@ class Launched:
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that belongs to this data directory, the launcher included."""
-        return [process for process in psutil.process_iter() if self._owns(process)]
-
-    def _owns(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            own_directory = process.environ().get("AILY_DATA_DIR") == str(self.data_dir)
-            return own_directory or str(self.data_dir) in " ".join(process.cmdline())
-        except psutil.Error:
-            return False
+        return self.matching("")
 
     def matching(self, words: str) -> list[psutil.Process]:
-        return [p for p in self.processes() if words in " ".join(p.cmdline())]
+        """Those of them whose command line has the words."""
+        return [process for process in psutil.process_iter() if self._matches(process, words)]
+
+    def _matches(self, process: psutil.Process, words: str) -> bool:
+        try:
+            command_line = " ".join(process.cmdline())
+            if process.status() == psutil.STATUS_ZOMBIE or words not in command_line:
+                return False
+            own_directory = process.environ().get("AILY_DATA_DIR") == str(self.data_dir)
+        except psutil.Error:
+            return False
+        return own_directory or str(self.data_dir) in command_line
 
     def is_ready(self) -> bool:
         return readiness("127.0.0.1", self.port) == ""
@@ -182,8 +184,8 @@ def test_a_second_launcher_on_the_same_data_is_refused(launcher: Launched) -> No
 
 @pytest.mark.parametrize("words", ["-m daphne", "-m dramatiq", "simulate_llm", "crontab"])
 def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> None:
+    wait_until(lambda: launcher.matching(words), f"{words} does not run")
     before = {process.pid for process in launcher.matching(words)}
-    assert before
     for process in launcher.matching(words):
         process.kill()
 
