@@ -35,6 +35,14 @@ def text_of(template: str, /, **variables: Any) -> str:
     return render(draft(template), variables)[-1]["content"]
 
 
+def loop_with(start: str, step: str) -> str:
+    """A template that works on a number four times over."""
+    return (
+        f"{{% set ns = namespace({start}) %}}"
+        f"{{% for i in range(4) %}}{{% set ns.n = {step} %}}{{% endfor %}}"
+    )
+
+
 # --- Rendering ----------------------------------------------------------------------------------
 def test_a_scene_becomes_a_system_and_a_user_message() -> None:
     version = draft("Say {{ text }}", system_template="Speak {{ language }}.")
@@ -66,8 +74,7 @@ def test_a_scene_without_system_template_has_no_system_message() -> None:
         ("{{ text | replace('a', 'b') | upper }}", {"text": "aha"}, "BHB"),
         ("{{ text.strip().title() }}", {"text": " ok "}, "Ok"),
         ("{{ 2 * 3 + 7 % 4 }}", {}, "9"),
-        ("{% set ns = namespace(n=0) %}{% for i in range(4) %}{% set ns.n = ns.n + i %}"
-          "{% endfor %}{{ ns.n }}", {}, "6"),
+        (loop_with("n=0", "ns.n + i") + "{{ ns.n }}", {}, "6"),
         ("{% if a %}\n  yes\n{% endif %}\nend", {"a": 1}, "  yes\nend"),
     ],
 )  # fmt: skip
@@ -125,8 +132,7 @@ def test_a_template_cannot_get_out_of_its_sandbox(template: str) -> None:
         "{% set a = text %}" + "{% set a = [a, a] | join %}" * 40 + "{{ a }}",
         "{% set a = text %}" + "{% set a = a | replace('x', a) %}" * 40 + "{{ a }}",
         "{% set a %}" + "{{ text }}" * 40 + "{% endset %}{{ a }}",
-        "{% set ns = namespace(n=9) %}{% for i in range(999) %}{% set ns.n = ns.n * ns.n %}"
-         "{% endfor %}",
+        loop_with("n=99999", "ns.n * ns.n"),
         "{{ text | center(1000000000) }}",
         "{{ text | indent(1000000000) }}",
         "{{ text.ljust(1000000000) }}",
