@@ -74,6 +74,16 @@ class Call:
     def is_lost(self) -> bool:
         return self._stop is Stop.LOST
 
+    @property
+    def was_answered(self) -> bool:
+        """True when the provider gave a whole answer."""
+        return self._answer.completion is not None
+
+    @property
+    def error(self) -> ProviderError | None:
+        """The provider's error, if it made one."""
+        return self._answer.error
+
     async def run(self) -> None:
         """Run to the end. Raises nothing: an error of ours fails the task with `internal`."""
         self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)

@@ -18,6 +18,7 @@ from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
+from chat.llm.errors import ProviderError, RateLimitError
 from chat.models import transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
@@ -168,7 +169,7 @@ class Runtime:
     async def _claim(self, pool: Pool) -> None:
         room = 0 if self._is_stopping else settings.WORKER_MAX_CALLS - len(self._calls)
         want = max(min(room, CLAIM_SIZE), 0)
-        released, mean_seconds = pool.take_released()
+        released, mean_seconds, succeeded = pool.take_released()
         try:
             claimed = await scheduler.claim(
                 pool.name,
@@ -176,8 +177,10 @@ class Runtime:
                 cap=pool.cap,
                 want=want,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
+                provider=pool.upstream.provider,
                 released=released,
                 mean_seconds=mean_seconds,
+                succeeded=succeeded,
             )
         except RedisAway:
             pool.released += released
@@ -232,7 +235,23 @@ class Runtime:
                 del self._calls[task_id]
             pool.released.append(task_id)
             pool.seconds.append(time.monotonic() - began)
+            if call.was_answered:
+                pool.succeeded += 1
+            elif call.error is not None and call.error.retryable:
+                self._spawn(self._report_failure(pool, call.error))
             self.wake(pool.name)
+
+    async def _report_failure(self, pool: Pool, error: ProviderError) -> None:
+        try:
+            await scheduler.report_failure(
+                pool.name,
+                pool.upstream.provider,
+                cap=pool.cap,
+                is_throttled=isinstance(error, RateLimitError),
+                retry_after_seconds=error.retry_after_seconds,
+            )
+        except RedisAway as away:
+            logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask, seconds: float) -> None:
         self._spawn(self._requeue_after(task, seconds))

@@ -10,8 +10,10 @@ from chat.scheduler.ready import (
     forget_worker,
     hold,
     missing,
+    open_breakers,
     place_of,
     remove,
+    report_failure,
 )
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "forget_worker",
     "hold",
     "missing",
+    "open_breakers",
     "place_of",
     "remove",
+    "report_failure",
 ]

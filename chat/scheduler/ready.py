@@ -15,11 +15,17 @@ from aily.redis import LuaScript, async_redis, sync_redis
 _LUA = Path(__file__).parent / "lua"
 _enqueue = LuaScript(_LUA / "enqueue.lua")
 _claim = LuaScript(_LUA / "claim.lua")
+_failed = LuaScript(_LUA / "failed.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
 LANE_WIDTH = 2**42
 #: A lost doorbell is rung again by the first submit after this long.
 RING_MS = 1000
+#: Failures in a row after which a provider is left alone for a while.
+BREAKER_FAILURES = 10
+#: Seconds it is left alone at first; each probe that fails doubles it, up to the maximum.
+BREAKER_SECONDS = 5
+BREAKER_MAX_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,69 @@ async def claim(
     cap: int,
     want: int,
     lease_seconds: int,
+    provider: str,
     released: Sequence[str] = (),
     mean_seconds: float | None = None,
+    succeeded: int = 0,
 ) -> Claim:
-    """Give `released` back and take up to `want` tasks, never more than `cap` over all workers."""
+    """Give `released` back and take up to `want` tasks, never more than `cap` over all workers.
+
+    Fewer while the provider says that there are too many calls, none while its breaker is open.
+    `succeeded` of the released calls raise the limit again and close the breaker.
+    """
     mean = "" if mean_seconds is None else mean_seconds
     left, *ids = await _claim.acall(
-        pool, worker_id, lease_seconds, cap, want, LANE_WIDTH, mean, *released
+        pool,
+        worker_id,
+        lease_seconds,
+        cap,
+        want,
+        LANE_WIDTH,
+        mean,
+        provider,
+        succeeded,
+        *released,
     )
     return Claim([task_id.decode() for task_id in ids], left)
+
+
+async def report_failure(
+    pool: str,
+    provider: str,
+    *,
+    cap: int,
+    is_throttled: bool,
+    retry_after_seconds: float | None,
+) -> float:
+    """Note a call that failed through its provider's fault.
+
+    A 429 (`is_throttled`) halves the pool's limit and pauses it for Retry-After; other failures
+    open the provider's breaker when they come in a row. Returns the seconds until the pool may be
+    claimed from again.
+    """
+    wait = await _failed.acall(
+        pool,
+        provider,
+        int(is_throttled),
+        cap,
+        retry_after_seconds or 0,
+        BREAKER_FAILURES,
+        BREAKER_SECONDS,
+        BREAKER_MAX_SECONDS,
+    )
+    return float(wait)
+
+
+def open_breakers() -> set[str]:
+    """Providers that are being left alone at the moment."""
+    client: Any = sync_redis()
+    names = [key.decode() for key in client.scan_iter("aily:breaker:*", count=100)]
+    is_open = [bool(client.hexists(name, "open_until")) for name in names]
+    return {
+        name.removeprefix("aily:breaker:")
+        for name, opened in zip(names, is_open, strict=True)
+        if opened
+    }
 
 
 def place_of(pool: str, task_id: str) -> Place | None:
