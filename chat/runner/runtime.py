@@ -233,12 +233,13 @@ class Runtime:
         finally:
             if self._calls.get(task_id) is call:
                 del self._calls[task_id]
-            pool.released.append(task_id)
-            pool.seconds.append(time.monotonic() - began)
             if call.was_answered:
                 pool.succeeded += 1
             elif call.error is not None and call.error.retryable:
-                self._spawn(self._report_failure(pool, call.error))
+                # While the lease is still held, so that its room is not claimed too early.
+                await self._report_failure(pool, call.error)
+            pool.released.append(task_id)
+            pool.seconds.append(time.monotonic() - began)
             self.wake(pool.name)
 
     async def _report_failure(self, pool: Pool, error: ProviderError) -> None:

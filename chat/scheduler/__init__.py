@@ -12,6 +12,7 @@ from chat.scheduler.ready import (
     missing,
     open_breakers,
     place_of,
+    places,
     remove,
     report_failure,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "missing",
     "open_breakers",
     "place_of",
+    "places",
     "remove",
     "report_failure",
 ]

@@ -16,7 +16,8 @@ from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
 from aily.problems import NotFound
-from chat import eventlog
+from aily.redis import RedisAway
+from chat import eventlog, scheduler
 from chat.eventlog import Feed, get_hub
 from chat.events import (
     START,
@@ -28,6 +29,7 @@ from chat.events import (
     TaskCompleted,
     TaskExpired,
     TaskFailed,
+    TaskQueued,
     TaskSnapshot,
     encode,
     event_type,
@@ -37,6 +39,8 @@ from chat.models.tasks import ACTIVE
 
 #: How long a follower of an ended task waits for the log's own end before it takes the row's.
 CLOSE_SECONDS = 2.0
+#: How often a waiting task's place is looked up at the most.
+PLACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ async def follow(
         cursor = after
         row = None if is_new else await _row(task_id)
         is_closing = False
+        place: scheduler.Place | None = None
         while True:
             feed.caught_up()
             async for one in _replay(task_id, cursor):
@@ -86,13 +91,31 @@ async def follow(
                         yield one
                     return
                 is_closing = True
-            timeout_seconds = CLOSE_SECONDS if is_closing else settings.POSITION_CHECK_SECONDS
+            timeout_seconds = CLOSE_SECONDS if is_closing else _check_after(cursor, place)
             async for one in _live(feed, cursor, text, timeout_seconds):
                 cursor = one.event_id or cursor
                 yield one
                 if one.is_terminal:
                     return
             row = await _row(task_id)
+            if row is not None and row.status == Status.QUEUED:
+                before, place = place, await _place(row)
+                if place is not None and place != before:
+                    yield _queued(task_id, place)
+
+
+def _check_after(cursor: EventId, place: scheduler.Place | None) -> float:
+    """Seconds to wait for news. Who waits in the queue is told how it moves: the further back,
+    the more seldom."""
+    if cursor != START:
+        return settings.POSITION_CHECK_SECONDS
+    eta_seconds = (place.eta_seconds if place else None) or 0
+    return min(max(eta_seconds / 10, PLACE_SECONDS), settings.POSITION_CHECK_SECONDS)
+
+
+def _queued(task_id: str, place: scheduler.Place) -> Followed:
+    frame = TaskQueued(task_id=task_id, position=place.position, eta_seconds=place.eta_seconds)
+    return Followed(None, "task.queued", encode(frame))
 
 
 async def _replay(task_id: str, cursor: EventId) -> AsyncGenerator[Followed]:
@@ -116,6 +139,19 @@ async def _live(
                 return
             cursor = event_id
         yield one
+
+
+# --- The place ----------------------------------------------------------------------------------
+@per_loop
+def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
+    return Batcher(scheduler.places)
+
+
+async def _place(task: Task) -> scheduler.Place | None:
+    try:
+        return await _places().submit((str(task.model_id), str(task.pk)))
+    except RedisAway:
+        return None
 
 
 # --- The row ------------------------------------------------------------------------------------
