@@ -157,7 +157,7 @@ def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpRespo
     if not hasattr(error, "error_dict"):
         return _wrong_fields(request, [{"field": "body", "message": " ".join(error.messages)}])
     errors = [
-        {"field": "body" if field == "__all__" else f"body.{field}", "message": message}
+        {"field": "body" if field == "__all__" else field, "message": message}
         for field, messages in error.message_dict.items()
         for message in messages
     ]
