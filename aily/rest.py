@@ -141,8 +141,11 @@ def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> 
 def _field_path(location: Sequence[str | int]) -> str:
     source, *path = location
     if source == "body":
-        # Then comes the name of the endpoint's argument, which no caller knows.
+        # Then comes the name of the endpoint's argument, which no caller knows. The field itself
+        # goes by its own name, as it does where a service or a frame refuses it.
         path = path[1:]
+        if path:
+            source, *path = path
     return ".".join(str(part) for part in (source, *path))
 
 
