@@ -141,8 +141,11 @@ def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> 
 def _field_path(location: Sequence[str | int]) -> str:
     source, *path = location
     if source == "body":
-        # Then comes the name of the endpoint's argument, which no caller knows.
+        # Then comes the name of the endpoint's argument, which no caller knows. The field itself
+        # goes by its own name, as it does where a service or a frame refuses it.
         path = path[1:]
+        if path:
+            source, *path = path
     return ".".join(str(part) for part in (source, *path))
 
 
@@ -157,7 +160,7 @@ def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpRespo
     if not hasattr(error, "error_dict"):
         return _wrong_fields(request, [{"field": "body", "message": " ".join(error.messages)}])
     errors = [
-        {"field": "body" if field == "__all__" else f"body.{field}", "message": message}
+        {"field": "body" if field == "__all__" else field, "message": message}
         for field, messages in error.message_dict.items()
         for message in messages
     ]

@@ -9,5 +9,3 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """Rewrites `import` statements to hashed names, so that modules may be cached for ever."""
 
     support_js_module_import_aggregation = True
-    # A page that names a file which was not collected should still come up, unhashed.
-    manifest_strict = False

@@ -131,7 +131,7 @@ class Call:
         so that a busy machine makes fewer, larger writes and not a slower answer."""
         if not self._tokens_per_second:
             return await self._write_tokens(first, end)
-        started = self._clock()
+        started = write_at = self._clock()
         sent = first
         while sent < end:
             due = first + 1 + int((self._clock() - started) * self._tokens_per_second)
@@ -139,7 +139,9 @@ class Call:
                 await self._write_tokens(sent, min(due, end))
                 sent = min(due, end)
             next_due = started + (sent - first) / self._tokens_per_second
-            await asyncio.sleep(max(next_due - self._clock(), self._write_seconds()))
+            # Counted from when the last write was due, so that late wake-ups do not add up.
+            write_at = max(next_due, write_at + self._write_seconds())
+            await asyncio.sleep(max(write_at - self._clock(), 0))
         return None
 
     async def _write_tokens(self, first: int, end: int) -> None:

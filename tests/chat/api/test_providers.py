@@ -73,29 +73,29 @@ def test_what_is_in_use_cannot_be_deleted(
 @pytest.mark.parametrize(
     ("path", "body", "status", "field"),
     [
-        ("providers", {"name": "x"}, 422, "body.base_url"),
-        ("providers", {"name": "x", "base_url": "javascript:x"}, 422, "body.base_url"),
-        ("providers", {"name": "a b", "base_url": "http://x.example"}, 422, "body.name"),
+        ("providers", {"name": "x"}, 422, "base_url"),
+        ("providers", {"name": "x", "base_url": "javascript:x"}, 422, "base_url"),
+        ("providers", {"name": "a b", "base_url": "http://x.example"}, 422, "name"),
         (
             "providers",
             {"name": "x", "base_url": "http://x.example", "api_key_env": "sk-123"},
             422,
-            "body.api_key_env",
+            "api_key_env",
         ),
         (
             "providers",
             {"name": "x", "base_url": "http://x.example", "api_key": "sk-123"},
             422,
-            "body.api_key",
+            "api_key",
         ),
         ("models", {"name": "x", "provider": "nobody"}, 400, "provider"),
         ("models", {"name": "x", "provider": "acme", "max_concurrency": 0}, 422,
-         "body.max_concurrency"),
+         "max_concurrency"),
         ("models", {"name": "x", "provider": "acme", "max_concurrency": 10**30}, 422,
-         "body.max_concurrency"),
+         "max_concurrency"),
         ("models", {"name": "x", "provider": "acme", "input_price": "1e99"}, 422,
-         "body.input_price"),
-        ("models", {"name": "x", "provider": "acme", "params": []}, 422, "body.params"),
+         "input_price"),
+        ("models", {"name": "x", "provider": "acme", "params": []}, 422, "params"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_and_stores_nothing(

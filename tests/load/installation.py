@@ -1,0 +1,189 @@
+"""The installation under test: `make run` in a directory of its own, and a simulator beside it.
+
+The launcher's defaults hold (durable PostgreSQL, append-only Valkey): what is measured is what an
+operator would get. Only the upstream is the bench's, so that its answers take a known time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+
+from aily.embedded import database_url
+from aily.launcher import readiness
+from aily.processes import end_processes, tied_to_parent
+from aily.programs import BASE_DIR
+from tests.load.measure import Groups
+
+_READY_SECONDS = 120
+_LOG_TAIL_LINES = 30
+#: Workers read the models anew every five seconds.
+MODELS_KNOWN_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """How each simulated answer goes: `latency_seconds` of nothing, then `tokens` in `chunks`
+    equal steps until `seconds` have passed since the request."""
+
+    seconds: float
+    latency_seconds: float
+    tokens: int
+    chunks: int
+
+    def arguments(self) -> list[str]:
+        streaming = max(self.seconds - self.latency_seconds, 0.001)
+        return [
+            *("--latency", str(self.latency_seconds)),
+            *("--answer-tokens", str(self.tokens)),
+            *("--tokens-per-second", str(self.tokens / streaming)),
+            *("--write-seconds", str(streaming / self.chunks)),
+            *("--writes-per-second", "1000000"),
+        ]
+
+
+@dataclass(frozen=True)
+class StoredTask:
+    """A task's row."""
+
+    task_id: str
+    status: str
+    attempt: int
+    text: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Installation:
+    """`with Installation(...)`: started and ready; stopped and deleted afterwards."""
+
+    def __init__(self, root: Path, upstream: Upstream, environment: Mapping[str, str]) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._data_dir = Path(tempfile.mkdtemp(prefix="stack-", dir=root))
+        self._upstream = upstream
+        self._processes: list[psutil.Popen] = []
+        self.port, launcher_simulator, self._simulator_port = _free_ports(3)
+        self._environment = {
+            **os.environ,
+            **environment,
+            "AILY_DATA_DIR": str(self._data_dir),
+            "PORT": str(self.port),
+            "SIMULATOR_PORT": str(launcher_simulator),
+            "DATABASE_URL": "",
+            "REDIS_URL": "",
+            "DEEPSEEK_API_KEY": "",
+            "DJANGO_SETTINGS_MODULE": "aily.settings",
+        }
+        self.socket_url = f"ws://127.0.0.1:{self.port}/ws/llmchat/"
+        self._simulator_url = f"http://127.0.0.1:{self._simulator_port}"
+
+    def __enter__(self) -> Self:
+        try:
+            simulator = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
+            self._start("simulator", [*simulator, *self._upstream.arguments()])
+            self._start("launcher", ["-m", "aily.launcher"])
+            self._wait_until_ready()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+        shutil.rmtree(self._data_dir, ignore_errors=True)
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        with self._log_file(name).open("wb") as output:
+            process = psutil.Popen(
+                tied_to_parent([sys.executable, *arguments]),
+                cwd=BASE_DIR,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the bench, which then stops the launcher in order.
+                start_new_session=True,
+            )
+        self._processes.append(process)
+
+    def _log_file(self, name: str) -> Path:
+        return self._data_dir / f"{name}.out"
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        launcher = self._processes[-1]
+        while reason := readiness("127.0.0.1", self.port):
+            if launcher.poll() is not None or time.monotonic() > deadline:
+                output = self._log_file("launcher").read_text().splitlines()[-_LOG_TAIL_LINES:]
+                raise RuntimeError("\n".join([f"the installation is not ready: {reason}", *output]))
+            time.sleep(0.1)
+
+    def seed(self, users: int, cap: int) -> list[str]:
+        """Make the model and `users` users; returns a key of each."""
+        arguments = [str(users), self._simulator_url, str(cap)]
+        result = subprocess.run(
+            [sys.executable, "-m", "tests.load.seed", *arguments],
+            cwd=BASE_DIR,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return result.stdout.split()
+
+    def groups(self) -> Groups:
+        """The processes by their part."""
+        simulator, launcher = self._processes
+        return Groups(simulator, launcher)
+
+    def stored_tasks(self) -> dict[str, StoredTask]:
+        """All rows by task id. Read with SQL: a request a user would take minutes for 10,000."""
+        with psycopg.connect(database_url(self._data_dir)) as connection:
+            rows = connection.execute(
+                "SELECT id::text, status, attempt, text, created_at, started_at, finished_at "
+                "FROM chat_task"
+            )
+            return {row[0]: StoredTask(*row) for row in rows}
+
+    def log_tail(self) -> str:
+        """The last lines of every process's log that holds any."""
+        tails = {
+            file.name: file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+            for file in sorted((self._data_dir / "log").glob("*.log"))
+        }
+        return "\n".join(
+            line for name, lines in tails.items() if lines for line in (f"--- {name}", *lines)
+        )
+
+    def _stop(self) -> None:
+        for process in reversed(self._processes):
+            end_processes([process], grace_seconds=90)
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

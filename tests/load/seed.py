@@ -1,0 +1,40 @@
+"""Run inside the measured installation: makes a key for each socket, and the bench's model.
+
+Arguments: number of users, URL of the bench's simulator, concurrency cap. Prints a key a line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+
+
+def seed(users: int, simulator_url: str, cap: int) -> list[str]:
+    """Users without a password (hashing one costs longer than all the rest), one key each."""
+    # Imported late: models need Django's apps.
+    from django.db import transaction
+
+    from accounts.models import APIKey, User
+    from chat.models import LLMModel, Provider
+    from tests.load.recording import MODEL
+
+    with transaction.atomic():
+        provider = Provider.objects.create(name=MODEL, base_url=simulator_url, is_simulated=True)
+        LLMModel.objects.create(
+            name=MODEL,
+            provider=provider,
+            max_concurrency=cap,
+            params={"thinking": {"type": "disabled"}},
+        )
+        owners = User.objects.bulk_create(
+            [User(username=f"bench-{number}", password="!") for number in range(users)]
+        )
+        return [APIKey.create(owner, "bench")[1] for owner in owners]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    django.setup()
+    print("\n".join(seed(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
