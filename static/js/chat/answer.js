@@ -24,7 +24,11 @@ const RENDER_SHARE = 4;
 export function createAnswer({ simulatedModels, onRetry, onRendered }) {
   let task = null;
   const parts = createParts(() => task?.text ?? "", onRetry);
-  const article = h("article", { class: "answer", "aria-label": "Answer" }, ...Object.values(parts));
+  const article = h(
+    "article",
+    { class: "answer", "aria-label": "Answer" },
+    ...Object.values(parts),
+  );
   const scheduleText = throttled(() => {
     renderMarkdown(parts.text, task.text);
     if (task.reasoning) renderMarkdown(parts.reasoning.lastElementChild, task.reasoning);
@@ -47,7 +51,12 @@ export function createAnswer({ simulatedModels, onRetry, onRendered }) {
 function createParts(textOf, onRetry) {
   return {
     status: h("p", { class: "answer-status" }),
-    reasoning: h("details", { class: "reasoning", hidden: true }, h("summary"), h("div", { class: "md" })),
+    reasoning: h(
+      "details",
+      { class: "reasoning", hidden: true },
+      h("summary"),
+      h("div", { class: "md" }),
+    ),
     text: h("div", { class: "md answer-text" }),
     end: createEnd(onRetry),
     footer: h(
@@ -55,7 +64,11 @@ function createParts(textOf, onRetry) {
       { class: "answer-footer", hidden: true },
       copyButton(textOf, "Copy answer"),
       h("span", { class: "answer-model" }),
-      h("span", { class: "badge simulated", title: "Made up by the simulator: no provider was asked" }, "Simulated"),
+      h(
+        "span",
+        { class: "badge simulated", title: "Made up by the simulator: no provider was asked" },
+        "Simulated",
+      ),
       h("span", { class: "badge attempt" }),
       h("span", { class: "answer-usage" }),
     ),
@@ -63,7 +76,12 @@ function createParts(textOf, onRetry) {
 }
 
 function createEnd(onRetry) {
-  const retry = h("button", { type: "button", class: "button small", onclick: onRetry }, icon("retry"), "Try again");
+  const retry = h(
+    "button",
+    { type: "button", class: "button small", onclick: onRetry },
+    icon("retry"),
+    "Try again",
+  );
   return h("div", { class: "answer-end", hidden: true }, h("strong"), h("p"), h("code"), retry);
 }
 
@@ -79,7 +97,8 @@ export function statusText(task) {
   if (task.status === "queued") {
     if (task.attempt > 0) return "Waiting for another try…";
     const place = task.position === null ? "" : ` · place ${task.position}`;
-    const eta = task.etaSeconds === null ? "" : ` · about ${Math.max(1, Math.round(task.etaSeconds))} s`;
+    const eta =
+      task.etaSeconds === null ? "" : ` · about ${Math.max(1, Math.round(task.etaSeconds))} s`;
     return `In the queue${place}${eta}`;
   }
   if (task.status !== "running" || task.text) return "";
@@ -107,9 +126,12 @@ function showEnd(element, task) {
 
 function endOf(task) {
   if (task.status === "failed") return { ...explain(task.error), code: task.error.code };
-  if (task.status === "cancelled") return { title: "Stopped", help: "You stopped this answer. What had come is kept." };
-  if (task.status === "expired") return { title: "Out of time", help: "The answer did not come before its deadline." };
-  if (task.finishReason === "length") return { title: "Cut off", help: "The answer reached its greatest length." };
+  if (task.status === "cancelled")
+    return { title: "Stopped", help: "You stopped this answer. What had come is kept." };
+  if (task.status === "expired")
+    return { title: "Out of time", help: "The answer did not come before its deadline." };
+  if (task.finishReason === "length")
+    return { title: "Cut off", help: "The answer reached its greatest length." };
   return null;
 }
 

@@ -19,7 +19,11 @@ export class ChatPage {
   #turns = [];
   #app;
   #list = h("div", { class: "turns" });
-  #older = h("p", { class: "older muted", hidden: true }, "Older messages are kept, but not shown here.");
+  #older = h(
+    "p",
+    { class: "older muted", hidden: true },
+    "Older messages are kept, but not shown here.",
+  );
   #notices = h("div", { class: "notices" });
   #composer;
   #onChange = (event) => this.#update(event.detail);
@@ -34,13 +38,22 @@ export class ChatPage {
       onStop: () => this.#stop(),
     });
     this.welcome = id === null ? createWelcome(app.library) : null;
-    this.element = h("div", { class: "chat" }, this.welcome?.element, this.#older, this.#list, this.#notices);
+    this.element = h(
+      "div",
+      { class: "chat" },
+      this.welcome?.element,
+      this.#older,
+      this.#list,
+      this.#notices,
+    );
     this.dock = this.#composer.element;
     app.tasks.addEventListener("change", this.#onChange);
   }
 
   get title() {
-    return this.id === null ? "New chat" : this.#app.library.conversation(this.id)?.title || "Conversation";
+    return this.id === null
+      ? "New chat"
+      : this.#app.library.conversation(this.id)?.title || "Conversation";
   }
 
   focus() {
@@ -64,7 +77,8 @@ export class ChatPage {
 
   /** The page's worth at the end of a long conversation, of which a note tells. */
   async #latestMessages() {
-    const read = (offset) => request("GET", `/conversations/${this.id}/messages?limit=${PAGE}&offset=${offset}`);
+    const read = (offset) =>
+      request("GET", `/conversations/${this.id}/messages?limit=${PAGE}&offset=${offset}`);
     const first = await read(0);
     this.#older.hidden = first.count <= PAGE;
     return first.count <= PAGE ? first.items : (await read(first.count - PAGE)).items;
@@ -94,7 +108,11 @@ export class ChatPage {
     try {
       if (this.id === null) await this.#begin();
       const messages = [{ role: "user", content: text }];
-      const task = await this.#app.tasks.submit({ conversation_id: this.id, messages, model: model ?? undefined });
+      const task = await this.#app.tasks.submit({
+        conversation_id: this.id,
+        messages,
+        model: model ?? undefined,
+      });
       this.#show([...before, ...questionAndAnswer(text, task)]);
       this.#app.library.refreshSoon();
     } catch (error) {
@@ -126,9 +144,15 @@ export class ChatPage {
   #show(turns) {
     this.#turns = turns;
     if (this.welcome) this.welcome.element.hidden = turns.length > 0;
-    reconcile(this.#list, turns, ({ key }) => key, (turn) => this.#create(turn), (element, { task }) => {
-      if (task !== undefined && element.task !== task) element.show((element.task = task));
-    });
+    reconcile(
+      this.#list,
+      turns,
+      ({ key }) => key,
+      (turn) => this.#create(turn),
+      (element, { task }) => {
+        if (task !== undefined && element.task !== task) element.show((element.task = task));
+      },
+    );
     this.#composer.setBusy(Boolean(this.#active));
   }
 
@@ -159,4 +183,3 @@ const ENDS = {
   cancelled: "The answer was stopped.",
   expired: "The answer ran out of time.",
 };
-

@@ -24,12 +24,21 @@ export function createComposer({ models, onSend, onStop }) {
   });
   const button = h("button", { type: "button", class: "send-button" });
   const model = createModelSelect(models);
-  const hint = h("span", { id: "composer-hint", class: "composer-hint" }, "Enter sends · Shift+Enter starts a new line");
+  const hint = h(
+    "span",
+    { id: "composer-hint", class: "composer-hint" },
+    "Enter sends · Shift+Enter starts a new line",
+  );
   const element = h(
     "form",
     { class: "composer" },
     h("label", { class: "visually-hidden", for: "composer-text" }, "Message"),
-    h("div", { class: "composer-box" }, area, h("div", { class: "composer-bar" }, model, hint, button)),
+    h(
+      "div",
+      { class: "composer-box" },
+      area,
+      h("div", { class: "composer-bar" }, model, hint, button),
+    ),
   );
 
   const fit = () => {
@@ -75,7 +84,11 @@ function createModelSelect(models) {
   const options = models.map(({ name, simulated }) =>
     h("option", { value: name }, simulated ? `${name} (simulated)` : name),
   );
-  const select = h("select", { class: "model-select", "aria-label": "Model", hidden: models.length === 0 }, ...options);
+  const select = h(
+    "select",
+    { class: "model-select", "aria-label": "Model", hidden: models.length === 0 },
+    ...options,
+  );
   const remembered = localStorage.getItem(MODEL_KEY);
   if (models.some(({ name }) => name === remembered)) select.value = remembered;
   select.addEventListener("change", () => localStorage.setItem(MODEL_KEY, select.value));

@@ -10,7 +10,12 @@ const SHOWN_MS = 1600;
  * @returns {HTMLElement}
  */
 export function copyButton(textOf, label) {
-  const button = h("button", { type: "button", class: "icon-button copy", "aria-label": label, title: label });
+  const button = h("button", {
+    type: "button",
+    class: "icon-button copy",
+    "aria-label": label,
+    title: label,
+  });
   button.append(icon("copy"));
   button.addEventListener("click", async () => {
     const copied = await copyText(textOf());
@@ -27,7 +32,10 @@ export function copyButton(textOf, label) {
 /** The clipboard interface exists on HTTPS and localhost only; elsewhere a selection must do. */
 async function copyText(text) {
   if (navigator.clipboard) {
-    return navigator.clipboard.writeText(text).then(() => true, () => false);
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
   }
   const area = h("textarea", { class: "visually-hidden", value: text });
   document.body.append(area);

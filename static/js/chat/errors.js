@@ -8,21 +8,39 @@ const MEANINGS = {
   forbidden: ["Not allowed", "Your account may not do this."],
   not_found: ["Not found", "This does not exist, or it is not yours."],
   too_large: ["Too long", "The text is longer than the server accepts. Shorten it and try again."],
-  conversation_busy: ["Still answering", "This chat answers one message at a time. Wait, or stop the running answer."],
+  conversation_busy: [
+    "Still answering",
+    "This chat answers one message at a time. Wait, or stop the running answer.",
+  ],
   unavailable: ["Temporarily unavailable", "A part of the service is away. Try again in a moment."],
   provider_auth: ["The provider refused the key", "An administrator has to check the API key."],
   provider_balance: ["The provider account is empty", "An administrator has to top it up."],
   provider_model_not_found: ["Unknown model", "The provider does not offer this model."],
   provider_bad_request: ["The provider refused the request", "Change the input and try again."],
-  provider_rate_limited: ["The provider is busy", "It takes no more requests right now. Try again in a moment."],
+  provider_rate_limited: [
+    "The provider is busy",
+    "It takes no more requests right now. Try again in a moment.",
+  ],
   provider_overloaded: ["The provider is overloaded", "Try again in a moment."],
   provider_unreachable: ["The provider cannot be reached", "Try again in a moment."],
-  provider_truncated: ["The answer broke off", "The provider's connection ended before the answer did."],
-  provider_invalid_response: ["Unreadable answer", "The provider sent something that is not an answer."],
+  provider_truncated: [
+    "The answer broke off",
+    "The provider's connection ended before the answer did.",
+  ],
+  provider_invalid_response: [
+    "Unreadable answer",
+    "The provider sent something that is not an answer.",
+  ],
   provider_empty: ["Empty answer", "The provider ended without saying anything."],
 };
-const TIMED_OUT = ["The provider took too long", "No answer came within the time limit. Try again."];
-const UNKNOWN = ["Something went wrong", "Try again. If it keeps happening, tell an administrator the code below."];
+const TIMED_OUT = [
+  "The provider took too long",
+  "No answer came within the time limit. Try again.",
+];
+const UNKNOWN = [
+  "Something went wrong",
+  "Try again. If it keeps happening, tell an administrator the code below.",
+];
 
 /**
  * @param {{code?: string, message?: string}} error
@@ -38,5 +56,11 @@ export function explain(error) {
 export function createNotice(error) {
   const { title, help } = explain(error);
   const code = error.code && h("code", {}, error.code);
-  return h("div", { class: "notice", role: "alert" }, h("strong", {}, title), h("p", {}, help), code);
+  return h(
+    "div",
+    { class: "notice", role: "alert" },
+    h("strong", {}, title),
+    h("p", {}, help),
+    code,
+  );
 }

@@ -11,10 +11,16 @@ const LONG_TEXT_CHARS = 200;
  *   that is not what its schema asks for; `showError` is false when there is no such field
  */
 export function createForm(schema) {
+  const properties = schema.properties ?? {};
   const required = new Set(schema.required ?? []);
-  const fields = Object.entries(schema.properties ?? {}).map(([name, property]) =>
-    createField(name, property, required.has(name)),
+  // The database forgets the order of properties, but not that of the required ones.
+  const names = [...new Set([...required, ...Object.keys(properties)])].filter(
+    (name) => name in properties,
   );
+  const fields = names.map((name) => createField(name, properties[name], required.has(name)));
+  // Of several texts the first is the material, for which there should be room.
+  const main = fields.find(({ input }) => input.localName === "textarea");
+  main?.input.classList.add("main-text");
   const find = (name) => fields.find((field) => field.name === name);
   const read = () => {
     const variables = {};
@@ -51,7 +57,8 @@ function createField(name, property, isRequired) {
   if (kind !== "boolean") input.required = isRequired;
   input.setAttribute("aria-describedby", `${id}-help ${id}-error`);
   if (property.default !== undefined) write(kind, input, property.default);
-  const optional = !isRequired && kind !== "boolean" && h("span", { class: "optional" }, "optional");
+  const optional =
+    !isRequired && kind !== "boolean" && h("span", { class: "optional" }, "optional");
   const label = h("label", { for: id }, property.title ?? labelOf(name), optional);
   const help = h("p", { class: "field-help", id: `${id}-help` }, property.description ?? "");
   const error = h("p", { class: "field-error", id: `${id}-error` });
@@ -80,25 +87,42 @@ function kindOf({ type, enum: choices, maxLength, format }) {
   return "json";
 }
 
-function createInput(kind, { enum: choices, minimum, maximum, minLength, maxLength, examples }, isRequired) {
+function createInput(
+  kind,
+  { enum: choices, minimum, maximum, minLength, maxLength, examples },
+  isRequired,
+) {
   const placeholder = examples?.length ? `For example: ${examples[0]}` : null;
   if (kind === "choice") {
     const none = !isRequired && h("option", { value: "" }, "—");
-    return h("select", {}, none, ...choices.map((choice, index) => h("option", { value: index }, String(choice))));
+    return h(
+      "select",
+      {},
+      none,
+      ...choices.map((choice, index) => h("option", { value: index }, String(choice))),
+    );
   }
   if (kind === "boolean") return h("input", { type: "checkbox" });
   if (kind === "integer" || kind === "number") {
     const step = kind === "integer" ? 1 : "any";
-    return h("input", { type: "number", inputmode: "decimal", step, min: minimum, max: maximum, placeholder });
+    return h("input", {
+      type: "number",
+      inputmode: "decimal",
+      step,
+      min: minimum,
+      max: maximum,
+      placeholder,
+    });
   }
-  if (kind === "line") return h("input", { type: "text", minlength: minLength, maxlength: maxLength, placeholder });
-  const rows = kind === "json" ? 4 : 8;
-  return h("textarea", { rows, minlength: minLength, maxlength: maxLength, placeholder });
+  if (kind === "line")
+    return h("input", { type: "text", minlength: minLength, maxlength: maxLength, placeholder });
+  return h("textarea", { rows: 1, minlength: minLength, maxlength: maxLength, placeholder });
 }
 
 function write(kind, input, value) {
   if (kind === "boolean") input.checked = Boolean(value);
-  else if (kind === "choice") input.selectedIndex = [...input.options].findIndex((o) => o.text === String(value));
+  else if (kind === "choice")
+    input.selectedIndex = [...input.options].findIndex((o) => o.text === String(value));
   else input.value = kind === "json" ? JSON.stringify(value, null, 2) : String(value);
 }
 

@@ -58,7 +58,9 @@ async function open(route) {
     content.replaceChildren(page.element);
     byId("dock").replaceChildren(...(page.dock ? [page.dock] : []));
     showTitle();
-    page.focus();
+    // With fingers, the keyboard should come when it is asked for.
+    if (matchMedia("(hover: hover)").matches) page.focus();
+    else byId("title").focus();
     await page.load();
     scroller.toEnd();
   } catch (error) {
@@ -90,7 +92,12 @@ function showToast(error) {
   toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);
 }
 
-const CONNECTION = { connecting: "Connecting…", open: "Connected", waiting: "Reconnecting…", closed: "Logged out" };
+const CONNECTION = {
+  connecting: "Connecting…",
+  open: "Connected",
+  waiting: "Reconnecting…",
+  closed: "Logged out",
+};
 
 function showConnection() {
   const indicator = byId("connection");
@@ -117,7 +124,7 @@ async function start() {
   socket.addEventListener("unauthenticated", goToLogin);
   socket.connect();
   tasks.addEventListener("foreign", followOthers);
-  socket.addEventListener("open", followOthers);
+  socket.addEventListener("reopen", followOthers);
   window.addEventListener("hashchange", () => open(parseRoute(location.hash)));
   byId("skip").addEventListener("click", () => byId("content").focus());
   try {

@@ -26,7 +26,16 @@ purify.addHook("afterSanitizeAttributes", (node) => {
   node.setAttribute("target", "_blank");
   node.setAttribute("rel", "noopener noreferrer nofollow");
 });
-const PLAIN_ATTRIBUTES = ["align", "checked", "class", "disabled", "rel", "start", "target", "type"];
+const PLAIN_ATTRIBUTES = [
+  "align",
+  "checked",
+  "class",
+  "disabled",
+  "rel",
+  "start",
+  "target",
+  "type",
+];
 const SANITIZE = {
   ALLOWED_TAGS: TAGS,
   ALLOWED_ATTR: ["href", ...PLAIN_ATTRIBUTES],
@@ -94,7 +103,10 @@ function frameCode(pre) {
   bar.className = "md-code-bar";
   const label = document.createElement("span");
   label.textContent = language || "text";
-  bar.append(label, copyButton(() => pre.textContent, "Copy code"));
+  bar.append(
+    label,
+    copyButton(() => pre.textContent, "Copy code"),
+  );
   pre.tabIndex = 0;
   pre.replaceWith(frame);
   frame.append(bar, pre);

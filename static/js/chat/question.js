@@ -9,7 +9,11 @@ export function createQuestion(content) {
   const text = h("div", { class: "question-text" }, content);
   const article = h("article", { class: "question", "aria-label": "You" }, text);
   if (content.length <= FOLD.chars && content.split("\n").length <= FOLD.lines) return article;
-  const toggle = h("button", { type: "button", class: "text-button", "aria-expanded": "false" }, "Show all");
+  const toggle = h(
+    "button",
+    { type: "button", class: "text-button", "aria-expanded": "false" },
+    "Show all",
+  );
   text.classList.add("folded");
   toggle.addEventListener("click", () => {
     const folded = text.classList.toggle("folded");

@@ -12,7 +12,12 @@ export class ScenePage {
   #scene;
   #form;
   #notices = h("div", { class: "notices" });
-  #run = h("button", { type: "submit", class: "button primary" }, icon("send"), h("span", {}, "Run"));
+  #run = h(
+    "button",
+    { type: "submit", class: "button primary" },
+    icon("send"),
+    h("span", {}, "Run"),
+  );
   dock = null;
 
   /** @param {object} app see main.js @param {import("./library.js").Scene} scene */
@@ -26,7 +31,12 @@ export class ScenePage {
       scene.description && h("p", { class: "scene-description" }, scene.description),
       this.#form.element,
       this.#notices,
-      h("div", { class: "form-actions" }, this.#run, h("span", { class: "muted" }, "or Ctrl+Enter")),
+      h(
+        "div",
+        { class: "form-actions" },
+        this.#run,
+        h("span", { class: "muted" }, "or Ctrl+Enter"),
+      ),
     );
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -58,7 +68,11 @@ export class ScenePage {
     try {
       const variables = this.#form.read();
       conversation = await this.#app.library.create(this.#titleFor(variables));
-      await this.#app.tasks.submit({ scene: this.#scene.slug, variables, conversation_id: conversation.id });
+      await this.#app.tasks.submit({
+        scene: this.#scene.slug,
+        variables,
+        conversation_id: conversation.id,
+      });
       location.hash = href({ name: "chat", id: conversation.id });
     } catch (error) {
       // Nothing was asked in it.

@@ -10,7 +10,13 @@ const NEAR_PX = 80;
  */
 export function createScroller(element) {
   let atEnd = true;
-  const button = h("button", { type: "button", class: "jump", "aria-label": "To the newest", title: "To the newest", hidden: true });
+  const button = h("button", {
+    type: "button",
+    class: "jump",
+    "aria-label": "To the newest",
+    title: "To the newest",
+    hidden: true,
+  });
   button.append(icon("down"));
   element.after(button);
   const isNear = () => element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
@@ -23,10 +29,14 @@ export function createScroller(element) {
     if (atEnd) toEnd();
     else button.hidden = isNear();
   };
-  element.addEventListener("scroll", () => {
-    atEnd = isNear();
-    button.hidden = atEnd;
-  }, { passive: true });
+  element.addEventListener(
+    "scroll",
+    () => {
+      atEnd = isNear();
+      button.hidden = atEnd;
+    },
+    { passive: true },
+  );
   button.addEventListener("click", toEnd);
   return { follow, toEnd };
 }

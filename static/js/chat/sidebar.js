@@ -30,8 +30,16 @@ export function createSidebar(library, { onRemoved, onError }) {
       "li",
       { class: "nav-item" },
       h("a", { href: href({ name: "chat", id }) }),
-      rowButton("pencil", "Rename", guard(() => rename(find()))),
-      rowButton("trash", "Delete", guard(() => remove(find()))),
+      rowButton(
+        "pencil",
+        "Rename",
+        guard(() => rename(find())),
+      ),
+      rowButton(
+        "trash",
+        "Delete",
+        guard(() => remove(find())),
+      ),
     );
   };
   const sceneRow = ({ slug }) =>
@@ -45,18 +53,30 @@ export function createSidebar(library, { onRemoved, onError }) {
       if (address === current) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     };
-    reconcile(byId("scenes"), library.scenes, (scene) => scene.slug, sceneRow, (item, scene) =>
-      mark(item, href({ name: "scene", id: scene.slug }), scene.title || scene.slug),
+    reconcile(
+      byId("scenes"),
+      library.scenes,
+      (scene) => scene.slug,
+      sceneRow,
+      (item, scene) =>
+        mark(item, href({ name: "scene", id: scene.slug }), scene.title || scene.slug),
     );
-    reconcile(byId("conversations"), library.conversations, ({ id }) => id, conversationRow, (item, chat) =>
-      mark(item, href({ name: "chat", id: chat.id }), chat.title || "Untitled"),
+    reconcile(
+      byId("conversations"),
+      library.conversations,
+      ({ id }) => id,
+      conversationRow,
+      (item, chat) => mark(item, href({ name: "chat", id: chat.id }), chat.title || "Untitled"),
     );
     byId("conversations-empty").hidden = library.conversations.length > 0;
     byId("conversations-more").hidden = !library.hasMore;
   };
 
   library.addEventListener("change", render);
-  byId("conversations-more").addEventListener("click", guard(() => library.showMore()));
+  byId("conversations-more").addEventListener(
+    "click",
+    guard(() => library.showMore()),
+  );
   const close = createDrawer();
   return (route) => {
     current = href(route);
@@ -66,7 +86,11 @@ export function createSidebar(library, { onRemoved, onError }) {
 }
 
 function rowButton(name, label, onclick) {
-  return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick }, icon(name));
+  return h(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label, onclick },
+    icon(name),
+  );
 }
 
 /** @returns {() => void} closes it */

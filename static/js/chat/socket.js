@@ -11,7 +11,7 @@ export const CLOSE = { BAD_FRAME: 4400, UNAUTHENTICATED: 4401, LIMITED: 4429 };
 
 /**
  * Events: `state` (after each change of `state`), `open` (said hello, frames may be sent),
- * `frame` (detail: the frame), `unauthenticated`, `rejected` (the server refused a frame).
+ * `reopen` (the same, but not for the first time), `frame` (detail: the frame), `unauthenticated`, `rejected` (the server refused a frame).
  */
 export class Socket extends EventTarget {
   /** @type {"connecting"|"open"|"waiting"|"closed"} */
@@ -19,6 +19,7 @@ export class Socket extends EventTarget {
   #path;
   #socket = null;
   #failures = 0;
+  #wasOpen = false;
   #retryTimer = 0;
   #pingTimer = 0;
   #pongTimer = 0;
@@ -71,6 +72,8 @@ export class Socket extends EventTarget {
     this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
     this.#setState("open");
     this.dispatchEvent(new Event("open"));
+    if (this.#wasOpen) this.dispatchEvent(new Event("reopen"));
+    this.#wasOpen = true;
   }
 
   #ping() {

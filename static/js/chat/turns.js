@@ -24,7 +24,9 @@ export function buildTurns(messages, tasks) {
     if (isAnswer(message)) return [answerTurn(storedAnswer(message, tasks))];
     if (message.role !== "user") return [];
     const task = tasks.get(message.task_id);
-    return task && !answered.has(task.id) ? questionAndAnswer(message.content, task) : [question(message)];
+    return task && !answered.has(task.id)
+      ? questionAndAnswer(message.content, task)
+      : [question(message)];
   });
 }
 
@@ -43,5 +45,7 @@ function answerTurn(task) {
 
 function storedAnswer(message, tasks) {
   const known = tasks.get(message.task_id);
-  return known ? { ...known, text: message.content } : { ...newTask(message.id), status: "succeeded", text: message.content };
+  return known
+    ? { ...known, text: message.content }
+    : { ...newTask(message.id), status: "succeeded", text: message.content };
 }

@@ -1,0 +1,325 @@
+"""The web app in a real Chromium, on the whole running system."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Dialog,
+    Locator,
+    Page,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
+
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_WAIT_MS = 30_000
+
+
+def _chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("there is no chromium to test with (Debian: apt install chromium)")
+    pytest.skip("there is no chromium (Debian: apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = _chromium()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=stack.base_url)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+    context.set_default_timeout(_WAIT_MS)
+    expect.set_options(timeout=_WAIT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """Logged in as demo, on an empty chat."""
+    page = context.new_page()
+    page.goto("/")
+    _log_in(page)
+    return page
+
+
+def _log_in(page: Page) -> None:
+    page.get_by_label("Username").fill("demo")
+    page.get_by_label("Password").fill("demo")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
+
+
+def _send(page: Page, text: str) -> None:
+    page.get_by_label("Message").fill(text)
+    page.get_by_label("Message").press("Enter")
+
+
+def _last_answer(page: Page) -> Locator:
+    return page.get_by_role("article", name="Answer").last
+
+
+def _wait_for_end(page: Page) -> Locator:
+    answer = _last_answer(page)
+    expect(answer).to_have_attribute("aria-busy", "false")
+    return answer
+
+
+def _wait_for_blocks(page: Page, count: int) -> list[str]:
+    """The texts of the blocks of a running answer, once it has that many."""
+    expect(_last_answer(page).locator(".answer-text > .md-block").nth(count - 1)).to_be_visible()
+    expect(_last_answer(page)).to_have_attribute("aria-busy", "true")
+    return _blocks(page)
+
+
+def _blocks(page: Page) -> list[str]:
+    return _last_answer(page).locator(".answer-text > .md-block").all_text_contents()
+
+
+def _copied(page: Page) -> str:
+    """The raw text of the last answer, as its copy button gives it."""
+    _last_answer(page).get_by_role("button", name="Copy answer").click()
+    expect(_last_answer(page).get_by_role("button", name="Copied")).to_be_visible()
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+def _stored_task(page: Page) -> dict[str, Any]:
+    """The newest task of the conversation that is open, from the REST interface."""
+    conversation_id = page.url.rpartition("/c/")[2]
+    response = page.request.get(f"/api/llmchat/tasks?conversation_id={conversation_id}&limit=1")
+    assert response.ok, response.text()
+    task: dict[str, Any] = response.json()["items"][0]
+    return task
+
+
+def _record_frames(page: Page) -> list[dict[str, Any]]:
+    """What the page receives over its WebSockets from now on."""
+    frames: list[dict[str, Any]] = []
+
+    def receive(data: str | bytes) -> None:
+        frames.append(json.loads(data))
+
+    page.on("websocket", lambda socket: socket.on("framereceived", receive))
+    return frames
+
+
+def _deltas(frames: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
+    return [
+        frame for frame in frames if frame["type"] == "task.delta" and frame["task_id"] == task_id
+    ]
+
+
+def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
+    context: BrowserContext,
+) -> None:
+    page = context.new_page()
+    page.goto("/")
+    expect(page).to_have_title("Log in · aily")
+    _log_in(page)
+    page.get_by_role("navigation").get_by_role("link", name="Summarize").click()
+    page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=60]")
+    page.get_by_role("button", name="Run").click()
+    before = _wait_for_blocks(page, 3)
+
+    frames = _record_frames(page)
+    page.reload()
+    after = _wait_for_blocks(page, 5)
+    _wait_for_end(page)
+
+    task = _stored_task(page)
+    assert task["status"] == "succeeded"
+    assert _copied(page) == task["result"]["text"]
+    # What was on the page in the middle was the beginning of the end; a last block was growing.
+    assert _blocks(page)[: len(before) - 1] == before[:-1]
+    assert _blocks(page)[: len(after) - 1] == after[:-1]
+    deltas = _deltas(frames, task["task_id"])
+    assert "".join(delta["text"] for delta in deltas) == task["result"]["text"]
+    numbers = [int(delta["id"].partition("-")[2]) for delta in deltas]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
+    sent: list[dict[str, Any]] = []
+    sockets: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def forward(message: str | bytes) -> None:
+            sent.append(json.loads(message))
+            server.send(message)
+
+        socket.on_message(forward)
+        sockets.append(socket)
+
+    page.route_web_socket("**/ws/llmchat/", connect)
+    page.reload()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
+    _send(page, "Tell me more. [sim:tokens=300,tps=60]")
+    _wait_for_blocks(page, 3)
+    sockets[-1].close(code=1012, reason="restart")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "waiting")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
+    _wait_for_blocks(page, 4)
+    _wait_for_end(page)
+
+    task = _stored_task(page)
+    assert _copied(page) == task["result"]["text"]
+    resumed = [frame for frame in sent if frame["type"] == "task.subscribe"]
+    assert len(resumed) == 1
+    assert resumed[0]["task_id"] == task["task_id"]
+    assert resumed[0]["after"].startswith("1-")
+
+
+def test_stopping_keeps_the_part_that_has_come(page: Page) -> None:
+    _send(page, "Go on for ever. [sim:tokens=900,tps=150]")
+    _wait_for_blocks(page, 3)
+    page.get_by_role("button", name="Stop the answer").click()
+    answer = _wait_for_end(page)
+    expect(answer.get_by_text("Stopped", exact=True)).to_be_visible()
+
+    task = _stored_task(page)
+    assert task["status"] == "cancelled"
+    assert task["result"]["text"]
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert _copied(page) == task["result"]["text"]
+    page.reload()
+    expect(_wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
+    assert _copied(page) == task["result"]["text"]
+
+
+def test_a_chat_keeps_its_history(page: Page) -> None:
+    _send(
+        page,
+        "My name is Rumpelstiltskin, and I have told you many things about me. [sim:tokens=30]",
+    )
+    _wait_for_end(page)
+    first = _stored_task(page)
+    _send(page, "Who am I? [sim:tokens=30]")
+    expect(page.get_by_role("article", name="Answer")).to_have_count(2)
+    _wait_for_end(page)
+    second = _stored_task(page)
+    assert second["conversation_id"] == first["conversation_id"]
+    assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
+
+    page.reload()
+    expect(page.get_by_role("article", name="Answer")).to_have_count(2)
+    questions = page.get_by_role("article", name="You")
+    expect(questions).to_contain_text(["My name is Rumpelstiltskin", "Who am I?"])
+    assert _copied(page) == second["result"]["text"]
+
+
+def test_markup_in_an_answer_is_shown_and_not_run(page: Page) -> None:
+    dialogs: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    _send(
+        page,
+        "<img src=x onerror=alert(1)><svg onload=alert(2)> [a](javascript:alert(3))[sim:tokens=60]",
+    )
+    answer = _wait_for_end(page)
+    expect(answer.get_by_text("onerror=alert(1)")).to_be_visible()
+
+    assert answer.locator(".answer-text :is(img, script, iframe, [onerror], [onload])").count() == 0
+    assert answer.locator(".answer-text svg:not(.icon)").count() == 0
+    hrefs = answer.locator(".answer-text a").evaluate_all("links => links.map(a => a.href)")
+    assert all(not href.startswith("javascript:") for href in hrefs)
+    assert dialogs == []
+
+
+def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
+    _send(page, "This will not do. [sim:status=402]")
+    answer = _wait_for_end(page)
+    expect(answer.get_by_text("The provider account is empty")).to_be_visible()
+    expect(answer.get_by_text("provider_balance", exact=True)).to_be_visible()
+    answer.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("article", name="Answer")).to_have_count(2)
+    expect(_wait_for_end(page).get_by_text("provider_balance", exact=True)).to_be_visible()
+
+
+def test_an_answer_is_marked_as_simulated(page: Page) -> None:
+    _send(page, "Are you real? [sim:tokens=30]")
+    expect(_wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
+
+
+def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: BrowserContext) -> None:
+    other = context.new_page()
+    other.goto("/")
+    expect(other.locator("#connection")).to_have_attribute("data-state", "open")
+    question = "Which tab am I in, I wonder?"
+    _send(page, f"{question} [sim:tokens=300,tps=60]")
+    other.get_by_role("navigation").get_by_role("link", name=question).first.click()
+    _wait_for_blocks(other, 3)
+    _wait_for_end(page)
+    _wait_for_end(other)
+    assert _copied(other) == _stored_task(page)["result"]["text"]
+
+
+def test_conversations_are_renamed_and_deleted(page: Page) -> None:
+    _send(page, "Something to be deleted [sim:tokens=30]")
+    _wait_for_end(page)
+    row = page.get_by_role("listitem").filter(has_text="Something to be deleted")
+    row.hover()
+    row.get_by_role("button", name="Rename").click()
+    page.get_by_label("Title").fill("Soon gone")
+    page.get_by_role("button", name="Rename", exact=True).last.click()
+    expect(page.get_by_role("heading", name="Soon gone")).to_be_visible()
+
+    row = page.get_by_role("listitem").filter(has_text="Soon gone")
+    row.hover()
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    expect(page.get_by_role("heading", name="What can I do for you?")).to_be_visible()
+
+
+def test_logging_out_closes_the_page_to_others(page: Page) -> None:
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_title("Log in · aily")
+    page.goto("/")
+    expect(page).to_have_title("Log in · aily")
+    assert page.request.get("/api/conversations").status == 401
+
+
+def test_a_wrong_password_is_refused(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/login/")
+    page.get_by_label("Username").fill("demo")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("correct username and password")

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { compareEventIds, follows, newTask, reduce } from "../../static/js/chat/reducer.js";
+import { buildTurns } from "../../static/js/chat/turns.js";
+
+const TASK = "0198";
+const started = (attempt) => ({
+  type: "task.started",
+  task_id: TASK,
+  id: `${attempt}-1`,
+  attempt,
+  model: "m",
+});
+const delta = (id, text, reasoning = "") => ({
+  type: "task.delta",
+  task_id: TASK,
+  id,
+  text,
+  reasoning,
+});
+const completed = (id, text) => ({
+  type: "task.completed",
+  task_id: TASK,
+  id,
+  result: { text, reasoning: "", finish_reason: "stop", tool_calls: [] },
+  usage: { completion_tokens: 3 },
+});
+const RUN = [
+  started(1),
+  delta("1-2", "", "hm"),
+  delta("1-3", "Hel"),
+  delta("1-4", "lo"),
+  completed("1-5", "Hello"),
+];
+
+function play(frames, task = newTask(TASK)) {
+  const outcomes = frames.map((frame) => {
+    const result = reduce(task, frame);
+    task = result.task;
+    return result.outcome;
+  });
+  return { task, outcomes };
+}
+
+test("deltas in order become the text", () => {
+  const { task } = play(RUN.slice(0, 4));
+  assert.deepEqual(
+    [task.text, task.reasoning, task.model, task.cursor],
+    ["Hello", "hm", "m", "1-4"],
+  );
+  assert.equal(task.status, "running");
+});
+
+test("a stream cut after any event and replayed from any earlier one gives the same state", () => {
+  const whole = play(RUN).task;
+  for (let cut = 0; cut <= RUN.length; cut++) {
+    for (let replayed = 0; replayed <= cut; replayed++) {
+      const { task } = play(RUN.slice(replayed), play(RUN.slice(0, cut)).task);
+      assert.deepEqual(task, whole, `cut after ${cut}, replayed from ${replayed}`);
+    }
+  }
+});
+
+test("an event that does not follow is reported as a gap and changes nothing", () => {
+  const { task } = play(RUN.slice(0, 2));
+  const { task: after, outcome } = reduce(task, delta("1-4", "lo"));
+  assert.equal(outcome, "gap");
+  assert.equal(after, task);
+});
+
+test("a delta before any start is a gap, too", () => {
+  assert.equal(reduce(newTask(TASK), delta("1-2", "x")).outcome, "gap");
+});
+
+test("a new attempt drops the text so far", () => {
+  const { task } = play([...RUN.slice(0, 4), started(2), delta("2-2", "Bye")]);
+  assert.deepEqual([task.text, task.reasoning, task.attempt], ["Bye", "", 2]);
+});
+
+test("late events of an earlier attempt are ignored", () => {
+  const { task, outcomes } = play([...RUN.slice(0, 3), started(2), delta("1-4", "lo")]);
+  assert.equal(outcomes.at(-1), "ignored");
+  assert.equal(task.text, "");
+});
+
+test("a snapshot replaces the text whatever is missing before it", () => {
+  const snapshot = {
+    type: "task.snapshot",
+    task_id: TASK,
+    id: "2-9",
+    text: "all of it",
+    reasoning: "",
+  };
+  const { task, outcomes } = play([...RUN.slice(0, 3), snapshot, delta("2-10", ".")]);
+  assert.deepEqual(outcomes.slice(-2), ["applied", "applied"]);
+  assert.equal(task.text, "all of it.");
+});
+
+test("success tells the whole text, even to one who missed the rest", () => {
+  const { task } = play([started(1), completed("1-5", "Hello")]);
+  assert.deepEqual([task.text, task.status, task.finishReason], ["Hello", "succeeded", "stop"]);
+});
+
+test("nothing changes a task that has ended", () => {
+  const { task } = play(RUN);
+  for (const frame of [
+    started(2),
+    delta("1-6", "x"),
+    { type: "task.queued", position: 1, eta_seconds: null },
+  ]) {
+    assert.deepEqual(reduce(task, frame), { task, outcome: "ignored" });
+  }
+});
+
+test("cancelling keeps the text, failing brings its error", () => {
+  const cancelled = play([
+    ...RUN.slice(0, 3),
+    { type: "task.cancelled", task_id: TASK, id: "1-4" },
+  ]).task;
+  assert.deepEqual([cancelled.text, cancelled.status], ["Hel", "cancelled"]);
+  const error = { code: "provider_empty", message: "" };
+  const failed = play([started(1), { type: "task.failed", task_id: TASK, id: "1-2", error }]).task;
+  assert.deepEqual([failed.status, failed.error], ["failed", error]);
+});
+
+test("a task sent back to the queue waits again, and its acceptance told late does not", () => {
+  const queued = { type: "task.queued", task_id: TASK, position: 4, eta_seconds: 2.5 };
+  const waiting = play([started(1), queued]).task;
+  assert.deepEqual([waiting.status, waiting.position, waiting.etaSeconds], ["queued", 4, 2.5]);
+  assert.equal(play([started(1), { ...queued, type: "task.accepted" }]).task.status, "running");
+});
+
+test("event ids are compared as numbers", () => {
+  assert.ok(compareEventIds("1-9", "1-10") < 0);
+  assert.ok(compareEventIds("10-1", "9-99") > 0);
+  assert.equal(follows("1-10", "1-9"), true);
+  assert.equal(follows("2-2", "1-9"), false);
+});
+
+test("turns show a question with its running task, and a stored answer once", () => {
+  const running = { ...newTask("t2"), status: "running" };
+  const done = { ...newTask("t1"), status: "succeeded", model: "m" };
+  const tasks = new Map([
+    ["t1", done],
+    ["t2", running],
+  ]);
+  const turns = buildTurns(
+    [
+      { id: "a", role: "user", content: "one?", task_id: "t1" },
+      { id: "b", role: "assistant", content: "one.", task_id: "t1" },
+      { id: "c", role: "user", content: "two?", task_id: "t2" },
+      { id: "d", role: "assistant", content: "of a task that is gone", task_id: null },
+    ],
+    tasks,
+  );
+  assert.deepEqual(
+    turns.map(({ role, content, task }) => [role, content ?? task.text]),
+    [
+      ["question", "one?"],
+      ["answer", "one."],
+      ["question", "two?"],
+      ["answer", ""],
+      ["answer", "of a task that is gone"],
+    ],
+  );
+  assert.equal(turns[1].task.model, "m");
+  assert.equal(turns[3].task, running);
+  assert.equal(new Set(turns.map(({ key }) => key)).size, turns.length);
+});
