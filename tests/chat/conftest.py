@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from chat.runner.runtime import Runtime
 from chat.services.follow import follow
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
-from tests.client import Frame, TaskFrames
+from tests.client import TaskFrames
 
 StartWorker = Callable[[], Awaitable[Runtime]]
 #: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
@@ -108,17 +109,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def frames_of(task: Task | str, owner: User) -> TaskFrames:
-    """Everything a reader from the start is sent, to the end."""
-    frames = TaskFrames()
-    async with asyncio.timeout(20):
-        async for one in follow(str(getattr(task, "pk", task)), owner.pk):
-            frames.add(decoded(one.frame))
+async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:
+    """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
+    frames = frames or TaskFrames()
+    async with asyncio.timeout(20), aclosing(follow(task_id, owner.pk)) as followed:
+        async for one in followed:
+            frames.add(msgspec.json.decode(one.frame))
     return frames
-
-
-def decoded(frame: bytes) -> Frame:
-    return dict(msgspec.json.decode(frame))
 
 
 async def row(task_id: str) -> Task:

@@ -20,11 +20,9 @@ from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_
 from chat.models import Status, Task, Worker
 from tests.chat.conftest import Submit
 
-Socket = WebsocketCommunicator
-
 
 @pytest.fixture
-async def socket(alice: User, loop_services: None) -> AsyncIterator[Socket]:
+async def socket(alice: User, loop_services: None) -> AsyncIterator[Any]:
     _, secret = await in_database(APIKey.create, alice, "test")
     headers = [(b"authorization", f"Bearer {secret}".encode())]
     socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
@@ -48,7 +46,7 @@ def appended(event: Event, owner: User) -> Append:
     return Append(event.task_id, event_id, encode(event), user_channel(owner.pk), create=True)
 
 
-async def ping(socket: Socket) -> None:
+async def ping(socket: Any) -> None:
     """Everything sent before it has been answered once the pong is there."""
     await socket.send_json_to({"type": "ping"})
     assert await socket.receive_json_from() == {"type": "pong"}
@@ -67,7 +65,7 @@ async def run_without_worker(task_id: str) -> None:
 
 
 async def test_news_that_had_to_wait_is_not_sent_after_a_follower_told_it_all(
-    socket: Socket, submit_as_alice: Submit, alice: User
+    socket: Any, submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hello")
     stuck_id = await submit_as_alice("Stuck")
@@ -87,7 +85,7 @@ async def test_news_that_had_to_wait_is_not_sent_after_a_follower_told_it_all(
 
 
 async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_it_is_told(
-    socket: Socket, submit_as_alice: Submit, alice: User
+    socket: Any, submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hello")
     redis: Any = async_redis()
@@ -106,7 +104,7 @@ async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_i
 
 
 async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
-    socket: Socket, alice: User
+    socket: Any, alice: User
 ) -> None:
     """Three hundred tasks, told within one turn of the socket's loop."""
     task_ids = [f"{number:08}-0000-7000-8000-000000000000" for number in range(300)]
@@ -121,9 +119,7 @@ async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
     await async_redis().delete(*map(log_key, task_ids))
 
 
-async def test_a_frame_over_the_limit_is_refused_with_its_code(
-    socket: Socket, settings: Any
-) -> None:
+async def test_a_frame_over_the_limit_is_refused_with_its_code(socket: Any, settings: Any) -> None:
     settings.WEBSOCKET_FRAME_MAX_BYTES = 1_000
     await socket.send_json_to({"type": "ping", "ref": "x" * 1_000})
     error = msgspec.json.decode(await socket.receive_from())["error"]
