@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import shutil
 import signal
@@ -34,9 +35,11 @@ def die_with_parent(death_signal: signal.Signals = signal.SIGKILL) -> None:
     """Have the kernel signal this process when its parent dies. No effect outside Linux.
 
     For processes that a library forks, where `tied_to_parent` cannot get in between. Call it from
-    the main thread. A parent already gone counts as dying now.
+    the main thread. A parent that died before the call counts as dying now; multiprocessing tells
+    its children who that was.
     """
-    parent_pid = os.getppid()
+    forked_by = multiprocessing.parent_process()
+    parent_pid = os.getppid() if forked_by is None else forked_by.pid
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent_pid:

@@ -43,6 +43,8 @@ CLOSE_TOO_MANY = 4429
 MAX_FOLLOWED = 20_000
 #: Frames of one socket being worked on; the next is read when one is done.
 MAX_FRAMES_AT_ONCE = 256
+#: Tasks of which one socket remembers how far it was told of them.
+MAX_REMEMBERED = 1_000
 #: Bad frames in a row after which a client is taken for broken.
 MAX_BAD_FRAMES = 20
 
@@ -61,6 +63,8 @@ class ChatConsumer(AsyncConsumer):
         self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
         self.handling: set[asyncio.Task[None]] = set()
         self.bad_frames = 0
+        #: The last event sent of each task, oldest task first.
+        self.told: dict[str, EventId] = {}
         try:
             while True:
                 await self.dispatch(await receive())
@@ -184,6 +188,7 @@ class ChatConsumer(AsyncConsumer):
         frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new)
         async with aclosing(frames):
             async for one in frames:
+                self.remember(task_id, one.event_id)
                 await self.send_bytes(one.frame)
 
     async def push_own_tasks(self) -> None:
@@ -200,8 +205,20 @@ class ChatConsumer(AsyncConsumer):
                 # It may be the task of a submit under way, which will follow it from its start.
                 if self.handling:
                     await asyncio.wait(set(self.handling))
-                if news[1] not in self.following:
-                    await self.send_bytes(news[2])
+                event_id, task_id, frame = news
+                if task_id not in self.following and self.is_new(task_id, event_id):
+                    self.remember(task_id, event_id)
+                    await self.send_bytes(frame)
+
+    def is_new(self, task_id: str, event_id: EventId | None) -> bool:
+        """False for what a follower, that may have read the log meanwhile, has sent already."""
+        return event_id is None or event_id > self.told.get(task_id, START)
+
+    def remember(self, task_id: str, event_id: EventId | None) -> None:
+        if event_id is not None:
+            self.told[task_id] = event_id
+            if len(self.told) > MAX_REMEMBERED:
+                del self.told[next(iter(self.told))]
 
     # --- Sending --------------------------------------------------------------------------------
     async def send(self, frame: msgspec.Struct) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -36,9 +36,9 @@ class TaskFrames:
     """The frames of one task that one reader was sent, and the answer they add up to."""
 
     frames: list[Frame] = field(default_factory=list)
-    #: The text of each attempt; a client shows that of the last one.
-    texts: dict[int, str] = field(default_factory=dict)
-    reasonings: dict[int, str] = field(default_factory=dict)
+    #: The text of the last attempt, in pieces; that of earlier ones is dropped.
+    text_pieces: list[str] = field(default_factory=list)
+    reasoning_pieces: list[str] = field(default_factory=list)
     end: Frame | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,22 +50,20 @@ class TaskFrames:
         if kind in TERMINAL_TYPES:
             self.end = frame
             self.ended.set()
-        elif kind == "task.started":
-            self.texts[frame["attempt"]] = self.reasonings[frame["attempt"]] = ""
-        elif kind in ("task.delta", "task.snapshot"):
-            attempt, _ = parse_id(frame["id"])
-            keep = kind == "task.delta"
-            for pieces, name in ((self.texts, "text"), (self.reasonings, "reasoning")):
-                pieces[attempt] = (pieces.get(attempt, "") if keep else "") + frame[name]
+        if kind in ("task.started", "task.snapshot"):
+            self.text_pieces.clear()
+            self.reasoning_pieces.clear()
+        if kind in ("task.delta", "task.snapshot"):
+            self.text_pieces.append(frame["text"])
+            self.reasoning_pieces.append(frame["reasoning"])
 
     @property
     def text(self) -> str:
-        """The text of the last attempt."""
-        return self.texts[max(self.texts)] if self.texts else ""
+        return "".join(self.text_pieces)
 
     @property
     def reasoning(self) -> str:
-        return self.reasonings[max(self.reasonings)] if self.reasonings else ""
+        return "".join(self.reasoning_pieces)
 
     @property
     def types(self) -> list[str]:
@@ -81,12 +79,18 @@ class TaskFrames:
         return self.logged[-1]["id"] if self.logged else None
 
     def check_ids(self, after: str = "0-0") -> None:
-        """Raise AssertionError unless each id directly follows the one before, from `after` on."""
+        """Raise AssertionError unless each id directly follows the one before, from `after` on.
+
+        A snapshot stands for all that came before it, so it may follow a gap.
+        """
         attempt, n = parse_id(after)
         for frame in self.logged:
             got = parse_id(frame["id"])
             follows = got == (attempt, n + 1) or (got[0] > attempt and got[1] == 1)
-            assert follows, f"{got} after {attempt}-{n}: {[one['id'] for one in self.logged]}"
+            may_skip = frame["type"] == "task.snapshot" and got > (attempt, n)
+            assert follows or may_skip, (
+                f"{got} after {attempt}-{n}: {[one['id'] for one in self.logged]}"
+            )
             attempt, n = got
 
 
@@ -167,6 +171,12 @@ class ChatSocket:
         self._conditions.append((condition, future))
         async with asyncio.timeout(seconds):
             await self._or_closed(future)
+
+    async def got(self, task_id: str, kind: str) -> TaskFrames:
+        """The frames of a task, once one of this type is among them."""
+        frames = self.frames_of(task_id)
+        await self.until(lambda: kind in frames.types)
+        return frames
 
     async def closed(self) -> int | None:
         """Wait for the server to close. Returns its code."""
@@ -295,7 +305,7 @@ class RestClient:
 
     async def events(
         self, path: str, method: str = "GET", **options: Any
-    ) -> AsyncIterator[ServerSentEvent]:
+    ) -> AsyncGenerator[ServerSentEvent]:
         """The events of a stream as they come. Close it (`aclosing`) to leave early."""
         async with self._session.request(method, path, **options) as response:
             assert response.status == 200, (response.status, await response.text())

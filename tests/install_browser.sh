@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Chromium that the browser tests drive. Without root it only says what is missing:
-# the tests are then skipped by name, and fail where CI is set.
+# the tests are then skipped by name. Where CI is set nothing may be skipped, so it fails.
 set -eu
 
 for name in chromium chromium-browser google-chrome; do
@@ -16,3 +16,4 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     exit 0
 fi
 echo "no chromium: the tests marked 'browser' are skipped (Debian: apt install chromium)" >&2
+[ -z "${CI:-}" ]

@@ -1,7 +1,16 @@
 """One ordered log of events a task, and the ways to append to it, read it and be told of news."""
 
 from chat.eventlog.hub import Feed, Hub, get_hub
-from chat.eventlog.log import Append, Appended, aappend, append, end_waiting, next_id, notify, read
+from chat.eventlog.log import (
+    Append,
+    Appended,
+    aappend,
+    append,
+    end_waiting,
+    last_events,
+    notify,
+    read,
+)
 from chat.eventlog.writer import LogWriter, TaskLog
 
 __all__ = [
@@ -15,7 +24,7 @@ __all__ = [
     "append",
     "end_waiting",
     "get_hub",
-    "next_id",
+    "last_events",
     "notify",
     "read",
 ]

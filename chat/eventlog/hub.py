@@ -21,8 +21,10 @@ from chat.events import EventId, text_channel, user_channel
 
 logger = logging.getLogger(__name__)
 
-#: Frames held for one reader; past that it is told to read the log.
-FEED_FRAMES = 64
+#: Bytes of frames held for one reader of a task; past that it reads the log.
+TASK_FEED_BYTES = 65_536
+#: The same for one socket's news of all its user's tasks, of which there is no log to read.
+USER_FEED_BYTES = 1_048_576
 _TASK_ID_LENGTH = 36
 _CONNECTED = "aily:hub:connected"
 _RESUBSCRIBED = "aily:hub:resubscribed"
@@ -31,23 +33,29 @@ _RESUBSCRIBED = "aily:hub:resubscribed"
 class Feed:
     """News for one reader: frames in order, or the word that some were lost."""
 
-    def __init__(self, skip: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, max_bytes: int, skip: Callable[[str], bool] | None = None) -> None:
         self.is_lost = False
         self._skip = skip
         self._frames: deque[tuple[EventId | None, str, bytes]] = deque()
+        self._bytes = 0
+        self._max_bytes = max_bytes
         self._news = asyncio.Event()
 
     def push(self, event_id: EventId | None, task_id: str, frame: bytes) -> None:
         if self._skip is not None and self._skip(task_id):
             return
-        if len(self._frames) >= FEED_FRAMES:
+        size = self._bytes + len(frame)
+        # A reader that keeps up gets a frame of any size.
+        if self._frames and size > self._max_bytes:
             self.lose()
         else:
             self._frames.append((event_id, task_id, frame))
+            self._bytes = size
             self._news.set()
 
     def lose(self) -> None:
         self._frames.clear()
+        self._bytes = 0
         self.is_lost = True
         self._news.set()
 
@@ -66,7 +74,9 @@ class Feed:
                 return None
         if self.is_lost or not self._frames:
             return None
-        return self._frames.popleft()
+        news = self._frames.popleft()
+        self._bytes -= len(news[2])
+        return news
 
 
 class Hub:
@@ -84,7 +94,7 @@ class Hub:
     @asynccontextmanager
     async def task_feed(self, task_id: str, owner_id: int, *, text: bool) -> AsyncIterator[Feed]:
         """News of one task. Once entered, nothing that is appended later goes unnoticed."""
-        feed = Feed()
+        feed = Feed(TASK_FEED_BYTES)
         channels = [user_channel(owner_id)]
         tables = [self._life_of_task]
         if text:
@@ -96,7 +106,7 @@ class Hub:
     @asynccontextmanager
     async def user_feed(self, user_id: int, *, skip: Callable[[str], bool]) -> AsyncIterator[Feed]:
         """Life-cycle news of one user's tasks, but for those that `skip(task id)` is true of."""
-        feed, channel = Feed(skip), user_channel(user_id)
+        feed, channel = Feed(USER_FEED_BYTES, skip), user_channel(user_id)
         async with self._registered(feed, channel, [self._of_user], [channel]):
             yield feed
 

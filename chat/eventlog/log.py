@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 from aily.redis import LuaScript, async_redis, sync_redis
-from chat.events import Event, EventId, TaskQueued, encode, log_key, user_channel
+from chat.events import START, Event, EventId, TaskQueued, encode, log_key, user_channel
 
 _append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
 
@@ -80,13 +79,18 @@ def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None
         append(appends)
 
 
-def next_id(task_id: str, attempt: int) -> EventId:
-    """The id that follows the log's top, for an attempt whose writer is gone."""
-    top: Any = sync_redis().xrevrange(log_key(task_id), count=1)
-    if not top:
-        return EventId(attempt, 1)
-    last = EventId.parse(top[0][0].decode())
-    return EventId(attempt, last.n + 1 if last.attempt == attempt else 1)
+def last_events(attempts: Sequence[tuple[str, int]]) -> list[int]:
+    """How far the logs of attempts go whose writer is gone: n of the last event, 0 when there is
+    none, for each (task id, attempt). Raises RedisAway.
+    """
+    pipe = sync_redis().pipeline(transaction=False)
+    for task_id, _ in attempts:
+        pipe.xrevrange(log_key(task_id), count=1)
+    tops = [EventId.parse(top[0][0].decode()) if top else START for top in pipe.execute()]
+    return [
+        top.n if top.attempt == attempt else 0
+        for top, (_, attempt) in zip(tops, attempts, strict=True)
+    ]
 
 
 async def read(task_id: str, after: EventId) -> list[tuple[EventId, bytes]]:

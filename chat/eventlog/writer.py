@@ -93,10 +93,9 @@ class TaskLog:
         self._drained.clear()
         self._writer.schedule(self)
 
-    def seal(self) -> int:
-        """Turn what is unsent into its last delta, and return the n that the end will have."""
+    def seal(self) -> None:
+        """Turn what is unsent into its last delta: `last_event` is then that of the text."""
         self._coalesce()
-        return self._n + 1
 
     def end(self, make_event: Callable[[str], Event]) -> None:
         """Append the terminal event. Only after its row is committed."""
@@ -157,24 +156,35 @@ class TaskLog:
                 self.on_refused()
 
     def _reseed(self, first_missing: int) -> None:
-        """Redis lost the log: the first event it lacks creates it again.
+        """Redis lost the log: a snapshot of the whole text creates it again.
 
-        If that is a delta it becomes a snapshot of the whole text. Later deltas are in it already;
-        they stay as empty ones, so that ids keep following each other.
+        It takes the place of the first delta that Redis lacks. Later deltas are in it already; they
+        stay as empty ones, so that ids keep following each other. Where only the end is lacking, it
+        takes the place before that, which those who had seen it there do not read again.
         """
         del self._pending[:first_missing]
-        first, *others = self._pending
-        if first.channel == self._text_channel:
-            snapshot = TaskSnapshot(
-                task_id=self.task_id,
-                id=str(first.event_id),
-                text=self._sent_text(),
-                reasoning=self._sent_reasoning(),
-            )
-            first = replace(first, frame=encode(snapshot))
-        keep_seconds = first.keep_seconds or RUNNING_KEEP_SECONDS
-        self._pending = [replace(first, create=True, keep_seconds=keep_seconds)]
-        self._pending += [self._emptied(one) for one in others]
+        place = self._pending[0].event_id
+        if self._pending[0].channel == self._text_channel:
+            del self._pending[0]
+        else:
+            place = EventId(place.attempt, place.n - 1)
+        snapshot = Append(
+            self.task_id,
+            place,
+            encode(self._snapshot(place)),
+            self._text_channel,
+            create=True,
+            keep_seconds=RUNNING_KEEP_SECONDS,
+        )
+        self._pending = [snapshot, *map(self._emptied, self._pending)]
+
+    def _snapshot(self, place: EventId) -> TaskSnapshot:
+        return TaskSnapshot(
+            task_id=self.task_id,
+            id=str(place),
+            text=self._sent_text(),
+            reasoning=self._sent_reasoning(),
+        )
 
     def _emptied(self, one: Append) -> Append:
         if one.channel != self._text_channel:

@@ -122,6 +122,13 @@ UPDATE chat_task SET crashes = crashes + 1, worker_id = NULL,
 RETURNING id, owner_id, model_id, lane, attempt, status, crashes
 """
 
+_NOTE_LAST_EVENTS = """
+UPDATE chat_task t SET last_event = v.last_event + CASE WHEN t.status = 'failed' THEN 1 ELSE 0 END
+  FROM unnest(%s::uuid[], %s::int[], %s::int[]) AS v(id, attempt, last_event)
+ WHERE t.id = v.id AND t.attempt = v.attempt AND t.status IN ('queued', 'failed')
+RETURNING t.id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class EndedQueued:
@@ -238,6 +245,14 @@ def recover(most_crashes: int) -> list[RecoveredTask]:
     """Take running tasks from workers declared dead, 1,000 at most."""
     params = {"most": most_crashes, "error": Jsonb(WORKER_LOST)}
     return [RecoveredTask(*row) for row in _rows(_RECOVER, params)]
+
+
+def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[int]) -> None:
+    """Store how far the logs of recovered tasks go, so that what ends them finds its place."""
+    if recovered:
+        ids = [one.id for one in recovered]
+        attempts = [one.attempt for one in recovered]
+        _rows(_NOTE_LAST_EVENTS, [ids, attempts, list(last_events)])
 
 
 def store_answers(answers: Any) -> None:

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -138,18 +138,24 @@ class Call:
             self.requeue(self.task, backoff)
         elif is_stored:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))
-        elif await self.endings.keep_partial(ending):
+        elif await self._keep_partial(ending):
             self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
+
+    async def _keep_partial(self, ending: Ending) -> bool:
+        # Whatever the attempt came to, it is the cancelling that ends it.
+        return await self.endings.keep_partial(replace(ending, last_event=self.log.last_event + 1))
 
     def _ending(self) -> tuple[Ending, float]:
         """The row's new values, and the seconds until the next attempt if there is to be one."""
         status, error, backoff = self._verdict()
         answer, completion = self._answer, self._answer.completion
+        self.log.seal()
         ending = Ending(
             id=self.task.id,
             attempt=self.task.attempt,
             status=status,
-            last_event=self.log.seal(),
+            # What ends the task takes the next place; a new attempt starts a count of its own.
+            last_event=self.log.last_event + (status is not Status.QUEUED),
             text=self.log.text,
             reasoning=self.log.reasoning,
             finish_reason=completion.finish_reason if completion else "",
@@ -177,7 +183,9 @@ class Call:
         failures = self.task.failures + 1
         error = {"code": answer.error.code, "message": answer.error.message}
         if answer.error.retryable and failures < settings.TASK_MAX_FAILURES:
-            return Status.QUEUED, error, backoff_seconds(failures, answer.error, _jitter)
+            first_seconds = settings.TASK_RETRY_SECONDS
+            wait = backoff_seconds(failures, answer.error, _jitter, first_seconds)
+            return Status.QUEUED, error, wait
         return Status.FAILED, error, 0
 
     def _terminal_event(self, ending: Ending, event_id: str) -> Event:

@@ -51,8 +51,15 @@ def declare_dead() -> int:
 def recover() -> set[str]:
     """Queue the running tasks of dead workers again, or fail those that crashed too often."""
     recovered = transitions.recover(settings.TASK_MAX_CRASHES)
+    # How far the dead workers' logs went is not in the rows: the logs themselves know.
+    last_events = eventlog.last_events([(str(one.id), one.attempt) for one in recovered])
+    transitions.note_last_events(recovered, last_events)
     eventlog.end_waiting(
-        [(one.owner_id, _crashed(one)) for one in recovered if one.status == Status.FAILED],
+        [
+            (one.owner_id, _crashed(one, last_event))
+            for one, last_event in zip(recovered, last_events, strict=True)
+            if one.status == Status.FAILED
+        ],
         settings.EVENT_LOG_TTL_SECONDS,
     )
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
@@ -65,10 +72,9 @@ def recover() -> set[str]:
     return set(by_pool)
 
 
-def _crashed(one: RecoveredTask) -> TaskFailed:
-    """How far the dead worker's log went is not in the row: the log itself knows."""
-    event_id = eventlog.next_id(str(one.id), one.attempt)
-    return TaskFailed(task_id=str(one.id), id=str(event_id), error=transitions.WORKER_LOST)
+def _crashed(one: RecoveredTask, last_event: int) -> TaskFailed:
+    event_id = f"{one.attempt}-{last_event + 1}"
+    return TaskFailed(task_id=str(one.id), id=event_id, error=transitions.WORKER_LOST)
 
 
 def expire() -> None:

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: A pool is looked at this often even when nobody rings: covers lost doorbells.
 POLL_SECONDS = 1.0
-RENEW_SECONDS = 5.0
+#: How often a lease is renewed before it would run out.
+RENEWALS = 4
 #: Time to store calls that are handed back, before the process ends.
 HAND_BACK_SECONDS = 5.0
 
@@ -98,7 +99,7 @@ class Runtime:
             self._refresh_pools(await until_stored(load_pools))
             await self._drop_taken_away()
             await self._hold_leases()
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
             if os.getppid() != self._parent_pid:
                 # Dramatiq's master is gone and nobody would ever stop this process.
                 logger.error("orphaned: stopping")
@@ -255,7 +256,11 @@ class Runtime:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask, seconds: float) -> None:
-        self._spawn(self._requeue_after(task, seconds))
+        requeueing = self._spawn(self._requeue_after(task, seconds))
+        if not seconds:
+            # Handed back: the process waits for it like for the call itself.
+            self._running.add(requeueing)
+            requeueing.add_done_callback(self._running.discard)
 
     async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
         """Make a task ready again. If this process dies before, the sweep does it."""
@@ -283,8 +288,10 @@ class Runtime:
         await self._leave()
 
     async def _calls_ended(self, timeout_seconds: float) -> None:
-        if self._running:
-            await asyncio.wait(set(self._running), timeout=timeout_seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while self._running and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(set(self._running), timeout=left)
 
     async def _leave(self) -> None:
         worker_id = self._worker_id

@@ -185,7 +185,7 @@ async def owned_task(owner_id: int, task_id: UUID) -> Task:
 def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
     """The end as the row has it: for a log that expired, was lost, or never got its last event."""
     end = EventId(task.attempt, max(task.last_event, 1))
-    if task.last_event and cursor >= end:
+    if task.last_event and cursor == end:
         return []
     events: list[Event] = []
     if cursor >= end:

@@ -124,13 +124,15 @@ def wait_for_ready_line(launcher: Launched) -> None:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("installation")
+def resting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directory of an installation that each test starts and ends itself."""
+    return tmp_path_factory.mktemp("resting")
 
 
 @pytest.fixture(scope="module")
-def launcher(data_dir: Path) -> Iterator[Launched]:
-    with launched(data_dir) as running:
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A running installation whose parts may be killed, but which is not stopped."""
+    with launched(tmp_path_factory.mktemp("running")) as running:
         wait_for_ready_line(running)
         yield running
 
@@ -198,16 +200,17 @@ def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> No
 
 
 def test_a_killed_dramatiq_master_takes_its_child_along(launcher: Launched) -> None:
-    masters = [p for p in launcher.matching("-m dramatiq") if p.children()]
-    assert len(masters) == 1
-    child = masters[0].children()[0]
+    def workers() -> list[tuple[psutil.Process, psutil.Process]]:
+        """Pairs of a master and its child."""
+        known = {process.pid: process for process in launcher.matching("-m dramatiq")}
+        return [(known[p.ppid()], p) for p in known.values() if p.ppid() in known]
 
-    masters[0].kill()
+    wait_until(workers, "no worker")
+    master, child = workers()[0]
 
-    wait_until(
-        lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
-        "the orphan lives on",
-    )
+    master.kill()
+
+    wait_until(lambda: child not in launcher.processes(), "the orphan lives on")
 
 
 def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
@@ -236,39 +239,41 @@ def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
     wait_until(launcher.is_ready, "web did not come back")
 
 
-def test_a_second_start_finds_its_data_and_a_stop_leaves_nothing(
-    launcher: Launched, data_dir: Path
-) -> None:
-    launcher.process.terminate()
-    assert launcher.process.wait(DEADLINE_SECONDS) == 0
-    assert launcher.processes() == []
+def test_a_second_start_finds_its_data_and_a_stop_leaves_nothing(resting: Path) -> None:
+    with launched(resting) as first:
+        wait_for_ready_line(first)
+        with psycopg.connect(database_url(resting)) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        first.process.terminate()
+        assert first.process.wait(DEADLINE_SECONDS) == 0
+        assert first.processes() == []
 
-    with launched(data_dir) as second:
+    with launched(resting) as second:
         wait_for_ready_line(second)
-        with psycopg.connect(database_url(data_dir)) as connection:
-            assert connection.execute("SELECT answer FROM launcher_test").fetchone() == (42,)
+        with psycopg.connect(database_url(resting)) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         second.process.send_signal(signal.SIGINT)
         assert second.process.wait(DEADLINE_SECONDS) == 0
         assert second.processes() == []
 
 
 def test_a_launcher_killed_outright_takes_everything_along_and_blocks_no_next_one(
-    data_dir: Path,
+    resting: Path,
 ) -> None:
-    with launched(data_dir) as first:
+    with launched(resting) as first:
         wait_for_ready_line(first)
         first.process.kill()
         first.process.wait()
 
-        with launched(data_dir, first.port) as second:
+        with launched(resting, first.port) as second:
             wait_for_ready_line(second)
 
             daemons = second.matching("supervisor.supervisord")
             assert [process.ppid() for process in daemons] == [second.process.pid]
 
 
-def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(data_dir: Path) -> None:
-    with launched(data_dir) as launcher:
+def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(resting: Path) -> None:
+    with launched(resting) as launcher:
         wait_for_ready_line(launcher)
         for process in launcher.matching("supervisor.supervisord"):
             process.kill()

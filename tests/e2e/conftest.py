@@ -43,7 +43,9 @@ def _url(server: dict[str, str]) -> str:
 @pytest.fixture(scope="session")
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
-    with Stack(e2e_database_url, Path(settings.DATA_DIR) / "e2e") as running:
+    environment = {"TASK_RETRY_SECONDS": "0.2", "POSITION_CHECK_SECONDS": "5"}
+    data_dir = Path(settings.DATA_DIR) / "e2e"
+    with Stack(e2e_database_url, data_dir, environment=environment) as running:
         yield running
 
 
@@ -69,8 +71,13 @@ class Keys:
     revoked: str
 
 
+#: Besides the demo content: a model that allows one call at once, and one that allows five.
 _MAKE_KEYS = """
 from accounts.models import APIKey, User
+from chat.models import LLMModel
+default = LLMModel.objects.get(is_default=True)
+for name, cap in (("narrow", 1), ("capped", 5)):
+    LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
 users = [User.objects.create_user(name) for name in ("alice", "bob")]
 keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
 APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()

@@ -15,10 +15,9 @@ from tests.load.recording import MODEL, Recording, TaskRecord, text_of
 
 def expected_text(number: int, tokens: int) -> str:
     """What the simulator answers to task `number`."""
-    prompt = f"<text>\n{text_of(number)}\n</text>"
     body = {
         "model": MODEL,
-        "messages": [{"role": "user", "content": prompt}],
+        "messages": [{"role": "user", "content": text_of(number)}],
         "thinking": {"type": "disabled"},
     }
     return simulated_answer(body, seed=0, answer_tokens=(tokens, tokens)).text

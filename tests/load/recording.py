@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-#: The scene every task runs. It is one of the demo content's.
-SCENE = "summarize"
+#: The scene every task runs: its user message is the variable `text`.
+SCENE = "bench"
 #: The model that the bench's own simulator serves.
 MODEL = "bench"
 
 
 def text_of(number: int) -> str:
     """The variable `text` of task `number`: each its own, so that no answer fits two tasks."""
-    return f"Task {number}. " + "The queue is the product; all the rest reads it. " * 4
+    return (
+        f"Task {number}: "
+        + "the queue is the product, all the rest reads it; " * 4
+        + "that is all."
+    )
 
 
 class Load(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Run inside the measured installation: makes a key for each socket, and the bench's model.
+"""Run inside the measured installation: a key for each socket, the bench's model and scene.
 
 Arguments: number of users, URL of the bench's simulator, concurrency cap. Prints a key a line.
 """
@@ -17,8 +17,9 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
     from django.db import transaction
 
     from accounts.models import APIKey, User
-    from chat.models import LLMModel, Provider
-    from tests.load.recording import MODEL
+    from chat.models import LLMModel, Provider, Scene
+    from chat.services.scenes import create_version, publish
+    from tests.load.recording import MODEL, SCENE
 
     with transaction.atomic():
         provider = Provider.objects.create(name=MODEL, base_url=simulator_url, is_simulated=True)
@@ -28,6 +29,9 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
             max_concurrency=cap,
             params={"thinking": {"type": "disabled"}},
         )
+        scene = Scene.objects.create(slug=SCENE, title="Bench")
+        templates = {"system_template": "Answer briefly.", "user_template": "{{ text }}"}
+        publish(create_version(scene, None, templates))
         owners = User.objects.bulk_create(
             [User(username=f"bench-{number}", password="!") for number in range(users)]
         )

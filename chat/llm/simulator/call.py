@@ -138,6 +138,8 @@ class Call:
             if due > sent:
                 await self._write_tokens(sent, min(due, end))
                 sent = min(due, end)
+            if sent == end:
+                break
             next_due = started + (sent - first) / self._tokens_per_second
             # Counted from when the last write was due, so that late wake-ups do not add up.
             write_at = max(next_due, write_at + self._write_seconds())

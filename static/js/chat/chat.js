@@ -7,6 +7,7 @@ import { h, reconcile } from "./dom.js";
 import { createNotice } from "./errors.js";
 import { isActive } from "./reducer.js";
 import { createQuestion } from "./question.js";
+import { href } from "./route.js";
 import { fromStored } from "./tasks.js";
 import { buildTurns, questionAndAnswer } from "./turns.js";
 import { createWelcome } from "./welcome.js";
@@ -18,6 +19,7 @@ export class ChatPage {
   /** @type {import("./turns.js").Turn[]} */
   #turns = [];
   #app;
+  #disposed = false;
   #list = h("div", { class: "turns" });
   #older = h(
     "p",
@@ -34,7 +36,7 @@ export class ChatPage {
     this.id = id;
     this.#composer = createComposer({
       models: app.models,
-      onSend: (text, model) => this.#send(text, model),
+      onSend: (text) => this.#send(text),
       onStop: () => this.#stop(),
     });
     this.welcome = id === null ? createWelcome(app.library) : null;
@@ -67,6 +69,7 @@ export class ChatPage {
       this.#latestMessages(),
       request("GET", `/llmchat/tasks?conversation_id=${this.id}&limit=${PAGE}`),
     ]);
+    if (this.#disposed) return;
     const tasks = new Map();
     for (const row of rows.items) {
       this.#app.tasks.follow(fromStored(row));
@@ -91,6 +94,7 @@ export class ChatPage {
   }
 
   dispose() {
+    this.#disposed = true;
     this.#app.tasks.removeEventListener("change", this.#onChange);
     this.welcome?.dispose();
     for (const { task } of this.#turns) if (task) this.#app.tasks.unfollow(task.id);
@@ -100,7 +104,7 @@ export class ChatPage {
     return this.#turns.find(({ role, task }) => role === "answer" && (!task || isActive(task)));
   }
 
-  async #send(text, model) {
+  async #send(text) {
     const before = this.#turns;
     this.#notices.replaceChildren();
     this.#show([...before, ...questionAndAnswer(text, null)]);
@@ -111,7 +115,7 @@ export class ChatPage {
       const task = await this.#app.tasks.submit({
         conversation_id: this.id,
         messages,
-        model: model ?? undefined,
+        model: this.#composer.model() ?? undefined,
       });
       this.#show([...before, ...questionAndAnswer(text, task)]);
       this.#app.library.refreshSoon();
@@ -165,10 +169,13 @@ export class ChatPage {
     });
   }
 
+  /** A scene is asked again with its form, which knows the variables; a message as it was. */
   #askAgain(answerKey) {
     const index = this.#turns.findIndex(({ key }) => key === answerKey);
+    const { scene } = this.#turns[index].task;
     const question = this.#turns.slice(0, index).findLast(({ role }) => role === "question");
-    if (question && !this.#active) this.#send(question.content, null);
+    if (scene) location.hash = href({ name: "scene", id: scene });
+    else if (question && !this.#active) this.#send(question.content);
   }
 
   #showNotice(error) {

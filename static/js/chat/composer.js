@@ -8,10 +8,10 @@ const MODEL_KEY = "aily.model";
 /**
  * @param {object} options
  * @param {{name: string, simulated: boolean}[]} options.models the default first
- * @param {(text: string, model: string|null) => void} options.onSend
+ * @param {(text: string) => void} options.onSend
  * @param {() => void} options.onStop
  * @returns {{element: HTMLElement, setBusy: (busy: boolean) => void, setText: (text: string) => void,
- *   focus: () => void}}
+ *   model: () => string|null, focus: () => void}}
  */
 export function createComposer({ models, onSend, onStop }) {
   let busy = false;
@@ -51,7 +51,7 @@ export function createComposer({ models, onSend, onStop }) {
     const text = area.value.trim();
     if (busy || !text) return;
     setText("");
-    onSend(text, model.value || null);
+    onSend(text);
   };
   const setText = (text) => {
     area.value = text;
@@ -77,7 +77,8 @@ export function createComposer({ models, onSend, onStop }) {
   button.addEventListener("click", () => (busy ? onStop() : send()));
   element.addEventListener("submit", (event) => event.preventDefault());
   setBusy(false);
-  return { element, setBusy, setText, focus: () => area.focus() };
+  const chosen = () => model.value || null;
+  return { element, setBusy, setText, model: chosen, focus: () => area.focus() };
 }
 
 function createModelSelect(models) {

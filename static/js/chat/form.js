@@ -6,9 +6,10 @@ const LONG_TEXT_CHARS = 200;
 
 /**
  * @param {object} schema JSON Schema of an object
- * @returns {{element: HTMLElement, read: () => object, focus: () => void,
- *   showError: (name: string, message: string) => boolean}} `read` throws FieldError for a value
- *   that is not what its schema asks for; `showError` is false when there is no such field
+ * @returns {{element: HTMLElement, read: () => object, fill: (variables: object) => void,
+ *   focus: () => void, showError: (name: string, message: string) => boolean}} `read` throws
+ *   FieldError for a value that is not what its schema asks for; `showError` is false when there is
+ *   no such field
  */
 export function createForm(schema) {
   const properties = schema.properties ?? {};
@@ -35,9 +36,12 @@ export function createForm(schema) {
     find(name)?.input.focus();
     return find(name) !== undefined;
   };
+  const fill = (variables) => {
+    for (const field of fields) if (field.name in variables) field.fill(variables[field.name]);
+  };
   const focus = () => fields[0]?.input.focus();
   const element = h("div", { class: "fields" }, ...fields.map((field) => field.element));
-  return { element, read, focus, showError };
+  return { element, read, fill, focus, showError };
 }
 
 /** A value that cannot be read as its schema asks; `field` names it. */
@@ -74,6 +78,7 @@ function createField(name, property, isRequired) {
     setError,
     element: h("div", { class: `field ${kind}` }, ...parts, help, error),
     read: () => readValue(kind, input, name, property, isRequired),
+    fill: (value) => write(kind, input, value),
   };
 }
 

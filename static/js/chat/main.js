@@ -32,6 +32,8 @@ const app = {
   library,
   tasks,
   scroller,
+  /** What a scene was run with last, by its slug: to be changed and run again. */
+  lastVariables: new Map(),
   announce: (text) => setText(byId("announcer"), text),
   moved: (route) => {
     history.replaceState(null, "", href(route));
@@ -52,20 +54,22 @@ async function open(route) {
   page?.dispose();
   page = null;
   markInSidebar(route);
-  const content = byId("content");
   try {
     page = createPage(route);
-    content.replaceChildren(page.element);
-    byId("dock").replaceChildren(...(page.dock ? [page.dock] : []));
-    showTitle();
-    // With fingers, the keyboard should come when it is asked for.
-    if (matchMedia("(hover: hover)").matches) page.focus();
-    else byId("title").focus();
-    await page.load();
-    scroller.toEnd();
   } catch (error) {
     showFailure(error);
+    return;
   }
+  const opened = page;
+  byId("content").replaceChildren(page.element);
+  byId("dock").replaceChildren(...(page.dock ? [page.dock] : []));
+  showTitle();
+  // With fingers, the keyboard should come when it is asked for.
+  if (matchMedia("(hover: hover)").matches) page.focus();
+  else byId("title").focus();
+  // By the time it is loaded, the user may have gone on to another page.
+  const stillOpen = (action) => (result) => page === opened && action(result);
+  await page.load().then(stillOpen(scroller.toEnd), stillOpen(showFailure));
 }
 
 function showTitle() {

@@ -7,6 +7,7 @@
  * @typedef {{attempt: number, n: number}} EventId
  * @typedef {object} TaskState
  * @property {string} id
+ * @property {string|null} scene slug of the scene it was asked through
  * @property {"queued"|"running"|"succeeded"|"failed"|"cancelled"|"expired"} status
  * @property {string|null} cursor id of the last event that is part of this state
  * @property {number} attempt
@@ -34,6 +35,7 @@ const TERMINAL = {
 export function newTask(id) {
   return {
     id,
+    scene: null,
     status: "queued",
     cursor: null,
     attempt: 0,

@@ -25,6 +25,7 @@ export class ScenePage {
     this.#app = app;
     this.#scene = scene;
     this.#form = createForm(scene.variables_schema);
+    this.#form.fill(app.lastVariables.get(scene.slug) ?? {});
     this.element = h(
       "form",
       { class: "scene" },
@@ -67,6 +68,7 @@ export class ScenePage {
     let conversation = null;
     try {
       const variables = this.#form.read();
+      this.#app.lastVariables.set(this.#scene.slug, variables);
       conversation = await this.#app.library.create(this.#titleFor(variables));
       await this.#app.tasks.submit({
         scene: this.#scene.slug,

@@ -111,7 +111,8 @@ export class Tasks extends EventTarget {
     const entry = this.#pending.get(frame.ref);
     if (!entry) return;
     this.#pending.delete(frame.ref);
-    const task = this.#tasks.get(frame.task_id) ?? newTask(frame.task_id);
+    const fresh = { ...newTask(frame.task_id), scene: entry.frame.scene ?? null };
+    const task = this.#tasks.get(frame.task_id) ?? fresh;
     this.#tasks.set(task.id, task);
     // The first sending may have been accepted on the connection that was lost, with events since.
     if (entry.resent) this.#subscribe(task);
@@ -171,6 +172,7 @@ export class Tasks extends EventTarget {
 export function fromStored(row) {
   const task = {
     ...newTask(row.task_id),
+    scene: row.scene,
     status: row.status,
     model: row.model ?? "",
     position: row.position ?? null,

@@ -1,0 +1,122 @@
+"""A task's way inside the test's own event loop: real servers, a simulated provider, workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import pytest
+from pytest_django import Settings
+
+from accounts.models import User
+from aily.database import in_database
+from aily.redis import async_redis
+from chat import actors
+from chat.eventlog import get_hub
+from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.server import Simulator, running_simulator
+from chat.models import LLMModel, Provider, Task
+from chat.runner.runtime import Runtime
+from chat.services.follow import follow
+from chat.services.submission import CompositeRequest
+from chat.services.submit import Submission, submit
+from tests.client import TaskFrames
+
+StartWorker = Callable[[], Awaitable[Runtime]]
+#: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
+Submit = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def loop_services() -> AsyncIterator[None]:
+    """Ends what this loop opened: connections left to the garbage collector fail the run."""
+    yield
+    if reader := get_hub()._reader:
+        reader.cancel()
+        await asyncio.wait([reader])
+    await async_redis().aclose()
+
+
+@pytest.fixture
+async def simulator(loop_services: None) -> AsyncIterator[Simulator]:
+    """A provider that answers at once unless the prompt says otherwise."""
+    config = SimulatorConfig(
+        port=0, latency_seconds=(0, 0), tokens_per_second=0, keep_alive_seconds=0.05
+    )
+    async with running_simulator(config) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def model(transactional_db: None) -> LLMModel:
+    """The default model, whose provider nobody listens for."""
+    provider = Provider.objects.create(
+        name="simulator", base_url="http://127.0.0.1:9", is_simulated=True
+    )
+    return LLMModel.objects.create(provider=provider, name="deepseek-flash", is_default=True)
+
+
+@pytest.fixture
+async def start_worker(
+    model: LLMModel, simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartWorker]:
+    """Starts workers of the simulator on this loop; a ring of the doorbell wakes them all."""
+    settings.WORKER_GRACE_SECONDS = 0
+    loop = asyncio.get_running_loop()
+    workers: list[Runtime] = []
+
+    def ring(pool: str) -> None:
+        for worker in workers:
+            loop.call_soon_threadsafe(worker.wake, pool)
+
+    monkeypatch.setattr(actors, "ring", ring)
+    await in_database(Provider.objects.update, base_url=simulator.url)
+
+    async def start() -> Runtime:
+        worker = Runtime(ring)
+        worker.start()
+        workers.append(worker)
+        await until(lambda: bool(worker._pools))
+        return worker
+
+    yield start
+    for worker in workers:
+        await worker.stop()
+
+
+@pytest.fixture
+async def worker(start_worker: StartWorker) -> Runtime:
+    return await start_worker()
+
+
+@pytest.fixture
+def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit:
+    async def submit_prompt(prompt: str, **fields: Any) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        request = CompositeRequest.model_validate({"messages": messages, **fields})
+        return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
+
+    return submit_prompt
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something that happens on this loop has made a condition true."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - nobody there would set an event
+            await asyncio.sleep(0.005)
+
+
+async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:
+    """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
+    frames = frames or TaskFrames()
+    async with asyncio.timeout(20), aclosing(follow(task_id, owner.pk)) as followed:
+        async for one in followed:
+            frames.add(msgspec.json.decode(one.frame))
+    return frames
+
+
+async def row(task_id: str) -> Task:
+    return await in_database(Task.objects.select_related("model").get, pk=task_id)
