@@ -9,6 +9,7 @@ import dramatiq
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
+from chat import settlement
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 
@@ -40,6 +41,13 @@ def sweep() -> None:
     """Put right what a death or a lost message left behind."""
     for pool in recovery.sweep():
         ring(pool)
+
+
+@interval(seconds=1)
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def settle() -> None:
+    """Store what follows from the ends of tasks."""
+    settlement.settle()
 
 
 def _loop_thread() -> EventLoopThread:

@@ -202,7 +202,7 @@ class Runtime:
     async def _start_calls(self, pool: Pool, task_ids: list[str]) -> None:
         worker_id = self._worker_id
         self._starting.update(task_ids)
-        started = await until_stored(lambda: transitions.start(worker_id, task_ids))
+        started = await until_stored(lambda: transitions.start(worker_id, int(pool.name), task_ids))
         for task in started:
             call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
             self._calls[str(task.id)] = call
@@ -236,18 +236,19 @@ class Runtime:
                 del self._calls[task_id]
             if call.was_answered:
                 pool.succeeded += 1
-            elif call.error is not None and call.error.retryable:
+            elif call.error is not None and call.error.is_outage:
                 # While the lease is still held, so that its room is not claimed too early.
-                await self._report_failure(pool, call.error)
+                await self._report_failure(pool, task_id, call.error)
             pool.released.append(task_id)
             pool.seconds.append(time.monotonic() - began)
             self.wake(pool.name)
 
-    async def _report_failure(self, pool: Pool, error: ProviderError) -> None:
+    async def _report_failure(self, pool: Pool, task_id: str, error: ProviderError) -> None:
         try:
             await scheduler.report_failure(
                 pool.name,
                 pool.upstream.provider,
+                task_id,
                 cap=pool.cap,
                 is_throttled=isinstance(error, RateLimitError),
                 retry_after_seconds=error.retry_after_seconds,
@@ -264,7 +265,7 @@ class Runtime:
 
     async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
         """Make a task ready again. If this process dies before, the sweep does it."""
-        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id)
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         pool = str(task.model_id)
         try:
             if seconds:

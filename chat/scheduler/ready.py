@@ -21,8 +21,8 @@ _failed = LuaScript(_LUA / "failed.lua")
 LANE_WIDTH = 2**42
 #: A lost doorbell is rung again by the first submit after this long.
 RING_MS = 1000
-#: Failures in a row after which a provider is left alone for a while.
-BREAKER_FAILURES = 10
+#: Tasks failing in a row, none succeeding in between, after which a provider is left alone.
+BREAKER_FAILURES = 20
 #: Seconds it is left alone at first; each probe that fails doubles it, up to the maximum.
 BREAKER_SECONDS = 5
 BREAKER_MAX_SECONDS = 300
@@ -127,6 +127,7 @@ async def claim(
 async def report_failure(
     pool: str,
     provider: str,
+    task_id: str,
     *,
     cap: int,
     is_throttled: bool,
@@ -135,7 +136,7 @@ async def report_failure(
     """Note a call that failed through its provider's fault.
 
     A 429 (`is_throttled`) halves the pool's limit and pauses it for Retry-After; other failures
-    open the provider's breaker when they come in a row. Returns the seconds until the pool may be
+    open the provider's breaker when many tasks have one in a row. Returns the seconds until the pool may be
     claimed from again.
     """
     wait = await _failed.acall(
@@ -147,6 +148,7 @@ async def report_failure(
         BREAKER_FAILURES,
         BREAKER_SECONDS,
         BREAKER_MAX_SECONDS,
+        task_id,
     )
     return float(wait)
 

@@ -72,73 +72,89 @@ async def follow(
     generator (`contextlib.aclosing`).
     """
     async with get_hub().task_feed(task_id, owner_id, text=text) as feed:
-        cursor = after
-        row = None if is_new else await _row(task_id)
-        is_closing = False
-        place: scheduler.Place | None = None
+        async for one in _Follower(feed, task_id, after, text).frames(is_new=is_new):
+            yield one
+            if one.is_terminal:
+                return
+
+
+class _Follower:
+    """Where one reader of a task stands."""
+
+    def __init__(self, feed: Feed, task_id: str, after: EventId, text: bool) -> None:
+        self.feed = feed
+        self.task_id = task_id
+        self.cursor = after
+        self.text = text
+        self.place: scheduler.Place | None = None
+        self.is_closing = False
+
+    async def frames(self, *, is_new: bool) -> AsyncGenerator[Followed]:
+        row = None if is_new else await _row(self.task_id)
         while True:
-            feed.caught_up()
-            async for one in _replay(task_id, cursor):
-                cursor = one.event_id or cursor
-                if text or one.type not in TEXT_TYPES:
-                    yield one
-                if one.is_terminal:
-                    return
+            self.feed.caught_up()
+            async for one in self.replay():
+                yield one
             if row is not None and row.status not in ACTIVE:
                 # Its worker, or whoever ended it, may be about to close the log itself.
-                if row.last_event or is_closing:
-                    for one in _from_row(row, cursor, text):
+                if row.last_event or self.is_closing:
+                    for one in _from_row(row, self.cursor, self.text):
                         yield one
                     return
-                is_closing = True
-            timeout_seconds = CLOSE_SECONDS if is_closing else _check_after(cursor, place)
-            async for one in _live(feed, cursor, text, timeout_seconds):
-                cursor = one.event_id or cursor
+                self.is_closing = True
+            async for one in self.live():
                 yield one
-                if one.is_terminal:
+            row = await _row(self.task_id)
+            if row is not None and row.status == Status.QUEUED and await self.has_moved(row):
+                yield self.queued()
+
+    async def replay(self) -> AsyncGenerator[Followed]:
+        """What the log has after the cursor."""
+        while page := await eventlog.read(self.task_id, self.cursor):
+            for event_id, frame in page:
+                one = Followed(event_id, event_type(frame), frame)
+                self.cursor = event_id
+                if self.text or one.type not in TEXT_TYPES:
+                    yield one
+
+    async def live(self) -> AsyncGenerator[Followed]:
+        """Frames as they come. Ends when one is missing, or none came for a while."""
+        while news := await self.feed.next(self.check_after_seconds()):
+            event_id, _, frame = news
+            one = Followed(event_id, event_type(frame), frame)
+            if event_id is not None:
+                if event_id <= self.cursor:
+                    continue
+                is_gap = self.text and not event_id.follows(self.cursor)
+                if is_gap and one.type != "task.snapshot":
                     return
-            row = await _row(task_id)
-            if row is not None and row.status == Status.QUEUED:
-                before, place = place, await _place(row)
-                if place is not None and place != before:
-                    yield _queued(task_id, place)
+                self.cursor = event_id
+            yield one
 
+    def check_after_seconds(self) -> float:
+        """How long to wait for news before looking whether some were missed.
 
-def _check_after(cursor: EventId, place: scheduler.Place | None) -> float:
-    """Seconds to wait for news. Who waits in the queue is told how it moves: the further back,
-    the more seldom."""
-    if cursor != START:
-        return settings.POSITION_CHECK_SECONDS
-    eta_seconds = (place.eta_seconds if place else None) or 0
-    return min(max(eta_seconds / 10, PLACE_SECONDS), settings.POSITION_CHECK_SECONDS)
+        Who waits in the queue is told how it moves: the further back, the more seldom.
+        """
+        if self.is_closing:
+            return CLOSE_SECONDS
+        check_seconds: float = settings.POSITION_CHECK_SECONDS
+        if self.cursor != START:
+            return check_seconds
+        eta_seconds = (self.place.eta_seconds if self.place else None) or 0
+        return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
 
+    async def has_moved(self, row: Task) -> bool:
+        before, self.place = self.place, await _place(row)
+        return self.place is not None and self.place != before
 
-def _queued(task_id: str, place: scheduler.Place) -> Followed:
-    frame = TaskQueued(task_id=task_id, position=place.position, eta_seconds=place.eta_seconds)
-    return Followed(None, "task.queued", encode(frame))
-
-
-async def _replay(task_id: str, cursor: EventId) -> AsyncGenerator[Followed]:
-    while page := await eventlog.read(task_id, cursor):
-        for event_id, frame in page:
-            yield Followed(event_id, event_type(frame), frame)
-        cursor = page[-1][0]
-
-
-async def _live(
-    feed: Feed, cursor: EventId, text: bool, timeout_seconds: float
-) -> AsyncGenerator[Followed]:
-    """Frames as they come. Ends when one is missing, or none came for `timeout_seconds`."""
-    while news := await feed.next(timeout_seconds):
-        event_id, _, frame = news
-        one = Followed(event_id, event_type(frame), frame)
-        if event_id is not None:
-            if event_id <= cursor:
-                continue
-            if text and not event_id.follows(cursor) and one.type != "task.snapshot":
-                return
-            cursor = event_id
-        yield one
+    def queued(self) -> Followed:
+        frame = TaskQueued(
+            task_id=self.task_id,
+            position=self.place.position if self.place else None,
+            eta_seconds=self.place.eta_seconds if self.place else None,
+        )
+        return Followed(None, "task.queued", encode(frame))
 
 
 # --- The place ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 -- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
 -- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
 -- aily:limit:<pool>         hash  limit, paused_until: see failed.lua; missing: the cap holds
--- aily:breaker:<provider>   hash  failures, open_until, probe_until: see failed.lua
+-- aily:breaker:<provider>   hash  open_until, probe_until: see failed.lua
 -- the rest: see enqueue.lua
 --
 -- Returns {left in the ready set, task id, …}.
@@ -37,7 +37,7 @@ if limit and succeeded > 0 then
   if limit < cap then redis.call('HSET', limits, 'limit', limit)
   elseif not is_paused then redis.call('DEL', limits) end
 end
-if succeeded > 0 then redis.call('DEL', breaker) end
+if succeeded > 0 then redis.call('DEL', breaker, 'aily:failing:' .. ARGV[8]) end
 
 local in_use = 0
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'aily:workers', now, '+inf')) do

@@ -2,13 +2,16 @@
 --
 -- ARGV[1] pool   ARGV[2] provider   ARGV[3] 1: the provider said that there are too many calls
 -- ARGV[4] cap of the pool           ARGV[5] Retry-After in seconds, 0 when it gave none
--- ARGV[6] failures in a row that open the breaker
+-- ARGV[6] tasks failing in a row that open the breaker
 -- ARGV[7] seconds it stays open at first, doubled by each failed probe   ARGV[8] at most
+-- ARGV[9] task id
 --
 -- aily:limit:<pool>        hash  limit (calls at once, under the cap), paused_until (nothing is
 --                                claimed before), halved_until (one burst of 429 halves it once)
--- aily:breaker:<provider>  hash  failures (in a row), open_until, opened (times in a row),
---                                probe_until; deleted by the first success
+-- aily:failing:<provider>  set   tasks that failed in a row: one that is tried again and again
+--                                counts once
+-- aily:breaker:<provider>  hash  open_until, opened (times in a row), probe_until
+-- Both are deleted by the first success.
 --
 -- Returns when the pool may be claimed from again: seconds from now.
 local pool, provider = ARGV[1], ARGV[2]
@@ -28,7 +31,10 @@ if ARGV[3] == '1' then
   redis.call('HSET', limits, 'paused_until', paused_until)
   return tostring(paused_until - now)
 end
-local failures = redis.call('HINCRBY', breaker, 'failures', 1)
+local failing = 'aily:failing:' .. provider
+redis.call('SADD', failing, ARGV[9])
+redis.call('EXPIRE', failing, 600)
+local failures = redis.call('SCARD', failing)
 local state = redis.call('HMGET', breaker, 'open_until', 'opened')
 local open_until = tonumber(state[1] or 0)
 -- Failures of calls that began before the breaker opened say nothing new.
@@ -37,6 +43,6 @@ if failures >= tonumber(ARGV[6]) and open_until <= now then
   open_until = now + math.min(tonumber(ARGV[7]) * 2 ^ opened, tonumber(ARGV[8]))
   redis.call('HSET', breaker, 'open_until', open_until, 'opened', opened + 1)
   redis.call('HDEL', breaker, 'probe_until')
+  redis.call('EXPIRE', breaker, 3600)
 end
-redis.call('EXPIRE', breaker, 3600)
 return tostring(math.max(open_until - now, 0))
