@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 import msgspec
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils import timezone
 
 from chat.eventlog import LogWriter, TaskLog
@@ -22,12 +23,16 @@ from chat.llm.errors import ProviderError
 from chat.llm.retry import backoff_seconds
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
 from chat.models import Status
+from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import Ending, StartedTask
 from chat.runner.pools import Pool
 from chat.runner.storage import Endings
 
 logger = logging.getLogger(__name__)
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
+
+#: The error of a task that failed by no fault of the provider's.
+INTERNAL = {"code": "internal", "message": "aily itself failed."}
 
 
 class Stop(Enum):
@@ -123,13 +128,27 @@ class Call:
         if self._stop is Stop.CANCELLED:
             is_stored = False
         else:
-            is_stored = await self.endings.store(ending)
+            ending, is_stored = await self._store(ending)
         if is_stored and ending.status is Status.QUEUED:
             self.requeue(self.task, backoff)
         elif is_stored:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))
         elif await self._keep_partial(ending):
             self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
+
+    async def _store(self, ending: Ending) -> tuple[Ending, bool]:
+        try:
+            return ending, await self.endings.store(ending)
+        except DatabaseError:
+            logger.exception("task %s: its end cannot be stored", self.task.id)
+        broken = Ending(
+            id=ending.id,
+            attempt=ending.attempt,
+            status=Status.FAILED,
+            last_event=self.log.last_event + 1,
+            error=INTERNAL,
+        )
+        return broken, await self.endings.store(broken)
 
     async def _keep_partial(self, ending: Ending) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
@@ -148,7 +167,7 @@ class Call:
             last_event=self.log.last_event + (status is not Status.QUEUED),
             text=self.log.text,
             reasoning=self.log.reasoning,
-            finish_reason=completion.finish_reason if completion else "",
+            finish_reason=completion.finish_reason[:FINISH_REASON_CHARS] if completion else "",
             tool_calls=[msgspec.to_builtins(one) for one in completion.tool_calls]
             if completion
             else (),
@@ -169,7 +188,7 @@ class Call:
         if answer.status is not Status.FAILED:
             return answer.status, None, 0
         if answer.error is None:
-            return Status.FAILED, {"code": "internal", "message": "aily itself failed."}, 0
+            return Status.FAILED, INTERNAL, 0
         failures = self.task.failures + 1
         error = {"code": answer.error.code, "message": answer.error.message}
         if answer.error.retryable and failures < settings.TASK_MAX_FAILURES:
