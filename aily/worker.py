@@ -10,7 +10,11 @@ import dramatiq
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup()
 
+from aily.processes import die_with_parent  # noqa: E402
 from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
+
+# When Dramatiq's master is killed nobody would ever stop its worker process.
+die_with_parent()
 
 broker = dramatiq.get_broker()
 broker.add_middleware(RunCalls())

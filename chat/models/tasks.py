@@ -31,6 +31,8 @@ class Status(models.TextChoices):
         return self not in ACTIVE
 
 
+#: Providers may send any word; the rest of a longer one is cut off.
+FINISH_REASON_CHARS = 40
 ACTIVE = (Status.QUEUED, Status.RUNNING)
 
 
@@ -103,7 +105,7 @@ class Task(models.Model):
 
     text = models.TextField(blank=True)
     reasoning = models.TextField(blank=True)
-    finish_reason = models.CharField(max_length=40, blank=True)
+    finish_reason = models.CharField(max_length=FINISH_REASON_CHARS, blank=True)
     tool_calls = models.JSONField(default=list)
     usage = models.JSONField(default=dict)
     error = models.JSONField(null=True)

@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 import msgspec
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils import timezone
 
 from chat.eventlog import LogWriter, TaskLog
@@ -22,6 +23,7 @@ from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
 from chat.models import Status
+from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import Ending, StartedTask
 from chat.runner.pools import Pool
 from chat.runner.storage import Endings
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
+
+#: The error of a task that failed by no fault of the provider's.
+INTERNAL = {"code": "internal", "message": "aily itself failed."}
 
 
 class Stop(Enum):
@@ -146,13 +151,27 @@ class Call:
         if self._stop is Stop.CANCELLED:
             is_stored = False
         else:
-            is_stored = await self.endings.store(ending)
+            ending, is_stored = await self._store(ending)
         if is_stored and ending.status is Status.QUEUED:
             self.requeue(self._next_attempt(verdict), verdict.backoff_seconds)
         elif is_stored:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))
         elif await self._keep_partial(ending):
             self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
+
+    async def _store(self, ending: Ending) -> tuple[Ending, bool]:
+        try:
+            return ending, await self.endings.store(ending)
+        except DatabaseError:
+            logger.exception("task %s: its end cannot be stored", self.task.id)
+        broken = Ending(
+            id=ending.id,
+            attempt=ending.attempt,
+            status=Status.FAILED,
+            last_event=self.log.last_event + 1,
+            error=INTERNAL,
+        )
+        return broken, await self.endings.store(broken)
 
     async def _keep_partial(self, ending: Ending) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
@@ -176,7 +195,7 @@ class Call:
             last_event=self.log.last_event + (verdict.status is not Status.QUEUED),
             text=self.log.text,
             reasoning=self.log.reasoning,
-            finish_reason=completion.finish_reason if completion else "",
+            finish_reason=completion.finish_reason[:FINISH_REASON_CHARS] if completion else "",
             tool_calls=[msgspec.to_builtins(one) for one in completion.tool_calls]
             if completion
             else (),
@@ -197,7 +216,7 @@ class Call:
         if answer.status is not Status.FAILED:
             return Verdict(answer.status)
         if answer.error is None:
-            return Verdict(Status.FAILED, {"code": "internal", "message": "aily itself failed."})
+            return Verdict(Status.FAILED, INTERNAL)
         return self._verdict_on(answer.error)
 
     def _verdict_on(self, problem: ProviderError) -> Verdict:

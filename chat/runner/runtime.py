@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from uuid import UUID
@@ -54,7 +52,6 @@ class Runtime:
         self._starting: set[str] = set()
         self._jobs: set[asyncio.Task[None]] = set()
         self._is_stopping = False
-        self._parent_pid = os.getppid()
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
@@ -100,10 +97,6 @@ class Runtime:
             await self._drop_taken_away()
             await self._hold_leases()
             await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
-            if os.getppid() != self._parent_pid:
-                # Dramatiq's master is gone and nobody would ever stop this process.
-                logger.error("orphaned: stopping")
-                os.kill(os.getpid(), signal.SIGTERM)
         if not self._is_stopping:
             logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
 

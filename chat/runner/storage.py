@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from aily.batching import Batcher
 from aily.database import in_database
@@ -44,13 +44,22 @@ class Endings:
         self._batcher: Batcher[Ending, bool] = Batcher(self._store)
 
     async def store(self, ending: Ending) -> bool:
-        """True once committed; False when the task was no longer this attempt's to end."""
+        """True once committed; False when the task was no longer this attempt's to end.
+
+        Raises DatabaseError when the database takes the ending at no time.
+        """
         return await self._batcher.submit(ending)
 
     async def keep_partial(self, ending: Ending) -> bool:
         """Store a cancelled task's partial answer; False when it was not cancelled but lost."""
         return await until_stored(lambda: transitions.keep_partial(self._worker_id, ending))
 
-    async def _store(self, endings: Sequence[Ending]) -> list[bool]:
-        changed = await until_stored(lambda: transitions.end(self._worker_id, endings))
+    async def _store(self, endings: Sequence[Ending]) -> list[bool | Exception]:
+        try:
+            changed = await until_stored(lambda: transitions.end(self._worker_id, endings))
+        except DatabaseError as error:
+            if len(endings) == 1:
+                return [error]
+            # One of them holds what the database does not take: the others must not go with it.
+            return [outcome for one in endings for outcome in await self._store([one])]
         return [ending.id in changed for ending in endings]

@@ -136,8 +136,8 @@ async def report_failure(
     """Note a call that failed through its provider's fault.
 
     A 429 (`is_throttled`) halves the pool's limit and pauses it for Retry-After; other failures
-    open the provider's breaker when many tasks have one in a row. Returns the seconds until the pool may be
-    claimed from again.
+    open the provider's breaker when many tasks have one in a row. Returns the seconds until the
+    pool may be claimed from again.
     """
     wait = await _failed.acall(
         pool,

@@ -23,8 +23,8 @@ for i = 1, #ARGV, 6 do
   if not reply then
     out[#out + 1] = -2
   elseif type(reply) == 'table' and reply.err then
-    local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-    out[#out + 1] = (top and top[1] == id) and 0 or -1
+    -- Of a batch sent again, only the last event is still the stream's top.
+    out[#out + 1] = #redis.call('XRANGE', key, id, id) > 0 and 0 or -1
   else
     if keep > 0 then redis.call('EXPIRE', key, keep) end
     redis.call('PUBLISH', channel, task .. id .. ' ' .. frame)

@@ -1,0 +1,156 @@
+"""The log keeps the order, keeps out who has no business there, and survives being lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from aily.redis import async_redis, sync_redis
+from chat import eventlog
+from chat.eventlog import Append, Appended, LogWriter, aappend, append
+from chat.events import (
+    START,
+    EventId,
+    TaskCancelled,
+    TaskDelta,
+    TaskStarted,
+    decode,
+    encode,
+    log_key,
+    text_channel,
+    user_channel,
+)
+
+OWNER = 7
+
+
+@pytest.fixture
+async def task_id(loop_services: None) -> AsyncIterator[str]:
+    task_id = str(uuid4())
+    yield task_id
+    await async_redis().delete(log_key(task_id))
+
+
+@pytest.fixture
+async def writer(loop_services: None) -> LogWriter:
+    return LogWriter(keep_seconds=60)
+
+
+def started(task_id: str, attempt: int) -> Append:
+    event_id = EventId(attempt, 1)
+    event = TaskStarted(task_id=task_id, id=str(event_id), attempt=attempt, model="any")
+    return Append(task_id, event_id, encode(event), user_channel(OWNER), create=True)
+
+
+def delta(task_id: str, attempt: int, n: int, text: str = "x") -> Append:
+    event_id = EventId(attempt, n)
+    event = TaskDelta(task_id=task_id, id=str(event_id), text=text, reasoning="")
+    return Append(task_id, event_id, encode(event), text_channel(task_id))
+
+
+async def ids(task_id: str, after: EventId = START) -> list[str]:
+    return [str(event_id) for event_id, _ in await eventlog.read(task_id, after)]
+
+
+async def test_events_come_back_in_order_after_any_cursor(task_id: str) -> None:
+    await aappend([started(task_id, 1), *(delta(task_id, 1, n) for n in range(2, 5))])
+    assert await ids(task_id) == ["1-1", "1-2", "1-3", "1-4"]
+    assert await ids(task_id, EventId(1, 2)) == ["1-3", "1-4"]
+    assert await ids(task_id, EventId(1, 4)) == []
+
+
+async def test_a_repeated_append_changes_nothing(task_id: str) -> None:
+    batch = [started(task_id, 1), delta(task_id, 1, 2)]
+    assert append(batch) == [Appended.DONE, Appended.DONE]
+    assert append(batch[1:]) == [Appended.REPEATED]
+    # A whole batch whose reply was lost: its first event is below the top by now.
+    assert append(batch) == [Appended.REPEATED, Appended.REPEATED]
+    assert await ids(task_id) == ["1-1", "1-2"]
+
+
+async def test_the_worker_of_an_older_attempt_is_kept_out(task_id: str) -> None:
+    await aappend([started(task_id, 1), delta(task_id, 1, 2)])
+    await aappend([started(task_id, 2)])
+    assert await aappend([delta(task_id, 1, 3)]) == [Appended.REFUSED]
+    assert await ids(task_id) == ["1-1", "1-2", "2-1"]
+
+
+async def test_what_follows_on_a_lost_log_is_told_apart(task_id: str) -> None:
+    assert await aappend([delta(task_id, 1, 2)]) == [Appended.MISSING]
+    assert not sync_redis().exists(log_key(task_id))
+
+
+async def test_a_writer_that_is_behind_another_attempt_learns_that_it_lost(
+    task_id: str, writer: LogWriter
+) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    lost: list[bool] = []
+    log.on_refused = lambda: lost.append(True)
+    log.start("any")
+    await writer.flush()
+    append([started(task_id, 2)])
+    log.write("late", "")
+    await writer.flush()
+    log.write("later", "")
+    await writer.flush()
+    assert lost == [True]
+    assert await ids(task_id) == ["1-1", "2-1"]
+
+
+async def test_a_batch_whose_reply_was_lost_is_sent_again_without_harm(
+    task_id: str, writer: LogWriter
+) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.on_refused = lambda: pytest.fail("nobody else writes here")
+    log.start("any")
+    log.write("one", "")
+    # Redis got it all, and the connection broke before it said so.
+    await aappend(log.take_pending())
+    log.write("two", "")
+    await writer.flush()
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    await writer.flush()
+    frames = [decode(frame) for _, frame in await eventlog.read(task_id, START)]
+    assert [frame.id for frame in frames] == ["1-1", "1-2", "1-3", "1-4"]
+    assert [frame.text for frame in frames if isinstance(frame, TaskDelta)] == ["one", "two"]
+
+
+async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
+    task_id: str, writer: LogWriter
+) -> None:
+    running = asyncio.create_task(writer.run())
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    for number in range(1_000):
+        log.write(f"{number} ", "")
+    await log.drained()
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    await log.drained()
+    running.cancel()
+    frames = [decode(frame) for _, frame in await eventlog.read(task_id, START)]
+    text = "".join(frame.text for frame in frames if isinstance(frame, TaskDelta))
+    assert text == log.text == "".join(f"{number} " for number in range(1_000))
+    assert len(frames) < 10
+
+
+async def test_an_ended_log_is_kept_for_its_time_and_a_running_one_longer(
+    task_id: str, writer: LogWriter
+) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    await writer.flush()
+    assert await async_redis().ttl(log_key(task_id)) > 3_600
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    await writer.flush()
+    assert 0 < await async_redis().ttl(log_key(task_id)) <= 60
+
+
+def test_how_far_the_log_of_an_attempt_went(task_id: str) -> None:
+    append([started(task_id, 1), delta(task_id, 1, 2), delta(task_id, 1, 3)])
+    nobodys = str(uuid4())
+    asked = [(task_id, 1), (task_id, 2), (nobodys, 1)]
+    assert eventlog.last_events(asked) == [3, 0, 0]
+    assert eventlog.last_events([]) == []

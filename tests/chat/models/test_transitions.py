@@ -1,0 +1,177 @@
+"""Every change of status is refused to whoever lost the race for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from chat.models import LLMModel, Status, Task, Worker, transitions
+from chat.models.transitions import Ending
+from chat.runner import lease, recovery
+
+TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+
+
+@pytest.fixture
+def make_task(alice: User, model: LLMModel) -> Any:
+    def make(**fields: Any) -> Task:
+        return Task.objects.create(owner=alice, model=model, messages=[], **fields)
+
+    return make
+
+
+@pytest.fixture
+def task(make_task: Any) -> Task:
+    task: Task = make_task()
+    return task
+
+
+@pytest.fixture
+def worker(model: LLMModel) -> UUID:
+    return lease.register()
+
+
+@pytest.fixture
+def zombie(model: LLMModel) -> UUID:
+    worker_id = lease.register()
+    lease.give_up(worker_id)
+    return worker_id
+
+
+def start(worker: UUID, task: Task) -> bool:
+    return bool(transitions.start(worker, [str(task.pk)]))
+
+
+def ending(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> Ending:
+    return Ending(id=task.pk, attempt=attempt, status=status, last_event=3, text="Done")
+
+
+def status_of(task: Task) -> str:
+    task.refresh_from_db()
+    return task.status
+
+
+def test_a_task_is_started_once(task: Task, worker: UUID) -> None:
+    other = lease.register()
+    assert start(worker, task)
+    assert not start(other, task)
+    assert not start(worker, task)
+    task.refresh_from_db()
+    assert (task.status, task.attempt, task.worker_id) == (Status.RUNNING, 1, worker)
+
+
+def test_a_worker_that_was_declared_dead_starts_nothing(task: Task, zombie: UUID) -> None:
+    assert not start(zombie, task)
+    assert status_of(task) == Status.QUEUED
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_what_has_ended_never_changes(make_task: Any, worker: UUID, status: Status) -> None:
+    task = make_task(status=status, attempt=1, worker_id=worker, deadline_at=timezone.now())
+    before = Task.objects.filter(pk=task.pk).values().get()
+    assert not start(worker, task)
+    assert not transitions.end(worker, [ending(task)])
+    assert not transitions.cancel_queued([task.pk])
+    assert not transitions.cancel_running([task.pk])
+    assert not transitions.expire()
+    lease.give_up(worker)
+    assert not transitions.recover(5)
+    assert Task.objects.filter(pk=task.pk).values().get() == before
+
+
+def test_the_end_of_a_zombie_is_refused(task: Task, worker: UUID) -> None:
+    start(worker, task)
+    lease.give_up(worker)
+    assert [one.id for one in transitions.recover(5)] == [task.pk]
+    assert transitions.end(worker, [ending(task)]) == set()
+    assert status_of(task) == Status.QUEUED
+    other = lease.register()
+    start(other, task)
+    # Same attempt number or not, it is not its task any more.
+    assert transitions.end(worker, [ending(task), ending(task, attempt=2)]) == set()
+    assert transitions.end(other, [ending(task, attempt=1)]) == set()
+    assert transitions.end(other, [ending(task, attempt=2)]) == {task.pk}
+    assert status_of(task) == Status.SUCCEEDED
+
+
+def test_the_end_of_a_cancelled_task_is_refused_and_its_partial_text_kept_once(
+    task: Task, worker: UUID
+) -> None:
+    start(worker, task)
+    assert transitions.cancel_running([task.pk]) == [(task.pk, worker)]
+    assert transitions.end(worker, [ending(task)]) == set()
+    assert not transitions.keep_partial(lease.register(), ending(task))
+    assert transitions.keep_partial(worker, ending(task))
+    assert not transitions.keep_partial(worker, ending(task))
+    task.refresh_from_db()
+    assert (task.status, task.text, task.last_event) == (Status.CANCELLED, "Done", 3)
+
+
+def test_of_a_batch_of_ends_each_is_judged_alone(make_task: Any, worker: UUID) -> None:
+    tasks = [make_task() for _ in range(4)]
+    for task in tasks[:3]:
+        start(worker, task)
+    transitions.cancel_running([tasks[1].pk])
+    changed = transitions.end(worker, [ending(task) for task in tasks])
+    assert changed == {tasks[0].pk, tasks[2].pk}
+    assert [status_of(task) for task in tasks] == ["succeeded", "cancelled", "succeeded", "queued"]
+
+
+def test_a_task_whose_deadline_has_passed_is_not_started_but_expires(
+    make_task: Any, worker: UUID
+) -> None:
+    late = make_task(deadline_at=timezone.now() - timedelta(seconds=1))
+    in_time = make_task(deadline_at=timezone.now() + timedelta(hours=1))
+    assert not start(worker, late)
+    assert [one.event_id for one in transitions.expire([str(late.pk)])] == ["0-1"]
+    assert not transitions.expire()
+    assert (status_of(late), status_of(in_time)) == (Status.EXPIRED, Status.QUEUED)
+
+
+def test_a_retry_forgets_the_text_and_error_of_the_attempt_before(task: Task, worker: UUID) -> None:
+    start(worker, task)
+    again = Ending(
+        id=task.pk,
+        attempt=1,
+        status=Status.QUEUED,
+        last_event=2,
+        text="Half",
+        error={"code": "provider_error", "message": "?"},
+        failures=1,
+    )
+    assert transitions.end(worker, [again]) == {task.pk}
+    task.refresh_from_db()
+    assert (task.status, task.text, task.failures) == (Status.QUEUED, "Half", 1)
+    assert start(worker, task)
+    task.refresh_from_db()
+    assert (task.attempt, task.text, task.error, task.failures) == (2, "", None, 1)
+
+
+def test_a_lease_is_renewed_until_it_was_taken_away_and_never_again(worker: UUID) -> None:
+    assert lease.renew(worker)
+    past = timezone.now() - timedelta(seconds=1)
+    Worker.objects.filter(pk=worker).update(lease_until=past)
+    assert lease.renew(worker), "late, but nobody has taken it away"
+    Worker.objects.filter(pk=worker).update(lease_until=past)
+    assert recovery.declare_dead() == 1
+    assert recovery.declare_dead() == 0
+    assert not lease.renew(worker)
+
+
+def test_tasks_that_crash_too_often_fail_and_others_are_queued_again(
+    make_task: Any, worker: UUID
+) -> None:
+    poison, unlucky = make_task(crashes=2), make_task(crashes=1)
+    start(worker, poison)
+    start(worker, unlucky)
+    assert transitions.recover(2) == []
+    lease.give_up(worker)
+    recovered = {one.id: one.status for one in transitions.recover(2)}
+    assert recovered == {poison.pk: "failed", unlucky.pk: "queued"}
+    assert (status_of(poison), status_of(unlucky)) == (Status.FAILED, Status.QUEUED)
+    assert poison.error == transitions.WORKER_LOST
