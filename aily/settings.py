@@ -156,6 +156,24 @@ LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
 LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
 SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
 
+# --- Webhooks and e-mail ------------------------------------------------------------------------
+# Users name the URLs: aily would lend them its place in the network.
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
+WEBHOOK_REQUIRE_HTTPS = env.bool("WEBHOOK_REQUIRE_HTTPS", default=True)
+# Such as smtp+tls://user:password@mail.example:587. By default mails become files.
+_email = env.email_url("EMAIL_URL", default=f"filemail:///{DATA_DIR}/mail")
+EMAIL_BACKEND = _email["EMAIL_BACKEND"]
+EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"]
+EMAIL_HOST = _email["EMAIL_HOST"]
+EMAIL_PORT = _email["EMAIL_PORT"]
+EMAIL_HOST_USER = _email["EMAIL_HOST_USER"]
+EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS = _email.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _email.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=15)
+EMAIL_MAX_PER_HOUR = env.int("EMAIL_MAX_PER_HOUR", default=20)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="aily@localhost")
+
 # --- Accounts and sessions ----------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -10,6 +11,7 @@ from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
 from chat import settlement
+from chat.delivery.deliverer import Deliverer
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 
@@ -21,6 +23,7 @@ MAX_AGE_MS = 30_000
 QUEUE = "aily"
 
 _runtime: Runtime | None = None
+_deliverer: Deliverer | None = None
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
@@ -47,7 +50,16 @@ def sweep() -> None:
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def settle() -> None:
     """Store what follows from the ends of tasks."""
-    settlement.settle()
+    if settlement.settle():
+        deliver.send()
+
+
+@interval(seconds=1)
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def deliver() -> None:
+    """Look for due webhooks and mails. Carries none: whoever hears it claims what is due."""
+    if _deliverer is not None:
+        _loop_thread().loop.call_soon_threadsafe(_deliverer.wake)
 
 
 def _loop_thread() -> EventLoopThread:
@@ -61,10 +73,14 @@ class RunCalls(dramatiq.Middleware):
     """Runs the process's calls on Dramatiq's event loop, from boot to shutdown."""
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
-        global _runtime
-        _runtime = Runtime(ring)
+        global _deliverer, _runtime
+        _runtime, _deliverer = Runtime(ring), Deliverer()
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
-        if _runtime is not None:
-            _loop_thread().run_coroutine(_runtime.stop())
+        if _runtime is not None and _deliverer is not None:
+            _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
+
+
+async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:
+    await asyncio.gather(runtime.stop(), deliverer.stop())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
+from chat import delivery
 from chat.models import Task
 from chat.models.tasks import ACTIVE
 
@@ -34,5 +35,6 @@ def _settle_batch() -> int:
         tasks: Sequence[Task] = list(
             unsettled.select_for_update(skip_locked=True).order_by("id")[:BATCH]
         )
+        delivery.store(tasks)
         Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
     return len(tasks)

@@ -1,6 +1,7 @@
 """The tables. A task exists once its row is committed; its final result is in its row."""
 
 from chat.models.conversations import Conversation, Message
+from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.tasks import Lane, Status, Task
@@ -8,13 +9,16 @@ from chat.models.workers import Worker
 
 __all__ = [
     "Conversation",
+    "Delivery",
     "LLMModel",
     "Lane",
     "Message",
+    "NotificationPreferences",
     "Provider",
     "Scene",
     "SceneVersion",
     "Status",
     "Task",
+    "WebhookEndpoint",
     "Worker",
 ]

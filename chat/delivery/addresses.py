@@ -1,0 +1,109 @@
+"""Where a webhook may go: never into the network that aily itself stands in.
+
+A name is resolved here, each of its addresses judged, and the connection made to a judged address
+(chat/delivery/http.py): what a second look-up would say no longer matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import httpx
+from django.conf import settings
+
+MAX_URL_CHARS = 2000
+RESOLVE_SECONDS = 5
+#: Look-ups block a thread each; those of silent name servers must not use up all others'.
+RESOLVER_THREADS = 16
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class UnsafeURLError(Exception):
+    """No webhook goes there. The message says why, in words for the endpoint's owner."""
+
+
+def parse_url(url: str) -> httpx.URL:
+    """Judge all of a URL but its addresses. Raises UnsafeURLError."""
+    if len(url) > MAX_URL_CHARS:
+        raise UnsafeURLError(f"The URL is longer than {MAX_URL_CHARS} characters.")
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UnsafeURLError(f"This is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UnsafeURLError("The URL must begin with https:// and name a host.")
+    if parsed.scheme == "http" and settings.WEBHOOK_REQUIRE_HTTPS:
+        raise UnsafeURLError("The URL must begin with https://.")
+    if parsed.userinfo:
+        raise UnsafeURLError("The URL must not contain a user name or password.")
+    if parsed.port == 0:
+        raise UnsafeURLError("The URL names no port that can be reached.")
+    return parsed
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The addresses of `host`, all of them judged. Raises UnsafeURLError, or OSError."""
+    loop = asyncio.get_running_loop()
+    look_up = loop.run_in_executor(
+        _resolvers(), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    )
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await look_up
+    except UnicodeError as error:
+        raise UnsafeURLError(f"{host} is no host name.") from error
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    if not settings.WEBHOOK_ALLOW_PRIVATE and not all(map(is_public, addresses)):
+        # Which address it was is no business of the caller's.
+        raise UnsafeURLError(f"{host} is, or resolves to, an address that is not public.")
+    return addresses
+
+
+async def check_url(url: str) -> None:
+    """Judge a URL and its addresses of now. Raises UnsafeURLError."""
+    parsed = parse_url(url)
+    try:
+        await resolve(parsed.host, port_of(parsed))
+    except OSError as error:
+        raise UnsafeURLError(f"The name {parsed.host} cannot be resolved.") from error
+
+
+def port_of(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, with or without a zone, is one of the public internet."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = _inner(parsed)
+        if inner is not None:
+            return is_public(str(inner))
+        if parsed.is_site_local:
+            return False
+    return parsed.is_global and not (
+        parsed.is_private
+        or parsed.is_multicast
+        or parsed.is_reserved
+        or parsed.is_loopback
+        or parsed.is_link_local
+        or parsed.is_unspecified
+    )
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to `address` end up at, where they leave IPv6."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour
+
+
+@cache
+def _resolvers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")

@@ -1,0 +1,65 @@
+"""Taking due deliveries: each by one worker at a time, and no more than a few to one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from chat.models import Delivery
+
+#: A worker that has noted no outcome by then counts as dead. Longer than any attempt takes.
+LEASE = timedelta(seconds=60)
+#: Attempts at once to one endpoint, or to the mail server, over all workers.
+EACH = 4
+#: The lock that makes counting and claiming one step: any number no other lock uses.
+_ADVISORY_LOCK = 0x61696C79
+
+# The destinations that have anything pending are found one index probe each, however much waits
+# for one of them; `due` then takes the oldest of each.
+_CLAIM = """
+WITH RECURSIVE waiting AS (
+    (SELECT destination FROM chat_delivery WHERE state = 'pending' ORDER BY destination LIMIT 1)
+  UNION ALL
+    SELECT (SELECT d.destination FROM chat_delivery d
+             WHERE d.state = 'pending' AND d.destination > w.destination
+             ORDER BY d.destination LIMIT 1)
+      FROM waiting w WHERE w.destination IS NOT NULL
+), chosen AS (
+    SELECT due.id
+      FROM waiting w CROSS JOIN LATERAL (
+          SELECT d.id, d.next_attempt_at FROM chat_delivery d
+           WHERE d.state = 'pending' AND d.destination = w.destination
+             AND d.next_attempt_at <= now()
+             AND (d.locked_until IS NULL OR d.locked_until <= now())
+           ORDER BY d.next_attempt_at
+           LIMIT greatest(0, %(each)s - (
+               SELECT count(*) FROM chat_delivery b
+                WHERE b.state = 'pending' AND b.destination = w.destination
+                  AND b.locked_until > now()))
+      ) due
+     ORDER BY due.next_attempt_at LIMIT %(most)s
+)
+UPDATE chat_delivery SET attempts = attempts + 1, locked_until = now() + %(lease)s
+  FROM chosen WHERE chat_delivery.id = chosen.id
+RETURNING chat_delivery.id, chat_delivery.locked_until
+"""
+
+
+def claim(most: int) -> Sequence[Delivery]:
+    """Take up to `most` due deliveries, the longest due first, each with all it takes to send it.
+
+    Their `locked_until` is the claim: an outcome is noted only while the row still has it.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        cursor.execute(_CLAIM, {"each": EACH, "most": most, "lease": LEASE})
+        claimed: dict[UUID, datetime] = dict(cursor.fetchall())
+    if not claimed:
+        return []
+    related = ("owner", "endpoint", "task__model", "task__scene")
+    rows = Delivery.objects.select_related(*related).defer("task__messages", "task__reasoning")
+    # Whoever claimed it again since is the one to send it.
+    return [row for row in rows.filter(pk__in=claimed) if row.locked_until == claimed[row.pk]]

@@ -1,0 +1,162 @@
+"""Sends what is due, many at once, on the worker's event loop.
+
+Waiting for a receiver costs a coroutine: no thread, no database connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from django.db import Error as DatabaseError
+
+from aily.batching import Batcher
+from aily.database import in_database
+from chat.delivery import claims, mail, outcomes, payloads, signing
+from chat.delivery.addresses import UnsafeURLError
+from chat.delivery.http import RequestFailedError, WebhookClient
+from chat.delivery.outcomes import Outcome
+from chat.models import Delivery
+
+logger = logging.getLogger(__name__)
+
+#: Attempts at once in one process.
+MOST = 200
+#: How long a stopping process waits for attempts; what is cut off is sent again when its lease
+#: has run out.
+STOP_SECONDS = 16
+
+
+class Deliverer:
+    """One a process, on one event loop."""
+
+    def __init__(self) -> None:
+        self._client = WebhookClient(MOST)
+        # Django's mail backends block: as many threads as the server is sent mails at once.
+        self._mailers = ThreadPoolExecutor(claims.EACH, thread_name_prefix="mail")
+        self._outcomes: Batcher[Outcome, bool] = Batcher(_note)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
+        self._is_wanted = False
+        self._is_stopping = False
+
+    def wake(self) -> None:
+        """Look for due deliveries; called on the loop, as often as anybody likes."""
+        self._is_wanted = True
+        if self._claiming is None and not self._is_stopping:
+            self._claiming = asyncio.create_task(self._claim())
+            self._claiming.add_done_callback(self._claimed)
+
+    async def stop(self) -> None:
+        """Claim nothing more, and let what is being sent end within STOP_SECONDS."""
+        self._is_stopping = True
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+        if self._sending:
+            await asyncio.wait(set(self._sending), timeout=STOP_SECONDS)
+        cut_off = set(self._sending)
+        for task in cut_off:
+            task.cancel()
+        await asyncio.gather(*cut_off, return_exceptions=True)
+        await self._client.aclose()
+        self._mailers.shutdown(wait=False, cancel_futures=True)
+
+    # --- Claiming -------------------------------------------------------------------------------
+    async def _claim(self) -> None:
+        while self._is_wanted and not self._is_stopping and len(self._sending) < MOST:
+            self._is_wanted = False
+            try:
+                deliveries = await in_database(claims.claim, MOST - len(self._sending))
+            except DatabaseError as error:
+                logger.warning("claiming deliveries: %s", error)
+                return
+            for delivery in deliveries:
+                sending = asyncio.create_task(self._send(delivery))
+                self._sending.add(sending)
+                sending.add_done_callback(self._sent)
+
+    def _claimed(self, task: asyncio.Task[None]) -> None:
+        self._claiming = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("claiming deliveries failed", exc_info=error)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        """There is room for another one, to the same place or in this process."""
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a delivery failed unexpectedly", exc_info=error)
+            return
+        self.wake()
+
+    # --- Sending --------------------------------------------------------------------------------
+    async def _send(self, delivery: Delivery) -> None:
+        outcome = await self._attempt(delivery)
+        try:
+            is_noted = await self._outcomes.submit(outcome)
+        except DatabaseError as error:
+            # Its lease runs out, and it is sent again: at least once.
+            logger.warning("delivery %s: the outcome is lost: %s", delivery.pk, error)
+            return
+        if not is_noted:
+            logger.warning("delivery %s took longer than its lease", delivery.pk)
+
+    async def _attempt(self, delivery: Delivery) -> Outcome:
+        is_mail = delivery.kind == Delivery.Kind.EMAIL
+        try:
+            return await (self._send_mail(delivery) if is_mail else self._send_webhook(delivery))
+        except Exception:
+            # Without an outcome it would be tried again for ever.
+            logger.exception("delivery %s: the attempt failed", delivery.pk)
+            return Outcome(delivery, is_delivered=False, error="Something went wrong in aily.")
+
+    async def _send_webhook(self, delivery: Delivery) -> Outcome:
+        endpoint = delivery.endpoint
+        if endpoint is None or not endpoint.is_active:
+            return _final(delivery, "The endpoint is disabled.")
+        now = datetime.now(UTC)
+        try:
+            secrets = signing.valid_secrets(endpoint, now)
+        except signing.UnreadableSecretError:
+            return _final(delivery, "The endpoint's secret cannot be read any more: rotate it.")
+        body = payloads.body_of(delivery)
+        headers = signing.headers(str(delivery.pk), now, body, secrets)
+        try:
+            response = await self._client.post(endpoint.url, body.encode(), headers)
+        except (RequestFailedError, UnsafeURLError) as error:
+            return Outcome(delivery, is_delivered=False, error=str(error))
+        return _judge(delivery, response.status, response.headers.get("retry-after", ""))
+
+    async def _send_mail(self, delivery: Delivery) -> Outcome:
+        if not delivery.owner.email:
+            return _final(delivery, "The user has no e-mail address.")
+        message = mail.message_of(delivery)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._mailers, mail.send, message)
+        except OSError as error:
+            return Outcome(delivery, is_delivered=False, error=f"{type(error).__name__}: {error}")
+        return Outcome(delivery, is_delivered=True)
+
+
+def _final(delivery: Delivery, error: str) -> Outcome:
+    return Outcome(delivery, is_delivered=False, error=error, is_final=True)
+
+
+def _judge(delivery: Delivery, status: int, retry_after: str) -> Outcome:
+    """By the response's status; redirects count as failures, as following one could lead inside."""
+    is_delivered = 200 <= status < 300
+    return Outcome(
+        delivery,
+        is_delivered=is_delivered,
+        response_status=status,
+        error="" if is_delivered else f"The endpoint answered {status}.",
+        retry_after_seconds=outcomes.parse_retry_after(retry_after) if retry_after else None,
+        is_final=status == outcomes.GONE,
+    )
+
+
+async def _note(batch: list[Outcome]) -> Sequence[bool | Exception]:
+    return await in_database(outcomes.note, batch)

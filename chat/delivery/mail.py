@@ -1,0 +1,49 @@
+"""What an e-mail says, and handing it to the mail server."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
+
+from chat.models import Delivery
+
+#: Beginning of an answer or of an error that a mail quotes.
+EXCERPT_CHARS = 1000
+_TEMPLATES = {
+    "task.completed": "chat/mail/task_completed.txt",
+    "task.failed": "chat/mail/task_failed.txt",
+    "task.expired": "chat/mail/task_expired.txt",
+    "budget.near_end": "chat/mail/budget_near_end.txt",
+}
+
+
+def message_of(delivery: Delivery) -> EmailMessage:
+    """The mail, whose Message-ID is the same at every attempt. The template's first line is the
+    subject."""
+    task = delivery.task
+    context: dict[str, Any] = {
+        "user": delivery.owner,
+        "task": task,
+        "excerpt": task.text[:EXCERPT_CHARS] if task else "",
+        "is_cut": bool(task and len(task.text) > EXCERPT_CHARS),
+        "most_mails_an_hour": settings.EMAIL_MAX_PER_HOUR,
+        **delivery.data,
+    }
+    rendered = render_to_string(_TEMPLATES[delivery.event], context)
+    subject, _, body = rendered.partition("\n")
+    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
+    return EmailMessage(
+        subject=" ".join(subject.split()),
+        body=body.strip() + "\n",
+        to=[delivery.owner.email],
+        headers={"Message-ID": f"<{delivery.pk}@{domain}>", "Auto-Submitted": "auto-generated"},
+    )
+
+
+def send(message: EmailMessage) -> None:
+    """Blocks. Raises OSError, of which smtplib's errors are, when the server does not take it."""
+    message.send()

@@ -1,0 +1,124 @@
+"""Who is to be told of what: rows made in the transaction that settles a task or a budget."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from chat.models import Delivery, NotificationPreferences, Task, WebhookEndpoint
+from chat.models.delivery import BUDGET_EVENT, EVENT_OF
+
+
+def store(tasks: Sequence[Task]) -> int:
+    """Make the deliveries that ended tasks call for, in the caller's transaction. Returns how many.
+
+    Repeated for the same tasks it adds none.
+    """
+    if not tasks:
+        return 0
+    deliveries = [*_webhooks(tasks), *_mails(tasks)]
+    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
+    return len(deliveries)
+
+
+def _webhooks(tasks: Sequence[Task]) -> list[Delivery]:
+    endpoints: defaultdict[int, list[WebhookEndpoint]] = defaultdict(list)
+    owners = {task.owner_id for task in tasks}
+    for endpoint in WebhookEndpoint.objects.filter(
+        owner__in=owners, owner__is_active=True, is_active=True
+    ):
+        endpoints[endpoint.owner_id].append(endpoint)
+    now = timezone.now()
+    return [
+        Delivery(
+            owner_id=task.owner_id,
+            kind=Delivery.Kind.WEBHOOK,
+            endpoint=endpoint,
+            task=task,
+            event=EVENT_OF[task.status],
+            next_attempt_at=now,
+        )
+        for task in tasks
+        for endpoint in endpoints[task.owner_id]
+        if EVENT_OF[task.status] in endpoint.events
+    ]
+
+
+# --- E-mail -------------------------------------------------------------------------------------
+def _mails(tasks: Sequence[Task]) -> list[Delivery]:
+    preferences = _lock_preferences({task.owner_id for task in tasks})
+    wanted = [
+        task
+        for task in tasks
+        if task.owner_id in preferences and preferences[task.owner_id].wants(EVENT_OF[task.status])
+    ]
+    mails = [_mail(task.owner_id, EVENT_OF[task.status], task=task) for task in wanted]
+    return _within_limit(mails)
+
+
+def _lock_preferences(owners: Collection[int]) -> dict[int, NotificationPreferences]:
+    """The preferences of those who can be mailed, locked: mails of an hour are counted by one
+    transaction at a time."""
+    rows = (
+        NotificationPreferences.objects.select_for_update(of=("self",))
+        .filter(user__in=owners, user__is_active=True)
+        .exclude(user__email="")
+        .order_by("pk")
+    )
+    return {row.pk: row for row in rows}
+
+
+def _mail(owner_id: int, event: str, **fields: Any) -> Delivery:
+    return Delivery(
+        owner_id=owner_id,
+        kind=Delivery.Kind.EMAIL,
+        event=event,
+        next_attempt_at=timezone.now(),
+        **fields,
+    )
+
+
+def _within_limit(mails: Sequence[Delivery]) -> list[Delivery]:
+    """At most EMAIL_MAX_PER_HOUR for each user; the last one says that it is the last."""
+    made = _mails_of_last_hour({mail.owner_id for mail in mails}) if mails else Counter()
+    kept = []
+    for mail in mails:
+        made[mail.owner_id] += 1
+        mail.data["is_last_of_hour"] = made[mail.owner_id] == settings.EMAIL_MAX_PER_HOUR
+        if made[mail.owner_id] <= settings.EMAIL_MAX_PER_HOUR:
+            kept.append(mail)
+    return kept
+
+
+def _mails_of_last_hour(owners: Collection[int]) -> Counter[int]:
+    since = timezone.now() - timedelta(hours=1)
+    recent = Delivery.objects.filter(
+        kind=Delivery.Kind.EMAIL, owner__in=owners, created_at__gte=since
+    )
+    counts = recent.order_by().values_list("owner").annotate(Count("pk"))
+    return Counter(dict(counts))
+
+
+@transaction.atomic
+def budget_near_end(owner_id: int, *, key: str, budget: str, spent: str, limit: str) -> bool:
+    """Mail a user, if they want it, that a budget nears its end: once for each `key`.
+
+    `key` names the budget and its period, at most 100 characters; `budget`, `spent` and `limit`
+    are words for people, such as "4.20 USD". Returns whether a mail was made.
+    """
+    preferences = _lock_preferences([owner_id]).get(owner_id)
+    if preferences is None or not preferences.email_on_budget_near_end:
+        return False
+    if Delivery.objects.filter(owner=owner_id, key=key).exists():
+        return False
+    data = {"budget": budget, "spent": spent, "limit": limit}
+    mails = _within_limit([_mail(owner_id, BUDGET_EVENT, key=key, data=data)])
+    Delivery.objects.bulk_create(mails, ignore_conflicts=True)
+    return bool(mails)
