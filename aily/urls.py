@@ -13,10 +13,11 @@ from chat.api.conversations import router as conversations
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.webhooks import router as webhooks
 
 api = build_api(
     {
-        "": [accounts, providers],
+        "": [accounts, providers, webhooks],
         "/conversations": conversations,
         "/llmchat": tasks,
         "/scenes": scenes,

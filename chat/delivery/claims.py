@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from chat.models import Delivery
 
 #: A worker that has noted no outcome by then counts as dead. Longer than any attempt takes.
-LEASE = timedelta(seconds=60)
+LEASE_SECONDS = 60
 #: Attempts at once to one endpoint, or to the mail server, over all workers.
 EACH = 4
 #: The lock that makes counting and claiming one step: any number no other lock uses.
@@ -42,7 +42,9 @@ WITH RECURSIVE waiting AS (
       ) due
      ORDER BY due.next_attempt_at LIMIT %(most)s
 )
-UPDATE chat_delivery SET attempts = attempts + 1, locked_until = now() + %(lease)s
+UPDATE chat_delivery
+   SET attempts = attempts + 1,
+       locked_until = now() + make_interval(secs => %(lease_seconds)s)
   FROM chosen WHERE chat_delivery.id = chosen.id
 RETURNING chat_delivery.id, chat_delivery.locked_until
 """
@@ -55,7 +57,7 @@ def claim(most: int) -> Sequence[Delivery]:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        cursor.execute(_CLAIM, {"each": EACH, "most": most, "lease": LEASE})
+        cursor.execute(_CLAIM, {"each": EACH, "most": most, "lease_seconds": LEASE_SECONDS})
         claimed: dict[UUID, datetime] = dict(cursor.fetchall())
     if not claimed:
         return []

@@ -89,7 +89,7 @@ class WebhookClient:
             port=addresses.port_of(parsed),
             target=parsed.raw_path,
         )
-        all_headers = {
+        all_headers: dict[bytes | str, bytes | str] = {
             "host": parsed.netloc.decode(),
             "user-agent": "aily",
             "content-type": "application/json",
@@ -106,7 +106,9 @@ class WebhookClient:
         except OSError as error:
             raise RequestFailedError(f"the name cannot be resolved: {_words(error)}") from error
 
-    async def _post(self, url: httpcore.URL, headers: dict[str, str], body: bytes) -> Response:
+    async def _post(
+        self, url: httpcore.URL, headers: dict[bytes | str, bytes | str], body: bytes
+    ) -> Response:
         async with self._pool.stream("POST", url, headers=headers, content=body) as response:
             with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
                 async with asyncio.timeout(BODY_SECONDS):

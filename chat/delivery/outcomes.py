@@ -101,7 +101,11 @@ def note(outcomes: Sequence[Outcome]) -> list[bool]:
 
 def _note_endpoints(outcomes: Sequence[Outcome], now: datetime) -> None:
     """Remember since when an endpoint fails, and disable what is gone or failed for days."""
-    changing = {one.delivery.endpoint_id for one in outcomes if _changes_endpoint(one, now)}
+    changing = {
+        one.delivery.endpoint_id
+        for one in outcomes
+        if one.delivery.endpoint_id and _changes_endpoint(one, now)
+    }
     if not changing:
         return
     # In one order: two of these at once must not wait for each other.

@@ -1,0 +1,75 @@
+"""Admin of webhooks and e-mail: what is sent where, and how it stands. Secrets are never shown."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from aily.problems import Conflict
+from chat.admin.readonly import ReadOnlyAdmin
+from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.services.webhooks import change_endpoint, redeliver
+
+#: Rows that one action takes.
+MAX_ROWS = 1000
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id", "owner", "url", "is_active", "disabled_reason", "failing_since", "created_at"
+    )  # fmt: skip
+    list_select_related = ("owner",)
+    list_filter = ("is_active",)
+    search_fields = ("owner__username", "url")
+    exclude = ("secret", "previous_secret")
+    actions = ("disable",)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("chat.change_webhookendpoint")
+
+    @admin.action(description="Disable selected endpoints", permissions=["operate"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        for endpoint in queryset.filter(is_active=True)[:MAX_ROWS]:
+            endpoint.disabled_reason = "By the staff."
+            change_endpoint(endpoint, {"is_active": False})
+        messages.success(request, "Disabled.")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id", "kind", "owner", "event", "state", "attempts", "response_status", "error",
+        "next_attempt_at", "created_at",
+    )  # fmt: skip
+    list_select_related = ("owner",)
+    list_filter = ("state", "kind", "event")
+    raw_id_fields = ("task",)
+    ordering = ("-id",)
+    sortable_by = ()
+    show_full_result_count = False
+    actions = ("send_again",)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("chat.change_delivery")
+
+    @admin.action(description="Send selected deliveries again", permissions=["operate"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        sent = 0
+        for delivery in queryset.select_related("endpoint")[:MAX_ROWS]:
+            try:
+                redeliver(delivery)
+                sent += 1
+            except Conflict as conflict:
+                messages.warning(request, f"{delivery}: {conflict.message}")
+        messages.success(request, f"Sending {sent} again.")
+
+
+@admin.register(NotificationPreferences)
+class NotificationPreferencesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = (
+        "user", "email_on_finished", "email_on_failed", "email_on_budget_near_end"
+    )  # fmt: skip
+    list_select_related = ("user",)
+    raw_id_fields = ("user",)

@@ -1,0 +1,197 @@
+"""REST: own webhook endpoints, what was delivered to them, and e-mail preferences."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field, field_validator
+
+from accounts.authentication import AuthenticatedRequest
+from aily.database import in_database
+from aily.problems import InvalidRequest
+from aily.rest import Page, RequestSchema
+from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.models.delivery import TASK_EVENTS
+from chat.services import webhooks
+
+router = Router(tags=["webhooks"])
+
+EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
+
+
+# --- Schemas ------------------------------------------------------------------------------------
+class EndpointPatch(RequestSchema):
+    url: str = Field("", description="https, and of the public internet.")
+    description: str = Field("", max_length=200)
+    events: list[EventName] = Field(default_factory=lambda: list(TASK_EVENTS), min_length=1)
+    is_active: bool = True
+
+    @field_validator("events")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        return list(dict.fromkeys(value))
+
+
+class EndpointIn(EndpointPatch):
+    url: str
+
+
+class EndpointOut(Schema):
+    id: int
+    url: str
+    description: str
+    events: list[str]
+    is_active: bool
+    disabled_at: datetime | None
+    disabled_reason: str
+    previous_secret_expires_at: datetime | None
+    created_at: datetime
+
+
+class NewSecretOut(EndpointOut):
+    secret: str = Field(description="Signs what is sent. Shown this once.")
+
+
+class DeliveryOut(Schema):
+    id: UUID = Field(description="The header webhook-id, the same at every attempt.")
+    event: str
+    task_id: UUID | None
+    status: str = Field(alias="state", description="pending, delivered or failed")
+    attempts: int
+    response_status: int | None
+    error: str
+    next_attempt_at: datetime | None
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+class DeliveryFilter(Schema):
+    status: Literal["pending", "delivered", "failed"] | None = None
+
+
+class Preferences(Schema):
+    email_on_finished: bool
+    email_on_failed: bool
+    email_on_budget_near_end: bool
+
+
+class PreferencesPatch(RequestSchema):
+    email_on_finished: bool = False
+    email_on_failed: bool = Field(False, description="Failed or expired.")
+    email_on_budget_near_end: bool = False
+
+
+# --- Endpoints ----------------------------------------------------------------------------------
+def _own(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndpoint:
+    return get_object_or_404(WebhookEndpoint, pk=endpoint_id, owner=request.auth.user)
+
+
+def _with_secret(endpoint: WebhookEndpoint, secret: str) -> NewSecretOut:
+    return NewSecretOut(**EndpointOut.from_orm(endpoint).dict(), secret=secret)
+
+
+@router.get("/webhooks", response=list[EndpointOut], summary="Own webhook endpoints")
+@paginate(Page)
+def list_endpoints(request: AuthenticatedRequest) -> QuerySet[WebhookEndpoint]:
+    return WebhookEndpoint.objects.filter(owner=request.auth.user)
+
+
+@router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
+async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object]:
+    await webhooks.require_safe(payload.url)
+    made = await in_database(webhooks.create_endpoint, request.auth.user, payload.dict())
+    return Status(201, _with_secret(*made))
+
+
+@router.get("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="One webhook endpoint")
+def get_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndpoint:
+    return _own(request, endpoint_id)
+
+
+@router.patch("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="Change an endpoint")
+async def edit_endpoint(
+    request: AuthenticatedRequest, endpoint_id: int, payload: EndpointPatch
+) -> WebhookEndpoint:
+    endpoint = await in_database(_own, request, endpoint_id)
+    fields: dict[str, Any] = payload.dict(exclude_unset=True)
+    if "url" in fields:
+        await webhooks.require_safe(payload.url)
+    await in_database(webhooks.change_endpoint, endpoint, fields)
+    return endpoint
+
+
+@router.delete("/webhooks/{int:endpoint_id}", response={204: None}, summary="Delete an endpoint")
+def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[None]:
+    _own(request, endpoint_id).delete()
+    return Status(204, None)
+
+
+@router.post(
+    "/webhooks/{int:endpoint_id}/rotate",
+    response=NewSecretOut,
+    summary="Replace the secret; the old one is valid for another day",
+)
+def rotate(request: AuthenticatedRequest, endpoint_id: int) -> NewSecretOut:
+    return _with_secret(*webhooks.rotate_secret(_own(request, endpoint_id).pk))
+
+
+@router.post(
+    "/webhooks/{int:endpoint_id}/test", response={202: DeliveryOut}, summary="Send a test event"
+)
+def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
+    return Status(202, webhooks.send_test(_own(request, endpoint_id)))
+
+
+# --- Deliveries ---------------------------------------------------------------------------------
+@router.get(
+    "/webhooks/{int:endpoint_id}/deliveries",
+    response=list[DeliveryOut],
+    summary="What was sent to an endpoint, newest first",
+)
+@paginate(Page)
+def list_deliveries(
+    request: AuthenticatedRequest, endpoint_id: int, filters: Query[DeliveryFilter]
+) -> QuerySet[Delivery]:
+    deliveries = Delivery.objects.filter(endpoint=_own(request, endpoint_id))
+    return deliveries.filter(state=filters.status) if filters.status else deliveries
+
+
+@router.post(
+    "/webhooks/{int:endpoint_id}/deliveries/{uuid:delivery_id}/redeliver",
+    response={202: DeliveryOut},
+    summary="Send a delivery again, under its id",
+)
+def redeliver(
+    request: AuthenticatedRequest, endpoint_id: int, delivery_id: UUID
+) -> Status[Delivery]:
+    deliveries = Delivery.objects.select_related("endpoint")
+    endpoint = _own(request, endpoint_id)
+    return Status(
+        202, webhooks.redeliver(get_object_or_404(deliveries, pk=delivery_id, endpoint=endpoint))
+    )
+
+
+# --- E-mail -------------------------------------------------------------------------------------
+@router.get("/notifications", response=Preferences, summary="What I am mailed about")
+def get_preferences(request: AuthenticatedRequest) -> NotificationPreferences:
+    user = request.auth.user
+    return NotificationPreferences.objects.filter(user=user).first() or NotificationPreferences()
+
+
+@router.patch("/notifications", response=Preferences, summary="Change what I am mailed about")
+def edit_preferences(
+    request: AuthenticatedRequest, payload: PreferencesPatch
+) -> NotificationPreferences:
+    fields = payload.dict(exclude_unset=True)
+    if any(fields.values()) and not request.auth.user.email:
+        raise InvalidRequest("Your account has no e-mail address.", field="email")
+    preferences, _ = NotificationPreferences.objects.update_or_create(
+        user=request.auth.user, defaults=fields
+    )
+    return preferences
