@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -17,7 +17,6 @@ from aily.database import in_database
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
-from chat.models.delivery import TASK_EVENTS
 from chat.services import webhooks
 
 router = Router(tags=["webhooks"])
@@ -29,7 +28,7 @@ EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.exp
 class EndpointPatch(RequestSchema):
     url: str = Field("", description="https, and of the public internet.")
     description: str = Field("", max_length=200)
-    events: list[EventName] = Field(default_factory=lambda: list(TASK_EVENTS), min_length=1)
+    events: list[EventName] = Field(default_factory=lambda: list(get_args(EventName)), min_length=1)
     is_active: bool = True
 
     @field_validator("events")

@@ -40,7 +40,7 @@ def parse_url(url: str) -> httpx.URL:
         raise UnsafeURLError("The URL must begin with https://.")
     if parsed.userinfo:
         raise UnsafeURLError("The URL must not contain a user name or password.")
-    if parsed.port == 0:
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
         raise UnsafeURLError("The URL names no port that can be reached.")
     return parsed
 

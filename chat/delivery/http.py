@@ -23,6 +23,8 @@ TIMEOUT_SECONDS = 15
 BODY_BYTES = 1024
 BODY_SECONDS = 1
 
+Headers = list[tuple[bytes | str, bytes | str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -89,13 +91,13 @@ class WebhookClient:
             port=addresses.port_of(parsed),
             target=parsed.raw_path,
         )
-        all_headers: dict[bytes | str, bytes | str] = {
-            "host": parsed.netloc.decode(),
-            "user-agent": "aily",
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            **headers,
-        }
+        all_headers: Headers = [
+            ("host", parsed.netloc),
+            ("user-agent", "aily"),
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            *headers.items(),
+        ]
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self._post(target, all_headers, body)
@@ -106,9 +108,7 @@ class WebhookClient:
         except OSError as error:
             raise RequestFailedError(f"the name cannot be resolved: {_words(error)}") from error
 
-    async def _post(
-        self, url: httpcore.URL, headers: dict[bytes | str, bytes | str], body: bytes
-    ) -> Response:
+    async def _post(self, url: httpcore.URL, headers: Headers, body: bytes) -> Response:
         async with self._pool.stream("POST", url, headers=headers, content=body) as response:
             with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
                 async with asyncio.timeout(BODY_SECONDS):
