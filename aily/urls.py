@@ -13,11 +13,12 @@ from chat.api.conversations import router as conversations
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 
 api = build_api(
     {
-        "": [accounts, providers, webhooks],
+        "": [accounts, providers, webhooks, usage],
         "/conversations": conversations,
         "/llmchat": tasks,
         "/scenes": scenes,

@@ -6,11 +6,15 @@ InvalidRequest
 └── IdempotencyMismatch  idempotency_mismatch  422  same Idempotency-Key, other body
 Conflict
 └── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
+Problem
+└── BudgetExceeded       budget_exceeded       429  the rest of a budget is too small for this task
 """
 
 from __future__ import annotations
 
-from aily.problems import Conflict, InvalidRequest
+from typing import Any
+
+from aily.problems import Conflict, InvalidRequest, Problem
 
 
 class InvalidVariable(InvalidRequest):
@@ -27,3 +31,18 @@ class IdempotencyMismatch(InvalidRequest):
 
 class ConversationBusy(Conflict):
     code, title = "conversation_busy", "Conversation busy"
+
+
+class BudgetExceeded(Problem):
+    """`budget` says which one it is, in words and numbers that JSON can hold."""
+
+    code, status, title = "budget_exceeded", 429, "Budget exceeded"
+
+    def __init__(
+        self, message: str, *, budget: dict[str, Any], retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.budget = budget
+
+    def details(self) -> dict[str, Any]:
+        return {"budget": self.budget}

@@ -1,4 +1,4 @@
-"""After the end: whoever is to hear of an ended task hears of it, at least once.
+"""After the end: what a task used is entered in the ledger, and whoever is to hear of it hears.
 
 The flag on the row is the outbox: it is set when the task is accepted, and taken away in the same
 transaction that stores what follows from the end.
@@ -7,15 +7,21 @@ transaction that stores what follows from the end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from chat import delivery
-from chat.models import Task
+from chat import accounting, delivery
+from chat.models import Status, Task
 from chat.models.tasks import ACTIVE
 
 #: Tasks settled in one transaction.
 BATCH = 200
+#: For how long a worker may take to store the partial answer of a cancelled task.
+PARTIAL_WAIT = timedelta(seconds=30)
+_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "error")
 
 
 def settle() -> int:
@@ -31,10 +37,27 @@ def settle() -> int:
 
 def _settle_batch() -> int:
     with transaction.atomic():
-        unsettled = Task.objects.filter(needs_settling=True).exclude(status__in=ACTIVE)
         tasks: Sequence[Task] = list(
-            unsettled.select_for_update(skip_locked=True).order_by("id")[:BATCH]
+            _unsettled().select_for_update(skip_locked=True).order_by("id")[:BATCH]
         )
+        for notice in accounting.settle(tasks):
+            delivery.budget_near_end(
+                notice.user_id,
+                key=notice.key,
+                budget=notice.budget,
+                spent=notice.spent,
+                limit=notice.limit,
+            )
         delivery.store(tasks)
         Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
     return len(tasks)
+
+
+def _unsettled() -> QuerySet[Task]:
+    """Ended tasks, without their texts. A cancelled one only once its worker has stored how far
+    the answer had come, or has had the time to."""
+    ended = Task.objects.filter(needs_settling=True).exclude(status__in=ACTIVE)
+    since = timezone.now() - PARTIAL_WAIT
+    is_incomplete = Q(status=Status.CANCELLED, last_event=0, finished_at__gt=since)
+    tasks: QuerySet[Task] = ended.exclude(is_incomplete).defer(*_LARGE)
+    return tasks

@@ -1,1 +1,6 @@
-"""Budgets: what calls may cost, what they did cost, and the ledger of both."""
+"""Budgets and the ledger: reserved when a task is accepted, settled after its end."""
+
+from chat.accounting.budgets import BudgetsInForce, in_force, reserve
+from chat.accounting.settling import NearEnd, settle
+
+__all__ = ["BudgetsInForce", "NearEnd", "in_force", "reserve", "settle"]

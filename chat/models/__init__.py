@@ -1,5 +1,6 @@
 """The tables. A task exists once its row is committed; its final result is in its row."""
 
+from chat.models.accounting import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.providers import LLMModel, Provider
@@ -8,11 +9,15 @@ from chat.models.tasks import Lane, Status, Task
 from chat.models.workers import Worker
 
 __all__ = [
+    "Budget",
+    "BudgetPeriod",
     "Conversation",
     "Delivery",
     "LLMModel",
     "Lane",
+    "LedgerEntry",
     "Message",
+    "ModelPrice",
     "NotificationPreferences",
     "Provider",
     "Scene",

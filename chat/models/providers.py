@@ -57,6 +57,11 @@ class LLMModel(models.Model):
     params = models.JSONField(
         default=dict, blank=True, help_text="Request parameters sent with every call."
     )
+    default_max_tokens = models.PositiveIntegerField(
+        default=4096,
+        validators=[MinValueValidator(1)],
+        help_text="Completion tokens that a call under a budget is held to if it names no limit.",
+    )
     input_price = models.DecimalField(
         max_digits=12, decimal_places=6, default=0, help_text="Per million prompt tokens."
     )

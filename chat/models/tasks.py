@@ -63,6 +63,15 @@ class Task(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
     )
+    api_key = models.ForeignKey(
+        "accounts.APIKey",
+        null=True,
+        on_delete=models.SET_NULL,
+        # Every index costs each change of a task; keys are revoked, and hardly ever deleted.
+        db_index=False,
+        related_name="+",
+        help_text="What it was submitted with; none: a session.",
+    )
     scene = models.ForeignKey(Scene, null=True, on_delete=models.SET_NULL, related_name="tasks")
     scene_version = models.ForeignKey(
         SceneVersion, null=True, on_delete=models.SET_NULL, related_name="+"
@@ -100,7 +109,7 @@ class Task(models.Model):
     )
 
     needs_settling = models.BooleanField(
-        default=False, help_text="Somebody is to hear of its end, or a budget to be charged."
+        default=False, help_text="Its end is to be entered in the ledger, and told to others."
     )
 
     text = models.TextField(blank=True)

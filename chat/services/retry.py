@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db import transaction
+
+from chat import accounting
 from chat.models import Task
 from chat.models.ids import uuid7
 from chat.models.tasks import ACTIVE
@@ -15,13 +18,14 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     """Submit the prompts of ended tasks again, as new tasks. Returns how many were.
 
     The old ones stay as they are: what has ended never changes. Conversations are left out, as
-    their question and answer would be there twice.
+    their question and answer would be there twice; so are those that their owners' budgets refuse.
     """
     ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE)
     tasks = [
         Task(
             id=uuid7(),
             owner_id=task.owner_id,
+            api_key_id=task.api_key_id,
             scene_id=task.scene_id,
             scene_version_id=task.scene_version_id,
             model=task.model,
@@ -29,9 +33,14 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
             messages=task.messages,
             params=task.params,
             metadata={**task.metadata, "retry_of": str(task.pk)},
+            needs_settling=True,
         )
         for task in ended.select_related("model")
     ]
-    Task.objects.bulk_create(tasks)
-    enqueue(tasks)
-    return len(tasks)
+    found = accounting.in_force(tasks)
+    with transaction.atomic():
+        refused = accounting.reserve(tasks, found)
+        allowed = [task for task in tasks if task.pk not in refused]
+        Task.objects.bulk_create(allowed)
+    enqueue(allowed)
+    return len(allowed)

@@ -1,0 +1,60 @@
+"""What a call costs: its tokens by the price of its model that is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from chat.accounting.tokens import Tokens
+from chat.models import LLMModel, ModelPrice
+
+MILLION = Decimal(1_000_000)
+
+
+def load_models(ids: Iterable[int]) -> dict[int, LLMModel]:
+    """Models by id, their prices along with them."""
+    models = LLMModel.objects.filter(pk__in=set(ids)).prefetch_related("prices")
+    return {model.pk: model for model in models}
+
+
+def price_at(model: LLMModel, at: datetime) -> ModelPrice | LLMModel:
+    """The price in force at a moment; the model's own where no other holds.
+
+    Reads `model.prices`, which `load_models` has fetched.
+    """
+    holding = [price for price in model.prices.all() if price.holds_at(at)]
+    return max(holding, key=_precedence, default=model)
+
+
+def _precedence(price: ModelPrice) -> tuple[bool, date, int]:
+    return price.has_window, price.valid_from or date.min, price.pk
+
+
+def cost(model: LLMModel, usage: Tokens, at: datetime) -> Decimal:
+    """What `usage` costs in the currency of `price_at(model, at)`, exact."""
+    return _charge(price_at(model, at), usage)
+
+
+def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> dict[str, Decimal]:
+    """The most that `usage` may cost at any of these models, in each currency.
+
+    Takes the hours of a price for possible at any time: who knows how long a task waits.
+    """
+    highest: dict[str, Decimal] = {}
+    day = at.astimezone(UTC).date()
+    for model in models:
+        prices: list[ModelPrice | LLMModel] = [model]
+        prices += [price for price in model.prices.all() if price.is_valid_on(day)]
+        for price in prices:
+            charge = _charge(price, usage)
+            highest[price.currency] = max(charge, highest.get(price.currency, Decimal(0)))
+    return highest
+
+
+def _charge(price: ModelPrice | LLMModel, usage: Tokens) -> Decimal:
+    return (
+        (usage.prompt - usage.cached) * price.input_price
+        + usage.cached * price.cached_input_price
+        + usage.completion * price.output_price
+    ) / MILLION

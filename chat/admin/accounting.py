@@ -1,0 +1,144 @@
+"""Admin of prices, budgets and the ledger; the ledger's list is the usage report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from chat.accounting.reports import in_days, state, usage_by, with_current_periods
+from chat.admin.readonly import ReadOnlyAdmin
+from chat.admin.tasks import CappedPaginator
+from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
+from chat.models.accounting import DIMENSIONS
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = (
+        "model", "input_price", "cached_input_price", "output_price", "currency", "valid_from",
+        "valid_until", "weekdays", "starts_at", "ends_at",
+    )  # fmt: skip
+    list_select_related = ("model",)
+    list_filter = ("model", "currency")
+
+
+# --- Budgets ------------------------------------------------------------------------------------
+class PeriodInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = BudgetPeriod
+    fields = (
+        "starts_at", "reserved_calls", "reserved_tokens", "reserved_money", "spent_calls",
+        "spent_tokens", "spent_money",
+    )  # fmt: skip
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+    verbose_name_plural = "periods, the newest first"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Budget)
+class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("name", "user", "api_key", "period", "limits", "current", "is_active")
+    list_select_related = ("user", "api_key")
+    list_filter = ("period", "is_active")
+    list_per_page = 50
+    search_fields = ("name", "user__username", "api_key__prefix", "api_key__name")
+    autocomplete_fields = ("user", "api_key")
+    inlines = (PeriodInline,)
+
+    @admin.display(description="limits")
+    def limits(self, budget: Budget) -> str:
+        values = {name: getattr(budget, f"limit_{name}") for name in DIMENSIONS}
+        return ", ".join(
+            f"{value:f} {budget.currency if name == 'money' else name}"
+            for name, value in values.items()
+            if value is not None
+        )
+
+    @admin.display(description="spent in this period (reserved)")
+    def current(self, budget: Budget) -> str:
+        now = state(budget)
+        parts = [(name, getattr(now, name)) for name in DIMENSIONS]
+        return ", ".join(
+            f"{part.spent:f} ({part.reserved:f}) {budget.currency if name == 'money' else name}"
+            for name, part in parts
+            if part.limit is not None
+        )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        return with_current_periods(super().get_queryset(request))
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Budget | None = None
+    ) -> tuple[str, ...]:
+        # What has been counted belongs to these: another one needs a budget of its own.
+        return () if obj is None else ("user", "api_key", "period", "currency")
+
+
+# --- Ledger -------------------------------------------------------------------------------------
+class EntryFilter(admin.SimpleListFilter):
+    """Usage, or what became of budgets."""
+
+    title = "entries"
+    parameter_name = "entries"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usage", "Usage of tasks"), ("budgets", "Of budgets")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[LedgerEntry]
+    ) -> QuerySet[LedgerEntry]:
+        match self.value():
+            case "usage":
+                return queryset.filter(budget__isnull=True)
+            case "budgets":
+                return queryset.filter(budget__isnull=False)
+            case _:
+                return queryset
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = (
+        "at", "task_id", "owner", "model", "scene", "budget", "kind", "prompt_tokens",
+        "completion_tokens", "money", "currency",
+    )  # fmt: skip
+    list_select_related = ("owner", "model", "scene", "budget")
+    list_filter = (EntryFilter, "kind", "is_estimated", "model")
+    list_per_page = 50
+    date_hierarchy = "at"
+    search_fields = ("owner__username",)
+    search_help_text = "Part of the owner's name."
+    sortable_by = ()
+    paginator = CappedPaginator
+    show_full_result_count = False
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            changes = response.context_data.get("cl")
+            if changes is not None:
+                response.context_data.update(_totals(request, changes.queryset))
+        return response
+
+
+def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, Any]:
+    """Sums of the listed usage; of today while no day, month or year is chosen, as the ledger
+    may have millions of entries."""
+    usage = listed.filter(budget__isnull=True)
+    is_chosen = any(name.startswith("at__") for name in request.GET)
+    if not is_chosen:
+        today = timezone.now().date()
+        usage = in_days(usage, today, today)
+    tables = [(name.capitalize(), usage_by(usage, name)) for name in ("model", "user")]
+    return {"totals": tables, "totals_of": "of the time chosen" if is_chosen else "of today"}

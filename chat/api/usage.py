@@ -1,0 +1,146 @@
+"""REST: what one has used, and how one's budgets stand."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from ninja import Query, Router, Schema
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.models import User
+from accounts.permissions import require_permission
+from aily.problems import InvalidRequest
+from aily.rest import Page
+from chat.accounting.reports import (
+    BudgetState,
+    budgets_of,
+    in_days,
+    state,
+    usage_by,
+    with_current_periods,
+)
+from chat.models import LedgerEntry
+
+router = Router(tags=["usage"])
+
+DEFAULT_DAYS = 30
+MAX_DAYS = 366
+
+GroupBy = Literal["day", "model", "scene"]
+
+
+class UsageFilter(Schema):
+    first: date | None = Field(
+        None, alias="from", description=f"First day, UTC; default: {DEFAULT_DAYS} days."
+    )
+    last: date | None = Field(None, alias="to", description="Last day, included; default: today.")
+    group_by: GroupBy = "day"
+    user: str | None = Field(None, max_length=150, description="Somebody else's, for staff.")
+
+    def days(self) -> tuple[date, date]:
+        """First and last day. Raises InvalidRequest."""
+        last = self.last or timezone.now().astimezone(UTC).date()
+        try:
+            first = self.first or last - timedelta(days=DEFAULT_DAYS - 1)
+        except OverflowError:
+            raise InvalidRequest("This day is too long ago.", field="query.to") from None
+        if not 0 <= (last - first).days < MAX_DAYS or last == date.max:
+            message = f"`from` to `to` must be 1 to {MAX_DAYS} days."
+            raise InvalidRequest(message, field="query.from")
+        return first, last
+
+
+class Total(Schema):
+    currency: str
+    tasks: int = Field(description="Tasks that ended, whether they were run or not.")
+    estimated: int = Field(
+        description="Tasks of which the provider gave no usage, so that it was reckoned."
+    )
+    prompt_tokens: int
+    cached_tokens: int = Field(description="Of the prompt tokens.")
+    completion_tokens: int
+    money: Decimal
+
+
+class UsageItem(Total):
+    key: str | None = Field(description="The day, model or scene; null: none, or deleted since.")
+
+
+class UsageOut(Schema):
+    first: date = Field(serialization_alias="from")
+    last: date = Field(serialization_alias="to")
+    group_by: GroupBy
+    items: list[UsageItem]
+    totals: list[Total] = Field(description="One for each currency.")
+
+
+class PartOut(Schema):
+    limit: Decimal | None
+    reserved: Decimal = Field(description="What tasks that have not ended may use.")
+    spent: Decimal
+    left: Decimal | None
+
+
+class BudgetOut(Schema):
+    name: str = Field(alias="budget.name")
+    api_key: str | None = Field(description="Beginning of the key it is for; null: all you do.")
+    period: Literal["day", "week", "month", "total"] = Field(alias="budget.period")
+    starts_at: datetime
+    ends_at: datetime | None
+    currency: str = Field(alias="budget.currency")
+    calls: PartOut
+    tokens: PartOut
+    money: PartOut
+
+    @staticmethod
+    def resolve_api_key(state: BudgetState) -> str | None:
+        return state.budget.api_key.prefix if state.budget.api_key else None
+
+
+def _whose(request: AuthenticatedRequest, username: str | None) -> User:
+    if username is None or username == request.auth.user.username:
+        return request.auth.user
+    require_permission(request.auth.user, "chat.view_ledgerentry")
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise InvalidRequest(f"There is no user {username!r}.", field="query.user")
+    return user
+
+
+@router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")
+def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dict[str, Any]:
+    """By the day on which tasks ended (UTC), the model or the scene."""
+    first, last = filters.days()
+    owner = _whose(request, filters.user)
+    entries: QuerySet[LedgerEntry] = LedgerEntry.objects.usage().filter(owner=owner)
+    items = usage_by(in_days(entries, first, last), filters.group_by)
+    return {
+        "first": first,
+        "last": last,
+        "group_by": filters.group_by,
+        "items": items,
+        "totals": _totals(items),
+    }
+
+
+def _totals(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    totals: dict[str, dict[str, Any]] = {}
+    for item in items:
+        total = totals.setdefault(item["currency"], {"currency": item["currency"]})
+        for name, value in item.items():
+            if name not in {"key", "currency"}:
+                total[name] = total.get(name, 0) + value
+    return list(totals.values())
+
+
+@router.get("/budgets", response=list[BudgetOut], summary="Own budgets")
+@paginate(Page)
+def list_budgets(request: AuthenticatedRequest) -> list[BudgetState]:
+    """What you may still spend, and until when."""
+    return [state(one) for one in with_current_periods(budgets_of(request.auth.user))]
