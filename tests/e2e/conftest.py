@@ -43,7 +43,12 @@ def _url(server: dict[str, str]) -> str:
 @pytest.fixture(scope="session")
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
-    environment = {"TASK_RETRY_SECONDS": "0.2", "POSITION_CHECK_SECONDS": "5"}
+    environment = {
+        "TASK_RETRY_SECONDS": "0.2",
+        "POSITION_CHECK_SECONDS": "5",
+        "WEBHOOK_ALLOW_PRIVATE": "true",
+        "WEBHOOK_REQUIRE_HTTPS": "false",
+    }
     data_dir = Path(settings.DATA_DIR) / "e2e"
     with Stack(e2e_database_url, data_dir, environment=environment) as running:
         yield running

@@ -1,15 +1,12 @@
-"""A real receiver on the test's loop, endpoints that point to it, and tasks that have ended."""
+"""A receiver, endpoints that point to it, and tasks that have ended."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
 from asgiref.sync import sync_to_async
 from django.db import connections
 from django.utils import timezone
@@ -22,51 +19,15 @@ from chat.delivery import signing
 from chat.delivery.deliverer import Deliverer
 from chat.models import Delivery, LLMModel, Status, Task, WebhookEndpoint
 from tests.chat.conftest import until
-
-
-@dataclass
-class Receiver:
-    """Keeps what it is sent. Answers with `answers` in turn, then with 204."""
-
-    url: str = ""
-    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    #: While this is not set, requests to /held wait.
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    held: int = 0
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.requests.append((dict(request.headers), await request.read()))
-        if request.path == "/held":
-            self.held += 1
-            try:
-                await self.released.wait()
-            finally:
-                self.held -= 1
-        status, headers = self.answers.pop(0) if self.answers else (204, {})
-        return web.Response(status=status, headers=headers)
-
-    @property
-    def ids(self) -> list[str]:
-        return [headers["webhook-id"] for headers, _ in self.requests]
+from tests.receiver import Receiver, running_receiver
 
 
 @pytest.fixture
 async def receiver(settings: Settings) -> AsyncIterator[Receiver]:
     settings.WEBHOOK_ALLOW_PRIVATE = True
     settings.WEBHOOK_REQUIRE_HTTPS = False
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/{path:.*}", receiver.handle)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    receiver.url = f"http://127.0.0.1:{port}"
-    yield receiver
-    receiver.released.set()
-    await runner.cleanup()
+    async with running_receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture

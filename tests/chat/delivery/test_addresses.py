@@ -14,13 +14,13 @@ from chat.delivery.addresses import UnsafeURLError, check_url, is_public, parse_
 from chat.delivery.deliverer import Deliverer
 from chat.models import LLMModel
 from tests.chat.delivery.conftest import (
-    Receiver,
     deliver,
     end_task,
     make_due,
     make_endpoint,
     the_delivery,
 )
+from tests.receiver import Receiver
 
 FORBIDDEN = [
     "0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.254", "169.254.169.254",  # noqa: S104

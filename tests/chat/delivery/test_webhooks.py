@@ -23,7 +23,6 @@ from chat.models import Delivery, LLMModel, Status, Task, WebhookEndpoint
 from chat.services.webhooks import redeliver, rotate_secret
 from tests.chat.conftest import until
 from tests.chat.delivery.conftest import (
-    Receiver,
     deliver,
     end_leases,
     end_task,
@@ -31,6 +30,7 @@ from tests.chat.delivery.conftest import (
     make_endpoint,
     the_delivery,
 )
+from tests.receiver import Receiver
 
 
 async def test_the_end_of_a_task_arrives_signed(
