@@ -7,74 +7,90 @@ anything else of the transaction is, so that two transactions never wait for eac
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.db import connection
 from django.utils import timezone
 
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, most
 from chat.exceptions import BudgetExceeded
-from chat.models import Budget, BudgetPeriod, LedgerEntry, LLMModel, Task
+from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
 from chat.models.accounting import COUNTERS, Amount, Period
 
 #: Raw, as every batch of submits asks it.
 _IN_FORCE = """
-SELECT * FROM chat_budget
- WHERE is_active AND (user_id = ANY(%s) OR api_key_id = ANY(%s)) ORDER BY id
+SELECT b.id, b.user_id, b.api_key_id, (%(starts)s::jsonb ->> b.period)::timestamptz AS start,
+       EXISTS (SELECT FROM chat_budgetperiod p WHERE p.budget_id = b.id
+                  AND p.starts_at = (%(starts)s::jsonb ->> b.period)::timestamptz)
+  FROM chat_budget b
+ WHERE b.is_active AND (b.user_id = ANY(%(users)s) OR b.api_key_id = ANY(%(keys)s))
 """
+
+_STORE = """
+UPDATE chat_budgetperiod p
+   SET reserved_calls = v.reserved_calls, reserved_tokens = v.reserved_tokens,
+       reserved_money = v.reserved_money, spent_calls = v.spent_calls,
+       spent_tokens = v.spent_tokens, spent_money = v.spent_money
+  FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::numeric[], %s::bigint[], %s::bigint[],
+              %s::numeric[])
+    AS v(id, reserved_calls, reserved_tokens, reserved_money, spent_calls, spent_tokens,
+         spent_money)
+ WHERE p.id = v.id
+"""
+#: A budget's id, and when one of its periods began.
+PeriodKey = tuple[int, datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetsInForce:
-    """The active budgets of some tasks, each with a row for the period around `at`."""
+    """The active budgets of some users and API keys, by their ids, at a moment."""
 
     at: datetime
-    budgets: Sequence[Budget]
+    by_user: dict[int, list[PeriodKey]]
+    by_api_key: dict[int, list[PeriodKey]]
 
-    def of(self, task: Task) -> list[Budget]:
-        return [
-            one
-            for one in self.budgets
-            if (one.user_id == task.owner_id if one.user_id else one.api_key_id == task.api_key_id)
-        ]
+    def of(self, task: Task) -> list[PeriodKey]:
+        by_key = self.by_api_key.get(task.api_key_id, []) if task.api_key_id else []
+        return [*self.by_user.get(task.owner_id, []), *by_key]
 
 
 def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
-    """Look up the budgets of these tasks: one query where there are none.
+    """Look up the budgets of these tasks, in one query.
 
     Call it outside the transaction of `reserve`: the rows of new periods must be there already
     when that begins to lock.
     """
-    owners, keys, at = set(), set(), timezone.now()
+    users, keys, at = set(), set(), timezone.now()
     for task in tasks:
-        owners.add(task.owner_id)
+        users.add(task.owner_id)
         if task.api_key_id is not None:
             keys.add(task.api_key_id)
-    budgets = list(Budget.objects.raw(_IN_FORCE, [list(owners), list(keys)]))
-    if budgets:
-        _create_periods(budgets, at)
-    return BudgetsInForce(at, budgets)
-
-
-def _create_periods(budgets: Sequence[Budget], at: datetime) -> None:
-    starts = {budget.pk: Period(budget.period).start(at) for budget in budgets}
-    known = BudgetPeriod.objects.filter(budget__in=starts, starts_at__in=set(starts.values()))
-    there = set(known.values_list("budget_id", "starts_at"))
-    missing = [
-        BudgetPeriod(budget_id=budget_id, starts_at=start)
-        for budget_id, start in starts.items()
-        if (budget_id, start) not in there
-    ]
+    starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)})
+        rows = cursor.fetchall()
+    found = BudgetsInForce(at, defaultdict(list), defaultdict(list))
+    for budget_id, user_id, api_key_id, start, _ in rows:
+        own = found.by_user[user_id] if user_id else found.by_api_key[api_key_id]
+        own.append((budget_id, start))
+    missing = [(budget_id, start) for budget_id, _, _, start, is_there in rows if not is_there]
     if missing:
-        BudgetPeriod.objects.bulk_create(missing, ignore_conflicts=True)
+        BudgetPeriod.objects.bulk_create(
+            [BudgetPeriod(budget_id=budget_id, starts_at=start) for budget_id, start in missing],
+            ignore_conflicts=True,
+        )
+    return found
 
 
-def lock_periods(keys: Iterable[tuple[int, datetime]]) -> dict[tuple[int, datetime], BudgetPeriod]:
+def lock_periods(keys: Iterable[PeriodKey]) -> dict[PeriodKey, BudgetPeriod]:
     """Lock the rows of (budget id, start of the period), in the one order that all keep to."""
     wanted = set(keys)
     if not wanted:
@@ -97,7 +113,10 @@ def lock_periods(keys: Iterable[tuple[int, datetime]]) -> dict[tuple[int, dateti
 
 def store_counters(periods: Iterable[BudgetPeriod]) -> None:
     """Write the counters of locked rows."""
-    BudgetPeriod.objects.bulk_update(list(periods), COUNTERS)
+    rows = list(periods)
+    columns = [[getattr(row, name) for row in rows] for name in ("id", *COUNTERS)]
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE, columns)
 
 
 # --- Reserving ----------------------------------------------------------------------------------
@@ -106,18 +125,18 @@ class _Reserving:
     """The reservations of one transaction: of each task in all of its budgets, or in none."""
 
     at: datetime
-    periods: dict[tuple[int, datetime], BudgetPeriod]
+    periods: dict[PeriodKey, BudgetPeriod]
     models: dict[int, LLMModel]
     entries: list[LedgerEntry] = field(default_factory=list)
     changed: set[int] = field(default_factory=set)
 
-    def reserve(self, task: Task, budgets: Sequence[Budget]) -> BudgetExceeded | None:
+    def reserve(self, task: Task, keys: Sequence[PeriodKey]) -> BudgetExceeded | None:
         tokens = most(task)
         models = (self.models[one] for one in (task.model_id, *task.fallbacks))
         costs = highest_costs(models, tokens, self.at)
         wanted = []
-        for budget in budgets:
-            period = self.periods.get((budget.pk, Period(budget.period).start(self.at)))
+        for key in keys:
+            period = self.periods.get(key)
             if period is None:  # deleted meanwhile
                 continue
             amount = Amount(1, tokens.total, costs.get(period.budget.currency, Decimal(0)))
@@ -157,17 +176,17 @@ def reserve(tasks: Sequence[Task], found: BudgetsInForce) -> dict[UUID, BudgetEx
     Belongs into the transaction that inserts the others, before any other statement of it. A task
     under a budget that names no `max_tokens` is given its model's.
     """
-    budgeted = [(task, budgets) for task in tasks if (budgets := found.of(task))]
+    budgeted = [(task, keys) for task in tasks if (keys := found.of(task))]
     if not budgeted:
         return {}
-    keys = {(one.pk, Period(one.period).start(found.at)) for _, own in budgeted for one in own}
-    periods = lock_periods(keys)
+    # Looked up first: nobody else can reserve while the locks are held.
     models = load_models(one for task, _ in budgeted for one in (task.model_id, *task.fallbacks))
+    periods = lock_periods(key for _, keys in budgeted for key in keys)
     books = _Reserving(found.at, periods, models)
     refused = {
         task.pk: problem
-        for task, budgets in budgeted
-        if (problem := books.reserve(task, budgets)) is not None
+        for task, keys in budgeted
+        if (problem := books.reserve(task, keys)) is not None
     }
     if books.entries:
         store_counters(one for one in periods.values() if one.pk in books.changed)

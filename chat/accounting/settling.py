@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
 
-from chat.accounting.budgets import lock_periods, store_counters
+from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import cost, load_models, price_at
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
@@ -177,7 +176,7 @@ def _move(
     ]
 
 
-def _period_key(entry: LedgerEntry) -> tuple[int, datetime]:
+def _period_key(entry: LedgerEntry) -> PeriodKey:
     if entry.budget_id is None or entry.period_start is None:
         raise ValueError("This entry belongs to no budget.")
     return entry.budget_id, entry.period_start

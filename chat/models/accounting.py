@@ -186,7 +186,7 @@ class Budget(models.Model):
 
 #: What a budget counts; each has a limit, a reserved and a spent column.
 DIMENSIONS = ("calls", "tokens", "money")
-COUNTERS = [f"{kind}_{name}" for kind in ("reserved", "spent") for name in DIMENSIONS]
+COUNTERS = tuple(f"{kind}_{name}" for kind in ("reserved", "spent") for name in DIMENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
