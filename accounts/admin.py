@@ -10,9 +10,21 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
-from accounts.models import APIKey, User
+from accounts.models import APIKey, RoleLimits, User
 
-admin.site.register(User, UserAdmin)
+LIMITS = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")
+
+
+@admin.register(User)
+class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Queue", {"fields": ("queue_weight", *LIMITS)}))
+
+
+@admin.register(RoleLimits)
+class RoleLimitsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("role", *LIMITS)
+    list_select_related = ("role",)
+    autocomplete_fields = ("role",)
 
 
 @admin.register(APIKey)
@@ -25,7 +37,7 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("prefix", "name", "owner__username")
     autocomplete_fields = ("owner",)
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
-    fields = ("owner", "name", "expires_at", *readonly_fields)
+    fields = ("owner", "name", "expires_at", "requests_per_minute", *readonly_fields)
     actions = ("revoke",)
 
     def get_readonly_fields(

@@ -11,6 +11,7 @@ from ninja.pagination import paginate
 from pydantic import AwareDatetime, Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.rest import Page, RequestSchema
 
@@ -71,6 +72,7 @@ def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> APIKe
 
 
 @router.post("/keys", response={201: NewKeyOut}, summary="Make an API key")
+@idempotent(NewKeyOut, has_secret=True)
 def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
     key, secret = APIKey.create(request.auth.user, payload.name, payload.expires_at)
     out = KeyOut.from_orm(key).dict()

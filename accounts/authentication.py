@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -16,8 +16,10 @@ from django.utils import timezone
 from ninja.errors import AuthenticationError, AuthorizationError
 from ninja.security import APIKeyCookie, HttpBearer
 
+from accounts.limits import count_request
 from accounts.models import KEY_MARK, APIKey, User
 from aily.database import in_database
+from aily.rates import Rate
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.cached_db import SessionStore
@@ -40,6 +42,8 @@ class AuthenticatedRequest(HttpRequest):
     """What an endpoint behind BearerAuth or SessionAuth is given."""
 
     auth: Identity
+    #: Where the caller's rate stands, for the headers of the answer to a POST.
+    rate: Rate | None
 
 
 def identify_key(secret: str) -> Identity | None:
@@ -87,6 +91,13 @@ def _session_user(request: HttpRequest) -> Identity | None:
     return Identity(user=user) if user.is_authenticated else None
 
 
+async def _count(request: HttpRequest, identity: Identity) -> None:
+    """Count a POST, as whatever creates something is one. Raises RateLimited."""
+    if request.method == "POST":
+        rate = await count_request(identity.user.pk, identity.api_key, wants_rate=True)
+        cast("AuthenticatedRequest", request).rate = rate
+
+
 class BearerAuth(HttpBearer):
     """`Authorization: Bearer <key>`. A key that does not work is refused, session or not."""
 
@@ -94,6 +105,7 @@ class BearerAuth(HttpBearer):
         identity = await in_database(identify_key, token)
         if identity is None:
             raise AuthenticationError(message="This API key is unknown, revoked or expired.")
+        await _count(request, identity)
         return identity
 
 
@@ -124,4 +136,5 @@ class SessionAuth(APIKeyCookie):
         identity = await in_database(_session_user, request) if key else None
         if identity is not None:
             _csrf.check(request)
+            await _count(request, identity)
         return identity

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -16,9 +16,31 @@ from django.utils import timezone
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
 KEY_MARK = "aily_"
+#: For how long a repeated Idempotency-Key is answered with the first answer.
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 
-class User(AbstractUser):
+class LimitOverrides(models.Model):
+    """Limits that staff set in place of the installation's defaults. Empty: the next best holds."""
+
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    max_tasks_in_flight = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Tasks that have not ended, waiting or running.",
+    )
+    max_tasks_queued = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Tasks that wait."
+    )
+
+    class Meta:
+        abstract = True
+
+
+class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __str__
     """Custom from the first migration, so that it can grow."""
 
     queue_weight = models.FloatField(
@@ -26,6 +48,18 @@ class User(AbstractUser):
         validators=[MinValueValidator(0.1), MaxValueValidator(100)],
         help_text="Share of a lane's capacity: 2 gets twice as many turns as 1.",
     )
+
+
+class RoleLimits(LimitOverrides):
+    """Limits of everybody with a role. Of several roles the most generous one holds."""
+
+    role = models.OneToOneField(Group, on_delete=models.CASCADE, related_name="limits")
+
+    class Meta:
+        verbose_name_plural = "role limits"
+
+    def __str__(self) -> str:
+        return f"limits of {self.role}"
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
@@ -57,6 +91,12 @@ class APIKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of this key alone; its owner's limit holds as well.",
+    )
 
     objects: ClassVar = APIKeyQuerySet.as_manager()
 
@@ -86,3 +126,29 @@ class APIKey(models.Model):
     @staticmethod
     def digest_of(secret: str) -> str:
         return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class IdempotencyRecordQuerySet(models.QuerySet["IdempotencyRecord"]):
+    def expired(self) -> IdempotencyRecordQuerySet:
+        return self.filter(created_at__lt=timezone.now() - IDEMPOTENCY_LIFETIME)
+
+
+class IdempotencyRecord(models.Model):
+    """What a request with an Idempotency-Key was answered (accounts/idempotency.py)."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    digest = models.CharField(max_length=64, help_text="Of method, path and body.")
+    status = models.PositiveSmallIntegerField()
+    body = models.TextField(null=True, help_text="Null: it holds a secret.")  # noqa: DJ001
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    objects: ClassVar = IdempotencyRecordQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "key"], name="unique_idempotency_record")
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -2,11 +2,14 @@
 
 Problem
 ├── InvalidRequest   invalid_request  400  a field is missing, wrong or unknown
+│   └── IdempotencyMismatch  idempotency_mismatch  422  same Idempotency-Key, other request
 ├── Unauthenticated  unauthenticated  401  no valid session or key
 ├── Forbidden        forbidden        403  authenticated, but not allowed
 ├── NotFound         not_found        404  no such thing, or not yours
 ├── Conflict         conflict         409  the state does not allow it
 ├── TooLarge         too_large        413  body, frame or prompt over its limit
+├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
+│   └── RateLimited  rate_limited     429  too many requests a minute
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
 
 Apps add their own below these. REST renders them as RFC 9457 problem details (aily/rest.py), the
@@ -15,7 +18,16 @@ WebSocket as the `error` of a frame.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
+
+#: Bounds of every Retry-After. Clients give up on longer ones, and shorter ones are a busy loop.
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1, 600
+
+
+def retry_after(seconds: float) -> int:
+    """`seconds` as a Retry-After: whole, rounded up and within its bounds."""
+    return min(max(math.ceil(seconds), MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -32,10 +44,16 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.message = message
         self.field = field
         self.retry_after_seconds = retry_after_seconds
+        #: Headers of the REST answer, beside Retry-After.
+        self.headers: dict[str, str] = {}
+
+    def details(self) -> dict[str, Any]:
+        """Members of its own that a problem adds to a REST answer and to a frame's `error`."""
+        return {}
 
     def as_error(self) -> dict[str, Any]:
         """The `error` object of a WebSocket frame."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        error: dict[str, Any] = {"code": self.code, "message": self.message, **self.details()}
         if self.field is not None:
             error["field"] = self.field
         if self.retry_after_seconds is not None:
@@ -45,6 +63,10 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
 
 class InvalidRequest(Problem):
     code, status, title = "invalid_request", 400, "Invalid request"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    code, status, title = "idempotency_mismatch", 422, "Idempotency key reused"
 
 
 class Unauthenticated(Problem):
@@ -65,6 +87,26 @@ class Conflict(Problem):
 
 class TooLarge(Problem):
     code, status, title = "too_large", 413, "Too large"
+
+
+class LimitReached(Problem):
+    """`limit_name` is the limit's name in the settings of a user, `limit` its value."""
+
+    code, status, title = "limit_reached", 429, "Limit reached"
+
+    def __init__(
+        self, message: str, *, limit_name: str, limit: int, retry_after_seconds: int
+    ) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.limit_name = limit_name
+        self.limit = limit
+
+    def details(self) -> dict[str, Any]:
+        return {"limit": {"name": self.limit_name, "value": self.limit}}
+
+
+class RateLimited(LimitReached):
+    code, title = "rate_limited", "Too many requests"
 
 
 class Unavailable(Problem):

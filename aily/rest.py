@@ -37,6 +37,7 @@ from aily.problems import (
     Unauthenticated,
     Unavailable,
 )
+from aily.rates import Rate
 from aily.redis import RedisAway
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def _respond(
     title: str,
     detail: str,
     errors: Sequence[Mapping[str, str]] = (),
+    details: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
     body: dict[str, Any] = {
         "type": f"urn:aily:problem:{code}",
@@ -97,6 +99,7 @@ def _respond(
         "detail": detail,
         "instance": request.path,
         "code": code,
+        **(details or {}),
     }
     if errors:
         body["errors"] = list(errors)
@@ -111,8 +114,16 @@ def _respond(
 def render_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
     errors = [{"field": problem.field, "message": problem.message}] if problem.field else []
     response = _respond(
-        request, problem.status, problem.code, problem.title, problem.message, errors
+        request,
+        problem.status,
+        problem.code,
+        problem.title,
+        problem.message,
+        errors,
+        problem.details(),
     )
+    for name, value in problem.headers.items():
+        response[name] = value
     if problem.retry_after_seconds is not None:
         response["Retry-After"] = str(problem.retry_after_seconds)
     return response
@@ -250,9 +261,12 @@ async def _unknown_path(request: HttpRequest) -> HttpResponse:
 
 
 def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
-    """What ninja answers by itself: plain text for a wrong method."""
+    """What ninja answers by itself, plain text for a wrong method; and where the rate stands."""
 
     def translate(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        rate: Rate | None = getattr(request, "rate", None)
+        for name, value in (rate.headers() if rate else {}).items():
+            response.setdefault(name, value)
         if not isinstance(response, HttpResponseNotAllowed):
             return response
         detail = f"Allowed here: {response['Allow']}"

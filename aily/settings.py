@@ -144,6 +144,12 @@ TASK_MAX_FAILURES = env.int("TASK_MAX_FAILURES", default=4)
 TASK_RETRY_SECONDS = env.float("TASK_RETRY_SECONDS", default=1.0)
 TASK_MAX_CRASHES = env.int("TASK_MAX_CRASHES", default=5)
 EVENT_LOG_TTL_SECONDS = env.int("EVENT_LOG_TTL_SECONDS", default=900)
+# What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
+# many tasks may wait in all. 0: no limit.
+RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", default=60_000)
+MAX_TASKS_IN_FLIGHT = env.int("MAX_TASKS_IN_FLIGHT", default=20_000)
+MAX_QUEUED_PER_USER = env.int("MAX_QUEUED_PER_USER", default=20_000)
+MAX_QUEUED = env.int("MAX_QUEUED", default=200_000)
 POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
 PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)

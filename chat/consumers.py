@@ -15,6 +15,7 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.problems import Problem, TooLarge, Unavailable
@@ -93,6 +94,7 @@ class ChatConsumer(AsyncConsumer):
             await self.close(CLOSE_UNAUTHENTICATED)
             return
         self.owner_id: int = identity.user.pk
+        self.api_key = identity.api_key
         await self.send(Hello())
         self.spawn(self.push_own_tasks())
 
@@ -140,11 +142,13 @@ class ChatConsumer(AsyncConsumer):
             await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
 
     async def submit(self, frame: TaskSubmit) -> None:
+        await count_request(self.owner_id, self.api_key)
         submission = Submission(
             owner_id=self.owner_id,
             request=frame.request(),
             default_lane=Lane.INTERACTIVE,
             idempotency_key=frame.idempotency_key,
+            api_key_id=self.api_key.pk if self.api_key else None,
         )
         accepted = await submit(submission)
         await self.send(

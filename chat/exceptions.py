@@ -2,10 +2,12 @@
 
 InvalidRequest
 ├── InvalidVariable      invalid_variable      422  a scene's variable is missing or wrong
-├── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
-└── IdempotencyMismatch  idempotency_mismatch  422  same Idempotency-Key, other body
+└── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
 Conflict
 └── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
+LimitReached
+├── QueueFull            queue_full            429  too many tasks wait, one user's or everybody's
+└── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
 Problem
 └── BudgetExceeded       budget_exceeded       429  the rest of a budget is too small for this task
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aily.problems import Conflict, InvalidRequest, Problem
+from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
 
 
 class InvalidVariable(InvalidRequest):
@@ -25,12 +27,16 @@ class InvalidTemplate(InvalidRequest):
     code, status, title = "invalid_template", 422, "Invalid template"
 
 
-class IdempotencyMismatch(InvalidRequest):
-    code, status, title = "idempotency_mismatch", 422, "Idempotency key reused"
-
-
 class ConversationBusy(Conflict):
     code, title = "conversation_busy", "Conversation busy"
+
+
+class QueueFull(LimitReached):
+    code, title = "queue_full", "Queue full"
+
+
+class TooManyInFlight(LimitReached):
+    code, title = "too_many_in_flight", "Too many tasks in flight"
 
 
 class BudgetExceeded(Problem):

@@ -14,6 +14,7 @@ from ninja.pagination import paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
 from aily.rest import Page, RequestSchema
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
@@ -65,6 +66,7 @@ def list_conversations(
 
 
 @router.post("", response={201: ConversationOut}, summary="Begin a conversation")
+@idempotent(ConversationOut)
 def create_conversation(
     request: AuthenticatedRequest, payload: ConversationIn
 ) -> Status[Conversation]:

@@ -12,6 +12,7 @@ from ninja.pagination import paginate
 from pydantic import Field, JsonValue
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
@@ -103,6 +104,7 @@ def list_providers(request: AuthenticatedRequest) -> QuerySet[Provider]:
 
 
 @router.post("/providers", response={201: ProviderOut}, summary="Add a provider")
+@idempotent(ProviderOut)
 def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[Provider]:
     require_permission(request.auth.user, "chat.add_provider")
     provider = Provider(**payload.dict())
@@ -146,6 +148,7 @@ def list_models(request: AuthenticatedRequest, filters: Query[ModelFilter]) -> Q
 
 
 @router.post("/models", response={201: ModelOut}, summary="Add a model")
+@idempotent(ModelOut)
 def create_model(request: AuthenticatedRequest, payload: ModelIn) -> Status[LLMModel]:
     require_permission(request.auth.user, "chat.add_llmmodel")
     model = LLMModel(**payload.given())

@@ -12,6 +12,7 @@ from ninja.pagination import paginate
 from pydantic import Field, JsonValue
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
 from accounts.models import User
 from accounts.permissions import may, require_permission
 from aily.problems import InvalidRequest
@@ -154,6 +155,7 @@ def list_scenes(request: AuthenticatedRequest, filters: Query[SceneFilter]) -> Q
 
 
 @router.post("", response={201: SceneOut}, summary="Make a scene")
+@idempotent(SceneOut)
 def create_scene(request: AuthenticatedRequest, payload: SceneIn) -> Status[Scene]:
     require_permission(request.auth.user, "chat.add_scene")
     scene = Scene(**payload.dict())
@@ -205,6 +207,7 @@ def list_versions(request: AuthenticatedRequest, slug: str) -> QuerySet[SceneVer
 
 
 @router.post("/{slug:slug}/versions", response={201: VersionOut}, summary="Write a draft")
+@idempotent(VersionOut)
 def create_version(
     request: AuthenticatedRequest, slug: str, payload: VersionIn
 ) -> Status[SceneVersion]:

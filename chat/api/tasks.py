@@ -17,6 +17,7 @@ from ninja.pagination import paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotency_key
 from aily.database import in_database
 from aily.problems import InvalidRequest, NotFound
 from aily.redis import RedisAway
@@ -152,22 +153,10 @@ async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: L
         owner_id=request.auth.user.pk,
         request=body,
         default_lane=lane,
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
+        api_key_id=request.auth.api_key.pk if request.auth.api_key else None,
     )
     return await submit(submission)
-
-
-def _idempotency_key(request: HttpRequest) -> str | None:
-    """The Idempotency-Key header, as a structured-field string or bare."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    key = key.strip().removeprefix('"').removesuffix('"')
-    if not 1 <= len(key) <= 255 or not key.isprintable():
-        raise InvalidRequest(
-            "An idempotency key has 1 to 255 printable characters.", field="Idempotency-Key"
-        )
-    return key
 
 
 async def _answer(

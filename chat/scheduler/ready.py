@@ -192,6 +192,22 @@ async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
     ]
 
 
+def drain_seconds(pools: Iterable[str]) -> dict[str, float]:
+    """Mean seconds until one more task of a pool starts or ends; a pool without calls is missing.
+
+    Raises RedisAway.
+    """
+    names = list(pools)
+    pipe = sync_redis().pipeline(transaction=False)
+    for pool in names:
+        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use"])
+    return {
+        pool: float(seconds) / max(int(in_use), 1)
+        for pool, (seconds, in_use) in zip(names, pipe.execute(), strict=True)
+        if seconds and in_use
+    }
+
+
 def remove(pool: str, task_ids: Sequence[str]) -> None:
     """Take cancelled tasks out. A task already claimed is stopped by its row instead."""
     sync_redis().zrem(f"aily:ready:{pool}", *task_ids)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -20,13 +20,20 @@ from accounts.models import User
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
-from aily.problems import InvalidRequest, NotFound, Problem
+from aily.problems import (
+    IdempotencyMismatch,
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    Problem,
+)
 from aily.redis import RedisAway
-from chat import actors, scheduler
-from chat.exceptions import ConversationBusy, IdempotencyMismatch
+from chat import accounting, actors, scheduler
+from chat.accounting import BudgetsInForce
+from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import Lane, LLMModel, Message, Scene, SceneVersion, Task
 from chat.models.ids import uuid7
-from chat.services import prompts
+from chat.services import limits, prompts
 from chat.services.submission import CompositeRequest
 
 logger = logging.getLogger(__name__)
@@ -40,6 +47,8 @@ class Submission:
     request: CompositeRequest
     default_lane: Lane = Lane.NORMAL
     idempotency_key: str | None = None
+    #: The key that the user came with; None: a session.
+    api_key_id: int | None = None
 
     def digest(self) -> str:
         body = self.request.model_dump_json(exclude_defaults=True)
@@ -91,7 +100,9 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
             built_tasks.append(_build(submission, lookups))
         except Problem as problem:
             built_tasks.append(problem)
-    outcomes = _store(submissions, built_tasks)
+    with limits.admitted(built_tasks) as admitted_tasks:
+        outcomes = _store(submissions, admitted_tasks)
+    outcomes = _repeated(submissions, outcomes)
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
     return [
         outcome
@@ -144,6 +155,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     return Task(
         id=uuid7(),
         owner_id=submission.owner_id,
+        api_key_id=submission.api_key_id,
         scene=scene,
         scene_version=version,
         conversation_id=request.conversation_id,
@@ -157,6 +169,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest() if submission.idempotency_key else "",
         deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
+        needs_settling=True,
     )
 
 
@@ -208,15 +221,26 @@ def _store(
     ]
     if not pairs:
         return outcomes
+    found = accounting.in_force(task for _, task in pairs)
+    by_task: Mapping[UUID, Task | Exception]
     try:
-        _insert(pairs)
+        by_task = _insert(pairs, found)
     except IntegrityError:
-        by_task = {task.pk: _store_one(submission, task) for submission, task in pairs}
-        return [by_task[one.pk] if isinstance(one, Task) else one for one in outcomes]
-    return outcomes
+        by_task = {task.pk: _store_one(submission, task, found) for submission, task in pairs}
+    return [by_task.get(one.pk, one) if isinstance(one, Task) else one for one in outcomes]
 
 
-def _insert(pairs: Sequence[tuple[Submission, Task]]) -> None:
+def _insert(
+    pairs: Sequence[tuple[Submission, Task]], found: BudgetsInForce
+) -> dict[UUID, BudgetExceeded]:
+    """Insert the tasks that their budgets allow. Returns why not the others."""
+    with transaction.atomic():
+        refused = accounting.reserve([task for _, task in pairs], found)
+        _insert_rows([task for _, task in pairs if task.pk not in refused])
+    return refused
+
+
+def _insert_rows(tasks: Sequence[Task]) -> None:
     questions = [
         Message(
             conversation_id=task.conversation_id,
@@ -224,20 +248,19 @@ def _insert(pairs: Sequence[tuple[Submission, Task]]) -> None:
             content=prompts.question(task.messages),
             task=task,
         )
-        for _, task in pairs
+        for task in tasks
         if task.conversation_id
     ]
-    with transaction.atomic():
-        Task.objects.bulk_create([task for _, task in pairs])
-        if questions:
-            Message.objects.bulk_create(questions)
-            prompts.touch_conversations(questions)
+    Task.objects.bulk_create(tasks)
+    if questions:
+        Message.objects.bulk_create(questions)
+        prompts.touch_conversations(questions)
 
 
-def _store_one(submission: Submission, task: Task) -> Task | Exception:
+def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Task | Exception:
     """Insert alone, so that the constraint that fails says whose fault it is."""
     try:
-        _insert([(submission, task)])
+        refused = _insert([(submission, task)], found)
     except IntegrityError as error:
         if "one_active_task_a_conversation" in str(error):
             return ConversationBusy(
@@ -249,7 +272,7 @@ def _store_one(submission: Submission, task: Task) -> Task | Exception:
         if "chat_task_conversation_id" in str(error):
             return NotFound("There is no such conversation.", field="conversation_id")
         raise
-    return task
+    return refused.get(task.pk, task)
 
 
 def _existing(submission: Submission) -> Task | Exception:
@@ -262,6 +285,28 @@ def _existing(submission: Submission) -> Task | Exception:
             "This idempotency key was used with another request.", field="idempotency_key"
         )
     return task
+
+
+def _repeated(
+    submissions: Sequence[Submission], outcomes: list[Task | Exception]
+) -> list[Task | Exception]:
+    """Give the task made before where a limit refused a request that only repeats it."""
+    refused = [
+        one.idempotency_key
+        for one, outcome in zip(submissions, outcomes, strict=True)
+        if isinstance(outcome, LimitReached | BudgetExceeded) and one.idempotency_key
+    ]
+    if not refused:
+        return outcomes
+    known = Task.objects.filter(idempotency_key__in=refused)
+    made = set(known.values_list("owner_id", "idempotency_key"))
+    return [
+        _existing(one)
+        if isinstance(outcome, LimitReached | BudgetExceeded)
+        and (one.owner_id, one.idempotency_key) in made
+        else outcome
+        for one, outcome in zip(submissions, outcomes, strict=True)
+    ]
 
 
 # --- Queueing -----------------------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""Idempotency-Key for requests that create something: said twice, they create it once.
+
+The record of the answer is stored in the transaction that creates the thing, so that there is
+either both or neither, whatever dies in between. Tasks have a mechanism of their own, in their row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from django.db import connection, transaction
+from django.http import HttpRequest, HttpResponse
+from ninja import Schema, Status
+from ninja.renderers import JSONRenderer
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.models import IdempotencyRecord
+from aily.json_input import decode_json
+from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
+
+FIELD = "Idempotency-Key"
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def idempotency_key(request: HttpRequest) -> str | None:
+    """The Idempotency-Key header, as a structured-field string or bare. Raises InvalidRequest."""
+    key = request.headers.get(FIELD)
+    if key is None:
+        return None
+    key = key.strip().removeprefix('"').removesuffix('"')
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        message = "An idempotency key has 1 to 255 printable characters."
+        raise InvalidRequest(message, field=FIELD)
+    return key
+
+
+def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[Endpoint], Endpoint]:
+    """Let an endpoint that returns `Status(code, row)`, described by `schema`, honour the header.
+
+    With `has_secret` the answer is not stored, and a repeated request is told so (409).
+    """
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        def honour(request: AuthenticatedRequest, *args: Any, **kwargs: Any) -> Any:
+            key = idempotency_key(request)
+            if key is None:
+                return endpoint(request, *args, **kwargs)
+            with transaction.atomic():
+                _lock(request.auth.user.pk, key)
+                digest = _digest(request)
+                stored = _stored(request.auth.user.pk, key)
+                if stored is not None:
+                    return _replay(stored, digest)
+                result: Status[Any] = endpoint(request, *args, **kwargs)
+                status, body = result.status_code, _render(request, schema, result)
+                IdempotencyRecord.objects.create(
+                    owner=request.auth.user,
+                    key=key,
+                    digest=digest,
+                    status=status,
+                    body=None if has_secret else body,
+                )
+            return _response(status, body)
+
+        return cast("Endpoint", honour)
+
+    return decorate
+
+
+def _lock(owner_id: int, key: str) -> None:
+    """Hold the key until the transaction ends; also for a process that dies it ends then."""
+    with connection.cursor() as cursor:
+        name = f"idempotency:{owner_id}:{key}"
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        if not cursor.fetchone()[0]:
+            raise Conflict(
+                "A request with this idempotency key is still running.",
+                field=FIELD,
+                retry_after_seconds=1,
+            )
+
+
+def _digest(request: HttpRequest) -> str:
+    body = json.dumps(decode_json(request.body), sort_keys=True) if request.body else ""
+    return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode()).hexdigest()
+
+
+def _stored(owner_id: int, key: str) -> IdempotencyRecord | None:
+    records = IdempotencyRecord.objects.filter(owner_id=owner_id, key=key)
+    records.expired().delete()
+    stored: IdempotencyRecord | None = records.first()
+    return stored
+
+
+def _replay(stored: IdempotencyRecord, digest: str) -> HttpResponse:
+    if stored.digest != digest:
+        message = "This idempotency key was used with another request."
+        raise IdempotencyMismatch(message, field=FIELD)
+    if stored.body is None:
+        raise Conflict(
+            "This request was carried out before, and the secret it made was shown then. It cannot "
+            "be shown again: delete what was made, and make another with a new idempotency key.",
+            field=FIELD,
+        )
+    return _response(stored.status, stored.body)
+
+
+def _render(request: HttpRequest, schema: type[Schema], result: Status[Any]) -> str:
+    data = schema.from_orm(result.value).model_dump()
+    body: str = JSONRenderer().render(request, data, response_status=result.status_code)
+    return body
+
+
+def _response(status: int, body: str) -> HttpResponse:
+    return HttpResponse(body, status=status, content_type="application/json; charset=utf-8")

@@ -1,0 +1,95 @@
+"""What a user may ask for at most: the user's own limits, else a role's, else the settings'."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from threading import Lock
+
+from django.conf import settings
+from django.db.models import Max
+
+from accounts.models import APIKey, User
+from aily.database import in_database
+from aily.rates import Counter, Rate, count, rate_of
+
+#: What staff changes holds everywhere after this long.
+CACHE_SECONDS = 10
+_NAMES = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A user's limits; None: there is none."""
+
+    requests_per_minute: int | None
+    max_tasks_in_flight: int | None
+    max_tasks_queued: int | None
+
+
+_Overrides = tuple[int | None, int | None, int | None]
+_lock = Lock()
+_cached: dict[int, _Overrides] = {}
+_cached_until = 0.0
+
+
+def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
+    """The limits of these users. One query at most, of which the results are kept for a while."""
+    global _cached_until
+    with _lock:
+        if time.monotonic() > _cached_until:
+            _cached.clear()
+            _cached_until = time.monotonic() + CACHE_SECONDS
+        known = {user_id: _cached[user_id] for user_id in user_ids if user_id in _cached}
+    missing = set(user_ids) - set(known)
+    found = _load(missing) if missing else {}
+    with _lock:
+        _cached.update(found)
+    return {user_id: _with_defaults((known | found).get(user_id)) for user_id in user_ids}
+
+
+def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
+    roles = {f"role_{name}": Max(f"groups__limits__{name}") for name in _NAMES}
+    users = User.objects.filter(pk__in=user_ids).annotate(**roles)
+    columns = [name for one in _NAMES for name in (one, f"role_{one}")]
+    return {
+        pk: (own[0] or own[1], own[2] or own[3], own[4] or own[5])
+        for pk, *own in users.values_list("pk", *columns)
+    }
+
+
+def _with_defaults(overrides: _Overrides | None) -> Limits:
+    requests, in_flight, queued = overrides or (None, None, None)
+    return Limits(
+        requests or settings.RATE_LIMIT_PER_MINUTE or None,
+        in_flight or settings.MAX_TASKS_IN_FLIGHT or None,
+        queued or settings.MAX_QUEUED_PER_USER or None,
+    )
+
+
+async def count_request(
+    user_id: int, api_key: APIKey | None, *, wants_rate: bool = False
+) -> Rate | None:
+    """Count a request of a user, that came with `api_key` or a session. Raises RateLimited.
+
+    Returns where the user, or the key where that has less left, now stands, if `wants_rate`.
+    """
+    counters = await _counters(user_id, api_key)
+    for counter in counters:
+        await count(counter)
+    if not wants_rate:
+        return None
+    rates = [await rate_of(counter) for counter in counters]
+    return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
+
+
+async def _counters(user_id: int, api_key: APIKey | None) -> list[Counter]:
+    is_known = user_id in _cached and time.monotonic() < _cached_until
+    limits = limits_of([user_id]) if is_known else await in_database(limits_of, [user_id])
+    counters = []
+    if api_key is not None and api_key.requests_per_minute:
+        counters.append(Counter(f"key:{api_key.pk}", api_key.requests_per_minute))
+    if per_minute := limits[user_id].requests_per_minute:
+        counters.append(Counter(f"user:{user_id}", per_minute))
+    return counters
