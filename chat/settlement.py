@@ -40,6 +40,10 @@ def _settle_batch() -> int:
         tasks: Sequence[Task] = list(
             _unsettled().select_for_update(skip_locked=True).order_by("id")[:BATCH]
         )
+        Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
+        delivery.store(tasks)
+        # Last, as submits wait for the budgets that this locks. Who is mailed of one owns some of
+        # these tasks, so that the locks of delivery are held already: never the other way round.
         for notice in accounting.settle(tasks):
             delivery.budget_near_end(
                 notice.user_id,
@@ -48,8 +52,6 @@ def _settle_batch() -> int:
                 spent=notice.spent,
                 limit=notice.limit,
             )
-        delivery.store(tasks)
-        Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
     return len(tasks)
 
 

@@ -14,7 +14,16 @@ from accounts.models import APIKey, User
 from chat import accounting, settlement
 from chat.accounting.tokens import estimate
 from chat.exceptions import BudgetExceeded
-from chat.models import Budget, BudgetPeriod, LedgerEntry, LLMModel, ModelPrice, Task
+from chat.models import (
+    Budget,
+    BudgetPeriod,
+    Delivery,
+    LedgerEntry,
+    LLMModel,
+    ModelPrice,
+    NotificationPreferences,
+    Task,
+)
 from chat.models.accounting import Period
 from chat.services.submit import Accepted
 from chat.services.submit import submit_many as submit_batch
@@ -284,3 +293,18 @@ def test_the_ledger_refuses_to_be_changed(submit_many: SubmitMany) -> None:
     with pytest.raises(IntegrityError, match="append-only"):
         LedgerEntry.objects.all().delete()
     assert LedgerEntry.objects.count() == 1
+
+
+def test_who_wants_to_know_is_mailed_once_that_a_budget_is_near_its_end(
+    alice: User, submit_many: SubmitMany
+) -> None:
+    User.objects.filter(pk=alice.pk).update(email="alice@aily.example")
+    NotificationPreferences.objects.create(user=alice, email_on_budget_near_end=True)
+    budget_of(alice, limit_calls=5)
+    for one in accepted(submit_many(5)):
+        end(one.task_id, usage=usage(1, 1))
+        settlement.settle()
+    mail = Delivery.objects.get()
+    assert (mail.owner, mail.kind) == (alice, Delivery.Kind.EMAIL)
+    assert mail.data["budget"] == "pocket money"
+    assert (mail.data["spent"], mail.data["limit"]) == ("4 calls", "5 calls")
