@@ -56,6 +56,7 @@ def end_task(
         messages=[],
         status=status,
         finished_at=timezone.now(),
+        last_event=1,
         needs_settling=True,
         **fields,
     )

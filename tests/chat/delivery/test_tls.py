@@ -1,0 +1,74 @@
+"""TLS is verified against the URL's name, though the connection is made to a checked address."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pytest_django import Settings
+
+from chat.delivery.http import RequestFailedError, WebhookClient
+from tests.receiver import Receiver, running_receiver
+
+
+def write_certificate(path: Path, host: str) -> None:
+    """A key and a certificate of `host` that vouches for itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(key_pem + certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.fixture
+async def receiver(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Receiver]:
+    """Stands at every name, with the certificate of hooks.example, which clients trust."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    pem = tmp_path / "hooks.pem"
+    write_certificate(pem, "hooks.example")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+
+    def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async with running_receiver(tls) as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield receiver
+
+
+async def test_the_name_of_the_url_is_what_the_certificate_must_have(receiver: Receiver) -> None:
+    client = WebhookClient(1)
+    right = receiver.url.replace("127.0.0.1", "hooks.example")
+    assert (await client.post(right, b"{}", {})).status == 204
+    for wrong in (receiver.url, receiver.url.replace("127.0.0.1", "other.example")):
+        with pytest.raises(RequestFailedError, match="certificate"):
+            await client.post(wrong, b"{}", {})
+    assert len(receiver.requests) == 1
+    await client.aclose()
