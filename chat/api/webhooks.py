@@ -13,6 +13,7 @@ from ninja.pagination import paginate
 from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
 from aily.database import in_database
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
@@ -104,7 +105,12 @@ def list_endpoints(request: AuthenticatedRequest) -> QuerySet[WebhookEndpoint]:
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
 async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object]:
     await webhooks.require_safe(payload.url)
-    made = await in_database(webhooks.create_endpoint, request.auth.user, payload.dict())
+    return await in_database(_create, request, payload)
+
+
+@idempotent(NewSecretOut, has_secret=True)
+def _create(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object]:
+    made = webhooks.create_endpoint(request.auth.user, payload.dict())
     return Status(201, _with_secret(*made))
 
 
@@ -136,13 +142,16 @@ def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[N
     response=NewSecretOut,
     summary="Replace the secret; the old one is valid for another day",
 )
-def rotate(request: AuthenticatedRequest, endpoint_id: int) -> NewSecretOut:
-    return _with_secret(*webhooks.rotate_secret(_own(request, endpoint_id).pk))
+@idempotent(NewSecretOut, has_secret=True)
+def rotate(request: AuthenticatedRequest, endpoint_id: int) -> Status[NewSecretOut]:
+    rotated = webhooks.rotate_secret(_own(request, endpoint_id).pk)
+    return Status(200, _with_secret(*rotated))
 
 
 @router.post(
     "/webhooks/{int:endpoint_id}/test", response={202: DeliveryOut}, summary="Send a test event"
 )
+@idempotent(DeliveryOut)
 def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
     return Status(202, webhooks.send_test(_own(request, endpoint_id)))
 

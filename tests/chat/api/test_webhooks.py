@@ -140,6 +140,17 @@ async def test_a_test_event_is_queued_once_and_can_be_sent_again(
     assert listed == {"items": [redelivered.json()], "count": 1}
 
 
+async def test_an_idempotency_key_makes_one_endpoint_and_one_secret(api: Api) -> None:
+    first = await api.post("/api/webhooks", HOOK, Idempotency_Key="once")
+    assert first.status_code == 201
+    assert (await api.post("/api/webhooks", HOOK, Idempotency_Key="once")).status_code == 409
+    path = f"/api/webhooks/{first.json()['id']}"
+    assert (await api.post(f"{path}/rotate", Idempotency_Key="twice")).status_code == 200
+    before = await in_database(WebhookEndpoint.objects.get)
+    assert (await api.post(f"{path}/rotate", Idempotency_Key="twice")).status_code == 409
+    assert (await in_database(WebhookEndpoint.objects.get)).secret == before.secret
+
+
 async def test_a_disabled_endpoint_is_sent_nothing(api: Api, rings: list[str]) -> None:
     path = f"/api/webhooks/{(await made(api, is_active=False))['id']}"
     assert (await api.post(f"{path}/test")).status_code == 409
