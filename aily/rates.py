@@ -86,7 +86,7 @@ class _Service:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._away_until = 0.0
-        self.batcher: Batcher[Counter, None] = Batcher(self._count_all, max_batches=4)
+        self.batcher: Batcher[Counter, None] = Batcher(self._count_all)
 
     async def rate(self, counter: Counter) -> Rate:
         stats = await self._limiter.get_window_stats(counter.item, counter.subject)

@@ -10,6 +10,7 @@ import dramatiq
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
+from accounts.models import IdempotencyRecord
 from chat import settlement
 from chat.delivery.deliverer import Deliverer
 from chat.runner import recovery
@@ -60,6 +61,13 @@ def deliver() -> None:
     """Look for due webhooks and mails. Carries none: whoever hears it claims what is due."""
     if _deliverer is not None:
         _loop_thread().loop.call_soon_threadsafe(_deliverer.wake)
+
+
+@interval(seconds=3600)
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def forget_idempotency_keys() -> None:
+    """Delete the answers that no repeated request is given any more."""
+    IdempotencyRecord.objects.expired().delete()
 
 
 def _loop_thread() -> EventLoopThread:

@@ -7,59 +7,126 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_queue_weight'),
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("accounts", "0002_queue_weight"),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='apikey',
-            name='requests_per_minute',
-            field=models.PositiveIntegerField(blank=True, help_text="Of this key alone; its owner's limit holds as well.", null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="apikey",
+            name="requests_per_minute",
+            field=models.PositiveIntegerField(
+                blank=True,
+                help_text="Of this key alone; its owner's limit holds as well.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+            ),
         ),
         migrations.AddField(
-            model_name='user',
-            name='max_tasks_in_flight',
-            field=models.PositiveIntegerField(blank=True, help_text='Tasks that have not ended, waiting or running.', null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="user",
+            name="max_tasks_in_flight",
+            field=models.PositiveIntegerField(
+                blank=True,
+                help_text="Tasks that have not ended, waiting or running.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+            ),
         ),
         migrations.AddField(
-            model_name='user',
-            name='max_tasks_queued',
-            field=models.PositiveIntegerField(blank=True, help_text='Tasks that wait.', null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="user",
+            name="max_tasks_queued",
+            field=models.PositiveIntegerField(
+                blank=True,
+                help_text="Tasks that wait.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+            ),
         ),
         migrations.AddField(
-            model_name='user',
-            name='requests_per_minute',
-            field=models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="user",
+            name="requests_per_minute",
+            field=models.PositiveIntegerField(
+                blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
+            ),
         ),
         migrations.CreateModel(
-            name='RoleLimits',
+            name="RoleLimits",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_tasks_in_flight', models.PositiveIntegerField(blank=True, help_text='Tasks that have not ended, waiting or running.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_tasks_queued', models.PositiveIntegerField(blank=True, help_text='Tasks that wait.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('role', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='limits', to='auth.group')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "requests_per_minute",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_tasks_in_flight",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Tasks that have not ended, waiting or running.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_tasks_queued",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Tasks that wait.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "role",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="limits",
+                        to="auth.group",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'role limits',
+                "verbose_name_plural": "role limits",
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyRecord',
+            name="IdempotencyRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('digest', models.CharField(help_text='Of method, path and body.', max_length=64)),
-                ('status', models.PositiveSmallIntegerField()),
-                ('body', models.TextField(help_text='Null: it holds a secret.', null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("digest", models.CharField(help_text="Of method, path and body.", max_length=64)),
+                ("status", models.PositiveSmallIntegerField()),
+                ("body", models.TextField(help_text="Null: it holds a secret.", null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True, db_index=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('owner', 'key'), name='unique_idempotency_record')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("owner", "key"), name="unique_idempotency_record"
+                    )
+                ],
             },
         ),
     ]

@@ -263,8 +263,8 @@ async def test_one_bad_task_of_a_batch_harms_no_other(api: Api) -> None:
 async def test_submits_that_arrive_together_share_their_queries(
     submit_as_alice: Submit, queries: list[str], size: int, batches: int
 ) -> None:
-    """Two batches may be under way at once. Each asks for scenes, models, weights, limits, the depth
-    of the queue and budgets, at the most, and inserts once."""
+    """Two batches may be under way at once. Each asks for scenes, models, weights, limits,
+    the depth of the queue and budgets, at the most, and inserts once."""
     requests = [
         submit_as_alice(f"Hi {n}", scene="summarize", variables={"text": "x"}) for n in range(size)
     ]

@@ -1,0 +1,143 @@
+"""Idempotency-Key on what is created over REST: said twice, made once, answered alike."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from django.test import Client
+
+from accounts.idempotency import _lock
+from accounts.models import IDEMPOTENCY_LIFETIME, APIKey, IdempotencyRecord, User
+from aily.problems import Conflict
+from chat.models import Conversation, LLMModel, Provider, Scene
+from tests.conftest import ClientOf
+
+CONVERSATIONS = "/api/conversations"
+
+
+@pytest.fixture
+def client(alice: User, client_of: ClientOf) -> Client:
+    return client_of(alice)
+
+
+def post(client: Client, path: str, body: Any, key: str = "k-1") -> Any:
+    return client.post(
+        path, body, content_type="application/json", headers={"Idempotency-Key": key}
+    )
+
+
+def test_the_same_request_makes_one_thing_and_is_answered_the_same_twice(client: Client) -> None:
+    first = post(client, CONVERSATIONS, {"title": "Once"}, '"quoted"')
+    again = post(client, CONVERSATIONS, '{ "title":"Once" }', "quoted")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.content == again.content
+    assert first["Content-Type"] == again["Content-Type"]
+    shown = client.get(f"{CONVERSATIONS}/{first.json()['id']}")
+    assert shown.json() == first.json()
+    assert Conversation.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(CONVERSATIONS, {"title": "Another"}), ("/api/keys", {"name": "Once"})],
+)
+def test_another_request_with_the_same_key_is_a_mismatch(
+    client: Client, path: str, body: Any
+) -> None:
+    post(client, CONVERSATIONS, {"title": "Once"})
+    keys = APIKey.objects.count()
+    refused = post(client, path, body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_mismatch")
+    assert (Conversation.objects.count(), APIKey.objects.count()) == (1, keys)
+
+
+def test_keys_of_two_users_have_nothing_to_do_with_each_other(
+    client: Client, bob: User, client_of: ClientOf
+) -> None:
+    mine = post(client, CONVERSATIONS, {"title": "Same"}).json()["id"]
+    theirs = post(client_of(bob), CONVERSATIONS, {"title": "Same"}).json()["id"]
+    assert mine != theirs
+
+
+def test_a_request_that_failed_stores_nothing_and_may_be_corrected(client: Client) -> None:
+    assert post(client, CONVERSATIONS, {"title": "x" * 201}).status_code == 422
+    assert IdempotencyRecord.objects.count() == 0
+    assert post(client, CONVERSATIONS, {"title": "short"}).status_code == 201
+
+
+def test_a_refusal_by_the_database_stores_nothing_either(staff: User, client_of: ClientOf) -> None:
+    client = client_of(staff)
+    Scene.objects.create(slug="taken", title="Taken")
+    assert post(client, "/api/scenes", {"slug": "taken", "title": "Mine"}).status_code == 409
+    assert post(client, "/api/scenes", {"slug": "free", "title": "Mine"}).status_code == 201
+
+
+def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -> None:
+    made = post(client, "/api/keys", {"name": "laptop"})
+    again = post(client, "/api/keys", {"name": "laptop"})
+    assert (made.status_code, again.status_code) == (201, 409)
+    assert made.json()["secret"] not in again.content.decode()
+    assert "cannot be shown again" in " ".join(again.json()["detail"].split())
+    assert APIKey.objects.filter(name="laptop").count() == 1
+    assert IdempotencyRecord.objects.get().body is None
+
+
+def test_every_creating_call_of_staff_honours_the_key(staff: User, client_of: ClientOf) -> None:
+    client = client_of(staff)
+    calls: list[tuple[str, Any]] = [
+        ("/api/providers", {"name": "p", "base_url": "http://127.0.0.1:9"}),
+        ("/api/models", {"name": "m", "provider": "p"}),
+        ("/api/scenes", {"slug": "s", "title": "S"}),
+        ("/api/scenes/s/versions", {"user_template": "Say {{ text }}"}),
+    ]
+    for number, (path, body) in enumerate(calls):
+        first, again = (post(client, path, body, f"key-{number}") for _ in range(2))
+        assert (first.status_code, first.content) == (201, again.content), path
+    assert (Provider.objects.count(), LLMModel.objects.count()) == (1, 1)
+    assert Scene.objects.get().versions.count() == 1
+
+
+def test_while_the_first_request_runs_a_second_is_told_so(alice: User) -> None:
+    def second() -> None:
+        try:
+            with transaction.atomic():
+                _lock(alice.pk, "k")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            _lock(alice.pk, "k")
+            with pytest.raises(Conflict) as conflict:
+                pool.submit(second).result(timeout=10)
+        pool.submit(second).result(timeout=10)
+    assert (conflict.value.status, conflict.value.retry_after_seconds) == (409, 1)
+
+
+def test_of_many_requests_at_once_one_makes_something(alice: User, client_of: ClientOf) -> None:
+    clients = [client_of(alice) for _ in range(8)]
+
+    def ask(client: Client) -> int:
+        try:
+            return int(post(client, CONVERSATIONS, {"title": "Once"}).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        statuses = list(pool.map(ask, clients))
+    assert set(statuses) <= {201, 409}
+    assert Conversation.objects.count() == 1
+
+
+def test_a_record_is_forgotten_after_its_time(client: Client) -> None:
+    post(client, CONVERSATIONS, {"title": "Once"})
+    record = IdempotencyRecord.objects.get()
+    assert not IdempotencyRecord.objects.expired().exists()
+    before = record.created_at - IDEMPOTENCY_LIFETIME
+    IdempotencyRecord.objects.update(created_at=before)
+    assert IdempotencyRecord.objects.expired().exists()
+    assert post(client, CONVERSATIONS, {"title": "Anew"}).status_code == 201
+    assert IdempotencyRecord.objects.count() == 1
