@@ -47,6 +47,7 @@ class ModelOut(Schema):
     provider: str = Field(alias="provider.name")
     upstream_name: str
     max_concurrency: int
+    default_max_tokens: int
     params: dict[str, Any]
     input_price: Decimal
     cached_input_price: Decimal
@@ -60,6 +61,9 @@ class ModelPatch(RequestSchema):
     provider: str = Field("", description="A provider's name.")
     upstream_name: str = ""
     max_concurrency: int = 500
+    default_max_tokens: int = Field(
+        4096, description="What a call under a budget is held to if it names no max_tokens."
+    )
     params: dict[str, JsonValue] = Field(default_factory=dict)
     input_price: Decimal = Decimal(0)
     cached_input_price: Decimal = Decimal(0)

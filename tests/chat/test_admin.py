@@ -288,8 +288,9 @@ def test_a_conversation_is_shown_with_its_messages_and_changed_by_nobody(
 def test_a_model_is_made_the_default_in_place_of_another(admin: Client, model: LLMModel) -> None:
     form = {
         "provider": model.provider_id, "name": "acme-2", "upstream_name": "",
-        "max_concurrency": "5", "params": "{}", "input_price": "0", "cached_input_price": "0",
-        "output_price": "0", "currency": "USD", "is_enabled": "on", "is_default": "on",
+        "max_concurrency": "5", "default_max_tokens": "100", "params": "{}", "input_price": "0",
+        "cached_input_price": "0", "output_price": "0", "currency": "USD", "is_enabled": "on",
+        "is_default": "on",
     }  # fmt: skip
     assert admin.post("/admin/chat/llmmodel/add/", form).status_code == 302
     assert LLMModel.objects.get(is_default=True).name == "acme-2"

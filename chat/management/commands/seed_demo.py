@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import time
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 
 from accounts.models import User
-from chat.models import LLMModel, Provider, Scene
+from chat.models import LLMModel, ModelPrice, Provider, Scene
 from chat.services.scenes import create_version, publish
 
 DEEPSEEK_URL = "https://api.deepseek.com"
@@ -31,6 +32,9 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULT_MODEL = "deepseek-flash"
+#: DeepSeek's peak hours, UTC, from Monday to Friday: everything costs that much more.
+PEAK_HOURS = ((time(1), time(4)), (time(6), time(10)))
+PEAK_FACTOR = 2
 
 SCENES: dict[str, dict[str, Any]] = {
     "summarize": {
@@ -115,12 +119,28 @@ def seed_models(provider: Provider) -> None:
     has_default = LLMModel.objects.filter(is_default=True).exists()
     for name, values in MODELS.items():
         is_default = name == DEFAULT_MODEL and not has_default
-        LLMModel.objects.get_or_create(
+        model, is_new = LLMModel.objects.get_or_create(
             name=name, defaults={"provider": provider, "is_default": is_default, **values}
         )
+        if is_new:
+            seed_peak_prices(model)
     LLMModel.objects.filter(name__in=MODELS, provider__name__in=("deepseek", "simulator")).update(
         provider=provider
     )
+
+
+def seed_peak_prices(model: LLMModel) -> None:
+    for starts_at, ends_at in PEAK_HOURS:
+        ModelPrice.objects.create(
+            model=model,
+            input_price=model.input_price * PEAK_FACTOR,
+            cached_input_price=model.cached_input_price * PEAK_FACTOR,
+            output_price=model.output_price * PEAK_FACTOR,
+            currency=model.currency,
+            weekdays=[0, 1, 2, 3, 4],
+            starts_at=starts_at,
+            ends_at=ends_at,
+        )
 
 
 def seed_scene(slug: str) -> None:

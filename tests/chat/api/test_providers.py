@@ -93,6 +93,8 @@ def test_what_is_in_use_cannot_be_deleted(
          "max_concurrency"),
         ("models", {"name": "x", "provider": "acme", "max_concurrency": 10**30}, 422,
          "max_concurrency"),
+        ("models", {"name": "x", "provider": "acme", "default_max_tokens": 0}, 422,
+         "default_max_tokens"),
         ("models", {"name": "x", "provider": "acme", "input_price": "1e99"}, 422,
          "input_price"),
         ("models", {"name": "x", "provider": "acme", "params": []}, 422, "params"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from accounts.models import User
+from chat.accounting.prices import price_at
 from chat.models import LLMModel, Provider, Scene, SceneVersion
 from chat.services.scenes import create_version, publish, render
 
@@ -38,6 +40,10 @@ def test_a_new_installation_can_be_tried_at_once(settings: Settings) -> None:
     ]
     assert {(m.provider.name, m.provider.is_simulated) for m in models} == {("simulator", True)}
     assert {m.provider.base_url for m in models} == {settings.SIMULATOR_URL}
+    monday_morning = datetime(2026, 11, 23, 7, tzinfo=UTC)
+    for hours, factor in ((0, 2), (4, 1)):
+        price = price_at(models[0], monday_morning + timedelta(hours=hours))
+        assert price.output_price == models[0].output_price * factor
 
 
 @pytest.mark.parametrize(
