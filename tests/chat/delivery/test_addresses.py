@@ -153,3 +153,19 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
     [(headers, _)] = receiver.requests
     assert headers["Host"] == url.removeprefix("http://")
     assert names.look_ups.count("hooks.example") == 1
+
+
+async def test_no_connection_outlives_the_judgement_of_its_address(
+    alice: User,
+    model: LLMModel,
+    receiver: Receiver,
+    deliverer: Deliverer,
+    settings: Settings,
+) -> None:
+    await in_database(make_endpoint, alice, receiver.url)
+    await in_database(end_task, alice, model)
+    await deliver(deliverer)
+    settings.WEBHOOK_ALLOW_PRIVATE = False
+    await in_database(end_task, alice, model)
+    await deliver(deliverer)
+    assert len(receiver.requests) == 1

@@ -20,6 +20,7 @@ from chat.delivery import deliverer as deliverer_module
 from chat.delivery.deliverer import Deliverer
 from chat.delivery.outcomes import Outcome
 from chat.models import Delivery, LLMModel, Status, Task, WebhookEndpoint
+from chat.services import retention
 from chat.services.webhooks import redeliver, rotate_secret
 from tests.chat.conftest import until
 from tests.chat.delivery.conftest import (
@@ -257,20 +258,6 @@ def test_an_outcome_that_comes_after_the_lease_changes_nothing(
     assert Delivery.objects.get().state == Delivery.State.DELIVERED
 
 
-async def test_workers_that_claim_at_once_never_share_a_delivery(
-    alice: User, bob: User, model: LLMModel
-) -> None:
-    for owner in (alice, bob):
-        for number in range(6):
-            await in_database(make_endpoint, owner, f"https://hooks.example/{number}")
-        await in_database(end_task, owner, model)
-
-    claimed = await asyncio.gather(*(in_database(claims.claim, 5) for _ in range(8)))
-
-    ids = [delivery.pk for batch in claimed for delivery in batch]
-    assert len(ids) == len(set(ids)) == 12
-
-
 async def test_a_slow_endpoint_holds_up_no_other(
     alice: User, bob: User, model: LLMModel, receiver: Receiver, deliverer: Deliverer
 ) -> None:
@@ -359,3 +346,10 @@ async def test_a_secret_of_another_secret_key_fails_the_delivery_clearly(
     await deliver(deliverer)
     [(headers, body)] = receiver.requests
     Webhook(secret).verify(body, headers)
+
+
+def test_deliveries_go_with_their_purged_tasks(alice: User, model: LLMModel) -> None:
+    make_endpoint(alice, "https://hooks.example/")
+    end_task(alice, model)
+    list(retention.purge(timezone.now()))
+    assert not Delivery.objects.exists()

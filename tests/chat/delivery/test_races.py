@@ -1,0 +1,102 @@
+"""Two workers at the same moment: the second is held at the first one's uncommitted work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import connection, transaction
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import User
+from chat.delivery import claims, outbox
+from chat.models import Delivery, LLMModel, NotificationPreferences, Status, Task
+from tests.chat.delivery.conftest import end_task, make_endpoint
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 20
+
+
+def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    """Run `second` while what `first` did is not committed yet, and commit once it has to wait."""
+    is_done, may_commit = threading.Event(), threading.Event()
+
+    def run_first() -> T:
+        try:
+            with transaction.atomic():
+                result = first()
+                is_done.set()
+                assert may_commit.wait(PATIENCE_SECONDS)
+            return result
+        finally:
+            is_done.set()
+            connection.close()
+
+    def run_second() -> T:
+        try:
+            with transaction.atomic():
+                return second()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(run_first)
+        assert is_done.wait(PATIENCE_SECONDS)
+        two = threads.submit(run_second)
+        try:
+            wait_for_a_lock(lambda: two.done())
+        finally:
+            may_commit.set()
+        return one.result(PATIENCE_SECONDS), two.result(PATIENCE_SECONDS)
+
+
+def wait_for_a_lock(or_until: Callable[[], bool]) -> None:
+    """Return once some query of this database waits for a lock, or `or_until` is true."""
+    waiting = """SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not or_until():
+        with connection.cursor() as cursor:
+            cursor.execute(waiting)
+            if cursor.fetchone()[0]:
+                return
+        assert time.monotonic() < deadline, "nobody waits for a lock"
+        time.sleep(0.01)
+
+
+def test_two_claims_share_nothing_and_keep_to_the_bound(alice: User, model: LLMModel) -> None:
+    make_endpoint(alice, "https://hooks.example/")
+    for _ in range(claims.EACH + 4):
+        end_task(alice, model)
+
+    first, second = both(lambda: claims.claim(1), lambda: claims.claim(100))
+
+    ids = [delivery.pk for delivery in (*first, *second)]
+    assert len(set(ids)) == len(ids) == claims.EACH
+
+
+def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
+    alice: User, model: LLMModel, settings: Settings
+) -> None:
+    settings.EMAIL_MAX_PER_HOUR = 1
+    alice.email = "alice@wonderland.example"
+    alice.save()
+    NotificationPreferences.objects.create(user=alice, email_on_finished=True)
+    tasks = [
+        Task.objects.create(
+            owner=alice,
+            model=model,
+            messages=[],
+            status=Status.SUCCEEDED,
+            finished_at=timezone.now(),
+        )
+        for _ in range(2)
+    ]
+
+    both(lambda: outbox.store(tasks[:1]), lambda: outbox.store(tasks[1:]))
+
+    assert Delivery.objects.count() == 1
