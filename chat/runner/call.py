@@ -223,7 +223,8 @@ class Call:
         failures = self.task.failures + 1
         error = {"code": problem.code, "message": problem.message}
         # One more try where it may help; a request that is wrong is wrong everywhere.
-        is_hopeless = not problem.retryable or failures > FAILURES_BEFORE_FALLBACK
+        most = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
+        is_hopeless = not problem.retryable or failures >= most
         if self.task.fallbacks and is_hopeless and not isinstance(problem, BadRequestError):
             return Verdict(Status.QUEUED, error, falls_back=True)
         if problem.retryable and failures < settings.TASK_MAX_FAILURES:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database import in_database
-from aily.redis import async_redis
+from aily.redis import async_redis, sync_redis
 from chat import actors
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
@@ -65,6 +65,8 @@ async def start_worker(
 ) -> AsyncIterator[StartWorker]:
     """Starts workers of the simulator on this loop; a ring of the doorbell wakes them all."""
     settings.WORKER_GRACE_SECONDS = 0
+    # Failures of a provider of this name in an earlier test are not this one's.
+    sync_redis().delete("aily:breaker:simulator", "aily:failing:simulator")
     loop = asyncio.get_running_loop()
     workers: list[Runtime] = []
 

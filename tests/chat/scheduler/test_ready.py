@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from uuid import uuid4
-
-import pytest
 
 from aily.redis import sync_redis
 from chat import scheduler
 from chat.models import Lane
-from chat.scheduler import Claim, Entry, ready
-
-LEASE_SECONDS = 60
-
-
-@pytest.fixture
-def pool() -> Iterator[str]:
-    """A pool that no other test knows; workers' names are told apart by it as well."""
-    name = f"test-{uuid4().hex}"
-    yield name
-    redis = sync_redis()
-    redis.delete(*redis.scan_iter(f"aily:*:{name}*"), "aily:workers")
-
-
-@pytest.fixture(autouse=True)
-def _loop_services(loop_services: None) -> None:
-    pass
-
-
-def entries(owner: int, count: int, lane: Lane = Lane.NORMAL, name: str = "") -> list[Entry]:
-    return [Entry(f"{name}{owner}.{number}", lane, owner) for number in range(count)]
-
-
-async def claim(
-    pool: str, worker: str = "w", *, cap: int = 10_000, want: int = 1_000, **options: object
-) -> Claim:
-    return await scheduler.claim(
-        pool,
-        f"{pool}-{worker}",
-        cap=cap,
-        want=want,
-        lease_seconds=LEASE_SECONDS,
-        provider=f"provider-of-{pool}",
-        **options,  # type: ignore[arg-type]
-    )
+from chat.scheduler import Entry, ready
+from tests.chat.scheduler.conftest import claim, entries
 
 
 async def test_interactive_goes_before_normal_and_normal_before_batch(pool: str) -> None:

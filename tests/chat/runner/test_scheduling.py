@@ -1,0 +1,326 @@
+"""Who runs when: caps over several workers, lanes, turns of owners, fallbacks and deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from pytest_django import Settings
+
+from accounts.models import User
+from aily.database import in_database
+from aily.redis import sync_redis
+from chat import scheduler
+from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.server import Simulator, running_simulator
+from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
+from chat.runner import recovery
+from chat.runner.pools import load_pools
+from chat.runner.runtime import Runtime
+from chat.scheduler import ready
+from chat.services import follow as following
+from chat.services.submission import CompositeRequest
+from chat.services.submit import Accepted, Submission, submit_many
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+
+#: The upstream's own cap in these tests: one request more, and it answers 429.
+CAP = 50
+
+
+@pytest.fixture
+async def simulator(loop_services: None) -> AsyncIterator[Simulator]:
+    config = SimulatorConfig(
+        port=0,
+        latency_seconds=(0.5, 1.5),
+        answer_tokens=(2, 4),
+        tokens_per_second=0,
+        concurrency=CAP,
+    )
+    async with running_simulator(config) as simulator:
+        yield simulator
+
+
+async def set_cap(cap: int) -> None:
+    await in_database(LLMModel.objects.update, max_concurrency=cap)
+
+
+async def submit_all(user: User, prompts: Sequence[str], **fields: Any) -> list[str]:
+    submissions = [
+        Submission(
+            user.pk,
+            CompositeRequest.model_validate(
+                {"messages": [{"role": "user", "content": prompt}], **fields}
+            ),
+        )
+        for prompt in prompts
+    ]
+    accepted: list[str] = []
+    for start in range(0, len(submissions), 200):
+        for one in await in_database(submit_many, submissions[start : start + 200]):
+            assert isinstance(one, Accepted), one
+            accepted.append(one.task_id)
+    return accepted
+
+
+async def ended(task_ids: Sequence[str]) -> None:
+    """Wait until all of them have ended."""
+    async with asyncio.timeout(40):
+        active = Task.objects.filter(pk__in=task_ids).active()
+        while await in_database(active.all().exists):  # noqa: ASYNC110 - rows set no event
+            await asyncio.sleep(0.05)
+
+
+def in_order(field: str) -> list[int]:
+    """Owners of all tasks that have it, in the order of this moment."""
+    reached = Task.objects.filter(**{f"{field}__isnull": False}).order_by(field, "id")
+    return list(reached.values_list("owner_id", flat=True))
+
+
+# --- Caps ---------------------------------------------------------------------------------------
+async def test_two_workers_fill_a_cap_and_never_exceed_it(
+    start_worker: StartWorker,
+    alice: User,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await set_cap(CAP)
+    moments: list[tuple[float, int]] = []
+    stats = simulator.stats
+    for name in ("enter", "leave"):
+        original = getattr(stats, name)
+
+        def noted(model: str, original: Any = original) -> None:
+            original(model)
+            moments.append((time.monotonic(), stats.in_flight))
+
+        monkeypatch.setattr(stats, name, noted)
+    task_ids = await submit_all(alice, [f"Hi {number}" for number in range(300)])
+    await start_worker()
+    await start_worker()
+    await ended(task_ids)
+    assert (stats.requests, stats.completed, stats.rejected_429) == (300, 300, 0)
+    assert stats.max_in_flight == CAP
+    assert used(moments) >= 0.95
+
+
+def used(moments: Sequence[tuple[float, int]]) -> float:
+    """Share of the cap in use, from when it was first reached to when the last call began."""
+    counts = [in_flight for _, in_flight in moments]
+    first = counts.index(CAP)
+    last = max(index for index in range(1, len(counts)) if counts[index] > counts[index - 1])
+    area = sum(
+        moments[index][1] * (moments[index + 1][0] - moments[index][0])
+        for index in range(first, last)
+    )
+    return area / (CAP * (moments[last][0] - moments[first][0]))
+
+
+# --- Lanes and owners ---------------------------------------------------------------------------
+async def test_ten_interactive_tasks_do_not_wait_behind_a_thousand_of_a_batch(
+    start_worker: StartWorker, alice: User, bob: User, simulator: Simulator
+) -> None:
+    cap = 10
+    await set_cap(cap)
+    prompt = "Hi [sim:latency=0.1,tokens=2]"
+    await submit_all(alice, [prompt] * 1_000, lane="batch")
+    await start_worker()
+    await until(lambda: simulator.stats.completed > 2 * cap)
+    ten = await submit_all(bob, [prompt] * 10, lane="interactive")
+    await ended(ten)
+
+    def batch_tasks_before_the_last() -> int:
+        mine = Task.objects.filter(pk__in=ten)
+        first, last = mine.earliest("created_at"), mine.latest("started_at")
+        others = Task.objects.filter(owner=alice, started_at__gt=first.created_at)
+        return others.filter(started_at__lt=last.started_at).count()
+
+    assert await in_database(batch_tasks_before_the_last) <= 2 * cap
+
+
+async def test_two_owners_finish_their_kth_tasks_together(
+    start_worker: StartWorker, alice: User, bob: User
+) -> None:
+    cap = 10
+    await set_cap(cap)
+    prompts = ["Hi [sim:latency=0.02,tokens=2]"] * 200
+    task_ids = await submit_all(alice, prompts) + await submit_all(bob, prompts)
+    await start_worker()
+    await ended(task_ids)
+    order = await in_database(in_order, "finished_at")
+    places = {
+        user: [place for place, owner in enumerate(order) if owner == user.pk]
+        for user in (alice, bob)
+    }
+    apart = [abs(one - other) for one, other in zip(places[alice], places[bob], strict=True)]
+    assert max(apart) <= 2 * cap
+
+
+async def test_an_owner_of_weight_two_gets_two_turns_for_each_of_the_others(
+    start_worker: StartWorker, alice: User, bob: User
+) -> None:
+    await set_cap(5)
+    await in_database(User.objects.filter(pk=bob.pk).update, queue_weight=2)
+    prompts = ["Hi [sim:latency=0.02,tokens=2]"] * 150
+    task_ids = await submit_all(alice, prompts) + await submit_all(bob, prompts)
+    await start_worker()
+    await ended(task_ids)
+    first = (await in_database(in_order, "started_at"))[:150]
+    assert 92 <= first.count(bob.pk) <= 108
+
+
+async def test_who_waits_is_told_how_the_place_moves(
+    worker: Runtime,
+    submit_as_alice: Submit,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "PLACE_SECONDS", 0.05)
+    await set_cap(1)
+    worker._refresh_pools(await in_database(load_pools))
+    task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
+    frames = await frames_of(task_ids[-1], alice)
+    queued = [one for one in frames.frames if one["type"] == "task.queued"]
+    positions = [one["position"] for one in queued]
+    assert positions == sorted(positions, reverse=True)
+    assert set(positions) >= {1, 2}
+    assert all(one["eta_seconds"] is None or one["eta_seconds"] >= 0 for one in queued)
+    assert all("id" not in one for one in queued)
+    assert frames.types[-1] == "task.completed"
+
+
+# --- Deadlines ----------------------------------------------------------------------------------
+async def test_a_task_whose_deadline_passed_in_the_queue_expires_without_a_call(
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User, simulator: Simulator
+) -> None:
+    task_id = await submit_as_alice("Too late", deadline_seconds=0.01)
+    overdue = Task.objects.filter(pk=task_id, deadline_at__lt=Now())
+    while not await in_database(overdue.exists):
+        pass
+    await start_worker()
+    frames = await frames_of(task_id, alice)
+    assert frames.types == ["task.expired"]
+    task = await row(task_id)
+    assert (task.status, task.attempt, simulator.stats.requests) == (Status.EXPIRED, 0, 0)
+
+
+async def test_the_sweep_expires_what_no_worker_takes(
+    submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    task_id = await submit_as_alice("Nobody is there", deadline_seconds=0.01)
+    async with asyncio.timeout(10):
+        while (await row(task_id)).status == Status.QUEUED:
+            await in_database(recovery.expire)
+    assert (await frames_of(task_id, alice)).types == ["task.expired"]
+
+
+# --- Fallbacks ----------------------------------------------------------------------------------
+@pytest.fixture
+def fallbacks(model: LLMModel) -> Scene:
+    """A scene `s` whose model has two fallbacks, of two other providers."""
+    names = ("second", "third")
+    for name in names:
+        provider = Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
+        LLMModel.objects.create(provider=provider, name=name)
+        sync_redis().delete(f"aily:breaker:{name}", f"aily:failing:{name}")
+    scene = Scene.objects.create(slug="s", title="S")
+    version = SceneVersion.objects.create(
+        scene=scene,
+        number=1,
+        user_template="{{ text }}",
+        variables_schema={"type": "object", "properties": {"text": {"type": "string"}}},
+        fallback_models=list(names),
+    )
+    scene.live_version = version
+    scene.save()
+    return scene
+
+
+@pytest.fixture
+def ask(alice: User, fallbacks: Scene, settings: Settings) -> Any:
+    settings.TASK_RETRY_SECONDS = 0.02
+
+    async def ask_scene(text: str) -> str:
+        request = CompositeRequest.model_validate({"scene": "s", "variables": {"text": text}})
+        (accepted,) = await in_database(submit_many, [Submission(alice.pk, request)])
+        assert isinstance(accepted, Accepted), accepted
+        return accepted.task_id
+
+    return ask_scene
+
+
+@pytest.mark.parametrize(
+    ("fault", "model_name", "attempts"),
+    [
+        ("status=402,times=1", "second", 2),
+        ("status=401,times=2", "third", 3),
+        ("status=503,times=1", "deepseek-flash", 2),
+        ("status=503,times=2", "second", 3),
+        ("status=503,times=4", "third", 5),
+    ],
+)
+async def test_fallbacks_take_over_in_order(
+    ask: Any,
+    fallbacks: Scene,
+    start_worker: StartWorker,
+    alice: User,
+    fault: str,
+    model_name: str,
+    attempts: int,
+) -> None:
+    """At once where the account is to blame, after one more try where that may help."""
+    await start_worker()
+    task_id = await ask(f"Hi [sim:{fault},latency=0,tokens=2]")
+    frames = await frames_of(task_id, alice)
+    task = await row(task_id)
+    assert (task.status, task.model.name) == (Status.SUCCEEDED, model_name)
+    assert task.attempt == attempts
+    frames.check_ids()
+    started = [one["model"] for one in frames.frames if one["type"] == "task.started"]
+    assert started[-1] == model_name
+
+
+async def test_a_request_that_is_wrong_is_wrong_everywhere(
+    ask: Any, start_worker: StartWorker, alice: User, simulator: Simulator
+) -> None:
+    await start_worker()
+    task_id = await ask("Hi [sim:status=400]")
+    await frames_of(task_id, alice)
+    assert (await row(task_id)).status == Status.FAILED
+    assert simulator.stats.requests == 1
+
+
+async def test_with_a_single_failure_allowed_a_fallback_takes_over_at_once(
+    ask: Any, start_worker: StartWorker, alice: User, settings: Settings
+) -> None:
+    settings.TASK_MAX_FAILURES = 1
+    await start_worker()
+    task_id = await ask("Hi [sim:status=503,times=1,latency=0,tokens=2]")
+    await frames_of(task_id, alice)
+    task = await row(task_id)
+    assert (task.status, task.model.name, task.attempt) == (Status.SUCCEEDED, "second", 2)
+
+
+async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback(
+    ask: Any, start_worker: StartWorker, alice: User, model: LLMModel
+) -> None:
+    worker = await start_worker()
+    for number in range(ready.BREAKER_FAILURES):
+        await scheduler.report_failure(
+            model.pool,
+            "simulator",
+            f"task-{number}",
+            cap=10,
+            is_throttled=False,
+            retry_after_seconds=None,
+        )
+    task_id = await ask("Hi [sim:latency=0,tokens=2]")
+    for pool in await in_database(recovery.divert):
+        worker.wake(pool)
+    await frames_of(task_id, alice)
+    task = await row(task_id)
+    assert (task.status, task.model.name, task.attempt) == (Status.SUCCEEDED, "second", 1)
+    assert scheduler.missing(model.pool, [task_id]) == [task_id]
