@@ -9,13 +9,26 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from chat.models import Delivery
+from chat.models.delivery import EMAIL_DESTINATION
 
 #: A worker that has noted no outcome by then counts as dead. Longer than any attempt takes.
 LEASE_SECONDS = 60
-#: Attempts at once to one endpoint, or to the mail server, over all workers.
-EACH = 4
+#: Attempts at once to one endpoint, over all workers. One that fails is only asked whether it is
+#: back, so that dead ones take no room from the others.
+EACH = 16
+EACH_FAILING = 1
+#: Mails at once, over all workers: Django's mail backends block a thread each.
+EACH_MAIL = 4
 #: The lock that makes counting and claiming one step: any number no other lock uses.
 _ADVISORY_LOCK = 0x61696C79
+
+_LIMITS = {
+    "each": EACH,
+    "each_failing": EACH_FAILING,
+    "each_mail": EACH_MAIL,
+    "mail": EMAIL_DESTINATION,
+    "lease_seconds": LEASE_SECONDS,
+}
 
 # The destinations that have anything pending are found one index probe each, however much waits
 # for one of them; `due` then takes the oldest of each.
@@ -35,7 +48,11 @@ WITH RECURSIVE waiting AS (
              AND d.next_attempt_at <= now()
              AND (d.locked_until IS NULL OR d.locked_until <= now())
            ORDER BY d.next_attempt_at
-           LIMIT greatest(0, %(each)s - (
+           LIMIT greatest(0, CASE
+               WHEN w.destination = %(mail)s THEN %(each_mail)s
+               WHEN EXISTS (SELECT FROM chat_webhookendpoint e
+                             WHERE e.id = w.destination AND e.failing_since IS NOT NULL)
+               THEN %(each_failing)s ELSE %(each)s END - (
                SELECT count(*) FROM chat_delivery b
                 WHERE b.state = 'pending' AND b.destination = w.destination
                   AND b.locked_until > now()))
@@ -57,7 +74,7 @@ def claim(most: int) -> Sequence[Delivery]:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        cursor.execute(_CLAIM, {"each": EACH, "most": most, "lease_seconds": LEASE_SECONDS})
+        cursor.execute(_CLAIM, {**_LIMITS, "most": most})
         claimed: dict[UUID, datetime] = dict(cursor.fetchall())
     if not claimed:
         return []

@@ -24,7 +24,7 @@ from chat.models import Delivery
 logger = logging.getLogger(__name__)
 
 #: Attempts at once in one process.
-MOST = 200
+MOST = 500
 #: How long a stopping process waits for attempts; what is cut off is sent again when its lease
 #: has run out.
 STOP_SECONDS = 16
@@ -35,8 +35,7 @@ class Deliverer:
 
     def __init__(self) -> None:
         self._client = WebhookClient(MOST)
-        # Django's mail backends block: as many threads as the server is sent mails at once.
-        self._mailers = ThreadPoolExecutor(claims.EACH, thread_name_prefix="mail")
+        self._mailers = ThreadPoolExecutor(claims.EACH_MAIL, thread_name_prefix="mail")
         self._outcomes: Batcher[Outcome, bool] = Batcher(_note)
         self._sending: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None

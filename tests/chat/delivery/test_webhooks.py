@@ -282,6 +282,16 @@ async def test_a_slow_endpoint_holds_up_no_other(
     assert await in_database(delivered.count) == claims.EACH + 4
 
 
+def test_an_endpoint_that_fails_is_asked_one_at_a_time(alice: User, model: LLMModel) -> None:
+    make_endpoint(alice, "https://hooks.example/", failing_since=timezone.now())
+    for _ in range(3):
+        end_task(alice, model)
+    assert len(claims.claim(100)) == 1
+    assert claims.claim(100) == []
+    end_leases()
+    assert len(claims.claim(100)) == 1
+
+
 async def test_a_dead_endpoint_is_retried_with_the_reason_on_record(
     alice: User, model: LLMModel, receiver: Receiver, deliverer: Deliverer
 ) -> None:
