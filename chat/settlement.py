@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -29,16 +30,34 @@ def settle() -> int:
 
     Any number of these may run at once: each takes tasks that no other has.
     """
+    since = timezone.now() - PARTIAL_WAIT
+    # A cancelled task only once its worker has stored how far the answer had come.
+    is_incomplete = Q(status=Status.CANCELLED, last_event=0, finished_at__gt=since)
+    return _settle(_unsettled().exclude(is_incomplete))
+
+
+def settle_conversation(conversation_id: UUID) -> None:
+    """Settle the ended tasks of a conversation now, as their rows are about to go."""
+    _settle(_unsettled().filter(conversation_id=conversation_id))
+
+
+def _unsettled() -> QuerySet[Task]:
+    """Ended tasks, without their texts."""
+    ended: QuerySet[Task] = Task.objects.filter(needs_settling=True).exclude(status__in=ACTIVE)
+    return ended.defer(*_LARGE)
+
+
+def _settle(unsettled: QuerySet[Task]) -> int:
     total = 0
-    while count := _settle_batch():
+    while count := _settle_batch(unsettled):
         total += count
     return total
 
 
-def _settle_batch() -> int:
+def _settle_batch(unsettled: QuerySet[Task]) -> int:
     with transaction.atomic():
         tasks: Sequence[Task] = list(
-            _unsettled().select_for_update(skip_locked=True).order_by("id")[:BATCH]
+            unsettled.select_for_update(skip_locked=True).order_by("id")[:BATCH]
         )
         Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
         delivery.store(tasks)
@@ -53,13 +72,3 @@ def _settle_batch() -> int:
                 limit=notice.limit,
             )
     return len(tasks)
-
-
-def _unsettled() -> QuerySet[Task]:
-    """Ended tasks, without their texts. A cancelled one only once its worker has stored how far
-    the answer had come, or has had the time to."""
-    ended = Task.objects.filter(needs_settling=True).exclude(status__in=ACTIVE)
-    since = timezone.now() - PARTIAL_WAIT
-    is_incomplete = Q(status=Status.CANCELLED, last_event=0, finished_at__gt=since)
-    tasks: QuerySet[Task] = ended.exclude(is_incomplete).defer(*_LARGE)
-    return tasks

@@ -13,6 +13,8 @@ from chat.models import Task
 #: Meant to err on the safe side: English has about 4 bytes a token, Chinese 5 (3 bytes and 0.6
 #: tokens a character), source code 3; only noise comes near 2.
 BYTES_PER_TOKEN = 2
+#: No provider's nonsense is to burst the ledger's columns, and hold up all that is settled with it.
+MOST_TOKENS = 10**9
 #: Names of the one parameter, the newer one first.
 MAX_TOKENS = ("max_completion_tokens", "max_tokens")
 
@@ -28,9 +30,11 @@ class Tokens:
     @classmethod
     def of_usage(cls, usage: Mapping[str, Any]) -> Tokens:
         """The provider's count, as it is in `Task.usage`."""
-        prompt = int(usage.get("prompt_tokens", 0))
-        cached = min(int(usage.get("cached_tokens", 0)), prompt)
-        return cls(prompt, cached, int(usage.get("completion_tokens", 0)))
+        prompt, cached, completion = (
+            min(max(int(usage.get(name, 0)), 0), MOST_TOKENS)
+            for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+        )
+        return cls(prompt, min(cached, prompt), completion)
 
     @property
     def total(self) -> int:
@@ -56,4 +60,4 @@ def most(task: Task) -> Tokens:
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion
-    return Tokens(prompt, 0, completion)
+    return Tokens(prompt, 0, min(completion, MOST_TOKENS))

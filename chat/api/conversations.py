@@ -7,7 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
@@ -16,8 +16,10 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.rest import Page, RequestSchema
+from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
+from chat.models.tasks import ACTIVE
 
 router = Router(tags=["conversations"])
 
@@ -94,11 +96,15 @@ def rename_conversation(
     summary="Delete a conversation with its messages and tasks",
 )
 def delete_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None]:
+    get_object_or_404(_own(request), pk=conversation_id)
+    # In a transaction of its own: submits lock budgets before conversations.
+    settlement.settle_conversation(conversation_id)
     with transaction.atomic():
         # The lock keeps out a task that is submitted at this moment.
         own = _own(request).select_for_update()
         conversation = get_object_or_404(own, pk=conversation_id)
-        if Task.objects.filter(conversation=conversation).active().exists():
+        tasks = Task.objects.filter(conversation=conversation)
+        if tasks.filter(Q(needs_settling=True) | Q(status__in=ACTIVE)).exists():
             raise ConversationBusy("This conversation is still answering. Cancel its task first.")
         conversation.delete()
     return Status(204, None)

@@ -15,9 +15,9 @@ BATCH = 1000
 
 
 def ended_before(cutoff: datetime) -> QuerySet[Task]:
-    """Tasks that ended before `cutoff`."""
-    ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE).filter(finished_at__lt=cutoff)
-    return ended
+    """Tasks that ended before `cutoff` and are in the ledger, which outlives them."""
+    ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
+    return ended.filter(finished_at__lt=cutoff, needs_settling=False)
 
 
 def purge(cutoff: datetime) -> Iterator[int]:

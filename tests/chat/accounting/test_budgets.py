@@ -17,6 +17,7 @@ from chat.exceptions import BudgetExceeded
 from chat.models import (
     Budget,
     BudgetPeriod,
+    Conversation,
     Delivery,
     LedgerEntry,
     LLMModel,
@@ -25,9 +26,11 @@ from chat.models import (
     Task,
 )
 from chat.models.accounting import Period
+from chat.services import retention
 from chat.services.submit import Accepted
 from chat.services.submit import submit_many as submit_batch
 from tests.chat.accounting.conftest import SubmitMany, budget_of, end, submission, usage
+from tests.conftest import ClientOf
 
 Kind = LedgerEntry.Kind
 
@@ -308,3 +311,37 @@ def test_who_wants_to_know_is_mailed_once_that_a_budget_is_near_its_end(
     assert (mail.owner, mail.kind) == (alice, Delivery.Kind.EMAIL)
     assert mail.data["budget"] == "pocket money"
     assert (mail.data["spent"], mail.data["limit"]) == ("4 calls", "5 calls")
+
+
+def test_nonsense_of_a_provider_holds_up_nobody(alice: User, submit_many: SubmitMany) -> None:
+    budget = budget_of(alice, limit_tokens=10**12)
+    mad, sane = accepted(submit_many(2))
+    end(mad.task_id, usage={"prompt_tokens": -5, "completion_tokens": 10**30, "cached_tokens": 7})
+    end(sane.task_id, usage=usage(1, 1))
+    assert settlement.settle() == 2
+    assert period_of(budget).spent_tokens == 10**9 + 2
+
+
+def test_whose_tasks_go_with_their_conversation_pays_for_them(
+    alice: User, client_of: ClientOf, submit_many: SubmitMany
+) -> None:
+    budget = budget_of(alice, limit_tokens=1000)
+    conversation = Conversation.objects.create(owner=alice)
+    [one] = accepted(submit_many())
+    Task.objects.filter(pk=one.task_id).update(conversation=conversation)
+    end(one.task_id, usage=usage(70, 7))
+    gone = client_of(alice).delete(f"/api/conversations/{conversation.pk}")
+    assert gone.status_code == 204
+    assert not Task.objects.exists()
+    assert period_of(budget).spent_tokens == 77
+    assert LedgerEntry.objects.usage().count() == 1
+
+
+def test_a_task_is_purged_only_once_it_is_in_the_ledger(submit_many: SubmitMany) -> None:
+    [one] = accepted(submit_many())
+    end(one.task_id, usage=usage(1, 1))
+    soon = timezone.now() + timedelta(seconds=1)
+    assert not retention.ended_before(soon).exists()
+    settlement.settle()
+    assert sum(retention.purge(soon)) == 1
+    assert LedgerEntry.objects.usage().count() == 1
