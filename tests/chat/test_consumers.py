@@ -17,7 +17,7 @@ from aily.redis import async_redis
 from chat import eventlog
 from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
-from chat.models import Status, Task, Worker
+from chat.models import LLMModel, Status, Task, Worker
 from tests.chat.conftest import Submit
 
 
@@ -124,3 +124,19 @@ async def test_a_frame_over_the_limit_is_refused_with_its_code(socket: Any, sett
     await socket.send_json_to({"type": "ping", "ref": "x" * 1_000})
     error = msgspec.json.decode(await socket.receive_from())["error"]
     assert error["code"] == "too_large"
+
+
+async def test_a_submit_over_a_limit_is_answered_with_the_limit_and_when_to_come_back(
+    socket: Any, model: LLMModel, settings: Any
+) -> None:
+    settings.RATE_LIMIT_PER_MINUTE = 1
+    submit = {"type": "task.submit", "messages": [{"role": "user", "content": "Hi"}]}
+    for ref in ("first", "second"):
+        await socket.send_json_to({**submit, "ref": ref})
+        answer = await socket.receive_json_from()
+        assert answer["ref"] == ref
+    error = answer["error"]
+    assert error["code"] == "rate_limited"
+    assert error["limit"] == {"name": "requests_per_minute", "value": 1}
+    assert 1 <= error["retry_after_seconds"] <= 600
+    await ping(socket)

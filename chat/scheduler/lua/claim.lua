@@ -10,7 +10,7 @@
 -- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
 -- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
 -- aily:limit:<pool>         hash  limit, paused_until: see failed.lua; missing: the cap holds
--- aily:breaker:<provider>   hash  open_until, probe_until: see failed.lua
+-- aily:breaker:<provider>   hash  open_until, probe_until, probe: see failed.lua
 -- the rest: see enqueue.lua
 --
 -- Returns {left in the ready set, task id, …}.
@@ -46,10 +46,18 @@ end
 local allowed = math.min(cap, math.floor(limit or cap))
 local want = math.min(tonumber(ARGV[5]), allowed - in_use)
 if is_paused then want = 0 end
-local open = redis.call('HMGET', breaker, 'open_until', 'probe_until')
+local open = redis.call('HMGET', breaker, 'open_until', 'probe_until', 'probe')
 if open[1] then
   -- Open: nothing. Half open: one call at a time may find out whether the provider is back.
-  local may_probe = now >= tonumber(open[1]) and now >= tonumber(open[2] or 0)
+  local probe_until = tonumber(open[2] or 0)
+  -- One that ended without telling (cancelled, or refused for its own fault) makes way.
+  for i = 10, #ARGV do
+    if ARGV[i] == open[3] then
+      redis.call('HDEL', breaker, 'probe_until')
+      probe_until = 0
+    end
+  end
+  local may_probe = now >= tonumber(open[1]) and now >= probe_until
   want = math.min(want, may_probe and 1 or 0)
 end
 local out = {0}
@@ -64,7 +72,9 @@ if want > 0 then
     out[#out + 1] = popped[i]
     in_use = in_use + 1
   end
-  if open[1] and #out > 1 then redis.call('HSET', breaker, 'probe_until', now + 60) end
+  if open[1] and #out > 1 then
+    redis.call('HSET', breaker, 'probe_until', now + 60, 'probe', out[2])
+  end
 end
 redis.call('EXPIRE', mine, tonumber(ARGV[3]) * 10)
 local left = redis.call('ZCARD', ready)

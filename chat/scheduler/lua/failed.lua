@@ -10,7 +10,8 @@
 --                                claimed before), halved_until (one burst of 429 halves it once)
 -- aily:failing:<provider>  set   tasks that failed in a row: one that is tried again and again
 --                                counts once
--- aily:breaker:<provider>  hash  open_until, opened (times in a row), probe_until
+-- aily:breaker:<provider>  hash  open_until, opened (times in a row), probe (the
+--                                task that finds out whether it is back), probe_until
 -- Both are deleted by the first success.
 --
 -- Returns when the pool may be claimed from again: seconds from now.

@@ -179,6 +179,17 @@ async def test_a_probe_that_succeeds_closes_the_breaker(pool: str) -> None:
     assert provider_of(pool) not in scheduler.open_breakers()
 
 
+async def test_a_probe_that_ends_without_telling_makes_way_for_the_next(pool: str) -> None:
+    scheduler.enqueue(pool, entries(1, 50))
+    await open_breaker(pool)
+    end_open_time(pool)
+    probe = (await claim(pool, cap=CAP)).task_ids
+    following = (await claim(pool, cap=CAP, released=probe)).task_ids
+    assert len(following) == 1
+    assert (await claim(pool, cap=CAP, released=["another"])).task_ids == []
+    await claim(pool, cap=CAP, want=0, released=following)
+
+
 async def test_each_probe_that_fails_doubles_the_open_time_up_to_a_maximum(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
