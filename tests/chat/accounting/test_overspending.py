@@ -15,7 +15,7 @@ from threading import Event
 from django.db import close_old_connections, connection
 from django.db.models import F, Sum
 
-from accounts.models import User
+from accounts.models import APIKey, User
 from chat import settlement
 from chat.models import BudgetPeriod, LedgerEntry, Task
 from chat.services.submit import Accepted, submit_many
@@ -131,3 +131,31 @@ def test_spending_and_settling_at_once_never_goes_over_and_adds_up(alice: User) 
     reserved, *_ = ledger_sum(period, Kind.RESERVE)
     closed, *_ = ledger_sum(period, Kind.SETTLE, Kind.RELEASE)
     assert accepted == Task.objects.count() == entries.count() == reserved == closed
+
+
+def test_batches_that_share_budgets_in_any_order_never_wait_for_each_other(alice: User) -> None:
+    """A deadlock would make PostgreSQL refuse one of the two, and the batch raise."""
+    keys = [APIKey.create(alice, f"key {number}")[0] for number in range(4)]
+    budgets = [budget_of(None, api_key=key, limit_calls=25, period="day") for key in keys]
+    budgets.append(budget_of(alice, limit_calls=90, period="day"))
+
+    def submit(number: int) -> list[Accepted]:
+        order = keys if number % 2 else keys[::-1]
+        outcomes = submit_many([submission(alice, api_key_id=key.pk) for key in order])
+        accepted = [one for one in outcomes if isinstance(one, Accepted)]
+        for one in accepted[::2]:
+            end(one.task_id, usage=usage(1, 1))
+        settlement.settle()
+        close_old_connections()
+        return accepted
+
+    with ThreadPoolExecutor(7) as executor:
+        accepted = [one for batch in executor.map(submit, range(40)) for one in batch]
+    assert len(accepted) == Task.objects.count() == 90
+    taken = []
+    for budget in budgets:
+        period = budget.periods.get()
+        assert ledger_sum(period, Kind.RESERVE)[0] == period.reserved_calls + period.spent_calls
+        taken.append(period.reserved_calls + period.spent_calls)
+    assert sum(taken[:4]) == taken[4] == 90
+    assert max(taken[:4]) <= 25

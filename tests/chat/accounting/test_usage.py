@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import APIKey, User
 from chat import settlement
-from chat.models import LedgerEntry
+from chat.models import LedgerEntry, LLMModel
 from chat.services.submit import Accepted
 from tests.chat.accounting.conftest import SubmitMany, budget_of, end, usage
 from tests.conftest import ClientOf
@@ -159,3 +159,16 @@ def test_budgets_are_made_in_the_admin_and_keep_whose_they_are(
     assert edited.status_code == 302
     budget.refresh_from_db()
     assert (budget.user, budget.limit_calls) == (alice, 7)
+
+
+def test_a_price_with_its_hours_is_made_in_the_admin(admin: Client, model: LLMModel) -> None:
+    form = {
+        "model": model.pk, "input_price": "0.3", "cached_input_price": "0.006",
+        "output_price": "1.2", "currency": "USD", "weekdays": "0,1,2,3,4", "starts_at": "01:00",
+    }  # fmt: skip
+    path = "/admin/chat/modelprice/add/"
+    assert b"This window is empty" in admin.post(path, {**form, "ends_at": "01:00"}).content
+    assert b"Item 5" in admin.post(path, {**form, "weekdays": "0,1,2,3,7"}).content
+    assert admin.post(path, {**form, "ends_at": "04:00"}).status_code == 302
+    assert model.prices.get().weekdays == [0, 1, 2, 3, 4]
+    assert admin.get("/admin/chat/modelprice/").status_code == 200
