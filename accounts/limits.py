@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -11,7 +11,9 @@ from django.conf import settings
 from django.db.models import Max
 
 from accounts.models import APIKey, User
+from aily.batching import Batcher
 from aily.database import in_database
+from aily.loops import per_loop
 from aily.rates import Counter, Rate, count, rate_of
 
 #: What staff changes holds everywhere after this long.
@@ -46,7 +48,15 @@ def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
     found = _load(missing) if missing else {}
     with _lock:
         _cached.update(found)
-    return {user_id: _with_defaults((known | found).get(user_id)) for user_id in user_ids}
+    overrides = known | found
+    return {user_id: _with_defaults(overrides.get(user_id)) for user_id in user_ids}
+
+
+def _known(user_id: int) -> Limits | None:
+    """A user's limits where that needs no query: fit for an event loop."""
+    with _lock:
+        is_fresh = time.monotonic() <= _cached_until and user_id in _cached
+        return _with_defaults(_cached[user_id]) if is_fresh else None
 
 
 def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
@@ -84,12 +94,21 @@ async def count_request(
     return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
 
 
+@per_loop
+def _loader() -> Batcher[int, Limits]:
+    async def handle(user_ids: list[int]) -> Sequence[Limits]:
+        found = await in_database(limits_of, user_ids)
+        return [found[user_id] for user_id in user_ids]
+
+    return Batcher(handle)
+
+
 async def _counters(user_id: int, api_key: APIKey | None) -> list[Counter]:
-    is_known = user_id in _cached and time.monotonic() < _cached_until
-    limits = limits_of([user_id]) if is_known else await in_database(limits_of, [user_id])
+    # Of many users that are not known, at the same moment, one query asks.
+    limits = _known(user_id) or await _loader().submit(user_id)
     counters = []
     if api_key is not None and api_key.requests_per_minute:
         counters.append(Counter(f"key:{api_key.pk}", api_key.requests_per_minute))
-    if per_minute := limits[user_id].requests_per_minute:
+    if per_minute := limits.requests_per_minute:
         counters.append(Counter(f"user:{user_id}", per_minute))
     return counters
