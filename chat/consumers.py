@@ -155,7 +155,9 @@ class ChatConsumer(AsyncConsumer):
                 eta_seconds=accepted.eta_seconds,
             )
         )
-        self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
+        # A submit sent again while its task is followed needs no second telling.
+        if accepted.is_new or accepted.task_id not in self.following:
+            self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
 
     async def subscribe(self, frame: TaskSubscribe) -> None:
         task = await owned_task(self.owner_id, frame.task_id)
