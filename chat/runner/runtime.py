@@ -16,7 +16,7 @@ from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
-from chat.models import transitions
+from chat.models import Status, Task, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
@@ -51,6 +51,8 @@ class Runtime:
         self._starting: set[str] = set()
         self._jobs: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        #: False before the first lease, and from when one was found lost until there is a new one.
+        self._has_lease = False
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
@@ -81,12 +83,22 @@ class Runtime:
         while not self._is_stopping:
             self._worker_id: UUID = await until_stored(lease.register)
             self._endings = Endings(self._worker_id)
+            self._has_lease = True
             logger.info("worker %s is ready", self._worker_id)
             listener = self._spawn(self._listen())
             await self._keep_lease()
+            self._has_lease = False
             listener.cancel()
             for call in self._calls.values():
                 call.stop(Stop.LOST)
+            await self._forget_leases()
+
+    async def _forget_leases(self) -> None:
+        """Free what this life took of the upstream's capacity, some of it after its death."""
+        try:
+            await in_database(scheduler.forget_worker, str(self._worker_id), list(self._pools))
+        except RedisAway as error:
+            logger.warning("forgetting leases: Redis is away (%s)", error)
 
     async def _keep_lease(self) -> None:
         """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
@@ -160,7 +172,8 @@ class Runtime:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _claim(self, pool: Pool) -> None:
-        room = 0 if self._is_stopping else settings.WORKER_MAX_CALLS - len(self._calls)
+        may_claim = self._has_lease and not self._is_stopping
+        room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         want = max(min(room, CLAIM_SIZE), 0)
         released, mean_seconds = pool.take_released()
         try:
@@ -207,7 +220,21 @@ class Runtime:
         if not_started:
             pool.released += not_started
             await self._expire(list(not_started))
-            self.wake(pool.name)
+            if await until_stored(lambda: lease.is_held(worker_id)):
+                self.wake(pool.name)
+            else:
+                # Unless it has a new one by now.
+                self._has_lease = self._worker_id != worker_id
+                await self._put_back(pool, list(not_started))
+
+    async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
+        """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
+        queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
+        tasks = await until_stored(lambda: list(queued.only("lane", "owner_id")))
+        entries = [scheduler.Entry(str(task.pk), task.lane, task.owner_id) for task in tasks]
+        if entries:
+            await scheduler.aenqueue(pool.name, entries)
+            await self._ring_others(pool.name)
 
     async def _expire(self, task_ids: list[str]) -> None:
         expired = await until_stored(lambda: transitions.expire(task_ids))
