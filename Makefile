@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench browser clean
+.PHONY: help run test check fix bench chaos browser clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -33,6 +33,9 @@ fix: .venv/.tests ## format, and repair what can be repaired
 
 bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
 	@$(BIN)/python -m tests.load.bench $(ARGS)
+
+chaos: .venv/.tests ## kill everything at random under load, about 5 minutes; then the proof
+	@$(BIN)/python -m tests.chaos.run $(ARGS)
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

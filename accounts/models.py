@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -19,6 +20,12 @@ KEY_MARK = "aily_"
 
 class User(AbstractUser):
     """Custom from the first migration, so that it can grow."""
+
+    queue_weight = models.FloatField(
+        default=1,
+        validators=[MinValueValidator(0.1), MaxValueValidator(100)],
+        help_text="Share of a lane's capacity: 2 gets twice as many turns as 1.",
+    )
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):

@@ -9,6 +9,7 @@ import dramatiq
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
+from chat import settlement
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 
@@ -42,6 +43,13 @@ def sweep() -> None:
         ring(pool)
 
 
+@interval(seconds=1)
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def settle() -> None:
+    """Store what follows from the ends of tasks."""
+    settlement.settle()
+
+
 def _loop_thread() -> EventLoopThread:
     thread = get_event_loop_thread()
     if thread is None:
@@ -54,7 +62,7 @@ class RunCalls(dramatiq.Middleware):
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         global _runtime
-        _runtime = Runtime(ring)
+        _runtime = Runtime()
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:

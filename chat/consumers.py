@@ -31,7 +31,7 @@ from chat.frames import (
 )
 from chat.models import Lane
 from chat.services.cancel import cancel
-from chat.services.follow import follow, owned_task
+from chat.services.follow import check_owner, follow
 from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class ChatConsumer(AsyncConsumer):
     async def submit(self, frame: TaskSubmit) -> None:
         submission = Submission(
             owner_id=self.owner_id,
-            request=frame.request(),
+            request=frame,
             default_lane=Lane.INTERACTIVE,
             idempotency_key=frame.idempotency_key,
         )
@@ -160,9 +160,9 @@ class ChatConsumer(AsyncConsumer):
             self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
 
     async def subscribe(self, frame: TaskSubscribe) -> None:
-        task = await owned_task(self.owner_id, frame.task_id)
+        await check_owner(self.owner_id, frame.task_id)
         after = EventId.parse(frame.after) if frame.after else START
-        self.start_following(str(task.pk), after, text=True)
+        self.start_following(str(frame.task_id), after, text=True)
 
     # --- Following ------------------------------------------------------------------------------
     def start_following(

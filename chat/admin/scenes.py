@@ -16,7 +16,8 @@ from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
 
 _WRITTEN = (
-    "system_template", "user_template", "variables_schema", "model", "params", "notes"
+    "system_template", "user_template", "variables_schema", "model", "fallback_models",
+    "params", "notes",
 )  # fmt: skip
 
 

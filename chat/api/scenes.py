@@ -68,6 +68,7 @@ class VersionOut(Schema):
     user_template: str
     variables_schema: dict[str, Any]
     model: str | None = Field(None, alias="model.name")
+    fallback_models: list[str]
     params: dict[str, Any]
     notes: str
     created_by: str | None = Field(None, alias="created_by.username")
@@ -88,6 +89,11 @@ class VersionPatch(RequestSchema):
         "templates use is a required string.",
     )
     model: str | None = Field(None, description="A model's name. Null: the default model.")
+    fallback_models: list[str] = Field(
+        default_factory=list,
+        max_length=5,
+        description="Models that take over, in order, when the provider fails.",
+    )
     params: dict[str, JsonValue] = Field(default_factory=dict)
     notes: str = Field("", max_length=10_000)
 

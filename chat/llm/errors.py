@@ -39,11 +39,13 @@ class ProviderError(Exception):
     """A call that gave no whole answer.
 
     `status` is the provider's HTTP status, None when it gave none. `retry_after_seconds` is
-    the least time it asked callers to stay away.
+    the least time it asked callers to stay away. `is_outage` is true of errors that say more about
+    the provider's state than about this one call.
     """
 
     code: ClassVar[str] = "provider_error"
     retryable: ClassVar[bool] = True
+    is_outage: ClassVar[bool] = True
 
     def __init__(
         self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None
@@ -60,21 +62,25 @@ class ProviderError(Exception):
 class BadRequestError(ProviderError):
     code = "provider_bad_request"
     retryable = False
+    is_outage = False
 
 
 class AuthError(ProviderError):
     code = "provider_auth"
     retryable = False
+    is_outage = False
 
 
 class BalanceError(ProviderError):
     code = "provider_balance"
     retryable = False
+    is_outage = False
 
 
 class ModelNotFoundError(ProviderError):
     code = "provider_model_not_found"
     retryable = False
+    is_outage = False
 
 
 class RateLimitError(ProviderError):
@@ -103,24 +109,29 @@ class FirstTokenTimeoutError(ProviderTimeoutError):
 
 class BetweenTokensTimeoutError(ProviderTimeoutError):
     code = "provider_timeout_between_tokens"
+    is_outage = False
 
 
 class TotalTimeoutError(ProviderTimeoutError):
     code = "provider_timeout_total"
     # Another attempt would most likely be as long and cost as much again.
     retryable = False
+    is_outage = False
 
 
 class TruncatedError(ProviderError):
     code = "provider_truncated"
+    is_outage = False
 
 
 class InvalidResponseError(ProviderError):
     code = "provider_invalid_response"
+    is_outage = False
 
 
 class EmptyAnswerError(ProviderError):
     code = "provider_empty"
+    is_outage = False
 
 
 _BY_STATUS: dict[int, type[ProviderError]] = {

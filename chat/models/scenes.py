@@ -66,6 +66,11 @@ class SceneVersion(models.Model):
     params = models.JSONField(
         default=dict, blank=True, help_text="Request parameters, such as temperature."
     )
+    fallback_models = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Names of the models that take over, in order, when the provider fails.",
+    )
     notes = models.TextField(blank=True, help_text="What changed, for the next editor.")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, editable=False

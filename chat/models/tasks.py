@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -70,6 +71,12 @@ class Task(models.Model):
         Conversation, null=True, on_delete=models.CASCADE, related_name="tasks"
     )
     model = models.ForeignKey(LLMModel, on_delete=models.PROTECT, related_name="tasks")
+    fallbacks = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        help_text="Models that take over, in this order, when the provider fails.",
+    )
+    weight = models.FloatField(default=1, help_text="The owner's, when it was accepted.")
     lane = models.PositiveSmallIntegerField(choices=Lane.choices, default=Lane.INTERACTIVE)
     messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
     params = models.JSONField(default=dict)
@@ -92,6 +99,10 @@ class Task(models.Model):
         default=0, help_text="n of the attempt's last event, once that is known."
     )
 
+    needs_settling = models.BooleanField(
+        default=False, help_text="Somebody is to hear of its end, or a budget to be charged."
+    )
+
     text = models.TextField(blank=True)
     reasoning = models.TextField(blank=True)
     finish_reason = models.CharField(max_length=FINISH_REASON_CHARS, blank=True)
@@ -110,6 +121,8 @@ class Task(models.Model):
     #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
     position: int | None = None
     eta_seconds: float | None = None
+    #: Messages of the conversation that the prompt was built from. Not a column.
+    history_length: int = 0
 
     class Meta:
         ordering = ("-id",)
@@ -129,6 +142,11 @@ class Task(models.Model):
             models.Index(fields=["scene", "-id"], name="task_scene_recent"),
             models.Index(fields=["id"], condition=Q(status="queued"), name="task_queued"),
             models.Index(fields=["worker"], condition=Q(status="running"), name="task_running"),
+            models.Index(
+                fields=["id"],
+                condition=Q(needs_settling=True) & ~Q(status__in=["queued", "running"]),
+                name="task_unsettled",
+            ),
             models.Index(
                 fields=["deadline_at"],
                 condition=Q(status__in=["queued", "running"], deadline_at__isnull=False),

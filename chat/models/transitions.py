@@ -6,7 +6,7 @@ changes no row has lost a race and must treat the task as somebody else's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,8 @@ class StartedTask:
     owner_id: int
     model_id: int
     lane: int
+    weight: float
+    fallbacks: list[int]
     attempt: int
     failures: int
     #: JSON: a list of messages, and an object.
@@ -56,17 +58,19 @@ class Ending:
     not_before: datetime | None = None
     #: Added to the task's failures (1 when the provider is to blame).
     failures: int = 0
+    #: True: the next attempt is made by the task's next fallback model.
+    falls_back: bool = False
 
 
 _START = """
 UPDATE chat_task SET status = 'running', attempt = attempt + 1, worker_id = %(worker)s,
        started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
        text = '', reasoning = '', error = NULL
- WHERE id = ANY(%(ids)s) AND status = 'queued'
+ WHERE id = ANY(%(ids)s) AND status = 'queued' AND model_id = %(model)s
    AND (deadline_at IS NULL OR deadline_at > now())
    AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker)s AND NOT w.is_dead)
-RETURNING id, owner_id, model_id, lane, attempt, failures, messages::text, params::text,
-          deadline_at
+RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
+          messages::text, params::text, deadline_at
 """
 
 _EXPIRE = """
@@ -82,13 +86,15 @@ UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.te
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
        usage = v.usage, error = v.error, upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
-       failures = t.failures + v.failures,
+       failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
+       model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
+       fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
        finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
   FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[],
               %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::text[], %s::timestamptz[],
-              %s::timestamptz[], %s::int[])
+              %s::timestamptz[], %s::int[], %s::bool[])
     AS v(id, attempt, status, last_event, text, reasoning, finish_reason, tool_calls, usage,
-         error, upstream_request_id, first_token_at, not_before, failures)
+         error, upstream_request_id, first_token_at, not_before, failures, falls_back)
  WHERE t.id = v.id AND t.attempt = v.attempt AND t.status = 'running' AND t.worker_id = %s
 RETURNING t.id, t.conversation_id
 """
@@ -119,7 +125,18 @@ UPDATE chat_task SET crashes = crashes + 1, worker_id = NULL,
  WHERE id IN (SELECT t.id FROM chat_task t JOIN chat_worker w ON w.id = t.worker_id
                WHERE t.status = 'running' AND w.is_dead
                ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED)
-RETURNING id, owner_id, model_id, lane, attempt, status, crashes
+RETURNING id, owner_id, model_id, lane, weight, attempt, status, crashes
+"""
+
+_DIVERT = """
+UPDATE chat_task t SET model_id = t.fallbacks[1], fallbacks = t.fallbacks[2:], failures = 0,
+       not_before = NULL
+  FROM (SELECT t.id, t.model_id FROM chat_task t
+          JOIN chat_llmmodel m ON m.id = t.model_id JOIN chat_provider p ON p.id = m.provider_id
+         WHERE t.status = 'queued' AND t.fallbacks <> '{}' AND p.name = ANY(%s)
+         ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED) old
+ WHERE t.id = old.id
+RETURNING t.id, t.owner_id, old.model_id, t.model_id, t.lane, t.weight
 """
 
 _NOTE_LAST_EVENTS = """
@@ -153,9 +170,22 @@ class RecoveredTask:
     owner_id: int
     model_id: int
     lane: int
+    weight: float
     attempt: int
     status: str
     crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DivertedTask:
+    """A waiting task that went over to its next fallback model."""
+
+    id: UUID
+    owner_id: int
+    old_model_id: int
+    model_id: int
+    lane: int
+    weight: float
 
 
 def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
@@ -165,9 +195,10 @@ def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
     return rows
 
 
-def start(worker_id: UUID, task_ids: Sequence[str]) -> list[StartedTask]:
-    """queued → running for those still queued, in time, while the worker is not declared dead."""
-    rows = _rows(_START, {"worker": worker_id, "ids": list(task_ids)})
+def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[StartedTask]:
+    """queued → running for those still queued for this model, in time, while the worker is not
+    declared dead."""
+    rows = _rows(_START, {"worker": worker_id, "model": model_id, "ids": list(task_ids)})
     return [StartedTask(*row) for row in rows]
 
 
@@ -198,6 +229,7 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
         [one.first_token_at for one in endings],
         [one.not_before for one in endings],
         [one.failures for one in endings],
+        [one.falls_back for one in endings],
     ]
     with transaction.atomic():
         changed = dict(_rows(_END, [*columns, worker_id]))
@@ -245,6 +277,11 @@ def recover(most_crashes: int) -> list[RecoveredTask]:
     """Take running tasks from workers declared dead, 1,000 at most."""
     params = {"most": most_crashes, "error": Jsonb(WORKER_LOST)}
     return [RecoveredTask(*row) for row in _rows(_RECOVER, params)]
+
+
+def divert(providers: Collection[str]) -> list[DivertedTask]:
+    """Hand queued tasks of these providers to their fallback models, 1,000 at most."""
+    return [DivertedTask(*row) for row in _rows(_DIVERT, [list(providers)])]
 
 
 def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from chat.eventlog import LogWriter, TaskLog
 from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
 from chat.llm.client import ProviderClient
-from chat.llm.errors import ProviderError
+from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
 from chat.models import Status
@@ -29,6 +29,8 @@ from chat.runner.pools import Pool
 from chat.runner.storage import Endings
 
 logger = logging.getLogger(__name__)
+#: A model gets this many retries before the task goes over to its next fallback.
+FAILURES_BEFORE_FALLBACK = 1
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
 #: The error of a task that failed by no fault of the provider's.
@@ -51,6 +53,16 @@ class Answer:
     completion: Completion | None = None
     error: ProviderError | None = None
     first_token_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of a task after an attempt. QUEUED: another one, maybe elsewhere."""
+
+    status: Status
+    error: dict[str, str] | None = None
+    backoff_seconds: float = 0
+    falls_back: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +90,16 @@ class Call:
     @property
     def is_lost(self) -> bool:
         return self._stop is Stop.LOST
+
+    @property
+    def was_answered(self) -> bool:
+        """True when the provider gave a whole answer."""
+        return self._answer.completion is not None
+
+    @property
+    def error(self) -> ProviderError | None:
+        """The provider's error, if it made one."""
+        return self._answer.error
 
     async def run(self) -> None:
         """Run to the end. Raises nothing: an error of ours fails the task with `internal`."""
@@ -124,13 +146,14 @@ class Call:
 
     # --- The end --------------------------------------------------------------------------------
     async def _end(self) -> None:
-        ending, backoff = self._ending()
+        verdict = self._verdict()
+        ending = self._ending(verdict)
         if self._stop is Stop.CANCELLED:
             is_stored = False
         else:
             ending, is_stored = await self._store(ending)
         if is_stored and ending.status is Status.QUEUED:
-            self.requeue(self.task, backoff)
+            self.requeue(self._next_attempt(verdict), verdict.backoff_seconds)
         elif is_stored:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))
         elif await self._keep_partial(ending):
@@ -154,17 +177,22 @@ class Call:
         # Whatever the attempt came to, it is the cancelling that ends it.
         return await self.endings.keep_partial(replace(ending, last_event=self.log.last_event + 1))
 
-    def _ending(self) -> tuple[Ending, float]:
-        """The row's new values, and the seconds until the next attempt if there is to be one."""
-        status, error, backoff = self._verdict()
+    def _next_attempt(self, verdict: Verdict) -> StartedTask:
+        if not verdict.falls_back:
+            return self.task
+        return replace(self.task, model_id=self.task.fallbacks[0])
+
+    def _ending(self, verdict: Verdict) -> Ending:
+        """The row's new values."""
         answer, completion = self._answer, self._answer.completion
+        backoff = verdict.backoff_seconds
         self.log.seal()
-        ending = Ending(
+        return Ending(
             id=self.task.id,
             attempt=self.task.attempt,
-            status=status,
+            status=verdict.status,
             # What ends the task takes the next place; a new attempt starts a count of its own.
-            last_event=self.log.last_event + (status is not Status.QUEUED),
+            last_event=self.log.last_event + (verdict.status is not Status.QUEUED),
             text=self.log.text,
             reasoning=self.log.reasoning,
             finish_reason=completion.finish_reason[:FINISH_REASON_CHARS] if completion else "",
@@ -172,30 +200,37 @@ class Call:
             if completion
             else (),
             usage=msgspec.to_builtins(completion.usage) if completion else None,
-            error=error,
+            error=verdict.error,
             upstream_request_id=(completion.request_id or "")[:200] if completion else "",
             first_token_at=answer.first_token_at,
             not_before=timezone.now() + timedelta(seconds=backoff) if backoff else None,
             failures=1 if answer.error else 0,
+            falls_back=verdict.falls_back,
         )
-        return ending, backoff
 
-    def _verdict(self) -> tuple[Status, dict[str, str] | None, float]:
-        """Status, error and backoff: the provider's errors are retried, ours are not."""
+    def _verdict(self) -> Verdict:
+        """What is to become of the task: the provider's errors are retried, ours are not."""
         answer = self._answer
         if self._stop is Stop.HANDED_BACK and answer.completion is None and answer.error is None:
-            return Status.QUEUED, None, 0
+            return Verdict(Status.QUEUED)
         if answer.status is not Status.FAILED:
-            return answer.status, None, 0
+            return Verdict(answer.status)
         if answer.error is None:
-            return Status.FAILED, INTERNAL, 0
+            return Verdict(Status.FAILED, INTERNAL)
+        return self._verdict_on(answer.error)
+
+    def _verdict_on(self, problem: ProviderError) -> Verdict:
         failures = self.task.failures + 1
-        error = {"code": answer.error.code, "message": answer.error.message}
-        if answer.error.retryable and failures < settings.TASK_MAX_FAILURES:
+        error = {"code": problem.code, "message": problem.message}
+        # One more try where it may help; a request that is wrong is wrong everywhere.
+        is_hopeless = not problem.retryable or failures > FAILURES_BEFORE_FALLBACK
+        if self.task.fallbacks and is_hopeless and not isinstance(problem, BadRequestError):
+            return Verdict(Status.QUEUED, error, falls_back=True)
+        if problem.retryable and failures < settings.TASK_MAX_FAILURES:
             first_seconds = settings.TASK_RETRY_SECONDS
-            wait = backoff_seconds(failures, answer.error, _jitter, first_seconds)
-            return Status.QUEUED, error, wait
-        return Status.FAILED, error, 0
+            wait = backoff_seconds(failures, problem, _jitter, first_seconds)
+            return Verdict(Status.QUEUED, error, backoff_seconds=wait)
+        return Verdict(Status.FAILED, error)
 
     def _terminal_event(self, ending: Ending, event_id: str) -> Event:
         task_id = self.log.task_id

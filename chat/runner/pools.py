@@ -17,15 +17,19 @@ class Pool:
     upstream_model: str
     upstream: Upstream
     cap: int
+    #: Whether the last claim left tasks behind.
+    has_waiting: bool = False
     #: Leases to give back with the next claim, and the seconds those calls took.
     released: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    #: How many of those calls the provider answered.
+    succeeded: int = 0
 
-    def take_released(self) -> tuple[list[str], float | None]:
-        """The leases to give back, and the mean seconds of their calls."""
-        released, seconds = self.released, self.seconds
-        self.released, self.seconds = [], []
-        return released, sum(seconds) / len(seconds) if seconds else None
+    def take_released(self) -> tuple[list[str], float | None, int]:
+        """The leases to give back, the mean seconds of their calls, and how many succeeded."""
+        released, seconds, succeeded = self.released, self.seconds, self.succeeded
+        self.released, self.seconds, self.succeeded = [], [], 0
+        return released, sum(seconds) / len(seconds) if seconds else None, succeeded
 
 
 def load_pools() -> list[Pool]:

@@ -29,6 +29,7 @@ def sweep() -> set[str]:
     declare_dead()
     pools = recover()
     expire()
+    pools |= divert()
     return pools | requeue_missing()
 
 
@@ -65,7 +66,7 @@ def recover() -> set[str]:
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     for one in recovered:
         if one.status == Status.QUEUED:
-            entry = scheduler.Entry(str(one.id), one.lane, one.owner_id)
+            entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
             by_pool[str(one.model_id)].append(entry)
     for pool, entries in by_pool.items():
         scheduler.enqueue(pool, entries)
@@ -86,6 +87,25 @@ def expire() -> None:
     )
 
 
+def divert() -> set[str]:
+    """Let fallback models take over what waits for a provider that is being left alone."""
+    providers = scheduler.open_breakers()
+    if not providers:
+        return set()
+    diverted = transitions.divert(providers)
+    leaving: defaultdict[str, list[str]] = defaultdict(list)
+    arriving: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    for one in diverted:
+        leaving[str(one.old_model_id)].append(str(one.id))
+        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
+        arriving[str(one.model_id)].append(entry)
+    for pool, ids in leaving.items():
+        scheduler.remove(pool, ids)
+    for pool, entries in arriving.items():
+        scheduler.enqueue(pool, entries)
+    return set(arriving)
+
+
 def requeue_missing() -> set[str]:
     """Put queued tasks that are due but not in the ready set back into it.
 
@@ -96,7 +116,7 @@ def requeue_missing() -> set[str]:
     pools: set[str] = set()
     queued = (
         Task.objects.filter(due, status=Status.QUEUED)
-        .only("id", "lane", "owner_id", "model_id")
+        .only("id", "lane", "owner_id", "model_id", "weight")
         .order_by("id")
     )
     page = list(queued[:PAGE])
@@ -109,7 +129,7 @@ def requeue_missing() -> set[str]:
 def _enqueue_missing(tasks: Sequence[Task]) -> set[str]:
     by_pool: defaultdict[str, dict[str, scheduler.Entry]] = defaultdict(dict)
     for task in tasks:
-        entry = scheduler.Entry(str(task.pk), task.lane, task.owner_id)
+        entry = scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
         by_pool[str(task.model_id)][entry.task_id] = entry
     pools = set()
     for pool, entries in by_pool.items():

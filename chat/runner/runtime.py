@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
+from chat.llm.errors import ProviderError, RateLimitError
 from chat.models import Status, Task, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
@@ -36,13 +37,9 @@ HAND_BACK_SECONDS = 5.0
 
 
 class Runtime:
-    """Claims tasks while there is room and runs each as a coroutine.
+    """Claims tasks while there is room and runs each as a coroutine."""
 
-    `ring(pool)` wakes other workers; it blocks, so it is called from a thread.
-    """
-
-    def __init__(self, ring: Callable[[str], None]) -> None:
-        self._ring = ring
+    def __init__(self) -> None:
         self._pools: dict[str, Pool] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._calls: dict[str, Call] = {}
@@ -138,16 +135,22 @@ class Runtime:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
-        """Stop calls whose task was cancelled. What is missed here, the renewal finds."""
+        """Hear of new work and of cancelled tasks. What is missed here, the poll and the renewal
+        find."""
         while True:
             try:
                 client = subscriber_redis()
                 async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.subscribe(worker_channel(str(self._worker_id)))
+                    cancels = worker_channel(str(self._worker_id))
+                    await pubsub.subscribe(cancels, scheduler.DOORBELL)
                     async for message in pubsub.listen():
-                        self._cancelled(message["data"].decode())
+                        subject = message["data"].decode()
+                        if message["channel"].decode() == cancels:
+                            self._cancelled(subject)
+                        else:
+                            self.wake(subject)
             except RedisAway as error:
-                logger.warning("listening for cancels: Redis is away (%s)", error)
+                logger.warning("listening: Redis is away (%s)", error)
             await asyncio.sleep(1)
 
     def _cancelled(self, task_id: str) -> None:
@@ -175,7 +178,7 @@ class Runtime:
         may_claim = self._has_lease and not self._is_stopping
         room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         want = max(min(room, CLAIM_SIZE), 0)
-        released, mean_seconds = pool.take_released()
+        released, mean_seconds, succeeded = pool.take_released()
         try:
             claimed = await scheduler.claim(
                 pool.name,
@@ -183,12 +186,15 @@ class Runtime:
                 cap=pool.cap,
                 want=want,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
+                provider=pool.upstream.provider,
                 released=released,
                 mean_seconds=mean_seconds,
+                succeeded=succeeded,
             )
         except RedisAway:
             pool.released += released
             raise
+        pool.has_waiting = claimed.left > 0
         if claimed.task_ids:
             await self._start_calls(pool, claimed.task_ids)
         if claimed.left and len(claimed.task_ids) == want and want:
@@ -198,14 +204,14 @@ class Runtime:
 
     async def _ring_others(self, pool: str) -> None:
         try:
-            await asyncio.to_thread(self._ring, pool)
+            await scheduler.ring(pool)
         except RedisAway as error:
             logger.warning("ringing: Redis is away (%s)", error)
 
     async def _start_calls(self, pool: Pool, task_ids: list[str]) -> None:
         worker_id = self._worker_id
         self._starting.update(task_ids)
-        started = await until_stored(lambda: transitions.start(worker_id, task_ids))
+        started = await until_stored(lambda: transitions.start(worker_id, int(pool.name), task_ids))
         for task in started:
             call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
             self._calls[str(task.id)] = call
@@ -230,8 +236,10 @@ class Runtime:
     async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
         """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
         queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
-        tasks = await until_stored(lambda: list(queued.only("lane", "owner_id")))
-        entries = [scheduler.Entry(str(task.pk), task.lane, task.owner_id) for task in tasks]
+        tasks = await until_stored(lambda: list(queued.only("lane", "owner_id", "weight")))
+        entries = [
+            scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight) for task in tasks
+        ]
         if entries:
             await scheduler.aenqueue(pool.name, entries)
             await self._ring_others(pool.name)
@@ -251,9 +259,29 @@ class Runtime:
         finally:
             if self._calls.get(task_id) is call:
                 del self._calls[task_id]
+            if call.was_answered:
+                pool.succeeded += 1
+            elif call.error is not None and call.error.is_outage:
+                # While the lease is still held, so that its room is not claimed too early.
+                await self._report_failure(pool, task_id, call.error)
             pool.released.append(task_id)
             pool.seconds.append(time.monotonic() - began)
-            self.wake(pool.name)
+            # With nobody waiting, the lease is given back with the next claim.
+            if pool.has_waiting:
+                self.wake(pool.name)
+
+    async def _report_failure(self, pool: Pool, task_id: str, error: ProviderError) -> None:
+        try:
+            await scheduler.report_failure(
+                pool.name,
+                pool.upstream.provider,
+                task_id,
+                cap=pool.cap,
+                is_throttled=isinstance(error, RateLimitError),
+                retry_after_seconds=error.retry_after_seconds,
+            )
+        except RedisAway as away:
+            logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask, seconds: float) -> None:
         requeueing = self._spawn(self._requeue_after(task, seconds))
@@ -264,7 +292,7 @@ class Runtime:
 
     async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
         """Make a task ready again. If this process dies before, the sweep does it."""
-        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id)
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         pool = str(task.model_id)
         try:
             if seconds:
@@ -280,6 +308,9 @@ class Runtime:
     async def stop(self) -> None:
         """Claim nothing more, let calls end within the grace time, hand the rest back."""
         self._is_stopping = True
+        if not self._has_lease:
+            # Never had one, or lost it: nothing is running, and there is nothing to leave behind.
+            return
         await self._calls_ended(settings.WORKER_GRACE_SECONDS)
         logger.info("handing back %d calls", len(self._calls))
         for call in list(self._calls.values()):

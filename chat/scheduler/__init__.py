@@ -1,6 +1,7 @@
 """The ready set and the upstream leases: which task runs next, and whether there is room for it."""
 
 from chat.scheduler.ready import (
+    DOORBELL,
     Claim,
     Entry,
     Place,
@@ -10,11 +11,16 @@ from chat.scheduler.ready import (
     forget_worker,
     hold,
     missing,
+    open_breakers,
     place_of,
+    places,
     remove,
+    report_failure,
+    ring,
 )
 
 __all__ = [
+    "DOORBELL",
     "Claim",
     "Entry",
     "Place",
@@ -24,6 +30,10 @@ __all__ = [
     "forget_worker",
     "hold",
     "missing",
+    "open_breakers",
     "place_of",
+    "places",
     "remove",
+    "report_failure",
+    "ring",
 ]

@@ -15,11 +15,20 @@ from aily.redis import LuaScript, async_redis, sync_redis
 _LUA = Path(__file__).parent / "lua"
 _enqueue = LuaScript(_LUA / "enqueue.lua")
 _claim = LuaScript(_LUA / "claim.lua")
+_failed = LuaScript(_LUA / "failed.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
 LANE_WIDTH = 2**42
+#: Pub/sub channel of the names of pools that have work. Reaches idle workers at once; the Dramatiq
+#: message that goes with it reaches, a little later, one that was not listening.
+DOORBELL = "aily:doorbell"
 #: A lost doorbell is rung again by the first submit after this long.
 RING_MS = 1000
+#: Tasks failing in a row, none succeeding in between, after which a provider is left alone.
+BREAKER_FAILURES = 20
+#: Seconds it is left alone at first; each probe that fails doubles it, up to the maximum.
+BREAKER_SECONDS = 5
+BREAKER_MAX_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,9 @@ class Claim:
     left: int
 
 
-def _eta(position: int, seconds: bytes, in_use: bytes, cap: bytes) -> float | None:
+def _eta(
+    position: int, seconds: bytes | None, in_use: bytes | None, cap: bytes | None
+) -> float | None:
     """Position divided by the rate at which calls end; zero while there is room."""
     if not (seconds and in_use and cap):
         return 0.0 if not cap else None
@@ -83,6 +94,11 @@ async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bo
     return _places(await _enqueue.acall(*_enqueue_args(pool, entries)))
 
 
+async def ring(pool: str) -> None:
+    """Wake the workers that listen. Raises RedisAway."""
+    await async_redis().publish(DOORBELL, pool)
+
+
 async def claim(
     pool: str,
     worker_id: str,
@@ -90,15 +106,71 @@ async def claim(
     cap: int,
     want: int,
     lease_seconds: int,
+    provider: str,
     released: Sequence[str] = (),
     mean_seconds: float | None = None,
+    succeeded: int = 0,
 ) -> Claim:
-    """Give `released` back and take up to `want` tasks, never more than `cap` over all workers."""
+    """Give `released` back and take up to `want` tasks, never more than `cap` over all workers.
+
+    Fewer while the provider says that there are too many calls, none while its breaker is open.
+    `succeeded` of the released calls raise the limit again and close the breaker.
+    """
     mean = "" if mean_seconds is None else mean_seconds
     left, *ids = await _claim.acall(
-        pool, worker_id, lease_seconds, cap, want, LANE_WIDTH, mean, *released
+        pool,
+        worker_id,
+        lease_seconds,
+        cap,
+        want,
+        LANE_WIDTH,
+        mean,
+        provider,
+        succeeded,
+        *released,
     )
     return Claim([task_id.decode() for task_id in ids], left)
+
+
+async def report_failure(
+    pool: str,
+    provider: str,
+    task_id: str,
+    *,
+    cap: int,
+    is_throttled: bool,
+    retry_after_seconds: float | None,
+) -> float:
+    """Note a call that failed through its provider's fault.
+
+    A 429 (`is_throttled`) halves the pool's limit and pauses it for Retry-After; other failures
+    open the provider's breaker when many tasks have one in a row. Returns the seconds until the
+    pool may be claimed from again.
+    """
+    wait = await _failed.acall(
+        pool,
+        provider,
+        int(is_throttled),
+        cap,
+        retry_after_seconds or 0,
+        BREAKER_FAILURES,
+        BREAKER_SECONDS,
+        BREAKER_MAX_SECONDS,
+        task_id,
+    )
+    return float(wait)
+
+
+def open_breakers() -> set[str]:
+    """Providers that are being left alone at the moment."""
+    client: Any = sync_redis()
+    names = [key.decode() for key in client.scan_iter("aily:breaker:*", count=100)]
+    is_open = [bool(client.hexists(name, "open_until")) for name in names]
+    return {
+        name.removeprefix("aily:breaker:")
+        for name, opened in zip(names, is_open, strict=True)
+        if opened
+    }
 
 
 def place_of(pool: str, task_id: str) -> Place | None:
@@ -109,7 +181,23 @@ def place_of(pool: str, task_id: str) -> Place | None:
     rank, (seconds, in_use, cap) = pipe.execute()
     if rank is None:
         return None
-    return Place(rank + 1, _eta(rank + 1, seconds or b"", in_use or b"", cap or b""))
+    return Place(rank + 1, _eta(rank + 1, seconds, in_use, cap))
+
+
+async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
+    """`place_of` for many (pool, task id), in one round trip."""
+    pipe: Any = async_redis().pipeline(transaction=False)
+    pools = sorted({pool for pool, _ in tasks})
+    for pool in pools:
+        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use", "cap"])
+    for pool, task_id in tasks:
+        pipe.zrank(f"aily:ready:{pool}", task_id)
+    replies = await pipe.execute()
+    stats = dict(zip(pools, replies, strict=False))
+    return [
+        None if rank is None else Place(rank + 1, _eta(rank + 1, *stats[pool]))
+        for (pool, _), rank in zip(tasks, replies[len(pools) :], strict=True)
+    ]
 
 
 def remove(pool: str, task_ids: Sequence[str]) -> None:

@@ -6,17 +6,21 @@ client costs no memory; the row stands in for a log that is gone.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
 from aily.problems import NotFound
-from chat import eventlog
+from aily.redis import RedisAway
+from chat import eventlog, scheduler
 from chat.eventlog import Feed, get_hub
 from chat.events import (
     START,
@@ -28,6 +32,7 @@ from chat.events import (
     TaskCompleted,
     TaskExpired,
     TaskFailed,
+    TaskQueued,
     TaskSnapshot,
     encode,
     event_type,
@@ -35,8 +40,14 @@ from chat.events import (
 from chat.models import Status, Task
 from chat.models.tasks import ACTIVE
 
+logger = logging.getLogger(__name__)
+
 #: How long a follower of an ended task waits for the log's own end before it takes the row's.
 CLOSE_SECONDS = 2.0
+#: Pause before looking again while PostgreSQL or Redis is away.
+AWAY_SECONDS = 1.0
+#: How often a waiting task's place is looked up at the most.
+PLACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,82 +79,155 @@ async def follow(
     generator (`contextlib.aclosing`).
     """
     async with get_hub().task_feed(task_id, owner_id, text=text) as feed:
-        cursor = after
-        row = None if is_new else await _row(task_id)
-        is_closing = False
-        while True:
-            feed.caught_up()
-            async for one in _replay(task_id, cursor):
-                cursor = one.event_id or cursor
-                if text or one.type not in TEXT_TYPES:
-                    yield one
-                if one.is_terminal:
-                    return
-            if row is not None and row.status not in ACTIVE:
-                # Its worker, or whoever ended it, may be about to close the log itself.
-                if row.last_event or is_closing:
-                    for one in _from_row(row, cursor, text):
-                        yield one
-                    return
-                is_closing = True
-            timeout_seconds = CLOSE_SECONDS if is_closing else settings.POSITION_CHECK_SECONDS
-            async for one in _live(feed, cursor, text, timeout_seconds):
-                cursor = one.event_id or cursor
-                yield one
-                if one.is_terminal:
-                    return
-            row = await _row(task_id)
-
-
-async def _replay(task_id: str, cursor: EventId) -> AsyncGenerator[Followed]:
-    while page := await eventlog.read(task_id, cursor):
-        for event_id, frame in page:
-            yield Followed(event_id, event_type(frame), frame)
-        cursor = page[-1][0]
-
-
-async def _live(
-    feed: Feed, cursor: EventId, text: bool, timeout_seconds: float
-) -> AsyncGenerator[Followed]:
-    """Frames as they come. Ends when one is missing, or none came for `timeout_seconds`."""
-    while news := await feed.next(timeout_seconds):
-        event_id, _, frame = news
-        one = Followed(event_id, event_type(frame), frame)
-        if event_id is not None:
-            if event_id <= cursor:
-                continue
-            if text and not event_id.follows(cursor) and one.type != "task.snapshot":
+        frames = _Follower(feed, task_id, after, text).frames(is_new=is_new)
+        async for one in frames:
+            yield one
+            if one.is_terminal:
                 return
-            cursor = event_id
-        yield one
+
+
+class _Follower:
+    """Where one reader of a task stands."""
+
+    def __init__(self, feed: Feed, task_id: str, after: EventId, text: bool) -> None:
+        self.feed = feed
+        self.task_id = task_id
+        self.cursor = after
+        self.text = text
+        self.place: scheduler.Place | None = None
+        self.is_closing = False
+        self.is_over = False
+
+    async def frames(self, *, is_new: bool) -> AsyncGenerator[Followed]:
+        """All frames to the end. While PostgreSQL or Redis is away there are just none."""
+        standing = None
+        while not self.is_over:
+            try:
+                if not is_new:
+                    standing = await _standing(self.task_id)
+                async for one in self.round(standing):
+                    yield one
+            except (OperationalError, InterfaceError, *RedisAway) as error:
+                logger.warning("following %s: a server is away (%s)", self.task_id, error)
+                await asyncio.sleep(AWAY_SECONDS)
+            is_new = False
+
+    async def round(self, standing: Standing | None) -> AsyncGenerator[Followed]:
+        """What there is, and then what comes, until it is time to look again."""
+        is_queued = standing is not None and standing.status == Status.QUEUED
+        if standing is not None and is_queued and await self.has_moved(standing):
+            yield self.queued()
+        self.feed.caught_up()
+        async for one in self.replay():
+            yield one
+        if standing is not None and standing.ended is not None:
+            # Its worker, or whoever ended it, may be about to close the log itself.
+            if standing.ended.last_event or self.is_closing:
+                self.is_over = True
+                for one in _from_row(standing.ended, self.cursor, self.text):
+                    yield one
+                return
+            self.is_closing = True
+        async for one in self.live():
+            yield one
+
+    async def replay(self) -> AsyncGenerator[Followed]:
+        """What the log has after the cursor."""
+        while page := await eventlog.read(self.task_id, self.cursor):
+            for event_id, frame in page:
+                one = Followed(event_id, event_type(frame), frame)
+                self.cursor = event_id
+                if self.text or one.type not in TEXT_TYPES:
+                    yield one
+
+    async def live(self) -> AsyncGenerator[Followed]:
+        """Frames as they come. Ends when one is missing, or none came for a while."""
+        while news := await self.feed.next(self.check_after_seconds()):
+            event_id, _, frame = news
+            one = Followed(event_id, event_type(frame), frame)
+            if event_id is not None:
+                if event_id <= self.cursor:
+                    continue
+                is_gap = self.text and not event_id.follows(self.cursor)
+                if is_gap and one.type != "task.snapshot":
+                    return
+                self.cursor = event_id
+            yield one
+
+    def check_after_seconds(self) -> float:
+        """How long to wait for news before looking whether some were missed.
+
+        Who waits in the queue is told how it moves: the further back, the more seldom.
+        """
+        if self.is_closing:
+            return CLOSE_SECONDS
+        check_seconds: float = settings.POSITION_CHECK_SECONDS
+        if self.cursor != START:
+            return check_seconds
+        eta_seconds = (self.place.eta_seconds if self.place else None) or 0
+        return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
+
+    async def has_moved(self, standing: Standing) -> bool:
+        before = self.place
+        self.place = await _places().submit((str(standing.model_id), self.task_id))
+        return self.place is not None and self.place != before
+
+    def queued(self) -> Followed:
+        frame = TaskQueued(
+            task_id=self.task_id,
+            position=self.place.position if self.place else None,
+            eta_seconds=self.place.eta_seconds if self.place else None,
+        )
+        return Followed(None, "task.queued", encode(frame))
+
+
+# --- The place ----------------------------------------------------------------------------------
+@per_loop
+def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
+    return Batcher(scheduler.places)
 
 
 # --- The row ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a task stands by its row; `ended` is the row itself once it has ended."""
+
+    owner_id: int
+    model_id: int
+    status: str
+    ended: Task | None
+
+
 @per_loop
-def _rows() -> Batcher[str, Task | None]:
-    async def handle(task_ids: list[str]) -> Sequence[Task | None]:
+def _standings() -> Batcher[str, Standing | None]:
+    async def handle(task_ids: list[str]) -> Sequence[Standing | None]:
         return await in_database(_load, task_ids)
 
     return Batcher(handle, max_batches=2)
 
 
-def _load(task_ids: list[str]) -> list[Task | None]:
+def _load(task_ids: list[str]) -> list[Standing | None]:
+    """One light query for all, and another for those that have ended."""
+    found = Task.objects.filter(pk__in=set(task_ids))
+    rows = list(found.values_list("pk", "owner_id", "model_id", "status"))
+    ended = [pk for pk, _, _, status in rows if status not in ACTIVE]
+    tasks = Task.objects.defer("messages", "params").in_bulk(ended) if ended else {}
     by_id = {
-        str(task.pk): task for task in Task.objects.defer("messages").filter(pk__in=set(task_ids))
+        str(pk): Standing(owner_id, model_id, status, tasks.get(pk))
+        for pk, owner_id, model_id, status in rows
     }
     return [by_id.get(task_id) for task_id in task_ids]
 
 
-async def _row(task_id: str) -> Task | None:
-    return await _rows().submit(task_id)
+async def _standing(task_id: str) -> Standing | None:
+    return await _standings().submit(task_id)
 
 
-async def owned_task(owner_id: int, task_id: UUID) -> Task:
-    """An owner's task. Raises NotFound, for somebody else's as well."""
-    task = await _row(str(task_id))
-    if task is None or task.owner_id != owner_id:
+async def check_owner(owner_id: int, task_id: UUID) -> None:
+    """Raise NotFound unless there is such a task and it is the owner's."""
+    standing = await _standing(str(task_id))
+    if standing is None or standing.owner_id != owner_id:
         raise NotFound("There is no such task.", field="task_id")
-    return task
 
 
 def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.problems import Conflict
 from chat.exceptions import InvalidTemplate, InvalidVariable
-from chat.models import Scene, SceneVersion
+from chat.models import LLMModel, Scene, SceneVersion
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
 
@@ -60,7 +60,20 @@ def validate_version(version: SceneVersion) -> None:
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    _check_fallbacks(version.fallback_models)
     _Prompt(version)
+
+
+def _check_fallbacks(names: Any) -> None:
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_list or len(names) != len(set(names)):
+        raise InvalidTemplate(
+            "This must be a JSON list of different model names.", field="fallback_models"
+        )
+    known = set(LLMModel.objects.filter(name__in=names).values_list("name", flat=True))
+    for name in names:
+        if name not in known:
+            raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
 
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.models import User
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
@@ -23,7 +24,7 @@ from aily.problems import InvalidRequest, NotFound, Problem
 from aily.redis import RedisAway
 from chat import actors, scheduler
 from chat.exceptions import ConversationBusy, IdempotencyMismatch
-from chat.models import Lane, LLMModel, Message, Scene, Task
+from chat.models import Lane, LLMModel, Message, Scene, SceneVersion, Task
 from chat.models.ids import uuid7
 from chat.services import prompts
 from chat.services.submission import CompositeRequest
@@ -41,7 +42,10 @@ class Submission:
     idempotency_key: str | None = None
 
     def digest(self) -> str:
-        body = self.request.model_dump_json(exclude_defaults=True)
+        # A frame is a request with fields of its own, which say nothing of what is asked for.
+        body = self.request.model_dump_json(
+            include=set(CompositeRequest.model_fields), exclude_defaults=True
+        )
         return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -65,6 +69,7 @@ class _Lookups:
     models: dict[str, LLMModel] = field(default_factory=dict)
     default_model: LLMModel | None = None
     histories: dict[tuple[int, UUID], list[Message]] = field(default_factory=dict)
+    weights: dict[int, float] = field(default_factory=dict)
 
 
 async def submit(submission: Submission) -> Accepted:
@@ -115,6 +120,8 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
         lookups.models[model.name] = model
         if model.is_default:
             lookups.default_model = model
+    owners = {one.owner_id for one in submissions}
+    lookups.weights = dict(User.objects.filter(pk__in=owners).values_list("pk", "queue_weight"))
     wanted = {
         (one.owner_id, one.request.conversation_id)
         for one in submissions
@@ -137,13 +144,15 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
             raise NotFound("There is no such conversation.", field="conversation_id")
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
-    return Task(
+    task = Task(
         id=uuid7(),
         owner_id=submission.owner_id,
         scene=scene,
         scene_version=version,
         conversation_id=request.conversation_id,
         model=model,
+        fallbacks=_fallbacks(request, version, model, lookups),
+        weight=lookups.weights.get(submission.owner_id, 1),
         lane=lane,
         messages=prompts.build(request, version, history or []),
         params={**model.params, **(version.params if version else {}), **request.params()},
@@ -152,6 +161,8 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         request_digest=submission.digest() if submission.idempotency_key else "",
         deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
     )
+    task.history_length = len(history or [])
+    return task
 
 
 def _scene(request: CompositeRequest, lookups: _Lookups) -> Scene | None:
@@ -174,6 +185,20 @@ def _model(request: CompositeRequest, scene: Scene | None, lookups: _Lookups) ->
         if model is not None and model.is_enabled and model.provider.is_enabled:
             return model
     raise InvalidRequest("No model is set as default: name one.", field="model")
+
+
+def _fallbacks(
+    request: CompositeRequest, version: SceneVersion | None, model: LLMModel, lookups: _Lookups
+) -> list[int]:
+    """The scene's fallback models; none where the caller asked for a certain model."""
+    if version is None or request.model is not None:
+        return []
+    named = (lookups.models.get(name) for name in version.fallback_models)
+    return [
+        one.pk
+        for one in named
+        if one is not None and one != model and one.is_enabled and one.provider.is_enabled
+    ]
 
 
 # --- Storing ------------------------------------------------------------------------------------
@@ -210,6 +235,7 @@ def _insert(pairs: Sequence[tuple[Submission, Task]]) -> None:
     with transaction.atomic():
         Task.objects.bulk_create([task for _, task in pairs])
         if questions:
+            prompts.check_histories([task for _, task in pairs if task.conversation_id])
             Message.objects.bulk_create(questions)
             prompts.touch_conversations(questions)
 
@@ -218,6 +244,11 @@ def _store_one(submission: Submission, task: Task) -> Task | Exception:
     """Insert alone, so that the constraint that fails says whose fault it is."""
     try:
         _insert([(submission, task)])
+    except prompts.HistoryChangedError:
+        return ConversationBusy(
+            "This conversation has just got another message; submit again.",
+            field="conversation_id",
+        )
     except IntegrityError as error:
         if "one_active_task_a_conversation" in str(error):
             return ConversationBusy(
@@ -250,7 +281,9 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     for task in tasks:
         if task.status == "queued":
-            by_pool[task.model.pool].append(scheduler.Entry(str(task.pk), task.lane, task.owner_id))
+            by_pool[task.model.pool].append(
+                scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
+            )
     places: dict[str, scheduler.Place] = {}
     try:
         for pool, entries in by_pool.items():

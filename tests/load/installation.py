@@ -74,14 +74,14 @@ class Installation:
 
     def __init__(self, root: Path, upstream: Upstream, environment: Mapping[str, str]) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._data_dir = Path(tempfile.mkdtemp(prefix="stack-", dir=root))
+        self.data_dir = Path(tempfile.mkdtemp(prefix="stack-", dir=root))
         self._upstream = upstream
         self._processes: list[psutil.Popen] = []
         self.port, launcher_simulator, self._simulator_port = _free_ports(3)
         self._environment = {
             **os.environ,
             **environment,
-            "AILY_DATA_DIR": str(self._data_dir),
+            "AILY_DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
             "SIMULATOR_PORT": str(launcher_simulator),
             "DATABASE_URL": "",
@@ -110,7 +110,7 @@ class Installation:
         traceback: TracebackType | None,
     ) -> None:
         self._stop()
-        shutil.rmtree(self._data_dir, ignore_errors=True)
+        shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def _start(self, name: str, arguments: list[str]) -> None:
         with self._log_file(name).open("wb") as output:
@@ -127,7 +127,7 @@ class Installation:
         self._processes.append(process)
 
     def _log_file(self, name: str) -> Path:
-        return self._data_dir / f"{name}.out"
+        return self.data_dir / f"{name}.out"
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
@@ -151,6 +151,11 @@ class Installation:
         )
         return result.stdout.split()
 
+    @property
+    def launcher(self) -> psutil.Process:
+        """The process whose children are the installation."""
+        return self._processes[-1]
+
     def groups(self) -> Groups:
         """The processes by their part."""
         simulator, launcher = self._processes
@@ -158,7 +163,7 @@ class Installation:
 
     def stored_tasks(self) -> dict[str, StoredTask]:
         """All rows by task id. Read with SQL: a request a user would take minutes for 10,000."""
-        with psycopg.connect(database_url(self._data_dir)) as connection:
+        with psycopg.connect(database_url(self.data_dir)) as connection:
             rows = connection.execute(
                 "SELECT id::text, status, attempt, text, created_at, started_at, finished_at "
                 "FROM chat_task"
@@ -169,7 +174,7 @@ class Installation:
         """The last lines of every process's log that holds any."""
         tails = {
             file.name: file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-            for file in sorted((self._data_dir / "log").glob("*.log"))
+            for file in sorted((self.data_dir / "log").glob("*.log"))
         }
         return "\n".join(
             line for name, lines in tails.items() if lines for line in (f"--- {name}", *lines)

@@ -4,30 +4,54 @@
 -- ARGV[1] pool            ARGV[2] worker id      ARGV[3] seconds the worker's leases last
 -- ARGV[4] cap of the pool ARGV[5] tasks wanted   ARGV[6] lane width
 -- ARGV[7] mean seconds of the ended calls, '' when unknown
--- ARGV[8…] ids of tasks whose leases are given back
+-- ARGV[8] provider        ARGV[9] how many of the ended calls succeeded
+-- ARGV[10…] ids of tasks whose leases are given back
 --
 -- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
 -- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
+-- aily:limit:<pool>         hash  limit, paused_until: see failed.lua; missing: the cap holds
+-- aily:breaker:<provider>   hash  open_until, probe_until: see failed.lua
 -- the rest: see enqueue.lua
 --
 -- Returns {left in the ready set, task id, …}.
 local pool, worker = ARGV[1], ARGV[2]
 local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
 local stats, mine = 'aily:stats:' .. pool, 'aily:leases:' .. pool .. ':' .. worker
-local now = tonumber(redis.call('TIME')[1])
+local limits, breaker = 'aily:limit:' .. pool, 'aily:breaker:' .. ARGV[8]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 redis.call('ZADD', 'aily:workers', now + tonumber(ARGV[3]), worker)
 redis.call('DEL', 'aily:rung:' .. pool)
-for i = 8, #ARGV do redis.call('SREM', mine, ARGV[i]) end
+for i = 10, #ARGV do redis.call('SREM', mine, ARGV[i]) end
 if ARGV[7] ~= '' then
   local mean = tonumber(redis.call('HGET', stats, 'seconds') or ARGV[7])
   redis.call('HSET', stats, 'seconds', mean * 0.9 + tonumber(ARGV[7]) * 0.1)
 end
 
-local cap, in_use = tonumber(ARGV[4]), 0
+-- The limit grows by one for each `limit` calls that succeeded, until the cap is reached again.
+local cap, succeeded = tonumber(ARGV[4]), tonumber(ARGV[9])
+local state = redis.call('HMGET', limits, 'limit', 'paused_until')
+local limit, is_paused = tonumber(state[1]), tonumber(state[2] or 0) > now
+if limit and succeeded > 0 then
+  limit = limit + succeeded / limit
+  if limit < cap then redis.call('HSET', limits, 'limit', limit)
+  elseif not is_paused then redis.call('DEL', limits) end
+end
+if succeeded > 0 then redis.call('DEL', breaker, 'aily:failing:' .. ARGV[8]) end
+
+local in_use = 0
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'aily:workers', now, '+inf')) do
   in_use = in_use + redis.call('SCARD', 'aily:leases:' .. pool .. ':' .. other)
 end
-local want = math.min(tonumber(ARGV[5]), cap - in_use)
+local allowed = math.min(cap, math.floor(limit or cap))
+local want = math.min(tonumber(ARGV[5]), allowed - in_use)
+if is_paused then want = 0 end
+local open = redis.call('HMGET', breaker, 'open_until', 'probe_until')
+if open[1] then
+  -- Open: nothing. Half open: one call at a time may find out whether the provider is back.
+  local may_probe = now >= tonumber(open[1]) and now >= tonumber(open[2] or 0)
+  want = math.min(want, may_probe and 1 or 0)
+end
 local out = {0}
 if want > 0 then
   local width = tonumber(ARGV[6])
@@ -40,11 +64,12 @@ if want > 0 then
     out[#out + 1] = popped[i]
     in_use = in_use + 1
   end
+  if open[1] and #out > 1 then redis.call('HSET', breaker, 'probe_until', now + 60) end
 end
 redis.call('EXPIRE', mine, tonumber(ARGV[3]) * 10)
 local left = redis.call('ZCARD', ready)
 -- An empty set starts the next busy time with a clean slate, and keeps `tags` from growing.
 if left == 0 then redis.call('DEL', tags) end
-redis.call('HSET', stats, 'in_use', in_use, 'cap', cap)
+redis.call('HSET', stats, 'in_use', in_use, 'cap', allowed)
 out[1] = left
 return out

@@ -44,7 +44,7 @@ def zombie(model: LLMModel) -> UUID:
 
 
 def start(worker: UUID, task: Task) -> bool:
-    return bool(transitions.start(worker, [str(task.pk)]))
+    return bool(transitions.start(worker, task.model_id, [str(task.pk)]))
 
 
 def ending(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> Ending:

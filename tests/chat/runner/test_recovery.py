@@ -32,7 +32,8 @@ STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
 async def crash(task_id: str, owner: User) -> UUID:
     """Start the task, log some text as its worker would, and let the worker die."""
     worker_id = await in_database(lease.register)
-    (started,) = await in_database(transitions.start, worker_id, [task_id])
+    model_id = (await row(task_id)).model_id
+    (started,) = await in_database(transitions.start, worker_id, model_id, [task_id])
     writer = LogWriter(keep_seconds=60)
     log = writer.open(task_id, owner.pk, started.attempt)
     log.start("any")
@@ -115,7 +116,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     await in_database(recovery.declare_dead)
     await start_worker()
     for pool in await in_database(recovery.sweep):
-        zombie._ring(pool)
+        await scheduler.ring(pool)
     await reading
     frames.check_ids()
     messages = [{"role": "user", "content": prompt}]

@@ -1,0 +1,1 @@
+"""Telling the outside of what happened: webhooks and e-mail."""

@@ -1,0 +1,33 @@
+"""Removing what is old. Only ended tasks go; conversations keep their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from chat.models import Task
+from chat.models.tasks import ACTIVE
+
+#: Rows removed in one transaction: bounds how long it holds locks and how much WAL it writes.
+BATCH = 1000
+
+
+def ended_before(cutoff: datetime) -> QuerySet[Task]:
+    """Tasks that ended before `cutoff`."""
+    ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE).filter(finished_at__lt=cutoff)
+    return ended
+
+
+def purge(cutoff: datetime) -> Iterator[int]:
+    """Delete tasks that ended before `cutoff`, a batch a transaction; gives each batch's size.
+
+    Can be stopped and started again at any time.
+    """
+    while True:
+        ids = list(ended_before(cutoff).order_by("id").values_list("pk", flat=True)[:BATCH])
+        if not ids:
+            return
+        ended_before(cutoff).filter(pk__in=ids).delete()
+        yield len(ids)

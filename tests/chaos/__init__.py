@@ -1,0 +1,1 @@
+"""Kills every part of aily at random under load, and proves that nothing was lost or doubled."""

@@ -1,0 +1,154 @@
+"""A user who never gives up: reconnects, resumes after the last event, and submits again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from tests.client import TERMINAL_TYPES, parse_id
+from tests.load.recording import MODEL
+
+#: Wait before connecting again, in seconds: drawn anew each time, so that not all come at once.
+RECONNECT_SECONDS = (0.1, 1.0)
+#: An answer this long overdue is asked for again on a new connection.
+SILENCE_SECONDS = 20.0
+
+
+@dataclass
+class Seen:
+    """What one user was told of one task, over all its connections."""
+
+    prompt: str
+    key: str
+    task_id: str | None = None
+    last: tuple[int, int] = (0, 0)
+    text: str = ""
+    ends: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_ended(self) -> bool:
+        return bool(self.ends)
+
+    def add(self, frame: dict[str, Any]) -> None:
+        """Apply a frame as a client should, and note whatever must not be."""
+        if "id" not in frame:
+            return
+        kind, now = frame["type"], parse_id(frame["id"])
+        follows = now == (self.last[0], self.last[1] + 1) or (now[0] > self.last[0] and now[1] == 1)
+        # What stands for all that came before may follow a gap: Redis lost the log.
+        stands_alone = kind == "task.snapshot" or kind in TERMINAL_TYPES
+        if now <= self.last or not (follows or stands_alone):
+            self.problems.append(f"{kind} {now} after {self.last}")
+        if self.is_ended:
+            self.problems.append(f"{kind} {now} after the end")
+        self.last = now
+        if kind in ("task.started", "task.snapshot"):
+            self.text = frame.get("text", "")
+        elif kind == "task.delta":
+            self.text += frame["text"]
+        elif kind in TERMINAL_TYPES:
+            self.ends.append(frame)
+
+
+class PatientUser:
+    """Submits its prompts at random moments and follows them all to their ends."""
+
+    def __init__(self, url: str, api_key: str, prompts: list[str], seed: int) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._random = random.Random(seed)
+        self.tasks = [
+            Seen(prompt, f"chaos-{seed}-{number}") for number, prompt in enumerate(prompts)
+        ]
+        self._due: list[Seen] = []
+        self.reconnects = 0
+        self.refused = 0
+
+    async def run(self, submit_seconds: float) -> None:
+        """Submit over `submit_seconds`, then stay until every task has ended."""
+        submitting = asyncio.create_task(self._make_due(submit_seconds))
+        try:
+            while not all(task.is_ended for task in self.tasks):
+                try:
+                    await self._session()
+                except (OSError, TimeoutError, WebSocketException):
+                    self.reconnects += 1
+                    await asyncio.sleep(self._random.uniform(*RECONNECT_SECONDS))
+        finally:
+            submitting.cancel()
+
+    async def _make_due(self, seconds: float) -> None:
+        moments = sorted(self._random.uniform(0, seconds) for _ in self.tasks)
+        before = 0.0
+        for moment, task in zip(moments, self.tasks, strict=True):
+            await asyncio.sleep(moment - before)
+            before = moment
+            self._due.append(task)
+
+    async def _session(self) -> None:
+        """One connection, for as long as it lasts."""
+        async with connect(
+            self._url, additional_headers=self._headers, compression=None, open_timeout=10
+        ) as socket:
+            asked: set[str] = set()
+            for task in self._due:
+                if task.task_id and not task.is_ended:
+                    await self._resume(socket, task)
+            while not all(task.is_ended for task in self.tasks):
+                await self._submit_due(socket, asked)
+                await self._read(socket, asked)
+
+    async def _resume(self, socket: ClientConnection, task: Seen) -> None:
+        after = f"{task.last[0]}-{task.last[1]}" if task.last != (0, 0) else None
+        frame = {"type": "task.subscribe", "task_id": task.task_id, "after": after, "ref": task.key}
+        await socket.send(json.dumps(frame))
+
+    async def _submit_due(self, socket: ClientConnection, asked: set[str]) -> None:
+        for task in self._due:
+            if task.task_id is None and task.key not in asked:
+                asked.add(task.key)
+                messages = [{"role": "user", "content": task.prompt}]
+                frame = {
+                    "type": "task.submit",
+                    "ref": task.key,
+                    "idempotency_key": task.key,
+                    "messages": messages,
+                    "model": MODEL,
+                }
+                await socket.send(json.dumps(frame))
+
+    async def _read(self, socket: ClientConnection, asked: set[str]) -> None:
+        """Take what comes within half a second; silence for long means a connection gone stale."""
+        loop = asyncio.get_running_loop()
+        silent_since = loop.time()
+        try:
+            async with asyncio.timeout(0.5):
+                while True:
+                    self._route(json.loads(await socket.recv()), asked)
+                    silent_since = loop.time()
+        except TimeoutError:
+            if loop.time() - silent_since > SILENCE_SECONDS:
+                raise
+
+    def _route(self, frame: dict[str, Any], asked: set[str]) -> None:
+        if frame["type"] == "error":
+            # Something is away: ask again in the next round.
+            self.refused += 1
+            asked.discard(frame["ref"] or "")
+            return
+        if frame["type"] == "task.accepted":
+            self._by_key(frame["ref"]).task_id = frame["task_id"]
+            return
+        for task in self.tasks:
+            if task.task_id is not None and task.task_id == frame.get("task_id"):
+                task.add(frame)
+
+    def _by_key(self, key: str) -> Seen:
+        return next(task for task in self.tasks if task.key == key)
