@@ -78,11 +78,14 @@ class Deadlines:
             return await awaitable
         except asyncio.CancelledError:
             # Cancelled from outside as well: then that is what the caller has to learn.
-            if self._expired and reader.uncancel() <= cancelling:
+            if self._expired and reader.cancelling() == cancelling + 1:
                 raise self._passed() from None
             raise
         finally:
             self._reader = None
+            if self._expired:
+                self._expired = False
+                reader.uncancel()
 
     def _watch(self) -> None:
         """See to it that the timer fires no later than the next deadline."""

@@ -268,7 +268,7 @@ async def test_submits_that_arrive_together_share_their_queries(
         submit_as_alice(f"Hi {n}", scene="summarize", variables={"text": "x"}) for n in range(size)
     ]
     await asyncio.gather(*requests)
-    assert len(queries) == 3 * batches, queries
+    assert len(queries) == 4 * batches, queries
     assert await stored() == (size, 0)
 
 

@@ -43,6 +43,7 @@ async def claim(
         cap=cap,
         want=want,
         lease_seconds=LEASE_SECONDS,
+        provider="acme",
         **options,  # type: ignore[arg-type]
     )
 
