@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from django.db import Error as DatabaseError
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.problems import Problem, TooLarge, Unavailable
+from aily.sockets import open_sockets
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
 from chat.frames import (
@@ -63,6 +64,8 @@ class ChatConsumer(AsyncConsumer):
         self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
         self.handling: set[asyncio.Task[None]] = set()
         self.bad_frames = 0
+        self.is_open = False
+        self.open = AsyncExitStack()
         #: The last event sent of each task, oldest task first.
         self.told: dict[str, EventId] = {}
         try:
@@ -71,6 +74,7 @@ class ChatConsumer(AsyncConsumer):
         except StopConsumer:
             pass
         finally:
+            await self.open.aclose()
             for job in self.jobs:
                 job.cancel()
 
@@ -86,6 +90,9 @@ class ChatConsumer(AsyncConsumer):
             logger.exception("a socket could not be authenticated")
             await self.flow.send({"type": "websocket.close", "code": 1013})
             return
+        if identity is not None:
+            registered = open_sockets().registered(identity.access, self.lose_access)
+            await self.open.enter_async_context(registered)
         offered = self.scope.get("subprotocols", [])
         subprotocol = PROTOCOL if PROTOCOL in offered else None
         await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -93,10 +100,13 @@ class ChatConsumer(AsyncConsumer):
             await self.close(CLOSE_UNAUTHENTICATED)
             return
         self.owner_id: int = identity.user.pk
+        self.is_open = True
         await self.send(Hello())
         self.spawn(self.push_own_tasks())
 
     async def websocket_receive(self, message: Any) -> None:
+        if not self.is_open:
+            return
         data = message.get("text") or message.get("bytes") or ""
         try:
             if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
@@ -236,7 +246,13 @@ class ChatConsumer(AsyncConsumer):
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)
 
+    async def lose_access(self) -> None:
+        await self.close(CLOSE_UNAUTHENTICATED)
+
     async def close(self, code: int) -> None:
+        self.is_open = False
+        for job in self.jobs - {asyncio.current_task()}:
+            job.cancel()
         await self.flow.send({"type": "websocket.close", "code": code})
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

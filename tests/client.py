@@ -282,7 +282,7 @@ class RestClient:
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         async with self._session.request(method, path, **options) as response:
             raw = await response.read()
-            body = json.loads(raw) if "json" in response.content_type else raw
+            body = json.loads(raw) if raw and "json" in response.content_type else raw
             return Answer(response.status, dict(response.headers), body)
 
     async def get(self, path: str, **options: Any) -> Answer:

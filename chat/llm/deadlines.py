@@ -70,7 +70,8 @@ class Deadlines:
         the caller in the middle of its own work.
         """
         reader = asyncio.current_task()
-        assert reader is not None
+        if reader is None:
+            raise RuntimeError("a read is limited inside of a task only")
         cancelling = reader.cancelling()
         self._reader = reader
         self._watch()

@@ -81,10 +81,10 @@ def _parse(url: str) -> httpx.URL:
 
 def chunks(response: Response) -> AsyncIterator[bytes]:
     """The body as it comes, decoded if it was encoded although we asked for no encoding."""
-    if "content-encoding" in response.headers:
-        return response.aiter_bytes()
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return aiter(response.stream)  # aiter_bytes does the same in two layers more
+    stream = response.stream
+    if "content-encoding" not in response.headers and isinstance(stream, httpx.AsyncByteStream):
+        return aiter(stream)  # aiter_bytes would do the same, in two layers more for each read
+    return response.aiter_bytes()
 
 
 def provider_error(error: Exception, *, answer_began: bool) -> ProviderError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -68,6 +69,16 @@ async def test_what_other_servers_send_is_understood(
     client: ProviderClient, events: list[bytes], text: str
 ) -> None:
     assert await _text(client, response(*events)) == text
+
+
+async def test_a_compressed_response_is_understood_although_none_was_asked_for(
+    client: ProviderClient,
+) -> None:
+    body = gzip.compress(text_event("a") + STOP + DONE)
+    head = response(status="200 OK\r\ncontent-encoding: gzip")
+    assert await _text(client, head + body) == "a"
+    error = await _error(client, head + b"not gzip")
+    assert error.code == "provider_invalid_response"
 
 
 async def test_an_answer_without_usage_or_id_counts_zeros(client: ProviderClient) -> None:
