@@ -241,7 +241,7 @@ async def test_an_error_whose_body_never_ends_is_still_that_error(client: Provid
 @pytest.mark.parametrize(
     ("value", "low", "high"),
     [
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=1000), usegmt=True), 900, 1000),
+        ("a date to come", 900, 1000),
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0),
         ("-5", 0, 0),
         ("30", 30, 30),
@@ -250,6 +250,8 @@ async def test_an_error_whose_body_never_ends_is_still_that_error(client: Provid
 async def test_retry_after_is_seconds_or_a_date(
     client: ProviderClient, value: str, low: float, high: float
 ) -> None:
+    if value == "a date to come":
+        value = format_datetime(datetime.now(UTC) + timedelta(seconds=1000), usegmt=True)
     error = await _error(client, response(status=f"429 x\r\nretry-after: {value}"))
     assert error.retry_after_seconds is not None
     assert low <= error.retry_after_seconds <= high
