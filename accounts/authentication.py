@@ -20,6 +20,7 @@ from accounts.limits import count_request
 from accounts.models import KEY_MARK, APIKey, User
 from aily.database import in_database
 from aily.rates import Rate
+from aily.sockets import Access, session_hash
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.cached_db import SessionStore
@@ -32,10 +33,16 @@ LAST_USED_PRECISION = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and the key they came with (None: a session)."""
+    """A user, and the key they came with (None: a session, named by its hash)."""
 
     user: User
     api_key: APIKey | None = None
+    session: str | None = None
+
+    @property
+    def access(self) -> Access:
+        """What a socket of theirs is opened with."""
+        return Access(self.user.pk, self.api_key.pk if self.api_key else None, self.session)
 
 
 class AuthenticatedRequest(HttpRequest):
@@ -82,7 +89,9 @@ def identify_session(session_key: str) -> Identity | None:
     request = HttpRequest()
     request.session = _ReadOnlySession(session_key)
     user = get_user(request)
-    return Identity(user=user) if isinstance(user, User) else None
+    if not isinstance(user, User):
+        return None
+    return Identity(user=user, session=session_hash(session_key))
 
 
 def _session_user(request: HttpRequest) -> Identity | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Group
@@ -13,6 +13,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+
+from aily.sockets import Access, revoke_access
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
 KEY_MARK = "aily_"
@@ -49,6 +51,15 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         help_text="Share of a lane's capacity: 2 gets twice as many turns as 1.",
     )
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A user who is shut out, or gets another password, loses all open sockets."""
+        is_shut_out = not self._state.adding and (
+            not self.is_active or getattr(self, "_password", None) is not None
+        )
+        super().save(*args, **kwargs)
+        if is_shut_out:
+            revoke_access(Access(self.pk))
+
 
 class RoleLimits(LimitOverrides):
     """Limits of everybody with a role. Of several roles the most generous one holds."""
@@ -69,8 +80,13 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
         return self.filter(not_expired, revoked_at=None, owner__is_active=True)
 
     def revoke(self) -> int:
-        """Revoke those not revoked yet. Returns how many that were."""
-        return self.filter(revoked_at=None).update(revoked_at=timezone.now())
+        """Revoke those not revoked yet, and close their sockets. Returns how many that were."""
+        unrevoked = self.filter(revoked_at=None)
+        keys = list(unrevoked.values_list("pk", "owner_id"))
+        count = unrevoked.filter(pk__in=[pk for pk, _ in keys]).update(revoked_at=timezone.now())
+        for pk, owner_id in keys:
+            revoke_access(Access(owner_id, api_key_id=pk))
+        return count
 
 
 class APIKey(models.Model):

@@ -81,8 +81,9 @@ class Options:
             "AILY_DATA_DIR": str(self.data_dir),
             "DJANGO_SETTINGS_MODULE": "aily.settings",
             "PYTHONUNBUFFERED": "1",
-            # Milliseconds after which an idle worker looks at the doorbell again, at the latest.
-            "dramatiq_worker_timeout": "25",
+            # Milliseconds after which an idle worker looks for messages again, at the latest. Idle
+            # polling costs CPU, and workers hear of new tasks by pub/sub at once.
+            "dramatiq_worker_timeout": "500",
         }
         if self.simulator_port is not None:
             variables["SIMULATOR_URL"] = f"http://127.0.0.1:{self.simulator_port}"

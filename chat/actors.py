@@ -82,7 +82,7 @@ class RunCalls(dramatiq.Middleware):
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         global _deliverer, _runtime
-        _runtime, _deliverer = Runtime(ring), Deliverer()
+        _runtime, _deliverer = Runtime(), Deliverer()
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:

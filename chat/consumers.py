@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.problems import Problem, TooLarge, Unavailable
+from aily.sockets import open_sockets
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
 from chat.frames import (
@@ -32,7 +33,7 @@ from chat.frames import (
 )
 from chat.models import Lane
 from chat.services.cancel import cancel
-from chat.services.follow import follow, owned_task
+from chat.services.follow import check_owner, follow
 from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class ChatConsumer(AsyncConsumer):
         self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
         self.handling: set[asyncio.Task[None]] = set()
         self.bad_frames = 0
+        self.is_open = False
+        self.open = AsyncExitStack()
         #: The last event sent of each task, oldest task first.
         self.told: dict[str, EventId] = {}
         try:
@@ -72,6 +75,7 @@ class ChatConsumer(AsyncConsumer):
         except StopConsumer:
             pass
         finally:
+            await self.open.aclose()
             for job in self.jobs:
                 job.cancel()
 
@@ -87,6 +91,9 @@ class ChatConsumer(AsyncConsumer):
             logger.exception("a socket could not be authenticated")
             await self.flow.send({"type": "websocket.close", "code": 1013})
             return
+        if identity is not None:
+            registered = open_sockets().registered(identity.access, self.lose_access)
+            await self.open.enter_async_context(registered)
         offered = self.scope.get("subprotocols", [])
         subprotocol = PROTOCOL if PROTOCOL in offered else None
         await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -95,10 +102,13 @@ class ChatConsumer(AsyncConsumer):
             return
         self.owner_id: int = identity.user.pk
         self.api_key = identity.api_key
+        self.is_open = True
         await self.send(Hello())
         self.spawn(self.push_own_tasks())
 
     async def websocket_receive(self, message: Any) -> None:
+        if not self.is_open:
+            return
         data = message.get("text") or message.get("bytes") or ""
         try:
             if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
@@ -145,7 +155,7 @@ class ChatConsumer(AsyncConsumer):
         await count_request(self.owner_id, self.api_key)
         submission = Submission(
             owner_id=self.owner_id,
-            request=frame.request(),
+            request=frame,
             default_lane=Lane.INTERACTIVE,
             idempotency_key=frame.idempotency_key,
             api_key_id=self.api_key.pk if self.api_key else None,
@@ -159,12 +169,14 @@ class ChatConsumer(AsyncConsumer):
                 eta_seconds=accepted.eta_seconds,
             )
         )
-        self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
+        # A submit sent again while its task is followed needs no second telling.
+        if accepted.is_new or accepted.task_id not in self.following:
+            self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
 
     async def subscribe(self, frame: TaskSubscribe) -> None:
-        task = await owned_task(self.owner_id, frame.task_id)
+        await check_owner(self.owner_id, frame.task_id)
         after = EventId.parse(frame.after) if frame.after else START
-        self.start_following(str(task.pk), after, text=True)
+        self.start_following(str(frame.task_id), after, text=True)
 
     # --- Following ------------------------------------------------------------------------------
     def start_following(
@@ -238,7 +250,13 @@ class ChatConsumer(AsyncConsumer):
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)
 
+    async def lose_access(self) -> None:
+        await self.close(CLOSE_UNAUTHENTICATED)
+
     async def close(self, code: int) -> None:
+        self.is_open = False
+        for job in self.jobs - {asyncio.current_task()}:
+            job.cancel()
         await self.flow.send({"type": "websocket.close", "code": code})
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -29,12 +29,6 @@ class TaskSubmit(CompositeRequest):
     stream: bool = True
     idempotency_key: str | None = Field(None, min_length=1, max_length=255)
 
-    def request(self) -> CompositeRequest:
-        """What is asked for, apart from how this socket wants to hear of it."""
-        own = {"type", "ref", "stream", "idempotency_key"}
-        given = {name: getattr(self, name) for name in self.model_fields_set - own}
-        return CompositeRequest.model_construct(**given)
-
 
 class TaskSubscribe(Strict):
     """`after` is the last event id seen; none: from the start."""

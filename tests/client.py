@@ -67,7 +67,8 @@ class TaskFrames:
 
     @property
     def types(self) -> list[str]:
-        return [frame["type"] for frame in self.frames]
+        """Of the logged frames: those that tell of the queue come as they like."""
+        return [frame["type"] for frame in self.logged]
 
     @property
     def logged(self) -> list[Frame]:
@@ -175,7 +176,7 @@ class ChatSocket:
     async def got(self, task_id: str, kind: str) -> TaskFrames:
         """The frames of a task, once one of this type is among them."""
         frames = self.frames_of(task_id)
-        await self.until(lambda: kind in frames.types)
+        await self.until(lambda: any(one["type"] == kind for one in frames.frames))
         return frames
 
     async def closed(self) -> int | None:
@@ -282,7 +283,7 @@ class RestClient:
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         async with self._session.request(method, path, **options) as response:
             raw = await response.read()
-            body = json.loads(raw) if "json" in response.content_type else raw
+            body = json.loads(raw) if raw and "json" in response.content_type else raw
             return Answer(response.status, dict(response.headers), body)
 
     async def get(self, path: str, **options: Any) -> Answer:

@@ -81,7 +81,7 @@ def _claim_data_dir() -> tuple[Path, int]:
 
     They are kept between runs, which saves creating a cluster.
     """
-    root = Path(os.environ.get("AILY_DATA_DIR") or BASE_DIR / "var").resolve() / "test"
+    root = Path(os.environ[_ROOT])
     for number in count():
         data_dir = root / str(number)
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,12 +95,20 @@ def _claim_data_dir() -> tuple[Path, int]:
     raise AssertionError
 
 
+_ROOT = "AILY_TEST_ROOT"
+_base = Path(os.environ.get("AILY_DATA_DIR") or BASE_DIR / "var").resolve()
+# pytest-xdist's workers inherit the environment, AILY_DATA_DIR as changed below included.
+os.environ.setdefault(_ROOT, str(_base / "test"))
 _servers = TestServers()
 os.environ["AILY_DATA_DIR"] = str(_servers.data_dir)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not session.config.option.collectonly:
+    # With pytest-xdist the tests run in its workers, each with servers of its own.
+    is_controller = bool(session.config.getoption("numprocesses", None)) and not hasattr(
+        session.config, "workerinput"
+    )
+    if not session.config.option.collectonly and not is_controller:
         _servers.start()
 
 

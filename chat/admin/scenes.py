@@ -68,6 +68,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
+        cleaned["fallback_models"] = cleaned.get("fallback_models") or []
         written = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
         try:
             service.validate_version(SceneVersion(**written))

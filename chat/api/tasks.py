@@ -28,7 +28,7 @@ from chat.models import Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
 from chat.services.cancel import cancel
-from chat.services.follow import Followed, follow, owned_task
+from chat.services.follow import Followed, check_owner, follow
 from chat.services.submission import CompositeRequest, LaneName, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
 
@@ -245,8 +245,9 @@ async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
-    task = await owned_task(request.auth.user.pk, task_id)
-    return _event_stream(str(task.pk), task.owner_id, _cursor(request, resume.after))
+    owner_id = request.auth.user.pk
+    await check_owner(owner_id, task_id)
+    return _event_stream(str(task_id), owner_id, _cursor(request, resume.after))
 
 
 def _cursor(request: HttpRequest, after: str | None) -> EventId:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
+from aily.batching import Batcher
+from aily.loops import per_loop
 from aily.redis import LuaScript, async_redis, sync_redis
 from chat.events import START, Event, EventId, TaskQueued, encode, log_key, user_channel
 
@@ -94,9 +97,28 @@ def last_events(attempts: Sequence[tuple[str, int]]) -> list[int]:
 
 
 async def read(task_id: str, after: EventId) -> list[tuple[EventId, bytes]]:
-    """The next page of events after `after`, oldest first; empty when there are none."""
-    entries = await async_redis().xrange(log_key(task_id), min=f"({after}", count=PAGE)
-    return [(EventId.parse(entry_id.decode()), fields[b"e"]) for entry_id, fields in entries]
+    """The next page of events after `after`, oldest first; empty when there are none.
+
+    Reads of the same moment share a round trip. Raises RedisAway.
+    """
+    return await _reads().submit((task_id, after))
+
+
+@per_loop
+def _reads() -> Batcher[tuple[str, EventId], list[tuple[EventId, bytes]]]:
+    return Batcher(_read_many, max_size=50, max_batches=4)
+
+
+async def _read_many(
+    places: Sequence[tuple[str, EventId]],
+) -> list[list[tuple[EventId, bytes]]]:
+    pipe: Any = async_redis().pipeline(transaction=False)
+    for task_id, after in places:
+        pipe.xrange(log_key(task_id), min=f"({after}", count=PAGE)
+    return [
+        [(EventId.parse(entry_id.decode()), fields[b"e"]) for entry_id, fields in entries]
+        for entries in await pipe.execute()
+    ]
 
 
 def notify(owner_id: int, frame: TaskQueued) -> None:

@@ -62,19 +62,19 @@ class ProviderClient:
         at once, which is how a provider learns to stop. A caller that stops iterating early has
         to close it (`contextlib.aclosing`).
         """
-        deadlines = Deadlines(limits)
-        try:
-            response = await self._send(upstream, request, limits, deadlines)
-        except transport.HTTP_ERRORS as error:
-            raise transport.provider_error(error, answer_began=False) from error
-        try:
-            async with aclosing(_read(response, upstream, request, deadlines)) as items:
-                async for item in items:
-                    yield item
-        except transport.HTTP_ERRORS as error:
-            raise transport.provider_error(error, answer_began=True) from error
-        finally:
-            await response.aclose()
+        with Deadlines(limits) as deadlines:
+            try:
+                response = await self._send(upstream, request, limits, deadlines)
+            except transport.HTTP_ERRORS as error:
+                raise transport.provider_error(error, answer_began=False) from error
+            try:
+                async with aclosing(_read(response, upstream, request, deadlines)) as items:
+                    async for item in items:
+                        yield item
+            except transport.HTTP_ERRORS as error:
+                raise transport.provider_error(error, answer_began=True) from error
+            finally:
+                await response.aclose()
 
     async def _send(
         self, upstream: Upstream, request: ChatRequest, limits: TimeLimits, deadlines: Deadlines
@@ -97,7 +97,7 @@ class ProviderClient:
 async def _read(
     response: transport.Response, upstream: Upstream, request: ChatRequest, deadlines: Deadlines
 ) -> AsyncGenerator[Delta | Completion]:
-    chunks = response.aiter_bytes()
+    chunks = transport.chunks(response)
     if not response.is_success:
         body = await _read_error_body(chunks, deadlines)
         raise error_from_response(response.status_code, response.headers, body, upstream.api_key)

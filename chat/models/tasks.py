@@ -130,6 +130,8 @@ class Task(models.Model):
     #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
     position: int | None = None
     eta_seconds: float | None = None
+    #: Messages of the conversation that the prompt was built from. Not a column.
+    history_length: int = 0
 
     class Meta:
         ordering = ("-id",)

@@ -31,6 +31,11 @@ def renew(worker_id: UUID) -> bool:
     return bool(Worker.objects.filter(pk=worker_id, is_dead=False).update(lease_until=lease_until))
 
 
+def is_held(worker_id: UUID) -> bool:
+    """False when the worker was declared dead, or never registered."""
+    return Worker.objects.filter(pk=worker_id, is_dead=False).exists()
+
+
 def give_up(worker_id: UUID) -> None:
     """End the lease at once, so that the sweep need not wait for it to run out."""
     Worker.objects.filter(pk=worker_id).update(is_dead=True)

@@ -17,6 +17,8 @@ class Pool:
     upstream_model: str
     upstream: Upstream
     cap: int
+    #: Whether the last claim left tasks behind.
+    has_waiting: bool = False
     #: Leases to give back with the next claim, and the seconds those calls took.
     released: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)

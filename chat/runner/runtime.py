@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from uuid import UUID
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError, RateLimitError
-from chat.models import transitions
+from chat.models import Status, Task, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
@@ -37,13 +37,9 @@ HAND_BACK_SECONDS = 5.0
 
 
 class Runtime:
-    """Claims tasks while there is room and runs each as a coroutine.
+    """Claims tasks while there is room and runs each as a coroutine."""
 
-    `ring(pool)` wakes other workers; it blocks, so it is called from a thread.
-    """
-
-    def __init__(self, ring: Callable[[str], None]) -> None:
-        self._ring = ring
+    def __init__(self) -> None:
         self._pools: dict[str, Pool] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._calls: dict[str, Call] = {}
@@ -52,6 +48,8 @@ class Runtime:
         self._starting: set[str] = set()
         self._jobs: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        #: False before the first lease, and from when one was found lost until there is a new one.
+        self._has_lease = False
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
@@ -82,12 +80,22 @@ class Runtime:
         while not self._is_stopping:
             self._worker_id: UUID = await until_stored(lease.register)
             self._endings = Endings(self._worker_id)
+            self._has_lease = True
             logger.info("worker %s is ready", self._worker_id)
             listener = self._spawn(self._listen())
             await self._keep_lease()
+            self._has_lease = False
             listener.cancel()
             for call in self._calls.values():
                 call.stop(Stop.LOST)
+            await self._forget_leases()
+
+    async def _forget_leases(self) -> None:
+        """Free what this life took of the upstream's capacity, some of it after its death."""
+        try:
+            await in_database(scheduler.forget_worker, str(self._worker_id), list(self._pools))
+        except RedisAway as error:
+            logger.warning("forgetting leases: Redis is away (%s)", error)
 
     async def _keep_lease(self) -> None:
         """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
@@ -127,16 +135,22 @@ class Runtime:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
-        """Stop calls whose task was cancelled. What is missed here, the renewal finds."""
+        """Hear of new work and of cancelled tasks. What is missed here, the poll and the renewal
+        find."""
         while True:
             try:
                 client = subscriber_redis()
                 async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.subscribe(worker_channel(str(self._worker_id)))
+                    cancels = worker_channel(str(self._worker_id))
+                    await pubsub.subscribe(cancels, scheduler.DOORBELL)
                     async for message in pubsub.listen():
-                        self._cancelled(message["data"].decode())
+                        subject = message["data"].decode()
+                        if message["channel"].decode() == cancels:
+                            self._cancelled(subject)
+                        else:
+                            self.wake(subject)
             except RedisAway as error:
-                logger.warning("listening for cancels: Redis is away (%s)", error)
+                logger.warning("listening: Redis is away (%s)", error)
             await asyncio.sleep(1)
 
     def _cancelled(self, task_id: str) -> None:
@@ -161,7 +175,8 @@ class Runtime:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _claim(self, pool: Pool) -> None:
-        room = 0 if self._is_stopping else settings.WORKER_MAX_CALLS - len(self._calls)
+        may_claim = self._has_lease and not self._is_stopping
+        room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         want = max(min(room, CLAIM_SIZE), 0)
         released, mean_seconds, succeeded = pool.take_released()
         try:
@@ -179,6 +194,7 @@ class Runtime:
         except RedisAway:
             pool.released += released
             raise
+        pool.has_waiting = claimed.left > 0
         if claimed.task_ids:
             await self._start_calls(pool, claimed.task_ids)
         if claimed.left and len(claimed.task_ids) == want and want:
@@ -188,7 +204,7 @@ class Runtime:
 
     async def _ring_others(self, pool: str) -> None:
         try:
-            await asyncio.to_thread(self._ring, pool)
+            await scheduler.ring(pool)
         except RedisAway as error:
             logger.warning("ringing: Redis is away (%s)", error)
 
@@ -210,7 +226,23 @@ class Runtime:
         if not_started:
             pool.released += not_started
             await self._expire(list(not_started))
-            self.wake(pool.name)
+            if await until_stored(lambda: lease.is_held(worker_id)):
+                self.wake(pool.name)
+            else:
+                # Unless it has a new one by now.
+                self._has_lease = self._worker_id != worker_id
+                await self._put_back(pool, list(not_started))
+
+    async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
+        """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
+        queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
+        tasks = await until_stored(lambda: list(queued.only("lane", "owner_id", "weight")))
+        entries = [
+            scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight) for task in tasks
+        ]
+        if entries:
+            await scheduler.aenqueue(pool.name, entries)
+            await self._ring_others(pool.name)
 
     async def _expire(self, task_ids: list[str]) -> None:
         expired = await until_stored(lambda: transitions.expire(task_ids))
@@ -234,7 +266,9 @@ class Runtime:
                 await self._report_failure(pool, task_id, call.error)
             pool.released.append(task_id)
             pool.seconds.append(time.monotonic() - began)
-            self.wake(pool.name)
+            # With nobody waiting, the lease is given back with the next claim.
+            if pool.has_waiting:
+                self.wake(pool.name)
 
     async def _report_failure(self, pool: Pool, task_id: str, error: ProviderError) -> None:
         try:
@@ -274,6 +308,9 @@ class Runtime:
     async def stop(self) -> None:
         """Claim nothing more, let calls end within the grace time, hand the rest back."""
         self._is_stopping = True
+        if not self._has_lease:
+            # Never had one, or lost it: nothing is running, and there is nothing to leave behind.
+            return
         await self._calls_ended(settings.WORKER_GRACE_SECONDS)
         logger.info("handing back %d calls", len(self._calls))
         for call in list(self._calls.values()):

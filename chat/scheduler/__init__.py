@@ -1,6 +1,7 @@
 """The ready set and the upstream leases: which task runs next, and whether there is room for it."""
 
 from chat.scheduler.ready import (
+    DOORBELL,
     Claim,
     Entry,
     Place,
@@ -16,9 +17,11 @@ from chat.scheduler.ready import (
     places,
     remove,
     report_failure,
+    ring,
 )
 
 __all__ = [
+    "DOORBELL",
     "Claim",
     "Entry",
     "Place",
@@ -34,4 +37,5 @@ __all__ = [
     "places",
     "remove",
     "report_failure",
+    "ring",
 ]

@@ -19,6 +19,9 @@ _failed = LuaScript(_LUA / "failed.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
 LANE_WIDTH = 2**42
+#: Pub/sub channel of the names of pools that have work. Reaches idle workers at once; the Dramatiq
+#: message that goes with it reaches, a little later, one that was not listening.
+DOORBELL = "aily:doorbell"
 #: A lost doorbell is rung again by the first submit after this long.
 RING_MS = 1000
 #: Tasks failing in a row, none succeeding in between, after which a provider is left alone.
@@ -89,6 +92,11 @@ def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
 async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
     """`enqueue` for an event loop."""
     return _places(await _enqueue.acall(*_enqueue_args(pool, entries)))
+
+
+async def ring(pool: str) -> None:
+    """Wake the workers that listen. Raises RedisAway."""
+    await async_redis().publish(DOORBELL, pool)
 
 
 async def claim(

@@ -6,11 +6,14 @@ client costs no memory; the row stands in for a log that is gone.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from aily.batching import Batcher
 from aily.database import in_database
@@ -37,8 +40,12 @@ from chat.events import (
 from chat.models import Status, Task
 from chat.models.tasks import ACTIVE
 
+logger = logging.getLogger(__name__)
+
 #: How long a follower of an ended task waits for the log's own end before it takes the row's.
 CLOSE_SECONDS = 2.0
+#: Pause before looking again while PostgreSQL or Redis is away.
+AWAY_SECONDS = 1.0
 #: How often a waiting task's place is looked up at the most.
 PLACE_SECONDS = 2.0
 
@@ -72,7 +79,8 @@ async def follow(
     generator (`contextlib.aclosing`).
     """
     async with get_hub().task_feed(task_id, owner_id, text=text) as feed:
-        async for one in _Follower(feed, task_id, after, text).frames(is_new=is_new):
+        frames = _Follower(feed, task_id, after, text).frames(is_new=is_new)
+        async for one in frames:
             yield one
             if one.is_terminal:
                 return
@@ -88,25 +96,40 @@ class _Follower:
         self.text = text
         self.place: scheduler.Place | None = None
         self.is_closing = False
+        self.is_over = False
 
     async def frames(self, *, is_new: bool) -> AsyncGenerator[Followed]:
-        row = None if is_new else await _row(self.task_id)
-        while True:
-            self.feed.caught_up()
-            async for one in self.replay():
-                yield one
-            if row is not None and row.status not in ACTIVE:
-                # Its worker, or whoever ended it, may be about to close the log itself.
-                if row.last_event or self.is_closing:
-                    for one in _from_row(row, self.cursor, self.text):
-                        yield one
-                    return
-                self.is_closing = True
-            async for one in self.live():
-                yield one
-            row = await _row(self.task_id)
-            if row is not None and row.status == Status.QUEUED and await self.has_moved(row):
-                yield self.queued()
+        """All frames to the end. While PostgreSQL or Redis is away there are just none."""
+        standing = None
+        while not self.is_over:
+            try:
+                if not is_new:
+                    standing = await _standing(self.task_id)
+                async for one in self.round(standing):
+                    yield one
+            except (OperationalError, InterfaceError, *RedisAway) as error:
+                logger.warning("following %s: a server is away (%s)", self.task_id, error)
+                await asyncio.sleep(AWAY_SECONDS)
+            is_new = False
+
+    async def round(self, standing: Standing | None) -> AsyncGenerator[Followed]:
+        """What there is, and then what comes, until it is time to look again."""
+        is_queued = standing is not None and standing.status == Status.QUEUED
+        if standing is not None and is_queued and await self.has_moved(standing):
+            yield self.queued()
+        self.feed.caught_up()
+        async for one in self.replay():
+            yield one
+        if standing is not None and standing.ended is not None:
+            # Its worker, or whoever ended it, may be about to close the log itself.
+            if standing.ended.last_event or self.is_closing:
+                self.is_over = True
+                for one in _from_row(standing.ended, self.cursor, self.text):
+                    yield one
+                return
+            self.is_closing = True
+        async for one in self.live():
+            yield one
 
     async def replay(self) -> AsyncGenerator[Followed]:
         """What the log has after the cursor."""
@@ -144,8 +167,9 @@ class _Follower:
         eta_seconds = (self.place.eta_seconds if self.place else None) or 0
         return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
 
-    async def has_moved(self, row: Task) -> bool:
-        before, self.place = self.place, await _place(row)
+    async def has_moved(self, standing: Standing) -> bool:
+        before = self.place
+        self.place = await _places().submit((str(standing.model_id), self.task_id))
         return self.place is not None and self.place != before
 
     def queued(self) -> Followed:
@@ -163,39 +187,47 @@ def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
     return Batcher(scheduler.places)
 
 
-async def _place(task: Task) -> scheduler.Place | None:
-    try:
-        return await _places().submit((str(task.model_id), str(task.pk)))
-    except RedisAway:
-        return None
-
-
 # --- The row ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a task stands by its row; `ended` is the row itself once it has ended."""
+
+    owner_id: int
+    model_id: int
+    status: str
+    ended: Task | None
+
+
 @per_loop
-def _rows() -> Batcher[str, Task | None]:
-    async def handle(task_ids: list[str]) -> Sequence[Task | None]:
+def _standings() -> Batcher[str, Standing | None]:
+    async def handle(task_ids: list[str]) -> Sequence[Standing | None]:
         return await in_database(_load, task_ids)
 
     return Batcher(handle, max_batches=2)
 
 
-def _load(task_ids: list[str]) -> list[Task | None]:
+def _load(task_ids: list[str]) -> list[Standing | None]:
+    """One light query for all, and another for those that have ended."""
+    found = Task.objects.filter(pk__in=set(task_ids))
+    rows = list(found.values_list("pk", "owner_id", "model_id", "status"))
+    ended = [pk for pk, _, _, status in rows if status not in ACTIVE]
+    tasks = Task.objects.defer("messages", "params").in_bulk(ended) if ended else {}
     by_id = {
-        str(task.pk): task for task in Task.objects.defer("messages").filter(pk__in=set(task_ids))
+        str(pk): Standing(owner_id, model_id, status, tasks.get(pk))
+        for pk, owner_id, model_id, status in rows
     }
     return [by_id.get(task_id) for task_id in task_ids]
 
 
-async def _row(task_id: str) -> Task | None:
-    return await _rows().submit(task_id)
+async def _standing(task_id: str) -> Standing | None:
+    return await _standings().submit(task_id)
 
 
-async def owned_task(owner_id: int, task_id: UUID) -> Task:
-    """An owner's task. Raises NotFound, for somebody else's as well."""
-    task = await _row(str(task_id))
-    if task is None or task.owner_id != owner_id:
+async def check_owner(owner_id: int, task_id: UUID) -> None:
+    """Raise NotFound unless there is such a task and it is the owner's."""
+    standing = await _standing(str(task_id))
+    if standing is None or standing.owner_id != owner_id:
         raise NotFound("There is no such task.", field="task_id")
-    return task
 
 
 def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:

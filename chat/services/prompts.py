@@ -9,10 +9,12 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from django.db import IntegrityError
+from django.db.models import Count
 from django.utils import timezone
 
 from aily.problems import TooLarge
-from chat.models import Conversation, Message, SceneVersion
+from chat.models import Conversation, Message, SceneVersion, Task
 from chat.services import scenes
 from chat.services.submission import CompositeRequest
 
@@ -54,6 +56,28 @@ def histories(wanted: Iterable[tuple[int, UUID]]) -> dict[tuple[int, UUID], list
     for message in Message.objects.filter(conversation_id__in=list(owners)).order_by("id"):
         found[message.conversation_id].append(message)
     return {(owner_id, pk): found[pk] for owner_id, pk in wanted if owners.get(pk) == owner_id}
+
+
+class HistoryChangedError(IntegrityError):
+    """A conversation got a message after a prompt was built from it."""
+
+
+def check_histories(tasks: Sequence[Task]) -> None:
+    """Raise HistoryChangedError unless each task's prompt holds its whole conversation.
+
+    To be called in the transaction that has inserted the tasks: from there on the conversation is
+    theirs alone, so what was answered before is there to be seen.
+    """
+    ids = [task.conversation_id for task in tasks if task.conversation_id]
+    counts: dict[UUID | None, int] = dict(
+        Message.objects.filter(conversation_id__in=ids)
+        .values_list("conversation_id")
+        .annotate(Count("pk"))
+        .order_by()
+    )
+    for task in tasks:
+        if counts.get(task.conversation_id, 0) != task.history_length:
+            raise HistoryChangedError
 
 
 def touch_conversations(questions: Sequence[Message]) -> None:

@@ -51,7 +51,10 @@ class Submission:
     api_key_id: int | None = None
 
     def digest(self) -> str:
-        body = self.request.model_dump_json(exclude_defaults=True)
+        # A frame is a request with fields of its own, which say nothing of what is asked for.
+        body = self.request.model_dump_json(
+            include=set(CompositeRequest.model_fields), exclude_defaults=True
+        )
         return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -152,7 +155,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
             raise NotFound("There is no such conversation.", field="conversation_id")
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
-    return Task(
+    task = Task(
         id=uuid7(),
         owner_id=submission.owner_id,
         api_key_id=submission.api_key_id,
@@ -171,6 +174,8 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
         needs_settling=True,
     )
+    task.history_length = len(history or [])
+    return task
 
 
 def _scene(request: CompositeRequest, lookups: _Lookups) -> Scene | None:
@@ -253,6 +258,7 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
     ]
     Task.objects.bulk_create(tasks)
     if questions:
+        prompts.check_histories([task for task in tasks if task.conversation_id])
         Message.objects.bulk_create(questions)
         prompts.touch_conversations(questions)
 
@@ -261,6 +267,11 @@ def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Tas
     """Insert alone, so that the constraint that fails says whose fault it is."""
     try:
         refused = _insert([(submission, task)], found)
+    except prompts.HistoryChangedError:
+        return ConversationBusy(
+            "This conversation has just got another message; submit again.",
+            field="conversation_id",
+        )
     except IntegrityError as error:
         if "one_active_task_a_conversation" in str(error):
             return ConversationBusy(

@@ -14,7 +14,6 @@ from pytest_django import Settings
 from accounts.models import User
 from aily.database import in_database
 from aily.redis import async_redis, sync_redis
-from chat import actors
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
@@ -61,24 +60,17 @@ def model(transactional_db: None) -> LLMModel:
 
 @pytest.fixture
 async def start_worker(
-    model: LLMModel, simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    model: LLMModel, simulator: Simulator, settings: Settings
 ) -> AsyncIterator[StartWorker]:
-    """Starts workers of the simulator on this loop; a ring of the doorbell wakes them all."""
+    """Starts workers of the simulator on this loop."""
     settings.WORKER_GRACE_SECONDS = 0
     # Failures of a provider of this name in an earlier test are not this one's.
     sync_redis().delete("aily:breaker:simulator", "aily:failing:simulator")
-    loop = asyncio.get_running_loop()
     workers: list[Runtime] = []
-
-    def ring(pool: str) -> None:
-        for worker in workers:
-            loop.call_soon_threadsafe(worker.wake, pool)
-
-    monkeypatch.setattr(actors, "ring", ring)
     await in_database(Provider.objects.update, base_url=simulator.url)
 
     async def start() -> Runtime:
-        worker = Runtime(ring)
+        worker = Runtime()
         worker.start()
         workers.append(worker)
         await until(lambda: bool(worker._pools))

@@ -88,17 +88,20 @@ async def resumed_everywhere(
     whole = TaskFrames()
     for frame in uncut:
         whole.add(frame)
-    for seen in range(len(uncut) + 1):
+
+    async def resume(seen: int) -> None:
         client = TaskFrames()
         for frame in uncut[:seen]:
             client.add(frame)
-        rest_of_it = await rest.follow(task_id, after=client.last_id)
+        later = await rest.follow(task_id, after=client.last_id)
         if from_log:
-            assert rest_of_it.logged == uncut[seen:]
-        for frame in rest_of_it.frames:
+            assert later.logged == uncut[seen:]
+        for frame in later.frames:
             client.add(frame)
         assert client.end == whole.end
         _same_answer(client, whole)
+
+    await asyncio.gather(*map(resume, range(len(uncut) + 1)))
 
 
 def _same_answer(client: TaskFrames, whole: TaskFrames) -> None:

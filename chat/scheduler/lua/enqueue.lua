@@ -9,6 +9,7 @@
 -- aily:tags:<pool>   hash  now:<lane> -> virtual time; owner:<lane>:<owner> -> that owner's finish
 -- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap: as of the last claim
 -- aily:rung:<pool>   string, set while a ring is under way
+-- aily:doorbell      pub/sub channel that idle workers listen to
 --
 -- Start-time fair queueing: a task starts, in virtual time, when its owner's last one finished or
 -- now, whichever is later. A thousand tasks of one owner so interleave with ten of another.
@@ -31,5 +32,8 @@ for i = 4, #ARGV, 4 do
   end
   out[#out + 1] = redis.call('ZRANK', ready, id)
 end
-if redis.call('SET', 'aily:rung:' .. pool, 1, 'NX', 'PX', ARGV[3]) then out[1] = 1 end
+if redis.call('SET', 'aily:rung:' .. pool, 1, 'NX', 'PX', ARGV[3]) then
+  out[1] = 1
+  redis.call('PUBLISH', 'aily:doorbell', pool)
+end
 return out

@@ -1,0 +1,103 @@
+"""The documents name what the code has: a variable, frame or code without words is a defect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from aily import problems
+from aily.programs import BASE_DIR
+from chat import events, exceptions, frames
+from chat.llm import errors
+from chat.models import Status
+from chat.models.transitions import WORKER_LOST
+
+PROTOCOL = (BASE_DIR / "chat" / "PROTOCOL.md").read_text()
+DEPLOY = (BASE_DIR / "deploy" / "README.md").read_text()
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md", "chat/PROTOCOL.md")
+
+#: Where the environment is read: `env.int("NAME"`, `_integer(environment, "NAME"`, and the like.
+_READERS = ("aily/settings.py", "aily/programs.py", "chat/management/commands/seed_demo.py")
+_READ = re.compile(
+    r"""(?:env\.\w+|environ\.get|environment\.get|_redis_role_url|_integer)\(
+        \s*(?:environment,\s*)?"([A-Z][A-Z0-9_]+)\"""",
+    re.VERBOSE,
+)
+
+
+def _variables() -> set[str]:
+    sources = [(BASE_DIR / name).read_text() for name in _READERS]
+    return {name for source in sources for name in _READ.findall(source)}
+
+
+def _first_cells(document: str) -> set[str]:
+    """Every `name` in the first column of a table."""
+    rows = [line.split("|")[1] for line in document.splitlines() if line.startswith("|")]
+    return {name for cell in rows for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def _subclasses(kind: Any) -> Iterator[Any]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _frame_types() -> set[str]:
+    structs = [one for one in vars(events).values() if isinstance(one, type)]
+    sent = {
+        str(struct.__struct_config__.tag)
+        for struct in structs
+        if issubclass(struct, msgspec.Struct) and struct not in (msgspec.Struct, events.Event)
+    }
+    read = {get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(frames.Frame)}
+    return sent | read
+
+
+def _codes() -> set[str]:
+    assert exceptions.ConversationBusy in set(_subclasses(problems.Problem))
+    kinds = [*_subclasses(problems.Problem), errors.ProviderError]
+    kinds += _subclasses(errors.ProviderError)
+    return {kind.code for kind in kinds} | {WORKER_LOST["code"], "internal"}
+
+
+def test_the_reading_of_the_code_finds_what_it_must() -> None:
+    assert {"PORT", "DATABASE_URL", "CACHE_URL", "DEEPSEEK_API_KEY"} <= _variables()
+    assert {"task.submit", "ping", "hello", "task.delta", "pong"} <= _frame_types()
+    assert {"not_found", "conversation_busy", "provider_empty"} <= _codes()
+
+
+def test_every_environment_variable_is_documented_and_no_other() -> None:
+    documented = {name for name in _first_cells(DEPLOY) if re.fullmatch(r"[A-Z][A-Z0-9_]+", name)}
+    assert documented == _variables()
+
+
+def test_every_frame_is_documented() -> None:
+    assert _frame_types() - _first_cells(PROTOCOL) == set()
+
+
+def test_every_error_code_is_documented_and_no_other() -> None:
+    documented = _first_cells(PROTOCOL)
+    assert _codes() - documented == set()
+    assert {name for name in documented if name.startswith("provider_")} <= _codes()
+
+
+def test_every_task_state_is_documented() -> None:
+    assert set(Status.values) - _first_cells(PROTOCOL) == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(name: str) -> None:
+    document = BASE_DIR / name
+    text = document.read_text()
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
+    missing = [one for one in targets if "://" not in one and not _exists(document, one)]
+    assert missing == []
+
+
+def _exists(document: Path, target: str) -> bool:
+    return (document.parent / target).exists()

@@ -1,0 +1,182 @@
+"""What a death or a lost message leaves behind is put right, once, and logs end in their place."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import User
+from aily.database import in_database
+from aily.redis import async_redis
+from chat import eventlog, scheduler
+from chat.eventlog import LogWriter
+from chat.events import EventId
+from chat.llm.simulator.answers import simulated_answer
+from chat.models import LLMModel, Status, Task, Worker, transitions
+from chat.runner import lease, recovery
+from chat.services.cancel import cancel
+from chat.services.follow import follow
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.client import TaskFrames
+
+STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
+
+
+async def crash(task_id: str, owner: User) -> UUID:
+    """Start the task, log some text as its worker would, and let the worker die."""
+    worker_id = await in_database(lease.register)
+    model_id = (await row(task_id)).model_id
+    (started,) = await in_database(transitions.start, worker_id, model_id, [task_id])
+    writer = LogWriter(keep_seconds=60)
+    log = writer.open(task_id, owner.pk, started.attempt)
+    log.start("any")
+    for word in ("Half ", "an ", "answer"):
+        log.write(word, "")
+        await writer.flush()
+    await in_database(lease.give_up, worker_id)
+    return worker_id
+
+
+async def test_a_task_taken_from_a_dead_worker_and_cancelled_ends_after_its_log(
+    submit_as_alice: Submit, alice: User
+) -> None:
+    task_id = await submit_as_alice("Hello")
+    await crash(task_id, alice)
+    frames = TaskFrames()
+    reading = asyncio.create_task(frames_of(task_id, alice, frames))
+    await until(lambda: frames.text)
+    await in_database(recovery.sweep)
+    assert (await row(task_id)).status == Status.QUEUED
+    await cancel(alice.pk, UUID(task_id))
+    await reading
+    frames.check_ids()
+    assert (frames.types[-1], frames.last_id) == ("task.cancelled", "1-5")
+    again = await frames_of(task_id, alice)
+    assert again.logged == frames.logged
+
+
+async def test_a_task_that_crashes_too_often_fails_after_its_log(
+    submit_as_alice: Submit, alice: User, settings: Settings
+) -> None:
+    settings.TASK_MAX_CRASHES = 1
+    task_id = await submit_as_alice("Hello")
+    for attempt in (1, 2):
+        await crash(task_id, alice)
+        await in_database(recovery.sweep)
+        assert (await row(task_id)).crashes == attempt
+    frames = await frames_of(task_id, alice)
+    frames.check_ids()
+    task = await row(task_id)
+    assert (task.status, task.error) == (Status.FAILED, transitions.WORKER_LOST)
+    assert frames.end is not None
+    assert (frames.end["error"], frames.last_id) == (task.error, f"2-{task.last_event}")
+
+
+async def test_a_reader_who_is_ahead_of_the_row_still_gets_the_end(
+    submit_as_alice: Submit, alice: User
+) -> None:
+    """Redis was away when the task was taken from its worker: the row knows nothing of the log."""
+    task_id = await submit_as_alice("Hello")
+    await crash(task_id, alice)
+    seen = TaskFrames()
+    reading = asyncio.create_task(frames_of(task_id, alice, seen))
+    await until(lambda: seen.text)
+    await in_database(transitions.recover, 5)
+    await async_redis().delete(f"aily:log:{task_id}")
+    await in_database(transitions.cancel_queued, [UUID(task_id)])
+    reading.cancel()
+    rest = TaskFrames()
+    async with asyncio.timeout(10):
+        from_seen = follow(task_id, alice.pk, EventId.parse(seen.last_id or ""))
+        async for one in from_seen:
+            rest.add(msgspec.json.decode(one.frame))
+    assert rest.types == ["task.cancelled"]
+
+
+async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls(
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User, settings: Settings
+) -> None:
+    settings.WORKER_LEASE_SECONDS = 2
+    zombie = await start_worker()
+    prompt = f"Take me over {STALLS_ONCE}"
+    task_id = await submit_as_alice(prompt)
+    frames = TaskFrames()
+    reading = asyncio.create_task(frames_of(task_id, alice, frames))
+    await until(lambda: frames.text)
+    first_life = zombie._worker_id
+    past = timezone.now() - timedelta(seconds=1)
+    await in_database(Worker.objects.filter(pk=first_life).update, lease_until=past)
+    await in_database(recovery.declare_dead)
+    await start_worker()
+    for pool in await in_database(recovery.sweep):
+        await scheduler.ring(pool)
+    await reading
+    frames.check_ids()
+    messages = [{"role": "user", "content": prompt}]
+    expected = simulated_answer({"model": "deepseek-flash", "messages": messages}).text
+    task = await row(task_id)
+    assert (task.status, task.attempt, task.crashes) == (Status.SUCCEEDED, 2, 1)
+    assert frames.text == task.text == expected
+    # It comes back under another id, and works.
+    await until(lambda: zombie._worker_id != first_life)
+    await until(lambda: not zombie._calls)
+
+
+async def test_queued_tasks_that_redis_forgot_are_put_back(
+    submit_as_alice: Submit, model: LLMModel
+) -> None:
+    task_ids = [await submit_as_alice(f"Hello {n}") for n in range(3)]
+    assert await in_database(recovery.sweep) == set()
+    await in_database(scheduler.remove, model.pool, task_ids[1:])
+    assert await in_database(recovery.sweep) == {model.pool}
+    assert await in_database(scheduler.missing, model.pool, task_ids) == []
+
+
+async def test_a_task_that_waits_for_its_next_attempt_is_left_waiting(
+    submit_as_alice: Submit, model: LLMModel
+) -> None:
+    task_id = await submit_as_alice("Hello")
+    await in_database(scheduler.remove, model.pool, [task_id])
+    later = timezone.now() + timedelta(hours=1)
+    await in_database(Task.objects.filter(pk=task_id).update, not_before=later)
+    assert await in_database(recovery.sweep) == set()
+
+
+async def test_a_task_whose_deadline_passes_in_the_queue_expires_and_its_readers_are_told(
+    submit_as_alice: Submit, alice: User
+) -> None:
+    task_id = await submit_as_alice("Hurry", deadline_seconds=60)
+    past = timezone.now() - timedelta(seconds=1)
+    frames = TaskFrames()
+    reading = asyncio.create_task(frames_of(task_id, alice, frames))
+    await in_database(Task.objects.filter(pk=task_id).update, deadline_at=past)
+    await in_database(recovery.sweep)
+    await reading
+    assert (frames.types, frames.last_id) == (["task.expired"], "0-1")
+    assert (await row(task_id)).status == Status.EXPIRED
+
+
+async def test_sweeps_at_once_do_each_thing_once(
+    submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    task_ids = [await submit_as_alice(f"Hello {n}") for n in range(5)]
+    for task_id in task_ids:
+        await crash(task_id, alice)
+    await asyncio.gather(*(in_database(recovery.sweep) for _ in range(4)))
+    tasks: list[Any] = [await row(task_id) for task_id in task_ids]
+    assert {(task.status, task.crashes, task.attempt) for task in tasks} == {("queued", 1, 1)}
+    assert {task.last_event for task in tasks} == {4}
+    attempts = [(task_id, 1) for task_id in task_ids]
+    assert await in_database(eventlog.last_events, attempts) == [4] * 5
+
+
+@pytest.fixture(autouse=True)
+def _needs_loop_services(loop_services: None) -> None:
+    pass
