@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Now
 
 from chat.models.ids import uuid7
 
@@ -20,6 +21,9 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField(auto_now_add=True)
     lease_until = models.DateTimeField()
+    steady_since = models.DateTimeField(
+        db_default=Now(), help_text="Since when the lease has been renewed without a gap."
+    )
     is_dead = models.BooleanField(default=False)
 
     class Meta:

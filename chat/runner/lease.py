@@ -9,10 +9,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
 
 from chat.models import Status, Task, Worker
+
+#: Longer than a living worker takes to renew its lease once PostgreSQL is back.
+STEADY_SECONDS = 5
 
 
 def register() -> UUID:
@@ -27,8 +30,21 @@ def register() -> UUID:
 
 def renew(worker_id: UUID) -> bool:
     """Extend the lease. False when the worker was declared dead: it must stop all it runs."""
+    living = Worker.objects.filter(pk=worker_id, is_dead=False)
+    steady_since = Case(When(lease_until__lt=Now(), then=Now()), default=F("steady_since"))
     lease_until = Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS)
-    return bool(Worker.objects.filter(pk=worker_id, is_dead=False).update(lease_until=lease_until))
+    return bool(living.update(lease_until=lease_until, steady_since=steady_since))
+
+
+def can_tell_the_dead() -> bool:
+    """True once some worker has renewed without a gap for a while.
+
+    After an outage of PostgreSQL all leases have run out at once, and whoever is alive renews
+    within seconds: until then nobody can tell who is dead.
+    """
+    settled = Now() - timedelta(seconds=STEADY_SECONDS)
+    steady = Worker.objects.filter(is_dead=False, lease_until__gt=Now(), steady_since__lt=settled)
+    return steady.exists()
 
 
 def is_held(worker_id: UUID) -> bool:

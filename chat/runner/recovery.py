@@ -16,6 +16,7 @@ from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.models.transitions import RecoveredTask
+from chat.runner import lease
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
 PAGE = 1000
@@ -35,6 +36,8 @@ def sweep() -> set[str]:
 
 def declare_dead() -> int:
     """Take the lease from workers that did not renew it. Compare-and-set: it happens once."""
+    if not lease.can_tell_the_dead():
+        return 0
     overdue = Worker.objects.filter(is_dead=False, lease_until__lt=Now())
     dead = [
         worker.pk

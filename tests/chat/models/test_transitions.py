@@ -43,6 +43,17 @@ def zombie(model: LLMModel) -> UUID:
     return worker_id
 
 
+def make_witness() -> None:
+    """A worker that has been alive for long, so that others can be told dead."""
+    now = timezone.now()
+    Worker.objects.create(
+        hostname="witness",
+        pid=1,
+        lease_until=now + timedelta(hours=1),
+        steady_since=now - timedelta(hours=1),
+    )
+
+
 def start(worker: UUID, task: Task) -> bool:
     return bool(transitions.start(worker, task.model_id, [str(task.pk)]))
 
@@ -158,8 +169,27 @@ def test_a_lease_is_renewed_until_it_was_taken_away_and_never_again(worker: UUID
     Worker.objects.filter(pk=worker).update(lease_until=past)
     assert lease.renew(worker), "late, but nobody has taken it away"
     Worker.objects.filter(pk=worker).update(lease_until=past)
+    make_witness()
     assert recovery.declare_dead() == 1
     assert recovery.declare_dead() == 0
+    assert not lease.renew(worker)
+
+
+def test_after_an_outage_nobody_is_declared_dead_before_the_living_have_renewed(
+    worker: UUID,
+) -> None:
+    """All leases ran out while PostgreSQL was away; another worker is the first to come back."""
+    past = timezone.now() - timedelta(seconds=1)
+    other = lease.register()
+    Worker.objects.update(lease_until=past, steady_since=past - timedelta(hours=1))
+    assert lease.renew(other)
+    assert recovery.declare_dead() == 0
+    assert lease.renew(worker)
+    # Had it not renewed, it would be declared dead as soon as the other has proved steady.
+    Worker.objects.filter(pk=worker).update(lease_until=past)
+    settled = timezone.now() - timedelta(seconds=lease.STEADY_SECONDS + 1)
+    Worker.objects.filter(pk=other).update(steady_since=settled)
+    assert recovery.declare_dead() == 1
     assert not lease.renew(worker)
 
 

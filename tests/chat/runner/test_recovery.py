@@ -24,6 +24,7 @@ from chat.runner import lease, recovery
 from chat.services.cancel import cancel
 from chat.services.follow import follow
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.chat.models.test_transitions import make_witness
 from tests.client import TaskFrames
 
 STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
@@ -113,6 +114,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     first_life = zombie._worker_id
     past = timezone.now() - timedelta(seconds=1)
     await in_database(Worker.objects.filter(pk=first_life).update, lease_until=past)
+    await in_database(make_witness)
     await in_database(recovery.declare_dead)
     await start_worker()
     for pool in await in_database(recovery.sweep):
