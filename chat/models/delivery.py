@@ -45,7 +45,7 @@ class WebhookEndpoint(models.Model):
     failing_since = models.DateTimeField(
         null=True, editable=False, help_text="When the first attempt failed with no success since."
     )
-    # Encrypted (chat/delivery/secrets.py): signing needs the secret itself, a dump must not.
+    # Encrypted (chat/delivery/signing.py): signing needs the secret itself, a dump must not.
     secret = models.TextField(editable=False)
     previous_secret = models.TextField(blank=True, editable=False)
     previous_secret_expires_at = models.DateTimeField(null=True, editable=False)

@@ -10,10 +10,12 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
+from django.utils import timezone
 
 from aily.batching import Batcher
 from aily.database import in_database
@@ -44,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a follower of an ended task waits for the log's own end before it takes the row's.
 CLOSE_SECONDS = 2.0
+#: A task that ended longer ago than this has all of its log, or never will.
+SETTLED_SECONDS = 10.0
 #: Pause before looking again while PostgreSQL or Redis is away.
 AWAY_SECONDS = 1.0
 #: How often a waiting task's place is looked up at the most.
@@ -95,7 +99,7 @@ class _Follower:
         self.cursor = after
         self.text = text
         self.place: scheduler.Place | None = None
-        self.is_closing = False
+        self.closing_since: float | None = None
         self.is_over = False
 
     async def frames(self, *, is_new: bool) -> AsyncGenerator[Followed]:
@@ -120,16 +124,28 @@ class _Follower:
         self.feed.caught_up()
         async for one in self.replay():
             yield one
-        if standing is not None and standing.ended is not None:
-            # Its worker, or whoever ended it, may be about to close the log itself.
-            if standing.ended.last_event or self.is_closing:
-                self.is_over = True
-                for one in _from_row(standing.ended, self.cursor, self.text):
-                    yield one
-                return
-            self.is_closing = True
+        ended = standing.ended if standing is not None else None
+        if ended is not None and self.log_is_behind(ended):
+            self.is_over = True
+            for one in _from_row(ended, self.cursor, self.text):
+                yield one
+            return
         async for one in self.live():
             yield one
+
+    def log_is_behind(self, ended: Task) -> bool:
+        """True when the log will not tell the end of an ended task any more.
+
+        The row is committed first. What its worker, or whoever ended it, then appends may still be
+        on its way, the last of the text included.
+        """
+        now = asyncio.get_running_loop().time()
+        if self.closing_since is None:
+            self.closing_since = now
+        has_seen_the_end = self.cursor == EventId(ended.attempt, ended.last_event)
+        settled = timezone.now() - timedelta(seconds=SETTLED_SECONDS)
+        is_old = ended.finished_at is not None and ended.finished_at < settled
+        return has_seen_the_end or is_old or now - self.closing_since >= CLOSE_SECONDS
 
     async def replay(self) -> AsyncGenerator[Followed]:
         """What the log has after the cursor."""
@@ -159,7 +175,7 @@ class _Follower:
 
         Who waits in the queue is told how it moves: the further back, the more seldom.
         """
-        if self.is_closing:
+        if self.closing_since is not None:
             return CLOSE_SECONDS
         check_seconds: float = settings.POSITION_CHECK_SECONDS
         if self.cursor != START:
@@ -238,8 +254,9 @@ def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
     events: list[Event] = []
     if cursor >= end:
         end = EventId(cursor.attempt, cursor.n + 1)
-    partial = task.status != Status.SUCCEEDED and (task.text or task.reasoning)
-    if text and partial and end.n > 1:
+    # A reader from the start gets the whole text with the end itself, if it succeeded.
+    lacks_text = task.status != Status.SUCCEEDED or cursor != START
+    if text and lacks_text and (task.text or task.reasoning) and end.n > 1:
         before = EventId(end.attempt, end.n - 1)
         if cursor < before:
             events.append(
