@@ -23,8 +23,9 @@ if ARGV[3] == '1' then
   local wait = math.max(tonumber(ARGV[5]), 1)
   local state = redis.call('HMGET', limits, 'limit', 'halved_until', 'paused_until')
   if tonumber(state[2] or 0) <= now then
-    local in_use = tonumber(redis.call('HGET', 'aily:stats:' .. pool, 'in_use') or 0)
-    local limit = math.min(tonumber(state[1] or ARGV[4]), math.max(in_use, 1))
+    -- Of the limit, not of the calls at the moment: one 429 on a quiet pool says little, and must
+    -- not leave it with one call at a time.
+    local limit = math.min(tonumber(state[1] or ARGV[4]), tonumber(ARGV[4]))
     redis.call('HSET', limits, 'limit', math.max(1, math.floor(limit / 2)))
     redis.call('HSET', limits, 'halved_until', now + wait)
   end

@@ -89,6 +89,26 @@ async def test_the_next_burst_halves_it_again_down_to_one(pool: str) -> None:
     assert left == [20, 10, 5, 2, 1, 1, 1]
 
 
+async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
+    scheduler.enqueue(pool, entries(1, 1))
+    (only,) = (await claim(pool, cap=CAP)).task_ids
+    await throttle(pool, only)
+    end_pause(pool)
+    scheduler.enqueue(pool, entries(2, 1_000))
+    assert len((await claim(pool, cap=CAP, released=[only])).task_ids) == CAP // 2
+
+
+async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
+    cap = 10_000
+    await scheduler.report_failure(
+        pool, provider_of(pool), "task", cap=cap, is_throttled=True, retry_after_seconds=None
+    )
+    end_pause(pool)
+    await claim(pool, cap=cap, want=0, succeeded=1_000)
+    scheduler.enqueue(pool, entries(1, cap))
+    assert len((await claim(pool, cap=cap, want=cap)).task_ids) == cap
+
+
 async def test_a_pool_pauses_for_retry_after_whatever_ends_meanwhile(pool: str) -> None:
     running = await fill(pool)
     wait = await throttle(pool, running[0], retry_after=30)

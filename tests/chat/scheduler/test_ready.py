@@ -101,7 +101,8 @@ async def test_claims_at_once_never_exceed_the_cap_nor_take_a_task_twice(pool: s
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(work(str(number)) for number in range(5)))
-    assert most == cap
+    # How close to the cap the turns of the loop come is chance; that it is never passed is not.
+    assert 1 < most <= cap
     assert sorted(taken) == sorted(entry.task_id for entry in entries(1, 400))
 
 
