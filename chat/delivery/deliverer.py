@@ -19,6 +19,7 @@ from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
 from chat.delivery.http import RequestFailedError, WebhookClient
 from chat.delivery.outcomes import Outcome
+from chat.llm.retry_after import parse_retry_after
 from chat.models import Delivery
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ def _judge(delivery: Delivery, status: int, retry_after: str) -> Outcome:
         is_delivered=is_delivered,
         response_status=status,
         error="" if is_delivered else f"The endpoint answered {status}.",
-        retry_after_seconds=outcomes.parse_retry_after(retry_after) if retry_after else None,
+        retry_after_seconds=parse_retry_after(retry_after),
         is_final=status == outcomes.GONE,
     )
 

@@ -6,8 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -66,20 +65,6 @@ def wait_seconds(attempts: int, retry_after_seconds: float | None) -> float:
     if retry_after_seconds is not None:
         wait = max(wait, math.ceil(min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)))
     return wait * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
-
-
-def parse_retry_after(value: str) -> float | None:
-    """Retry-After, a number or an HTTP date, as seconds from now; None when unreadable."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-        seconds = (aware - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def note(outcomes: Sequence[Outcome]) -> list[bool]:

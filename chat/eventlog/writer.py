@@ -56,8 +56,6 @@ class TaskLog:
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
         self._pending: list[Append] = []
-        self._drained = asyncio.Event()
-        self._drained.set()
 
     @property
     def last_event(self) -> int:
@@ -90,7 +88,6 @@ class TaskLog:
         if reasoning:
             self._reasoning.append(reasoning)
             self._unsent_reasoning.append(reasoning)
-        self._drained.clear()
         self._writer.schedule(self)
 
     def seal(self) -> None:
@@ -102,10 +99,6 @@ class TaskLog:
         self._coalesce()
         self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
 
-    async def drained(self) -> None:
-        """Wait until everything written so far is in the log, or was refused."""
-        await self._drained.wait()
-
     def _add(
         self, event: Event, channel: str, *, create: bool = False, keep_seconds: int = 0
     ) -> None:
@@ -113,7 +106,6 @@ class TaskLog:
         self._pending.append(
             Append(self.task_id, event_id, encode(event), channel, create, keep_seconds)
         )
-        self._drained.clear()
         self._writer.schedule(self)
 
     def _coalesce(self) -> None:
@@ -144,12 +136,9 @@ class TaskLog:
             self._reseed(outcomes.index(Appended.MISSING))
             return
         del self._pending[: len(outcomes)]
-        if not self._pending and not self._unsent_text and not self._unsent_reasoning:
-            self._drained.set()
 
     def _refuse(self) -> None:
         self._pending.clear()
-        self._drained.set()
         if not self.is_refused:
             self.is_refused = True
             if self.on_refused is not None:

@@ -22,14 +22,12 @@ The codes are an interface: they end up in a task's `error.code`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
 import msgspec
 
+from chat.llm.retry_after import parse_retry_after
 from chat.llm.types import storable
 
 MAX_MESSAGE_CHARS = 500
@@ -186,7 +184,7 @@ def error_from_response(
     return kind(
         _redact(message, secret) or f"HTTP status {status} without a message",
         status=status,
-        retry_after_seconds=_retry_after_seconds(headers),
+        retry_after_seconds=parse_retry_after(headers.get("retry-after", "")),
     )
 
 
@@ -234,21 +232,3 @@ def _message(detail: Any) -> str:
 
 def _redact(message: str, secret: str | None) -> str:
     return message.replace(secret, "***") if secret else message
-
-
-def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Retry-After as seconds from now, from a number or an HTTP date; None when unreadable."""
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if when.tzinfo is None:  # the date said -0000, which means UTC
-            when = when.replace(tzinfo=UTC)
-        seconds = (when - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -23,6 +23,7 @@ from chat.events import (
     text_channel,
     user_channel,
 )
+from tests.chat.conftest import until
 
 OWNER = 7
 
@@ -126,9 +127,9 @@ async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
     log.start("any")
     for number in range(1_000):
         log.write(f"{number} ", "")
-    await log.drained()
+    await until(lambda: not log.has_pending)
     log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
-    await log.drained()
+    await until(lambda: not log.has_pending)
     running.cancel()
     frames = [decode(frame) for _, frame in await eventlog.read(task_id, START)]
     text = "".join(frame.text for frame in frames if isinstance(frame, TaskDelta))
