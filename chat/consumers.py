@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -18,6 +17,7 @@ from django.db import Error as DatabaseError
 from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
+from aily.jobs import Job, Jobs
 from aily.problems import Problem, TooLarge, Unavailable
 from aily.sockets import open_sockets
 from chat.eventlog import get_hub
@@ -60,10 +60,10 @@ class ChatConsumer(AsyncConsumer):
         # queue, and the hub does its work for a whole process (figures in ARCHITECTURE.md).
         self.scope = scope
         self.flow = FlowControl(send)
-        self.jobs: set[asyncio.Task[None]] = set()
-        self.following: dict[str, asyncio.Task[None]] = {}
+        self.jobs = Jobs("a socket's job")
+        self.following: dict[str, Job] = {}
         self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
-        self.handling: set[asyncio.Task[None]] = set()
+        self.handling = Jobs("the handling of a frame", on_done=self.frame_slots.release)
         self.bad_frames = 0
         self.is_open = False
         self.open = AsyncExitStack()
@@ -76,8 +76,7 @@ class ChatConsumer(AsyncConsumer):
             pass
         finally:
             await self.open.aclose()
-            for job in self.jobs:
-                job.cancel()
+            self.cancel_jobs()
 
     async def dispatch(self, message: Any) -> None:
         # Not the base class's: it hops to a thread on every message to close database connections,
@@ -104,7 +103,7 @@ class ChatConsumer(AsyncConsumer):
         self.api_key = identity.api_key
         self.is_open = True
         await self.send(Hello())
-        self.spawn(self.push_own_tasks())
+        self.jobs.spawn(self.push_own_tasks())
 
     async def websocket_receive(self, message: Any) -> None:
         if not self.is_open:
@@ -119,13 +118,7 @@ class ChatConsumer(AsyncConsumer):
             return
         self.bad_frames = 0
         await self.frame_slots.acquire()
-        job = self.spawn(self.handle(frame))
-        self.handling.add(job)
-        job.add_done_callback(self.handled)
-
-    def handled(self, job: asyncio.Task[None]) -> None:
-        self.handling.discard(job)
-        self.frame_slots.release()
+        self.handling.spawn(self.handle(frame))
 
     async def websocket_disconnect(self, message: Any) -> None:
         raise StopConsumer
@@ -185,12 +178,12 @@ class ChatConsumer(AsyncConsumer):
         """Following again, with another cursor, replaces what was before."""
         self.stop_following(task_id)
         if len(self.following) >= MAX_FOLLOWED:
-            self.spawn(self.close(CLOSE_TOO_MANY))
+            self.jobs.spawn(self.close(CLOSE_TOO_MANY))
             return
-        job = self.spawn(self.push_task(task_id, after, text=text, is_new=is_new))
+        job = self.jobs.spawn(self.push_task(task_id, after, text=text, is_new=is_new))
         self.following[task_id] = job
 
-        def forget(done: asyncio.Task[None]) -> None:
+        def forget(done: Job) -> None:
             if self.following.get(task_id) is done:
                 del self.following[task_id]
 
@@ -219,8 +212,7 @@ class ChatConsumer(AsyncConsumer):
                     feed.caught_up()
                     continue
                 # It may be the task of a submit under way, which will follow it from its start.
-                if self.handling:
-                    await asyncio.wait(set(self.handling))
+                await self.handling.wait()
                 event_id, task_id, frame = news
                 if task_id not in self.following and self.is_new(task_id, event_id):
                     self.remember(task_id, event_id)
@@ -255,20 +247,12 @@ class ChatConsumer(AsyncConsumer):
 
     async def close(self, code: int) -> None:
         self.is_open = False
-        for job in self.jobs - {asyncio.current_task()}:
-            job.cancel()
+        self.cancel_jobs()
         await self.flow.send({"type": "websocket.close", "code": code})
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        job = asyncio.create_task(work)
-        self.jobs.add(job)
-        job.add_done_callback(self.job_done)
-        return job
-
-    def job_done(self, job: asyncio.Task[None]) -> None:
-        self.jobs.discard(job)
-        if not job.cancelled() and (error := job.exception()):
-            logger.error("a socket's job broke", exc_info=error)
+    def cancel_jobs(self) -> None:
+        self.jobs.cancel()
+        self.handling.cancel()
 
 
 def _ref_of(data: str | bytes) -> str | None:

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 
 from aily.batching import Batcher
 from aily.database import in_database
+from aily.jobs import Jobs
 from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
 from chat.delivery.http import RequestFailedError, WebhookClient
@@ -38,29 +39,25 @@ class Deliverer:
         self._client = WebhookClient(MOST)
         self._mailers = ThreadPoolExecutor(claims.EACH_MAIL, thread_name_prefix="mail")
         self._outcomes: Batcher[Outcome, bool] = Batcher(_note)
-        self._sending: set[asyncio.Task[None]] = set()
-        self._claiming: asyncio.Task[None] | None = None
+        # The end of one makes room for another, to the same place or in this process.
+        self._sending = Jobs("a delivery", on_done=self.wake)
+        self._claiming = Jobs("claiming deliveries")
         self._is_wanted = False
         self._is_stopping = False
 
     def wake(self) -> None:
         """Look for due deliveries; called on the loop, as often as anybody likes."""
         self._is_wanted = True
-        if self._claiming is None and not self._is_stopping:
-            self._claiming = asyncio.create_task(self._claim())
-            self._claiming.add_done_callback(self._claimed)
+        if not self._claiming and not self._is_stopping:
+            self._claiming.spawn(self._claim())
 
     async def stop(self) -> None:
         """Claim nothing more, and let what is being sent end within STOP_SECONDS."""
         self._is_stopping = True
-        if self._claiming is not None:
-            await asyncio.wait([self._claiming])
-        if self._sending:
-            await asyncio.wait(set(self._sending), timeout=STOP_SECONDS)
-        cut_off = set(self._sending)
-        for task in cut_off:
-            task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
+        await self._claiming.wait()
+        await self._sending.wait(STOP_SECONDS)
+        self._sending.cancel()
+        await self._sending.wait()
         await self._client.aclose()
         self._mailers.shutdown(wait=False, cancel_futures=True)
 
@@ -74,22 +71,7 @@ class Deliverer:
                 logger.warning("claiming deliveries: %s", error)
                 return
             for delivery in deliveries:
-                sending = asyncio.create_task(self._send(delivery))
-                self._sending.add(sending)
-                sending.add_done_callback(self._sent)
-
-    def _claimed(self, task: asyncio.Task[None]) -> None:
-        self._claiming = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("claiming deliveries failed", exc_info=error)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        """There is room for another one, to the same place or in this process."""
-        self._sending.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a delivery failed unexpectedly", exc_info=error)
-            return
-        self.wake()
+                self._sending.spawn(self._send(delivery))
 
     # --- Sending --------------------------------------------------------------------------------
     async def _send(self, delivery: Delivery) -> None:

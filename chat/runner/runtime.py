@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from uuid import UUID
 
 from django.conf import settings
 
 from aily.database import in_database
+from aily.jobs import Jobs
 from aily.redis import RedisAway, async_redis, subscriber_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
@@ -43,10 +43,11 @@ class Runtime:
         self._pools: dict[str, Pool] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._calls: dict[str, Call] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        #: Calls, and what of them is being handed back: the process waits for their ends.
+        self._running = Jobs("a call")
         #: Claimed, and not yet among the calls; a cancel takes them out.
         self._starting: set[str] = set()
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs = Jobs("a job of the worker")
         self._is_stopping = False
         #: False before the first lease, and from when one was found lost until there is a new one.
         self._has_lease = False
@@ -55,24 +56,13 @@ class Runtime:
         """Begin; must be called on the event loop."""
         self._client = ProviderClient()
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
-        self._spawn(self._writer.run())
-        self._spawn(self._live())
+        self._jobs.spawn(self._writer.run())
+        self._jobs.spawn(self._live())
 
     def wake(self, pool: str) -> None:
         """Look for work in `pool` now."""
         if pool in self._wakes:
             self._wakes[pool].set()
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._jobs.add(task)
-        task.add_done_callback(self._job_done)
-        return task
-
-    def _job_done(self, task: asyncio.Task[None]) -> None:
-        self._jobs.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("a job of the worker broke", exc_info=error)
 
     # --- Lease ----------------------------------------------------------------------------------
     async def _live(self) -> None:
@@ -82,7 +72,7 @@ class Runtime:
             self._endings = Endings(self._worker_id)
             self._has_lease = True
             logger.info("worker %s is ready", self._worker_id)
-            listener = self._spawn(self._listen())
+            listener = self._jobs.spawn(self._listen())
             await self._keep_lease()
             self._has_lease = False
             listener.cancel()
@@ -117,7 +107,7 @@ class Runtime:
                 continue
             self._pools[pool.name] = pool
             self._wakes[pool.name] = asyncio.Event()
-            self._spawn(self._claim_for_ever(pool))
+            self._jobs.spawn(self._claim_for_ever(pool))
 
     async def _drop_taken_away(self) -> None:
         ids = list(self._calls)
@@ -200,7 +190,7 @@ class Runtime:
         if claimed.left and len(claimed.task_ids) == want and want:
             # There may be room for more, here and at the others.
             self.wake(pool.name)
-            self._spawn(self._ring_others(pool.name))
+            self._jobs.spawn(self._ring_others(pool.name))
 
     async def _ring_others(self, pool: str) -> None:
         try:
@@ -218,9 +208,7 @@ class Runtime:
             # Cancelled after it was started, before we knew.
             if str(task.id) not in self._starting:
                 call.stop(Stop.CANCELLED)
-            running = self._spawn(self._run(call, pool))
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
+            self._running.spawn(self._run(call, pool))
         self._starting.difference_update(task_ids)
         not_started = set(task_ids) - {str(task.id) for task in started}
         if not_started:
@@ -284,11 +272,9 @@ class Runtime:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask, seconds: float) -> None:
-        requeueing = self._spawn(self._requeue_after(task, seconds))
-        if not seconds:
-            # Handed back: the process waits for it like for the call itself.
-            self._running.add(requeueing)
-            requeueing.add_done_callback(self._running.discard)
+        # Without a pause it is handed back: the process waits for it like for the call itself.
+        jobs = self._jobs if seconds else self._running
+        jobs.spawn(self._requeue_after(task, seconds))
 
     async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
         """Make a task ready again. If this process dies before, the sweep does it."""
@@ -322,7 +308,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while self._running and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(set(self._running), timeout=left)
+            await self._running.wait(left)
 
     async def _leave(self) -> None:
         worker_id = self._worker_id
@@ -334,7 +320,7 @@ class Runtime:
                 await self._ring_others(pool)
         except RedisAway as error:
             logger.warning("leaving: Redis is away (%s)", error)
-        for job in list(self._jobs):
-            job.cancel()
+        self._running.cancel()
+        self._jobs.cancel()
         await self._client.aclose()
         await async_redis().aclose()

@@ -67,7 +67,7 @@ def end_task(
 async def deliver(deliverer: Deliverer) -> None:
     """Send all that is due, and wait until nothing is under way."""
     deliverer.wake()
-    await until(lambda: deliverer._claiming is None and not deliverer._sending)
+    await until(lambda: not deliverer._claiming and not deliverer._sending)
 
 
 def make_due() -> None:
