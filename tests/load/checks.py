@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,14 +10,15 @@ import msgspec
 from chat.events import TERMINAL_TYPES, EventId
 from chat.llm.simulator.answers import simulated_answer
 from tests.load.installation import StoredTask
-from tests.load.recording import MODEL, Recording, TaskRecord, text_of
+from tests.load.recording import MODEL, Recording, TaskRecord, Wave
+from tests.load.result import Run
 
 
-def expected_text(number: int, tokens: int) -> str:
-    """What the simulator answers to task `number`."""
+def expected_text(prompt: str, tokens: int) -> str:
+    """What the simulator answers to the prompt."""
     body = {
         "model": MODEL,
-        "messages": [{"role": "user", "content": text_of(number)}],
+        "messages": [{"role": "user", "content": prompt}],
         "thinking": {"type": "disabled"},
     }
     return simulated_answer(body, seed=0, answer_tokens=(tokens, tokens)).text
@@ -26,65 +27,70 @@ def expected_text(number: int, tokens: int) -> str:
 class Checker:
     """Compares what the clients saw with the stored rows and the simulator's own answers."""
 
-    def __init__(self, stored: Mapping[str, StoredTask], tokens: int, *, stream: bool) -> None:
-        self._stored = stored
+    def __init__(self, run: Run, tokens: int) -> None:
+        self._run = run
         self._tokens = tokens
-        self._stream = stream
 
-    def violations(self, recording: Recording, wanted: int) -> list[str]:
+    def violations(self, wanted: int) -> list[str]:
         """One line for everything that is wrong; none when all is well."""
-        found = list(recording.errors)
-        if len(recording.tasks) != wanted:
-            found.append(f"{wanted} tasks were wanted and {len(recording.tasks)} submitted")
-        ids = [record.task_id for record in recording.tasks if record.task_id]
+        found = [error for wave in self._run.waves for error in wave.recording.errors]
+        tasks = self._run.tasks
+        if len(tasks) != wanted:
+            found.append(f"{wanted} tasks were wanted and {len(tasks)} submitted")
+        ids = [record.task_id for record in tasks if record.task_id]
         if len(set(ids)) != len(ids):
             found.append("two submits were given the same task")
-        if extra := self._stored.keys() - set(ids):
+        if extra := self._run.stored.keys() - set(ids):
             found.append(f"{len(extra)} tasks are stored that no client knows")
-        for record in recording.tasks:
-            problems = self._problems(record)
-            found += [f"task {record.number} {record.task_id}: {one}" for one in problems]
+        for wave in self._run.waves:
+            for record in wave.recording.tasks:
+                problems = self._problems(record, wave.wave)
+                found += [f"task {record.number} {record.task_id}: {one}" for one in problems]
         return found
 
-    def _problems(self, record: TaskRecord) -> list[str]:
-        row = self._stored.get(record.task_id)
+    def _problems(self, record: TaskRecord, wave: Wave) -> Iterator[str]:
+        row = self._run.stored.get(record.task_id)
         if not record.task_id:
-            return ["never accepted"]
-        if row is None:
-            return ["accepted, but not stored"]
-        events = [msgspec.json.decode(frame) for frame in record.frames]
-        events = [event for event in events if event["type"] != "task.queued"]
-        return [*self._wrong_order(events), *self._wrong_end(record, events, row)]
+            yield "never accepted"
+        elif row is None:
+            yield "accepted, but not stored"
+        else:
+            events = events_of(record)
+            yield from wrong_order(events, gapless=wave.stream)
+            yield from wrong_end(events, row)
+            if row.text != expected_text(wave.text_of(record.number), self._tokens):
+                yield "the result is not what the simulator answered"
+            if wave.stream and streamed_text(events) != row.text:
+                yield "the streamed text differs from the result"
 
-    def _wrong_order(self, events: list[dict[str, Any]]) -> list[str]:
-        found = []
-        before = EventId(0, 0)
-        for event in events:
-            now = EventId.parse(event["id"])
-            if now <= before or (self._stream and not now.follows(before)):
-                found.append(f"event {now} after {before}")
-            before = now
-        return found
 
-    def _wrong_end(
-        self, record: TaskRecord, events: list[dict[str, Any]], row: StoredTask
-    ) -> list[str]:
-        ends = [event for event in events if event["type"] in TERMINAL_TYPES]
-        if not ends:
-            return [f"lost: no end was pushed (its row says {row.status})"]
-        if len(ends) > 1:
-            return [f"ended {len(ends)} times"]
-        if events[-1]["type"] != "task.completed" or row.status != "succeeded":
-            return [f"ended as {events[-1]}, stored as {row.status}"]
-        found = []
-        text = ends[0]["result"]["text"]
-        if text != expected_text(record.number, self._tokens):
-            found.append("the result is not what the simulator answered")
-        if text != row.text:
-            found.append("the stored text differs from the pushed result")
-        if self._stream and _streamed_text(events) != text:
-            found.append("the streamed text differs from the result")
-        return found
+def events_of(record: TaskRecord) -> list[dict[str, Any]]:
+    """The task's events; its place in the queue has no id and is none."""
+    events = [msgspec.json.decode(frame) for frame in record.frames]
+    return [event for event in events if event["type"] != "task.queued"]
+
+
+def wrong_order(events: list[dict[str, Any]], *, gapless: bool) -> Iterator[str]:
+    """Ids that do not rise, or, for a client that asked for text, leave one out."""
+    before = EventId(0, 0)
+    for event in events:
+        now = EventId.parse(event["id"])
+        if now <= before or (gapless and not now.follows(before)):
+            yield f"event {now} after {before}"
+        before = now
+
+
+def wrong_end(events: list[dict[str, Any]], row: StoredTask) -> Iterator[str]:
+    """No end, more than one, or another one than is stored."""
+    ends = [event for event in events if event["type"] in TERMINAL_TYPES]
+    if not ends:
+        yield f"lost: no end was pushed (its row says {row.status})"
+    elif len(ends) > 1:
+        yield f"ended {len(ends)} times"
+    elif events[-1]["type"] != "task.completed" or row.status != "succeeded":
+        yield f"ended as {events[-1]}, stored as {row.status}"
+    elif ends[0]["result"]["text"] != row.text:
+        yield "the stored text differs from the pushed result"
 
 
 def accepted_only(recording: Recording, stored: Mapping[str, StoredTask]) -> list[str]:
@@ -100,7 +106,7 @@ def accepted_only(recording: Recording, stored: Mapping[str, StoredTask]) -> lis
     return found
 
 
-def _streamed_text(events: list[dict[str, Any]]) -> str:
+def streamed_text(events: list[dict[str, Any]]) -> str:
     """The text a client shows: deltas added up, begun anew with each attempt and snapshot."""
     text = ""
     for event in events:

@@ -1,7 +1,7 @@
 """The load generator: a process of its own with one event loop and as little work as possible.
 
-It is given a Load on stdin, connects, waits for the line `go`, submits, and writes a Recording to
-the file it was told. All judging is the bench's, afterwards.
+It is given a Target on stdin and connects. Then each line of stdin is a Wave, which it sends; the
+Recording of wave n goes to the file `<argument>-<n>`. All judging is the bench's, afterwards.
 """
 
 from __future__ import annotations
@@ -15,191 +15,134 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import uvloop
 
-from tests.load.recording import MODEL, SCENE, Load, Progress, Recording, TaskRecord, text_of
+from tests.load.clients import Client, RestClient, SocketClient, clock
+from tests.load.recording import Progress, Recording, Target, TaskRecord, Wave
 
 _CONNECTS_AT_ONCE = 64
 _PROGRESS_SECONDS = 0.25
 _TIMER_SECONDS = 0.02
 #: Time for a frame that should not come: a second end, somebody else's event.
 _LINGER_SECONDS = 1.0
-_ENDS = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
-_clock = time.monotonic
-
-
-class _Head(msgspec.Struct):
-    """The fields of a frame that tell whose it is; the others are skipped undecoded."""
-
-    type: str
-    ref: str | None = None
-    task_id: str = ""
-
-
-_heads = msgspec.json.Decoder(_Head)
-
-
-class Client:
-    """One socket of one user."""
-
-    def __init__(self, generator: Generator, key: str) -> None:
-        self._generator = generator
-        self._key = key
-        self._by_task_id: dict[str, TaskRecord] = {}
-        self._accepted: dict[int, asyncio.Event] = {}
-
-    async def connect(self, session: aiohttp.ClientSession) -> None:
-        self._socket = await session.ws_connect(
-            self._generator.load.url,
-            headers={"Authorization": f"Bearer {self._key}"},
-            max_msg_size=0,
-        )
-        hello = await self._socket.receive_str()
-        assert _heads.decode(hello).type == "hello", hello
-
-    async def submit(self, number: int) -> None:
-        record = TaskRecord(number, sent_at=_clock())
-        self._generator.records[number] = record
-        frame = {
-            "type": "task.submit",
-            "ref": str(number),
-            "scene": SCENE,
-            "model": MODEL,
-            "variables": {"text": text_of(number)},
-            "stream": self._generator.load.stream,
-        }
-        await self._socket.send_str(msgspec.json.encode(frame).decode())
-
-    async def submit_one_by_one(self, numbers: range) -> None:
-        for number in numbers:
-            accepted = self._accepted[number] = asyncio.Event()
-            await self.submit(number)
-            await accepted.wait()
-
-    async def read(self) -> None:
-        """Until the socket closes."""
-        async for message in self._socket:
-            now = _clock()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                break
-            self._take(message.data, now)
-        self._generator.errors.append(f"a socket closed with {self._socket.close_code}")
-
-    def _take(self, frame: str, now: float) -> None:
-        head = _heads.decode(frame)
-        if head.type == "task.accepted" and head.ref is not None:
-            self._take_accepted(int(head.ref), head.task_id, now)
-        elif (record := self._by_task_id.get(head.task_id)) is not None:
-            record.frames.append(frame)
-            if head.type in _ENDS and record.ended_at is None:
-                record.ended_at = now
-                self._generator.note_end()
-        else:
-            self._generator.errors.append(frame)
-
-    def _take_accepted(self, number: int, task_id: str, now: float) -> None:
-        record = self._generator.records[number]
-        if record.accepted_at is not None:
-            self._generator.errors.append(f"task {number} was accepted twice")
-            return
-        record.task_id, record.accepted_at = task_id, now
-        self._by_task_id[task_id] = record
-        self._generator.note_accepted()
-        if number in self._accepted:
-            self._accepted.pop(number).set()
-
-    async def close(self) -> None:
-        await self._socket.close()
 
 
 class Generator:
-    """All sockets and records of one run."""
+    """All users and the records of the wave under way."""
 
-    def __init__(self, load: Load) -> None:
-        self.load = load
-        self.records: dict[int, TaskRecord] = {}
-        self.errors: list[str] = []
-        self._clients = [Client(self, key) for key in load.keys]
+    def __init__(self, target: Target, file: Path) -> None:
+        self._target = target
+        self._file = file
+        self._sockets = [SocketClient(self, key) for key in target.keys if target.sockets]
+        self._clients: list[Client] = [*self._sockets]
+        self.wave = Wave(tasks=0, timeout_seconds=0)
         self._progress = Progress("connecting")
+        self._begin(self.wave)
+
+    def _begin(self, wave: Wave) -> None:
+        self.wave = wave
+        self._records: dict[int, TaskRecord] = {}
+        self._errors: list[str] = []
         self._timer_lags: list[float] = []
         self._finished = asyncio.Event()
+        self._progress = Progress(self._progress.phase, connected=self._progress.connected)
+
+    # --- What the clients write down ------------------------------------------------------------
+    def note_sent(self, record: TaskRecord) -> None:
+        self._records[record.number] = record
+        self._progress.submitted += 1
+
+    def record_of(self, number: int) -> TaskRecord:
+        return self._records[number]
 
     def note_accepted(self) -> None:
         self._progress.accepted += 1
-        if not self.load.wait_for_end and self._progress.accepted == self.load.tasks:
+        if not self.wave.wait_for_end and self._progress.accepted == self.wave.tasks:
             self._finished.set()
 
     def note_end(self) -> None:
         self._progress.ended += 1
-        if self._progress.ended == self.load.tasks:
+        if self._progress.ended == self.wave.tasks:
             self._finished.set()
 
-    async def run(self) -> Recording:
+    def note_error(self, error: str) -> None:
+        self._errors.append(error)
+
+    # --- A run ----------------------------------------------------------------------------------
+    async def run(self) -> None:
+        reporter = asyncio.create_task(self._report_for_ever())
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
-            reporter = asyncio.create_task(self._report_for_ever())
-            await self._connect(session)
-            readers = [asyncio.create_task(client.read()) for client in self._clients]
+            if self._target.sockets:
+                await self._connect()
+            else:
+                url = self._target.base_url
+                self._clients = [RestClient(self, key, session, url) for key in self._target.keys]
             self._enter("ready")
-            await asyncio.to_thread(sys.stdin.readline)
-            recording = await self._measure()
-            for reader in readers:
-                reader.cancel()
-            reporter.cancel()
-            await asyncio.gather(*(client.close() for client in self._clients))
-        return recording
+            number = 0
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                await self._send(msgspec.json.decode(line, type=Wave), number)
+                number += 1
+            for socket in self._sockets:
+                socket.close()
+        reporter.cancel()
 
-    async def _connect(self, session: aiohttp.ClientSession) -> None:
+    async def _connect(self) -> None:
         slots = asyncio.Semaphore(_CONNECTS_AT_ONCE)
 
-        async def connect(client: Client) -> None:
+        async def connect(client: SocketClient) -> None:
             async with slots:
-                await client.connect(session)
+                await client.connect(self._target.base_url)
                 self._progress.connected += 1
 
-        await asyncio.gather(*(connect(client) for client in self._clients))
+        await asyncio.gather(*(connect(client) for client in self._sockets))
 
-    async def _measure(self) -> Recording:
-        self._progress.phase = "running"
+    async def _send(self, wave: Wave, number: int) -> None:
+        self._begin(wave)
+        self._enter("running")
         timer = asyncio.create_task(self._watch_timers())
-        started_at = _clock()
+        started_at = clock()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.load.timeout_seconds):
-                await self._submit_all()
+            async with asyncio.timeout(wave.timeout_seconds):
+                await self._submit_all(wave)
                 await self._finished.wait()
-        ended_at = _clock()
+        ended_at = clock()
         timer.cancel()
         self._enter("ended")
         await asyncio.sleep(_LINGER_SECONDS)
-        return Recording(
+        recording = Recording(
             started_at=started_at,
             ended_at=ended_at,
-            unix_offset=time.time() - _clock(),
-            tasks=sorted(self.records.values(), key=lambda record: record.number),
-            errors=self.errors,
+            unix_offset=time.time() - clock(),
+            tasks=sorted(self._records.values(), key=lambda record: record.number),
+            errors=self._errors,
             timer_lags_seconds=self._timer_lags,
         )
+        file = Path(f"{self._file}-{number}")
+        await asyncio.to_thread(file.write_bytes, msgspec.msgpack.encode(recording))
+        self._enter("written")
 
-    async def _submit_all(self) -> None:
-        tasks, clients = self.load.tasks, self._clients
-        if self.load.ramp_seconds is None:
-            numbers = [range(i, tasks, len(clients)) for i in range(len(clients))]
-            pairs = zip(clients, numbers, strict=True)
-            await asyncio.gather(*(client.submit_one_by_one(own) for client, own in pairs))
-            self._progress.submitted = tasks
+    async def _submit_all(self, wave: Wave) -> None:
+        clients = self._clients
+        numbers = range(wave.first_number, wave.first_number + wave.tasks)
+        if wave.ramp_seconds is None:
+            turns = [numbers[i :: len(clients)] for i in range(len(clients))]
+            pairs = zip(clients, turns, strict=True)
+            await asyncio.gather(*(client.submit_in_turn(own) for client, own in pairs))
             return
-        started_at, pause = _clock(), self.load.ramp_seconds / tasks
-        for number in range(tasks):
-            ahead = started_at + number * pause - _clock()
-            if ahead > 0:
-                await asyncio.sleep(ahead)
-            await clients[number % len(clients)].submit(number)
-            self._progress.submitted = number + 1
+        started_at, pause = clock(), wave.ramp_seconds / max(wave.tasks, 1)
+        for index, number in enumerate(numbers):
+            ahead = started_at + index * pause - clock()
+            # Also when it is late: what comes back meanwhile must be stamped.
+            if ahead > 0 or index % 16 == 0:
+                await asyncio.sleep(max(ahead, 0))
+            clients[number % len(clients)].submit(number)
 
     async def _watch_timers(self) -> None:
         while True:
-            wanted = _clock() + _TIMER_SECONDS
+            wanted = clock() + _TIMER_SECONDS
             await asyncio.sleep(_TIMER_SECONDS)
-            self._timer_lags.append(_clock() - wanted)
+            self._timer_lags.append(clock() - wanted)
 
     # --- Talking to the bench -------------------------------------------------------------------
     async def _report_for_ever(self) -> None:
@@ -216,13 +159,11 @@ class Generator:
 
 
 def main() -> None:
-    """Argument: the file for the recording (MessagePack). The first line of stdin is the Load."""
+    """Argument: where recordings go (MessagePack). The first line of stdin is the Target."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    load = msgspec.json.decode(sys.stdin.readline(), type=Load)
-    recording = asyncio.run(Generator(load).run())
-    Path(sys.argv[1]).write_bytes(msgspec.msgpack.encode(recording))
-    print(msgspec.json.encode(Progress("written")).decode(), flush=True)
+    target = msgspec.json.decode(sys.stdin.readline(), type=Target)
+    uvloop.run(Generator(target, Path(sys.argv[1])).run())
 
 
 if __name__ == "__main__":

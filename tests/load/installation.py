@@ -89,8 +89,9 @@ class Installation:
             "DEEPSEEK_API_KEY": "",
             "DJANGO_SETTINGS_MODULE": "aily.settings",
         }
+        self.base_url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/llmchat/"
-        self._simulator_url = f"http://127.0.0.1:{self._simulator_port}"
+        self.simulator_url = f"http://127.0.0.1:{self._simulator_port}"
 
     def __enter__(self) -> Self:
         try:
@@ -140,7 +141,7 @@ class Installation:
 
     def seed(self, users: int, cap: int) -> list[str]:
         """Make the model and `users` users; returns a key of each."""
-        arguments = [str(users), self._simulator_url, str(cap)]
+        arguments = [str(users), self.simulator_url, str(cap)]
         result = subprocess.run(
             [sys.executable, "-m", "tests.load.seed", *arguments],
             cwd=BASE_DIR,

@@ -13,12 +13,15 @@ import psutil
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
 _PARTS = (
     ("daphne", "web"),
+    ("uvicorn", "web"),
+    ("granian", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),
     ("valkey", "valkey"),
 )
-_SAMPLE_SECONDS = 0.5
+#: A sample looks at every process of the machine, which competes for the same two cores.
+_SAMPLE_SECONDS = 2.0
 
 
 class Groups:
@@ -101,6 +104,11 @@ def busy_cpu_seconds() -> float:
     """What all processors of the machine have worked so far, whoever it was for."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def summed(values: dict[str, float] | dict[str, int], *parts: str) -> float:
+    """Of these parts together; one that is missing counts nothing."""
+    return sum(values.get(part, 0) for part in parts)
 
 
 def percentile(values: list[float], share: float) -> float | None:

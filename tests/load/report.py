@@ -1,4 +1,4 @@
-"""The result of a run: as a table for people, as JSON for comparing."""
+"""The result of a run: as tables for people, as JSON for comparing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.load.measure import percentile
-from tests.load.run import Measured
-from tests.load.scenarios.scenario import Figures
+from tests.load.goals import Figures, verdicts
+from tests.load.measure import percentile, summed
+from tests.load.result import Run
+from tests.load.scenarios.scenario import Scenario
 
 PARTS = (*("web", "worker", "postgres", "valkey", "scheduler", "other", "simulator", "generator"),)
 #: From here on a process with one event loop is its own queue.
@@ -20,62 +21,73 @@ _LATE_SECONDS = 0.05
 _FOREIGN_SHARE = 0.1
 _VIOLATIONS_SHOWN = 10
 
+_VERDICT_STYLES = {"hit": "green", "missed": "red", "not measured": "dim"}
+
 
 def build(
-    scenario: str,
+    scenario: Scenario,
     options: dict[str, Any],
     machine: dict[str, object],
-    measured: Measured,
-    figures: Figures,
-    violations: list[str],
+    run: Run,
+    *,
+    at_goal_size: bool,
 ) -> dict[str, Any]:
     """The JSON document. Times in seconds, memory in bytes, CPU in milliseconds a task."""
-    recording = measured.recording
-    tasks = max(len(recording.tasks), 1)
-    sockets = options["sockets"]
-    cpu_ms = {part: round(measured.cpu_seconds.get(part, 0.0) * 1000 / tasks, 3) for part in PARTS}
-    lag = percentile(recording.timer_lags_seconds, 0.99)
+    tasks = max(len(run.tasks), 1)
+    cpu_ms = {part: round(run.cpu_seconds.get(part, 0.0) * 1000 / tasks, 3) for part in PARTS}
+    violations = scenario.violations(run)
+    figures = _common_figures(run) | scenario.figures(run)
+    lag = percentile([lag for one in run.waves for lag in one.recording.timer_lags_seconds], 0.99)
     return {
-        "scenario": scenario,
+        "scenario": scenario.name,
         "options": options,
         "machine": machine,
-        "seconds": round(measured.seconds, 3),
+        "seconds": round(run.seconds, 3),
         "cpu_ms_per_task": cpu_ms,
-        "cpu_ms_per_task_web_and_worker": round(cpu_ms["web"] + cpu_ms["worker"], 3),
         "idle_cpu_ms_per_second": {
-            part: round(measured.idle_cpu_share.get(part, 0.0) * 1000, 1) for part in PARTS
+            part: round(run.idle_cpu_share.get(part, 0.0) * 1000, 1) for part in PARTS
         },
-        "peak_rss_bytes": measured.peak_rss_bytes,
-        "connect": {
-            "web_cpu_ms_per_socket": round(
-                measured.connect_cpu_seconds.get("web", 0.0) * 1000 / sockets, 3
-            ),
-            "web_rss_bytes_per_socket": measured.connect_rss_bytes // sockets,
-        },
+        "peak_rss_bytes": run.peak_rss_bytes,
         "figures": {
             name: value if value is None else round(value, 4) for name, value in figures.items()
         },
+        "at_goal_size": at_goal_size,
+        "goals": verdicts(scenario.goals if at_goal_size else (), figures),
         "generator_timer_lag_p99_seconds": lag,
+        "generator_cpu_share": round(run.cpu_seconds.get("generator", 0.0) / run.seconds, 3),
+        "simulator_cpu_share": round(run.cpu_seconds.get("simulator", 0.0) / run.seconds, 3),
         "violations": len(violations),
         "violations_first": violations[:_VIOLATIONS_SHOWN],
-        "warnings": _warnings(measured, machine, lag),
+        "warnings": _warnings(run, machine, lag),
     }
 
 
-def _warnings(measured: Measured, machine: dict[str, object], lag: float | None) -> list[str]:
+def _common_figures(run: Run) -> Figures:
+    """What every scenario shows."""
+    tasks = max(len(run.tasks), 1)
+    return {
+        "web_and_worker_cpu_ms_per_task": summed(run.cpu_seconds, "web", "worker") * 1000 / tasks,
+        "web_and_worker_rss_bytes": summed(run.peak_rss_bytes, "web", "worker"),
+    }
+
+
+def _warnings(run: Run, machine: dict[str, object], lag: float | None) -> list[str]:
     """What makes the latencies of this run say less than they seem to."""
     found = []
-    share = measured.cpu_seconds.get("generator", 0.0) / measured.seconds
-    if share > _BUSY_SHARE:
-        found.append(f"the load generator was the bottleneck: it used {share:.0%} of a core")
+    for part in ("generator", "simulator"):
+        # The busiest wave counts, as an average over all of them hides it.
+        share = max(one.cpu_seconds.get(part, 0.0) / one.recording.seconds for one in run.waves)
+        if share > _BUSY_SHARE:
+            found.append(f"the {part} was a bottleneck: it used {share:.0%} of a core")
     if lag is not None and lag > _LATE_SECONDS:
         found.append(
             f"the load generator woke up {lag * 1000:.0f} ms late (p99); latencies include that"
         )
-    capacity = measured.seconds * int(str(machine["cores"]))
-    if measured.machine_cpu_seconds > 0.95 * capacity:
+    capacity = run.seconds * int(str(machine["cores"]))
+    busy = sum(one.machine_cpu_seconds for one in run.waves)
+    if busy > 0.95 * capacity:
         found.append("the machine had no idle CPU left; latencies are those of an overload")
-    foreign = measured.machine_cpu_seconds - sum(measured.cpu_seconds.values())
+    foreign = busy - sum(run.cpu_seconds.values())
     if foreign > _FOREIGN_SHARE * capacity:
         found.append(f"other programs took {foreign / capacity:.0%} of the machine")
     return found
@@ -86,10 +98,12 @@ def show(console: Console, document: dict[str, Any]) -> None:
     machine = document["machine"]
     console.print(
         f"{document['scenario']}  {machine['date']}  {machine['cpu']}, {machine['cores']} cores, "
-        f"Python {machine['python']}, {machine['commit']}"
+        f"Python {machine['python']}, {document['options']['server']}, {machine['commit']}"
     )
     console.print(_parts_table(document))
     console.print(_figures_table(document))
+    if document["goals"]:
+        console.print(_goals_table(document))
     for warning in document["warnings"]:
         console.print(f"warning: {warning}", style="yellow")
     for line in document["violations_first"]:
@@ -110,33 +124,44 @@ def _parts_table(document: dict[str, Any]) -> Table:
         table.add_row(
             part, f"{document['cpu_ms_per_task'][part]:.2f}", f"{idle:.1f}", f"{peak:.0f}"
         )
-    table.add_section()
-    both = sum(document["peak_rss_bytes"].get(part, 0) for part in ("web", "worker")) / 2**20
-    total = document["cpu_ms_per_task_web_and_worker"]
-    table.add_row("web + worker", f"{total:.2f}", "", f"{both:.0f}", style="bold")
     return table
 
 
 def _figures_table(document: dict[str, Any]) -> Table:
     table = Table("figure", "value")
     table.columns[1].justify = "right"
-    connect = document["connect"]
-    table.add_row("sockets", str(document["options"]["sockets"]))
-    table.add_row("web CPU a connect", f"{connect['web_cpu_ms_per_socket']:.2f} ms")
-    table.add_row("web memory a socket", f"{connect['web_rss_bytes_per_socket'] / 1024:.0f} KiB")
     for name, value in document["figures"].items():
-        table.add_row(*_readable(name, value))
+        table.add_row(*readable(name, value))
     return table
 
 
-def _readable(name: str, value: float | None) -> tuple[str, str]:
-    if value is None:
-        return name, "-"
-    if name.endswith("per_second"):
-        return name.removesuffix("_per_second").replace("_", " "), f"{value:.0f} /s"
-    if name.endswith("_seconds"):
-        return name.removesuffix("_seconds").replace("_", " "), f"{value * 1000:.0f} ms"
-    return name.replace("_", " "), f"{value:g}"
+def _goals_table(document: dict[str, Any]) -> Table:
+    table = Table("goal", "measured", "")
+    for goal in document["goals"]:
+        _, value = readable(goal["figure"], goal["value"])
+        table.add_row(goal["goal"], value, goal["verdict"], style=_VERDICT_STYLES[goal["verdict"]])
+    return table
+
+
+#: The ends of names, the unit to show, and by how much to multiply. The first that fits counts.
+_UNITS = (
+    ("_ms_per_task", " ms", 1.0, 2),
+    ("_ms_per_socket", " ms", 1.0, 2),
+    ("_bytes_per_socket", " KiB", 1 / 1024, 1),
+    ("_per_second", " /s", 1.0, 0),
+    ("_seconds", " ms", 1000.0, 0),
+    ("_bytes", " MiB", 2.0**-20, 0),
+    ("_share", " %", 100.0, 1),
+)
+
+
+def readable(name: str, value: float | None) -> tuple[str, str]:
+    """A figure's name and value for people."""
+    for end, unit, factor, digits in _UNITS:
+        if name.endswith(end):
+            shown = "-" if value is None else f"{value * factor:,.{digits}f}{unit}"
+            return name.removesuffix(end).replace("_", " "), shown
+    return name.replace("_", " "), "-" if value is None else f"{value:,g}"
 
 
 def save(document: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One measured run: sockets up, counters read, load, counters read again."""
+"""One measured run: sockets up, counters read, waves of load, counters read again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import httpx
 import msgspec
 import psutil
 
@@ -18,33 +19,20 @@ from aily.processes import tied_to_parent
 from aily.programs import BASE_DIR
 from tests.load.installation import MODELS_KNOWN_SECONDS, Installation
 from tests.load.measure import Groups, PeakMemory, busy_cpu_seconds
-from tests.load.recording import Load, Progress, Recording
+from tests.load.recording import Progress, Recording, Target, Wave
+from tests.load.result import Connected, Run, WaveResult
 from tests.load.scenarios.scenario import Scenario
 
 #: What is told of the generator's progress while it runs.
 Watcher = Callable[[Progress], None]
 
-
-@dataclass(frozen=True)
-class Measured:
-    """What a run cost. CPU in seconds by part; `machine_cpu_seconds` is everybody's."""
-
-    recording: Recording
-    seconds: float
-    cpu_seconds: dict[str, float]
-    machine_cpu_seconds: float
-    peak_rss_bytes: dict[str, int]
-    #: CPU seconds a second by part, with all sockets open and nothing to do.
-    idle_cpu_share: dict[str, float]
-    connect_cpu_seconds: dict[str, float]
-    #: What the web processes grew by while the sockets were opened.
-    connect_rss_bytes: int
+_IDLE_SECONDS = 3.0
 
 
 class GeneratorProcess:
     """The load generator; `with` ends it, whatever happened."""
 
-    def __init__(self, load: Load, recording_file: Path, watch: Watcher) -> None:
+    def __init__(self, target: Target, recording_file: Path, watch: Watcher) -> None:
         self._recording_file = recording_file
         self._watch = watch
         self._process = psutil.Popen(
@@ -54,7 +42,8 @@ class GeneratorProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._tell(msgspec.json.encode(load).decode())
+        self._waves = 0
+        self._tell(msgspec.json.encode(target).decode())
 
     @property
     def process(self) -> psutil.Process:
@@ -69,19 +58,21 @@ class GeneratorProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process.poll() is None:
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if kind is not None:
             self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
         self._process.stdout.close()
 
     def _tell(self, line: str) -> None:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
-    def go(self) -> None:
-        """Start submitting."""
-        self._tell("go")
+    def send(self, wave: Wave) -> None:
+        """Have it sent; the phases `ended` and `written` follow."""
+        self._waves += 1
+        self._tell(msgspec.json.encode(wave).decode())
 
     def wait_for(self, phase: str) -> None:
         """Return once the generator is there. Raises RuntimeError when it died before."""
@@ -93,47 +84,63 @@ class GeneratorProcess:
         raise RuntimeError("the load generator ended early; its error is above")
 
     def recording(self) -> Recording:
+        """Of the last wave."""
         self.wait_for("written")
-        return msgspec.msgpack.decode(self._recording_file.read_bytes(), type=Recording)
+        file = Path(f"{self._recording_file}-{self._waves - 1}")
+        return msgspec.msgpack.decode(file.read_bytes(), type=Recording)
 
 
-def measure(
-    scenario: Scenario, installation: Installation, watch: Watcher, scratch: Path
-) -> Measured:
-    """Seed, connect and run. CPU counts from the first submit to the last end."""
+def measure(scenario: Scenario, installation: Installation, watch: Watcher, scratch: Path) -> Run:
+    """Seed, connect and run all waves."""
     keys = installation.seed(scenario.users, scenario.cap)
     models_known_at = time.monotonic() + MODELS_KNOWN_SECONDS
     groups = installation.groups()
-    idle_cpu, idle_rss = groups.cpu_seconds(), groups.rss_bytes()
-    load = scenario.load(installation.socket_url, keys)
-    with GeneratorProcess(load, scratch / "recording", watch) as generator:
+    idle_before = _idle_share(groups, _IDLE_SECONDS)
+    cpu_before, rss_before = groups.cpu_seconds(), groups.rss_bytes()
+    started_at = time.monotonic()
+    target = Target(installation.base_url, keys, sockets=scenario.over_sockets)
+    with GeneratorProcess(target, scratch / "recording", watch) as generator:
         generator.wait_for("ready")
-        connect_cpu = _difference(groups, idle_cpu)
-        connect_rss = groups.rss_bytes()["web"] - idle_rss["web"]
+        connected = Connected(
+            sockets=len(keys) if target.sockets else 0,
+            seconds=time.monotonic() - started_at,
+            cpu_seconds=_difference(groups, cpu_before),
+            rss_bytes=groups.rss_bytes()["web"] - rss_before["web"],
+        )
         groups.generator = generator.process
-        idle_share = _idle_share(groups, models_known_at - time.monotonic())
-        before, machine_before = groups.cpu_seconds(), busy_cpu_seconds()
+        idle_share = _idle_share(groups, max(models_known_at - time.monotonic(), _IDLE_SECONDS))
+        waves: list[WaveResult] = []
         with PeakMemory(groups) as memory:
-            generator.go()
-            generator.wait_for("ended")
-            cpu_seconds = _difference(groups, before)
-            machine_cpu_seconds = busy_cpu_seconds() - machine_before
-        recording = generator.recording()
-    return Measured(
-        recording=recording,
-        seconds=recording.ended_at - recording.started_at,
-        cpu_seconds=cpu_seconds,
-        machine_cpu_seconds=machine_cpu_seconds,
-        peak_rss_bytes=memory.peak_bytes,
+            while (wave := scenario.next_wave(waves)) is not None:
+                waves.append(_run_wave(generator, wave, groups))
+    return Run(
+        waves=waves,
+        stored=installation.stored_tasks(),
+        simulator=simulator_stats(installation.simulator_url),
+        connected=connected,
+        idle_cpu_share_before=idle_before,
         idle_cpu_share=idle_share,
-        connect_cpu_seconds=connect_cpu,
-        connect_rss_bytes=connect_rss,
+        peak_rss_bytes=memory.peak_bytes,
     )
 
 
+def _run_wave(generator: GeneratorProcess, wave: Wave, groups: Groups) -> WaveResult:
+    before, machine_before = groups.cpu_seconds(), busy_cpu_seconds()
+    generator.send(wave)
+    generator.wait_for("ended")
+    cpu_seconds = _difference(groups, before)
+    machine_cpu_seconds = busy_cpu_seconds() - machine_before
+    return WaveResult(wave, generator.recording(), cpu_seconds, machine_cpu_seconds)
+
+
+def simulator_stats(url: str) -> dict[str, Any]:
+    """The counters of a simulator."""
+    stats: dict[str, Any] = httpx.get(f"{url}/stats", timeout=30).json()
+    return stats
+
+
 def _idle_share(groups: Groups, seconds: float) -> dict[str, float]:
-    """CPU seconds a second by part while nothing is asked for, over `seconds` or two."""
-    seconds = max(seconds, 2.0)
+    """CPU seconds a second by part while nothing is asked for."""
     before = groups.cpu_seconds()
     time.sleep(seconds)
     return {part: used / seconds for part, used in _difference(groups, before).items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from secrets import token_urlsafe
 
 import django
 
@@ -16,7 +17,7 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
     # Imported late: models need Django's apps.
     from django.db import transaction
 
-    from accounts.models import APIKey, User
+    from accounts.models import KEY_MARK, APIKey, User
     from chat.models import LLMModel, Provider, Scene
     from chat.services.scenes import create_version, publish
     from tests.load.recording import MODEL, SCENE
@@ -35,7 +36,16 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
         owners = User.objects.bulk_create(
             [User(username=f"bench-{number}", password="!") for number in range(users)]
         )
-        return [APIKey.create(owner, "bench")[1] for owner in owners]
+        secrets = [KEY_MARK + token_urlsafe(32) for _ in owners]
+        APIKey.objects.bulk_create(
+            [
+                APIKey(
+                    owner=owner, name="bench", prefix=secret[:12], digest=APIKey.digest_of(secret)
+                )
+                for owner, secret in zip(owners, secrets, strict=True)
+            ]
+        )
+        return secrets
 
 
 if __name__ == "__main__":

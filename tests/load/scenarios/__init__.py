@@ -1,7 +1,19 @@
-"""What the bench can measure: one module a scenario, listed in `SCENARIOS`."""
+"""What the bench can measure. A scenario is one module here that holds one subclass of Scenario."""
 
-from tests.load.scenarios.flight import Flight
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+
 from tests.load.scenarios.scenario import Scenario
-from tests.load.scenarios.submit import Submit
 
-SCENARIOS: dict[str, type[Scenario]] = {one.name: one for one in (Flight, Submit)}
+
+def _found() -> Iterator[type[Scenario]]:
+    for module in pkgutil.iter_modules(__path__):
+        for one in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(one, type) and issubclass(one, Scenario) and "name" in vars(one):
+                yield one
+
+
+SCENARIOS: dict[str, type[Scenario]] = {one.name: one for one in _found()}

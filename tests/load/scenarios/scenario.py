@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from tests.load.installation import StoredTask, Upstream
-from tests.load.recording import Load, Recording
+from tests.load.goals import Figures, Goal
+from tests.load.installation import Upstream
+from tests.load.recording import Wave
+from tests.load.result import Run, WaveResult
 
 #: Most tasks and sockets of one run: more need more open files than a process may be given.
 MOST = 20_000
-
-#: Names and values of what a scenario found, beside CPU and memory: seconds, counts, rates.
-Figures = dict[str, float | None]
+#: A wave is given up when this much longer than its tasks take.
+PATIENCE_SECONDS = 60.0
 
 
 class Scenario(ABC):
@@ -22,6 +23,10 @@ class Scenario(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    #: Judged when the run had the size that they speak of.
+    goals: ClassVar[tuple[Goal, ...]] = ()
+    #: Users submit over a WebSocket each, opened before; else over REST.
+    over_sockets: bool = True
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -29,12 +34,12 @@ class Scenario(ABC):
     @staticmethod
     @abstractmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Its own options."""
+        """Its own options. The defaults are what its goals speak of."""
 
     @property
     @abstractmethod
     def users(self) -> int:
-        """How many users, each with a key and a socket."""
+        """How many users, each with a key and, where sockets are used, a socket."""
 
     @property
     @abstractmethod
@@ -45,17 +50,26 @@ class Scenario(ABC):
     def upstream(self) -> Upstream:
         """How the simulated provider answers."""
 
-    @abstractmethod
-    def load(self, url: str, keys: list[str]) -> Load:
-        """What the generator does."""
+    def environment(self) -> Mapping[str, str]:
+        """Settings of the installation that are not the defaults."""
+        return {}
+
+    @property
+    def wave(self) -> Wave:
+        """What the generator sends, where one wave is all."""
+        raise NotImplementedError
+
+    def next_wave(self, done: list[WaveResult]) -> Wave | None:
+        """What comes after the waves that are done; None ends the run."""
+        return None if done else self.wave
 
     @abstractmethod
-    def violations(self, recording: Recording, stored: Mapping[str, StoredTask]) -> list[str]:
+    def violations(self, run: Run) -> list[str]:
         """What was lost, doubled, out of order or wrong."""
 
     @abstractmethod
-    def figures(self, recording: Recording, stored: Mapping[str, StoredTask]) -> Figures:
-        """What the run shows. A name ends with its unit."""
+    def figures(self, run: Run) -> Figures:
+        """What the run shows, beside CPU and memory. A name ends with its unit."""
 
 
 def count(text: str) -> int:

@@ -1,15 +1,16 @@
-"""How fast tasks are accepted: each of M sockets submits the next when the last was accepted."""
+"""How fast tasks are accepted: each of M users submits the next when the last was accepted."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 from tests.load.checks import accepted_only
-from tests.load.installation import StoredTask, Upstream
+from tests.load.goals import Figures
+from tests.load.installation import Upstream
 from tests.load.measure import percentile
-from tests.load.recording import Load, Recording
-from tests.load.scenarios.scenario import Figures, Scenario, count
+from tests.load.recording import Wave
+from tests.load.result import Run
+from tests.load.scenarios.scenario import Scenario, count
 
 
 class Submit(Scenario):
@@ -17,12 +18,17 @@ class Submit(Scenario):
     of accepting alone."""
 
     name = "submit"
-    summary = "N submits over M WebSockets, one under way a socket, and no answers"
+    summary = "N submits of M users, one under way a user, and no answers"
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--tasks", type=count, default=2000)
-        parser.add_argument("--sockets", type=count, default=50)
+        parser.add_argument("--tasks", type=count, default=5000)
+        parser.add_argument("--sockets", type=count, default=50, help="users")
+        parser.add_argument("--rest", action="store_true", help="over REST, not WebSockets")
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        self.over_sockets = not options.rest
 
     @property
     def users(self) -> int:
@@ -35,23 +41,17 @@ class Submit(Scenario):
     def upstream(self) -> Upstream:
         return Upstream(seconds=5, latency_seconds=5, tokens=1, chunks=1)
 
-    def load(self, url: str, keys: list[str]) -> Load:
-        return Load(
-            url=url, keys=keys, tasks=self.options.tasks, timeout_seconds=120, wait_for_end=False
-        )
+    @property
+    def wave(self) -> Wave:
+        return Wave(tasks=self.options.tasks, timeout_seconds=120, wait_for_end=False)
 
-    def violations(self, recording: Recording, stored: Mapping[str, StoredTask]) -> list[str]:
-        return accepted_only(recording, stored)
+    def violations(self, run: Run) -> list[str]:
+        return accepted_only(run.wave.recording, run.stored)
 
-    def figures(self, recording: Recording, stored: Mapping[str, StoredTask]) -> Figures:
-        accepts = [
-            record.accepted_at - record.sent_at
-            for record in recording.tasks
-            if record.accepted_at is not None
-        ]
+    def figures(self, run: Run) -> Figures:
+        accepts = run.wave.accept_seconds
         return {
-            "throughput_tasks_per_second": len(accepts)
-            / (recording.ended_at - recording.started_at),
+            "throughput_tasks_per_second": len(accepts) / run.wave.recording.seconds,
             "accept_p50_seconds": percentile(accepts, 0.5),
             "accept_p99_seconds": percentile(accepts, 0.99),
         }
