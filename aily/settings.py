@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from aily import embedded
 from aily.secret_key import load_or_create_secret_key
@@ -116,13 +118,17 @@ CACHES = {
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": "aily",
         "OPTIONS": {
-            "SOCKET_CONNECT_TIMEOUT": 2,
-            "SOCKET_TIMEOUT": 2,
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
+            "CONNECTION_POOL_CLASS": "aily.cache.CachePool",
+            # redis-py would try three times, with pauses: the database is quicker.
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
         },
     }
 }
-DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+# With a traceback for each command; CachePool says in a line that the cache is away.
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = False
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",

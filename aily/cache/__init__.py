@@ -1,0 +1,9 @@
+"""The cache: values that PostgreSQL has, kept where they are quicker to get. It may be lost.
+
+`keys` names everything that is in it, `values` reads and builds, `store` talks to Redis.
+"""
+
+from aily.cache.store import CachePool, unlink, unlink_matching
+from aily.cache.values import UNKNOWN, Cached, Unknown
+
+__all__ = ["UNKNOWN", "CachePool", "Cached", "Unknown", "unlink", "unlink_matching"]

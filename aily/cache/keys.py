@@ -1,0 +1,56 @@
+"""Every key of the cache, with its version, in one place.
+
+Raise a version when the form of what is stored changes: processes of the old and of the new code
+then do not read one another's values, and the old ones run out by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Keyspace(Generic[K]):
+    """Values of one kind. All times are in seconds.
+
+    `local_seconds` is how long a process may use its copy without asking Redis: together with the
+    invalidation after each commit it bounds how long something taken away can still be seen.
+    """
+
+    name: str
+    version: int
+    #: Give or take a fifth, so that what was built together is not built anew together.
+    seconds: float = 60.0
+    #: For how long it is known that there is no such thing.
+    null_seconds: float = 5.0
+    local_seconds: float = 0.5
+
+    def key(self, key: K) -> str:
+        return f"aily:cache:{self.name}:{self.version}:{key}"
+
+    def lock_key(self, key: K) -> str:
+        """Held by whoever builds the value."""
+        return f"aily:building:{self.name}:{self.version}:{key}"
+
+    @property
+    def mark_key(self) -> str:
+        """There while no key of this keyspace was made (aily/cache/filters.py)."""
+        return f"aily:no-new:{self.name}"
+
+    @property
+    def patterns(self) -> tuple[str, str]:
+        """What matches all keys, locks first (see `Cached.invalidate_all`)."""
+        return f"aily:building:{self.name}:*", f"aily:cache:{self.name}:*"
+
+
+#: API keys by their digest: who presents one, and until when.
+API_KEYS = Keyspace[str]("api_key", version=1)
+#: Users by id: their roles, and what is permitted to them themselves.
+USERS = Keyspace[int]("user", version=1)
+#: Roles by id: what is permitted to everybody who has it.
+ROLES = Keyspace[int]("role", version=1)
+#: All menu items together, under one name.
+MENU = Keyspace[str]("menu", version=1)

@@ -1,0 +1,260 @@
+"""Reading through the cache: this process's copy, else Redis's, else built anew by one builder."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import struct
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from threading import Lock
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from django.db import connection, transaction
+
+from aily.batching import Batcher
+from aily.cache import store
+from aily.cache.filters import KeyFilter
+from aily.cache.keys import Keyspace
+from aily.database import in_database
+from aily.loops import per_loop
+from aily.redis import RedisAway
+
+#: Seconds after which a builder counts as dead, and others build themselves.
+LOCK_SECONDS = 5.0
+#: How often those who wait for a builder look.
+LOOK_SECONDS = 0.01
+#: Copies that a process keeps of one keyspace.
+MAX_LOCAL = 20_000
+#: Entries that are built, stored or read with one command.
+MAX_BATCH = 500
+
+K = TypeVar("K", bound="int | str")
+V = TypeVar("V")
+
+
+class Unknown(Enum):
+    """Stands for a value that needs asking."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[V]):
+    """What Redis holds; `value` None: it is known that there is no such thing."""
+
+    value: V | None
+    is_fresh: bool
+
+
+class Cached(Generic[K, V]):
+    """Values of one keyspace. They are shared between threads, so they must be immutable.
+
+    `load` gives the values of those of the keys that exist, from the database. A key is built by
+    one process at a time, while others are given the old value, or wait where there is none. The
+    builder's lock is a fence as well: an invalidation takes it away, and what was built from rows
+    read before then is not stored.
+
+    `every_key` gives all keys there are: with it, keys that do not exist cost no query at all.
+    """
+
+    def __init__(
+        self,
+        keyspace: Keyspace[K],
+        kind: Any,
+        load: Callable[[Collection[K]], Mapping[K, V]],
+        *,
+        every_key: Callable[[], Iterable[K]] | None = None,
+    ) -> None:
+        self.keyspace = keyspace
+        self._filter = KeyFilter(keyspace, every_key) if every_key else None
+        self._load = load
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
+        self._lock = Lock()
+        #: The copies of this process, and until when they may be used (monotonic).
+        self._local: dict[K, tuple[float, V | None]] = {}
+        self._batcher = per_loop(lambda: Batcher(self._get_batch, max_size=MAX_BATCH))
+
+    # --- Reading --------------------------------------------------------------------------------
+    def known(self, key: K) -> V | Literal[Unknown.UNKNOWN] | None:
+        """This process's copy, UNKNOWN when it has none. Asks nobody: fit for an event loop."""
+        copy = self._local.get(key)
+        if copy is None or copy[0] < time.monotonic():
+            return UNKNOWN
+        return copy[1]
+
+    def get(self, key: K) -> V | None:
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Collection[K]) -> dict[K, V]:
+        """The values of those keys that exist. At most one query for each `MAX_BATCH` of them.
+
+        While the cache is away it is one query a call. Raises what `load` raises.
+        """
+        found: dict[K, V] = {}
+        missing: list[K] = []
+        for key in dict.fromkeys(keys):
+            value = self.known(key)
+            if value is UNKNOWN:
+                missing.append(key)
+            elif value is not None:
+                found[key] = value
+        for start in range(0, len(missing), MAX_BATCH):
+            values = self._fetch(missing[start : start + MAX_BATCH])
+            found |= {key: value for key, value in values.items() if value is not None}
+        return found
+
+    async def aget(self, key: K) -> V | None:
+        """As `get`. What is asked for at the same moment is looked up together."""
+        value = self.known(key)
+        return await self._batcher().submit(key) if value is UNKNOWN else value
+
+    async def _get_batch(self, keys: list[K]) -> Sequence[V | None]:
+        found = await in_database(self.get_many, keys)
+        return [found.get(key) for key in keys]
+
+    def _fetch(self, keys: list[K]) -> dict[K, V | None]:
+        if connection.in_atomic_block:
+            # What an open transaction sees is nobody else's business.
+            return self._loaded(keys)
+        try:
+            return self._fetch_shared(keys)
+        except RedisAway:
+            asked_at = time.monotonic()
+            values = self._loaded(keys)
+            self._remember(values, asked_at)
+            return values
+
+    def _fetch_shared(self, keys: list[K]) -> dict[K, V | None]:
+        store.settle_removals()
+        values: dict[K, V | None] = {}
+        give_up_at = time.monotonic() + LOCK_SECONDS
+        while True:
+            asked_at = time.monotonic()
+            entries = self._read([key for key in keys if key not in values])
+            found = {key: entry.value for key, entry in entries.items()}
+            fresh = {key for key, entry in entries.items() if entry.is_fresh}
+            wanted = [key for key in keys if key not in values and key not in fresh]
+            impossible = self._impossible([key for key in wanted if key not in entries])
+            found |= self._build([key for key in wanted if key not in impossible])
+            self._remember(found, asked_at)
+            values |= found | dict.fromkeys(impossible)
+            waiting = [key for key in keys if key not in values]
+            if not waiting:
+                return values
+            if time.monotonic() > give_up_at:
+                return values | self._loaded(waiting)
+            time.sleep(LOOK_SECONDS)
+
+    def _read(self, keys: Sequence[K]) -> dict[K, _Entry[V]]:
+        raw: Any = store.client().mget([self.keyspace.key(key) for key in keys])
+        entries = ((key, self._decode(data)) for key, data in zip(keys, raw, strict=True) if data)
+        return {key: entry for key, entry in entries if entry is not None}
+
+    def _impossible(self, keys: Sequence[K]) -> set[K]:
+        return self._filter.impossible(keys) if keys and self._filter else set()
+
+    # --- Building -------------------------------------------------------------------------------
+    def _build(self, keys: Sequence[K]) -> dict[K, V | None]:
+        """Build and store those of the keys that nobody else is building."""
+        if not keys:
+            return {}
+        token = secrets.token_hex(8)
+        locked = self._lock_keys(keys, token)
+        if not locked:
+            return {}
+        # Between our look and our lock another builder may have finished.
+        entries = self._read(locked)
+        found = {key: entry.value for key, entry in entries.items() if entry.is_fresh}
+        try:
+            built = self._loaded([key for key in locked if key not in found])
+        except BaseException:
+            store.unlink(map(self.keyspace.lock_key, locked))
+            raise
+        store.unlink(map(self.keyspace.lock_key, found))
+        store.store_built(token, [self._encode(key, value) for key, value in built.items()])
+        return found | built
+
+    def _lock_keys(self, keys: Sequence[K], token: str) -> list[K]:
+        pipeline = store.client().pipeline(transaction=False)
+        for key in keys:
+            lock_key = self.keyspace.lock_key(key)
+            pipeline.set(lock_key, token, nx=True, px=int(LOCK_SECONDS * 1000))
+        return [key for key, is_ours in zip(keys, pipeline.execute(), strict=True) if is_ours]
+
+    def _loaded(self, keys: Collection[K]) -> dict[K, V | None]:
+        found = self._load(keys) if keys else {}
+        return {key: found.get(key) for key in keys}
+
+    def _encode(self, key: K, value: V | None) -> tuple[str, str, bytes, int]:
+        """As `store_built` takes it. The value carries when it stops being fresh (Unix time)."""
+        seconds = self.keyspace.null_seconds if value is None else self.keyspace.seconds
+        seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, hides nothing
+        # An old value is of use for as long again, to those who wait for a new one.
+        kept = seconds if value is None else 2 * seconds
+        body = b"" if value is None else self._encoder.encode(value)
+        data = struct.pack(">d", time.time() + seconds) + body
+        return self.keyspace.lock_key(key), self.keyspace.key(key), data, int(kept * 1000)
+
+    def _decode(self, data: bytes) -> _Entry[V] | None:
+        """None for what cannot be read: it is built anew."""
+        try:
+            (fresh_until,) = struct.unpack_from(">d", data)
+            value = self._decoder.decode(data[8:]) if len(data) > 8 else None
+        except (struct.error, msgspec.MsgspecError):
+            return None
+        return _Entry(value, time.time() < fresh_until)
+
+    def _remember(self, values: Mapping[K, V | None], asked_at: float) -> None:
+        """Keep copies. Their time runs from when the asking began, whatever came in between."""
+        until = asked_at + self.keyspace.local_seconds
+        with self._lock:
+            if len(self._local) + len(values) > MAX_LOCAL:
+                self._local.clear()
+            self._local.update({key: (until, value) for key, value in values.items()})
+
+    # --- Invalidating ---------------------------------------------------------------------------
+    def invalidate(self, keys: Iterable[K]) -> None:
+        """Forget these once the transaction is committed, in all processes within a second."""
+        gone = list(keys)
+        _after_commit(lambda: self._forget(gone))
+
+    def added(self, keys: Iterable[K]) -> None:
+        """As `invalidate`, for keys that there were not before."""
+        self.invalidate(keys)
+        if self._filter:
+            _after_commit(self._filter.expire)
+
+    def _forget(self, keys: Sequence[K]) -> None:
+        with self._lock:
+            for key in keys:
+                self._local.pop(key, None)
+        # Locks go first: once they are gone nobody stores what was read before the commit.
+        store.unlink([self.keyspace.lock_key(key) for key in keys])
+        store.unlink([self.keyspace.key(key) for key in keys])
+
+    def invalidate_all(self) -> None:
+        """Forget all values once committed. Takes about a second for each million cached keys."""
+        _after_commit(self._forget_all)
+
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._local.clear()
+        # As in `_forget`. SCAN finds whatever was there when it began, so that a value stored
+        # under a lock that the first pass came too late for is found by the second.
+        for pattern in self.keyspace.patterns:
+            store.unlink_matching(pattern)
+
+
+def _after_commit(work: Callable[[], None]) -> None:
+    if connection.in_atomic_block:
+        transaction.on_commit(work)
+    else:  # on_commit would take a database connection to find that out
+        work()
