@@ -17,7 +17,7 @@ run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
 test: check browser ## check, then all tests
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
 	@$(BIN)/ruff check .
