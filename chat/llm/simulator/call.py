@@ -32,7 +32,9 @@ class Call:
         latency_seconds: float,
         release: Callable[[], None],
     ) -> None:
+        self.id = str(uuid.uuid4())
         self.broken_off = False  # by us, on purpose
+        self.is_complete = False  # nothing but the end of the response is missing
         self._config = config
         self._stats = stats
         self._request = request
@@ -48,7 +50,7 @@ class Call:
         self._release = release
         self._streaming = bool(body.get("stream"))
         self._events = wire.EventWriter(body["model"])
-        self._response = web.StreamResponse(headers={"x-request-id": str(uuid.uuid4())})
+        self._response = web.StreamResponse(headers={"x-request-id": self.id})
         self._clock = asyncio.get_running_loop().time
 
     async def run(self) -> web.StreamResponse:
@@ -85,7 +87,7 @@ class Call:
             for index, call in enumerate(self._answer.tool_calls):
                 for event in self._events.tool_call(index, call):
                     await self._response.write(event)
-        self._stats.completed += 1
+        self._complete()
         return await self._end(self._last_events())
 
     async def _answer_whole(self) -> None:
@@ -105,9 +107,13 @@ class Call:
         data = wire.json_bytes(body)
         if asked.truncate or asked.broken_json:
             return await self._end(data[: len(data) // 2])
-        self._stats.completed += 1
+        self._complete()
         self._stats.tokens += len(answer.reasoning_tokens) + len(answer.tokens)
         return await self._end(data)
+
+    def _complete(self) -> None:
+        self.is_complete = True
+        self._stats.completed += 1
 
     async def _break_in_the_middle(self) -> bool:
         """Do the fault that is asked for. Whether it was the end of the response."""

@@ -28,6 +28,7 @@ class SimulatorConfig:
     write_seconds: float = 0.05
     writes_per_second: float = 10_000
     api_key: str | None = None  # None accepts every caller
+    journal: str | None = None  # file that a line is added to for every begin and end of a call
 
     def __post_init__(self) -> None:
         for name in ("error_rate", "truncate_rate", "stall_rate"):

@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from chat.llm.simulator.answers import last_user_message, simulated_answer
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.faults import FaultPlanner
+from chat.llm.simulator.journal import Journal
 from chat.llm.simulator.page import render_page
 from chat.llm.simulator.requests import MODELS, RequestRefusedError, parse_request, refusal
 from chat.llm.simulator.stats import Stats
@@ -35,6 +37,7 @@ class Simulator:
         self.url = ""
         self.stopping = False
         self._faults = FaultPlanner(config)
+        self.journal = Journal(Path(config.journal)) if config.journal else None
 
     def application(self) -> web.Application:
         """The routes, with DeepSeek's paths with and without /v1."""
@@ -58,6 +61,8 @@ class Simulator:
         except RequestRefusedError as refused:
             self.stats.errors += 1
             self.stats.rejected_429 += refused.status == 429
+            if self.journal is not None:
+                self.journal.refused(refused.status)
             return web.json_response(refused.body, status=refused.status, headers=refused.headers)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -69,19 +74,27 @@ class Simulator:
         return await self._answer(request, body)
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        model = body["model"]
-        self.stats.enter(model)
-        release = _once(lambda: self.stats.leave(model))
+        leave = _once(lambda: self._leave(call, body["model"]))
+        call = self._call(request, body, leave)
+        self._enter(call, body)
         try:
-            call = self._call(request, body, release)
-            try:
-                return await call.run()
-            except (asyncio.CancelledError, ConnectionError):
-                if not (call.broken_off or self.stopping):
-                    self.stats.client_disconnects += 1
-                raise
+            return await call.run()
+        except (asyncio.CancelledError, ConnectionError):
+            if not (call.broken_off or self.stopping):
+                self.stats.client_disconnects += 1
+            raise
         finally:
-            release()
+            leave()
+
+    def _enter(self, call: Call, body: dict[str, Any]) -> None:
+        self.stats.enter(body["model"])
+        if self.journal is not None:
+            self.journal.begin(call.id, body["model"], last_user_message(body))
+
+    def _leave(self, call: Call, model: str) -> None:
+        self.stats.leave(model)
+        if self.journal is not None:
+            self.journal.end(call.id, completed=call.is_complete)
 
     def _call(
         self, request: web.Request, body: dict[str, Any], release: Callable[[], None]
@@ -165,10 +178,14 @@ async def running_simulator(config: SimulatorConfig) -> AsyncGenerator[Simulator
         await web.TCPSite(runner, config.host, config.port, backlog=BACKLOG).start()
         host, port = runner.addresses[0][:2]
         simulator.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if simulator.journal is not None:
+            simulator.journal.start()
         yield simulator
     finally:
         simulator.stopping = True
         await runner.cleanup()
+        if simulator.journal is not None:
+            simulator.journal.close()
 
 
 async def serve(config: SimulatorConfig, ready: Callable[[str], None] | None = None) -> None:

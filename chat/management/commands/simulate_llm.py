@@ -32,6 +32,7 @@ _HELP = {
     "write_seconds": "tokens of this time go out in one write",
     "writes_per_second": "at most, for all answers together; writes get larger instead",
     "api_key": "the key callers must send; without it every caller is served",
+    "journal": "file that a line is added to for every begin and end of a call",
 }
 
 

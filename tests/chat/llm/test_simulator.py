@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator
 from tests.chat.llm.calls import until
 from tests.chat.llm.conftest import StartSimulator
+from tests.journal import most_at_once, read_journal
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -249,3 +251,22 @@ async def test_the_models_are_listed(simulator: Simulator, path: str) -> None:
 def test_a_bad_setting_is_named(options: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=name):
         SimulatorConfig(**options)
+
+
+async def test_the_journal_tells_of_every_call_over_a_restart(
+    tmp_path: Path, start_simulator: StartSimulator
+) -> None:
+    journal = str(tmp_path / "journal")
+    first = await start_simulator(journal=journal, concurrency=1)
+    await _post(first, _body("whole", stream=True))
+    async with aiohttp.ClientSession() as session:
+        stalled = _body("[sim:stall=middle]cut", stream=True)
+        async with session.post(f"{first.url}/chat/completions", json=stalled):
+            assert (await _post(first, _body("too many")))[0] == 429
+        await until(lambda: not first.stats.in_flight)
+    await _post(await start_simulator(journal=journal), _body("after a restart"))
+    record = read_journal(Path(journal))
+    seen = [(call.prompt, call.completed) for call in record.calls]
+    assert seen == [("whole", True), ("[sim:stall=middle]cut", False), ("after a restart", True)]
+    assert record.refused == {429: 1}
+    assert most_at_once(record.calls) == 1
