@@ -13,7 +13,7 @@ _SLOWEST_FIRST = ("tests/e2e/", "tests/aily/test_launcher.py", "tests/chaos/")
 _ONE_PROCESS = "tests/e2e/"
 
 
-class _OneStack(LoadFileScheduling):  # type: ignore[misc]
+class _OneStack(LoadFileScheduling):
     """A file's tests run in one process, those of `e2e` all in the same one.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
