@@ -23,7 +23,7 @@ from aily.launcher import readiness
 from aily.programs import BASE_DIR, Options
 from aily.supervision import Program
 
-_READY_SECONDS = 60
+_READY_SECONDS = 180
 _LOG_TAIL_LINES = 30
 
 

@@ -101,8 +101,9 @@ class Call:
         """The provider's error, if it made one."""
         return self._answer.error
 
-    async def run(self) -> None:
-        """Run to the end. Raises nothing: an error of ours fails the task with `internal`."""
+    async def ask(self) -> None:
+        """Return when the provider has nothing more to say. Raises nothing: an error of ours fails
+        the task with `internal`."""
         self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
         self.log.on_refused = lambda: self.stop(Stop.LOST)
         self.log.start(self.pool.model)
@@ -111,7 +112,9 @@ class Call:
             await asyncio.wait([self._asking])
             if not self._asking.cancelled() and (error := self._asking.exception()):
                 logger.error("task %s: the call broke", self.task.id, exc_info=error)
-        # Read anew: another coroutine sets it while this one waits.
+
+    async def end(self) -> None:
+        """Store what came of it, and tell those who follow."""
         if not self.is_lost:
             await self._end()
 

@@ -117,7 +117,8 @@ class Runtime:
     async def _hold_leases(self) -> None:
         by_pool: dict[str, list[str]] = {}
         for task_id, call in self._calls.items():
-            by_pool.setdefault(call.pool.name, []).append(task_id)
+            if not call.was_answered:
+                by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
             for pool, ids in by_pool.items():
                 await scheduler.hold(pool, str(self._worker_id), ids)
@@ -243,20 +244,27 @@ class Runtime:
     async def _run(self, call: Call, pool: Pool) -> None:
         task_id, began = str(call.task.id), time.monotonic()
         try:
-            await call.run()
+            await call.ask()
+            if call.was_answered:
+                # Now, not when the end is stored: the provider has room again.
+                pool.succeeded += 1
+                self._release(pool, task_id, began)
+            await call.end()
         finally:
             if self._calls.get(task_id) is call:
                 del self._calls[task_id]
-            if call.was_answered:
-                pool.succeeded += 1
-            elif call.error is not None and call.error.is_outage:
-                # While the lease is still held, so that its room is not claimed too early.
-                await self._report_failure(pool, task_id, call.error)
-            pool.released.append(task_id)
-            pool.seconds.append(time.monotonic() - began)
-            # With nobody waiting, the lease is given back with the next claim.
-            if pool.has_waiting:
-                self.wake(pool.name)
+            if not call.was_answered:
+                if call.error is not None and call.error.is_outage:
+                    # While the lease is still held, so that its room is not claimed too early.
+                    await self._report_failure(pool, task_id, call.error)
+                self._release(pool, task_id, began)
+
+    def _release(self, pool: Pool, task_id: str, began: float) -> None:
+        pool.released.append(task_id)
+        pool.seconds.append(time.monotonic() - began)
+        # With nobody waiting, the lease is given back with the next claim.
+        if pool.has_waiting:
+            self.wake(pool.name)
 
     async def _report_failure(self, pool: Pool, task_id: str, error: ProviderError) -> None:
         try:

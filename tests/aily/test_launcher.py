@@ -24,7 +24,7 @@ from aily.programs import BASE_DIR, ConfigurationError, Options
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 @dataclass

@@ -162,7 +162,7 @@ async def test_a_task_whose_deadline_passes_in_its_call_expires_with_what_came(
     worker: Runtime, submit_as_alice: Submit, alice: User, simulator: Simulator, settings: Settings
 ) -> None:
     settings.LLM_BETWEEN_TOKENS_SECONDS = 10
-    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=0.4)
+    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=1)
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
     assert (task.status, task.error, task.attempt) == (Status.EXPIRED, None, 1)
