@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=scenario.summary, description=scenario.summary)
         scenario.add_arguments(command)
         command.add_argument("--web", type=count, default=2, help="web processes")
-        command.add_argument("--workers", type=count, default=2, help="worker processes")
+        command.add_argument(
+            "--workers", type=count, default=scenario.workers, help="worker processes"
+        )
         command.add_argument("--server", choices=SERVERS, default=SERVERS[0])
         command.add_argument("--json", type=Path, help="file for the result (var/bench/...)")
     return own

@@ -27,6 +27,7 @@ from aily.embedded import database_url
 from aily.launcher import readiness
 from aily.processes import end_processes, tied_to_parent
 from aily.programs import BASE_DIR
+from tests.journal import UpstreamRecord, read_journal
 from tests.load.measure import Groups
 
 _READY_SECONDS = 120
@@ -44,6 +45,10 @@ class Upstream:
     latency_seconds: float
     tokens: int
     chunks: int
+    #: Calls at once; further ones are answered with 429. 0: any number.
+    concurrency: int = 0
+    #: Whether `Installation.upstream_calls` is asked for.
+    is_journaled: bool = False
 
     def arguments(self) -> list[str]:
         streaming = max(self.seconds - self.latency_seconds, 0.001)
@@ -53,6 +58,7 @@ class Upstream:
             *("--tokens-per-second", str(self.tokens / streaming)),
             *("--write-seconds", str(streaming / self.chunks)),
             *("--writes-per-second", "1000000"),
+            *("--concurrency", str(self.concurrency)),
         ]
 
 
@@ -67,6 +73,11 @@ class StoredTask:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    worker_id: str | None
+    crashes: int
+    failures: int
+    error_code: str | None
+    upstream_request_id: str
 
 
 class Installation:
@@ -76,7 +87,8 @@ class Installation:
         root.mkdir(parents=True, exist_ok=True)
         self.data_dir = Path(tempfile.mkdtemp(prefix="stack-", dir=root))
         self._upstream = upstream
-        self._processes: list[psutil.Popen] = []
+        self._simulator: psutil.Popen | None = None
+        self._launcher: psutil.Popen | None = None
         self.port, launcher_simulator, self._simulator_port = _free_ports(3)
         self._environment = {
             **os.environ,
@@ -95,9 +107,8 @@ class Installation:
 
     def __enter__(self) -> Self:
         try:
-            simulator = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
-            self._start("simulator", [*simulator, *self._upstream.arguments()])
-            self._start("launcher", ["-m", "aily.launcher"])
+            self.start_simulator()
+            self._launcher = self._start("launcher", ["-m", "aily.launcher"])
             self._wait_until_ready()
         except BaseException:
             self._stop()
@@ -113,9 +124,28 @@ class Installation:
         self._stop()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
-    def _start(self, name: str, arguments: list[str]) -> None:
-        with self._log_file(name).open("wb") as output:
-            process = psutil.Popen(
+    def start_simulator(self) -> None:
+        arguments = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
+        if self._upstream.is_journaled:
+            arguments += ["--journal", str(self._journal_file)]
+        self._simulator = self._start("simulator", [*arguments, *self._upstream.arguments()])
+
+    def kill_simulator(self) -> None:
+        """kill -9. All its calls end; its journal stays."""
+        self.simulator.kill()
+        self.simulator.wait()
+
+    def upstream_calls(self) -> UpstreamRecord:
+        """What the simulator was asked, over all its lives."""
+        return read_journal(self._journal_file)
+
+    @property
+    def _journal_file(self) -> Path:
+        return self.data_dir / "simulator.journal"
+
+    def _start(self, name: str, arguments: list[str]) -> psutil.Popen:
+        with self._log_file(name).open("ab") as output:
+            return psutil.Popen(
                 tied_to_parent([sys.executable, *arguments]),
                 cwd=BASE_DIR,
                 env=self._environment,
@@ -125,16 +155,14 @@ class Installation:
                 # Ctrl-C is for the bench, which then stops the launcher in order.
                 start_new_session=True,
             )
-        self._processes.append(process)
 
     def _log_file(self, name: str) -> Path:
         return self.data_dir / f"{name}.out"
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        launcher = self._processes[-1]
         while reason := readiness("127.0.0.1", self.port):
-            if launcher.poll() is not None or time.monotonic() > deadline:
+            if self.launcher.poll() is not None or time.monotonic() > deadline:
                 output = self._log_file("launcher").read_text().splitlines()[-_LOG_TAIL_LINES:]
                 raise RuntimeError("\n".join([f"the installation is not ready: {reason}", *output]))
             time.sleep(0.1)
@@ -153,20 +181,24 @@ class Installation:
         return result.stdout.split()
 
     @property
-    def launcher(self) -> psutil.Process:
+    def launcher(self) -> psutil.Popen:
         """The process whose children are the installation."""
-        return self._processes[-1]
+        return self._launcher
+
+    @property
+    def simulator(self) -> psutil.Popen:
+        return self._simulator
 
     def groups(self) -> Groups:
         """The processes by their part."""
-        simulator, launcher = self._processes
-        return Groups(simulator, launcher)
+        return Groups(self.simulator, self.launcher)
 
     def stored_tasks(self) -> dict[str, StoredTask]:
         """All rows by task id. Read with SQL: a request a user would take minutes for 10,000."""
         with psycopg.connect(database_url(self.data_dir)) as connection:
             rows = connection.execute(
-                "SELECT id::text, status, attempt, text, created_at, started_at, finished_at "
+                "SELECT id::text, status, attempt, text, created_at, started_at, finished_at, "
+                "worker_id::text, crashes, failures, error->>'code', upstream_request_id "
                 "FROM chat_task"
             )
             return {row[0]: StoredTask(*row) for row in rows}
@@ -182,9 +214,10 @@ class Installation:
         )
 
     def _stop(self) -> None:
-        for process in reversed(self._processes):
-            end_processes([process], grace_seconds=90)
-            process.wait()
+        for process in (self._launcher, self._simulator):
+            if process is not None:
+                end_processes([process], grace_seconds=90)
+                process.wait()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tests.journal import UpstreamRecord
 from tests.load.installation import StoredTask
 from tests.load.recording import Recording, TaskRecord, Wave
 
@@ -57,6 +58,8 @@ class Run:
     stored: dict[str, StoredTask]
     #: The bench's simulator's own counters at the end (GET /stats).
     simulator: dict[str, Any]
+    #: Every call that it was sent, where the scenario asked for its journal.
+    upstream: UpstreamRecord | None
     connected: Connected
     #: CPU seconds a second by part, before the sockets were opened, and while they were open and
     #: had nothing to do.

@@ -117,6 +117,7 @@ def measure(scenario: Scenario, installation: Installation, watch: Watcher, scra
         waves=waves,
         stored=installation.stored_tasks(),
         simulator=simulator_stats(installation.simulator_url),
+        upstream=installation.upstream_calls() if scenario.upstream().is_journaled else None,
         connected=connected,
         idle_cpu_share_before=idle_before,
         idle_cpu_share=idle_share,

@@ -27,6 +27,8 @@ class Scenario(ABC):
     goals: ClassVar[tuple[Goal, ...]] = ()
     #: Users submit over a WebSocket each, opened before; else over REST.
     over_sockets: bool = True
+    #: Worker processes, unless the command line says otherwise.
+    workers: ClassVar[int] = 2
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
