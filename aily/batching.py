@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from aily.observability import metrics
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -18,7 +20,8 @@ class Batcher(Generic[T, R]):
     """Collects items of one event loop and hands them to `handle` in order.
 
     `handle(items)` returns one result an item, in the same order; an Exception among the results
-    is raised to its caller alone, an exception out of `handle` to all callers of that batch.
+    is raised to its caller alone, an exception out of `handle` to all callers of that batch. With a
+    `name`, the sizes of the batches are counted under it.
     """
 
     def __init__(
@@ -27,10 +30,12 @@ class Batcher(Generic[T, R]):
         *,
         max_size: int = 200,
         max_batches: int = 1,
+        name: str = "",
     ) -> None:
         self._handle = handle
         self._max_size = max_size
         self._max_batches = max_batches
+        self._sizes = metrics.batch_size(name) if name else None
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -63,6 +68,8 @@ class Batcher(Generic[T, R]):
             room = self._max_size - len(batch)
             batch += self._waiting[:room]
             del self._waiting[:room]
+        if self._sizes is not None:
+            self._sizes.observe(len(batch))
         try:
             results = await self._handle([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - handed to every caller of the batch

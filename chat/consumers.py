@@ -18,8 +18,15 @@ from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.jobs import Job, Jobs
+from aily.observability.metrics import (
+    WEBSOCKETS_OPEN,
+    WEBSOCKETS_OPENED,
+    frame_received,
+    request_error,
+)
 from aily.problems import Problem, TooLarge, Unavailable
 from aily.sockets import open_sockets
+from chat import metrics
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
 from chat.frames import (
@@ -102,6 +109,8 @@ class ChatConsumer(AsyncConsumer):
         self.owner_id: int = identity.user.pk
         self.api_key = identity.api_key
         self.is_open = True
+        self.open.enter_context(WEBSOCKETS_OPEN.track_inprogress())
+        WEBSOCKETS_OPENED.inc()
         await self.send(Hello())
         self.jobs.spawn(self.push_own_tasks())
 
@@ -117,6 +126,7 @@ class ChatConsumer(AsyncConsumer):
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
+        frame_received(frame.type).inc()
         await self.frame_slots.acquire()
         self.handling.spawn(self.handle(frame))
 
@@ -138,6 +148,7 @@ class ChatConsumer(AsyncConsumer):
                 case Ping():
                     await self.send(Pong())
         except Problem as problem:
+            request_error("websocket", problem.code).inc()
             await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
         except DatabaseError:
             logger.exception("a frame could not be handled: the database is away")
@@ -234,10 +245,13 @@ class ChatConsumer(AsyncConsumer):
 
     async def send_bytes(self, frame: bytes) -> None:
         """Returns once the client keeps up, so that a slow one holds back its own followers."""
+        metrics.FRAMES_SENT.n += 1
         await self.flow.send({"type": "websocket.send", "text": frame.decode()})
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
+        frame_received("invalid").inc()
+        request_error("websocket", problem.code).inc()
         await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)

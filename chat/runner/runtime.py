@@ -21,6 +21,7 @@ from chat.models import Status, Task, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
+from chat.runner.observing import observe_call, observe_start
 from chat.runner.pools import Pool, load_pools
 from chat.runner.storage import Endings, until_stored
 
@@ -58,6 +59,14 @@ class Runtime:
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
         self._jobs.spawn(self._writer.run())
         self._jobs.spawn(self._live())
+
+    @property
+    def has_lease(self) -> bool:
+        return self._has_lease
+
+    @property
+    def running_calls(self) -> int:
+        return len(self._calls)
 
     def wake(self, pool: str) -> None:
         """Look for work in `pool` now."""
@@ -203,6 +212,7 @@ class Runtime:
         worker_id = self._worker_id
         self._starting.update(task_ids)
         started = await until_stored(lambda: transitions.start(worker_id, int(pool.name), task_ids))
+        observe_start(pool, started)
         for task in started:
             call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
             self._calls[str(task.id)] = call
@@ -245,6 +255,7 @@ class Runtime:
         task_id, began = str(call.task.id), time.monotonic()
         try:
             await call.ask()
+            observe_call(call, time.monotonic() - began)
             if call.was_answered:
                 # Now, not when the end is stored: the provider has room again.
                 pool.succeeded += 1

@@ -41,7 +41,7 @@ class Endings:
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[Ending, bool] = Batcher(self._store)
+        self._batcher: Batcher[Ending, bool] = Batcher(self._store, name="end")
 
     async def store(self, ending: Ending) -> bool:
         """True once committed; False when the task was no longer this attempt's to end.

@@ -28,7 +28,7 @@ from aily.problems import (
     Problem,
 )
 from aily.redis import RedisAway
-from chat import accounting, actors, scheduler
+from chat import accounting, actors, metrics, scheduler
 from chat.accounting import BudgetsInForce
 from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import Lane, LLMModel, Message, Scene, SceneVersion, Task
@@ -91,7 +91,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(submit_many, submissions)
 
-    return Batcher(handle, max_batches=2)
+    return Batcher(handle, max_batches=2, name="submit")
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
@@ -106,6 +106,7 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     with limits.admitted(built_tasks) as admitted_tasks:
         outcomes = _store(submissions, admitted_tasks)
     outcomes = _repeated(submissions, outcomes)
+    _count(built_tasks, outcomes)
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
     return [
         outcome
@@ -113,6 +114,15 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
         else _accepted(outcome, places.get(str(outcome.pk)), built is outcome)
         for built, outcome in zip(built_tasks, outcomes, strict=True)
     ]
+
+
+def _count(built: Sequence[Task | Exception], outcomes: Sequence[Task | Exception]) -> None:
+    """Count the new tasks, not those that a repeated request found."""
+    metrics.count_submitted(
+        (task.model.name, Lane(task.lane).name.lower())
+        for task, outcome in zip(built, outcomes, strict=True)
+        if task is outcome and isinstance(task, Task)
+    )
 
 
 def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
