@@ -17,6 +17,9 @@ from aily.supervision import Program
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+#: The first is the default.
+WEB_SERVERS = ("daphne", "uvicorn")
+
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
 
 
@@ -44,6 +47,8 @@ class Options:
     #: Where the exporter listens. 0: there is none.
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
+    #: One of WEB_SERVERS.
+    web_server: str = WEB_SERVERS[0]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
@@ -70,6 +75,7 @@ class Options:
             services=tuple(services),
             metrics_port=_integer(environment, "METRICS_PORT", port + 2, minimum=0, maximum=65_535),
             metrics_host=environment.get("METRICS_HOST") or "127.0.0.1",
+            web_server=_web_server(environment.get("WEB_SERVER") or WEB_SERVERS[0]),
         )
 
     @property
@@ -122,6 +128,14 @@ def _integer(
             f"{variable} must be a number from {minimum} to {maximum}, not {text!r}"
         )
     return int(text)
+
+
+def _web_server(name: str) -> str:
+    if name not in WEB_SERVERS:
+        raise ConfigurationError(
+            f"WEB_SERVER must be one of {', '.join(WEB_SERVERS)}, not {name!r}"
+        )
+    return name
 
 
 def _python(*arguments: str) -> list[str]:
@@ -182,21 +196,26 @@ def _exporter(options: Options) -> Program:
 
 
 def _web(options: Options) -> Program:
-    """Daphne on a socket that supervisord opened: all processes accept from the same queue.
+    """A web server on a socket that supervisord opened: all processes accept from the same queue.
 
     No access log: it would cost more than the request.
     """
-    limit = str(options.websocket_frame_max_bytes)
-    command = _python(
-        *("-m", "daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
-        *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
-        "aily.asgi:application",
-    )
     return Program(
         "web",
-        command,
+        _python(*_web_arguments(options)),
         priority=50,
         processes=options.web_processes,
         working_dir=BASE_DIR,
         shared_socket=f"{options.host}:{options.port}",
+    )
+
+
+def _web_arguments(options: Options) -> tuple[str, ...]:
+    if options.web_server == "uvicorn":
+        return ("-m", "aily.web_server")
+    limit = str(options.websocket_frame_max_bytes)
+    return (
+        *("-m", "daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
+        *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
+        "aily.asgi:application",
     )

@@ -24,7 +24,7 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.problems import Problem, TooLarge, Unavailable
+from aily.problems import Problem, Unavailable
 from aily.sockets import open_sockets
 from chat import metrics
 from chat.eventlog import get_hub
@@ -45,6 +45,7 @@ from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
 
+CLOSE_TOO_LARGE = 1009
 CLOSE_BAD_FRAME = 4400
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_TOO_MANY = 4429
@@ -118,9 +119,11 @@ class ChatConsumer(AsyncConsumer):
         if not self.is_open:
             return
         data = message.get("text") or message.get("bytes") or ""
+        if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
+            # The web server should have stopped reading already.
+            await self.close(CLOSE_TOO_LARGE)
+            return
         try:
-            if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
-                raise TooLarge(f"A frame has {settings.WEBSOCKET_FRAME_MAX_BYTES} bytes at most.")
             frame = parse_frame(data)
         except Problem as problem:
             await self.refuse_frame(data, problem)
@@ -271,8 +274,6 @@ class ChatConsumer(AsyncConsumer):
 
 def _ref_of(data: str | bytes) -> str | None:
     """The `ref` of a frame that is wrong in some other way, so that the client can match it."""
-    if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
-        return None
     try:
         ref = json.loads(data)["ref"]
     except (ValueError, TypeError, KeyError):

@@ -22,7 +22,7 @@ from aily.embedded.addresses import metrics_dir
 from aily.embedded.service import make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher import readiness
-from aily.programs import BASE_DIR, Options
+from aily.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.supervision import Program
 
 _READY_SECONDS = 180
@@ -104,6 +104,8 @@ class Stack:
             websocket_frame_max_bytes=262_144,
             services=(self._valkey,),
             metrics_port=metrics_port,
+            # The end-to-end tests pass with any of them.
+            web_server=os.environ.get("WEB_SERVER") or WEB_SERVERS[0],
         )
         self.environment = {
             **os.environ,
