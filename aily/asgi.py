@@ -1,17 +1,24 @@
-"""The ASGI application of a web process, observed from its start."""
+"""The ASGI application: HTTP to Django, WebSockets to Channels."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import os
 
-from aily.observability.process import observe
-from aily.routing import routes
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
 
-_pulse = observe("web")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+django_application = get_asgi_application()
 
+from accounts.websocket import OriginRequiredForCookies  # noqa: E402 - needs Django's apps
+from aily.garbage import spare_collections  # noqa: E402
+from chat.routing import websocket_urlpatterns  # noqa: E402
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """The routes; the first connection shows the pulse the loop that it is to watch."""
-    _pulse.watch(asyncio.get_running_loop())
-    await routes(scope, receive, send)
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": OriginRequiredForCookies(URLRouter(websocket_urlpatterns)),
+    }
+)
+
+spare_collections()
