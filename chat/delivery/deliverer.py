@@ -16,7 +16,6 @@ from django.db import Error as DatabaseError
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.jobs import Jobs
-from chat import metrics
 from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
 from chat.delivery.http import RequestFailedError, WebhookClient
@@ -76,9 +75,7 @@ class Deliverer:
 
     # --- Sending --------------------------------------------------------------------------------
     async def _send(self, delivery: Delivery) -> None:
-        with metrics.delivery_seconds(delivery.kind).time():
-            outcome = await self._attempt(delivery)
-        metrics.deliveries(delivery.kind, outcome.word()).inc()
+        outcome = await self._attempt(delivery)
         try:
             is_noted = await self._outcomes.submit(outcome)
         except DatabaseError as error:

@@ -13,7 +13,8 @@ import psutil
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
 _PARTS = (
     ("daphne", "web"),
-    ("aily.web_server", "web"),
+    ("uvicorn", "web"),
+    ("granian", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),

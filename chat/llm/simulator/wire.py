@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from functools import cached_property
 from hashlib import md5
 from typing import Any
 
@@ -14,8 +13,7 @@ from chat.llm.simulator.answers import SimulatedAnswer, SimulatedToolCall
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
-#: What json.dumps(text, ensure_ascii=False) comes down to, at a fifth of its cost.
-_text_json = json.encoder.encode_basestring
+_text_json = json.JSONEncoder(ensure_ascii=False).encode
 _MARK = "@@token@@"
 
 
@@ -51,14 +49,8 @@ class EventWriter:
             "model": model,
             "system_fingerprint": fingerprint(model),
         }
-
-    @cached_property
-    def _text_template(self) -> tuple[str, str]:
-        return self._template({"content": _MARK, "reasoning_content": None})
-
-    @cached_property
-    def _reasoning_template(self) -> tuple[str, str]:
-        return self._template({"content": None, "reasoning_content": _MARK})
+        self._text = self._template({"content": _MARK, "reasoning_content": None})
+        self._reasoning = self._template({"content": None, "reasoning_content": _MARK})
 
     def opening(self, *, thinking: bool) -> bytes:
         """The first event, which has a role and no token."""
@@ -68,11 +60,11 @@ class EventWriter:
 
     def text(self, tokens: list[str]) -> bytes:
         """An event for each token of the answer."""
-        return _fill(self._text_template, tokens)
+        return _fill(self._text, tokens)
 
     def reasoning(self, tokens: list[str]) -> bytes:
         """An event for each token of the reasoning."""
-        return _fill(self._reasoning_template, tokens)
+        return _fill(self._reasoning, tokens)
 
     def tool_call(self, index: int, call: SimulatedToolCall) -> list[bytes]:
         """The name first, then the arguments in pieces."""
