@@ -1,24 +1,17 @@
-"""The ASGI application: HTTP to Django, WebSockets to Channels."""
+"""The ASGI application of a web process, observed from its start."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+from typing import Any
 
-from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
+from aily.observability.process import observe
+from aily.routing import routes
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
-django_application = get_asgi_application()
+_pulse = observe("web")
 
-from accounts.websocket import OriginRequiredForCookies  # noqa: E402 - needs Django's apps
-from aily.garbage import spare_collections  # noqa: E402
-from chat.routing import websocket_urlpatterns  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": OriginRequiredForCookies(URLRouter(websocket_urlpatterns)),
-    }
-)
-
-spare_collections()
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """The routes; the first connection shows the pulse the loop that it is to watch."""
+    _pulse.watch(asyncio.get_running_loop())
+    await routes(scope, receive, send)

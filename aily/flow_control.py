@@ -1,6 +1,6 @@
 """Backpressure for sockets: `send` waits while the client does not take what it was sent.
 
-uvicorn and granian wait inside `send` themselves. daphne does not: its `send` appends to Twisted's
+uvicorn waits inside `send` itself. daphne does not: its `send` appends to Twisted's
 buffer without end. Twisted tells a registered producer when that buffer is full and when it has
 drained, and daphne's `send` is a partial that holds the connection's protocol.
 """
@@ -8,6 +8,7 @@ drained, and daphne's `send` is a partial that holds the connection's protocol.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 
@@ -25,8 +26,11 @@ class FlowControl:
                 protocol.registerProducer(self, True)
 
     async def send(self, message: dict[str, Any]) -> None:
+        """Returns once the client keeps up, or is gone: `receive` then tells of that."""
         await self._writable.wait()
-        await self._send(message)
+        # ASGI 2.4's word for a connection that was lost; daphne says nothing.
+        with suppress(OSError):
+            await self._send(message)
 
     # Twisted's IPushProducer; the names are its own.
     def pauseProducing(self) -> None:  # noqa: N802

@@ -9,6 +9,7 @@ import fcntl
 import http.client
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from aily.embedded.addresses import log_dir, runtime_dir
+from aily.embedded.addresses import log_dir, metrics_dir, runtime_dir
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import (
     EmbeddedServiceError,
@@ -180,6 +181,9 @@ class Launcher:
             )
         if options.simulator_port is not None:
             self._progress.say("  answers are simulated; set DEEPSEEK_API_KEY for real ones")
+        if options.metrics_port:
+            metrics = f"http://{options.metrics_host}:{options.metrics_port}/metrics"
+            self._progress.say(f"  metrics: {metrics}")
         self._progress.say(f"  logs: {log_dir(options.data_dir)}; Ctrl-C stops")
 
     def _watch(self) -> None:
@@ -232,6 +236,8 @@ def check_ports(options: Options) -> None:
     wanted = [("PORT", options.host, options.port)]
     if options.simulator_port is not None:
         wanted.append(("SIMULATOR_PORT", "127.0.0.1", options.simulator_port))
+    if options.metrics_port:
+        wanted.append(("METRICS_PORT", options.metrics_host, options.metrics_port))
     for variable, host, port in wanted:
         with socket.socket() as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -244,7 +250,8 @@ def check_ports(options: Options) -> None:
 
 def _port_complaint(variable: str, host: str, port: int, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return f"HOST={host} is not an IPv4 address or name"
+        variable = "METRICS_HOST" if variable == "METRICS_PORT" else "HOST"
+        return f"{variable}={host} is not an IPv4 address or name"
     if error.errno == 98:
         return f"port {port} is already in use; choose another with {variable}=…"
     return f"cannot listen on {host}:{port}: {error.strerror}; choose another with {variable}=…"
@@ -281,6 +288,8 @@ def launch(stop: StopRequest, progress: Progress) -> None:
             raise StartupError(f"aily already runs from {options.data_dir}")
         make_private(runtime_dir(options.data_dir))
         make_private(log_dir(options.data_dir))
+        # Numbers of another run; prometheus_client wants them gone.
+        shutil.rmtree(metrics_dir(options.data_dir), ignore_errors=True)
         raise_open_file_limit()
         Launcher(options, stop, progress).run()
 

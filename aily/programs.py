@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aily.embedded.addresses import metrics_dir
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService
 from aily.embedded.valkey import EmbeddedValkey
@@ -15,6 +16,9 @@ from aily.processes import tied_to_parent
 from aily.supervision import Program
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+#: The first is the default.
+WEB_SERVERS = ("daphne", "uvicorn")
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
 
@@ -40,6 +44,11 @@ class Options:
     websocket_frame_max_bytes: int
     #: The embedded servers that no URL replaces.
     services: tuple[EmbeddedService, ...]
+    #: Where the exporter listens. 0: there is none.
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    #: One of WEB_SERVERS.
+    web_server: str = WEB_SERVERS[0]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
@@ -64,6 +73,9 @@ class Options:
                 environment, "WEBSOCKET_FRAME_MAX_BYTES", 262_144, maximum=2**24
             ),
             services=tuple(services),
+            metrics_port=_integer(environment, "METRICS_PORT", port + 2, minimum=0, maximum=65_535),
+            metrics_host=environment.get("METRICS_HOST") or "127.0.0.1",
+            web_server=_web_server(environment.get("WEB_SERVER") or WEB_SERVERS[0]),
         )
 
     @property
@@ -87,6 +99,10 @@ class Options:
         }
         if self.simulator_port is not None:
             variables["SIMULATOR_URL"] = f"http://127.0.0.1:{self.simulator_port}"
+        # The exporter has the port; what the others count it finds in files.
+        variables["METRICS_PORT"] = "0"
+        if self.metrics_port:
+            variables["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir(self.data_dir))
         return variables
 
     def programs(self) -> list[Program]:
@@ -94,14 +110,32 @@ class Options:
         programs = [_service_program(service) for service in self.services]
         if self.simulator_port is not None:
             programs.append(_simulator(self.simulator_port))
-        return [*programs, _worker(self), _scheduler(), _web(self)]
+        programs += [_worker(self), _scheduler(), _web(self)]
+        return [*programs, _exporter(self)] if self.metrics_port else programs
 
 
-def _integer(environment: Mapping[str, str], variable: str, default: int, maximum: int = 64) -> int:
+def _integer(
+    environment: Mapping[str, str],
+    variable: str,
+    default: int,
+    *,
+    minimum: int = 1,
+    maximum: int = 64,
+) -> int:
     text = environment.get(variable) or str(default)
-    if not (text.isdecimal() and 1 <= int(text) <= maximum):
-        raise ConfigurationError(f"{variable} must be a number from 1 to {maximum}, not {text!r}")
+    if not (text.isdecimal() and minimum <= int(text) <= maximum):
+        raise ConfigurationError(
+            f"{variable} must be a number from {minimum} to {maximum}, not {text!r}"
+        )
     return int(text)
+
+
+def _web_server(name: str) -> str:
+    if name not in WEB_SERVERS:
+        raise ConfigurationError(
+            f"WEB_SERVER must be one of {', '.join(WEB_SERVERS)}, not {name!r}"
+        )
+    return name
 
 
 def _python(*arguments: str) -> list[str]:
@@ -152,22 +186,36 @@ def _scheduler() -> Program:
     return Program("scheduler", command, priority=40, working_dir=BASE_DIR, deferred=True)
 
 
+def _exporter(options: Options) -> Program:
+    command = _python(
+        *("-m", "aily.exporter", "--host", options.metrics_host),
+        *("--port", str(options.metrics_port)),
+    )
+    # It stops last but for the servers: the end of the others is worth seeing.
+    return Program("exporter", command, priority=25, working_dir=BASE_DIR, deferred=True)
+
+
 def _web(options: Options) -> Program:
-    """Daphne on a socket that supervisord opened: all processes accept from the same queue.
+    """A web server on a socket that supervisord opened: all processes accept from the same queue.
 
     No access log: it would cost more than the request.
     """
-    limit = str(options.websocket_frame_max_bytes)
-    command = _python(
-        *("-m", "daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
-        *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
-        "aily.asgi:application",
-    )
     return Program(
         "web",
-        command,
+        _python(*_web_arguments(options)),
         priority=50,
         processes=options.web_processes,
         working_dir=BASE_DIR,
         shared_socket=f"{options.host}:{options.port}",
+    )
+
+
+def _web_arguments(options: Options) -> tuple[str, ...]:
+    if options.web_server == "uvicorn":
+        return ("-m", "aily.web_server")
+    limit = str(options.websocket_frame_max_bytes)
+    return (
+        *("-m", "daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
+        *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
+        "aily.asgi:application",
     )

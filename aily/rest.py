@@ -27,6 +27,7 @@ from psycopg.errors import UniqueViolation
 from pydantic import ConfigDict
 
 from aily.json_input import decode_json
+from aily.observability import metrics
 from aily.problems import (
     Conflict,
     Forbidden,
@@ -92,6 +93,7 @@ def _respond(
     errors: Sequence[Mapping[str, str]] = (),
     details: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
+    metrics.request_error("rest", code).inc()
     body: dict[str, Any] = {
         "type": f"urn:aily:problem:{code}",
         "title": title,

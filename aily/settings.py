@@ -39,6 +39,7 @@ USE_I18N = True
 INSTALLED_APPS = [
     "daphne",
     # Before the admin, whose autodiscovery imports the actors: they need the broker.
+    # And its `crontab` command comes before dramatiq_crontab's.
     "aily.apps.AilyConfig",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -55,6 +56,7 @@ INSTALLED_APPS = [
     "chat",
 ]
 MIDDLEWARE = [
+    "aily.observability.middleware.ObserveRequests",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -237,6 +239,12 @@ STORAGES = {
 }
 # Without collectstatic (tests, a fresh clone) files are served straight from their source.
 SERVESTATIC_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=DEBUG)
+
+# --- Metrics ------------------------------------------------------------------------------------
+# Served by the process itself on a port of its own; 0: not at all, or by the exporter.
+METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
+METRICS_PORT = env.int("METRICS_PORT", default=0)
+SLOW_QUERY_SECONDS = env.float("SLOW_QUERY_SECONDS", default=1.0)
 
 # --- Logging ------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

@@ -7,11 +7,13 @@ import logging
 from typing import Any
 
 import dramatiq
+from django.conf import settings
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
 from accounts.models import IdempotencyRecord
-from chat import settlement
+from aily.observability.process import observe
+from chat import metrics, settlement
 from chat.delivery.deliverer import Deliverer
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
@@ -82,7 +84,12 @@ class RunCalls(dramatiq.Middleware):
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         global _deliverer, _runtime
-        _runtime, _deliverer = Runtime(), Deliverer()
+        runtime = _runtime = Runtime()
+        _deliverer = Deliverer()
+        pulse = observe("worker", parts={"lease": lambda: runtime.has_lease})
+        pulse.watch(_loop_thread().loop)
+        pulse.add(lambda: metrics.CALLS_RUNNING.set(runtime.running_calls))
+        pulse.add(lambda: metrics.CALLS_CAPACITY.set(settings.WORKER_MAX_CALLS))
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:

@@ -18,8 +18,15 @@ from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.jobs import Job, Jobs
-from aily.problems import Problem, TooLarge, Unavailable
+from aily.observability.metrics import (
+    WEBSOCKETS_OPEN,
+    WEBSOCKETS_OPENED,
+    frame_received,
+    request_error,
+)
+from aily.problems import Problem, Unavailable
 from aily.sockets import open_sockets
+from chat import metrics
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
 from chat.frames import (
@@ -38,6 +45,7 @@ from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
 
+CLOSE_TOO_LARGE = 1009
 CLOSE_BAD_FRAME = 4400
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_TOO_MANY = 4429
@@ -102,6 +110,8 @@ class ChatConsumer(AsyncConsumer):
         self.owner_id: int = identity.user.pk
         self.api_key = identity.api_key
         self.is_open = True
+        self.open.enter_context(WEBSOCKETS_OPEN.track_inprogress())
+        WEBSOCKETS_OPENED.inc()
         await self.send(Hello())
         self.jobs.spawn(self.push_own_tasks())
 
@@ -109,14 +119,17 @@ class ChatConsumer(AsyncConsumer):
         if not self.is_open:
             return
         data = message.get("text") or message.get("bytes") or ""
+        if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
+            # The web server should have stopped reading already.
+            await self.close(CLOSE_TOO_LARGE)
+            return
         try:
-            if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
-                raise TooLarge(f"A frame has {settings.WEBSOCKET_FRAME_MAX_BYTES} bytes at most.")
             frame = parse_frame(data)
         except Problem as problem:
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
+        frame_received(frame.type).inc()
         await self.frame_slots.acquire()
         self.handling.spawn(self.handle(frame))
 
@@ -138,6 +151,7 @@ class ChatConsumer(AsyncConsumer):
                 case Ping():
                     await self.send(Pong())
         except Problem as problem:
+            request_error("websocket", problem.code).inc()
             await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
         except DatabaseError:
             logger.exception("a frame could not be handled: the database is away")
@@ -234,10 +248,13 @@ class ChatConsumer(AsyncConsumer):
 
     async def send_bytes(self, frame: bytes) -> None:
         """Returns once the client keeps up, so that a slow one holds back its own followers."""
+        metrics.FRAMES_SENT.n += 1
         await self.flow.send({"type": "websocket.send", "text": frame.decode()})
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
+        frame_received("invalid").inc()
+        request_error("websocket", problem.code).inc()
         await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)
@@ -257,8 +274,6 @@ class ChatConsumer(AsyncConsumer):
 
 def _ref_of(data: str | bytes) -> str | None:
     """The `ref` of a frame that is wrong in some other way, so that the client can match it."""
-    if len(data) > settings.WEBSOCKET_FRAME_MAX_BYTES:
-        return None
     try:
         ref = json.loads(data)["ref"]
     except (ValueError, TypeError, KeyError):

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from aily.observability.metrics import batch_size
 from chat import accounting, delivery
 from chat.models import Status, Task
 from chat.models.tasks import ACTIVE
@@ -60,6 +61,8 @@ def _settle_batch(unsettled: QuerySet[Task]) -> int:
             unsettled.select_for_update(skip_locked=True).order_by("id")[:BATCH]
         )
         Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
+        if tasks:
+            batch_size("settle").observe(len(tasks))
         delivery.store(tasks)
         # Last, as submits wait for the budgets that this locks. Who is mailed of one owns some of
         # these tasks, so that the locks of delivery are held already: never the other way round.

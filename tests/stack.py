@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +18,11 @@ from typing import Self
 import psutil
 
 from aily.embedded import redis_url
+from aily.embedded.addresses import metrics_dir
 from aily.embedded.service import make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher import readiness
-from aily.programs import BASE_DIR, Options
+from aily.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.supervision import Program
 
 _READY_SECONDS = 180
@@ -85,9 +87,11 @@ class Stack:
         self._web_socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self._web_socket.getsockname()[1]
         self.simulator_port = _free_port()
+        metrics_port = _free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
         self.data_dir = data_dir
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self._valkey = EmbeddedValkey(data_dir, durable=False)
         self._options = Options(
             data_dir=data_dir,
@@ -99,6 +103,9 @@ class Stack:
             worker_grace_seconds=5,
             websocket_frame_max_bytes=262_144,
             services=(self._valkey,),
+            metrics_port=metrics_port,
+            # The end-to-end tests pass with any of them.
+            web_server=os.environ.get("WEB_SERVER") or WEB_SERVERS[0],
         )
         self.environment = {
             **os.environ,
@@ -130,6 +137,7 @@ class Stack:
 
     def _start(self) -> None:
         make_private(self.data_dir / "log")
+        shutil.rmtree(metrics_dir(self.data_dir), ignore_errors=True)
         self._valkey.prepare()
         for program in self._options.programs():
             if program.name == "simulator":

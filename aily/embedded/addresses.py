@@ -32,6 +32,11 @@ def log_dir(data_dir: Path) -> Path:
     return data_dir / "log"
 
 
+def metrics_dir(data_dir: Path) -> Path:
+    """Directory of the files through which the processes share their metrics."""
+    return runtime_dir(data_dir) / "metrics"
+
+
 def postgres_socket_dir(data_dir: Path) -> Path:
     """PostgreSQL's own socket directory: as root, the server runs as another user."""
     return runtime_dir(data_dir) / "postgres"

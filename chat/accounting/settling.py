@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
+from chat import metrics
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import cost, load_models, price_at
 from chat.accounting.refusals import plain
@@ -90,8 +92,22 @@ def _closing_entries(
         own = reservations.get(task.pk, [])
         used = _used(task, models[task.model_id], estimates.get(task.pk), own)
         entries.append(_entry(task, used))
+        transaction.on_commit(partial(_count, entries[-1], models[task.model_id].name, task))
         entries += [_entry(task, used, reservation) for reservation in own]
     return entries
+
+
+def _count(entry: LedgerEntry, model: str, task: Task) -> None:
+    metrics.count_used(
+        model,
+        prompt=entry.prompt_tokens,
+        cached=entry.cached_tokens,
+        completion=entry.completion_tokens,
+        money=float(entry.money),
+        currency=entry.currency,
+    )
+    seconds = (entry.at - task.created_at).total_seconds()
+    metrics.task_seconds(model, task.status).observe(seconds)
 
 
 def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:

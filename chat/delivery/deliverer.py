@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.jobs import Jobs
+from chat import metrics
 from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
 from chat.delivery.http import RequestFailedError, WebhookClient
@@ -75,7 +76,9 @@ class Deliverer:
 
     # --- Sending --------------------------------------------------------------------------------
     async def _send(self, delivery: Delivery) -> None:
-        outcome = await self._attempt(delivery)
+        with metrics.delivery_seconds(delivery.kind).time():
+            outcome = await self._attempt(delivery)
+        metrics.deliveries(delivery.kind, outcome.word()).inc()
         try:
             is_noted = await self._outcomes.submit(outcome)
         except DatabaseError as error:

@@ -41,6 +41,13 @@ class Outcome:
     #: Another attempt could end no other way.
     is_final: bool = False
 
+    def word(self) -> str:
+        """What came of the attempt, in a word: delivered, failed or retried."""
+        if self.is_delivered:
+            return "delivered"
+        is_over = self.is_final or self.delivery.attempts >= MAX_ATTEMPTS
+        return "failed" if is_over else "retried"
+
     def fields(self, now: datetime) -> dict[str, object]:
         """The columns that change with it."""
         fields: dict[str, object] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import redis.asyncio
 
 from aily.loops import per_loop
 from aily.redis import RedisAway, subscriber_redis
+from chat import metrics
 from chat.events import EventId, text_channel, user_channel
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ TASK_FEED_BYTES = 65_536
 #: The same for one socket's news of all its user's tasks, of which there is no log to read.
 USER_FEED_BYTES = 1_048_576
 _TASK_ID_LENGTH = 36
+#: Of so many frames, one is asked how late it is.
+_LAG_SAMPLE = 16
 _CONNECTED = "aily:hub:connected"
 _RESUBSCRIBED = "aily:hub:resubscribed"
 
@@ -54,6 +58,7 @@ class Feed:
             self._news.set()
 
     def lose(self) -> None:
+        metrics.FEEDS_LOST.n += 1
         self._frames.clear()
         self._bytes = 0
         self.is_lost = True
@@ -90,6 +95,7 @@ class Hub:
         self._confirmed: dict[str, asyncio.Future[None]] = {}
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._routed = 0
 
     @asynccontextmanager
     async def task_feed(self, task_id: str, owner_id: int, *, text: bool) -> AsyncIterator[Feed]:
@@ -208,7 +214,8 @@ class Hub:
     def _route(self, channel: str, payload: bytes) -> None:
         task_id = payload[:_TASK_ID_LENGTH].decode()
         end = payload.index(b" ", _TASK_ID_LENGTH)
-        event_id = EventId.parse(payload[_TASK_ID_LENGTH:end].decode()) if end > 36 else None
+        place, _, written_ms = payload[_TASK_ID_LENGTH:end].decode().partition("@")
+        event_id = EventId.parse(place) if place else None
         frame = payload[end + 1 :]
         if channel.startswith("aily:text:"):
             feeds = self._text_of_task.get(task_id, ())
@@ -218,6 +225,9 @@ class Hub:
                 feed.push(event_id, task_id, frame)
         for feed in feeds:
             feed.push(event_id, task_id, frame)
+        self._routed += 1
+        if written_ms and not self._routed % _LAG_SAMPLE:
+            metrics.RELAY_LAG.observe(max(time.time() - int(written_ms) / 1000, 0.0))
 
     def _lose_all(self) -> None:
         for table in (self._life_of_task, self._text_of_task, self._of_user):

@@ -10,6 +10,7 @@ from typing import Any
 
 from aily.batching import Batcher
 from aily.loops import per_loop
+from aily.observability.metrics import batch_size
 from aily.redis import LuaScript, async_redis, sync_redis
 from chat.events import START, Event, EventId, TaskQueued, encode, log_key, user_channel
 
@@ -52,13 +53,15 @@ class Append:
 
 def append(appends: Sequence[Append]) -> list[Appended]:
     """Append in one round trip. Raises RedisAway."""
-    reply = _append.call(*(arg for one in appends for arg in one.args()))
+    reply = _append.call("", *(arg for one in appends for arg in one.args()))
     return [Appended(code) for code in reply]
 
 
-async def aappend(appends: Sequence[Append]) -> list[Appended]:
-    """`append` for an event loop."""
-    reply = await _append.acall(*(arg for one in appends for arg in one.args()))
+async def aappend(appends: Sequence[Append], written_at: float | None = None) -> list[Appended]:
+    """`append` for an event loop; `written_at`, Unix seconds, lets readers tell how late it is."""
+    batch_size("append").observe(len(appends))
+    stamp = "" if written_at is None else f"@{written_at * 1000:.0f}"
+    reply = await _append.acall(stamp, *(arg for one in appends for arg in one.args()))
     return [Appended(code) for code in reply]
 
 

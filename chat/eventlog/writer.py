@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aily.redis import RedisAway
+from chat import metrics
 from chat.eventlog.log import Append, Appended, aappend
 from chat.events import (
     Event,
@@ -194,6 +195,8 @@ class LogWriter:
     def __init__(self, keep_seconds: int) -> None:
         self._keep_seconds = keep_seconds
         self._dirty: dict[TaskLog, None] = {}
+        #: When the oldest of what is to be appended was written.
+        self._dirty_since = time.time()
         self._wake = asyncio.Event()
         self._interval = MIN_INTERVAL_SECONDS
 
@@ -201,6 +204,8 @@ class LogWriter:
         return TaskLog(self, task_id, owner_id, attempt, self._keep_seconds)
 
     def schedule(self, log: TaskLog) -> None:
+        if not self._dirty:
+            self._dirty_since = time.time()
         self._dirty[log] = None
         self._wake.set()
 
@@ -224,30 +229,32 @@ class LogWriter:
 
     async def flush(self) -> None:
         """Append all that is pending now. While Redis is away it keeps what it could not send."""
-        logs = list(self._dirty)
+        logs, since = list(self._dirty), self._dirty_since
         self._dirty.clear()
         try:
-            await self._append_all(logs)
+            with metrics.APPEND_SECONDS.time():
+                await self._append_all(logs, since)
         except RedisAway:
             # Sending again is safe: ids make a repeated append a no-op.
             self._dirty.update(dict.fromkeys(logs))
+            self._dirty_since = since
             raise
 
-    async def _append_all(self, logs: list[TaskLog]) -> None:
+    async def _append_all(self, logs: list[TaskLog], since: float) -> None:
         batch: list[tuple[TaskLog, list[Append]]] = []
         size = 0
         for log in logs:
             pending = log.take_pending()
             if size and size + len(pending) > MAX_APPENDS:
-                await self._append(batch)
+                await self._append(batch, since)
                 batch, size = [], 0
             batch.append((log, pending))
             size += len(pending)
         if size:
-            await self._append(batch)
+            await self._append(batch, since)
 
-    async def _append(self, batch: list[tuple[TaskLog, list[Append]]]) -> None:
-        outcomes = await aappend([one for _, pending in batch for one in pending])
+    async def _append(self, batch: list[tuple[TaskLog, list[Append]]], since: float) -> None:
+        outcomes = await aappend([one for _, pending in batch for one in pending], since)
         position = 0
         for log, pending in batch:
             log.settle(outcomes[position : position + len(pending)])

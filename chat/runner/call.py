@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
+from chat import metrics
 from chat.eventlog import LogWriter, TaskLog
 from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
 from chat.llm.client import ProviderClient
@@ -97,6 +98,15 @@ class Call:
         return self._answer.completion is not None
 
     @property
+    def completion(self) -> Completion | None:
+        """The provider's whole answer, if it gave one."""
+        return self._answer.completion
+
+    @property
+    def first_token_at(self) -> datetime | None:
+        return self._answer.first_token_at
+
+    @property
     def error(self) -> ProviderError | None:
         """The provider's error, if it made one."""
         return self._answer.error
@@ -156,6 +166,7 @@ class Call:
         else:
             ending, is_stored = await self._store(ending)
         if is_stored and ending.status is Status.QUEUED:
+            metrics.retries(self.pool.model).inc()
             self.requeue(self._next_attempt(verdict), verdict.backoff_seconds)
         elif is_stored:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))

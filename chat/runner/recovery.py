@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import eventlog, scheduler
+from chat import eventlog, metrics, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.models.transitions import RecoveredTask
@@ -47,6 +47,7 @@ def declare_dead() -> int:
         )
     ]
     pools = [str(pk) for pk in LLMModel.objects.values_list("pk", flat=True)] if dead else []
+    metrics.WORKERS_LOST.inc(len(dead))
     for pk in dead:
         scheduler.forget_worker(str(pk), pools)
     return len(dead)
@@ -55,6 +56,7 @@ def declare_dead() -> int:
 def recover() -> set[str]:
     """Queue the running tasks of dead workers again, or fail those that crashed too often."""
     recovered = transitions.recover(settings.TASK_MAX_CRASHES)
+    metrics.RECOVERED.inc(len(recovered))
     # How far the dead workers' logs went is not in the rows: the logs themselves know.
     last_events = eventlog.last_events([(str(one.id), one.attempt) for one in recovered])
     transitions.note_last_events(recovered, last_events)

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 
-from aily.batching import Pace
 from aily.database import in_database
 from aily.jobs import Jobs
 from aily.redis import RedisAway, async_redis, subscriber_redis
@@ -22,6 +21,7 @@ from chat.models import Status, Task, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
+from chat.runner.observing import observe_call, observe_start
 from chat.runner.pools import Pool, load_pools
 from chat.runner.storage import Endings, until_stored
 
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: A pool is looked at this often even when nobody rings: covers lost doorbells.
 POLL_SECONDS = 1.0
-#: Between two claims of a pool.
-PACE = Pace()
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
 #: Time to store calls that are handed back, before the process ends.
@@ -61,6 +59,14 @@ class Runtime:
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
         self._jobs.spawn(self._writer.run())
         self._jobs.spawn(self._live())
+
+    @property
+    def has_lease(self) -> bool:
+        return self._has_lease
+
+    @property
+    def running_calls(self) -> int:
+        return len(self._calls)
 
     def wake(self, pool: str) -> None:
         """Look for work in `pool` now."""
@@ -162,15 +168,11 @@ class Runtime:
             except TimeoutError:
                 pass
             wake.clear()
-            began = time.monotonic()
             try:
                 await self._claim(pool)
             except RedisAway as error:
                 logger.warning("claiming: Redis is away (%s)", error)
                 await asyncio.sleep(POLL_SECONDS)
-            # So that under load a claim takes several tasks.
-            busy_seconds = time.monotonic() - began
-            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._has_lease and not self._is_stopping
@@ -210,6 +212,7 @@ class Runtime:
         worker_id = self._worker_id
         self._starting.update(task_ids)
         started = await until_stored(lambda: transitions.start(worker_id, int(pool.name), task_ids))
+        observe_start(pool, started)
         for task in started:
             call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
             self._calls[str(task.id)] = call
@@ -252,6 +255,7 @@ class Runtime:
         task_id, began = str(call.task.id), time.monotonic()
         try:
             await call.ask()
+            observe_call(call, time.monotonic() - began)
             if call.was_answered:
                 # Now, not when the end is stored: the provider has room again.
                 pool.succeeded += 1

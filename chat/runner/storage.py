@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from aily.batching import Batcher, Pace
+from aily.batching import Batcher
 from aily.database import in_database
 from chat.models import transitions
 from chat.models.transitions import Ending
@@ -41,7 +41,7 @@ class Endings:
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[Ending, bool] = Batcher(self._store, pace=Pace())
+        self._batcher: Batcher[Ending, bool] = Batcher(self._store, name="end")
 
     async def store(self, ending: Ending) -> bool:
         """True once committed; False when the task was no longer this attempt's to end.

@@ -91,6 +91,7 @@ def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launch
         "PORT": str(port),
         "DATABASE_URL": "",
         "REDIS_URL": "",
+        "METRICS_PORT": "0",
         "WEB_PROCESSES": "1",
         "WORKER_PROCESSES": "1",
         "WORKER_GRACE_SECONDS": "2",
@@ -301,3 +302,13 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert "preparing the database failed" in launcher.output
         assert "connection" in launcher.output.split("--- last lines of ")[1]
         assert launcher.processes() == []
+
+
+def test_the_exporter_alone_has_the_metrics_port() -> None:
+    options = Options.from_environment({"PORT": "9000"})
+    [exporter] = [one for one in options.programs() if one.name == "exporter"]
+    assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
+    assert options.child_environment()["METRICS_PORT"] == "0"
+    without = Options.from_environment({"METRICS_PORT": "0"})
+    assert "exporter" not in [one.name for one in without.programs()]
+    assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()

@@ -9,17 +9,28 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from aily import problems
+from aily.observability import collector, services
+from aily.observability.collector import Family
 from aily.programs import BASE_DIR
-from chat import events, exceptions, frames
+from chat import events, exceptions, frames, gauges, metrics
 from chat.llm import errors
 from chat.models import Status
 from chat.models.transitions import WORKER_LOST
 
 PROTOCOL = (BASE_DIR / "chat" / "PROTOCOL.md").read_text()
 DEPLOY = (BASE_DIR / "deploy" / "README.md").read_text()
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md", "chat/PROTOCOL.md")
+METRICS = (BASE_DIR / "deploy" / "METRICS.md").read_text()
+DOCUMENTS = (
+    "deploy/METRICS.md",
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "deploy/README.md",
+    "chat/PROTOCOL.md",
+)
 
 #: Where the environment is read: `env.int("NAME"`, `_integer(environment, "NAME"`, and the like.
 _READERS = ("aily/settings.py", "aily/programs.py", "chat/management/commands/seed_demo.py")
@@ -88,6 +99,25 @@ def test_every_error_code_is_documented_and_no_other() -> None:
 
 def test_every_task_state_is_documented() -> None:
     assert set(Status.values) - _first_cells(PROTOCOL) == set()
+
+
+def _metrics() -> set[str]:
+    """What the processes have registered, and what the exporter's questions may tell."""
+    counted = {
+        f"{metric.name}_total" if metric.type == "counter" else metric.name
+        for metric in REGISTRY.collect()
+    }
+    modules = (collector, services, gauges, metrics)
+    asked = [one for module in modules for one in vars(module).values()]
+    asked += services.INFO.values()
+    return {name for name in counted if name.startswith(("aily_", "gen_ai_"))} | {
+        one.name for one in asked if isinstance(one, Family)
+    }
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    assert {"aily_tasks_submitted_total", "aily_up", "aily_queue_depth"} <= _metrics()
+    assert _first_cells(METRICS) == _metrics()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -11,9 +11,9 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
-from aily.asgi import application
 from aily.database import in_database
 from aily.redis import async_redis
+from aily.routing import routes as application
 from chat import eventlog
 from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel

@@ -110,8 +110,8 @@ async def test_a_prompt_over_its_limit_is_too_large(socket: ChatSocket, rest: Re
 
 async def test_a_frame_over_its_limit_closes_the_socket(socket: ChatSocket) -> None:
     await socket.connection.send('{"type":"ping","ref":"' + "x" * 300_000 + '"}')
-    # Without a word (1006): the server stops reading before it has the frame in memory.
-    assert await socket.closed() == 1006
+    # daphne stops reading before it has the frame in memory, and says no word (1006).
+    assert await socket.closed() in (1006, 1009)
 
 
 @pytest.mark.parametrize("key", ["revoked", "unknown", "none"])

@@ -17,8 +17,9 @@ from typing import Any
 
 from rich.console import Console
 
+from aily.programs import WEB_SERVERS
 from tests.load import report
-from tests.load.scenario_run import BENCH_DIR, SERVERS, run_scenario
+from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS
 from tests.load.scenarios.scenario import count
 
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--workers", type=count, default=scenario.workers, help="worker processes"
         )
-        command.add_argument("--server", choices=SERVERS, default=SERVERS[0])
+        command.add_argument("--server", choices=WEB_SERVERS, default=WEB_SERVERS[0])
         command.add_argument("--json", type=Path, help="file for the result (var/bench/...)")
     return own
 

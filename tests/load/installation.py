@@ -89,13 +89,14 @@ class Installation:
         self._upstream = upstream
         self._simulator: psutil.Popen | None = None
         self._launcher: psutil.Popen | None = None
-        self.port, launcher_simulator, self._simulator_port = _free_ports(3)
+        self.port, launcher_simulator, metrics, self._simulator_port = _free_ports(4)
         self._environment = {
             **os.environ,
             **environment,
             "AILY_DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
             "SIMULATOR_PORT": str(launcher_simulator),
+            "METRICS_PORT": str(metrics),
             "DATABASE_URL": "",
             "REDIS_URL": "",
             "DEEPSEEK_API_KEY": "",

@@ -13,8 +13,7 @@ import psutil
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
 _PARTS = (
     ("daphne", "web"),
-    ("uvicorn", "web"),
-    ("granian", "web"),
+    ("aily.web_server", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),

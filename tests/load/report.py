@@ -147,6 +147,8 @@ def _goals_table(document: dict[str, Any]) -> Table:
 _UNITS = (
     ("_ms_per_task", " ms", 1.0, 2),
     ("_ms_per_socket", " ms", 1.0, 2),
+    ("_ms_per_delta", " ms", 1.0, 3),
+    ("_cpu_ms_per_second_per_1000_sockets", " ms a second and 1,000 sockets", 1.0, 1),
     ("_bytes_per_socket", " KiB", 1 / 1024, 1),
     ("_per_second", " /s", 1.0, 0),
     ("_seconds", " ms", 1000.0, 0),

@@ -22,7 +22,6 @@ from tests.load.run import Watcher, measure
 from tests.load.scenarios import SCENARIOS
 
 BENCH_DIR = BASE_DIR / "var" / "bench"
-SERVERS = ("daphne",)
 #: Options that do not change what a goal speaks of.
 _FREE_OPTIONS = ("json",)
 _TELL_SECONDS = 5.0

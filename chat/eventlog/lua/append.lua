@@ -1,6 +1,7 @@
 -- Appends events to task logs and rings whoever follows them.
 --
--- ARGV[1…] six values an event: task id, event id (`<attempt>-<n>`), frame, channel,
+-- ARGV[1]  `@` and when the oldest of it was written, in Unix milliseconds; or ''
+-- ARGV[2…] six values an event: task id, event id (`<attempt>-<n>`), frame, channel,
 --          1 to create the log when it is missing, seconds the log is kept (0: as it is)
 --
 -- aily:log:<task>  stream, entries with the one field `e`
@@ -10,7 +11,7 @@
 --
 -- Returns a list of: 1 appended, 0 was there already, -1 refused, -2 the log is missing.
 local out = {}
-for i = 1, #ARGV, 6 do
+for i = 2, #ARGV, 6 do
   local task, id, frame, channel, create, keep =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
   local key = 'aily:log:' .. task
@@ -27,7 +28,7 @@ for i = 1, #ARGV, 6 do
     out[#out + 1] = #redis.call('XRANGE', key, id, id) > 0 and 0 or -1
   else
     if keep > 0 then redis.call('EXPIRE', key, keep) end
-    redis.call('PUBLISH', channel, task .. id .. ' ' .. frame)
+    redis.call('PUBLISH', channel, task .. id .. ARGV[1] .. ' ' .. frame)
     out[#out + 1] = 1
   end
 end

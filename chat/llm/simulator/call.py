@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,7 @@ class Call:
         self._events = wire.EventWriter(body["model"])
         self._response = web.StreamResponse(headers={"x-request-id": self.id})
         self._clock = asyncio.get_running_loop().time
+        self._late_from = self._clock() + self._planned_seconds()
 
     async def run(self) -> web.StreamResponse:
         """Answer. Raises RequestRefusedError for a status that the prompt asks for."""
@@ -67,6 +69,13 @@ class Call:
             await self._wait(self._latency_seconds)
         await (self._stream() if self._streaming else self._answer_whole())
         return self._response
+
+    def _planned_seconds(self) -> float:
+        """From the request to the end of a stream without faults."""
+        tokens = len(self._answer.reasoning_tokens) + len(self._answer.tokens)
+        # The first token does not wait, the others keep the pace.
+        pace = self._tokens_per_second
+        return self._latency_seconds + (max(tokens - 1, 0) / pace if pace else 0.0)
 
     async def _stream(self) -> None:
         asked = self._directives
@@ -88,6 +97,8 @@ class Call:
                 for event in self._events.tool_call(index, call):
                     await self._response.write(event)
         self._complete()
+        if not asked.faulty:
+            self._stats.note_late(self._clock() - self._late_from)
         return await self._end(self._last_events())
 
     async def _answer_whole(self) -> None:
@@ -158,10 +169,16 @@ class Call:
         if first < split:
             data = self._events.reasoning(self._answer.reasoning_tokens[first : min(end, split)])
         if end > split:
-            data += self._events.text(self._answer.tokens[max(0, first - split) : end - split])
+            data += self._events.text(self._text_tokens(max(0, first - split), end - split))
         self._stats.tokens += end - first
         if data:
             await self._response.write(data)
+
+    def _text_tokens(self, first: int, end: int) -> list[str]:
+        if self._directives.clock:
+            now = time.monotonic()
+            return [f"{number}@{now:.6f} " for number in range(first, end)]
+        return self._answer.tokens[first:end]
 
     def _write_seconds(self) -> float:
         config = self._config

@@ -14,6 +14,8 @@ Shape of the answer
   tokens=200          length of the answer
   tps=50              tokens a second, 0 for all at once
   tool, tool=NAME     call the first tool, or this one, of those in the request
+  clock               each token of a stream is its number and, in seconds of this machine's
+                      monotonic clock, the moment it is sent: "17@123.456789 "
   nul                 the text holds a NUL character
   usage=after         usage in a chunk of its own after the finish reason
   usage=none          no usage at all
@@ -54,6 +56,7 @@ class Directives:
     tokens: int | None = None
     tps: float | None = None
     tool: str | None = None  # "" is the first one
+    clock: bool = False
     nul: bool = False
     usage: str = "finish"
     finish: str | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
+
+_LATE_STEP_SECONDS = 0.001
 
 
 @dataclass
@@ -20,6 +23,9 @@ class Stats:
     completed: int = 0
     tokens: int = 0
     in_flight_by_model: dict[str, int] = field(default_factory=dict)
+    #: Streams by how much later than planned they ended, in steps of a millisecond: what a caller
+    #: must not be blamed for.
+    late: Counter[int] = field(default_factory=Counter)
 
     def enter(self, model: str) -> None:
         """A request is let in."""
@@ -34,12 +40,28 @@ class Stats:
         if not self.in_flight_by_model[model]:
             del self.in_flight_by_model[model]
 
+    def note_late(self, seconds: float) -> None:
+        """A stream has ended so much later than planned."""
+        self.late[max(0, round(seconds / _LATE_STEP_SECONDS))] += 1
+
+    def late_seconds(self, share: float) -> float | None:
+        """What `share` (0 to 1) of all streams were not later than; None before the first."""
+        left = share * self.late.total()
+        for step, count in sorted(self.late.items()):
+            left -= count
+            if left <= 0:
+                return step * _LATE_STEP_SECONDS
+        return None
+
     def reset(self) -> None:
         """Start counting anew; what is in flight stays so."""
         self.requests = self.rejected_429 = self.client_disconnects = 0
         self.errors = self.completed = self.tokens = 0
         self.max_in_flight = self.in_flight
+        self.late.clear()
 
     def as_dict(self) -> dict[str, Any]:
         """The counters by name."""
-        return asdict(self)
+        counters = {name: value for name, value in vars(self).items() if name != "late"}
+        late = {f"late_p{share}_seconds": self.late_seconds(share / 100) for share in (50, 99)}
+        return counters | late

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from functools import cached_property
 from hashlib import md5
 from typing import Any
 
@@ -13,7 +14,8 @@ from chat.llm.simulator.answers import SimulatedAnswer, SimulatedToolCall
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
-_text_json = json.JSONEncoder(ensure_ascii=False).encode
+#: What json.dumps(text, ensure_ascii=False) comes down to, at a fifth of its cost.
+_text_json = json.encoder.encode_basestring
 _MARK = "@@token@@"
 
 
@@ -49,8 +51,14 @@ class EventWriter:
             "model": model,
             "system_fingerprint": fingerprint(model),
         }
-        self._text = self._template({"content": _MARK, "reasoning_content": None})
-        self._reasoning = self._template({"content": None, "reasoning_content": _MARK})
+
+    @cached_property
+    def _text_template(self) -> tuple[str, str]:
+        return self._template({"content": _MARK, "reasoning_content": None})
+
+    @cached_property
+    def _reasoning_template(self) -> tuple[str, str]:
+        return self._template({"content": None, "reasoning_content": _MARK})
 
     def opening(self, *, thinking: bool) -> bytes:
         """The first event, which has a role and no token."""
@@ -60,11 +68,11 @@ class EventWriter:
 
     def text(self, tokens: list[str]) -> bytes:
         """An event for each token of the answer."""
-        return _fill(self._text, tokens)
+        return _fill(self._text_template, tokens)
 
     def reasoning(self, tokens: list[str]) -> bytes:
         """An event for each token of the reasoning."""
-        return _fill(self._reasoning, tokens)
+        return _fill(self._reasoning_template, tokens)
 
     def tool_call(self, index: int, call: SimulatedToolCall) -> list[bytes]:
         """The name first, then the arguments in pieces."""

@@ -10,8 +10,8 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
-from aily.asgi import application
 from aily.database import in_database
+from aily.routing import routes as application
 from chat import settlement
 from chat.models import Budget, LLMModel, Task
 from chat.runner.runtime import Runtime

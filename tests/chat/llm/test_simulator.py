@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,8 @@ async def test_the_counters_count(simulator: Simulator) -> None:
         "completed": 1,
         "tokens": len(answer.tokens) + len(answer.reasoning_tokens),
         "in_flight_by_model": {},
+        "late_p50_seconds": None,
+        "late_p99_seconds": None,
     }
     page = await _get(simulator, "/")
     assert "SIMULATED" in page
@@ -218,6 +221,20 @@ async def test_the_counters_count(simulator: Simulator) -> None:
     async with aiohttp.ClientSession() as session:
         await (await session.post(simulator.url + "/stats/reset")).read()
     assert (await _get(simulator, "/stats"))["requests"] == 0
+
+
+async def test_a_clock_names_each_token_and_the_moment_it_is_sent(simulator: Simulator) -> None:
+    before = time.monotonic()
+    body = _body("[sim:clock,tokens=12]", stream=True, thinking={"type": "disabled"})
+    _, _, raw = await _post(simulator, body)
+    texts = [event["choices"][0]["delta"]["content"] for event in _events(raw)]
+    tokens = [token.split("@") for token in "".join(filter(None, texts)).split()]
+    assert [int(number) for number, _ in tokens] == list(range(12))
+    moments = [float(moment) for _, moment in tokens]
+    assert before < moments[0] <= moments[-1] < time.monotonic()
+    assert moments == sorted(moments)
+    stats = await _get(simulator, "/stats")
+    assert 0 <= stats["late_p50_seconds"] <= stats["late_p99_seconds"]
 
 
 async def test_the_cap_counts_each_model_for_itself(start_simulator: StartSimulator) -> None:

@@ -1,0 +1,54 @@
+"""Serves the metrics of all processes on this machine, and what only the servers know.
+
+`python -m aily.exporter`: one for an installation. A composition root, like aily.urls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+
+import django
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    django.setup()
+
+    # They need Django's settings.
+    from django.conf import settings
+
+    from aily.observability import metrics, services
+    from aily.observability.collector import GlobalCollector
+    from aily.observability.server import registry, serve
+    from chat.gauges import QueueGauges
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default=settings.METRICS_HOST)
+    parser.add_argument("--port", type=int, default=settings.METRICS_PORT)
+    options = parser.parse_args()
+    metrics.name_process("exporter")
+    gauges = QueueGauges(settings.REDIS_URL)
+    questions = {
+        service: [services.redis_question(service, url)]
+        for service, url in services.redis_services().items()
+    }
+    questions["redis"].append(gauges.from_redis)
+    collector = GlobalCollector(
+        {"database": [services.ask_database, gauges.from_rows], **questions}
+    )
+    collector.start()
+    everything = registry()
+    everything.register(collector)
+    serve(options.host, options.port, is_alive=lambda: True, parts={}, metrics=everything)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+if __name__ == "__main__":
+    main()

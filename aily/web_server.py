@@ -1,0 +1,55 @@
+"""Runs uvicorn on the listening socket that is file descriptor 0, as daphne can by itself.
+
+uvicorn's own --fd makes a Unix socket of it, which keeps Nagle's delay on every connection. And it
+is told to behave like daphne where clients can tell: largest frame, pings, end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import django
+import uvicorn
+from django.conf import settings
+
+_SOCKET_FD = 0
+_BACKLOG = 4096
+_PING_SECONDS = 20
+_PONG_SECONDS = 30
+#: A stopped server waits so long for requests under way, such as event streams.
+_GRACE_SECONDS = 5
+#: Longer than proxies keep idle connections for, so that it is they who close them.
+_KEEP_ALIVE_SECONDS = 75
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT. Sockets that are open then are closed with 1012."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    django.setup()
+    config = uvicorn.Config(
+        "aily.asgi:application",
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.WEBSOCKET_FRAME_MAX_BYTES,
+        ws_ping_interval=_PING_SECONDS,
+        ws_ping_timeout=_PONG_SECONDS,
+        # A compressor takes more memory than all the rest of a socket.
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        # It would tell of every connection.
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=_SOCKET_FD)])
+
+
+if __name__ == "__main__":
+    main()
