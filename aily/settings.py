@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aily import embedded
+from aily.observability.logs import configuration as log_configuration
 from aily.secret_key import load_or_create_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -248,17 +250,9 @@ SLOW_QUERY_SECONDS = env.float("SLOW_QUERY_SECONDS", default=1.0)
 
 # --- Logging ------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "aiohttp": {"level": "WARNING"},
-        "httpx": {"level": "WARNING"},
-        "apscheduler": {"level": "WARNING"},
-    },
-}
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT must be text or json, not {LOG_FORMAT!r}")
+# Prompts and answers in the log: to look for a fault, never by default.
+LOG_PROMPTS = env.bool("LOG_PROMPTS", default=False)
+LOGGING = log_configuration(LOG_LEVEL, LOG_FORMAT)

@@ -18,6 +18,7 @@ from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.flow_control import FlowControl
 from aily.jobs import Job, Jobs
+from aily.observability.context import begin_request
 from aily.observability.metrics import (
     WEBSOCKETS_OPEN,
     WEBSOCKETS_OPENED,
@@ -67,6 +68,7 @@ class ChatConsumer(AsyncConsumer):
         # Not the base class's: a channel-layer channel a socket would cost two subscriptions and a
         # queue, and the hub does its work for a whole process (figures in ARCHITECTURE.md).
         self.scope = scope
+        begin_request(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
         self.flow = FlowControl(send)
         self.jobs = Jobs("a socket's job")
         self.following: dict[str, Job] = {}

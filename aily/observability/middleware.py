@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, cast
@@ -13,9 +11,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from aily.observability import metrics
-from aily.observability.context import request_id
+from aily.observability.context import begin_request
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _Handler = Callable[[HttpRequest], Any]
 
 
@@ -32,8 +29,7 @@ class ObserveRequests:
 
     def __call__(self, request: HttpRequest) -> Any:
         began = perf_counter()
-        own_id = _id_of(request)
-        request_id.set(own_id)
+        own_id = begin_request(str(request.META.get("HTTP_X_REQUEST_ID", "")))
         if self._is_async:
             return self._observe_async(request, own_id, began)
         return _note(request, self._get_response(request), own_id, began)
@@ -43,12 +39,6 @@ class ObserveRequests:
     ) -> HttpResponseBase:
         answer = cast("Awaitable[HttpResponseBase]", self._get_response(request))
         return _note(request, await answer, own_id, began)
-
-
-def _id_of(request: HttpRequest) -> str:
-    """The caller's own id, or a proxy's, if it is one; else a new one."""
-    given = str(request.META.get("HTTP_X_REQUEST_ID", ""))
-    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _note(

@@ -123,13 +123,25 @@ class Call:
             if not self._asking.cancelled() and (error := self._asking.exception()):
                 logger.error("task %s: the call broke", self.task.id, exc_info=error)
 
+    @property
+    def outcome(self) -> str:
+        """In a word, for the log: the provider's error code, why it was stopped, or `answered`."""
+        if self.error is not None:
+            return self.error.code
+        stopped = self._stop.name.lower() if self._stop else "broken"
+        return "answered" if self.was_answered else stopped
+
     async def end(self) -> None:
         """Store what came of it, and tell those who follow."""
+        if settings.LOG_PROMPTS:
+            logger.info("answer: %s", self.log.text)
         if not self.is_lost:
             await self._end()
 
     async def _ask(self) -> None:
         answer = self._answer
+        if settings.LOG_PROMPTS:
+            logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
             model=self.pool.upstream_model,
             messages=msgspec.json.decode(self.task.messages),

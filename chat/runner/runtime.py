@@ -11,6 +11,7 @@ from django.conf import settings
 
 from aily.database import in_database
 from aily.jobs import Jobs
+from aily.observability import context
 from aily.redis import RedisAway, async_redis, subscriber_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
@@ -78,6 +79,7 @@ class Runtime:
         """Hold a lease for as long as the process lives; start over when it is taken away."""
         while not self._is_stopping:
             self._worker_id: UUID = await until_stored(lease.register)
+            context.name_worker(str(self._worker_id))
             self._endings = Endings(self._worker_id)
             self._has_lease = True
             logger.info("worker %s is ready", self._worker_id)
@@ -253,6 +255,8 @@ class Runtime:
     # --- Calls ----------------------------------------------------------------------------------
     async def _run(self, call: Call, pool: Pool) -> None:
         task_id, began = str(call.task.id), time.monotonic()
+        context.task_id.set(task_id)
+        logger.debug("attempt %d starts", call.task.attempt)
         try:
             await call.ask()
             observe_call(call, time.monotonic() - began)
@@ -261,6 +265,7 @@ class Runtime:
                 pool.succeeded += 1
                 self._release(pool, task_id, began)
             await call.end()
+            logger.debug("attempt %d ended: %s", call.task.attempt, call.outcome)
         finally:
             if self._calls.get(task_id) is call:
                 del self._calls[task_id]

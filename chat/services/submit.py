@@ -83,7 +83,9 @@ class _Lookups:
 
 async def submit(submission: Submission) -> Accepted:
     """Accept one task. Raises Problem; then nothing was stored."""
-    return await _batcher().submit(submission)
+    accepted = await _batcher().submit(submission)
+    logger.debug("accepted", extra={"task_id": accepted.task_id})
+    return accepted
 
 
 @per_loop

@@ -48,6 +48,9 @@ def stack(e2e_database_url: str) -> Iterator[Stack]:
         "POSITION_CHECK_SECONDS": "5",
         "WEBHOOK_ALLOW_PRIVATE": "true",
         "WEBHOOK_REQUIRE_HTTPS": "false",
+        # What must not be in a log is not there even at this level.
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "json",
     }
     data_dir = Path(settings.DATA_DIR) / "e2e"
     with Stack(e2e_database_url, data_dir, environment=environment) as running:
