@@ -79,12 +79,13 @@ class Keys:
     revoked: str
 
 
-#: Besides the demo content: a model that allows one call at once, and one that allows five.
+#: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
+#: counted.
 _MAKE_KEYS = """
 from accounts.models import APIKey, User
 from chat.models import LLMModel
 default = LLMModel.objects.get(is_default=True)
-for name, cap in (("narrow", 1), ("capped", 5)):
+for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
     LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
 users = [User.objects.create_user(name) for name in ("alice", "bob")]
 keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
