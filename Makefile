@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench chaos browser clean
+.PHONY: help run test check fix bench chaos browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -16,7 +16,7 @@ help: ## list the targets
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
-test: check browser ## check, then all tests
+test: check browser servers ## check, then all tests
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
@@ -39,6 +39,9 @@ chaos: .venv/.tests ## kill everything at random under load, about 5 minutes; th
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh
+
+servers: ## install nginx, PgBouncer and Prometheus for the tests of deploy/, as root on Debian
+	@tests/install_servers.sh
 
 clean: ## remove the virtual environment and all data in var/
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

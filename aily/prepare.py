@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,19 @@ from django.conf import settings
 from django.core.management import call_command
 
 
-def prepare() -> None:
-    """Migrate, seed the demo content and collect the assets. All of it may be repeated."""
+def prepare(*, demo: bool) -> None:
+    """Migrate, seed the demo content and collect the assets. All of it may be repeated.
+
+    Without `demo` it is a deployment that is prepared: no users with known passwords, and assets of
+    the version before stay, for pages that are open.
+    """
     call_command("migrate", interactive=False, verbosity=1)
-    call_command("seed_demo")
-    collect_changed_assets()
+    if demo:
+        call_command("seed_demo")
+    collect_changed_assets(clear=demo)
 
 
-def collect_changed_assets() -> None:
+def collect_changed_assets(*, clear: bool) -> None:
     """Run collectstatic unless the very same source files were collected before.
 
     It hashes and compresses every file, which takes longer than all the rest of a second start.
@@ -28,7 +34,7 @@ def collect_changed_assets() -> None:
     fingerprint = _assets_fingerprint()
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
-    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    call_command("collectstatic", interactive=False, clear=clear, verbosity=0)
     stamp.write_text(fingerprint)
 
 
@@ -53,4 +59,4 @@ def _asset_sources() -> Iterator[Path]:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     django.setup()
-    prepare()
+    prepare(demo="--without-demo" not in sys.argv[1:])

@@ -40,6 +40,8 @@ class Options:
     worker_processes: int
     #: How long a stopping worker lets its calls go on.
     worker_grace_seconds: int
+    #: How long a stopping web process lets its requests end.
+    web_grace_seconds: int
     #: Largest message a WebSocket client may send.
     websocket_frame_max_bytes: int
     #: The embedded servers that no URL replaces.
@@ -69,6 +71,7 @@ class Options:
             web_processes=_integer(environment, "WEB_PROCESSES", 2),
             worker_processes=_integer(environment, "WORKER_PROCESSES", 2),
             worker_grace_seconds=_integer(environment, "WORKER_GRACE_SECONDS", 25, maximum=3600),
+            web_grace_seconds=_integer(environment, "WEB_GRACE_SECONDS", 5, maximum=3600),
             websocket_frame_max_bytes=_integer(
                 environment, "WEBSOCKET_FRAME_MAX_BYTES", 262_144, maximum=2**24
             ),
@@ -204,6 +207,7 @@ def _web(options: Options) -> Program:
         "web",
         _python(*_web_arguments(options)),
         priority=50,
+        stop_wait_seconds=options.web_grace_seconds + 5,
         processes=options.web_processes,
         working_dir=BASE_DIR,
         shared_socket=f"{options.host}:{options.port}",
@@ -215,7 +219,7 @@ def _web_arguments(options: Options) -> tuple[str, ...]:
         return ("-m", "aily.web_server")
     limit = str(options.websocket_frame_max_bytes)
     return (
-        *("-m", "daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
+        *("-m", "aily.daphne_server", "--fd", "0", "--verbosity", "0", "--no-server-name"),
         *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
         "aily.asgi:application",
     )

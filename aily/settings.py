@@ -103,6 +103,10 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     connect_timeout=5,
 )
 
+# A cursor kept open between transactions is lost behind PgBouncer, which gives each transaction
+# whichever connection is free. Django opens one for every select box of a form.
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+
 # --- Redis --------------------------------------------------------------------------------------
 # Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
 # database of its own because its maintenance runs KEYS.
@@ -189,6 +193,10 @@ EMAIL_USE_SSL = _email.get("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=15)
 EMAIL_MAX_PER_HOUR = env.int("EMAIL_MAX_PER_HOUR", default=20)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="aily@localhost")
+
+# --- Web ---------------------------------------------------------------------------------------
+# How long a stopping web process lets requests end; its sockets are closed in the first half.
+WEB_GRACE_SECONDS = env.float("WEB_GRACE_SECONDS", default=5)
 
 # --- Accounts and sessions ----------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

@@ -23,6 +23,9 @@ from aily.redis import RedisAway
 logger = logging.getLogger(__name__)
 
 GROUP = "sockets"
+#: Close codes: the access is gone; this process restarts, connect again.
+CLOSE_UNAUTHENTICATED = 4401
+CLOSE_RESTART = 4503
 LISTEN_SECONDS = 2.0
 
 
@@ -72,15 +75,16 @@ class OpenSockets:
     """The sockets of one event loop, by what they were opened with."""
 
     def __init__(self) -> None:
-        self._closers: dict[Callable[[], Awaitable[None]], Access] = {}
+        self._closers: dict[Callable[[int], Awaitable[None]], Access] = {}
         self._listener: asyncio.Task[None] | None = None
         self._is_listening = asyncio.Event()
 
     @asynccontextmanager
     async def registered(
-        self, access: Access, close: Callable[[], Awaitable[None]]
+        self, access: Access, close: Callable[[int], Awaitable[None]]
     ) -> AsyncIterator[None]:
-        """Have `close` awaited when `access` is taken away, from the moment this is entered."""
+        """Have `close` awaited with a close code when `access` is taken away or the process stops,
+        from the moment this is entered."""
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen())
         self._closers[close] = access
@@ -112,7 +116,17 @@ class OpenSockets:
     async def _close(self, revoked: Access) -> None:
         closers = [close for close, access in self._closers.items() if revoked.covers(access)]
         for close in closers:
-            await close()
+            await close(CLOSE_UNAUTHENTICATED)
+
+    async def close_all(self, code: int, seconds: float) -> None:
+        """Close every socket, evenly over `seconds`: all of them will connect again elsewhere."""
+        closers = list(self._closers)
+        closing = []
+        for close in closers:
+            # On its own: a client that does not read would hold up all others.
+            closing.append(asyncio.ensure_future(close(code)))
+            await asyncio.sleep(seconds / len(closers))
+        await asyncio.gather(*closing)
 
 
 @per_loop

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 
 from aily.database import in_database
+from aily.draining import draining
 from aily.redis import async_redis
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,12 @@ async def livez(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while database and Redis answer, else 503. Always within `PROBE_SECONDS`."""
+    """200 while database and Redis answer, else 503. Always within `PROBE_SECONDS`.
+
+    503 as well once the process is to stop: nothing new should be sent to it.
+    """
+    if draining().is_set():
+        return JsonResponse({"status": "draining"}, status=503)
     database, redis = await asyncio.gather(
         _probe("database", in_database(_ask_database)), _probe("redis", _ask_redis())
     )

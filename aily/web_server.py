@@ -13,14 +13,21 @@ import django
 import uvicorn
 from django.conf import settings
 
+from aily.draining import draining
+
 _SOCKET_FD = 0
 _BACKLOG = 4096
 _PING_SECONDS = 20
 _PONG_SECONDS = 30
-#: A stopped server waits so long for requests under way, such as event streams.
-_GRACE_SECONDS = 5
 #: Longer than proxies keep idle connections for, so that it is they who close them.
 _KEEP_ALIVE_SECONDS = 75
+
+
+class _DrainingServer(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """At SIGTERM: streams end and waiting requests answer, so that there is less to wait for."""
+        draining().set()
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -46,9 +53,9 @@ def main() -> None:
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=int(settings.WEB_GRACE_SECONDS),
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=_SOCKET_FD)])
+    _DrainingServer(config).run(sockets=[socket.socket(fileno=_SOCKET_FD)])
 
 
 if __name__ == "__main__":

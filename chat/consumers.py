@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 
 from accounts.limits import count_request
 from accounts.websocket import identify_websocket
+from aily.draining import draining
 from aily.flow_control import FlowControl
 from aily.jobs import Job, Jobs
 from aily.observability.context import begin_request
@@ -26,7 +27,7 @@ from aily.observability.metrics import (
     request_error,
 )
 from aily.problems import Problem, Unavailable
-from aily.sockets import open_sockets
+from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from chat import metrics
 from chat.eventlog import get_hub
 from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
@@ -48,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 CLOSE_TOO_LARGE = 1009
 CLOSE_BAD_FRAME = 4400
-CLOSE_UNAUTHENTICATED = 4401
 CLOSE_TOO_MANY = 4429
 #: Tasks one socket may follow at once.
 MAX_FOLLOWED = 20_000
@@ -101,13 +101,16 @@ class ChatConsumer(AsyncConsumer):
             await self.flow.send({"type": "websocket.close", "code": 1013})
             return
         if identity is not None:
-            registered = open_sockets().registered(identity.access, self.lose_access)
+            registered = open_sockets().registered(identity.access, self.close)
             await self.open.enter_async_context(registered)
         offered = self.scope.get("subprotocols", [])
         subprotocol = PROTOCOL if PROTOCOL in offered else None
         await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
         if identity is None:
             await self.close(CLOSE_UNAUTHENTICATED)
+            return
+        if draining().is_set():
+            await self.close(CLOSE_RESTART)
             return
         self.owner_id: int = identity.user.pk
         self.api_key = identity.api_key
@@ -260,9 +263,6 @@ class ChatConsumer(AsyncConsumer):
         await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)
-
-    async def lose_access(self) -> None:
-        await self.close(CLOSE_UNAUTHENTICATED)
 
     async def close(self, code: int) -> None:
         self.is_open = False

