@@ -6,7 +6,7 @@ set -eu
 
 PATH="$PATH:/usr/sbin"
 missing=""
-for name in nginx pgbouncer prometheus promtool envsubst openssl; do
+for name in nginx pgbouncer prometheus promtool envsubst openssl systemd-analyze; do
     command -v "$name" >/dev/null || missing="$missing $name"
 done
 if [ -z "$missing" ]; then
@@ -23,7 +23,7 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     fi
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends \
-        nginx-light pgbouncer prometheus gettext-base openssl >/dev/null
+        nginx-light pgbouncer prometheus gettext-base openssl systemd >/dev/null
     exit 0
 fi
 echo "no$missing: the tests of deploy/ are skipped (Debian: apt install nginx pgbouncer prometheus)" >&2

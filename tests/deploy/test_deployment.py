@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat.llm.simulator.answers import simulated_answer
-from tests.client import RestClient, chat_socket
+from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
 
 #: Half of an answer, and then nothing.
@@ -23,7 +23,9 @@ QUICK = "[sim:latency=0,tokens=20,tps=0]"
 @pytest.fixture(scope="module")
 def cookies(deployment: Deployment) -> dict[str, str]:
     """Of the staff's admin, logged in over nginx: once, as the form takes few guesses a minute."""
-    with httpx.Client(base_url=deployment.base_url, verify=deployment.trust) as client:
+    with httpx.Client(
+        base_url=deployment.base_url, verify=deployment.trust, timeout=PATIENCE_SECONDS
+    ) as client:
         page = client.get("/login/").text
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert token, page
