@@ -1,0 +1,122 @@
+"""Prometheus' configuration, alerts and Grafana's dashboards, held against promtool."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.alerts import ALERTS, Case
+from tests.deploy.conftest import require
+from tests.deploy.deployment import DEPLOY
+
+PROMETHEUS = DEPLOY / "prometheus"
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+_METRIC = re.compile(r"\b(?:aily|gen_ai)_[a-z0-9_]+\b")
+
+
+def rules() -> list[dict[str, Any]]:
+    files = sorted((PROMETHEUS / "rules").glob("*.yml"))
+    groups = [group for path in files for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def dashboard_expressions() -> list[str]:
+    """What the panels ask for, with Grafana's own variables filled in."""
+    targets = [
+        target
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel.get("targets", ())
+    ]
+    return [target["expr"].replace("$__rate_interval", "1m") for target in targets]
+
+
+def metric_names() -> set[str]:
+    """The metrics that rules and dashboards read, without what the rules record themselves."""
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    texts = [*dashboard_expressions(), *(rule["expr"] for rule in rules())]
+    found = {_series_name(name) for text in texts for name in _METRIC.findall(_unlabelled(text))}
+    return found - recorded
+
+
+def _unlabelled(expression: str) -> str:
+    """Without label names, some of which look like metrics."""
+    grouped = re.sub(r"\b(by|on|without) \([^)]*\)", "", expression)
+    return re.sub(r"\{[^}]*\}", "", grouped)
+
+
+def _series_name(name: str) -> str:
+    return re.sub(r"_(bucket|count|sum)$", "", name)
+
+
+def promtool(*arguments: str) -> None:
+    require("promtool")
+    result = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+
+
+def test_every_alert_is_tried() -> None:
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    assert alerts == ALERTS.keys()
+
+
+def test_every_alert_says_how_urgent_it_is_and_what_is_wrong() -> None:
+    for rule in rules():
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in {"page", "ticket"}, rule
+            assert rule["annotations"]["summary"], rule
+
+
+def test_alerts_fire_when_they_must_and_not_when_nearly(tmp_path: Path) -> None:
+    cases = [
+        _promtool_case(name, case, values, firing=firing)
+        for name, case in ALERTS.items()
+        for values, firing in ((case.fires, True), (case.quiet, False))
+    ]
+    files = [str(path) for path in sorted((PROMETHEUS / "rules").glob("*.yml"))]
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump({"rule_files": files, "tests": cases}))
+    promtool("test", "rules", str(path))
+
+
+def _promtool_case(
+    name: str, case: Case, values: tuple[str, ...], *, firing: bool
+) -> dict[str, Any]:
+    """One group: is the alert, and not merely pending, there after the time?"""
+    series = [
+        {"series": one, "values": value} for one, value in zip(case.series, values, strict=True)
+    ]
+    question = {
+        "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})',
+        "eval_time": f"{case.minutes}m",
+        "exp_samples": [{"labels": "{}", "value": 1}] if firing else [],
+    }
+    return {"interval": "1m", "input_series": series, "promql_expr_test": [question]}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_are_whole(path: Path) -> None:
+    dashboard = json.loads(path.read_text())
+    assert dashboard["uid"] == path.stem
+    panels = [one for one in dashboard["panels"] if one["type"] != "row"]
+    assert len({one["id"] for one in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in panels:
+        assert panel["targets"], panel["title"]
+        assert panel["datasource"]["uid"] == _data_source()["uid"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def _data_source() -> dict[str, Any]:
+    path = DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    found: dict[str, Any] = yaml.safe_load(path.read_text())["datasources"][0]
+    return found
