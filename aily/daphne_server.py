@@ -1,4 +1,4 @@
-"""`python -m aily.daphne_server`: daphne, with its own options, that loses nothing when it is told to stop.
+"""daphne, with its own command line, that loses nothing when it is told to stop.
 
 daphne drops every request and socket at SIGTERM. Here the process first takes what the kernel has
 queued for it and stops listening, so that a proxy goes elsewhere; then requests are finished,

@@ -25,7 +25,7 @@ _KEEP_ALIVE_SECONDS = 75
 
 class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """At SIGTERM: streams end and waiting requests answer, so that there is less to wait for."""
+        """At SIGTERM streams end and waiting requests answer, which leaves less to wait for."""
         draining().set()
         await super().shutdown(sockets)
 

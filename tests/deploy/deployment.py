@@ -47,7 +47,23 @@ USERS = 4
 _NGINX_TEMP = "/tmp/"  # noqa: S108 (replaced, not used)
 _READY_SECONDS = 60
 _SERVERS = ("pgbouncer", "queue", "cache")
-_PORTS = ("web-0", "web-1", "pgbouncer", "queue", "cache", "http", "https", "simulator")
+_PORTS = (
+    "web-0",
+    "web-1",
+    "pgbouncer",
+    "queue",
+    "cache",
+    "http",
+    "https",
+    "simulator",
+    "prometheus",
+)
+#: Who serves metrics, by Prometheus' job.
+_METRICS = {
+    "web": ("web-0", "web-1"),
+    "worker": ("worker-0", "worker-1"),
+    "exporter": ("exporter",),
+}
 
 #: The demo content, and users with a key each.
 _SEED = f"""
@@ -68,7 +84,10 @@ class Deployment:
         self._postgres = postgres
         #: Of the users, one each.
         self.keys: list[str] = []
-        self.ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        measured = [name for names in _METRICS.values() for name in names]
+        free = iter(_free_ports(len(_PORTS) + len(measured)))
+        self.ports = {name: next(free) for name in _PORTS}
+        self.metrics_ports = {name: next(free) for name in measured}
         self.base_url = f"https://127.0.0.1:{self.ports['https']}"
         self.processes: dict[str, StackProcess] = {}
         self.environment = self._environment()
@@ -122,8 +141,8 @@ class Deployment:
         for name in ("queue", "cache"):
             self._start_valkey(name)
         self._start_pgbouncer()
-        self._wait("queue", lambda: self.redis("queue").ping())
-        self._wait("pgbouncer", lambda: self.connect().close())
+        self.wait("queue", lambda: self.redis("queue").ping())
+        self.wait("pgbouncer", lambda: self.connect().close())
         self._start_program("simulator", "simulate_llm", "--port", str(self.ports["simulator"]))
         self._prepare()
         for name in ("web-0", "web-1"):
@@ -132,7 +151,9 @@ class Deployment:
         for name in ("worker-0", "worker-1"):
             self._start_program(name, "worker", patience=30)
         self._start_program("scheduler", "scheduler")
+        self._start_program("exporter", "exporter")
         self._start_nginx()
+        self._start_prometheus()
         for name in ("web-0", "web-1"):
             self.wait_until_ready(name)
 
@@ -154,6 +175,9 @@ class Deployment:
 
     def _start_program(self, name: str, *arguments: str, **options: Any) -> None:
         command = [str(DEPLOY / "start.sh"), *arguments]
+        if name in self.metrics_ports:
+            own = {"METRICS_HOST": "127.0.0.1", "METRICS_PORT": str(self.metrics_ports[name])}
+            options["environment"] = {**options.get("environment", {}), **own}
         self.start(name, command, **options)
 
     def _start_valkey(self, name: str) -> None:
@@ -220,6 +244,23 @@ class Deployment:
         command = ["nginx", "-p", str(directory), "-c", configuration, "-g", globally]
         self.start("nginx", command, stop_signal="QUIT")
 
+    def _start_prometheus(self) -> None:
+        """The shipped configuration, which finds containers by name, with addresses instead."""
+        directory = self.root / "prometheus"
+        shutil.copytree(DEPLOY / "prometheus", directory)
+        path = directory / "prometheus.yml"
+        configuration = yaml.safe_load(path.read_text())
+        configuration["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        for job in configuration["scrape_configs"]:
+            names = _METRICS[job["job_name"]]
+            del job["dns_sd_configs"]
+            targets = [f"127.0.0.1:{self.metrics_ports[name]}" for name in names]
+            job["static_configs"] = [{"targets": targets}]
+        path.write_text(yaml.safe_dump(configuration))
+        command = ["prometheus", f"--config.file={path}", f"--storage.tsdb.path={directory}/data"]
+        command += [f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}"]
+        self.start("prometheus", command)
+
     def _make_certificate(self, directory: Path) -> None:
         arguments = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         arguments += ["-keyout", str(directory / "tls.key"), "-out", str(directory / "tls.crt")]
@@ -249,9 +290,10 @@ class Deployment:
     def wait_until_ready(self, name: str) -> None:
         """Return once a web process says it is ready."""
         url = f"http://127.0.0.1:{self.ports[name]}/readyz"
-        self._wait(name, lambda: urllib.request.urlopen(url, timeout=5).close())
+        self.wait(name, lambda: urllib.request.urlopen(url, timeout=5).close())
 
-    def _wait(self, name: str, question: Callable[[], object]) -> None:
+    def wait(self, name: str, question: Callable[[], object]) -> None:
+        """Ask until there is no error, while the process lives."""
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             try:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import aclosing
 from io import BytesIO
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
+from tests.deploy.test_monitoring import dashboard_expressions, metric_names
 
 #: Half of an answer, and then nothing.
 STALLS = "[sim:latency=0,tokens=60,tps=0,stall=middle]"
@@ -187,6 +189,39 @@ def test_the_queue_never_forgets_and_the_cache_may(deployment: Deployment) -> No
         # The sessions of the tests before, and nothing of the queue.
         assert cache.dbsize() > 0
         assert queue.info("keyspace").keys() >= {"db0", "db1"}
+
+
+# --- Prometheus -----------------------------------------------------------------------------------
+def test_prometheus_reads_everybody_and_finds_every_metric_it_asks_for(
+    deployment: Deployment,
+) -> None:
+    ports = deployment.metrics_ports
+    scrapes = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
+    served = set(re.findall(r"^# TYPE (\w+)", "\n".join(scrapes), re.MULTILINE))
+    assert metric_names() - served == set()
+
+    prometheus = f"http://127.0.0.1:{deployment.ports['prometheus']}/api/v1"
+    with httpx.Client(timeout=PATIENCE_SECONDS) as client:
+
+        def answer(path: str, **parameters: str) -> Any:
+            response = client.get(f"{prometheus}/{path}", params=parameters).json()
+            assert response["status"] == "success", (parameters, response)
+            return response["data"]
+
+        def up() -> set[str]:
+            found = answer("query", query="up == 1")["result"]
+            return {one["metric"]["instance"] for one in found}
+
+        deployment.wait("prometheus", lambda: _assert_equal(len(up()), len(ports)))
+        groups = answer("rules")["groups"]
+        assert [one for group in groups for one in group["rules"] if one["health"] == "err"] == []
+        for expression in dashboard_expressions():
+            answer("query", query=expression)
+
+
+def _assert_equal(found: object, wanted: object) -> None:
+    if found != wanted:
+        raise OSError(f"{found} instead of {wanted}")
 
 
 # --- Last, as nobody can log in for a while after it ----------------------------------------------
