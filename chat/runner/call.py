@@ -115,7 +115,7 @@ class Call:
         """Return when the provider has nothing more to say. Raises nothing: an error of ours fails
         the task with `internal`."""
         self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
-        self.log.on_refused = lambda: self.stop(Stop.LOST)
+        self.log.on_refused = self._refused
         self.log.start(self.pool.model)
         if self._stop is None:
             self._asking = asyncio.create_task(self._ask())
@@ -130,6 +130,11 @@ class Call:
             return self.error.code
         stopped = self._stop.name.lower() if self._stop else "broken"
         return "answered" if self.was_answered else stopped
+
+    def _refused(self) -> None:
+        task = self.task
+        logger.warning("task %s: attempt %d: its events came too late", task.id, task.attempt)
+        self.stop(Stop.LOST)
 
     async def end(self) -> None:
         """Store what came of it, and tell those who follow."""
@@ -184,6 +189,10 @@ class Call:
             self.log.end(lambda event_id: self._terminal_event(ending, event_id))
         elif await self._keep_partial(ending):
             self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
+        else:
+            logger.warning(
+                "task %s: attempt %d: its end came too late", self.task.id, self.task.attempt
+            )
 
     async def _store(self, ending: Ending) -> tuple[Ending, bool]:
         try:

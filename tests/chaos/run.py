@@ -1,144 +1,160 @@
 """`make chaos`: load, harm, and then the proof.
 
-Options: --seconds (of harm), --users, --tasks (of each user), --seed, --every (seconds between two
-harms). Exits with 1 when anything was lost, doubled or wrong.
+Options: --seconds (of harm), --users, --tasks (of each user), --seed, --every (seconds from being
+back to the next harm), --harms (words of the names of those that may happen), --json FILE. Exits
+with 1 when anything was lost, doubled or wrong, or not back in time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import re
 import sys
 import time
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from aily.embedded import redis_url
+from rich.console import Console
+
 from aily.programs import BASE_DIR
-from chat.llm.simulator.answers import simulated_answer
-from tests.chaos.killer import Killer
-from tests.chaos.users import PatientUser, Seen
-from tests.load.installation import MODELS_KNOWN_SECONDS, Installation, StoredTask, Upstream
-from tests.load.recording import MODEL
+from tests.chaos import report
+from tests.chaos.harms import HARMS, Harm
+from tests.chaos.proof import Evidence, problems
+from tests.chaos.site import Site
+from tests.chaos.strikes import Prober, Strike, strike_for
+from tests.chaos.users import PatientUser
+from tests.load.installation import Installation, Upstream
 
-UPSTREAM = Upstream(seconds=4, latency_seconds=1, tokens=60, chunks=30)
-#: After the last harm everything must have ended within this: leases run out, PostgreSQL recovers.
-SETTLE_SECONDS = 120.0
+CHAOS_DIR = BASE_DIR / "var" / "chaos"
+#: After the last harm everything must have ended within this: leases run out, PostgreSQL recovers,
+#: and what waited meanwhile has its turn under the cap.
+SETTLE_SECONDS = 150.0
+#: What workers say of the late ends and events of a life that was declared dead.
+_BOUNCED = {
+    "ends": re.compile(r"its end came too late"),
+    "events": re.compile(r"its events came too late"),
+    "lives": re.compile(r"was declared dead: dropping its calls"),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much load and how much harm."""
+    """How much load and how much harm. The cap is often reached, so that leases matter."""
 
-    seconds: float
-    users: int
-    tasks: int
-    every_seconds: float
-    seed: int
+    seconds: float = 220
+    users: int = 20
+    tasks: int = 40
+    every_seconds: float = 3
+    seed: int = 1
+    cap: int = 24
+    answer_seconds: float = 4
+    lease_seconds: int = 8
+    harms: tuple[Harm, ...] = HARMS
+
+    def upstream(self) -> Upstream:
+        first_token_seconds = self.answer_seconds / 4
+        return Upstream(self.answer_seconds, first_token_seconds, 60, 30, is_journaled=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=240)
-    parser.add_argument("--users", type=int, default=20)
-    parser.add_argument("--tasks", type=int, default=50)
-    parser.add_argument("--every", type=float, default=4)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    plan = Plan(options.seconds, options.users, options.tasks, options.every, options.seed)
-    problems = unleash(plan, BASE_DIR / "var" / "chaos")
-    for problem in problems:
-        print(problem)
-    print("nothing lost, nothing doubled" if not problems else f"{len(problems)} problems")
-    sys.exit(bool(problems))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    usual = Plan()
+    parser.add_argument("--seconds", type=float, default=usual.seconds)
+    parser.add_argument("--users", type=int, default=usual.users)
+    parser.add_argument("--tasks", type=int, default=usual.tasks)
+    parser.add_argument("--every", type=float, default=usual.every_seconds)
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--harms", default="")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    harms = tuple(harm for harm in HARMS if asked.harms in harm.name)
+    plan = Plan(asked.seconds, asked.users, asked.tasks, asked.every, asked.seed, harms=harms)
+    document = unleash(plan, CHAOS_DIR)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = asked.json or CHAOS_DIR / f"chaos-{plan.seed}-{stamp}.json"
+    report.save(document, path)
+    report.show(Console(highlight=False, soft_wrap=True), document)
+    print(f"written to {path}")
+    sys.exit(bool(document["problems"]))
 
 
-def unleash(plan: Plan, root: Path) -> list[str]:
-    """Run the plan against an installation of its own. Returns a line for everything wrong."""
-    environment = {"WORKER_LEASE_SECONDS": "8", "WORKER_GRACE_SECONDS": "3"}
-    with Installation(root, UPSTREAM, environment) as installation:
-        keys = installation.seed(plan.users, cap=10_000)
-        time.sleep(MODELS_KNOWN_SECONDS)
+def unleash(plan: Plan, root: Path) -> dict[str, Any]:
+    """Run the plan against an installation of its own. Returns its document (report.py)."""
+    environment = {"WORKER_LEASE_SECONDS": str(plan.lease_seconds), "WORKER_GRACE_SECONDS": "3"}
+    with Installation(root, plan.upstream(), environment) as installation:
+        *keys, prober_key = installation.seed(plan.users + 1, plan.cap)
+        # Workers read the models anew with each renewal.
+        time.sleep(plan.lease_seconds / 4 + 1)
         users = [
             PatientUser(installation.socket_url, key, _prompts(number, plan.tasks), number)
             for number, key in enumerate(keys)
         ]
-        killer = Killer(installation.launcher, redis_url(installation.data_dir, 0), plan.seed)
-        try:
-            asyncio.run(_run(plan, users, killer))
-        except TimeoutError:
-            print(f"not all ended within {SETTLE_SECONDS:.0f} s of the last harm")
-        stored = installation.stored_tasks()
-        problems = [line for user in users for line in _judge(user, stored)]
-        known = {task.task_id for user in users for task in user.tasks}
-        problems += [
-            f"{task_id} is stored, but nobody knows it" for task_id in stored.keys() - known
-        ]
-        _report(users, killer, stored)
-        if problems:
+        site = Site(installation, plan.seed)
+        prober = Prober(installation.base_url, prober_key)
+        strikes, found = asyncio.run(_run(plan, users, site, prober))
+        evidence = _evidence(plan, users, site, prober)
+        found += [*problems(evidence), *_not_back(strikes)]
+        if found:
             print(installation.log_tail())
-    return problems
+        options = {
+            field.name: getattr(plan, field.name)
+            for field in dataclasses.fields(plan)
+            if field.name != "harms"
+        }
+        return report.build(options, strikes, users, evidence, _bounced(installation), found)
 
 
 def _prompts(user: int, tasks: int) -> list[str]:
     return [f"Chaos {user}/{number}" for number in range(tasks)]
 
 
-async def _run(plan: Plan, users: list[PatientUser], killer: Killer) -> None:
+async def _run(
+    plan: Plan, users: Sequence[PatientUser], site: Site, prober: Prober
+) -> tuple[list[Strike], list[str]]:
+    found: list[str] = []
     running = [asyncio.create_task(user.run(plan.seconds)) for user in users]
-    end = time.monotonic() + plan.seconds
-    while time.monotonic() < end:
-        await asyncio.sleep(plan.every_seconds)
-        print(f"  {await asyncio.to_thread(killer.strike)}", flush=True)
-    async with asyncio.timeout(SETTLE_SECONDS):
-        await asyncio.gather(*running)
+    strikes = await strike_for(plan.seconds, plan.every_seconds, site, plan.harms, prober)
+    try:
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await asyncio.gather(*running)
+    except TimeoutError:
+        found.append(f"not all had ended {SETTLE_SECONDS:.0f} s after the last harm")
+    return strikes, found
 
 
-def _judge(user: PatientUser, stored: dict[str, StoredTask]) -> list[str]:
+def _evidence(plan: Plan, users: Sequence[PatientUser], site: Site, prober: Prober) -> Evidence:
+    return Evidence(
+        clients=[task for user in users for task in user.tasks],
+        probes=prober.task_ids,
+        stored=site.installation.stored_tasks(),
+        upstream=site.installation.upstream_calls(),
+        cap=plan.cap,
+        answer_tokens=plan.upstream().tokens,
+        zombie_calls=frozenset(site.zombie_calls),
+        frozen=site.frozen,
+    )
+
+
+def _not_back(strikes: Sequence[Strike]) -> list[str]:
     return [
-        f"{task.key} {task.task_id}: {line}" for task in user.tasks for line in _wrong(task, stored)
+        f"not back {strike.bound_seconds:.0f} s after: {' + '.join(strike.harms)}"
+        for strike in strikes
+        if strike.back_seconds is None
     ]
 
 
-def _wrong(task: Seen, stored: dict[str, StoredTask]) -> list[str]:
-    if task.task_id is None:
-        return ["never accepted"]
-    row = stored.get(task.task_id)
-    if row is None:
-        return ["accepted, but not stored"]
-    found = list(task.problems)
-    if row.status != "succeeded":
-        found.append(f"ended as {row.status} after {row.attempt} attempts")
-    if len(task.ends) != 1:
-        found.append(f"its client saw {len(task.ends)} ends")
-    elif task.ends[0]["type"] == "task.completed":
-        result = task.ends[0]["result"]["text"]
-        # A log that was lost ends with the result alone.
-        if task.text not in (result, "") and not result.startswith(task.text):
-            found.append("the streamed text is not the result")
-        if result != row.text:
-            found.append("the pushed result is not the stored text")
-    if row.text != _expected(task.prompt):
-        found.append("the stored text is not what the simulator answered")
-    return found
-
-
-def _expected(prompt: str) -> str:
-    body = {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": prompt}],
-        "thinking": {"type": "disabled"},
+def _bounced(installation: Installation) -> dict[str, int]:
+    """How often a worker found that what it had to say came too late."""
+    logs = [file.read_text(errors="replace") for file in installation.worker_logs()]
+    return {
+        name: sum(len(pattern.findall(log)) for log in logs) for name, pattern in _BOUNCED.items()
     }
-    return simulated_answer(body, seed=0, answer_tokens=(UPSTREAM.tokens, UPSTREAM.tokens)).text
-
-
-def _report(users: list[PatientUser], killer: Killer, stored: dict[str, StoredTask]) -> None:
-    print(f"harm: {dict(Counter(killer.done))}")
-    print(f"tasks: {dict(Counter(row.status for row in stored.values()))}")
-    print(f"attempts: {dict(Counter(row.attempt for row in stored.values()))}")
-    print(f"reconnects: {sum(user.reconnects for user in users)}")
-    print(f"refused and asked again: {sum(user.refused for user in users)}")
 
 
 if __name__ == "__main__":

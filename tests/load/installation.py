@@ -126,10 +126,22 @@ class Installation:
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def start_simulator(self) -> None:
+        """Returns at once; `wait_for_simulator` until it takes calls."""
         arguments = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
         if self._upstream.is_journaled:
             arguments += ["--journal", str(self._journal_file)]
         self._simulator = self._start("simulator", [*arguments, *self._upstream.arguments()])
+
+    def wait_for_simulator(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._simulator_port)).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def kill_simulator(self) -> None:
         """kill -9. All its calls end; its journal stays."""
@@ -203,6 +215,9 @@ class Installation:
                 "FROM chat_task"
             )
             return {row[0]: StoredTask(*row) for row in rows}
+
+    def worker_logs(self) -> list[Path]:
+        return sorted((self.data_dir / "log").glob("worker-*.log*"))
 
     def log_tail(self) -> str:
         """The last lines of every process's log that holds any."""
