@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import AsyncClient, Client, override_settings
 
 from accounts.models import APIKey, User
+from aily.redis import sync_redis
 
 #: Makes an HTTP client that presents an API key of the user.
 ClientOf = Callable[[User], Client]
@@ -27,6 +28,12 @@ def _settings_of_tests() -> Iterator[None]:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _known_redis() -> None:
+    """A new Redis gives out no task at first: workers may have lost their leases with the old."""
+    sync_redis().set("aily:known", 1)
 
 
 @pytest.fixture

@@ -196,6 +196,8 @@ class Runtime:
         except RedisAway:
             pool.released += released
             raise
+        if claimed.is_counting:
+            await self._hold_leases()
         pool.has_waiting = claimed.left > 0
         if claimed.task_ids:
             await self._start_calls(pool, claimed.task_ids)

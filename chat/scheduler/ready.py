@@ -24,6 +24,9 @@ LANE_WIDTH = 2**42
 DOORBELL = "aily:doorbell"
 #: A lost doorbell is rung again by the first submit after this long.
 RING_MS = 1000
+#: Nothing is claimed for this long after Redis was found empty. Workers look at each pool once a
+#: second, and reconnect within another.
+COUNTING_MS = 3000
 #: Tasks failing in a row, none succeeding in between, after which a provider is left alone.
 BREAKER_FAILURES = 20
 #: Seconds it is left alone at first; each probe that fails doubles it, up to the maximum.
@@ -51,10 +54,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Tasks taken with their leases, and how many are still waiting."""
+    """Tasks taken with their leases, and how many are still waiting. `is_counting`: Redis has lost
+    the leases, and nothing is given out before each worker had time to `hold` its own again."""
 
     task_ids: list[str]
     left: int
+    is_counting: bool
 
 
 def _eta(
@@ -117,7 +122,7 @@ async def claim(
     `succeeded` of the released calls raise the limit again and close the breaker.
     """
     mean = "" if mean_seconds is None else mean_seconds
-    left, *ids = await _claim.acall(
+    left, is_counting, *ids = await _claim.acall(
         pool,
         worker_id,
         lease_seconds,
@@ -127,9 +132,10 @@ async def claim(
         mean,
         provider,
         succeeded,
+        COUNTING_MS,
         *released,
     )
-    return Claim([task_id.decode() for task_id in ids], left)
+    return Claim([task_id.decode() for task_id in ids], left, bool(is_counting))
 
 
 async def report_failure(

@@ -5,15 +5,18 @@
 -- ARGV[4] cap of the pool ARGV[5] tasks wanted   ARGV[6] lane width
 -- ARGV[7] mean seconds of the ended calls, '' when unknown
 -- ARGV[8] provider        ARGV[9] how many of the ended calls succeeded
--- ARGV[10…] ids of tasks whose leases are given back
+-- ARGV[10] milliseconds for which nothing is taken after Redis was found empty
+-- ARGV[11…] ids of tasks whose leases are given back
 --
 -- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
 -- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
 -- aily:limit:<pool>         hash  limit, paused_until: see failed.lua; missing: the cap holds
 -- aily:breaker:<provider>   hash  open_until, probe_until, probe: see failed.lua
+-- aily:known                string  missing: Redis is new, or has lost everything
+-- aily:counting             string  set for a while after that: the leases are being counted anew
 -- the rest: see enqueue.lua
 --
--- Returns {left in the ready set, task id, …}.
+-- Returns {left in the ready set, 1 while leases are being counted, task id, …}.
 local pool, worker = ARGV[1], ARGV[2]
 local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
 local stats, mine = 'aily:stats:' .. pool, 'aily:leases:' .. pool .. ':' .. worker
@@ -22,7 +25,13 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 redis.call('ZADD', 'aily:workers', now + tonumber(ARGV[3]), worker)
 redis.call('DEL', 'aily:rung:' .. pool)
-for i = 10, #ARGV do redis.call('SREM', mine, ARGV[i]) end
+-- Calls go on at the provider whose leases nobody remembers. Until each worker has said again what
+-- it runs, nobody knows how much room there is.
+if redis.call('SET', 'aily:known', 1, 'NX') then
+  redis.call('SET', 'aily:counting', 1, 'PX', ARGV[10])
+end
+local is_counting = redis.call('EXISTS', 'aily:counting') == 1
+for i = 11, #ARGV do redis.call('SREM', mine, ARGV[i]) end
 if ARGV[7] ~= '' then
   local mean = tonumber(redis.call('HGET', stats, 'seconds') or ARGV[7])
   redis.call('HSET', stats, 'seconds', mean * 0.9 + tonumber(ARGV[7]) * 0.1)
@@ -46,13 +55,13 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'aily:workers', now, '+inf'))
 end
 local allowed = math.min(cap, math.floor(limit or cap))
 local want = math.min(tonumber(ARGV[5]), allowed - in_use)
-if is_paused then want = 0 end
+if is_paused or is_counting then want = 0 end
 local open = redis.call('HMGET', breaker, 'open_until', 'probe_until', 'probe')
 if open[1] then
   -- Open: nothing. Half open: one call at a time may find out whether the provider is back.
   local probe_until = tonumber(open[2] or 0)
   -- One that ended without telling (cancelled, or refused for its own fault) makes way.
-  for i = 10, #ARGV do
+  for i = 11, #ARGV do
     if ARGV[i] == open[3] then
       redis.call('HDEL', breaker, 'probe_until')
       probe_until = 0
@@ -61,7 +70,7 @@ if open[1] then
   local may_probe = now >= tonumber(open[1]) and now >= probe_until
   want = math.min(want, may_probe and 1 or 0)
 end
-local out = {0}
+local out = {0, is_counting and 1 or 0}
 if want > 0 then
   local width = tonumber(ARGV[6])
   local popped = redis.call('ZPOPMIN', ready, want)
@@ -73,8 +82,8 @@ if want > 0 then
     out[#out + 1] = popped[i]
     in_use = in_use + 1
   end
-  if open[1] and #out > 1 then
-    redis.call('HSET', breaker, 'probe_until', now + 60, 'probe', out[2])
+  if open[1] and #out > 2 then
+    redis.call('HSET', breaker, 'probe_until', now + 60, 'probe', out[3])
   end
 end
 redis.call('EXPIRE', mine, tonumber(ARGV[3]) * 10)

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database import in_database
-from aily.redis import sync_redis
+from aily.redis import async_redis, sync_redis
 from chat import scheduler
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
@@ -325,3 +325,23 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
     task = await row(task_id)
     assert (task.status, task.model.name, task.attempt) == (Status.SUCCEEDED, "second", 1)
     assert scheduler.missing(model.pool, [task_id]) == [task_id]
+
+
+async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
+    start_worker: StartWorker,
+    alice: User,
+    model: LLMModel,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ready, "COUNTING_MS", 1500)
+    await set_cap(2)
+    worker, other = await start_worker(), await start_worker()
+    first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=4]"] * 2)
+    await until(lambda: simulator.stats.in_flight == 2)
+    await async_redis().flushdb()
+    second = await submit_all(alice, ["Short", "Short as well"])
+    for one in (worker, other):
+        one.wake(model.pool)
+    await ended([*first, *second])
+    assert simulator.stats.max_in_flight == 2
