@@ -13,8 +13,9 @@ from tests.load.recording import MODEL
 
 #: How much later than the other side the simulator may see a connection close.
 SLACK_SECONDS = 0.5
-#: A worker that was frozen may still send what it had begun before it learns that it is dead.
-ZOMBIE_SECONDS = 5.0
+#: A worker that was frozen may still send what it had begun before it learns that it is dead; on a
+#: busy machine that takes its time.
+ZOMBIE_SECONDS = 15.0
 #: What becomes of a task whose every attempt ran while the simulator was being killed.
 EXCUSED = {"provider_unreachable", "provider_truncated", "provider_error"}
 
