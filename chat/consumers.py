@@ -183,7 +183,9 @@ class ChatConsumer(AsyncConsumer):
         )
         # A submit sent again while its task is followed needs no second telling.
         if accepted.is_new or accepted.task_id not in self.following:
-            self.start_following(accepted.task_id, START, text=frame.stream, is_new=accepted.is_new)
+            self.start_following(
+                accepted.task_id, START, text=frame.stream, is_new=accepted.waits_alone
+            )
 
     async def subscribe(self, frame: TaskSubscribe) -> None:
         await check_owner(self.owner_id, frame.task_id)

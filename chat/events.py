@@ -73,8 +73,11 @@ class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
 
 
 class TaskCompleted(Event, tag="task.completed", frozen=True):
+    """`served_from`: "provider", "flight" (another task's call) or "cache"."""
+
     result: dict[str, Any]
     usage: dict[str, Any]
+    served_from: str = "provider"
 
 
 class TaskFailed(Event, tag="task.failed", frozen=True):
@@ -117,6 +120,14 @@ def decode(frame: bytes) -> AnyEvent:
 def event_type(frame: bytes) -> str:
     """The `type` of an encoded event, without decoding it: `encode` always writes it first."""
     return frame[9 : frame.index(b'"', 9)].decode()
+
+
+def retold(frame: bytes, of: str, to: str) -> bytes:
+    """An encoded event of the task `of` as one of the task `to`, without decoding it.
+
+    The id that is replaced is the first there is: only the type is written before it.
+    """
+    return frame.replace(of.encode(), to.encode(), 1)
 
 
 # --- Frames without a place in the log ----------------------------------------------------------

@@ -54,3 +54,6 @@ USERS = Keyspace[int]("user", version=1)
 ROLES = Keyspace[int]("role", version=1)
 #: All menu items together, under one name.
 MENU = Keyspace[str]("menu", version=1)
+#: Answers of providers by model and digest of the request (chat/answer_cache.py), each for as long
+#: as its scene says.
+ANSWERS = Keyspace[str]("answer", version=1)

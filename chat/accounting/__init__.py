@@ -2,5 +2,6 @@
 
 from chat.accounting.budgets import BudgetsInForce, in_force, reserve
 from chat.accounting.settling import NearEnd, settle
+from chat.accounting.tokens import bound_completion
 
-__all__ = ["BudgetsInForce", "NearEnd", "in_force", "reserve", "settle"]
+__all__ = ["BudgetsInForce", "NearEnd", "bound_completion", "in_force", "reserve", "settle"]

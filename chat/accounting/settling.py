@@ -2,7 +2,8 @@
 
 The provider's own count is used where there is one. Of an answer that broke off without it, the
 tokens are reckoned from its text, on the safe side and never beyond what was reserved; without any
-text nothing is charged. Of several attempts only the last is known, and charged.
+text nothing is charged. Of several attempts only the last is known, and charged. What was never
+started (it waited until its end, or was answered by another's call or the cache) costs nothing.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _count(entry: LedgerEntry, model: str, task: Task) -> None:
 
 def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:
     """Tokens of those that began to answer."""
-    ids = [task.pk for task in tasks if task.attempt]
+    ids = [task.pk for task in tasks if task.started_at]
     if not ids:
         return {}
     with connection.cursor() as cursor:
@@ -127,7 +128,7 @@ def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:
 def _used(
     task: Task, model: LLMModel, estimated: Tokens | None, reservations: Sequence[LedgerEntry]
 ) -> _Used:
-    tokens = Tokens.of_usage(task.usage) if task.attempt else Tokens()
+    tokens = Tokens.of_usage(task.usage) if task.started_at else Tokens()
     if estimated is not None:
         tokens = estimated
         for one in reservations:
@@ -155,11 +156,11 @@ def _entry(task: Task, used: _Used, reservation: LedgerEntry | None = None) -> L
         scene_id=task.scene_id,
         budget_id=reservation.budget_id if reservation else None,
         period_start=reservation.period_start if reservation else None,
-        kind=LedgerEntry.Kind.SETTLE if task.attempt else LedgerEntry.Kind.RELEASE,
+        kind=LedgerEntry.Kind.SETTLE if task.started_at else LedgerEntry.Kind.RELEASE,
         prompt_tokens=used.tokens.prompt,
         cached_tokens=used.tokens.cached,
         completion_tokens=used.tokens.completion,
-        money=money if task.attempt else Decimal(0),
+        money=money if task.started_at else Decimal(0),
         currency=currency,
         is_estimated=used.is_estimated,
         at=task.finished_at or timezone.now(),

@@ -49,15 +49,22 @@ def estimate(text_bytes: int) -> int:
 def most(task: Task) -> Tokens:
     """The tokens that one call may use at most, none of them cached.
 
-    A prompt counts as the JSON it is sent in, which pays for roles and tools as well. A task that
-    names no limit for its answer is given its model's: otherwise nothing would bound the call.
+    A prompt counts as the JSON it is sent in, which pays for roles and tools as well.
+    """
+    sent = [task.messages, task.params.get("tools"), task.params.get("response_format")]
+    prompt = estimate(len(msgspec.json.encode(sent)))
+    return Tokens(prompt, 0, min(bound_completion(task), MOST_TOKENS))
+
+
+def bound_completion(task: Task) -> int:
+    """The most tokens of the task's answer.
+
+    A task that names no limit is given its model's: otherwise nothing would bound the call.
     """
     params = task.params
-    sent = [task.messages, params.get("tools"), params.get("response_format")]
-    prompt = estimate(len(msgspec.json.encode(sent)))
     named = (params.get(name) for name in MAX_TOKENS)
     completion = next((one for one in named if isinstance(one, int) and one > 0), None)
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion
-    return Tokens(prompt, 0, min(completion, MOST_TOKENS))
+    return completion

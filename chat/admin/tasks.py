@@ -73,7 +73,7 @@ class TaskAdmin(ReadOnlyAdmin):
         "short_id", "owner", "scene", "model", "status", "lane", "attempt", "created_at", "duration"
     )  # fmt: skip
     list_select_related = ("owner", "scene", "model")
-    list_filter = ("status", "lane", "model", CreatedFilter)
+    list_filter = ("status", "lane", "served_from", "model", CreatedFilter)
     list_per_page = 50
     search_fields = ("pk",)  # get_search_results does the searching
     search_help_text = "The beginning of an id or of the owner's name."

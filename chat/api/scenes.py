@@ -18,6 +18,7 @@ from accounts.permissions import may, require_permission
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
 
 router = Router(tags=["scenes"])
@@ -71,6 +72,8 @@ class VersionOut(Schema):
     model: str | None = Field(None, alias="model.name")
     fallback_models: list[str]
     params: dict[str, Any]
+    single_flight: bool
+    cache_ttl_seconds: int
     notes: str
     created_by: str | None = Field(None, alias="created_by.username")
     created_at: datetime
@@ -96,6 +99,16 @@ class VersionPatch(RequestSchema):
         description="Models that take over, in order, when the provider fails.",
     )
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    single_flight: bool = Field(
+        False, description="Equal requests at the same moment share one call, whoever made them."
+    )
+    cache_ttl_seconds: int = Field(
+        0,
+        ge=0,
+        le=MAX_CACHE_TTL_SECONDS,
+        description="For how long an answer is given to equal requests, whoever made them; 0: "
+        "never.",
+    )
     notes: str = Field("", max_length=10_000)
 
     def given(self) -> dict[str, Any]:

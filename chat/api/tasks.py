@@ -74,6 +74,10 @@ class TaskOut(Schema):
     result: Result | None = Field(description="Null until there is any text.")
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
+    served_from: Literal["provider", "flight", "cache"] = Field(
+        description="Where the answer comes from: a call of its own, the call of an equal request "
+        "at the same moment, or the cache. The last two cost nothing."
+    )
     metadata: dict[str, Any]
     timings: Timings
 
@@ -137,7 +141,7 @@ def _load(owner_id: int, task_id: UUID) -> Task:
     if task.status == TaskStatus.QUEUED:
         # The place is a courtesy: without Redis the task is still what was asked for.
         with suppress(*RedisAway):
-            place = scheduler.place_of(task.model.pool, str(task.pk))
+            place = scheduler.place_of(task.model.pool, str(task.leader_id or task.pk))
             if place is not None:
                 task.position, task.eta_seconds = place.position, place.eta_seconds
     return task
@@ -197,7 +201,7 @@ async def _ends_in_time(accepted: Accepted, owner_id: int) -> bool:
 
 
 async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
-    frames = follow(accepted.task_id, owner_id, text=False, is_new=accepted.is_new)
+    frames = follow(accepted.task_id, owner_id, text=False, is_new=accepted.waits_alone)
     async with aclosing(frames):
         async for _ in frames:
             pass
@@ -246,7 +250,7 @@ async def stream_prompt(
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
     accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
-    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.is_new)
+    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
 
 @router.post("/request/stream", url_name="stream_request")
@@ -255,7 +259,7 @@ async def stream_request(
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
     accepted = await _submit(request, body, Lane.INTERACTIVE)
-    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.is_new)
+    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
 
 @router.get("/tasks/{uuid:task_id}/events", url_name="task_events")

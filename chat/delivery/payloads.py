@@ -37,6 +37,7 @@ def _task_data(task: Task) -> dict[str, Any]:
         "model": task.model.name,
         "usage": task.usage or None,
         "error": task.error,
+        "served_from": task.served_from,
         "result": {"text": task.text, "finish_reason": task.finish_reason} if has_text else None,
         "is_truncated": False,
     }

@@ -1,10 +1,11 @@
 """One ordered log of events a task, and the ways to append to it, read it and be told of news."""
 
-from chat.eventlog.hub import Feed, Hub, get_hub
+from chat.eventlog.hub import Feed, Hub, Source, get_hub
 from chat.eventlog.log import (
     Append,
     Appended,
     aappend,
+    announce,
     append,
     end_waiting,
     last_events,
@@ -19,8 +20,10 @@ __all__ = [
     "Feed",
     "Hub",
     "LogWriter",
+    "Source",
     "TaskLog",
     "aappend",
+    "announce",
     "append",
     "end_waiting",
     "get_hub",

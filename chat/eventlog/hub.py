@@ -11,8 +11,9 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import redis.asyncio
 
@@ -32,6 +33,14 @@ _TASK_ID_LENGTH = 36
 _LAG_SAMPLE = 16
 _CONNECTED = "aily:hub:connected"
 _RESUBSCRIBED = "aily:hub:resubscribed"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The task whose log tells what becomes of another one as well."""
+
+    task_id: str
+    owner_id: int
 
 
 class Feed:
@@ -98,33 +107,41 @@ class Hub:
         self._routed = 0
 
     @asynccontextmanager
-    async def task_feed(self, task_id: str, owner_id: int, *, text: bool) -> AsyncIterator[Feed]:
-        """News of one task. Once entered, nothing that is appended later goes unnoticed."""
+    async def task_feed(
+        self, task_id: str, owner_id: int, *, text: bool, source: Source | None = None
+    ) -> AsyncIterator[Feed]:
+        """News of one task; of `source` as well, where its text comes from there.
+
+        Once entered, nothing that is appended later goes unnoticed.
+        """
         feed = Feed(TASK_FEED_BYTES)
-        channels = [user_channel(owner_id)]
-        tables = [self._life_of_task]
+        places = [(self._life_of_task, task_id)]
+        channels = {user_channel(owner_id)}
+        if source is not None:
+            places.append((self._life_of_task, source.task_id))
+            channels.add(user_channel(source.owner_id))
         if text:
-            channels.append(text_channel(task_id))
-            tables.append(self._text_of_task)
-        async with self._registered(feed, task_id, tables, channels):
+            text_of = source.task_id if source is not None else task_id
+            places.append((self._text_of_task, text_of))
+            channels.add(text_channel(text_of))
+        async with self._registered(feed, places, channels):
             yield feed
 
     @asynccontextmanager
     async def user_feed(self, user_id: int, *, skip: Callable[[str], bool]) -> AsyncIterator[Feed]:
         """Life-cycle news of one user's tasks, but for those that `skip(task id)` is true of."""
         feed, channel = Feed(USER_FEED_BYTES, skip), user_channel(user_id)
-        async with self._registered(feed, channel, [self._of_user], [channel]):
+        async with self._registered(feed, [(self._of_user, channel)], {channel}):
             yield feed
 
     @asynccontextmanager
     async def _registered(
         self,
         feed: Feed,
-        key: str,
-        tables: list[defaultdict[str, set[Feed]]],
-        channels: list[str],
+        places: Sequence[tuple[defaultdict[str, set[Feed]], str]],
+        channels: Collection[str],
     ) -> AsyncIterator[None]:
-        for table in tables:
+        for table, key in places:
             table[key].add(feed)
         try:
             for channel in channels:
@@ -132,13 +149,13 @@ class Hub:
             await self._subscribe(channels)
             yield
         finally:
-            for table in tables:
+            for table, key in places:
                 table[key].discard(feed)
                 if not table[key]:
                     del table[key]
             await self._release(channels)
 
-    async def _subscribe(self, channels: list[str]) -> None:
+    async def _subscribe(self, channels: Collection[str]) -> None:
         """Return once Redis confirmed them all, or while it is away (feeds then read the log)."""
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_for_ever())
@@ -154,7 +171,7 @@ class Hub:
         if waiting:
             await asyncio.wait(waiting, timeout=2)
 
-    async def _release(self, channels: list[str]) -> None:
+    async def _release(self, channels: Collection[str]) -> None:
         for channel in channels:
             self._channels[channel] -= 1
             if not self._channels[channel]:

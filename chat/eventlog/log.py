@@ -31,7 +31,10 @@ class Appended(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One event on its way into a log. `keep_seconds` 0 leaves the log's expiry as it is."""
+    """One event on its way into a log. `keep_seconds` 0 leaves the log's expiry as it is.
+
+    Without `is_logged` it only goes out to who listens now: its place is in the task's row.
+    """
 
     task_id: str
     event_id: EventId
@@ -39,6 +42,7 @@ class Append:
     channel: str
     create: bool = False
     keep_seconds: int = 0
+    is_logged: bool = True
 
     def args(self) -> tuple[str | bytes | int, ...]:
         return (
@@ -46,7 +50,7 @@ class Append:
             str(self.event_id),
             self.frame,
             self.channel,
-            int(self.create),
+            int(self.create) if self.is_logged else -1,
             self.keep_seconds,
         )
 
@@ -78,6 +82,25 @@ def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None
             user_channel(owner_id),
             create=True,
             keep_seconds=keep_seconds,
+        )
+        for owner_id, event in endings
+    ]
+    if appends:
+        append(appends)
+
+
+def announce(endings: Sequence[tuple[int, Event]]) -> None:
+    """Tell the terminal events of tasks that have no log of their own: (owner id, event).
+
+    Raises RedisAway.
+    """
+    appends = [
+        Append(
+            event.task_id,
+            EventId.parse(event.id),
+            encode(event),
+            user_channel(owner_id),
+            is_logged=False,
         )
         for owner_id, event in endings
     ]

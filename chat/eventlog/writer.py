@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from aily.redis import RedisAway
@@ -18,6 +18,7 @@ from chat.events import (
     TaskSnapshot,
     TaskStarted,
     encode,
+    retold,
     text_channel,
     user_channel,
 )
@@ -100,6 +101,18 @@ class TaskLog:
         self._coalesce()
         self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
 
+    def tell(self, others: Iterable[tuple[str, int]], event: Event) -> None:
+        """Tell the readers of other tasks, (task id, owner id), that this is their end as well.
+
+        After all that is in this log already; kept in none.
+        """
+        frame, event_id = encode(event), EventId.parse(event.id)
+        for task_id, owner_id in others:
+            told = retold(frame, event.task_id, task_id)
+            channel = user_channel(owner_id)
+            self._pending.append(Append(task_id, event_id, told, channel, is_logged=False))
+        self._writer.schedule(self)
+
     def _add(
         self, event: Event, channel: str, *, create: bool = False, keep_seconds: int = 0
     ) -> None:
@@ -124,9 +137,9 @@ class TaskLog:
 
     # --- Called by the writer -------------------------------------------------------------------
     def take_pending(self) -> list[Append]:
-        """A copy: more may be added while these are under way."""
+        """A copy, as more may be added while these are under way; no more than one round takes."""
         self._coalesce()
-        return list(self._pending)
+        return self._pending[:MAX_APPENDS]
 
     def settle(self, outcomes: list[Appended]) -> None:
         """Note what became of the first pending events."""

@@ -5,7 +5,7 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
-from chat.models.tasks import Lane, Status, Task
+from chat.models.tasks import Lane, ServedFrom, Status, Task
 from chat.models.workers import Worker
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Provider",
     "Scene",
     "SceneVersion",
+    "ServedFrom",
     "Status",
     "Task",
     "WebhookEndpoint",

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.db import models
 
 from chat.models.providers import LLMModel
+
+#: An answer is kept for 30 days at most.
+MAX_CACHE_TTL_SECONDS = 2_592_000
 
 
 class SceneQuerySet(models.QuerySet["Scene"]):
@@ -70,6 +74,17 @@ class SceneVersion(models.Model):
         default=list,
         blank=True,
         help_text="Names of the models that take over, in order, when the provider fails.",
+    )
+    single_flight = models.BooleanField(
+        default=False,
+        help_text="Equal requests at the same moment share one call of the provider, whoever "
+        "made them.",
+    )
+    cache_ttl_seconds = models.PositiveIntegerField(
+        default=0,
+        blank=True,
+        validators=[MaxValueValidator(MAX_CACHE_TTL_SECONDS)],
+        help_text="For how long an answer is given to equal requests, whoever made them; 0: never.",
     )
     notes = models.TextField(blank=True, help_text="What changed, for the next editor.")
     created_by = models.ForeignKey(

@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
 from chat.models.conversations import Conversation
 from chat.models.ids import uuid7
 from chat.models.providers import LLMModel
@@ -46,6 +47,14 @@ class Lane(models.IntegerChoices):
     @classmethod
     def names(cls) -> list[str]:
         return [lane.name.lower() for lane in cls]
+
+
+class ServedFrom(models.TextChoices):
+    """Where a task's answer comes from: a call of its own, another task's call, or the cache."""
+
+    PROVIDER = "provider"
+    FLIGHT = "flight"
+    CACHE = "cache"
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -93,6 +102,24 @@ class Task(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)
 
+    # What follows is explained in chat/models/flights.py.
+    flight_key = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="Digest of the request, where its scene lets equal requests share an answer.",
+    )
+    leader = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.SET_NULL,
+        db_index=False,
+        related_name="followers",
+        help_text="The task whose call answers this one as well.",
+    )
+    served_from = models.CharField(
+        max_length=8, choices=ServedFrom.choices, default=ServedFrom.PROVIDER
+    )
+
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.QUEUED)
     attempt = models.PositiveIntegerField(default=0, help_text="How often it was started.")
     failures = models.PositiveSmallIntegerField(
@@ -121,7 +148,9 @@ class Task(models.Model):
     upstream_request_id = models.CharField(max_length=200, blank=True)
 
     created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(
+        null=True, help_text="When its last attempt began; none: it has had no call of its own."
+    )
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -132,6 +161,8 @@ class Task(models.Model):
     eta_seconds: float | None = None
     #: Messages of the conversation that the prompt was built from. Not a column.
     history_length: int = 0
+    #: Whether it may share a call with equal requests. Not a column.
+    may_follow: bool = False
 
     class Meta:
         ordering = ("-id",)
@@ -161,6 +192,12 @@ class Task(models.Model):
                 condition=Q(status__in=["queued", "running"], deadline_at__isnull=False),
                 name="task_deadline",
             ),
+            models.Index(
+                fields=["flight_key"],
+                condition=~Q(flight_key="") & Q(leader=None, status__in=["queued", "running"]),
+                name="task_flight",
+            ),
+            models.Index(fields=["leader"], condition=~Q(leader=None), name="task_follower"),
         ]
 
     def __str__(self) -> str:
@@ -174,3 +211,22 @@ class Task(models.Model):
             "finish_reason": self.finish_reason or None,
             "tool_calls": self.tool_calls,
         }
+
+    def terminal_event(self, event_id: str) -> Event:
+        """The event that tells of the end of a task that has ended."""
+        task_id = str(self.pk)
+        match self.status:
+            case Status.SUCCEEDED:
+                return TaskCompleted(
+                    task_id=task_id,
+                    id=event_id,
+                    result=self.result(),
+                    usage=self.usage,
+                    served_from=self.served_from,
+                )
+            case Status.FAILED:
+                return TaskFailed(task_id=task_id, id=event_id, error=self.error or {})
+            case Status.CANCELLED:
+                return TaskCancelled(task_id=task_id, id=event_id)
+            case _:
+                return TaskExpired(task_id=task_id, id=event_id)

@@ -37,6 +37,8 @@ class StartedTask:
     messages: str
     params: str
     deadline_at: datetime | None
+    flight_key: str
+    cache_ttl_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +62,28 @@ class Ending:
     failures: int = 0
     #: True: the next attempt is made by the task's next fallback model.
     falls_back: bool = False
+    #: True: there may be others who wait for the same answer (chat/models/flights.py).
+    may_lead: bool = False
 
 
 _START = """
-UPDATE chat_task SET status = 'running', attempt = attempt + 1, worker_id = %(worker)s,
+UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(worker)s,
        started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
        text = '', reasoning = '', error = NULL
  WHERE id = ANY(%(ids)s) AND status = 'queued' AND model_id = %(model)s
-   AND (deadline_at IS NULL OR deadline_at > now())
+   AND leader_id IS NULL AND (deadline_at IS NULL OR deadline_at > now())
    AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker)s AND NOT w.is_dead)
 RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
-          messages::text, params::text, deadline_at
+          messages::text, params::text, deadline_at, flight_key,
+          CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
+            (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
+          ) END
 """
 
 _EXPIRE = """
 UPDATE chat_task SET status = 'expired', finished_at = now(), last_event = last_event + 1
  WHERE id IN (SELECT id FROM chat_task
-               WHERE status = 'queued' AND deadline_at <= now() {only}
+               WHERE status = 'queued' AND deadline_at <= now() AND leader_id IS NULL {only}
                ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING id, owner_id, model_id, attempt, last_event
 """
@@ -107,13 +114,16 @@ RETURNING id, conversation_id
 
 _CANCEL_QUEUED = """
 UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = last_event + 1
- WHERE id = ANY(%s) AND status = 'queued'
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE id = ANY(%s) AND status = 'queued' AND leader_id IS NULL
+               ORDER BY id FOR UPDATE)
 RETURNING id, owner_id, model_id, attempt, last_event
 """
 
 _CANCEL_RUNNING = """
 UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = 0
- WHERE id = ANY(%s) AND status = 'running'
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE id = ANY(%s) AND status = 'running' ORDER BY id FOR UPDATE)
 RETURNING id, worker_id
 """
 
@@ -133,7 +143,8 @@ UPDATE chat_task t SET model_id = t.fallbacks[1], fallbacks = t.fallbacks[2:], f
        not_before = NULL
   FROM (SELECT t.id, t.model_id FROM chat_task t
           JOIN chat_llmmodel m ON m.id = t.model_id JOIN chat_provider p ON p.id = m.provider_id
-         WHERE t.status = 'queued' AND t.fallbacks <> '{}' AND p.name = ANY(%s)
+         WHERE t.status = 'queued' AND t.leader_id IS NULL AND t.fallbacks <> '{}'
+           AND p.name = ANY(%s)
          ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED) old
  WHERE t.id = old.id
 RETURNING t.id, t.owner_id, old.model_id, t.model_id, t.lane, t.weight
@@ -203,7 +214,10 @@ def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[Start
 
 
 def expire(task_ids: Sequence[str] | None = None) -> list[EndedQueued]:
-    """queued → expired where the deadline has passed; of `task_ids`, or any (1,000 at most)."""
+    """queued → expired where the deadline has passed; of `task_ids`, or any (1,000 at most).
+
+    Not those that follow another task.
+    """
     only = "" if task_ids is None else "AND id = ANY(%s)"
     params = [] if task_ids is None else [list(task_ids)]
     return [EndedQueued(*row) for row in _rows(_EXPIRE.format(only=only), params)]
@@ -265,6 +279,7 @@ def keep_partial(worker_id: UUID, ending: Ending) -> bool:
 
 
 def cancel_queued(task_ids: Sequence[UUID]) -> list[EndedQueued]:
+    """queued → cancelled, for those that follow no other task."""
     return [EndedQueued(*row) for row in _rows(_CANCEL_QUEUED, [list(task_ids)])]
 
 

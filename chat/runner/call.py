@@ -16,14 +16,17 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from chat import metrics
+from aily.database import in_database
+from chat import answer_cache, metrics
+from chat.answer_cache import CachedAnswer
 from chat.eventlog import LogWriter, TaskLog
-from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
+from chat.events import Event, EventId, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
 from chat.llm.client import ProviderClient
 from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
-from chat.models import Status
+from chat.models import ServedFrom, Status
+from chat.models.flights import Landing, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import Ending, StartedTask
 from chat.runner.pools import Pool
@@ -68,14 +71,15 @@ class Verdict:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One running attempt. `requeue(task, seconds)` is told when it goes back to the queue."""
+    """One running attempt. `requeue(task, seconds)` is told when it goes back to the queue, or when
+    another task is to run in its place."""
 
     task: StartedTask
     pool: Pool
     client: ProviderClient
     writer: LogWriter
     endings: Endings
-    requeue: Callable[[StartedTask, float], None]
+    requeue: Callable[[StartedTask | Successor, float], None]
     log: TaskLog = field(init=False)
     _stop: Stop | None = field(default=None, init=False)
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
@@ -178,15 +182,14 @@ class Call:
     async def _end(self) -> None:
         verdict = self._verdict()
         ending = self._ending(verdict)
-        if self._stop is Stop.CANCELLED:
-            is_stored = False
-        else:
-            ending, is_stored = await self._store(ending)
-        if is_stored and ending.status is Status.QUEUED:
+        landing = None
+        if self._stop is not Stop.CANCELLED:
+            ending, landing = await self._store(ending)
+        if landing is not None and ending.status is Status.QUEUED:
             metrics.retries(self.pool.model).inc()
             self.requeue(self._next_attempt(verdict), verdict.backoff_seconds)
-        elif is_stored:
-            self.log.end(lambda event_id: self._terminal_event(ending, event_id))
+        elif landing is not None:
+            await self._conclude(ending, landing)
         elif await self._keep_partial(ending):
             self.log.end(lambda event_id: TaskCancelled(task_id=self.log.task_id, id=event_id))
         else:
@@ -194,7 +197,28 @@ class Call:
                 "task %s: attempt %d: its end came too late", self.task.id, self.task.attempt
             )
 
-    async def _store(self, ending: Ending) -> tuple[Ending, bool]:
+    async def _conclude(self, ending: Ending, landing: Landing) -> None:
+        """What follows once the end is committed."""
+        if landing.followers:
+            event_id = str(EventId(ending.attempt, ending.last_event))
+            shared = self._terminal_event(ending, event_id, ServedFrom.FLIGHT)
+            # Before the leader's own end, at which their readers would all look at their rows.
+            self.log.tell([(str(one.id), one.owner_id) for one in landing.followers], shared)
+        self.log.end(lambda event_id: self._terminal_event(ending, event_id))
+        if landing.successor:
+            self.requeue(landing.successor, 0)
+        is_whole = ending.finish_reason == "stop" and not ending.tool_calls
+        if self.task.cache_ttl_seconds and ending.status is Status.SUCCEEDED and is_whole:
+            await in_database(self._keep_answer, ending)
+
+    def _keep_answer(self, ending: Ending) -> None:
+        answer = CachedAnswer(
+            ending.text, ending.reasoning, ending.finish_reason, ending.usage or {}
+        )
+        task = self.task
+        answer_cache.put(task.flight_key, task.model_id, answer, task.cache_ttl_seconds)
+
+    async def _store(self, ending: Ending) -> tuple[Ending, Landing | None]:
         try:
             return ending, await self.endings.store(ending)
         except DatabaseError:
@@ -205,6 +229,7 @@ class Call:
             status=Status.FAILED,
             last_event=self.log.last_event + 1,
             error=INTERNAL,
+            may_lead=ending.may_lead,
         )
         return broken, await self.endings.store(broken)
 
@@ -241,6 +266,7 @@ class Call:
             not_before=timezone.now() + timedelta(seconds=backoff) if backoff else None,
             failures=1 if answer.error else 0,
             falls_back=verdict.falls_back,
+            may_lead=bool(self.task.flight_key),
         )
 
     def _verdict(self) -> Verdict:
@@ -268,7 +294,9 @@ class Call:
             return Verdict(Status.QUEUED, error, backoff_seconds=wait)
         return Verdict(Status.FAILED, error)
 
-    def _terminal_event(self, ending: Ending, event_id: str) -> Event:
+    def _terminal_event(
+        self, ending: Ending, event_id: str, served_from: ServedFrom = ServedFrom.PROVIDER
+    ) -> Event:
         task_id = self.log.task_id
         if ending.status is Status.SUCCEEDED:
             result = {
@@ -278,7 +306,11 @@ class Call:
                 "tool_calls": ending.tool_calls,
             }
             return TaskCompleted(
-                task_id=task_id, id=event_id, result=result, usage=ending.usage or {}
+                task_id=task_id,
+                id=event_id,
+                result=result,
+                usage=ending.usage or {},
+                served_from=served_from,
             )
         if ending.status is Status.EXPIRED:
             return TaskExpired(task_id=task_id, id=event_id)

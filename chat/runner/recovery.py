@@ -6,7 +6,7 @@ Every step is a conditional UPDATE or repeats without harm, so any number of swe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.db.models import Q
@@ -14,8 +14,9 @@ from django.db.models.functions import Now
 
 from chat import eventlog, metrics, scheduler
 from chat.events import TaskExpired, TaskFailed
-from chat.models import LLMModel, Status, Task, Worker, transitions
-from chat.models.transitions import RecoveredTask
+from chat.models import LLMModel, Status, Task, Worker, flights, transitions
+from chat.models.flights import Successor
+from chat.models.transitions import DivertedTask, RecoveredTask
 from chat.runner import lease
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
@@ -29,8 +30,9 @@ def sweep() -> set[str]:
     """
     declare_dead()
     pools = recover()
-    expire()
+    pools |= expire()
     pools |= divert()
+    pools |= end_stranded()
     return pools | requeue_missing()
 
 
@@ -68,11 +70,15 @@ def recover() -> set[str]:
         ],
         settings.EVENT_LOG_TTL_SECONDS,
     )
+    return _enqueue([one for one in recovered if one.status == Status.QUEUED])
+
+
+def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[str]:
+    """Make these ready. Returns their pools."""
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
-    for one in recovered:
-        if one.status == Status.QUEUED:
-            entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
-            by_pool[str(one.model_id)].append(entry)
+    for one in tasks:
+        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
+        by_pool[str(one.model_id)].append(entry)
     for pool, entries in by_pool.items():
         scheduler.enqueue(pool, entries)
     return set(by_pool)
@@ -83,13 +89,15 @@ def _crashed(one: RecoveredTask, last_event: int) -> TaskFailed:
     return TaskFailed(task_id=str(one.id), id=event_id, error=transitions.WORKER_LOST)
 
 
-def expire() -> None:
+def expire() -> set[str]:
     """End queued tasks whose deadline has passed, without a call."""
-    expired = transitions.expire()
+    expired, successors = flights.expire()
+    expired += flights.expire_followers()
     eventlog.end_waiting(
         [(one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired],
         settings.EVENT_LOG_TTL_SECONDS,
     )
+    return _enqueue(successors)
 
 
 def divert() -> set[str]:
@@ -99,16 +107,25 @@ def divert() -> set[str]:
         return set()
     diverted = transitions.divert(providers)
     leaving: defaultdict[str, list[str]] = defaultdict(list)
-    arriving: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     for one in diverted:
         leaving[str(one.old_model_id)].append(str(one.id))
-        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
-        arriving[str(one.model_id)].append(entry)
     for pool, ids in leaving.items():
         scheduler.remove(pool, ids)
-    for pool, entries in arriving.items():
-        scheduler.enqueue(pool, entries)
-    return set(arriving)
+    return _enqueue(diverted)
+
+
+def end_stranded() -> set[str]:
+    """End followers whose leader ended without them, as one that crashed too often does."""
+    landings = flights.end_stranded()
+    ids = [follower.id for landing in landings for follower in landing.followers]
+    ended = Task.objects.defer("messages", "params").filter(pk__in=ids)
+    eventlog.announce(
+        [
+            (task.owner_id, task.terminal_event(f"{task.attempt}-{task.last_event}"))
+            for task in ended
+        ]
+    )
+    return _enqueue(landing.successor for landing in landings if landing.successor)
 
 
 def requeue_missing() -> set[str]:
@@ -120,7 +137,7 @@ def requeue_missing() -> set[str]:
     due = Q(not_before=None) | Q(not_before__lte=Now())
     pools: set[str] = set()
     queued = (
-        Task.objects.filter(due, status=Status.QUEUED)
+        Task.objects.filter(due, status=Status.QUEUED, leader=None)
         .only("id", "lane", "owner_id", "model_id", "weight")
         .order_by("id")
     )

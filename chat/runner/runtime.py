@@ -18,7 +18,8 @@ from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError, RateLimitError
-from chat.models import Status, Task, transitions
+from chat.models import Status, Task, flights, transitions
+from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
@@ -248,11 +249,13 @@ class Runtime:
             await self._ring_others(pool.name)
 
     async def _expire(self, task_ids: list[str]) -> None:
-        expired = await until_stored(lambda: transitions.expire(task_ids))
+        expired, successors = await until_stored(lambda: flights.expire(task_ids))
         events = [
             (one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired
         ]
         await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
+        for successor in successors:
+            self._requeue(successor, 0)
 
     # --- Calls ----------------------------------------------------------------------------------
     async def _run(self, call: Call, pool: Pool) -> None:
@@ -297,12 +300,12 @@ class Runtime:
         except RedisAway as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
-    def _requeue(self, task: StartedTask, seconds: float) -> None:
+    def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
         # Without a pause it is handed back: the process waits for it like for the call itself.
         jobs = self._jobs if seconds else self._running
         jobs.spawn(self._requeue_after(task, seconds))
 
-    async def _requeue_after(self, task: StartedTask, seconds: float) -> None:
+    async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
         """Make a task ready again. If this process dies before, the sweep does it."""
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         pool = str(task.model_id)

@@ -16,7 +16,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from aily.batching import Batcher
 from aily.database import in_database
-from chat.models import transitions
+from chat.models import flights, transitions
+from chat.models.flights import Landing
 from chat.models.transitions import Ending
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,13 @@ class Endings:
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[Ending, bool] = Batcher(self._store, name="end")
+        self._batcher: Batcher[Ending, Landing | None] = Batcher(self._store, name="end")
 
-    async def store(self, ending: Ending) -> bool:
-        """True once committed; False when the task was no longer this attempt's to end.
+    async def store(self, ending: Ending) -> Landing | None:
+        """What became of the task's followers, once its end is committed.
 
-        Raises DatabaseError when the database takes the ending at no time.
+        None when the task was no longer this attempt's to end. Raises DatabaseError when the
+        database takes the ending at no time.
         """
         return await self._batcher.submit(ending)
 
@@ -54,12 +56,12 @@ class Endings:
         """Store a cancelled task's partial answer; False when it was not cancelled but lost."""
         return await until_stored(lambda: transitions.keep_partial(self._worker_id, ending))
 
-    async def _store(self, endings: Sequence[Ending]) -> list[bool | Exception]:
+    async def _store(self, endings: Sequence[Ending]) -> list[Landing | Exception | None]:
         try:
-            changed = await until_stored(lambda: transitions.end(self._worker_id, endings))
+            changed = await until_stored(lambda: flights.end(self._worker_id, endings))
         except DatabaseError as error:
             if len(endings) == 1:
                 return [error]
             # One of them holds what the database does not take: the others must not go with it.
             return [outcome for one in endings for outcome in await self._store([one])]
-        return [ending.id in changed for ending in endings]
+        return [changed.get(ending.id) for ending in endings]

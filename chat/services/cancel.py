@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
 from aily.database import in_database
 from aily.problems import NotFound
 from aily.redis import RedisAway, sync_redis
-from chat import eventlog, scheduler
+from chat import actors, eventlog, scheduler
 from chat.events import TaskCancelled, worker_channel
-from chat.models import Status, Task
+from chat.models import Status, Task, flights
+from chat.models.flights import Successor
 from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
 
 logger = logging.getLogger(__name__)
@@ -48,16 +50,31 @@ def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
 
 def cancel_many(task_ids: Sequence[UUID]) -> int:
     """Cancel those that have not ended. Returns how many were."""
-    waiting = cancel_queued(task_ids)
-    running = cancel_running(task_ids)
-    # A retry may have sent one back to the queue between the two.
-    waiting += cancel_queued(task_ids)
+    waiting = flights.leave(task_ids, Status.CANCELLED)
+    with transaction.atomic():
+        waiting += cancel_queued(task_ids)
+        running = cancel_running(task_ids)
+        # A retry may have sent one back to the queue between the two.
+        waiting += cancel_queued(task_ids)
+        ended = [*(one.id for one in waiting), *(task_id for task_id, _ in running)]
+        successors = flights.promote(ended)
     try:
         _tell(waiting, running)
+        _enqueue(successors)
     except RedisAway as error:
         # Workers find out when they renew their lease, readers by their position check.
         logger.warning("cancelled, but Redis is away: %s", error)
     return len(waiting) + len(running)
+
+
+def _enqueue(successors: Sequence[Successor]) -> None:
+    """Make the tasks ready that take the places of those they followed."""
+    for one in successors:
+        pool = str(one.model_id)
+        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
+        _, must_ring = scheduler.enqueue(pool, [entry])
+        if must_ring:
+            actors.ring(pool)
 
 
 def _tell(waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]) -> None:

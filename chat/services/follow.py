@@ -2,6 +2,9 @@
 
 The one reader behind WebSocket, SSE and `?sync=true`. Its whole state is a cursor, so that a slow
 client costs no memory; the row stands in for a log that is gone.
+
+A task that waits for another's answer (chat/models/flights.py) has no log of its own. Its readers
+are given the other's, told as its own, and its end from its row.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -23,23 +27,20 @@ from aily.loops import per_loop
 from aily.problems import NotFound
 from aily.redis import RedisAway
 from chat import eventlog, scheduler
-from chat.eventlog import Feed, get_hub
+from chat.eventlog import Feed, Source, get_hub
 from chat.events import (
     START,
     TERMINAL_TYPES,
     TEXT_TYPES,
     Event,
     EventId,
-    TaskCancelled,
-    TaskCompleted,
-    TaskExpired,
-    TaskFailed,
     TaskQueued,
     TaskSnapshot,
     encode,
     event_type,
+    retold,
 )
-from chat.models import Status, Task
+from chat.models import ServedFrom, Status, Task
 from chat.models.tasks import ACTIVE
 
 logger = logging.getLogger(__name__)
@@ -79,42 +80,66 @@ async def follow(
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is given when
     `after` is the terminal event already. `is_new` saves the look at the row of a task that was
-    accepted a moment ago. The caller must have checked that the task is the owner's, and close the
-    generator (`contextlib.aclosing`).
+    accepted a moment ago and waits for a call of its own. The caller must have checked that the
+    task is the owner's, and close the generator (`contextlib.aclosing`).
     """
-    async with get_hub().task_feed(task_id, owner_id, text=text) as feed:
-        frames = _Follower(feed, task_id, after, text).frames(is_new=is_new)
-        async for one in frames:
-            yield one
-            if one.is_terminal:
-                return
+    reader = _Reader(task_id, owner_id, after, text)
+    while not reader.is_over:
+        source = reader.source
+        async with get_hub().task_feed(task_id, owner_id, text=text, source=source) as feed:
+            async for one in reader.frames(feed, is_new=is_new):
+                yield one
+                if one.is_terminal:
+                    return
+        is_new = False
 
 
-class _Follower:
+class _Reader:
     """Where one reader of a task stands."""
 
-    def __init__(self, feed: Feed, task_id: str, after: EventId, text: bool) -> None:
-        self.feed = feed
+    feed: Feed
+
+    def __init__(self, task_id: str, owner_id: int, after: EventId, text: bool) -> None:
         self.task_id = task_id
+        self.owner_id = owner_id
         self.cursor = after
         self.text = text
+        #: The task that this one follows, as far as is known; None: it has a log of its own.
+        self.source: Source | None = None
+        #: Of the source's events, those before this one are this task's as well.
+        self.bound = START
         self.place: scheduler.Place | None = None
         self.closing_since: float | None = None
         self.is_over = False
 
-    async def frames(self, *, is_new: bool) -> AsyncGenerator[Followed]:
-        """All frames to the end. While PostgreSQL or Redis is away there are just none."""
+    async def frames(self, feed: Feed, *, is_new: bool) -> AsyncGenerator[Followed]:
+        """All frames to the end, or until they come from elsewhere than `feed`.
+
+        While PostgreSQL or Redis is away there are just none.
+        """
+        self.feed = feed
         standing = None
         while not self.is_over:
             try:
                 if not is_new:
                     standing = await _standing(self.task_id)
+                if standing is not None and self.moves_to(standing):
+                    return
                 async for one in self.round(standing):
                     yield one
             except (OperationalError, InterfaceError, *RedisAway) as error:
                 logger.warning("following %s: a server is away (%s)", self.task_id, error)
                 await asyncio.sleep(AWAY_SECONDS)
             is_new = False
+
+    def moves_to(self, standing: Standing) -> bool:
+        """Note whose log is to be read, and how far. True when it is another than before."""
+        before, self.source, self.bound = self.source, standing.source, standing.bound
+        return self.source != before
+
+    @property
+    def source_id(self) -> str:
+        return self.source.task_id if self.source else self.task_id
 
     async def round(self, standing: Standing | None) -> AsyncGenerator[Followed]:
         """What there is, and then what comes, until it is time to look again."""
@@ -142,16 +167,21 @@ class _Follower:
         now = asyncio.get_running_loop().time()
         if self.closing_since is None:
             self.closing_since = now
-        has_seen_the_end = self.cursor == EventId(ended.attempt, ended.last_event)
+        end = EventId(ended.attempt, ended.last_event)
+        has_seen_the_end = self.cursor == end
+        # All but the end, which no log has.
+        is_whole = ended.served_from != ServedFrom.PROVIDER and end.follows(self.cursor)
         settled = timezone.now() - timedelta(seconds=SETTLED_SECONDS)
         is_old = ended.finished_at is not None and ended.finished_at < settled
-        return has_seen_the_end or is_old or now - self.closing_since >= CLOSE_SECONDS
+        return has_seen_the_end or is_whole or is_old or now - self.closing_since >= CLOSE_SECONDS
 
     async def replay(self) -> AsyncGenerator[Followed]:
         """What the log has after the cursor."""
-        while page := await eventlog.read(self.task_id, self.cursor):
+        while page := await eventlog.read(self.source_id, self.cursor):
             for event_id, frame in page:
-                one = Followed(event_id, event_type(frame), frame)
+                one = self.told(event_id, frame)
+                if self.is_foreign(one, self.source_id):
+                    return
                 self.cursor = event_id
                 if self.text or one.type not in TEXT_TYPES:
                     yield one
@@ -159,8 +189,10 @@ class _Follower:
     async def live(self) -> AsyncGenerator[Followed]:
         """Frames as they come. Ends when one is missing, or none came for a while."""
         while news := await self.feed.next(self.check_after_seconds()):
-            event_id, _, frame = news
-            one = Followed(event_id, event_type(frame), frame)
+            event_id, task_id, frame = news
+            one = self.told(event_id, frame)
+            if self.is_foreign(one, task_id):
+                return
             if event_id is not None:
                 if event_id <= self.cursor:
                     continue
@@ -169,6 +201,24 @@ class _Follower:
                     return
                 self.cursor = event_id
             yield one
+
+    def told(self, event_id: EventId | None, frame: bytes) -> Followed:
+        if self.source is not None:
+            frame = retold(frame, self.source.task_id, self.task_id)
+        return Followed(event_id, event_type(frame), frame)
+
+    def is_foreign(self, one: Followed, task_id: str) -> bool:
+        """True where an event says that the row must be looked at, as it may have changed sides.
+
+        The source's end may be this task's, or not. A new attempt of the source is this task's
+        only if that was still waiting when it began. And a first event of its own says that it
+        waits for nobody any more.
+        """
+        if self.source is None or one.event_id is None:
+            return False
+        if task_id == self.task_id:
+            return not one.is_terminal
+        return one.is_terminal or one.event_id >= self.bound
 
     def check_after_seconds(self) -> float:
         """How long to wait for news before looking whether some were missed.
@@ -185,7 +235,7 @@ class _Follower:
 
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
-        self.place = await _places().submit((str(standing.model_id), self.task_id))
+        self.place = await _places().submit((str(standing.model_id), self.source_id))
         return self.place is not None and self.place != before
 
     def queued(self) -> Followed:
@@ -206,12 +256,18 @@ def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
 # --- The row ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a task stands by its row; `ended` is the row itself once it has ended."""
+    """Where a task stands by its row; `ended` is the row itself once it has ended.
+
+    `model_id` is that of whichever task is to be called, `source` who that is if another. Of that
+    one's events, those before `bound` are this task's as well.
+    """
 
     owner_id: int
     model_id: int
     status: str
     ended: Task | None
+    source: Source | None
+    bound: EventId
 
 
 @per_loop
@@ -225,14 +281,29 @@ def _standings() -> Batcher[str, Standing | None]:
 def _load(task_ids: list[str]) -> list[Standing | None]:
     """One light query for all, and another for those that have ended."""
     found = Task.objects.filter(pk__in=set(task_ids))
-    rows = list(found.values_list("pk", "owner_id", "model_id", "status"))
-    ended = [pk for pk, _, _, status in rows if status not in ACTIVE]
+    rows: list[tuple[Any, ...]] = list(
+        found.values_list(
+            "pk", "owner_id", "model_id", "status", "leader_id", "leader__owner_id",
+            "leader__model_id", "leader__attempt",
+        )
+    )  # fmt: skip
+    ended = [pk for pk, _, _, status, *_ in rows if status not in ACTIVE]
     tasks = Task.objects.defer("messages", "params").in_bulk(ended) if ended else {}
-    by_id = {
-        str(pk): Standing(owner_id, model_id, status, tasks.get(pk))
-        for pk, owner_id, model_id, status in rows
-    }
+    by_id = {str(row[0]): _stands(row, tasks.get(row[0])) for row in rows}
     return [by_id.get(task_id) for task_id in task_ids]
+
+
+def _stands(row: tuple[Any, ...], ended: Task | None) -> Standing:
+    _, owner_id, model_id, status, leader_id, leader_owner_id, leader_model_id, attempt = row
+    if leader_id is None:
+        return Standing(owner_id, model_id, status, ended, None, START)
+    source = Source(str(leader_id), leader_owner_id)
+    if ended is not None:
+        bound = EventId(ended.attempt, ended.last_event)
+    else:
+        # Attempts that begin later are looked at again: this task may have ended by then.
+        bound = EventId(attempt + 1, 0)
+    return Standing(owner_id, leader_model_id, status, ended, source, bound)
 
 
 async def _standing(task_id: str) -> Standing | None:
@@ -264,24 +335,8 @@ def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
                     task_id=str(task.pk), id=str(before), text=task.text, reasoning=task.reasoning
                 )
             )
-    events.append(terminal_event(task, str(end)))
+    events.append(task.terminal_event(str(end)))
     return [
         Followed(EventId.parse(event.id), event_type(frame), frame)
         for event, frame in ((event, encode(event)) for event in events)
     ]
-
-
-def terminal_event(task: Task, event_id: str) -> Event:
-    """The event that an ended task's log ends with."""
-    task_id = str(task.pk)
-    match task.status:
-        case Status.SUCCEEDED:
-            return TaskCompleted(
-                task_id=task_id, id=event_id, result=task.result(), usage=task.usage
-            )
-        case Status.FAILED:
-            return TaskFailed(task_id=task_id, id=event_id, error=task.error or {})
-        case Status.CANCELLED:
-            return TaskCancelled(task_id=task_id, id=event_id)
-        case _:
-            return TaskExpired(task_id=task_id, id=event_id)

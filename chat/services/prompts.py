@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from aily.problems import TooLarge
 from chat.models import Conversation, Message, SceneVersion, Task
+from chat.models.tasks import ACTIVE
 from chat.services import scenes
 from chat.services.submission import CompositeRequest
 
@@ -65,8 +66,9 @@ class HistoryChangedError(IntegrityError):
 def check_histories(tasks: Sequence[Task]) -> None:
     """Raise HistoryChangedError unless each task's prompt holds its whole conversation.
 
-    To be called in the transaction that has inserted the tasks: from there on the conversation is
-    theirs alone, so what was answered before is there to be seen.
+    To be called in the transaction that has inserted the tasks and touched the conversations: from
+    there on these are theirs alone, so what was answered before is there to be seen. A task that is
+    answered already shuts nobody out by itself: it raises where another is being answered.
     """
     ids = [task.conversation_id for task in tasks if task.conversation_id]
     counts: dict[UUID | None, int] = dict(
@@ -75,6 +77,11 @@ def check_histories(tasks: Sequence[Task]) -> None:
         .annotate(Count("pk"))
         .order_by()
     )
+    answered = [
+        task.conversation_id for task in tasks if task.conversation_id and task.status not in ACTIVE
+    ]
+    if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
+        raise HistoryChangedError
     for task in tasks:
         if counts.get(task.conversation_id, 0) != task.history_length:
             raise HistoryChangedError

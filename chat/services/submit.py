@@ -28,12 +28,24 @@ from aily.problems import (
     Problem,
 )
 from aily.redis import RedisAway
-from chat import accounting, actors, metrics, scheduler
+from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
 from chat.exceptions import BudgetExceeded, ConversationBusy
-from chat.models import Lane, LLMModel, Message, Scene, SceneVersion, Task
+from chat.models import (
+    Lane,
+    LLMModel,
+    Message,
+    Scene,
+    SceneVersion,
+    ServedFrom,
+    Status,
+    Task,
+    flights,
+)
 from chat.models.ids import uuid7
-from chat.services import limits, prompts
+from chat.models.tasks import ACTIVE
+from chat.models.transitions import store_answers
+from chat.services import limits, prompts, sharing
 from chat.services.submission import CompositeRequest
 
 logger = logging.getLogger(__name__)
@@ -68,6 +80,8 @@ class Accepted:
     eta_seconds: float | None = None
     #: False when the Idempotency-Key had made it before.
     is_new: bool = True
+    #: True when it waits for a call of its own, which nobody else can have begun.
+    waits_alone: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +124,13 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     outcomes = _repeated(submissions, outcomes)
     _count(built_tasks, outcomes)
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
+    _announce_answered(
+        [
+            one
+            for built, one in zip(built_tasks, outcomes, strict=True)
+            if isinstance(one, Task) and one is built
+        ]
+    )
     return [
         outcome
         if isinstance(outcome, Exception)
@@ -129,7 +150,8 @@ def _count(built: Sequence[Task | Exception], outcomes: Sequence[Task | Exceptio
 
 def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
     position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
-    return Accepted(str(task.pk), task.status, position, eta_seconds, is_new)
+    waits_alone = is_new and task.served_from == ServedFrom.PROVIDER
+    return Accepted(str(task.pk), task.status, position, eta_seconds, is_new, waits_alone)
 
 
 # --- Building the rows --------------------------------------------------------------------------
@@ -239,6 +261,7 @@ def _store(
     if not pairs:
         return outcomes
     found = accounting.in_force(task for _, task in pairs)
+    sharing.prepare([task for _, task in pairs], found)
     by_task: Mapping[UUID, Task | Exception]
     try:
         by_task = _insert(pairs, found)
@@ -251,9 +274,13 @@ def _insert(
     pairs: Sequence[tuple[Submission, Task]], found: BudgetsInForce
 ) -> dict[UUID, BudgetExceeded]:
     """Insert the tasks that their budgets allow. Returns why not the others."""
+    tasks = [task for _, task in pairs]
     with transaction.atomic():
-        refused = accounting.reserve([task for _, task in pairs], found)
-        _insert_rows([task for _, task in pairs if task.pk not in refused])
+        # What is answered already is free.
+        refused = accounting.reserve([one for one in tasks if one.status in ACTIVE], found)
+        allowed = [task for task in tasks if task.pk not in refused]
+        flights.join(allowed)
+        _insert_rows(allowed)
     return refused
 
 
@@ -270,9 +297,15 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
     ]
     Task.objects.bulk_create(tasks)
     if questions:
+        # First, as it locks the conversations.
+        prompts.touch_conversations(questions)
         prompts.check_histories([task for task in tasks if task.conversation_id])
         Message.objects.bulk_create(questions)
-        prompts.touch_conversations(questions)
+        store_answers(
+            (task.conversation_id, task.pk, task.text)
+            for task in tasks
+            if task.conversation_id and task.status == Status.SUCCEEDED
+        )
 
 
 def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Task | Exception:
@@ -334,10 +367,13 @@ def _repeated(
 
 # --- Queueing -----------------------------------------------------------------------------------
 def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
-    """Make committed tasks ready and ring. While Redis is away they wait for the sweep."""
+    """Make committed tasks ready and ring, but for those that wait for another's answer.
+
+    While Redis is away they wait for the sweep.
+    """
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     for task in tasks:
-        if task.status == "queued":
+        if task.status == Status.QUEUED and task.leader_id is None:
             by_pool[task.model.pool].append(
                 scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
             )
@@ -351,3 +387,17 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     except RedisAway as error:
         logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
     return places
+
+
+def _announce_answered(tasks: Sequence[Task]) -> None:
+    """Tell the owners' sockets of tasks that were answered when they were accepted.
+
+    Whoever follows one of them reads the end in its row.
+    """
+    answered = [task for task in tasks if task.served_from == ServedFrom.CACHE]
+    try:
+        eventlog.announce(
+            [(task.owner_id, task.terminal_event(f"0-{task.last_event}")) for task in answered]
+        )
+    except RedisAway as error:
+        logger.warning("answered %d tasks, but Redis is away: %s", len(answered), error)

@@ -2,7 +2,8 @@
 --
 -- ARGV[1]  `@` and when the oldest of it was written, in Unix milliseconds; or ''
 -- ARGV[2…] six values an event: task id, event id (`<attempt>-<n>`), frame, channel,
---          1 to create the log when it is missing, seconds the log is kept (0: as it is)
+--          1 to create the log when it is missing, -1 to ring without a log, seconds the log
+--          is kept (0: as it is)
 --
 -- aily:log:<task>  stream, entries with the one field `e`
 --
@@ -16,7 +17,9 @@ for i = 2, #ARGV, 6 do
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
   local key = 'aily:log:' .. task
   local reply
-  if create == '1' then
+  if create == '-1' then
+    reply = id
+  elseif create == '1' then
     reply = redis.pcall('XADD', key, id, 'e', frame)
   else
     reply = redis.pcall('XADD', key, 'NOMKSTREAM', id, 'e', frame)

@@ -46,7 +46,8 @@ def budget_of(user: User | None, **fields: Any) -> Budget:
 
 def end(task_id: str, status: str = "succeeded", **fields: Any) -> None:
     """What a worker makes of a task, in the row."""
-    ended = {"attempt": 1, "last_event": 3, "started_at": timezone.now(), **fields}
+    started_at = timezone.now() if fields.get("attempt", 1) else None
+    ended = {"attempt": 1, "last_event": 3, "started_at": started_at, **fields}
     Task.objects.filter(pk=task_id).update(status=status, finished_at=timezone.now(), **ended)
 
 

@@ -242,3 +242,22 @@ def test_a_page_of_versions_costs_a_constant_number_of_queries(
     # Permissions of the user and of their groups, the scene, the count, the page.
     with django_assert_num_queries(5):
         assert client.get("/api/scenes/greet/versions").json()["count"] == 11
+
+
+def test_whether_answers_are_shared_and_kept_is_part_of_a_version(
+    staff: User, greet: Scene, client_of: ClientOf
+) -> None:
+    client = client_of(staff)
+    path = "/api/scenes/greet/versions"
+    plain = client.get(f"{path}/1").json()
+    assert (plain["single_flight"], plain["cache_ttl_seconds"]) == (False, 0)
+    fields = {"user_template": "Hi", "single_flight": True, "cache_ttl_seconds": 60}
+    made = client.post(path, fields, JSON).json()
+    assert (made["single_flight"], made["cache_ttl_seconds"]) == (True, 60)
+    changed = client.patch(f"{path}/2", {"cache_ttl_seconds": 0}, JSON).json()
+    assert (changed["single_flight"], changed["cache_ttl_seconds"]) == (True, 0)
+    for seconds in (-1, 2_592_001):
+        refused = client.post(path, {**fields, "cache_ttl_seconds": seconds}, JSON)
+        assert refused.status_code == 422
+        [error] = refused.json()["errors"]
+        assert "cache_ttl_seconds" in error["field"]

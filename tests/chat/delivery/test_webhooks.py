@@ -55,6 +55,7 @@ async def test_the_end_of_a_task_arrives_signed(
         "model": model.name,
         "usage": None,
         "error": None,
+        "served_from": "provider",
         "result": {"text": "Grüße", "finish_reason": "stop"},
         "is_truncated": False,
     }

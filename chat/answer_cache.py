@@ -1,0 +1,52 @@
+"""Whole answers of the provider, kept for scenes that allow it and given to equal requests.
+
+The cache may forget any of them at any time, and while it is away there are just none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from aily.cache.keys import ANSWERS
+from aily.cache.store import client
+from aily.redis import RedisAway
+
+
+class CachedAnswer(msgspec.Struct, frozen=True):
+    """What a task's row has of an answer. `usage` is that of the call that gave it."""
+
+    text: str
+    reasoning: str
+    finish_reason: str
+    usage: dict[str, Any]
+
+
+def put(flight_key: str, model_id: int, answer: CachedAnswer, ttl_seconds: int) -> None:
+    """Keep an answer of this model to the request of this digest."""
+    try:
+        client().set(key_of(flight_key, model_id), msgspec.msgpack.encode(answer), ex=ttl_seconds)
+    except RedisAway:
+        return  # the connections' pool has said so
+
+
+def get(requests: Collection[tuple[str, int]]) -> dict[tuple[str, int], CachedAnswer]:
+    """The answers there are for these (digest, model id), in one round trip."""
+    if not requests:
+        return {}
+    try:
+        values: Any = client().mget([key_of(*one) for one in requests])
+    except RedisAway:
+        return {}
+    return {
+        one: msgspec.msgpack.decode(value, type=CachedAnswer)
+        for one, value in zip(requests, values, strict=True)
+        if value is not None
+    }
+
+
+def key_of(flight_key: str, model_id: int) -> str:
+    """The model apart: what a fallback answered is not what was asked for."""
+    return ANSWERS.key(f"{model_id}:{flight_key}")

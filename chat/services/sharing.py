@@ -1,0 +1,57 @@
+"""Which requests are the same: for scenes whose equal requests share a call, or cached answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+from django.utils import timezone
+
+from chat import accounting, answer_cache
+from chat.accounting import BudgetsInForce
+from chat.models import ServedFrom, Status, Task
+
+
+def prepare(tasks: Sequence[Task], found: BudgetsInForce) -> None:
+    """Mark tasks that may share, and answer from the cache what is there.
+
+    Before they are stored. A task answered has ended, without ever having begun.
+    """
+    cacheable: list[Task] = []
+    for task in tasks:
+        version = task.scene_version
+        if version is None or not (version.single_flight or version.cache_ttl_seconds):
+            continue
+        if found.of(task):
+            # Sent on, so that it is part of what makes requests the same.
+            accounting.bound_completion(task)
+        task.flight_key = _digest(task)
+        task.may_follow = version.single_flight
+        if version.cache_ttl_seconds:
+            cacheable.append(task)
+    answers = answer_cache.get({(task.flight_key, task.model_id) for task in cacheable})
+    for task in cacheable:
+        if answer := answers.get((task.flight_key, task.model_id)):
+            _answer(task, answer)
+
+
+def _digest(task: Task) -> str:
+    """SHA-256 of all that decides what is asked of whom; of 64 hex digits.
+
+    The version of the scene is in it: staff allow sharing for one, and publishing another one
+    leaves what was cached behind. Objects are sorted, as the database sorts them as well.
+    """
+    model = task.model
+    upstream = [model.pk, model.upstream_name, model.provider.base_url, task.fallbacks]
+    asked = [task.scene_version_id, upstream, task.messages, task.params]
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+
+
+def _answer(task: Task, answer: answer_cache.CachedAnswer) -> None:
+    task.text, task.reasoning = answer.text, answer.reasoning
+    task.finish_reason, task.usage = answer.finish_reason, answer.usage
+    task.status, task.served_from = Status.SUCCEEDED, ServedFrom.CACHE
+    task.may_follow = False
+    task.last_event = 1
+    task.finished_at = timezone.now()
