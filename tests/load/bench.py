@@ -3,6 +3,8 @@
     make bench                                       the scenario `flight` at its full size
     make bench ARGS="flight --tasks 2000 --stream"
     make bench ARGS="rate"
+    make bench ARGS="all --runs 3"                   everything, in about 25 minutes
+    make bench ARGS="plot"                           README's table and plot, from its results
 
 Exit code 1 when anything was lost, doubled, out of order or wrong. A missed goal is no error.
 """
@@ -15,10 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from aily.programs import WEB_SERVERS
-from tests.load import report
+from tests.load import litellm, publish, report, suite
 from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS
 from tests.load.scenarios.scenario import count
@@ -38,7 +41,20 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--server", choices=WEB_SERVERS, default=WEB_SERVERS[0])
         command.add_argument("--json", type=Path, help="file for the result (var/bench/...)")
+    _add_suite(commands)
     return own
+
+
+def _add_suite(commands: Any) -> None:
+    whole = commands.add_parser("all", help="every scenario, and medians")
+    whole.add_argument("--runs", type=count, default=3)
+    whole.add_argument("--minutes", type=float, default=25.0, help="no run begins after them")
+    whole.add_argument("--small", action="store_true", help="try out the suite itself")
+    whole.add_argument("--with-litellm", action="store_true", help="and LiteLLM's proxy")
+    whole.add_argument("--json", type=Path, help="file for the results (tests/load/results.json)")
+    plot = commands.add_parser("plot", help="README's table and plot, from the results")
+    plot.add_argument("--json", type=Path, default=suite.RESULTS_FILE)
+    litellm.add_arguments(commands.add_parser("litellm", help=litellm.SUMMARY))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -49,21 +65,48 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run_one(console: Console, options: argparse.Namespace) -> dict[str, Any]:
-    """Run, save and show one scenario. Returns its document."""
-    defaults = parser().parse_args([options.scenario])
-    document = run_scenario(console, options, defaults)
+    """Run, save and show one scenario, or LiteLLM. Returns its document."""
+    if options.scenario == "litellm":
+        document = litellm.run(console, options)
+    else:
+        defaults = parser().parse_args([options.scenario])
+        document = run_scenario(console, options, defaults)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = options.json or BENCH_DIR / f"{options.scenario}-{stamp}.json"
     report.save(document, path)
-    report.show(console, document)
+    if options.scenario == "litellm":
+        litellm.show(console, document)
+    else:
+        report.show(console, document)
     console.print(f"written to {path}")
     return document
+
+
+def _run_all(console: Console, options: argparse.Namespace) -> int:
+    results = suite.run_suite(console, options, lambda one: run_one(console, parse(one)))
+    path = options.json or (BENCH_DIR / "small.json" if options.small else suite.RESULTS_FILE)
+    report.save(results, path)
+    suite.show(console, results)
+    console.print(f'written to {path}; make bench ARGS="plot" puts it into the README')
+    return 1 if any(entry["violations"] for entry in results["entries"]) else 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    results = msgspec.json.decode(options.json.read_bytes())
+    publish.write_readme(results)
+    publish.write_plot(results)
+    return 0
 
 
 def main() -> int:
     """Exit code: 0 when everything was right."""
     console = Console(highlight=False, soft_wrap=True)
-    document = run_one(console, parse(sys.argv[1:]))
+    options = parse(sys.argv[1:])
+    if options.scenario == "all":
+        return _run_all(console, options)
+    if options.scenario == "plot":
+        return _publish(options)
+    document = run_one(console, options)
     return 1 if document["violations"] else 0
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from itertools import count
 from typing import Any, Protocol
 
 import aiohttp
 import msgspec
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from tests.load.recording import MODEL, SCENE, TaskRecord, Wave
 
 #: picows takes 16 KiB a socket unless told otherwise. It grows where a frame is larger.
 _READ_BUFFER_BYTES = 1024
 _HANDSHAKE_SECONDS = 60
+_MOST_REFUSALS = 5
 _ENDS = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
 clock = time.monotonic
 
@@ -75,16 +77,26 @@ class SocketClient(WSListener):
         self._greeted = asyncio.Event()
         self._closing = False
 
-    async def connect(self, base_url: str) -> None:
+    async def connect(self, base_url: str) -> int:
+        """As every client should, with a pause that grows. Returns how often it was refused."""
         url = base_url.replace("http", "ws", 1) + "/ws/llmchat/"
-        self._transport, _ = await ws_connect(
-            lambda: self,
-            url,
-            extra_headers={"Authorization": f"Bearer {self._key}"},
-            websocket_handshake_timeout=_HANDSHAKE_SECONDS,
-            read_buffer_init_size=_READ_BUFFER_BYTES,
-        )
-        await self._greeted.wait()
+        for refused in count():
+            try:
+                self._transport, _ = await ws_connect(
+                    lambda: self,
+                    url,
+                    extra_headers={"Authorization": f"Bearer {self._key}"},
+                    websocket_handshake_timeout=_HANDSHAKE_SECONDS,
+                    read_buffer_init_size=_READ_BUFFER_BYTES,
+                )
+            except (WSError, OSError):
+                if refused == _MOST_REFUSALS:
+                    raise
+                await asyncio.sleep(2**refused)
+                continue
+            await self._greeted.wait()
+            return refused
+        raise AssertionError
 
     def submit(self, number: int) -> None:
         wave = self._book.wave

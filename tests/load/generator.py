@@ -45,7 +45,9 @@ class Generator:
         self._errors: list[str] = []
         self._timer_lags: list[float] = []
         self._finished = asyncio.Event()
-        self._progress = Progress(self._progress.phase, connected=self._progress.connected)
+        self._progress = Progress(
+            self._progress.phase, self._progress.connected, self._progress.refused
+        )
 
     # --- What the clients write down ------------------------------------------------------------
     def note_sent(self, record: TaskRecord) -> None:
@@ -92,7 +94,7 @@ class Generator:
 
         async def connect(client: SocketClient) -> None:
             async with slots:
-                await client.connect(self._target.base_url)
+                self._progress.refused += await client.connect(self._target.base_url)
                 self._progress.connected += 1
 
         await asyncio.gather(*(connect(client) for client in self._sockets))

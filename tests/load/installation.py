@@ -89,7 +89,7 @@ class Installation:
         self._upstream = upstream
         self._simulator: psutil.Popen | None = None
         self._launcher: psutil.Popen | None = None
-        self.port, launcher_simulator, metrics, self._simulator_port = _free_ports(4)
+        self.port, launcher_simulator, metrics, self._simulator_port = free_ports(4)
         self._environment = {
             **os.environ,
             **environment,
@@ -236,7 +236,7 @@ class Installation:
                 process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [one.getsockname()[1] for one in sockets]
     for one in sockets:

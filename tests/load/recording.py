@@ -98,6 +98,8 @@ class Progress(msgspec.Struct):
 
     phase: str
     connected: int = 0
+    #: Handshakes that had to be tried again.
+    refused: int = 0
     submitted: int = 0
     accepted: int = 0
     ended: int = 0

@@ -101,7 +101,7 @@ def show(console: Console, document: dict[str, Any]) -> None:
         f"Python {machine['python']}, {document['options']['server']}, {machine['commit']}"
     )
     console.print(_parts_table(document))
-    console.print(_figures_table(document))
+    console.print(figures_table(document))
     if document["goals"]:
         console.print(_goals_table(document))
     for warning in document["warnings"]:
@@ -127,7 +127,8 @@ def _parts_table(document: dict[str, Any]) -> Table:
     return table
 
 
-def _figures_table(document: dict[str, Any]) -> Table:
+def figures_table(document: dict[str, Any]) -> Table:
+    """Every figure by its name."""
     table = Table("figure", "value")
     table.columns[1].justify = "right"
     for name, value in document["figures"].items():

@@ -45,6 +45,8 @@ class Connected:
     """What opening the sockets cost. `rss_bytes` is what the web processes grew by."""
 
     sockets: int
+    #: Handshakes that had to be tried again.
+    refused: int
     seconds: float
     cpu_seconds: dict[str, float]
     rss_bytes: int

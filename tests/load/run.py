@@ -74,13 +74,13 @@ class GeneratorProcess:
         self._waves += 1
         self._tell(msgspec.json.encode(wave).decode())
 
-    def wait_for(self, phase: str) -> None:
+    def wait_for(self, phase: str) -> Progress:
         """Return once the generator is there. Raises RuntimeError when it died before."""
         for line in self._process.stdout:
             progress = msgspec.json.decode(line, type=Progress)
             self._watch(progress)
             if progress.phase == phase:
-                return
+                return progress
         raise RuntimeError("the load generator ended early; its error is above")
 
     def recording(self) -> Recording:
@@ -100,9 +100,10 @@ def measure(scenario: Scenario, installation: Installation, watch: Watcher, scra
     started_at = time.monotonic()
     target = Target(installation.base_url, keys, sockets=scenario.over_sockets)
     with GeneratorProcess(target, scratch / "recording", watch) as generator:
-        generator.wait_for("ready")
+        ready = generator.wait_for("ready")
         connected = Connected(
             sockets=len(keys) if target.sockets else 0,
+            refused=ready.refused,
             seconds=time.monotonic() - started_at,
             cpu_seconds=_difference(groups, cpu_before),
             rss_bytes=groups.rss_bytes()["web"] - rss_before["web"],

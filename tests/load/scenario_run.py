@@ -100,7 +100,7 @@ def _in_flight(progress: Progress) -> int:
 
 def _line(progress: Progress) -> str:
     if progress.phase in ("connecting", "ready"):
-        return f"{progress.phase}: {progress.connected} sockets"
+        return f"{progress.phase}: {progress.connected} sockets, {progress.refused} refused"
     return (
         f"{progress.phase}: {progress.submitted} submitted, {progress.accepted} accepted, "
         f"{_in_flight(progress)} in flight, {progress.ended} ended"

@@ -110,6 +110,7 @@ class Flight(Scenario):
             "call_overhead_p99_seconds": percentile(calls, 0.99),
             "push_p99_seconds": percentile(pushes, 0.99),
             "simulator_late_p99_seconds": run.simulator.get("late_p99_seconds"),
+            "connects_refused": run.connected.refused,
             "attempts_repeated": sum(row.attempt > 1 for row in run.stored.values()),
             "deltas_per_task": _deltas(wave.ended),
         }

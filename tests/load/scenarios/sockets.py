@@ -51,6 +51,7 @@ class Sockets(Scenario):
         thousands = connected.sockets / 1000
         idle = summed(run.idle_cpu_share, "web") - summed(run.idle_cpu_share_before, "web")
         return {
+            "connects_refused": connected.refused,
             "connects_per_second": connected.sockets / connected.seconds,
             "web_cpu_ms_per_socket": summed(connected.cpu_seconds, "web")
             * 1000
