@@ -34,8 +34,9 @@ fix: .venv/.tests ## format, and repair what can be repaired
 bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
 	@$(BIN)/python -m tests.load.bench $(ARGS)
 
-chaos: .venv/.tests ## kill everything at random under load, about 5 minutes; then the proof
+chaos: .venv/.tests ## kill everything at random under load, cut the network; about 10 minutes; then the proof
 	@$(BIN)/python -m tests.chaos.run $(ARGS)
+	@$(BIN)/python -m tests.chaos.cuts
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

@@ -8,4 +8,6 @@ from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    # A migration may take its time.
+    os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
     execute_from_command_line(sys.argv)

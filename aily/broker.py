@@ -19,6 +19,8 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
+from aily.redis import guarded_pool
+
 
 class ReturnConnections(Middleware):
     """Gives a worker thread's database connection back around every message."""
@@ -39,11 +41,8 @@ def configure_broker() -> None:
     worker for 60 s plus, on a quiet queue, many minutes more. The task's row is what counts, but
     periodic jobs travel by message alone.
     """
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.DRAMATIQ_REDIS_URL, max_connections=16, timeout=5, socket_connect_timeout=5
-    )
     broker = RedisBroker(
-        client=redis.Redis(connection_pool=pool),
+        client=redis.Redis(connection_pool=guarded_pool(settings.DRAMATIQ_REDIS_URL)),
         middleware=[
             AsyncIO(),
             AgeLimit(),

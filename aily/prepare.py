@@ -58,5 +58,7 @@ def _asset_sources() -> Iterator[Path]:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    # A migration may take its time.
+    os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
     django.setup()
     prepare(demo="--without-demo" not in sys.argv[1:])

@@ -26,8 +26,6 @@ from aily.redis import RedisAway, async_redis
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-#: After Redis was found away it is not asked again for this long, so that no request waits for it.
-AWAY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,6 @@ class _Service:
             connection_pool=pool,  # type: ignore[arg-type]
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._away_until = 0.0
         self.batcher: Batcher[Counter, None] = Batcher(self._count_all)
 
     async def rate(self, counter: Counter) -> Rate:
@@ -108,8 +105,6 @@ class _Service:
 
     async def _count(self, counter: Counter, cost: int) -> list[RateLimited]:
         """Count `cost` requests of one counter. Returns a refusal for each that is too many."""
-        if time.monotonic() < self._away_until:
-            return []
         try:
             if await self._limiter.hit(counter.item, counter.subject, cost=cost):
                 return []
@@ -118,8 +113,7 @@ class _Service:
             if fits and not await self._limiter.hit(counter.item, counter.subject, cost=fits):
                 fits = 0
         except RedisAway as error:
-            logger.warning("counting no requests: Redis is away (%s)", error)
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            logger.debug("counting no requests: Redis is away (%s)", error)
             return []
         return [_refusal(rate, place) for place in range(cost - fits)]
 

@@ -1,8 +1,15 @@
-"""Redis clients, one a process (sync) and one an event loop (async)."""
+"""Redis clients, one a process (sync) and one an event loop (async).
+
+No command waits longer than REDIS_TIMEOUT_SECONDS, and while Redis is known to be away none waits
+at all: a circuit (aily/circuit.py) refuses it, but for one a second that finds out.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import socket
+from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,57 +22,213 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError
 from redis.retry import Retry
 
+from aily.circuit import Circuit, circuit_of
 from aily.loops import per_loop
+from aily.problems import Unavailable
 
 #: Redis cannot do its work now; anything else that redis-py raises is a mistake of ours.
 RedisAway = (redis.ConnectionError, redis.TimeoutError, OutOfMemoryError, ReadOnlyError)
-#: Seconds after which a command counts as failed. No command here blocks in Redis that long.
-TIMEOUT_SECONDS = 5
+_NoAnswer = (redis.ConnectionError, redis.TimeoutError)
+#: A subscription that hears nothing for this long asks whether Redis is still there.
+QUIET_SECONDS = 5.0
+#: Retry-After while Redis is away: it is noticed within a second or two that it is back.
+AWAY_RETRY_SECONDS = 2
 
 
+# --- Guarded connections ------------------------------------------------------------------------
+def _circuit(connection_kwargs: dict[str, Any]) -> Circuit:
+    """One for all clients of a server, whatever their database."""
+    where = (connection_kwargs.get(name, "") for name in ("host", "port", "path"))
+    return circuit_of("Redis " + ":".join(str(part) for part in where if part))
+
+
+def _refuse_when_away(circuit: Circuit) -> None:
+    if not circuit.lets_through():
+        raise redis.ConnectionError("Redis is away.")
+
+
+class _Watched:
+    """Mixed into a pool's kind of connection: tells the circuit how commands went."""
+
+    circuit: Circuit
+
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]
+        except _NoAnswer:
+            self.circuit.failed()
+            raise
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            response = super().read_response(*args, **options)  # type: ignore[misc]
+        except _NoAnswer:
+            self.circuit.failed()
+            raise
+        self.circuit.succeeded()
+        return response
+
+
+class _AsyncWatched:
+    """`_Watched` for an event loop."""
+
+    circuit: Circuit
+
+    async def connect(self) -> None:
+        try:
+            await super().connect()  # type: ignore[misc]
+        except _NoAnswer:
+            self.circuit.failed()
+            raise
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            response = await super().read_response(*args, **options)  # type: ignore[misc]
+        except _NoAnswer:
+            self.circuit.failed()
+            raise
+        self.circuit.succeeded()
+        return response
+
+
+class GuardedPool(redis.BlockingConnectionPool):
+    """A pool for threads behind the circuit of its server."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.circuit = _circuit(self.connection_kwargs)
+        self.connection_class = type(
+            "Watched", (_Watched, self.connection_class), {"circuit": self.circuit}
+        )
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        _refuse_when_away(self.circuit)
+        return super().get_connection()  # type: ignore[no-untyped-call]
+
+
+class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
+    """`GuardedPool` for an event loop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.circuit = _circuit(self.connection_kwargs)
+        self.connection_class = type(
+            "Watched", (_AsyncWatched, self.connection_class), {"circuit": self.circuit}
+        )
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        _refuse_when_away(self.circuit)
+        return await super().get_connection()  # type: ignore[no-untyped-call]
+
+
+def connection_options(url: str) -> dict[str, Any]:
+    """Timeouts of every connection, and what lets the kernel find out that the network is gone."""
+    timeout_seconds = settings.REDIS_TIMEOUT_SECONDS
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+    }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = KEEPALIVE
+    return options
+
+
+#: Idle for 5 s, then three questions 2 s apart; unacknowledged data counts for 10 s (ms).
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 5,
+        "TCP_KEEPINTVL": 2,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 10_000,
+    }.items()
+    if hasattr(socket, name)
+}
+
+
+# --- Clients ------------------------------------------------------------------------------------
 @cache
 def sync_redis() -> redis.Redis:
-    """The process's client for threads. Raises redis.RedisError when Redis is away."""
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.REDIS_URL,
+    """The process's client for threads. Raises RedisAway."""
+    return redis.Redis(connection_pool=guarded_pool(settings.REDIS_URL))
+
+
+def guarded_pool(url: str) -> GuardedPool:
+    """A pool of up to 16 connections for threads. A connection that the server dropped meanwhile is
+    replaced once; what timed out is not tried again."""
+    return GuardedPool.from_url(
+        url,
         max_connections=16,
-        timeout=TIMEOUT_SECONDS,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1),
+        timeout=settings.REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+        **connection_options(url),
     )
-    return redis.Redis(connection_pool=pool)
 
 
 @per_loop
 def async_redis() -> redis.asyncio.Redis:
-    """The running loop's client. Commands beyond 32 at once wait their turn."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.REDIS_URL,
+    """The running loop's client. Commands beyond 32 at once wait their turn. Raises RedisAway."""
+    url = settings.REDIS_URL
+    pool = AsyncGuardedPool.from_url(
+        url,
         max_connections=32,
-        timeout=TIMEOUT_SECONDS,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        retry=AsyncRetry(NoBackoff(), 1),
+        timeout=settings.REDIS_TIMEOUT_SECONDS,
+        retry=AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,)),
+        **connection_options(url),
     )
     return redis.asyncio.Redis(connection_pool=pool)
 
 
+async def require_redis() -> None:
+    """Raise Unavailable while Redis is known to be away. Costs nothing while it is not."""
+    client: Any = async_redis()
+    if not client.connection_pool.circuit.is_open:
+        return
+    try:
+        await client.ping()
+    except RedisAway:
+        raise Unavailable(
+            "The queue is away. Nothing was stored.", retry_after_seconds=AWAY_RETRY_SECONDS
+        ) from None
+
+
 def subscriber_redis() -> redis.asyncio.Redis:
-    """A client for one pub/sub connection: waits for ever, and reports every lost connection.
+    """A client for one pub/sub connection, which reports every loss of it.
 
     No retries: redis-py would connect again without a word, and hide that messages were lost.
     """
-    keepalive = {} if settings.REDIS_URL.startswith("unix:") else {"socket_keepalive": True}
+    url = settings.REDIS_URL
     return redis.asyncio.Redis.from_url(
-        settings.REDIS_URL,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_timeout=None,
-        retry=AsyncRetry(NoBackoff(), 0),
-        **keepalive,
+        url, retry=AsyncRetry(NoBackoff(), 0), **connection_options(url)
     )
 
 
+async def heard(pubsub: redis.asyncio.client.PubSub) -> AsyncIterator[dict[str, Any]]:
+    """All that a subscription hears, confirmations included, for ever.
+
+    Raises RedisAway at the latest after twice QUIET_SECONDS without a word from Redis: a network
+    that swallows packets breaks no connection.
+    """
+    is_asked = False
+    task = asyncio.current_task()
+    while True:
+        # redis-py may take a cancelling that comes while it connects for one of its timeouts.
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        message = await pubsub.get_message(timeout=QUIET_SECONDS)
+        if message is not None:
+            is_asked = False
+            if message["type"] != "pong":
+                yield message
+        elif is_asked:
+            raise redis.TimeoutError("no answer to a ping")
+        else:
+            await pubsub.ping()
+            is_asked = True
+
+
+# --- Scripts ------------------------------------------------------------------------------------
 class LuaScript:
     """A Lua script, sent whole only when the server does not know it yet.
 

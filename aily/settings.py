@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from aily import embedded
 from aily.observability.logs import configuration as log_configuration
+from aily.postgresql.connection import BoundedConnection
 from aily.secret_key import load_or_create_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -93,14 +94,25 @@ DATABASES: dict[str, Any] = {
         env.str("DATABASE_URL", default="") or embedded.database_url(DATA_DIR)
     )
 }
-DATABASES["default"].update(ENGINE="django.db.backends.postgresql", CONN_MAX_AGE=0)
+DATABASES["default"].update(ENGINE="aily.postgresql", CONN_MAX_AGE=0)
+BoundedConnection.answer_seconds = env.float("DATABASE_ANSWER_SECONDS", default=10) or None
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={
+        "connection_class": BoundedConnection,
         "min_size": 1,
         "max_size": env.int("DATABASE_POOL_SIZE", default=10),
         "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
+        # By itself the pool tries again ever more seldom for five minutes. When it gives up, the
+        # next unit of work makes it try anew.
+        "reconnect_timeout": 1,
     },
     connect_timeout=5,
+    # What lets the kernel find out that the network is gone: seconds, and milliseconds.
+    keepalives=1,
+    keepalives_idle=5,
+    keepalives_interval=2,
+    keepalives_count=3,
+    tcp_user_timeout=10_000,
 )
 
 # A cursor kept open between transactions is lost behind PgBouncer, which gives each transaction
@@ -111,6 +123,7 @@ DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 # Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
 # database of its own because its maintenance runs KEYS.
 REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
+REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
 
 
 def _redis_role_url(variable: str, database: int) -> str:
@@ -129,23 +142,36 @@ CACHES = {
             "SOCKET_CONNECT_TIMEOUT": 0.5,
             "SOCKET_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_POOL_CLASS": "aily.cache.CachePool",
+            "CONNECTION_POOL_CLASS": "aily.redis.GuardedPool",
             # redis-py would try three times, with pauses: the database is quicker.
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "timeout": 1},
         },
     }
 }
-# With a traceback for each command; CachePool says in a line that the cache is away.
+# With a traceback for each command; its circuit says in a line that the cache is away.
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = False
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": "aily:layer"},
+        "CONFIG": {
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    "socket_timeout": REDIS_TIMEOUT_SECONDS,
+                    "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+                    "health_check_interval": 5,
+                }
+            ],
+            "prefix": "aily:layer",
+        },
     }
 }
 
 # --- Queue --------------------------------------------------------------------------------------
-DRAMATIQ_CRONTAB = {"REDIS_URL": DRAMATIQ_REDIS_URL}
+_timeouts = f"socket_timeout={REDIS_TIMEOUT_SECONDS}&socket_connect_timeout={REDIS_TIMEOUT_SECONDS}"
+DRAMATIQ_CRONTAB = {
+    "REDIS_URL": f"{DRAMATIQ_REDIS_URL}{'&' if '?' in DRAMATIQ_REDIS_URL else '?'}{_timeouts}"
+}
 # How many provider calls one worker process runs at once.
 WORKER_MAX_CALLS = env.int("WORKER_MAX_CALLS", default=5000)
 WORKER_LEASE_SECONDS = env.int("WORKER_LEASE_SECONDS", default=20)

@@ -13,7 +13,9 @@ from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
 
+from accounts.authentication import Identity
 from accounts.limits import count_request
 from accounts.websocket import identify_websocket
 from aily.draining import draining
@@ -30,7 +32,17 @@ from aily.problems import Problem, Unavailable
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from chat import metrics
 from chat.eventlog import get_hub
-from chat.events import PROTOCOL, START, ErrorFrame, EventId, Hello, Pong, TaskAccepted, encode
+from chat.events import (
+    PROTOCOL,
+    START,
+    ErrorFrame,
+    EventId,
+    EventsMissed,
+    Hello,
+    Pong,
+    TaskAccepted,
+    encode,
+)
 from chat.frames import (
     Frame,
     Ping,
@@ -76,6 +88,7 @@ class ChatConsumer(AsyncConsumer):
         self.handling = Jobs("the handling of a frame", on_done=self.frame_slots.release)
         self.bad_frames = 0
         self.is_open = False
+        self.is_closed = False
         self.open = AsyncExitStack()
         #: The last event sent of each task, oldest task first.
         self.told: dict[str, EventId] = {}
@@ -95,14 +108,13 @@ class ChatConsumer(AsyncConsumer):
 
     async def websocket_connect(self, message: Any) -> None:
         try:
-            identity = await identify_websocket(self.scope)
-        except DatabaseError:
-            logger.exception("a socket could not be authenticated")
+            identity = await self.authenticate()
+        except DatabaseError as error:
+            logger.warning("a socket could not be authenticated: %s", error)
             await self.flow.send({"type": "websocket.close", "code": 1013})
             return
-        if identity is not None:
-            registered = open_sockets().registered(identity.access, self.close)
-            await self.open.enter_async_context(registered)
+        if self.is_closed:
+            return
         offered = self.scope.get("subprotocols", [])
         subprotocol = PROTOCOL if PROTOCOL in offered else None
         await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -119,6 +131,16 @@ class ChatConsumer(AsyncConsumer):
         WEBSOCKETS_OPENED.inc()
         await self.send(Hello())
         self.jobs.spawn(self.push_own_tasks())
+
+    async def authenticate(self) -> Identity | None:
+        """Who this is, from now on told when access is taken away. Raises DatabaseError."""
+        identity = await identify_websocket(self.scope)
+        if identity is None:
+            return None
+        registered = open_sockets().registered(identity.access, self.close)
+        await self.open.enter_async_context(registered)
+        # It may have been taken away before there was anybody to tell.
+        return await identify_websocket(self.scope)
 
     async def websocket_receive(self, message: Any) -> None:
         if not self.is_open:
@@ -158,8 +180,9 @@ class ChatConsumer(AsyncConsumer):
         except Problem as problem:
             request_error("websocket", problem.code).inc()
             await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
-        except DatabaseError:
-            logger.exception("a frame could not be handled: the database is away")
+        except DatabaseError as error:
+            if not isinstance(error, OperationalError | InterfaceError):
+                logger.exception("a frame could not be handled")
             away = Unavailable("The database is away.", retry_after_seconds=5)
             await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
 
@@ -224,13 +247,15 @@ class ChatConsumer(AsyncConsumer):
     async def push_own_tasks(self) -> None:
         """Life-cycle events of the user's tasks that this socket does not follow itself.
 
-        Best effort: what is missed while the client or Redis lags is in GET /api/llmchat/tasks.
+        Best effort: of what is missed while the client or Redis lags, only the fact is told.
         """
         async with get_hub().user_feed(self.owner_id, skip=self.following.__contains__) as feed:
             while True:
                 news = await feed.next(timeout_seconds=3600)
                 if news is None:
-                    feed.caught_up()
+                    if feed.is_lost:
+                        feed.caught_up()
+                        await self.send(EventsMissed())
                     continue
                 # It may be the task of a submit under way, which will follow it from its start.
                 await self.handling.wait()
@@ -268,6 +293,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def close(self, code: int) -> None:
         self.is_open = False
+        self.is_closed = True
         self.cancel_jobs()
         await self.flow.send({"type": "websocket.close", "code": code})
 

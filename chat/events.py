@@ -148,6 +148,10 @@ class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=Tru
     eta_seconds: float | None
 
 
+class EventsMissed(msgspec.Struct, tag_field="type", tag="events.missed", frozen=True):
+    """Life-cycle events of tasks that the socket does not follow were dropped."""
+
+
 class ErrorFrame(msgspec.Struct, tag_field="type", tag="error", frozen=True):
     ref: str | None
     error: dict[str, Any]

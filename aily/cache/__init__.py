@@ -3,7 +3,7 @@
 `keys` names everything that is in it, `values` reads and builds, `store` talks to Redis.
 """
 
-from aily.cache.store import CachePool, unlink, unlink_matching
+from aily.cache.store import unlink, unlink_matching
 from aily.cache.values import UNKNOWN, Cached, Unknown
 
-__all__ = ["UNKNOWN", "CachePool", "Cached", "Unknown", "unlink", "unlink_matching"]
+__all__ = ["UNKNOWN", "Cached", "Unknown", "unlink", "unlink_matching"]

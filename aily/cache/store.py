@@ -1,9 +1,8 @@
-"""The cache's Redis: connections that do not wait for a server that is away, and removing keys."""
+"""The cache's Redis: storing what was built, and removing keys."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,41 +16,9 @@ from aily.redis import RedisAway
 
 logger = logging.getLogger(__name__)
 
-#: After the cache was found away it is asked this seldom.
-AWAY_SECONDS = 2.0
 #: What one SCAN is asked for (Valkey may give seven times as many), and what one UNLINK removes:
 #: about a tenth of a millisecond of Redis each.
 BATCH_SIZE = 200
-
-
-class CachePool(redis.ConnectionPool):
-    """Refuses at once while the cache is away, so that requests do not queue up behind timeouts.
-
-    Then one request every `AWAY_SECONDS` tries whether it is back.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._state = Lock()
-        self._is_away = False
-        self._try_at = 0.0
-
-    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection that is up. Raises redis.ConnectionError, redis.TimeoutError."""
-        with self._state:
-            if self._is_away:
-                if time.monotonic() < self._try_at:
-                    raise redis.ConnectionError("the cache was away a moment ago")
-                self._try_at = time.monotonic() + AWAY_SECONDS
-        try:
-            connection = super().get_connection(*args, **kwargs)
-        except RedisAway as error:
-            logger.warning("going on without the cache: %s", error)
-            self._try_at = time.monotonic() + AWAY_SECONDS
-            self._is_away = True
-            raise
-        self._is_away = False
-        return connection
 
 
 def client() -> redis.Redis:

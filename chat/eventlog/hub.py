@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import redis.asyncio
 
 from aily.loops import per_loop
-from aily.redis import RedisAway, subscriber_redis
+from aily.redis import RedisAway, heard, subscriber_redis
 from chat import metrics
 from chat.events import EventId, text_channel, user_channel
 
@@ -105,6 +105,7 @@ class Hub:
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
         self._routed = 0
+        self._was_connected = False
 
     @asynccontextmanager
     async def task_feed(
@@ -205,10 +206,7 @@ class Hub:
             self._pubsub = pubsub
             # Redis confirms in order: with the last one, all channels are heard again.
             await pubsub.subscribe(*self._channels, _RESUBSCRIBED)
-            while True:
-                message = await pubsub.get_message(timeout=None)
-                if message is None:
-                    continue
+            async for message in heard(pubsub):
                 channel = message["channel"].decode()
                 if message["type"] == "message":
                     self._route(channel, message["data"])
@@ -247,7 +245,12 @@ class Hub:
             metrics.RELAY_LAG.observe(max(time.time() - int(written_ms) / 1000, 0.0))
 
     def _lose_all(self) -> None:
-        for table in (self._life_of_task, self._text_of_task, self._of_user):
+        tables = [self._life_of_task, self._text_of_task]
+        # Of which there is no log to read: their readers are told that they missed something.
+        if self._was_connected:
+            tables.append(self._of_user)
+        self._was_connected = True
+        for table in tables:
             for feeds in table.values():
                 for feed in feeds:
                     feed.lose()

@@ -12,7 +12,7 @@ from django.conf import settings
 from aily.database import in_database
 from aily.jobs import Jobs
 from aily.observability import context
-from aily.redis import RedisAway, async_redis, subscriber_redis
+from aily.redis import RedisAway, async_redis, heard, subscriber_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskExpired, TaskQueued, worker_channel
@@ -143,10 +143,12 @@ class Runtime:
         while True:
             try:
                 client = subscriber_redis()
-                async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                async with client, client.pubsub() as pubsub:
                     cancels = worker_channel(str(self._worker_id))
                     await pubsub.subscribe(cancels, scheduler.DOORBELL)
-                    async for message in pubsub.listen():
+                    async for message in heard(pubsub):
+                        if message["type"] != "message":
+                            continue
                         subject = message["data"].decode()
                         if message["channel"].decode() == cancels:
                             self._cancelled(subject)

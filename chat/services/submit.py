@@ -27,7 +27,7 @@ from aily.problems import (
     NotFound,
     Problem,
 )
-from aily.redis import RedisAway
+from aily.redis import RedisAway, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
 from chat.exceptions import BudgetExceeded, ConversationBusy
@@ -72,7 +72,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A committed task. `position` and `eta_seconds` are None while Redis is away."""
+    """A committed task. `position` and `eta_seconds` are None where Redis has just gone away."""
 
     task_id: str
     status: str
@@ -96,7 +96,12 @@ class _Lookups:
 
 
 async def submit(submission: Submission) -> Accepted:
-    """Accept one task. Raises Problem; then nothing was stored."""
+    """Accept one task. Raises Problem; then nothing was stored.
+
+    Where Redis goes away between the check and the queueing, the task is accepted all the same, and
+    the sweep queues it.
+    """
+    await require_redis()
     accepted = await _batcher().submit(submission)
     logger.debug("accepted", extra={"task_id": accepted.task_id})
     return accepted
@@ -370,10 +375,13 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     """Make committed tasks ready and ring, but for those that wait for another's answer.
 
     While Redis is away they wait for the sweep.
+    A repeated request may bring one that waits for its next attempt: that goes on waiting.
     """
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    now = timezone.now()
     for task in tasks:
-        if task.status == Status.QUEUED and task.leader_id is None:
+        is_due = task.not_before is None or task.not_before <= now
+        if task.status == Status.QUEUED and task.leader_id is None and is_due:
             by_pool[task.model.pool].append(
                 scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
             )

@@ -360,10 +360,10 @@ def test_what_could_not_be_removed_while_the_cache_was_away_is_removed_before_it
     process = table.process(NO_COPIES)
     assert process.get(1) == "old"
     pool: Any = store.client().connection_pool
-    monkeypatch.setattr(pool, "_is_away", True)
-    monkeypatch.setattr(pool, "_try_at", time.monotonic() + 60)
+    monkeypatch.setattr(pool.circuit, "_is_open", True)
+    monkeypatch.setattr(pool.circuit, "_next_probe", time.monotonic() + 60)
     table.rows[1] = "new"
     process.invalidate([1])
     assert process.get(1) == "new"
-    monkeypatch.setattr(pool, "_is_away", False)
+    monkeypatch.setattr(pool.circuit, "_is_open", False)
     assert table.process(NO_COPIES).get(1) == "new"

@@ -4,17 +4,20 @@ way on purpose."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
-import msgspec
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.utils import timezone
 
 from accounts.models import APIKey, User
+from accounts.websocket import identify_websocket
 from aily.database import in_database
 from aily.redis import async_redis
 from aily.routing import routes as application
-from chat import eventlog
+from aily.sockets import CLOSE_UNAUTHENTICATED
+from chat import consumers, eventlog, scheduler
 from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
 from chat.models import LLMModel, Status, Task, Worker
@@ -118,7 +121,9 @@ async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
     appends = [
         appended(make(task_id), alice) for task_id in task_ids for make in (started, completed)
     ]
-    await eventlog.aappend(appends)
+    # Once a second feed of hers is entered, the socket's own hears as well.
+    async with eventlog.get_hub().user_feed(alice.pk, skip=lambda _: False):
+        await eventlog.aappend(appends)
     got = [await socket.receive_json_from(timeout=5) for _ in appends]
     assert [(one["task_id"], one["id"]) for one in got] == [
         (one.task_id, str(one.event_id)) for one in appends
@@ -126,11 +131,63 @@ async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
     await async_redis().delete(*map(log_key, task_ids))
 
 
-async def test_a_frame_over_the_limit_is_refused_with_its_code(socket: Any, settings: Any) -> None:
+async def test_a_socket_is_told_when_events_were_missed(socket: Any, alice: User) -> None:
+    async with eventlog.get_hub().user_feed(alice.pk, skip=lambda _: False):
+        redis: Any = async_redis()
+        # The hub's connection breaks; what is told until it has a new one reaches nobody.
+        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        assert await socket.receive_json_from(timeout=10) == {"type": "events.missed"}
+
+
+async def test_a_key_revoked_while_a_socket_is_opened_closes_it(
+    alice: User, loop_services: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, secret = await in_database(APIKey.create, alice, "test")
+    identify = identify_websocket
+
+    async def identify_and_revoke(scope: Any) -> Any:
+        identity = await identify(scope)
+        # After it was looked up, and before there is a socket that could be told.
+        await in_database(APIKey.objects.filter(pk=key.pk).update, revoked_at=timezone.now())
+        return identity
+
+    monkeypatch.setattr(consumers, "identify_websocket", identify_and_revoke)
+    headers = [(b"authorization", f"Bearer {secret}".encode())]
+    socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
+    assert (await socket.connect())[0]
+    assert (await socket.receive_output())["code"] == CLOSE_UNAUTHENTICATED
+    await socket.disconnect()
+
+
+async def test_a_repeated_submit_does_not_cut_short_the_pause_before_a_retry(
+    socket: Any, model: LLMModel
+) -> None:
+    frame = {
+        "type": "task.submit",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "idempotency_key": "again",
+        "stream": False,
+    }
+    await socket.send_json_to(frame)
+    task_id = (await socket.receive_json_from(timeout=5))["task_id"]
+    # As if its first attempt had just failed.
+    later = timezone.now() + timedelta(hours=1)
+    await in_database(Task.objects.filter(pk=task_id).update, not_before=later)
+    await in_database(scheduler.remove, model.pool, [task_id])
+    await socket.send_json_to(frame)
+    while (answer := await socket.receive_json_from(timeout=5))["type"] != "task.accepted":
+        assert answer["type"] == "task.queued"
+    assert answer["task_id"] == task_id
+    assert await in_database(scheduler.missing, model.pool, [task_id]) == [task_id]
+
+
+async def test_a_frame_over_the_limit_closes_the_socket(socket: Any, settings: Any) -> None:
     settings.WEBSOCKET_FRAME_MAX_BYTES = 1_000
     await socket.send_json_to({"type": "ping", "ref": "x" * 1_000})
-    error = msgspec.json.decode(await socket.receive_from())["error"]
-    assert error["code"] == "too_large"
+    assert await socket.receive_output() == {
+        "type": "websocket.close",
+        "code": consumers.CLOSE_TOO_LARGE,
+    }
 
 
 async def test_a_submit_over_a_limit_is_answered_with_the_limit_and_when_to_come_back(

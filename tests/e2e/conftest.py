@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -20,24 +21,33 @@ _DATABASE = "aily_e2e"
 
 
 @pytest.fixture(scope="session")
-def e2e_database_url(django_db_blocker: DjangoDbBlocker) -> str:
-    """URL of an empty database beside the one of the other tests, on the same server."""
+def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
+    """How libpq reaches the tests' PostgreSQL, as far as it is set."""
     with django_db_blocker.unblock():
         parameters = connections["default"].get_connection_params()
     wanted = {"host", "port", "user", "password"}
-    server = {key: value for key, value in parameters.items() if key in wanted}
+    return {key: value for key, value in parameters.items() if key in wanted}
+
+
+def make_database(server: dict[str, Any], name: str) -> None:
+    """Make an empty database beside the one of the other tests, on the same server."""
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {_DATABASE}")
-    return _url(server)
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
 
 
-def _url(server: dict[str, str]) -> str:
+@pytest.fixture(scope="session")
+def e2e_database_url(database_server: dict[str, str]) -> str:
+    make_database(database_server, _DATABASE)
+    return url_of(database_server, _DATABASE)
+
+
+def url_of(server: dict[str, str], database: str) -> str:
     """Everything but the name in the query, where a socket's directory can stand as well."""
     user = quote(server.get("user", ""))
     password = quote(server.get("password", ""))
     where = urlencode([(key, server[key]) for key in ("host", "port") if key in server])
-    return f"postgres://{user}:{password}@/{_DATABASE}?{where}"
+    return f"postgres://{user}:{password}@/{database}?{where}"
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +110,10 @@ print(*keys)
 
 @pytest.fixture(scope="session")
 def keys(stack: Stack) -> Keys:
+    return make_keys(stack)
+
+
+def make_keys(stack: Stack) -> Keys:
     result = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE_KEYS)
     assert result.returncode == 0, result.stdout
     return Keys(*result.stdout.split())

@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend, for a server that may be away without a word."""

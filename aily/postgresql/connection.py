@@ -1,0 +1,39 @@
+"""Connections on which no answer is awaited for ever.
+
+A network that swallows packets breaks no connection: libpq would wait for as long as TCP does, and
+where something on the way still acknowledges, for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import psycopg
+
+from aily.circuit import Circuit
+
+#: The process's one database.
+circuit = Circuit("PostgreSQL")
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Gives up, and is closed, when an answer takes longer than `answer_seconds`."""
+
+    #: None: waits for ever.
+    answer_seconds: ClassVar[float | None] = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        limit = timeout or self.answer_seconds
+        try:
+            return super().wait(gen, interval, limit)
+        except psycopg.OperationalError as error:
+            timed_out = isinstance(error, psycopg.errors._WaitTimeout)  # noqa: SLF001 - its only name
+            if timed_out:
+                # Nobody knows what the server is doing with it.
+                self.close()
+            if self.closed:
+                circuit.failed()
+            if timed_out:
+                message = f"no answer from the database within {limit:g} s"
+                raise psycopg.OperationalError(message) from None
+            raise

@@ -1,0 +1,161 @@
+"""The network to Redis or PostgreSQL is cut, so that packets vanish, and heals again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from aily.embedded.addresses import valkey_socket
+from tests.client import Answer, ChatSocket, RestClient, chat_socket
+from tests.e2e.conftest import Keys, make_database, make_keys, url_of
+from tests.proxy import Proxy
+from tests.stack import Stack
+
+#: The longest that a request may take to be refused: one answer that is waited for (1 s), and then
+#: one connection (1 s), on a busy machine.
+REFUSED_SECONDS = 6.0
+#: From healing to service, with everything that waits for a second or two in between.
+BACK_SECONDS = 15.0
+#: Long enough for one answer to be awaited in vain, a lease to run out, and a probe to fail.
+CUT_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Cuttable:
+    stack: Stack
+    keys: Keys
+    proxies: dict[str, Proxy]
+
+
+@pytest.fixture(scope="module")
+def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
+    if not database_server.get("host", "").startswith("/"):
+        pytest.skip("the network is cut in front of the embedded PostgreSQL only")
+    make_database(database_server, "aily_outages")
+    data_dir = Path(settings.DATA_DIR) / "outages"
+    postgres_socket = Path(database_server["host"]) / ".s.PGSQL.5432"
+    with Proxy(postgres_socket) as postgres, Proxy(valkey_socket(data_dir)) as valkey:
+        server = {**database_server, "host": "127.0.0.1", "port": str(postgres.port)}
+        environment = {
+            "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
+            "REDIS_TIMEOUT_SECONDS": "0.5",
+            "DATABASE_ANSWER_SECONDS": "1",
+            "DATABASE_POOL_TIMEOUT_SECONDS": "1",
+            "WORKER_LEASE_SECONDS": "3",
+            "POSITION_CHECK_SECONDS": "2",
+        }
+        url = url_of(server, "aily_outages")
+        with Stack(url, data_dir, environment=environment) as stack:
+            yield Cuttable(stack, make_keys(stack), {"postgres": postgres, "redis": valkey})
+
+
+@pytest.fixture
+async def rest(installation: Cuttable) -> AsyncIterator[RestClient]:
+    async with RestClient(installation.stack.base_url, installation.keys.alice) as client:
+        yield client
+
+
+@pytest.fixture
+async def socket(installation: Cuttable) -> AsyncIterator[ChatSocket]:
+    async with chat_socket(installation.stack.base_url, installation.keys.alice) as socket:
+        yield socket
+
+
+Call = Callable[[], Awaitable[Answer]]
+
+
+def submitting(rest: RestClient, prompt: str) -> Call:
+    body = {"messages": [{"role": "user", "content": prompt}]}
+    return lambda: rest.post("/api/llmchat/request", body)
+
+
+async def refused(call: Call) -> Answer:
+    """Call until the answer is a 503: what was under way when the network went may get through."""
+    while True:
+        began = time.monotonic()
+        answer = await call()
+        assert time.monotonic() - began < REFUSED_SECONDS
+        if answer.status == 503:
+            assert answer.body["code"] == "unavailable"
+            assert 1 <= int(answer.headers["Retry-After"]) <= 10
+            return answer
+        assert answer.status in (200, 202), answer
+
+
+async def back(call: Call) -> Answer:
+    """Call until it is answered again."""
+    async with asyncio.timeout(BACK_SECONDS):
+        answer = await call()
+        while answer.status == 503:
+            await asyncio.sleep(0.1)
+            answer = await call()
+    return answer
+
+
+async def _is_cut(proxy: Proxy, seconds: float) -> None:
+    """The outage itself takes time; what is checked during it counts towards that."""
+    await asyncio.sleep(seconds)
+    proxy.heal()
+
+
+async def test_the_network_to_redis_is_cut(
+    installation: Cuttable, rest: RestClient, socket: ChatSocket
+) -> None:
+    running = await socket.submit("Through the cut [sim:latency=1,tokens=40,tps=20]")
+    await socket.got(running, "task.delta")
+    proxy = installation.proxies["redis"]
+    proxy.cut()
+    healing = asyncio.create_task(_is_cut(proxy, CUT_SECONDS))
+    await refused(submitting(rest, "Refused"))
+    # What is known is not waited for again: of ten, one at most is a probe.
+    began = time.monotonic()
+    answers = await asyncio.gather(*(submitting(rest, "Refused")() for _ in range(10)))
+    assert {one.status for one in answers} == {503}
+    assert time.monotonic() - began < 2
+    reply = await socket.ask(type="task.submit", messages=[{"role": "user", "content": "Refused"}])
+    assert reply["error"]["code"] == "unavailable"
+    assert reply["error"]["retry_after_seconds"] >= 1
+    # PostgreSQL alone can answer these.
+    assert (await rest.task(running))["task_id"] == running
+    assert (await rest.get("/api/llmchat/tasks")).status == 200
+    await healing
+    answer = await back(submitting(rest, "Accepted again [sim:latency=0,tokens=8,tps=0]"))
+    frames = await socket.ended(str(answer.body["task_id"]))
+    assert frames.end is not None
+    assert frames.end["type"] == "task.completed"
+    whole = await socket.ended(running)
+    whole.check_ids()
+    task = await rest.task(running)
+    assert (task["status"], task["attempt"]) == ("succeeded", 1)
+    assert whole.text == task["result"]["text"]
+    tasks = (await rest.get("/api/llmchat/tasks", params={"active": "true"})).body
+    assert tasks["count"] == 0
+
+
+async def test_the_network_to_postgresql_is_cut(
+    installation: Cuttable, rest: RestClient, socket: ChatSocket
+) -> None:
+    running = await socket.submit("Through the cut [sim:latency=1,tokens=20,tps=20]")
+    await socket.got(running, "task.delta")
+    proxy = installation.proxies["postgres"]
+    proxy.cut()
+    healing = asyncio.create_task(_is_cut(proxy, CUT_SECONDS))
+    # More at once than there are threads for the database.
+    await asyncio.gather(*(refused(submitting(rest, "Refused")) for _ in range(20)))
+    reply = await socket.ask(type="task.submit", messages=[{"role": "user", "content": "Refused"}])
+    assert reply["error"]["code"] == "unavailable"
+    await refused(lambda: rest.get("/api/llmchat/tasks"))
+    await healing
+    answer = await back(submitting(rest, "Accepted again [sim:latency=0,tokens=8,tps=0]"))
+    await socket.ended(str(answer.body["task_id"]))
+    whole = await socket.ended(running)
+    whole.check_ids()
+    task = await rest.task(running)
+    assert (task["status"], task["attempt"]) == ("succeeded", 1)
+    assert whole.text == task["result"]["text"]
