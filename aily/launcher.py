@@ -37,6 +37,8 @@ from aily.supervision import ProcessState, Supervisor, pid_file
 _READY_SECONDS = 90
 #: A killed PostgreSQL may have to wait for its last children before it can start again.
 _SERVICE_RETRY_SECONDS = 10
+#: A hard limit below it is said to be low: it holds fewer calls than WORKER_MAX_CALLS' default.
+_FEW_FILES = 6_000
 #: Seconds between two looks at the supervised processes while all is well.
 _WATCH_SECONDS = 2
 
@@ -270,10 +272,17 @@ def end_previous_run(options: Options, progress: Progress) -> None:
             end_processes(left, grace_seconds=60)
 
 
-def raise_open_file_limit() -> None:
-    """A socket and a provider call are a file each, and the usual limit is 1,024."""
+def raise_open_file_limit(progress: Progress) -> None:
+    """A socket and a provider call are a file each, and the usual limit is 1,024.
+
+    What the hard limit does not allow is said: past it, sockets and calls are refused.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
+        progress.complain(
+            f"only {hard} open files a process (ulimit -n); each socket and each call is one"
+        )
 
 
 def launch(stop: StopRequest, progress: Progress) -> None:
@@ -290,7 +299,7 @@ def launch(stop: StopRequest, progress: Progress) -> None:
         make_private(log_dir(options.data_dir))
         # Numbers of another run; prometheus_client wants them gone.
         shutil.rmtree(metrics_dir(options.data_dir), ignore_errors=True)
-        raise_open_file_limit()
+        raise_open_file_limit(progress)
         Launcher(options, stop, progress).run()
 
 

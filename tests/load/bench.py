@@ -93,6 +93,8 @@ def _run_all(console: Console, options: argparse.Namespace) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     results = msgspec.json.decode(options.json.read_bytes())
+    if results["is_small"]:
+        raise SystemExit("a suite run with --small has no figures to publish")
     publish.write_readme(results)
     publish.write_plot(results)
     return 0

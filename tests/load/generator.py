@@ -22,6 +22,7 @@ from tests.load.recording import Progress, Recording, Target, TaskRecord, Wave
 
 _CONNECTS_AT_ONCE = 64
 _PROGRESS_SECONDS = 0.25
+_OTHER_FILES = 50
 _TIMER_SECONDS = 0.02
 #: Time for a frame that should not come: a second end, somebody else's event.
 _LINGER_SECONDS = 1.0
@@ -165,6 +166,8 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     target = msgspec.json.decode(sys.stdin.readline(), type=Target)
+    if hard != resource.RLIM_INFINITY and len(target.keys) + _OTHER_FILES > hard:
+        raise SystemExit(f"{len(target.keys)} sockets, but only {hard} open files (ulimit -n)")
     uvloop.run(Generator(target, Path(sys.argv[1])).run())
 
 

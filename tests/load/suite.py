@@ -7,6 +7,7 @@ they hit. README and plot are made from it (tests/load/publish.py).
 from __future__ import annotations
 
 import argparse
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -87,6 +89,7 @@ def run_suite(console: Console, options: argparse.Namespace, run: Runner) -> dic
     deadline = time.monotonic() + options.minutes * 60
     plan = (*PLAN, LITELLM, COMPARED) if options.with_litellm else PLAN
     documents: dict[str, list[dict[str, Any]]] = {entry.title: [] for entry in plan}
+    failures: dict[str, list[str]] = {entry.title: [] for entry in plan}
     skipped = 0
     for number in range(options.runs):
         for entry in plan:
@@ -97,7 +100,12 @@ def run_suite(console: Console, options: argparse.Namespace, run: Runner) -> dic
                 continue
             console.rule(f"{entry.title} ({number + 1} of {1 if entry.once else options.runs})")
             arguments = [*entry.arguments, *(entry.small if options.small else ())]
-            documents[entry.title].append(run(arguments))
+            try:
+                documents[entry.title].append(run(arguments))
+            except (RuntimeError, OSError, subprocess.SubprocessError, httpx.HTTPError) as error:
+                # The others are worth having all the same.
+                failures[entry.title].append(repr(error))
+                console.print(f"failed: {error!r}", style="red")
     if skipped:
         console.print(f"{skipped} runs were left out: {options.minutes} minutes were over")
     return {
@@ -105,14 +113,16 @@ def run_suite(console: Console, options: argparse.Namespace, run: Runner) -> dic
         "is_small": options.small,
         "runs": options.runs,
         "entries": [
-            _entry(entry, found, is_small=options.small)
+            _entry(entry, found, failures[entry.title], is_small=options.small)
             for entry in plan
-            if (found := documents[entry.title])
+            if (found := documents[entry.title]) or failures[entry.title]
         ],
     }
 
 
-def _entry(entry: Entry, documents: list[dict[str, Any]], *, is_small: bool) -> dict[str, Any]:
+def _entry(
+    entry: Entry, documents: list[dict[str, Any]], failures: list[str], *, is_small: bool
+) -> dict[str, Any]:
     figures = medians([_figures(document) for document in documents])
     goals = SCENARIOS[entry.scenario].goals if entry.is_goal and not is_small else ()
     return {
@@ -123,7 +133,8 @@ def _entry(entry: Entry, documents: list[dict[str, Any]], *, is_small: bool) -> 
         "figures": figures,
         "cpu_ms_per_task": medians([document["cpu_ms_per_task"] for document in documents]),
         "goals": verdicts(goals, figures),
-        "violations": sum(document["violations"] for document in documents),
+        "violations": sum(document["violations"] for document in documents) + len(failures),
+        "failures": failures,
         "warnings": sorted({line for document in documents for line in document["warnings"]}),
         "each": [_figures(document) for document in documents],
     }
