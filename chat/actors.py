@@ -12,6 +12,7 @@ from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq_crontab import interval
 
 from accounts.models import IdempotencyRecord
+from aily.observability import tracing
 from aily.observability.process import observe
 from chat import metrics, settlement
 from chat.delivery.deliverer import Deliverer
@@ -95,6 +96,7 @@ class RunCalls(dramatiq.Middleware):
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         if _runtime is not None and _deliverer is not None:
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
+            tracing.end()
 
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from aily.observability import metrics
+from aily.observability import metrics, tracing
 from aily.observability.context import begin_request
 
 _Handler = Callable[[HttpRequest], Any]
@@ -32,21 +33,31 @@ class ObserveRequests:
         own_id = begin_request(str(request.META.get("HTTP_X_REQUEST_ID", "")))
         if self._is_async:
             return self._observe_async(request, own_id, began)
-        return _note(request, self._get_response(request), own_id, began)
+        with _span(request) as span:
+            return _note(request, self._get_response(request), own_id, began, span)
 
     async def _observe_async(
         self, request: HttpRequest, own_id: str, began: float
     ) -> HttpResponseBase:
-        answer = cast("Awaitable[HttpResponseBase]", self._get_response(request))
-        return _note(request, await answer, own_id, began)
+        with _span(request) as span:
+            answer = cast("Awaitable[HttpResponseBase]", self._get_response(request))
+            return _note(request, await answer, own_id, began, span)
+
+
+def _span(request: HttpRequest) -> AbstractContextManager[Any]:
+    parent = request.META.get("HTTP_TRACEPARENT", "")
+    return tracing.span(request.method or "HTTP", kind="server", parent=parent)
 
 
 def _note(
-    request: HttpRequest, response: HttpResponseBase, own_id: str, began: float
+    request: HttpRequest, response: HttpResponseBase, own_id: str, began: float, span: Any
 ) -> HttpResponseBase:
     match = request.resolver_match
     route = match.route if match is not None else ""
     seconds = perf_counter() - began
     metrics.http_request(request.method or "", route, response.status_code).observe(seconds)
     response["X-Request-ID"] = own_id
+    if span is not None:
+        span.update_name(f"{request.method} {route}")
+        span.set_attribute("http.response.status_code", response.status_code)
     return response

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from aily.observability import metrics
+from aily.observability import metrics, tracing
 from aily.observability.pulse import Pulse, sample_pool
 from aily.observability.queries import time_queries
 from aily.observability.server import Check, serve
@@ -26,6 +26,7 @@ def observe(
     `parts` are what /readyz asks besides Redis and, if it is used, the database.
     """
     metrics.name_process(process)
+    tracing.begin(process)
     checks: dict[str, Check] = {"redis": _ask_redis, **(parts or {})}
     pulse = Pulse()
     if uses_database:

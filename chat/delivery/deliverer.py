@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.jobs import Jobs
+from aily.observability import tracing
 from chat import metrics
 from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
@@ -23,6 +24,7 @@ from chat.delivery.http import RequestFailedError, WebhookClient
 from chat.delivery.outcomes import Outcome
 from chat.llm.retry_after import parse_retry_after
 from chat.models import Delivery
+from chat.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,9 @@ class Deliverer:
     # --- Sending --------------------------------------------------------------------------------
     async def _send(self, delivery: Delivery) -> None:
         with metrics.delivery_seconds(delivery.kind).time():
-            outcome = await self._attempt(delivery)
+            parent = await traceparent_of(str(delivery.task_id))
+            with tracing.span(f"deliver {delivery.kind}", kind="producer", parent=parent):
+                outcome = await self._attempt(delivery)
         metrics.deliveries(delivery.kind, outcome.word()).inc()
         try:
             is_noted = await self._outcomes.submit(outcome)

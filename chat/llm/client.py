@@ -84,6 +84,8 @@ class ProviderClient:
         except (TypeError, ValueError) as error:
             raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
         headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        if request.traceparent:
+            headers["traceparent"] = request.traceparent
         if upstream.api_key:
             if not (upstream.api_key.isascii() and upstream.api_key.isprintable()):
                 raise AuthError("the API key holds characters that no header can carry")

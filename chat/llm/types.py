@@ -37,6 +37,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     messages: list[dict[str, Any]]
     params: dict[str, Any] = {}
     user_id: str | None = None
+    traceparent: str = ""
+    """The trace that the call belongs to, by the W3C's Trace Context; sent as a header."""
 
     def body(self, provider: str) -> dict[str, Any]:
         """The JSON body to post. A parameter that is None counts as not given."""

@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from aily.database import in_database
+from aily.observability import tracing
 from chat import answer_cache, metrics
 from chat.answer_cache import CachedAnswer
 from chat.eventlog import LogWriter, TaskLog
@@ -156,6 +157,7 @@ class Call:
             messages=msgspec.json.decode(self.task.messages),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
+            traceparent=tracing.traceparent(),
         )
         try:
             async with (

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
+from typing import Any
 
+from aily.observability import tracing
 from aily.observability.metrics import batch_size
 from chat import metrics
 from chat.models import Lane
 from chat.models.transitions import StartedTask
 from chat.runner.call import Call
 from chat.runner.pools import Pool
+from chat.tracing import traceparent_of
 
 #: `error_type` of a call that neither answered nor failed: cancelled, expired, handed back.
 STOPPED = "stopped"
@@ -31,8 +35,34 @@ def _lane_name(lane: int) -> str:
     return Lane(lane).name.lower()
 
 
-def observe_call(call: Call, seconds: float) -> None:
-    """Count an ended call of `seconds`, its tokens, and what went wrong."""
+async def trace_wait(call: Call) -> str:
+    """Note how long the task has waited, which nobody was awake to measure, as a span.
+
+    Returns the traceparent of the task; empty while traces are off.
+    """
+    task_id = str(call.task.id)
+    parent = await traceparent_of(task_id)
+    if parent and call.task.attempt == 1:
+        began_at = time.time() - metrics.seconds_since(call.task.id)
+        with tracing.span("queue", kind="consumer", parent=parent, began_at=began_at) as span:
+            span.set_attribute("aily.task.id", task_id)
+    return parent
+
+
+def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
+    """Around the call of a provider, by OpenTelemetry's conventions for generative AI."""
+    return tracing.span(
+        f"chat {call.pool.model}",
+        kind="client",
+        parent=parent,
+        gen_ai__operation__name="chat",
+        gen_ai__provider__name=call.pool.upstream.provider,
+        gen_ai__request__model=call.pool.model,
+    )
+
+
+def observe_call(call: Call, seconds: float, span: Any) -> None:
+    """Count an ended call of `seconds`, its tokens, and what went wrong; also on its span."""
     provider, model = call.pool.upstream.provider, call.pool.model
     completion, error = call.completion, call.error
     error_type = error.code if error else "" if completion else STOPPED
@@ -46,3 +76,9 @@ def observe_call(call: Call, seconds: float) -> None:
         usage = completion.usage
         metrics.call_tokens(provider, model, "input").observe(usage.prompt_tokens)
         metrics.call_tokens(provider, model, "output").observe(usage.completion_tokens)
+    if span is not None:
+        if completion is not None:
+            span.set_attribute("gen_ai.usage.input_tokens", completion.usage.prompt_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", completion.usage.completion_tokens)
+        elif error_type:
+            span.set_attribute("error.type", error_type)

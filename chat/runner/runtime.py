@@ -11,7 +11,7 @@ from django.conf import settings
 
 from aily.database import in_database
 from aily.jobs import Jobs
-from aily.observability import context
+from aily.observability import context, tracing
 from aily.redis import RedisAway, async_redis, heard, subscriber_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
@@ -23,7 +23,7 @@ from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
 from chat.runner import lease
 from chat.runner.call import Call, Stop
-from chat.runner.observing import observe_call, observe_start
+from chat.runner.observing import observe_call, observe_start, trace_call, trace_wait
 from chat.runner.pools import Pool, load_pools
 from chat.runner.storage import Endings, until_stored
 
@@ -265,13 +265,16 @@ class Runtime:
         context.task_id.set(task_id)
         logger.debug("attempt %d starts", call.task.attempt)
         try:
-            await call.ask()
-            observe_call(call, time.monotonic() - began)
+            traceparent = await trace_wait(call)
+            with trace_call(call, traceparent) as span:
+                await call.ask()
+                observe_call(call, time.monotonic() - began, span)
             if call.was_answered:
                 # Now, not when the end is stored: the provider has room again.
                 pool.succeeded += 1
                 self._release(pool, task_id, began)
-            await call.end()
+            with tracing.span("store", parent=traceparent):
+                await call.end()
             logger.debug("attempt %d ended: %s", call.task.attempt, call.outcome)
         finally:
             if self._calls.get(task_id) is call:

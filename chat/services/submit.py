@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from accounts.models import User
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
+from aily.observability import tracing
 from aily.problems import (
     IdempotencyMismatch,
     InvalidRequest,
@@ -47,6 +48,7 @@ from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
 from chat.services import limits, prompts, sharing
 from chat.services.submission import CompositeRequest
+from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Submission:
     idempotency_key: str | None = None
     #: The key that the user came with; None: a session.
     api_key_id: int | None = None
+    #: The trace that the task belongs to, while traces are on.
+    traceparent: str = ""
 
     def digest(self) -> str:
         # A frame is a request with fields of its own, which say nothing of what is asked for.
@@ -102,7 +106,10 @@ async def submit(submission: Submission) -> Accepted:
     the sweep queues it.
     """
     await require_redis()
-    accepted = await _batcher().submit(submission)
+    with tracing.span("submit", kind="producer"):
+        if tracing.is_on():
+            submission = replace(submission, traceparent=tracing.traceparent())
+        accepted = await _batcher().submit(submission)
     logger.debug("accepted", extra={"task_id": accepted.task_id})
     return accepted
 
@@ -128,6 +135,11 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
         outcomes = _store(submissions, admitted_tasks)
     outcomes = _repeated(submissions, outcomes)
     _count(built_tasks, outcomes)
+    remember_traces(
+        (str(task.pk), one.traceparent)
+        for one, task in zip(submissions, outcomes, strict=True)
+        if isinstance(task, Task)
+    )
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
     _announce_answered(
         [
