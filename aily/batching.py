@@ -1,19 +1,39 @@
 """Turns many small awaits into few big ones.
 
 While one batch is being handled, the items that arrive form the next. An idle process adds no
-delay (a batch of one starts at once); a busy one commits hundreds of rows in one transaction.
+delay (a batch of one starts at once); a busy one commits hundreds of rows in one transaction. A
+`Pace` has batches grow before the process has no time left.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from aily.observability import metrics
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Keeps batches apart, so that under load they are few and large: what a batch costs by itself
+    is many times what one item adds. The first after a pause starts at once.
+
+    They start `min_seconds` apart or, where handling takes longer, so far apart that it takes
+    `share` of the time, but no more than `max_seconds`. A batch that is full does not wait.
+    """
+
+    min_seconds: float = 0.025
+    share: float = 0.25
+    max_seconds: float = 0.1
+
+    def after(self, busy_seconds: float) -> float:
+        """Seconds from the start of a batch that took this long to the next."""
+        return min(max(busy_seconds / self.share, self.min_seconds), self.max_seconds)
 
 
 class Batcher(Generic[T, R]):
@@ -31,13 +51,18 @@ class Batcher(Generic[T, R]):
         max_size: int = 200,
         max_batches: int = 1,
         name: str = "",
+        pace: Pace | None = None,
     ) -> None:
         self._handle = handle
         self._max_size = max_size
         self._max_batches = max_batches
         self._sizes = metrics.batch_size(name) if name else None
+        self._pace = pace
+        self._next_at = 0.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        #: One of the running batches that has not begun: it takes whatever comes until then.
+        self._is_collecting = False
 
     async def submit(self, item: T) -> R:
         """Add `item` to the next batch and wait for its result.
@@ -46,30 +71,39 @@ class Batcher(Generic[T, R]):
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        self._start_batches()
+        self._start_batch()
         return await future
 
-    def _start_batches(self) -> None:
-        while self._waiting and len(self._running) < self._max_batches:
-            batch = self._waiting[: self._max_size]
-            del self._waiting[: self._max_size]
-            task = asyncio.create_task(self._run(batch))
+    def _start_batch(self) -> None:
+        if self._waiting and not self._is_collecting and len(self._running) < self._max_batches:
+            self._is_collecting = True
+            task = asyncio.create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._start_batches()
+        self._start_batch()
 
-    async def _run(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        # One turn of the loop lets everything that is ready in this tick join the batch.
-        await asyncio.sleep(0)
-        if len(batch) < self._max_size and self._waiting:
-            room = self._max_size - len(batch)
-            batch += self._waiting[:room]
-            del self._waiting[:room]
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_full = len(self._waiting) >= self._max_size
+        # Even a sleep of 0 lets everything that is ready in this tick join the batch.
+        await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+        batch = self._waiting[: self._max_size]
+        del self._waiting[: self._max_size]
+        self._is_collecting = False
         if self._sizes is not None:
             self._sizes.observe(len(batch))
+        began = loop.time()
+        if self._pace is not None:
+            self._next_at = began + self._pace.min_seconds
+        self._start_batch()
+        await self._run_batch(batch)
+        if self._pace is not None:
+            self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
+
+    async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             results = await self._handle([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - handed to every caller of the batch

@@ -10,6 +10,7 @@ import dramatiq
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup()
 
+from aily.garbage import spare_collections  # noqa: E402
 from aily.processes import die_with_parent  # noqa: E402
 from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
 
@@ -18,3 +19,4 @@ die_with_parent()
 
 broker = dramatiq.get_broker()
 broker.add_middleware(RunCalls())
+spare_collections()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from aily.batching import Pace
 from aily.database import in_database
 from aily.jobs import Jobs
 from aily.observability import context, tracing
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: A pool is looked at this often even when nobody rings: covers lost doorbells.
 POLL_SECONDS = 1.0
+#: Between two claims of a pool.
+PACE = Pace()
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
 #: Time to store calls that are handed back, before the process ends.
@@ -173,11 +176,15 @@ class Runtime:
             except TimeoutError:
                 pass
             wake.clear()
+            began = time.monotonic()
             try:
                 await self._claim(pool)
             except RedisAway as error:
                 logger.warning("claiming: Redis is away (%s)", error)
                 await asyncio.sleep(POLL_SECONDS)
+            # So that under load a claim takes several tasks.
+            busy_seconds = time.monotonic() - began
+            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._has_lease and not self._is_stopping

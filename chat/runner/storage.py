@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from aily.batching import Batcher
+from aily.batching import Batcher, Pace
 from aily.database import in_database
 from chat.models import flights, transitions
 from chat.models.flights import Landing
@@ -42,7 +42,9 @@ class Endings:
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[Ending, Landing | None] = Batcher(self._store, name="end")
+        self._batcher: Batcher[Ending, Landing | None] = Batcher(
+            self._store, pace=Pace(), name="end"
+        )
 
     async def store(self, ending: Ending) -> Landing | None:
         """What became of the task's followers, once its end is committed.

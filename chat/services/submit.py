@@ -16,8 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import User
-from aily.batching import Batcher
+from aily.batching import Batcher, Pace
 from aily.database import in_database
 from aily.loops import per_loop
 from aily.observability import tracing
@@ -44,9 +43,11 @@ from chat.models import (
     flights,
 )
 from chat.models.ids import uuid7
+from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
-from chat.services import limits, prompts, sharing
+from chat.services import catalog, limits, prompts, sharing
+from chat.services.catalog import Catalog
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
@@ -92,11 +93,8 @@ class Accepted:
 class _Lookups:
     """What a batch needs from the database, each table asked once."""
 
-    scenes: dict[str, Scene] = field(default_factory=dict)
-    models: dict[str, LLMModel] = field(default_factory=dict)
-    default_model: LLMModel | None = None
+    catalog: Catalog
     histories: dict[tuple[int, UUID], list[Message]] = field(default_factory=dict)
-    weights: dict[int, float] = field(default_factory=dict)
 
 
 async def submit(submission: Submission) -> Accepted:
@@ -119,7 +117,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(submit_many, submissions)
 
-    return Batcher(handle, max_batches=2, name="submit")
+    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
@@ -173,17 +171,8 @@ def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accept
 
 # --- Building the rows --------------------------------------------------------------------------
 def _look_up(submissions: Sequence[Submission]) -> _Lookups:
-    lookups = _Lookups()
     slugs = {one.request.scene for one in submissions if one.request.scene}
-    if slugs:
-        scenes = Scene.objects.select_related("live_version__model__provider")
-        lookups.scenes = {scene.slug: scene for scene in scenes.filter(slug__in=slugs)}
-    for model in LLMModel.objects.select_related("provider"):
-        lookups.models[model.name] = model
-        if model.is_default:
-            lookups.default_model = model
-    owners = {one.owner_id for one in submissions}
-    lookups.weights = dict(User.objects.filter(pk__in=owners).values_list("pk", "queue_weight"))
+    lookups = _Lookups(catalog.look_up(slugs, {one.owner_id for one in submissions}))
     wanted = {
         (one.owner_id, one.request.conversation_id)
         for one in submissions
@@ -196,9 +185,9 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
 
 def _build(submission: Submission, lookups: _Lookups) -> Task:
     request = submission.request
-    scene = _scene(request, lookups)
+    scene = _scene(request, lookups.catalog)
     version = scene.live_version if scene else None
-    model = _model(request, scene, lookups)
+    model = _model(request, scene, lookups.catalog)
     history: list[Message] | None = None
     if request.conversation_id:
         history = lookups.histories.get((submission.owner_id, request.conversation_id))
@@ -214,8 +203,8 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         scene_version=version,
         conversation_id=request.conversation_id,
         model=model,
-        fallbacks=_fallbacks(request, version, model, lookups),
-        weight=lookups.weights.get(submission.owner_id, 1),
+        fallbacks=_fallbacks(request, version, model, lookups.catalog),
+        weight=lookups.catalog.weights.get(submission.owner_id, 1),
         lane=lane,
         messages=prompts.build(request, version, history or []),
         params={**model.params, **(version.params if version else {}), **request.params()},
@@ -229,35 +218,35 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     return task
 
 
-def _scene(request: CompositeRequest, lookups: _Lookups) -> Scene | None:
+def _scene(request: CompositeRequest, catalog: Catalog) -> Scene | None:
     if request.scene is None:
         return None
-    scene = lookups.scenes.get(request.scene)
+    scene = catalog.scenes.get(request.scene)
     if scene is None or not scene.is_enabled or scene.live_version is None:
         raise NotFound(f"There is no scene {request.scene!r}.", field="scene")
     return scene
 
 
-def _model(request: CompositeRequest, scene: Scene | None, lookups: _Lookups) -> LLMModel:
+def _model(request: CompositeRequest, scene: Scene | None, catalog: Catalog) -> LLMModel:
     if request.model is not None:
-        model = lookups.models.get(request.model)
+        model = catalog.models.get(request.model)
         if model is None or not model.is_enabled or not model.provider.is_enabled:
             raise InvalidRequest(f"There is no model {request.model!r}.", field="model")
         return model
     preferred = scene.live_version.model if scene and scene.live_version else None
-    for model in (preferred, lookups.default_model):
+    for model in (preferred, catalog.default_model):
         if model is not None and model.is_enabled and model.provider.is_enabled:
             return model
     raise InvalidRequest("No model is set as default: name one.", field="model")
 
 
 def _fallbacks(
-    request: CompositeRequest, version: SceneVersion | None, model: LLMModel, lookups: _Lookups
+    request: CompositeRequest, version: SceneVersion | None, model: LLMModel, catalog: Catalog
 ) -> list[int]:
     """The scene's fallback models; none where the caller asked for a certain model."""
     if version is None or request.model is not None:
         return []
-    named = (lookups.models.get(name) for name in version.fallback_models)
+    named = (catalog.models.get(name) for name in version.fallback_models)
     return [
         one.pk
         for one in named
@@ -312,7 +301,7 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
         for task in tasks
         if task.conversation_id
     ]
-    Task.objects.bulk_create(tasks)
+    insert_tasks(tasks)
     if questions:
         # First, as it locks the conversations.
         prompts.touch_conversations(questions)
