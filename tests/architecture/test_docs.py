@@ -41,9 +41,22 @@ _READ = re.compile(
 )
 
 
+#: Where files of deploy/ take their values from the environment.
+_FILLED_IN = (
+    "deploy/compose.yaml",
+    "deploy/nginx/templates/aily.conf.template",
+    "deploy/pgbouncer/pgbouncer.ini.template",
+    "deploy/pgbouncer/userlist.txt.template",
+)
+_FILLED = re.compile(r"\$\{([A-Z][A-Z0-9_]+)")
+
+
 def _variables() -> set[str]:
     sources = [(BASE_DIR / name).read_text() for name in _READERS]
-    return {name for source in sources for name in _READ.findall(source)}
+    filled_in = [(BASE_DIR / name).read_text() for name in _FILLED_IN]
+    return {name for source in sources for name in _READ.findall(source)} | {
+        name for source in filled_in for name in _FILLED.findall(source)
+    }
 
 
 def _first_cells(document: str) -> set[str]:

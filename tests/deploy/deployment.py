@@ -69,7 +69,10 @@ _METRICS = {
 _SEED = f"""
 from django.core.management import call_command
 from accounts.models import APIKey, User
+from chat.models import LLMModel
 call_command("seed_demo", verbosity=0)
+default = LLMModel.objects.get(is_default=True)
+LLMModel.objects.create(name="bench", provider=default.provider, max_concurrency=1000)
 users = [User.objects.create_user(f"user-{{n}}") for n in range({USERS})]
 print(*(APIKey.create(user, "deploy")[1] for user in users))
 """

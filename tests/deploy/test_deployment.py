@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from contextlib import aclosing
 from io import BytesIO
@@ -15,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
+from tests.deploy.rolling import roll
 from tests.deploy.test_monitoring import dashboard_expressions, metric_names
 
 #: Half of an answer, and then nothing.
@@ -222,6 +224,19 @@ def test_prometheus_reads_everybody_and_finds_every_metric_it_asks_for(
 def _assert_equal(found: object, wanted: object) -> None:
     if found != wanted:
         raise OSError(f"{found} instead of {wanted}")
+
+
+# --- Updates --------------------------------------------------------------------------------------
+async def test_a_rolling_restart_under_load_is_not_noticed(deployment: Deployment) -> None:
+    """AILY_ROLLING_ROUNDS=20 and AILY_ROLLING_USERS=10 make a long one of it."""
+    rounds, users = (
+        int(os.environ.get(f"AILY_ROLLING_{name}", default))
+        for name, default in (("ROUNDS", 1), ("USERS", 2))
+    )
+    problems = await roll(deployment, users=users, rounds=rounds)
+    assert problems == []
+    statuses = re.findall(r'" (5\d\d) ', deployment.log("nginx"))
+    assert statuses == []
 
 
 # --- Last, as nobody can log in for a while after it ----------------------------------------------
