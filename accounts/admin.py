@@ -1,23 +1,90 @@
-"""Admin of users and their API keys. Secrets are shown once, digests never."""
+"""Admin of users, roles, menus and API keys. Secrets are shown once, digests never."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
-from django.db.models import QuerySet
-from django.forms import ModelForm
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.admin import GenericTabularInline
+from django.db.models import Count, QuerySet
+from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from guardian.models import GroupObjectPermission
 
-from accounts.models import APIKey, RoleLimits, User
+from accounts.menus import save_item
+from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
+from accounts.permissions import find_permissions, permissions_on
+from aily.problems import Problem
 
 LIMITS = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")
+
+admin.site.unregister(Group)
 
 
 @admin.register(User)
 class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Queue", {"fields": ("queue_weight", *LIMITS)}))
+
+
+# --- Roles --------------------------------------------------------------------------------------
+class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = User.groups.through
+    autocomplete_fields = ("user",)
+    verbose_name = "member"
+    extra = 0
+
+
+@admin.register(Role)
+class RoleAdmin(GroupAdmin):
+    list_display = ("name", "members")
+    fields = ("name", "permissions", "single_objects")
+    readonly_fields = ("single_objects",)
+    inlines = (MemberInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(member_count=Count("user"))
+
+    @admin.display(description="members", ordering="member_count")
+    def members(self, role: Any) -> int:
+        return int(role.member_count)
+
+    @admin.display(description="on single objects")
+    def single_objects(self, role: Role) -> str:
+        granted = GroupObjectPermission.objects.filter(group=role).select_related("permission")
+        rows = [(one.permission.name, str(one.content_object)) for one in granted]
+        listed = format_html_join("", "<li>{}: {}</li>", sorted(rows))
+        # Where they are given, and taken away.
+        return format_html("<ul>{}</ul>Set on the page of each object.", listed)
+
+
+class _PermissionField(ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Permission) -> str:
+        return obj.name
+
+
+class RolePermissionInline(GenericTabularInline):
+    """On the page of an object: which roles may do what with it."""
+
+    model = GroupObjectPermission
+    ct_fk_field = "object_pk"
+    fields = ("group", "permission")
+    verbose_name = "permission of a role"
+    verbose_name_plural = "permissions of roles"
+    extra = 0
+
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "permission":
+            names = permissions_on(self.parent_model)
+            kwargs["queryset"] = Permission.objects.filter(
+                pk__in=[one.pk for one in find_permissions(names).values()]
+            )
+            kwargs["form_class"] = _PermissionField
+        else:
+            kwargs["label"] = "role"
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 @admin.register(RoleLimits)
@@ -64,3 +131,23 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
+
+
+# --- Menus --------------------------------------------------------------------------------------
+@admin.register(MenuItem)
+class MenuItemAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("label", "parent", "position", "route", "is_enabled", "is_restricted")
+    list_select_related = ("parent",)
+    list_filter = ("is_enabled", "is_restricted", "parent")
+    list_editable = ("position",)
+    ordering = ("parent__position", "parent", "position", "id")
+    search_fields = ("label", "route")
+    inlines = (RolePermissionInline,)
+
+    def save_model(
+        self, request: HttpRequest, obj: MenuItem, form: ModelForm[MenuItem], change: bool
+    ) -> None:
+        try:
+            save_item(obj)
+        except Problem as problem:
+            messages.error(request, problem.message)

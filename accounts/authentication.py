@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.db.models import Q
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
-from django.utils import timezone
 from ninja.errors import AuthenticationError, AuthorizationError
 from ninja.security import APIKeyCookie, HttpBearer
 
+from accounts.grants import USERS, UserGrants
+from accounts.keys import KeyRecord, find_key
 from accounts.limits import count_request
-from accounts.models import KEY_MARK, APIKey, User
+from accounts.models import APIKey, User
 from aily.database import in_database
 from aily.rates import Rate
 from aily.sockets import Access, session_hash
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 else:
     SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
-#: `last_used_at` is at most this much behind, so that a busy key does not cost a write a request.
-LAST_USED_PRECISION = timedelta(minutes=1)
+
+Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +54,31 @@ class AuthenticatedRequest(HttpRequest):
     rate: Rate | None
 
 
-def identify_key(secret: str) -> Identity | None:
-    """The owner of a usable API key. One query, and at most one UPDATE a minute."""
-    if not secret.startswith(KEY_MARK):
+async def identify_key(secret: str) -> Identity | None:
+    """The owner of a usable API key. No query when both are cached."""
+    record = await find_key(secret)
+    if record is None:
         return None
-    digest = APIKey.digest_of(secret)
-    key = APIKey.objects.usable().select_related("owner").filter(digest=digest).first()
-    if key is None:
+    owner = await USERS.aget(record.owner_id)
+    if owner is None or not owner.is_active:
         return None
-    _note_use(key)
-    return Identity(user=key.owner, api_key=key)
+    return Identity(_user(record.owner_id, owner), _api_key(record))
 
 
-def _note_use(key: APIKey) -> None:
-    now = timezone.now()
-    before = now - LAST_USED_PRECISION
-    if key.last_used_at is None or key.last_used_at < before:
-        # Of many requests at the same moment only the first one writes.
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=before)
-        APIKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+# The rows as far as the cache knows them; asked for more, they read the database.
+def _user(pk: int, grants: UserGrants) -> User:
+    known = {name: getattr(grants, name) for name in grants.__struct_fields__}
+    return _row(User, {**known, "id": pk})
+
+
+def _api_key(record: KeyRecord) -> APIKey:
+    known = msgspec.structs.asdict(record)
+    return _row(APIKey, {**known, "id": record.pk})
+
+
+def _row(model: type[Row], known: dict[str, Any]) -> Row:
+    names = [field.attname for field in model._meta.concrete_fields if field.attname in known]  # noqa: SLF001
+    return model.from_db(None, names, [known[name] for name in names])
 
 
 class _ReadOnlySession(SessionStore):
@@ -111,7 +118,7 @@ class BearerAuth(HttpBearer):
     """`Authorization: Bearer <key>`. A key that does not work is refused, session or not."""
 
     async def authenticate(self, request: HttpRequest, token: str) -> Identity:
-        identity = await in_database(identify_key, token)
+        identity = await identify_key(token)
         if identity is None:
             raise AuthenticationError(message="This API key is unknown, revoked or expired.")
         await _count(request, identity)

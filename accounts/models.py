@@ -8,16 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser, Group
+from django.contrib.auth.models import AbstractUser, Group, Permission
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.dispatch import Signal
 from django.utils import timezone
 
 from aily.sockets import Access, revoke_access
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
 KEY_MARK = "aily_"
+#: Sent with `digests` in the transaction that revokes these keys.
+api_keys_revoked = Signal()
 #: For how long a repeated Idempotency-Key is answered with the first answer.
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -61,10 +65,17 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
             revoke_access(Access(self.pk))
 
 
+class Role(Group):
+    """Django's group under the name it has here: some users, and what they may do."""
+
+    class Meta:
+        proxy = True
+
+
 class RoleLimits(LimitOverrides):
     """Limits of everybody with a role. Of several roles the most generous one holds."""
 
-    role = models.OneToOneField(Group, on_delete=models.CASCADE, related_name="limits")
+    role = models.OneToOneField(Role, on_delete=models.CASCADE, related_name="limits")
 
     class Meta:
         verbose_name_plural = "role limits"
@@ -82,9 +93,10 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
     def revoke(self) -> int:
         """Revoke those not revoked yet, and close their sockets. Returns how many that were."""
         unrevoked = self.filter(revoked_at=None)
-        keys = list(unrevoked.values_list("pk", "owner_id"))
-        count = unrevoked.filter(pk__in=[pk for pk, _ in keys]).update(revoked_at=timezone.now())
-        for pk, owner_id in keys:
+        keys = list(unrevoked.values_list("pk", "owner_id", "digest"))
+        count = unrevoked.filter(pk__in=[pk for pk, *_ in keys]).update(revoked_at=timezone.now())
+        api_keys_revoked.send(self.model, digests=[digest for *_, digest in keys])
+        for pk, owner_id, _ in keys:
             revoke_access(Access(owner_id, api_key_id=pk))
         return count
 
@@ -168,3 +180,64 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+def validate_route(value: str) -> None:
+    if not value.startswith(("/", "https://")) or value.startswith("//"):
+        raise ValidationError("A path, such as /admin/, or an https address.")
+
+
+def validate_translations(value: Any) -> None:
+    is_texts = isinstance(value, dict) and all(
+        isinstance(text, str) and text.strip() for text in value.values()
+    )
+    if not is_texts:
+        raise ValidationError('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
+    if unknown := value.keys() - dict(settings.LANGUAGES).keys():
+        raise ValidationError(f"Unknown language: {', '.join(sorted(unknown))}.")
+
+
+class MenuItem(models.Model):
+    """An entry of the menu tree, at its place among those with the same parent.
+
+    A trigger (migration 0004) keeps an item from getting below itself, whoever moves what at once.
+    """
+
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
+    )
+    position = models.PositiveIntegerField(default=0, help_text="Among its siblings, from 0.")
+    label = models.CharField(max_length=100)
+    translations = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_translations],
+        help_text='Labels in other languages, such as {"de": "Aufgaben"}.',
+    )
+    icon = models.SlugField(blank=True, help_text="Name of an icon of the front end.")
+    route = models.CharField(
+        max_length=200, blank=True, validators=[validate_route], help_text="Empty: a heading."
+    )
+    is_enabled = models.BooleanField(default=True)
+    is_restricted = models.BooleanField(
+        default=False, help_text="Only for those who have the permission to use it."
+    )
+    permission = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="Only for those who have this permission as well, such as chat.view_task.",
+    )
+
+    class Meta:
+        ordering = ("position", "id")
+        permissions = [("use_menuitem", "Can use menu item")]
+
+    def __str__(self) -> str:
+        return self.label
+
+    def clean(self) -> None:
+        if self.permission:
+            app, _, codename = self.permission.partition(".")
+            known = Permission.objects.filter(content_type__app_label=app, codename=codename)
+            if not known.exists():
+                raise ValidationError({"permission": f"There is no {self.permission!r}."})

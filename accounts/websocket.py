@@ -40,7 +40,7 @@ async def identify_websocket(scope: dict[str, Any]) -> Identity | None:
     """Who opens this socket. A key that does not work is refused, session cookie or not."""
     key = bearer_key(scope)
     if key is not None:
-        return await in_database(identify_key, key)
+        return await identify_key(key)
     cookies = parse_cookie(_header(scope, b"cookie"))
     session_key = cookies.get(settings.SESSION_COOKIE_NAME)
     return await in_database(identify_session, session_key) if session_key else None

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "dramatiq_crontab",
+    "guardian",
     "ninja",
     "accounts",
     "chat",
@@ -229,6 +230,10 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"
+# Its tables hold what is granted on single objects; accounts/permissions.py reads them.
+ANONYMOUS_USER_NAME = None
+GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
+SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

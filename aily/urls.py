@@ -5,7 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from accounts.api import router as accounts
+from accounts.api.keys import router as keys
+from accounts.api.me import router as me
+from accounts.api.menus import router as menus
+from accounts.api.roles import router as roles
+from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
 from aily.rest import api_urls, build_api
 from aily.views import livez, readyz
@@ -18,7 +22,7 @@ from chat.api.webhooks import router as webhooks
 
 api = build_api(
     {
-        "": [accounts, providers, webhooks, usage],
+        "": [me, keys, users, roles, menus, providers, webhooks, usage],
         "/conversations": conversations,
         "/llmchat": tasks,
         "/scenes": scenes,

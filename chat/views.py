@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from accounts.permissions import permissions_of
 from chat.models import LLMModel
 
 
@@ -20,17 +21,20 @@ from chat.models import LLMModel
 @ensure_csrf_cookie
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    return render(request, "chat/index.html", {"page_data": page_data()})
+    return render(request, "chat/index.html", {"page_data": page_data(request.user)})
 
 
-def page_data() -> dict[str, Any]:
+def page_data(user: Any) -> dict[str, Any]:
     """What the modules need to know before they ask: models to choose from, the default first."""
+    permissions = permissions_of(user)
     models = LLMModel.objects.select_related("provider").order_by("-is_default", "name")
     return {
         "models": [
             {"name": model.name, "simulated": model.provider.is_simulated}
             for model in models
-            if model.is_enabled and model.provider.is_enabled
+            if model.is_enabled
+            and model.provider.is_enabled
+            and (not model.is_restricted or permissions.allows("chat.use_llmmodel", model))
         ],
         # Answers of models that are no longer offered keep their label.
         "simulated_models": [model.name for model in models if model.provider.is_simulated],

@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import AsyncClient, Client, override_settings
 
 from accounts.models import APIKey, User
+from aily.cache import forget_copies, store
 from aily.redis import sync_redis
 
 #: Makes an HTTP client that presents an API key of the user.
@@ -34,6 +35,13 @@ def _settings_of_tests() -> Iterator[None]:
 def _known_redis() -> None:
     """A new Redis gives out no task at first: workers may have lost their leases with the old."""
     sync_redis().set("aily:known", 1)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(_settings_of_tests: None) -> None:
+    """What an earlier test cached is about rows that are gone."""
+    store.client().flushdb()
+    forget_copies()
 
 
 @pytest.fixture

@@ -4,6 +4,6 @@
 """
 
 from aily.cache.store import unlink, unlink_matching
-from aily.cache.values import UNKNOWN, Cached, Unknown
+from aily.cache.values import UNKNOWN, Cached, Unknown, forget_copies
 
-__all__ = ["UNKNOWN", "Cached", "Unknown", "unlink", "unlink_matching"]
+__all__ = ["UNKNOWN", "Cached", "Unknown", "forget_copies", "unlink", "unlink_matching"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
 from typing import Any, Final, Generic, Literal, TypeVar
+from weakref import WeakSet
 
 import msgspec
 from django.db import connection, transaction
@@ -34,6 +35,15 @@ MAX_BATCH = 500
 
 K = TypeVar("K", bound="int | str")
 V = TypeVar("V")
+
+
+_all: WeakSet[Cached[Any, Any]] = WeakSet()
+
+
+def forget_copies() -> None:
+    """Drop this process's copies of everything, as a new process has none."""
+    for cached in _all:
+        cached.drop_copies()
 
 
 class Unknown(Enum):
@@ -80,6 +90,7 @@ class Cached(Generic[K, V]):
         self._lock = Lock()
         #: The copies of this process, and until when they may be used (monotonic).
         self._local: dict[K, tuple[float, V | None]] = {}
+        _all.add(self)
         self._batcher = per_loop(lambda: Batcher(self._get_batch, max_size=MAX_BATCH))
 
     # --- Reading --------------------------------------------------------------------------------
@@ -244,9 +255,12 @@ class Cached(Generic[K, V]):
         """Forget all values once committed. Takes about a second for each million cached keys."""
         _after_commit(self._forget_all)
 
-    def _forget_all(self) -> None:
+    def drop_copies(self) -> None:
         with self._lock:
             self._local.clear()
+
+    def _forget_all(self) -> None:
+        self.drop_copies()
         # As in `_forget`. SCAN finds whatever was there when it began, so that a value stored
         # under a lock that the first pass came too late for is found by the second.
         for pattern in self.keyspace.patterns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from accounts.admin import RolePermissionInline
 from chat.models import LLMModel, Provider
 
 
@@ -18,8 +19,9 @@ class ProviderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class LLMModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = (
         "name", "provider", "max_concurrency", "input_price", "cached_input_price",
-        "output_price", "currency", "is_enabled", "is_default",
+        "output_price", "currency", "is_enabled", "is_default", "is_restricted",
     )  # fmt: skip
     list_select_related = ("provider",)
-    list_filter = ("provider", "is_enabled")
+    list_filter = ("provider", "is_enabled", "is_restricted")
     search_fields = ("name", "upstream_name")
+    inlines = (RolePermissionInline,)

@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Problem
 from chat.exceptions import InvalidTemplate
@@ -43,14 +44,16 @@ class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Scene)
 class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("slug", "title", "is_enabled", "live_version", "updated_at")
+    list_display = (
+        "slug", "title", "is_enabled", "is_restricted", "live_version", "updated_at"
+    )  # fmt: skip
     list_select_related = ("live_version__scene",)
-    list_filter = ("is_enabled",)
+    list_filter = ("is_enabled", "is_restricted")
     search_fields = ("slug", "title")
-    fields = ("slug", "title", "description", "is_enabled", "live_version")
+    fields = ("slug", "title", "description", "is_enabled", "is_restricted", "live_version")
     readonly_fields = ("live_version",)
     prepopulated_fields = {"slug": ("title",)}
-    inlines = (VersionInline,)
+    inlines = (RolePermissionInline, VersionInline)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
         shown, counts, lacking, protected = super().get_deleted_objects(objs, request)
@@ -108,6 +111,9 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         is_frozen = obj is not None and obj.is_published
         return not is_frozen and super().has_delete_permission(request, obj)
 
+    def has_publish_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("chat.publish_scene")
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
         # It would delete published ones as well.
@@ -129,11 +135,11 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def delete_model(self, request: HttpRequest, obj: SceneVersion) -> None:
         service.delete_version(obj)
 
-    @admin.action(description="Publish and make live", permissions=["change"])
+    @admin.action(description="Publish and make live", permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
         self._for_one(request, queryset, service.publish, "is published and live")
 
-    @admin.action(description="Make live (forth or back)", permissions=["change"])
+    @admin.action(description="Make live (forth or back)", permissions=["publish"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
         self._for_one(request, queryset, service.make_live, "is live")
 

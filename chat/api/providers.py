@@ -55,6 +55,7 @@ class ModelOut(Schema):
     currency: str
     is_enabled: bool
     is_default: bool
+    is_restricted: bool = Field(description="Only for those with permission to use it.")
 
 
 class ModelPatch(RequestSchema):
@@ -71,6 +72,7 @@ class ModelPatch(RequestSchema):
     currency: str = "USD"
     is_enabled: bool = True
     is_default: bool = Field(False, description="Takes the place of the model that was it.")
+    is_restricted: bool = False
 
     def given(self) -> dict[str, Any]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""

@@ -14,14 +14,18 @@ from pydantic import Field, JsonValue
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from accounts.permissions import may, require_permission
-from aily.problems import InvalidRequest
+from accounts.permissions import permissions_of, require_permission
+from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest import Page, RequestSchema
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
 
 router = Router(tags=["scenes"])
+
+#: On a scene it covers the scene's versions, in place of Django's permissions on all versions.
+EDIT = "chat.change_scene"
+PUBLISH = "chat.publish_scene"
 
 
 # --- Schemas ------------------------------------------------------------------------------------
@@ -30,6 +34,7 @@ class SceneOut(Schema):
     title: str
     description: str
     is_enabled: bool
+    is_restricted: bool = Field(description="Only for those with permission to use it.")
     live_version: int | None = Field(None, description="Null: nothing is published yet.")
     variables_schema: dict[str, Any] | None = Field(
         None, description="JSON Schema of `variables` for the live version."
@@ -55,12 +60,14 @@ class SceneIn(RequestSchema):
     title: str
     description: str = Field("", max_length=10_000)
     is_enabled: bool = True
+    is_restricted: bool = False
 
 
 class ScenePatch(RequestSchema):
     title: str | None = None
     description: str | None = Field(None, max_length=10_000)
     is_enabled: bool | None = None
+    is_restricted: bool | None = None
 
 
 class VersionOut(Schema):
@@ -131,18 +138,31 @@ class LiveIn(RequestSchema):
 
 # --- Who sees what ------------------------------------------------------------------------------
 def _visible(user: User) -> QuerySet[Scene]:
-    """Scenes one can use, or all of them for those who look after them."""
+    """Scenes one can use or edit, or all of them for those who look after them."""
+    permissions = permissions_of(user)
     scenes: QuerySet[Scene] = Scene.objects.all()
-    if not may(user, "chat.view_scene"):
+    if not permissions.allows("chat.view_scene"):
         scenes = Scene.objects.usable()
+        if not permissions.allows("chat.use_scene"):
+            own = permissions.objects("chat.use_scene")
+            scenes = scenes.filter(Q(is_restricted=False) | Q(pk__in=own))
+        edited = permissions.objects("chat.change_scene") | permissions.objects(PUBLISH)
+        scenes |= Scene.objects.filter(pk__in=edited)
     return scenes.select_related("live_version").defer(
         "live_version__system_template", "live_version__user_template"
     )
 
 
-def _scene(request: AuthenticatedRequest, slug: str, permission: str) -> Scene:
-    require_permission(request.auth.user, permission)
-    return get_object_or_404(Scene, slug=slug)
+def _scene(request: AuthenticatedRequest, slug: str, *permissions: str) -> Scene:
+    """The scene, on which one of the permissions is needed. Raises Forbidden."""
+    held = permissions_of(request.auth.user)
+    scene = Scene.objects.filter(slug=slug).first()
+    # Whether there is such a scene is for those to know who may have something to do with it.
+    if not any(held.allows(permission, scene) for permission in permissions):
+        raise Forbidden(f"This needs the permission {permissions[0]}.")
+    if scene is None:
+        raise NotFound(f"There is no scene {slug!r}.")
+    return scene
 
 
 def _versions() -> QuerySet[SceneVersion]:
@@ -150,10 +170,10 @@ def _versions() -> QuerySet[SceneVersion]:
 
 
 def _version(
-    request: AuthenticatedRequest, slug: str, number: int, permission: str
+    request: AuthenticatedRequest, slug: str, number: int, *permissions: str
 ) -> SceneVersion:
-    require_permission(request.auth.user, permission)
-    return get_object_or_404(_versions(), scene__slug=slug, number=number)
+    scene = _scene(request, slug, *permissions)
+    return get_object_or_404(_versions(), scene=scene, number=number)
 
 
 # --- Scenes -------------------------------------------------------------------------------------
@@ -184,8 +204,11 @@ def get_scene(request: AuthenticatedRequest, slug: str) -> Scene:
 
 @router.patch("/{slug:slug}", response=SceneOut, summary="Change a scene")
 def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) -> Scene:
-    scene = _scene(request, slug, "chat.change_scene")
+    scene = _scene(request, slug, EDIT)
     fields = payload.dict(exclude_unset=True)
+    if "is_restricted" in fields:
+        # Who edits one scene does not decide whom it is for.
+        require_permission(request.auth.user, EDIT)
     for name, value in fields.items():
         setattr(scene, name, value)
     scene.full_clean()
@@ -201,7 +224,7 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
 
 @router.post("/{slug:slug}/live", response=SceneOut, summary="Make a published version live")
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
-    scene = _scene(request, slug, "chat.change_scene")
+    scene = _scene(request, slug, PUBLISH)
     version = scene.versions.filter(number=payload.version).first()
     if version is None:
         message = f"Scene {slug!r} has no version {payload.version}."
@@ -215,7 +238,7 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 @router.get("/{slug:slug}/versions", response=list[VersionOut], summary="A scene's versions")
 @paginate(Page)
 def list_versions(request: AuthenticatedRequest, slug: str) -> QuerySet[SceneVersion]:
-    scene = _scene(request, slug, "chat.view_sceneversion")
+    scene = _scene(request, slug, "chat.view_sceneversion", EDIT)
     return _versions().filter(scene=scene).order_by("-number")
 
 
@@ -224,26 +247,26 @@ def list_versions(request: AuthenticatedRequest, slug: str) -> QuerySet[SceneVer
 def create_version(
     request: AuthenticatedRequest, slug: str, payload: VersionIn
 ) -> Status[SceneVersion]:
-    scene = _scene(request, slug, "chat.add_sceneversion")
+    scene = _scene(request, slug, "chat.add_sceneversion", EDIT)
     return Status(201, service.create_version(scene, request.auth.user, payload.given()))
 
 
 @router.get("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="One version")
 def get_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
-    return _version(request, slug, number, "chat.view_sceneversion")
+    return _version(request, slug, number, "chat.view_sceneversion", EDIT)
 
 
 @router.patch("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="Edit a draft")
 def edit_version(
     request: AuthenticatedRequest, slug: str, number: int, payload: VersionPatch
 ) -> SceneVersion:
-    version = _version(request, slug, number, "chat.change_sceneversion")
+    version = _version(request, slug, number, "chat.change_sceneversion", EDIT)
     return service.edit_version(version, payload.given())
 
 
 @router.delete("/{slug:slug}/versions/{int:number}", response={204: None}, summary="Drop a draft")
 def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Status[None]:
-    service.delete_version(_version(request, slug, number, "chat.delete_sceneversion"))
+    service.delete_version(_version(request, slug, number, "chat.delete_sceneversion", EDIT))
     return Status(204, None)
 
 
@@ -253,7 +276,6 @@ def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Sta
     summary="Freeze a draft and make it live",
 )
 def publish_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
-    require_permission(request.auth.user, "chat.change_scene")
-    version = _version(request, slug, number, "chat.change_sceneversion")
+    version = _version(request, slug, number, PUBLISH)
     service.publish(version)
     return _versions().get(pk=version.pk)

@@ -76,10 +76,15 @@ class LLMModel(models.Model):
     is_default = models.BooleanField(
         default=False, help_text="Used where neither the request nor its scene names a model."
     )
+    is_restricted = models.BooleanField(
+        default=False,
+        help_text="Only for those who have the permission to use it, and for scenes that name it.",
+    )
 
     class Meta:
         verbose_name = "model"
         ordering = ("name",)
+        permissions = [("use_llmmodel", "Can use model")]
         constraints = [
             models.UniqueConstraint(
                 fields=["is_default"], condition=Q(is_default=True), name="one_default_model"

@@ -16,7 +16,7 @@ MAX_CACHE_TTL_SECONDS = 2_592_000
 
 class SceneQuerySet(models.QuerySet["Scene"]):
     def usable(self) -> SceneQuerySet:
-        """Scenes that any user may submit to."""
+        """Scenes that can be submitted to, by everybody where they are not restricted."""
         return self.filter(is_enabled=True, live_version__isnull=False)
 
 
@@ -27,6 +27,9 @@ class Scene(models.Model):
     title = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     is_enabled = models.BooleanField(default=True)
+    is_restricted = models.BooleanField(
+        default=False, help_text="Only for those who have the permission to use it."
+    )
     # RESTRICT, not PROTECT: deleting the scene takes its versions, this one included, along.
     live_version = models.ForeignKey(
         "chat.SceneVersion",
@@ -43,6 +46,7 @@ class Scene(models.Model):
 
     class Meta:
         ordering = ("slug",)
+        permissions = [("use_scene", "Can use scene"), ("publish_scene", "Can publish scene")]
 
     def __str__(self) -> str:
         return self.slug

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.permissions import PermissionSet, permission_sets
 from aily.batching import Batcher, Pace
 from aily.database import in_database
 from aily.loops import per_loop
@@ -52,6 +53,8 @@ from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
+
+USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class _Lookups:
 
     catalog: Catalog
     histories: dict[tuple[int, UUID], list[Message]] = field(default_factory=dict)
+    #: Of the owners; empty where nothing that is asked for is restricted.
+    permissions: dict[int, PermissionSet] = field(default_factory=dict)
 
 
 async def submit(submission: Submission) -> Accepted:
@@ -172,7 +177,12 @@ def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accept
 # --- Building the rows --------------------------------------------------------------------------
 def _look_up(submissions: Sequence[Submission]) -> _Lookups:
     slugs = {one.request.scene for one in submissions if one.request.scene}
-    lookups = _Lookups(catalog.look_up(slugs, {one.owner_id for one in submissions}))
+    owners = {one.owner_id for one in submissions}
+    lookups = _Lookups(catalog.look_up(slugs, owners))
+    found = lookups.catalog
+    usable: list[Scene | LLMModel] = [*found.scenes.values(), *found.models.values()]
+    if any(one.is_restricted for one in usable):
+        lookups.permissions = permission_sets(owners)
     wanted = {
         (one.owner_id, one.request.conversation_id)
         for one in submissions
@@ -185,9 +195,9 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
 
 def _build(submission: Submission, lookups: _Lookups) -> Task:
     request = submission.request
-    scene = _scene(request, lookups.catalog)
+    scene = _scene(submission, lookups)
     version = scene.live_version if scene else None
-    model = _model(request, scene, lookups.catalog)
+    model = _model(submission, scene, lookups)
     history: list[Message] | None = None
     if request.conversation_id:
         history = lookups.histories.get((submission.owner_id, request.conversation_id))
@@ -218,26 +228,46 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     return task
 
 
-def _scene(request: CompositeRequest, catalog: Catalog) -> Scene | None:
-    if request.scene is None:
+def _scene(submission: Submission, lookups: _Lookups) -> Scene | None:
+    slug = submission.request.scene
+    if slug is None:
         return None
-    scene = catalog.scenes.get(request.scene)
-    if scene is None or not scene.is_enabled or scene.live_version is None:
-        raise NotFound(f"There is no scene {request.scene!r}.", field="scene")
+    scene = lookups.catalog.scenes.get(slug)
+    is_usable = scene is not None and scene.is_enabled and scene.live_version is not None
+    if scene is None or not is_usable or not _may_use(submission, scene, USE_SCENE, lookups):
+        raise NotFound(f"There is no scene {slug!r}.", field="scene")
     return scene
 
 
-def _model(request: CompositeRequest, scene: Scene | None, catalog: Catalog) -> LLMModel:
-    if request.model is not None:
-        model = catalog.models.get(request.model)
-        if model is None or not model.is_enabled or not model.provider.is_enabled:
-            raise InvalidRequest(f"There is no model {request.model!r}.", field="model")
+def _model(submission: Submission, scene: Scene | None, lookups: _Lookups) -> LLMModel:
+    name = submission.request.model
+    if name is not None:
+        model = lookups.catalog.models.get(name)
+        if model is None or not _is_offered(submission, model, lookups):
+            raise InvalidRequest(f"There is no model {name!r}.", field="model")
         return model
+    # A scene's own model comes with the scene.
     preferred = scene.live_version.model if scene and scene.live_version else None
-    for model in (preferred, catalog.default_model):
-        if model is not None and model.is_enabled and model.provider.is_enabled:
-            return model
+    if preferred is not None and preferred.is_enabled and preferred.provider.is_enabled:
+        return preferred
+    default = lookups.catalog.default_model
+    if default is not None and _is_offered(submission, default, lookups):
+        return default
     raise InvalidRequest("No model is set as default: name one.", field="model")
+
+
+def _is_offered(submission: Submission, model: LLMModel, lookups: _Lookups) -> bool:
+    is_enabled = model.is_enabled and model.provider.is_enabled
+    return is_enabled and _may_use(submission, model, USE_MODEL, lookups)
+
+
+def _may_use(
+    submission: Submission, row: Scene | LLMModel, permission: str, lookups: _Lookups
+) -> bool:
+    permissions = lookups.permissions.get(submission.owner_id)
+    return not row.is_restricted or (
+        permissions is not None and permissions.allows(permission, row.pk)
+    )
 
 
 def _fallbacks(

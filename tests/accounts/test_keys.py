@@ -6,14 +6,17 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.authentication import identify_key
+from accounts import authentication
 from accounts.models import APIKey, User
 from tests.conftest import ClientOf
+
+identify_key = async_to_sync(authentication.identify_key)
 
 
 def test_a_key_shows_its_secret_once(alice: User, client_of: ClientOf) -> None:

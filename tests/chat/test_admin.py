@@ -27,6 +27,10 @@ from chat.models import (
 )
 from chat.services.scenes import create_version, publish
 
+#: The part of a form that says which roles may do what, left empty.
+_ROLES = "guardian-groupobjectpermission-content_type-object_pk"
+NO_ROLES = {f"{_ROLES}-TOTAL_FORMS": "0", f"{_ROLES}-INITIAL_FORMS": "0"}
+
 
 @pytest.fixture
 def admin(transactional_db: None) -> Client:
@@ -239,7 +243,7 @@ def test_a_version_that_cannot_be_used_is_refused_at_its_field(
 def test_a_scene_is_added_shows_its_versions_and_goes_with_them(
     admin: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    inline = {"versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0"}
+    inline = {"versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0", **NO_ROLES}
     form = {"slug": "ask", "title": "Ask", "description": "", "is_enabled": "on", **inline}
     assert admin.post("/admin/chat/scene/add/", form).status_code == 302
     scene = Scene.objects.get(slug="ask")
@@ -290,7 +294,7 @@ def test_a_model_is_made_the_default_in_place_of_another(admin: Client, model: L
         "provider": model.provider_id, "name": "acme-2", "upstream_name": "",
         "max_concurrency": "5", "default_max_tokens": "100", "params": "{}", "input_price": "0",
         "cached_input_price": "0", "output_price": "0", "currency": "USD", "is_enabled": "on",
-        "is_default": "on",
+        "is_default": "on", **NO_ROLES,
     }  # fmt: skip
     assert admin.post("/admin/chat/llmmodel/add/", form).status_code == 302
     assert LLMModel.objects.get(is_default=True).name == "acme-2"

@@ -158,8 +158,9 @@ def test_a_page_of_models_is_filtered_and_costs_a_constant_number_of_queries(
     other = Provider.objects.create(name="other", base_url="https://other.example")
     for number in range(10):
         LLMModel.objects.create(name=f"o{number}", provider=other, is_enabled=number % 2 == 0)
-    # Permissions of the user and of their groups, the count, the page.
-    with django_assert_num_queries(4):
+    client.get("/api/models")
+    # The count and the page; who asks, and what they may do, is cached.
+    with django_assert_num_queries(2):
         assert client.get("/api/models").json()["count"] == 11
     assert client.get("/api/models?provider=other").json()["count"] == 10
     assert client.get("/api/models?provider=other&is_enabled=false").json()["count"] == 5

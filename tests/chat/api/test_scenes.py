@@ -239,8 +239,9 @@ def test_a_page_of_versions_costs_a_constant_number_of_queries(
     client = client_of(staff)
     for _ in range(10):
         create_version(greet, staff, {"user_template": "x"})
-    # Permissions of the user and of their groups, the scene, the count, the page.
-    with django_assert_num_queries(5):
+    client.get("/api/scenes/greet/versions")
+    # The scene, the count, the page; who asks, and what they may do, is cached.
+    with django_assert_num_queries(3):
         assert client.get("/api/scenes/greet/versions").json()["count"] == 11
 
 

@@ -1,4 +1,4 @@
-"""REST: who am I, and my API keys."""
+"""REST: my API keys."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
@@ -16,12 +16,6 @@ from accounts.models import APIKey, APIKeyQuerySet
 from aily.rest import Page, RequestSchema
 
 router = Router(tags=["accounts"])
-
-
-class UserOut(Schema):
-    id: int
-    username: str
-    is_staff: bool
 
 
 class KeyIn(RequestSchema):
@@ -57,11 +51,6 @@ class KeyFilter(Schema):
 def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
     keys: APIKeyQuerySet = APIKey.objects.filter(owner=request.auth.user)
     return keys
-
-
-@router.get("/me", response=UserOut, summary="The user behind these credentials")
-def me(request: AuthenticatedRequest) -> object:
-    return request.auth.user
 
 
 @router.get("/keys", response=list[KeyOut], summary="Own API keys")

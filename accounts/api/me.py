@@ -1,0 +1,53 @@
+"""REST: who am I, and what may I do?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import get_language_from_request
+from ninja import Router, Schema
+from pydantic import Field
+
+from accounts.api.menus import MenuOut
+from accounts.api.schemas import LimitsOut, ObjectPermission, RoleRef
+from accounts.authentication import AuthenticatedRequest
+from accounts.limits import limits_of
+from accounts.menus import menu_of
+from accounts.permissions import permissions_of
+from accounts.roles import named_objects
+
+router = Router(tags=["accounts"])
+
+
+class MeOut(Schema):
+    id: int
+    username: str
+    is_staff: bool
+    is_superuser: bool = Field(description="May do everything, whatever is listed here.")
+    roles: list[RoleRef]
+    permissions: list[str] = Field(description="On all objects.")
+    objects: list[ObjectPermission] = Field(description="On single ones.")
+    limits: LimitsOut = Field(description="Null: there is none.")
+    menu: list[MenuOut]
+
+
+@router.get("/me", response=MeOut, summary="The user behind these credentials")
+def me(request: AuthenticatedRequest) -> dict[str, Any]:
+    user = request.auth.user
+    permissions = permissions_of(user)
+    return {
+        "id": user.pk,
+        "username": user.username,
+        "is_staff": permissions.is_staff,
+        "is_superuser": permissions.is_superuser,
+        "roles": [{"id": pk, "name": name} for pk, name in permissions.roles.items()],
+        "permissions": permissions.everywhere(),
+        "objects": named_objects(
+            (name, pk)
+            for one in permissions.grants
+            for name in one.objects
+            for pk in one.objects[name]
+        ),
+        "limits": limits_of([user.pk])[user.pk],
+        "menu": menu_of(permissions, get_language_from_request(request)),
+    }

@@ -1,0 +1,119 @@
+"""REST: the menu as one sees it, and its items for staff."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from typing import Any, Self
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.translation import get_language_from_request
+from ninja import Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from accounts.menus import MenuNode, menu_of, save_item
+from accounts.models import MenuItem
+from accounts.permissions import permissions_of, require_permission
+from aily.problems import InvalidRequest
+from aily.rest import Page, RequestSchema
+
+router = Router(tags=["menus"])
+
+
+class MenuOut(Schema):
+    id: int
+    label: str = Field(description="In the language of Accept-Language, where there is one.")
+    icon: str
+    route: str = Field(description="Empty: a heading.")
+    children: list[Self]
+
+
+class ItemOut(Schema):
+    id: int
+    parent: int | None = Field(alias="parent_id")
+    position: int
+    label: str
+    translations: dict[str, str]
+    icon: str
+    route: str
+    is_enabled: bool
+    is_restricted: bool
+    permission: str
+
+
+class ItemPatch(RequestSchema):
+    parent: int | None = Field(None, description="The item's id. Null: at the top.")
+    position: int = Field(0, ge=0, le=10_000, description="Among its siblings, from 0.")
+    label: str = ""
+    translations: dict[str, str] = Field(
+        default_factory=dict, description='Labels by language, such as {"de": "Aufgaben"}.'
+    )
+    icon: str = ""
+    route: str = Field("", description="A path or an https address. Empty: a heading.")
+    is_enabled: bool = True
+    is_restricted: bool = Field(
+        False, description="Only for those with the permission accounts.use_menuitem on it."
+    )
+    permission: str = Field("", description="Only for those who have this permission as well.")
+
+    def given(self) -> dict[str, Any]:
+        """The fields of the request, its parent looked up. Raises InvalidRequest."""
+        fields = self.dict(exclude_unset=True)
+        if self.parent is not None:
+            fields["parent"] = MenuItem.objects.filter(pk=self.parent).first()
+            if fields["parent"] is None:
+                raise InvalidRequest(f"There is no menu item {self.parent}.", field="parent")
+        return fields
+
+
+class ItemIn(ItemPatch):
+    label: str
+
+
+def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
+    for name, value in fields.items():
+        setattr(item, name, value)
+    item.full_clean()
+    save_item(item)
+    return item
+
+
+@router.get("/menus", response=list[MenuOut], summary="The menu as you see it")
+def get_menu(request: AuthenticatedRequest) -> list[MenuNode]:
+    nodes = menu_of(permissions_of(request.auth.user), get_language_from_request(request))
+    return list(nodes)  # a tuple would be a status and an answer
+
+
+@router.get("/menus/items", response=list[ItemOut], summary="All menu items")
+@paginate(Page)
+def list_items(request: AuthenticatedRequest) -> QuerySet[MenuItem]:
+    require_permission(request.auth.user, "accounts.view_menuitem")
+    return MenuItem.objects.order_by("parent_id", "position", "id")
+
+
+@router.post("/menus/items", response={201: ItemOut}, summary="Add a menu item")
+@idempotent(ItemOut)
+def create_item(request: AuthenticatedRequest, payload: ItemIn) -> Status[MenuItem]:
+    require_permission(request.auth.user, "accounts.add_menuitem")
+    return Status(201, _write(MenuItem(), payload.given()))
+
+
+@router.get("/menus/items/{int:item_id}", response=ItemOut, summary="One menu item")
+def get_item(request: AuthenticatedRequest, item_id: int) -> MenuItem:
+    require_permission(request.auth.user, "accounts.view_menuitem")
+    return get_object_or_404(MenuItem, pk=item_id)
+
+
+@router.patch("/menus/items/{int:item_id}", response=ItemOut, summary="Change or move an item")
+def edit_item(request: AuthenticatedRequest, item_id: int, payload: ItemPatch) -> MenuItem:
+    require_permission(request.auth.user, "accounts.change_menuitem")
+    return _write(get_object_or_404(MenuItem, pk=item_id), payload.given())
+
+
+@router.delete("/menus/items/{int:item_id}", response={204: None}, summary="Delete an item")
+def delete_item(request: AuthenticatedRequest, item_id: int) -> Status[None]:
+    require_permission(request.auth.user, "accounts.delete_menuitem")
+    get_object_or_404(MenuItem, pk=item_id).delete()
+    return Status(204, None)

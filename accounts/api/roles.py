@@ -1,0 +1,118 @@
+"""REST: roles, for staff. A role is some users, what they may do, and their limits."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from typing import Any
+
+from django.db.models import Count, Prefetch, QuerySet
+from django.shortcuts import get_object_or_404
+from guardian.models import GroupObjectPermission
+from ninja import Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermission
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from accounts.models import Role
+from accounts.permissions import require_permission
+from accounts.roles import named_objects, write_role
+from aily.rest import Page, RequestSchema
+
+router = Router(tags=["roles"])
+
+
+class RoleOut(Schema):
+    id: int
+    name: str
+    member_count: int
+    permissions: list[str]
+    objects: list[ObjectPermission]
+    limits: LimitsOut | None
+
+    @staticmethod
+    def resolve_permissions(role: Role) -> list[str]:
+        return sorted(
+            f"{one.content_type.app_label}.{one.codename}" for one in role.permissions.all()
+        )
+
+    @staticmethod
+    def resolve_objects(role: Any) -> list[dict[str, str]]:
+        return named_objects(
+            (f"{one.permission.content_type.app_label}.{one.permission.codename}", one.object_pk)
+            for one in role.groupobjectpermission_set.all()
+        )
+
+    @staticmethod
+    def resolve_limits(role: Role) -> Any:
+        return getattr(role, "limits", None)
+
+
+class RolePatch(RequestSchema):
+    name: str = Field("", min_length=1, max_length=150)
+    permissions: list[str] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="On all objects, such as chat.view_task. For staff; those to use something "
+        "hold for everybody.",
+    )
+    objects: list[ObjectPermission] = Field(
+        default_factory=list, max_length=1000, description="On single objects, for everybody."
+    )
+    limits: LimitsPatch = NO_LIMITS
+
+
+class RoleIn(RolePatch):
+    name: str = Field(min_length=1, max_length=150)
+
+
+def _roles() -> QuerySet[Any]:
+    objects = GroupObjectPermission.objects.select_related("permission__content_type")
+    return (
+        Role.objects.select_related("limits")
+        .prefetch_related(
+            "permissions__content_type", Prefetch("groupobjectpermission_set", objects)
+        )
+        .annotate(member_count=Count("user"))
+        .order_by("name")
+    )
+
+
+def _write(role: Role, payload: RolePatch) -> Role:
+    write_role(role, payload.dict(exclude_unset=True))
+    read: Role = _roles().get(pk=role.pk)
+    return read
+
+
+@router.get("/roles", response=list[RoleOut], summary="Roles")
+@paginate(Page)
+def list_roles(request: AuthenticatedRequest) -> QuerySet[Role]:
+    require_permission(request.auth.user, "accounts.view_role")
+    return _roles()
+
+
+@router.post("/roles", response={201: RoleOut}, summary="Make a role")
+@idempotent(RoleOut)
+def create_role(request: AuthenticatedRequest, payload: RoleIn) -> Status[Role]:
+    require_permission(request.auth.user, "accounts.add_role")
+    return Status(201, _write(Role(), payload))
+
+
+@router.get("/roles/{int:role_id}", response=RoleOut, summary="One role")
+def get_role(request: AuthenticatedRequest, role_id: int) -> Role:
+    require_permission(request.auth.user, "accounts.view_role")
+    role: Role = get_object_or_404(_roles(), pk=role_id)
+    return role
+
+
+@router.patch("/roles/{int:role_id}", response=RoleOut, summary="Change a role")
+def edit_role(request: AuthenticatedRequest, role_id: int, payload: RolePatch) -> Role:
+    require_permission(request.auth.user, "accounts.change_role")
+    return _write(get_object_or_404(Role, pk=role_id), payload)
+
+
+@router.delete("/roles/{int:role_id}", response={204: None}, summary="Delete a role")
+def delete_role(request: AuthenticatedRequest, role_id: int) -> Status[None]:
+    require_permission(request.auth.user, "accounts.delete_role")
+    get_object_or_404(Role, pk=role_id).delete()
+    return Status(204, None)

@@ -1,0 +1,39 @@
+"""What the endpoints on users and roles have in common."""
+
+from __future__ import annotations
+
+from ninja import Schema
+from pydantic import Field
+
+from aily.rest import RequestSchema
+
+Count = int | None
+
+
+class LimitsPatch(RequestSchema):
+    """In place of the installation's. Null: the next best holds; of roles the most generous."""
+
+    requests_per_minute: Count = Field(None, ge=1, le=2_147_483_647)
+    max_tasks_in_flight: Count = Field(None, ge=1, le=2_147_483_647)
+    max_tasks_queued: Count = Field(None, ge=1, le=2_147_483_647)
+
+
+NO_LIMITS = LimitsPatch.model_validate({})
+
+
+class LimitsOut(Schema):
+    requests_per_minute: Count
+    max_tasks_in_flight: Count
+    max_tasks_queued: Count
+
+
+class RoleRef(Schema):
+    id: int
+    name: str
+
+
+class ObjectPermission(RequestSchema):
+    """A permission on one object, which goes by its name in the API, such as a scene's slug."""
+
+    permission: str = Field(max_length=200)
+    object: str = Field(max_length=200)

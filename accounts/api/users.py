@@ -1,0 +1,139 @@
+"""REST: users, for staff. Everybody else sees themselves."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field, SecretStr
+
+from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, RoleRef
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from accounts.models import User
+from accounts.permissions import may, permissions_of, require_permission
+from accounts.roles import set_roles
+from aily.problems import Forbidden
+from aily.rest import Page, RequestSchema
+
+router = Router(tags=["users"])
+
+
+class UserOut(Schema):
+    id: int
+    username: str
+    email: str
+    is_active: bool
+    is_staff: bool
+    is_superuser: bool
+    roles: list[RoleRef] = Field(alias="groups")
+    queue_weight: float
+    limits: LimitsOut
+    date_joined: datetime
+    last_login: datetime | None
+
+    @staticmethod
+    def resolve_limits(user: User) -> User:
+        return user
+
+
+class UserFilter(Schema):
+    search: str = Field("", max_length=150, description="Part of the name or the address.")
+    role: int | None = Field(None, description="Those who have this role.")
+    is_active: bool | None = None
+
+
+class UserPatch(RequestSchema):
+    email: str = Field("", max_length=254)
+    is_active: bool = Field(True, description="False: shut out at once, open sockets included.")
+    is_staff: bool = Field(False, description="May only be set by a superuser.")
+    roles: list[int] = Field(default_factory=list, max_length=1000, description="Ids.")
+    queue_weight: float = Field(1, ge=0.1, le=100)
+    limits: LimitsPatch = NO_LIMITS
+
+
+class UserIn(UserPatch):
+    username: str = Field(min_length=1, max_length=150)
+    password: SecretStr | None = Field(None, description="Null: logs in with keys alone.")
+
+
+def _visible(user: User) -> QuerySet[User]:
+    users = User.objects.prefetch_related("groups").order_by("username")
+    return users if may(user, "accounts.view_user") else users.filter(pk=user.pk)
+
+
+def _write(by: User, user: User, payload: UserPatch) -> User:
+    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed."""
+    fields = payload.dict(exclude_unset=True, exclude={"password"})
+    if (
+        fields.get("is_staff", user.is_staff) != user.is_staff
+        and not permissions_of(by).is_superuser
+    ):
+        raise Forbidden("Only a superuser says who is staff.")
+    # Who is a superuser may do everything, this here included.
+    if user.is_superuser and not permissions_of(by).is_superuser:
+        raise Forbidden("Only a superuser changes a superuser.")
+    roles = fields.pop("roles", None)
+    for name, value in {**fields.pop("limits", {}), **fields}.items():
+        setattr(user, name, value)
+    with transaction.atomic():
+        user.full_clean(exclude={"password"})
+        user.save()
+        if roles is not None:
+            set_roles(user, roles)
+    return user
+
+
+def _set_password(user: User, password: SecretStr | None) -> None:
+    if password is None:
+        user.set_unusable_password()
+        return
+    try:
+        validate_password(password.get_secret_value(), user)
+    except ValidationError as error:
+        raise ValidationError({"password": error.messages}) from None
+    user.set_password(password.get_secret_value())
+
+
+@router.get("/users", response=list[UserOut], summary="Users")
+@paginate(Page)
+def list_users(request: AuthenticatedRequest, filters: Query[UserFilter]) -> QuerySet[User]:
+    """All of them for staff with accounts.view_user; else yourself."""
+    users = _visible(request.auth.user)
+    if filters.search:
+        found = Q(username__icontains=filters.search) | Q(email__icontains=filters.search)
+        users = users.filter(found)
+    if filters.role is not None:
+        users = users.filter(groups=filters.role)
+    if filters.is_active is not None:
+        users = users.filter(is_active=filters.is_active)
+    return users
+
+
+@router.post("/users", response={201: UserOut}, summary="Make a user")
+@idempotent(UserOut)
+def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[Any]:
+    require_permission(request.auth.user, "accounts.add_user")
+    user = User(username=payload.username)
+    _set_password(user, payload.password)
+    return Status(201, _write(request.auth.user, user, payload))
+
+
+@router.get("/users/{int:user_id}", response=UserOut, summary="One user")
+def get_user(request: AuthenticatedRequest, user_id: int) -> User:
+    return get_object_or_404(_visible(request.auth.user), pk=user_id)
+
+
+@router.patch("/users/{int:user_id}", response=UserOut, summary="Change a user")
+def edit_user(request: AuthenticatedRequest, user_id: int, payload: UserPatch) -> User:
+    """Users are not deleted here, as their tasks would go with them: shut them out."""
+    require_permission(request.auth.user, "accounts.change_user")
+    user = get_object_or_404(User.objects.prefetch_related("groups"), pk=user_id)
+    return _write(request.auth.user, user, payload)

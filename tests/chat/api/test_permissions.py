@@ -1,0 +1,209 @@
+"""Scenes and models that not everybody may use: over REST, in submits and on open sockets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from guardian.models import GroupObjectPermission, UserObjectPermission
+
+from accounts.models import Role, User
+from aily.database import in_database
+from aily.problems import InvalidRequest, NotFound
+from chat.models import LLMModel, Scene
+from chat.services.scenes import create_version, publish
+from chat.services.submission import CompositeRequest
+from chat.services.submit import Submission, submit
+from tests.conftest import ClientOf
+
+JSON = "application/json"
+
+
+@pytest.fixture
+def greet(transactional_db: None, model: LLMModel) -> Scene:
+    scene = Scene.objects.create(slug="greet", title="Greet", is_restricted=True)
+    publish(create_version(scene, None, {"user_template": "Hi {{ name }}"}))
+    return scene
+
+
+@pytest.fixture
+def role(alice: User) -> Role:
+    """What Alice has, and Bob has not."""
+    role = Role.objects.create(name="greeters")
+    alice.groups.add(role)
+    return role
+
+
+def grant(role: Role, codename: str, row: Scene | LLMModel) -> GroupObjectPermission:
+    permission = Permission.objects.get(codename=codename)
+    granted: GroupObjectPermission = GroupObjectPermission.objects.create(
+        group=role, permission=permission, content_type=permission.content_type, object_pk=row.pk
+    )
+    return granted
+
+
+async def submits(user: User, **fields: Any) -> bool:
+    request = CompositeRequest.model_validate(fields)
+    try:
+        await submit(Submission(owner_id=user.pk, request=request))
+    except (NotFound, InvalidRequest) as problem:
+        assert problem.field in fields
+        return False
+    return True
+
+
+GREET = {"scene": "greet", "variables": {"name": "you"}}
+
+
+# --- Using --------------------------------------------------------------------------------------
+async def test_a_restricted_scene_is_for_those_with_permission(
+    alice: User, bob: User, role: Role, greet: Scene, loop_services: None
+) -> None:
+    assert not await submits(alice, **GREET)
+    await in_database(grant, role, "use_scene", greet)
+    assert await submits(alice, **GREET)
+    assert not await submits(bob, **GREET)
+
+
+async def test_a_restricted_model_is_for_those_with_permission_and_for_scenes(
+    alice: User, bob: User, role: Role, greet: Scene, model: LLMModel, loop_services: None
+) -> None:
+    def restrict() -> None:
+        named = LLMModel.objects.create(provider=model.provider, name="dear", is_restricted=True)
+        Scene.objects.update(is_restricted=False)
+        publish(create_version(greet, None, {"user_template": "{{ name }}", "model": named}))
+        grant(role, "use_llmmodel", named)
+
+    await in_database(restrict)
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "model": "dear"}
+    assert await submits(alice, **asked)
+    assert not await submits(bob, **asked)
+    assert await submits(bob, **GREET)  # the scene's author chose its model
+    assert not await submits(bob, **GREET, model="dear")
+
+
+async def test_a_permission_for_all_scenes_is_for_everybody_who_has_it(
+    alice: User, bob: User, role: Role, greet: Scene, loop_services: None
+) -> None:
+    use = await in_database(Permission.objects.get, codename="use_scene")
+    await in_database(role.permissions.add, use)
+    assert await submits(alice, **GREET)
+    assert not await submits(bob, **GREET)
+
+
+@pytest.mark.parametrize("way", ["grant", "member", "role", "restrict", "user"])
+async def test_a_permission_taken_away_is_gone_within_a_second(
+    alice: User, role: Role, greet: Scene, loop_services: None, way: str
+) -> None:
+    def give() -> None:
+        if way == "restrict":
+            Scene.objects.update(is_restricted=False)
+        elif way == "user":
+            permission = Permission.objects.get(codename="use_scene")
+            UserObjectPermission.objects.create(
+                user=alice,
+                permission=permission,
+                content_type=permission.content_type,
+                object_pk=greet.pk,
+            )
+        else:
+            grant(role, "use_scene", greet)
+
+    def take() -> None:
+        match way:
+            case "grant":
+                GroupObjectPermission.objects.get().delete()
+            case "member":
+                alice.groups.remove(role)
+            case "role":
+                role.delete()
+            case "restrict":
+                greet.is_restricted = True
+                greet.save()
+            case "user":
+                UserObjectPermission.objects.get().delete()
+
+    await in_database(give)
+    assert await submits(alice, **GREET)
+    await in_database(take)
+    taken = time.monotonic()
+    while await submits(alice, **GREET):
+        assert time.monotonic() - taken < 1
+
+
+async def test_a_warm_check_costs_no_query(
+    alice: User, role: Role, greet: Scene, loop_services: None, queries: list[str]
+) -> None:
+    await in_database(grant, role, "use_scene", greet)
+    assert await submits(alice, **GREET)
+    queries.clear()
+    assert await submits(alice, **GREET)
+    assert not [sql for sql in queries if "permission" in sql or "auth_group" in sql]
+
+
+def test_a_restricted_scene_is_shown_to_those_who_may_use_it(
+    alice: User, bob: User, role: Role, greet: Scene, client_of: ClientOf
+) -> None:
+    grant(role, "use_scene", greet)
+    for user, count in ((alice, 1), (bob, 0)):
+        client = client_of(user)
+        assert client.get("/api/scenes").json()["count"] == count
+        assert client.get("/api/scenes/greet").status_code == (200 if count else 404)
+    assert Client().get("/api/scenes/greet").status_code == 401
+
+
+# --- Editing and publishing ---------------------------------------------------------------------
+def test_who_may_edit_a_scene_edits_that_one_and_does_not_publish(
+    alice: User, bob: User, role: Role, greet: Scene, client_of: ClientOf
+) -> None:
+    other = Scene.objects.create(slug="other", title="Other")
+    create_version(other, None, {"user_template": "x"})
+    grant(role, "change_scene", greet)
+
+    def outcomes(client: Client, slug: str) -> list[int]:
+        path = f"/api/scenes/{slug}"
+        return [
+            client.get(f"{path}/versions").status_code,
+            client.post(f"{path}/versions", {"user_template": "y"}, content_type=JSON).status_code,
+            client.patch(path, {"title": "New"}, content_type=JSON).status_code,
+            client.patch(path, {"is_restricted": False}, content_type=JSON).status_code,
+            client.post(f"{path}/versions/2/publish").status_code,
+            client.post(f"{path}/live", {"version": 1}, content_type=JSON).status_code,
+            client.delete(path).status_code,
+        ]
+
+    assert outcomes(client_of(alice), "greet") == [200, 201, 200, 403, 403, 403, 403]
+    assert outcomes(client_of(alice), "other") == [403] * 7
+    assert outcomes(client_of(bob), "greet") == [403] * 7
+    assert outcomes(Client(), "greet") == [401] * 7
+    greet.refresh_from_db()
+    assert (greet.title, greet.is_restricted) == ("New", True)
+
+
+def test_who_may_publish_a_scene_publishes_that_one(
+    alice: User, bob: User, role: Role, greet: Scene, client_of: ClientOf
+) -> None:
+    create_version(greet, None, {"user_template": "y"})
+    path = "/api/scenes/greet/versions/2/publish"
+    assert client_of(alice).post(path).status_code == 403
+    grant(role, "publish_scene", greet)
+    assert client_of(bob).post(path).status_code == 403
+    assert Client().post(path).status_code == 401
+    assert client_of(alice).post(path).status_code == 200
+    back = client_of(alice).post("/api/scenes/greet/live", {"version": 1}, content_type=JSON)
+    assert back.json()["live_version"] == 1
+
+
+def test_the_page_offers_the_models_one_may_use(
+    alice: User, bob: User, role: Role, model: LLMModel, client: Client
+) -> None:
+    model.is_restricted = True
+    model.save()
+    grant(role, "use_llmmodel", model)
+    for user, is_offered in ((alice, True), (bob, False)):
+        client.force_login(user)
+        page = client.get("/").content.decode()
+        assert ('"name": "deepseek-flash"' in page) is is_offered
