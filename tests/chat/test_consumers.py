@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.utils import timezone
+from django.contrib.auth.models import Permission
+from guardian.models import UserObjectPermission
 
 from accounts.models import APIKey, User
 from accounts.websocket import identify_websocket
@@ -20,7 +22,8 @@ from aily.sockets import CLOSE_UNAUTHENTICATED
 from chat import consumers, eventlog, scheduler
 from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
-from chat.models import LLMModel, Status, Task, Worker
+from chat.models import LLMModel, Scene, Status, Task, Worker
+from chat.services.scenes import create_version, publish
 from tests.chat.conftest import Submit
 
 
@@ -204,3 +207,35 @@ async def test_a_submit_over_a_limit_is_answered_with_the_limit_and_when_to_come
     assert error["limit"] == {"name": "requests_per_minute", "value": 1}
     assert 1 <= error["retry_after_seconds"] <= 600
     await ping(socket)
+
+
+async def test_an_open_socket_loses_a_permission_with_its_user(
+    socket: Any, alice: User, model: LLMModel
+) -> None:
+    def restrict() -> UserObjectPermission:
+        scene = Scene.objects.create(slug="greet", title="Greet", is_restricted=True)
+        publish(create_version(scene, None, {"user_template": "Hi"}))
+        use = Permission.objects.get(codename="use_scene")
+        granted: UserObjectPermission = UserObjectPermission.objects.create(
+            user=alice, permission=use, content_type=use.content_type, object_pk=scene.pk
+        )
+        return granted
+
+    async def answer() -> dict[str, Any]:
+        await socket.send_json_to({"type": "task.submit", "scene": "greet", "ref": "r"})
+        while (frame := await socket.receive_json_from()).get("ref") != "r":
+            pass
+        return dict(frame)
+
+    granted = await in_database(restrict)
+    accepted = await answer()
+    assert accepted["type"] == "task.accepted"
+    await in_database(granted.delete)
+    refused = await answer()
+    assert (refused["type"], refused["error"]["code"]) == ("error", "not_found")
+    # What was accepted stays theirs to read, and to stop.
+    task_id = accepted["task_id"]
+    await socket.send_json_to({"type": "task.cancel", "task_id": task_id})
+    while (frame := await socket.receive_json_from())["type"] != "task.cancelled":
+        pass
+    assert frame["task_id"] == task_id

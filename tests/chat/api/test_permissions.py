@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ def greet(transactional_db: None, model: LLMModel) -> Scene:
 @pytest.fixture
 def role(alice: User) -> Role:
     """What Alice has, and Bob has not."""
-    role = Role.objects.create(name="greeters")
+    role = Role(name="greeters")
+    role.save()
     alice.groups.add(role)
     return role
 
@@ -49,8 +51,7 @@ async def submits(user: User, **fields: Any) -> bool:
     request = CompositeRequest.model_validate(fields)
     try:
         await submit(Submission(owner_id=user.pk, request=request))
-    except (NotFound, InvalidRequest) as problem:
-        assert problem.field in fields
+    except (NotFound, InvalidRequest):
         return False
     return True
 
@@ -94,41 +95,51 @@ async def test_a_permission_for_all_scenes_is_for_everybody_who_has_it(
     assert not await submits(bob, **GREET)
 
 
-@pytest.mark.parametrize("way", ["grant", "member", "role", "restrict", "user"])
+def grant_to_alice(alice: User, greet: Scene) -> None:
+    use = Permission.objects.get(codename="use_scene")
+    UserObjectPermission.objects.create(
+        user=alice, permission=use, content_type=use.content_type, object_pk=greet.pk
+    )
+
+
+def restrict(scene: Scene) -> None:
+    scene.is_restricted = True
+    scene.save()
+
+
+#: How a permission to use the scene is given, and how it is taken away.
+WAYS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "grant": (
+        lambda alice, role, greet: grant(role, "use_scene", greet),
+        lambda alice, role, greet: GroupObjectPermission.objects.get().delete(),
+    ),
+    "member": (
+        lambda alice, role, greet: grant(role, "use_scene", greet),
+        lambda alice, role, greet: alice.groups.remove(role),
+    ),
+    "role": (
+        lambda alice, role, greet: grant(role, "use_scene", greet),
+        lambda alice, role, greet: role.delete(),
+    ),
+    "scene": (
+        lambda alice, role, greet: Scene.objects.update(is_restricted=False),
+        lambda alice, role, greet: restrict(greet),
+    ),
+    "user": (
+        lambda alice, role, greet: grant_to_alice(alice, greet),
+        lambda alice, role, greet: UserObjectPermission.objects.get().delete(),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_permission_taken_away_is_gone_within_a_second(
     alice: User, role: Role, greet: Scene, loop_services: None, way: str
 ) -> None:
-    def give() -> None:
-        if way == "restrict":
-            Scene.objects.update(is_restricted=False)
-        elif way == "user":
-            permission = Permission.objects.get(codename="use_scene")
-            UserObjectPermission.objects.create(
-                user=alice,
-                permission=permission,
-                content_type=permission.content_type,
-                object_pk=greet.pk,
-            )
-        else:
-            grant(role, "use_scene", greet)
-
-    def take() -> None:
-        match way:
-            case "grant":
-                GroupObjectPermission.objects.get().delete()
-            case "member":
-                alice.groups.remove(role)
-            case "role":
-                role.delete()
-            case "restrict":
-                greet.is_restricted = True
-                greet.save()
-            case "user":
-                UserObjectPermission.objects.get().delete()
-
-    await in_database(give)
+    give, take = WAYS[way]
+    await in_database(give, alice, role, greet)
     assert await submits(alice, **GREET)
-    await in_database(take)
+    await in_database(take, alice, role, greet)
     taken = time.monotonic()
     while await submits(alice, **GREET):
         assert time.monotonic() - taken < 1
