@@ -15,13 +15,14 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import grants, keys, menus
+        from accounts import audit, grants, keys, menus
         from accounts.models import MenuItem
         from accounts.permissions import register_objects
 
         grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()
+        audit.connect_signals()
         register_objects(MenuItem, "id", ["use_menuitem"])
         user_logged_out.connect(close_sockets_of_session)
 

@@ -1,7 +1,7 @@
 """What is granted to users and to roles, as the cache holds it, and what makes it forget.
 
 A role is a document of its own, so that changing one forgets one key, however many users have it.
-Rows written past Django's signals (`QuerySet.update`, `bulk_create`) are seen within a minute.
+Rows written past Django's signals (`QuerySet.update`, `bulk_create`) are seen within minutes.
 """
 
 from __future__ import annotations
@@ -104,6 +104,8 @@ def connect_signals() -> None:
     _forget_rows(UserObjectPermission, USERS, lambda granted: granted.user_id)
     _forget_rows(Group, ROLES, lambda group: group.pk)
     _forget_rows(GroupObjectPermission, ROLES, lambda granted: granted.group_id)
+    # The admin writes members as rows of their own.
+    _forget_rows(User.groups.through, USERS, lambda member: member.user_id)
     _forget_links(User.groups.through, USERS, "user_id", "group_id")
     _forget_links(User.user_permissions.through, USERS, "user_id", "permission_id")
     _forget_links(Group.permissions.through, ROLES, "group_id", "permission_id")

@@ -22,7 +22,8 @@ from aily.cache import Cached, keys
 from aily.problems import Conflict
 
 USE = "accounts.use_menuitem"
-_ALL = "all"
+#: The tree's one key.
+ALL = "all"
 
 
 class MenuRecord(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ def _load(names: Collection[str]) -> dict[str, tuple[MenuRecord, ...]]:
         )
         for item in items
     )
-    return {_ALL: records}
+    return {ALL: records}
 
 
 MENU: Cached[str, tuple[MenuRecord, ...]] = Cached(keys.MENU, tuple[MenuRecord, ...], _load)
@@ -81,7 +82,7 @@ MENU: Cached[str, tuple[MenuRecord, ...]] = Cached(keys.MENU, tuple[MenuRecord, 
 
 def menu_of(permissions: PermissionSet, language: str) -> tuple[MenuNode, ...]:
     """The items that these permissions show. All users who see the same share one document."""
-    records = MENU.get(_ALL) or ()
+    records = MENU.get(ALL) or ()
     visible = frozenset(one.pk for one in records if one.is_for(permissions))
     return _tree(records, visible, language)
 
@@ -112,7 +113,7 @@ def connect_signals() -> None:
 
 
 def _changed(sender: Any, **kwargs: Any) -> None:
-    MENU.invalidate([_ALL])
+    MENU.invalidate([ALL])
 
 
 # --- Writing ------------------------------------------------------------------------------------

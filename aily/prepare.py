@@ -14,7 +14,7 @@ from django.core.management import call_command
 
 
 def prepare(*, demo: bool) -> None:
-    """Migrate, seed the demo content and collect the assets. All of it may be repeated.
+    """Migrate, seed the demo content, collect the assets, warm the cache. It may be repeated.
 
     Without `demo` it is a deployment that is prepared: no users with known passwords, and assets of
     the version before stay, for pages that are open.
@@ -23,6 +23,7 @@ def prepare(*, demo: bool) -> None:
     if demo:
         call_command("seed_demo")
     collect_changed_assets(clear=demo)
+    call_command("warm_cache")
 
 
 def collect_changed_assets(*, clear: bool) -> None:

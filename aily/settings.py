@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "dramatiq_crontab",
+    "auditlog",
     "guardian",
     "ninja",
     "accounts",
@@ -70,6 +71,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "accounts.audit.remember_request",
 ]
 TEMPLATES = [
     {

@@ -10,9 +10,26 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
+        from accounts.audit import audited
         from accounts.permissions import register_objects
         from chat import actors  # noqa: F401
-        from chat.models import LLMModel, Scene
+        from chat.models import (
+            Budget,
+            LLMModel,
+            ModelPrice,
+            Provider,
+            Scene,
+            SceneVersion,
+            WebhookEndpoint,
+        )
 
+        # Fields that the program itself keeps up to date are no change by anybody.
+        audited(Scene, except_for=("updated_at",))
+        for model in (SceneVersion, Provider, LLMModel, ModelPrice, Budget):
+            audited(model)
+        audited(
+            WebhookEndpoint,
+            except_for=("secret", "previous_secret", "previous_secret_until", "failing_since"),
+        )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])

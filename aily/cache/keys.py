@@ -23,7 +23,7 @@ class Keyspace(Generic[K]):
     name: str
     version: int
     #: Give or take a fifth, so that what was built together is not built anew together.
-    seconds: float = 60.0
+    seconds: float = 300.0
     #: For how long it is known that there is no such thing.
     null_seconds: float = 5.0
     local_seconds: float = 0.5

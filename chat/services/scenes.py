@@ -127,9 +127,10 @@ def make_live(version: SceneVersion) -> None:
     """Move the scene to a published version, forth or back. Raises Conflict for a draft."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
-    Scene.objects.filter(pk=version.scene_id).update(
-        live_version=version, updated_at=timezone.now()
-    )
+    scene = Scene.objects.get(pk=version.scene_id)
+    scene.live_version = version
+    # Saved, not updated: the audit log hears of it.
+    scene.save(update_fields=["live_version", "updated_at"])
 
 
 def _locked(version: SceneVersion) -> SceneVersion:

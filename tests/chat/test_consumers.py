@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
-from django.utils import timezone
 from django.contrib.auth.models import Permission
+from django.utils import timezone
 from guardian.models import UserObjectPermission
 
 from accounts.models import APIKey, User

@@ -1,0 +1,90 @@
+"""The audit log: who changed what when, with the values before and after (django-auditlog).
+
+Changes are seen where rows are saved, so the admin, REST and commands are covered alike; a command
+has no actor. Secrets are never among the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from auditlog.models import LogEntry
+from auditlog.registry import auditlog
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django.db.models.signals import pre_save
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.decorators import sync_and_async_middleware
+from guardian.models import GroupObjectPermission, UserObjectPermission
+
+from accounts.authentication import Identity
+from accounts.models import APIKey, MenuItem, Role, RoleLimits, User, api_keys_revoked
+
+_request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
+
+
+@sync_and_async_middleware
+def remember_request(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+    """Middleware. The library's own would put a thread between each async request and its view."""
+
+    async def remember_async(request: HttpRequest) -> Any:
+        token = _request.set(request)
+        try:
+            return await get_response(request)
+        finally:
+            _request.reset(token)
+
+    def remember(request: HttpRequest) -> Any:
+        token = _request.set(request)
+        try:
+            return get_response(request)
+        finally:
+            _request.reset(token)
+
+    return remember_async if iscoroutinefunction(get_response) else remember
+
+
+def audited(
+    model: type[Model], *, except_for: Collection[str] = (), links: Collection[str] = ()
+) -> None:
+    """Log changes of `model`'s rows, and of its many-to-many `links`. For `AppConfig.ready`."""
+    auditlog.register(model, exclude_fields=list(except_for), m2m_fields=set(links))
+
+
+def connect_signals() -> None:
+    """Log what this app has, and say of every entry who was asking."""
+    audited(
+        User,
+        except_for=("password", "last_login"),
+        links=("groups", "user_permissions"),
+    )
+    for role in (Role, Group):
+        audited(role, links=("permissions",))
+    audited(APIKey, except_for=("digest", "last_used_at"))
+    for model in (
+        RoleLimits, MenuItem, GroupObjectPermission, UserObjectPermission, User.groups.through
+    ):  # fmt: skip
+        audited(model)
+    pre_save.connect(_set_actor, sender=LogEntry)
+    api_keys_revoked.connect(_log_revoked)
+
+
+def _set_actor(sender: Any, instance: LogEntry, **kwargs: Any) -> None:
+    request = _request.get()
+    if request is None or instance.actor_id is not None:
+        return
+    identity = getattr(request, "auth", None)
+    user = identity.user if isinstance(identity, Identity) else getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        instance.actor_id = user.pk
+
+
+def _log_revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:
+    # Keys are revoked by one UPDATE, which no signal tells of.
+    changes = {"revoked_at": ("None", str(timezone.now()))}
+    for key in APIKey.objects.filter(digest__in=digests):
+        LogEntry.objects.log_create(key, action=LogEntry.Action.UPDATE, changes=changes)
