@@ -11,6 +11,7 @@ from django.contrib.contenttypes.admin import GenericTabularInline
 from django.db.models import Count, QuerySet
 from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from guardian.models import GroupObjectPermission
 
@@ -30,26 +31,20 @@ class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
 
 
 # --- Roles --------------------------------------------------------------------------------------
-class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = User.groups.through
-    autocomplete_fields = ("user",)
-    verbose_name = "member"
-    extra = 0
-
-
 @admin.register(Role)
 class RoleAdmin(GroupAdmin):
     list_display = ("name", "members")
-    fields = ("name", "permissions", "single_objects")
-    readonly_fields = ("single_objects",)
-    inlines = (MemberInline,)
+    fields = ("name", "permissions", "single_objects", "members")
+    readonly_fields = ("single_objects", "members")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(member_count=Count("user"))
 
     @admin.display(description="members", ordering="member_count")
-    def members(self, role: Any) -> int:
-        return int(role.member_count)
+    def members(self, role: Any) -> str:
+        # Given and taken away on the users' pages: a role may have thousands.
+        users = f"{reverse('admin:accounts_user_changelist')}?groups__id__exact={role.pk}"
+        return format_html('<a href="{}">{}</a>', users, role.member_count) if role.pk else "0"
 
     @admin.display(description="on single objects")
     def single_objects(self, role: Role) -> str:

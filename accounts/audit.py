@@ -52,7 +52,9 @@ def audited(
     model: type[Model], *, except_for: Collection[str] = (), links: Collection[str] = ()
 ) -> None:
     """Log changes of `model`'s rows, and of its many-to-many `links`. For `AppConfig.ready`."""
-    auditlog.register(model, exclude_fields=list(except_for), m2m_fields=set(links))
+    # By name, or it would also log, and load, what points at the row from other tables.
+    fields = [one.name for one in model._meta.concrete_fields if one.name not in except_for]  # noqa: SLF001
+    auditlog.register(model, include_fields=fields, m2m_fields=set(links))
 
 
 def connect_signals() -> None:
@@ -62,12 +64,10 @@ def connect_signals() -> None:
         except_for=("password", "last_login"),
         links=("groups", "user_permissions"),
     )
-    for role in (Role, Group):
-        audited(role, links=("permissions",))
+    audited(Role, links=("permissions",))
+    audited(Group)
     audited(APIKey, except_for=("digest", "last_used_at"))
-    for model in (
-        RoleLimits, MenuItem, GroupObjectPermission, UserObjectPermission, User.groups.through
-    ):  # fmt: skip
+    for model in (RoleLimits, MenuItem, GroupObjectPermission, UserObjectPermission):
         audited(model)
     pre_save.connect(_set_actor, sender=LogEntry)
     api_keys_revoked.connect(_log_revoked)

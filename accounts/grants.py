@@ -104,8 +104,6 @@ def connect_signals() -> None:
     _forget_rows(UserObjectPermission, USERS, lambda granted: granted.user_id)
     _forget_rows(Group, ROLES, lambda group: group.pk)
     _forget_rows(GroupObjectPermission, ROLES, lambda granted: granted.group_id)
-    # The admin writes members as rows of their own.
-    _forget_rows(User.groups.through, USERS, lambda member: member.user_id)
     _forget_links(User.groups.through, USERS, "user_id", "group_id")
     _forget_links(User.user_permissions.through, USERS, "user_id", "permission_id")
     _forget_links(Group.permissions.through, ROLES, "group_id", "permission_id")

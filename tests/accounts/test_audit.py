@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from auditlog.models import LogEntry
@@ -41,8 +42,8 @@ def test_a_change_over_rest_is_logged_with_who_made_it(
         "name": "tasks", "permissions": ["chat.view_task"], "limits": {"max_tasks_queued": 7}
     }  # fmt: skip
     client_of(keeper).post("/api/roles", body, content_type=JSON)
-    assert {who for who, _ in entries("role") + entries("rolelimits")} == {"keeper"}
-    assert any("permissions" in changes for _, changes in entries("role"))
+    assert {who for who, _ in entries("group") + entries("rolelimits")} == {"keeper"}
+    assert any("permissions" in changes for _, changes in entries("group"))
 
 
 def test_a_change_in_the_admin_is_logged_and_shown_there(
@@ -51,13 +52,18 @@ def test_a_change_in_the_admin_is_logged_and_shown_there(
     staff.is_superuser = True
     staff.save()
     client.force_login(staff)
+    assert client.post("/admin/accounts/role/add/", {"name": "authors"}).status_code == 302
+    assert entries("group") == [("staff", {"id": ["None", ANY], "name": ["None", "authors"]})]
+    LogEntry.objects.filter(content_type__model="user").delete()
     form = {
-        "name": "authors", "User_groups-TOTAL_FORMS": "1", "User_groups-INITIAL_FORMS": "0",
-        "User_groups-0-user": str(alice.pk),
+        "username": "alice", "groups": [str(Role.objects.get().pk)], "queue_weight": "2",
+        "is_active": "on", "date_joined_0": "2026-01-01", "date_joined_1": "00:00",
     }  # fmt: skip
-    assert client.post("/admin/accounts/role/add/", form).status_code == 302
-    assert [who for who, _ in entries("role") + entries("user_groups")] == ["staff"] * 2
-    [entry] = LogEntry.objects.filter(content_type__model="role")
+    assert client.post(f"/admin/accounts/user/{alice.pk}/change/", form).status_code == 302
+    (who, changes), (_, links) = entries("user")
+    assert (who, changes["queue_weight"]) == ("staff", ["1.0", "2.0"])
+    assert links["groups"]["objects"] == ["authors"]
+    [entry] = LogEntry.objects.filter(content_type__model="group")
     assert "authors" in client.get("/admin/auditlog/logentry/").content.decode()
     page = client.get(f"/admin/auditlog/logentry/{entry.pk}/change/")
     assert "authors" in page.content.decode()

@@ -223,7 +223,7 @@ async def test_an_open_socket_loses_a_permission_with_its_user(
 
     async def answer() -> dict[str, Any]:
         await socket.send_json_to({"type": "task.submit", "scene": "greet", "ref": "r"})
-        while (frame := await socket.receive_json_from()).get("ref") != "r":
+        while (frame := await socket.receive_json_from(timeout=20)).get("ref") != "r":
             pass
         return dict(frame)
 
@@ -236,6 +236,6 @@ async def test_an_open_socket_loses_a_permission_with_its_user(
     # What was accepted stays theirs to read, and to stop.
     task_id = accepted["task_id"]
     await socket.send_json_to({"type": "task.cancel", "task_id": task_id})
-    while (frame := await socket.receive_json_from())["type"] != "task.cancelled":
+    while (frame := await socket.receive_json_from(timeout=20))["type"] != "task.cancelled":
         pass
     assert frame["task_id"] == task_id
