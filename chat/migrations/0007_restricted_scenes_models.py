@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0005_worker_steady_since"),
+        ("chat", "0006_flights"),
     ]
 
     operations = [
