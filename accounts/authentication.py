@@ -54,12 +54,16 @@ class AuthenticatedRequest(HttpRequest):
     rate: Rate | None
 
 
-async def identify_key(secret: str) -> Identity | None:
-    """The owner of a usable API key. No query when both are cached."""
-    record = await find_key(secret)
+async def identify_key(secret: str, *, check: bool = False) -> Identity | None:
+    """The owner of a usable API key. No query when both are cached.
+
+    With `check` what this process remembers does not count: an access that was taken away before
+    is refused.
+    """
+    record = await find_key(secret, check=check)
     if record is None:
         return None
-    owner = await USERS.aget(record.owner_id)
+    owner = await (USERS.acheck if check else USERS.aget)(record.owner_id)
     if owner is None or not owner.is_active:
         return None
     return Identity(_user(record.owner_id, owner), _api_key(record))

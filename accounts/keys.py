@@ -51,11 +51,15 @@ def _every_digest() -> list[str]:
 KEYS: Cached[str, KeyRecord] = Cached(keys.API_KEYS, KeyRecord, _load, every_key=_every_digest)
 
 
-async def find_key(secret: str) -> KeyRecord | None:
-    """The usable key of this secret; its owner is not looked at. No query when warm."""
+async def find_key(secret: str, *, check: bool = False) -> KeyRecord | None:
+    """The usable key of this secret; its owner is not looked at. No query when warm.
+
+    With `check` what this process remembers does not count.
+    """
     if not secret.startswith(KEY_MARK):
         return None
-    record = await KEYS.aget(APIKey.digest_of(secret))
+    read = KEYS.acheck if check else KEYS.aget
+    record = await read(APIKey.digest_of(secret))
     if record is None or record.is_expired():
         return None
     await _note_use(record.pk)

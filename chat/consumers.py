@@ -140,7 +140,7 @@ class ChatConsumer(AsyncConsumer):
         registered = open_sockets().registered(identity.access, self.close)
         await self.open.enter_async_context(registered)
         # It may have been taken away before there was anybody to tell.
-        return await identify_websocket(self.scope)
+        return await identify_websocket(self.scope, check=True)
 
     async def websocket_receive(self, message: Any) -> None:
         if not self.is_open:

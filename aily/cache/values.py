@@ -92,6 +92,7 @@ class Cached(Generic[K, V]):
         self._local: dict[K, tuple[float, V | None]] = {}
         _all.add(self)
         self._batcher = per_loop(lambda: Batcher(self._get_batch, max_size=MAX_BATCH))
+        self._checker = per_loop(lambda: Batcher(self._check_batch, max_size=MAX_BATCH))
 
     # --- Reading --------------------------------------------------------------------------------
     def known(self, key: K) -> V | Literal[Unknown.UNKNOWN] | None:
@@ -126,6 +127,14 @@ class Cached(Generic[K, V]):
         """As `get`. What is asked for at the same moment is looked up together."""
         value = self.known(key)
         return await self._batcher().submit(key) if value is UNKNOWN else value
+
+    async def acheck(self, key: K) -> V | None:
+        """As `aget`, past this process's copies: what was invalidated before is not given."""
+        return await self._checker().submit(key)
+
+    async def _check_batch(self, keys: list[K]) -> Sequence[V | None]:
+        found = await in_database(self._fetch, list(dict.fromkeys(keys)))
+        return [found.get(key) for key in keys]
 
     async def _get_batch(self, keys: list[K]) -> Sequence[V | None]:
         found = await in_database(self.get_many, keys)

@@ -81,6 +81,6 @@ def test_a_cache_that_is_away_is_no_reason_to_fail(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool: Any = store.client().connection_pool
-    monkeypatch.setattr(pool, "_is_away", True)
-    monkeypatch.setattr(pool, "_try_at", float("inf"))
+    monkeypatch.setattr(pool.circuit, "_is_open", True)
+    monkeypatch.setattr(pool.circuit, "_next_probe", float("inf"))
     assert "away" in warm()
