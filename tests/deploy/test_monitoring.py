@@ -17,6 +17,7 @@ from tests.deploy.deployment import DEPLOY
 
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+_METRICS_PAGE = (DEPLOY / "METRICS.md").read_text()
 _METRIC = re.compile(r"\b(?:aily|gen_ai)_[a-z0-9_]+\b")
 
 
@@ -123,6 +124,16 @@ def test_dashboards_are_whole(path: Path) -> None:
         assert panel["targets"], panel["title"]
         assert panel["datasource"]["uid"] == _data_source()["uid"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_every_documented_metric_is_on_a_dashboard() -> None:
+    rows = [line.split("|")[1] for line in _METRICS_PAGE.splitlines() if line.startswith("|")]
+    documented = {name for row in rows for name in _METRIC.findall(row)}
+    assert len(documented) > 50
+    shown = {
+        _series_name(name) for text in dashboard_expressions() for name in _METRIC.findall(text)
+    }
+    assert documented - shown == set()
 
 
 def _data_source() -> dict[str, Any]:
