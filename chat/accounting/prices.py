@@ -33,7 +33,7 @@ def _precedence(price: ModelPrice) -> tuple[bool, date, int]:
 
 def cost(model: LLMModel, usage: Tokens, at: datetime) -> Decimal:
     """What `usage` costs in the currency of `price_at(model, at)`, exact."""
-    return _charge(price_at(model, at), usage)
+    return charge(price_at(model, at), usage)
 
 
 def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> dict[str, Decimal]:
@@ -47,12 +47,13 @@ def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> di
         prices: list[ModelPrice | LLMModel] = [model]
         prices += [price for price in model.prices.all() if price.is_valid_on(day)]
         for price in prices:
-            charge = _charge(price, usage)
-            highest[price.currency] = max(charge, highest.get(price.currency, Decimal(0)))
+            costs = charge(price, usage)
+            highest[price.currency] = max(costs, highest.get(price.currency, Decimal(0)))
     return highest
 
 
-def _charge(price: ModelPrice | LLMModel, usage: Tokens) -> Decimal:
+def charge(price: ModelPrice | LLMModel, usage: Tokens) -> Decimal:
+    """What `usage` costs at this price, exact."""
     return (
         (usage.prompt - usage.cached) * price.input_price
         + usage.cached * price.cached_input_price

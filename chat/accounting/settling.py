@@ -20,11 +20,12 @@ from django.utils import timezone
 
 from chat import metrics
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
-from chat.accounting.prices import cost, load_models, price_at
+from chat.accounting.prices import charge, load_models, price_at
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
 from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
 from chat.models.accounting import DIMENSIONS, Amount
+from chat.models.insertion import insert
 
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
@@ -77,7 +78,7 @@ def settle(tasks: Sequence[Task]) -> list[NearEnd]:
     ):
         reservations[entry.task_id].append(entry)
     entries = _closing_entries(open_tasks, reservations)
-    LedgerEntry.objects.bulk_create(entries)
+    insert(entries)
     reserved = {(one.task_id, one.budget_id): one for own in reservations.values() for one in own}
     return _move(entries, reserved)
 
@@ -138,8 +139,8 @@ def _used(
                 min(tokens.completion, one.completion_tokens),
             )
     at = task.started_at or task.created_at
-    currency = price_at(model, at).currency
-    return _Used(tokens, estimated is not None, cost(model, tokens, at), currency)
+    price = price_at(model, at)
+    return _Used(tokens, estimated is not None, charge(price, tokens), price.currency)
 
 
 def _entry(task: Task, used: _Used, reservation: LedgerEntry | None = None) -> LedgerEntry:
