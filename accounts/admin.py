@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.admin import GenericTabularInline
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
@@ -133,9 +133,12 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class MenuItemAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("label", "parent", "position", "route", "is_enabled", "is_restricted")
     list_select_related = ("parent",)
-    list_filter = ("is_enabled", "is_restricted", "parent")
+    list_filter = (
+        "is_enabled", "is_restricted", ("parent", admin.RelatedOnlyFieldListFilter)
+    )  # fmt: skip
     list_editable = ("position",)
-    ordering = ("parent__position", "parent", "position", "id")
+    # What is at the top first, then what is below it.
+    ordering = (F("parent__position").asc(nulls_first=True), "parent", "position", "id")
     search_fields = ("label", "route")
     inlines = (RolePermissionInline,)
 
