@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.test import TransactionTestCase
+from psycopg.errors import DeadlockDetected
+
+#: What a test left running may hold one table and want another; it ends by itself.
+_TRIES = 5
 
 #: What migrations fill stays. Writers are locked out as by TRUNCATE, so that nobody's late commit
 #: stays behind. A table with a trigger of its own (the append-only ledger) lets no row be deleted;
@@ -38,8 +42,14 @@ END $$
 
 
 def _empty_tables(test_case: TransactionTestCase) -> None:
-    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
-        cursor.execute(_EMPTY)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+                cursor.execute(_EMPTY)
+            return
+        except OperationalError as error:
+            if not tries_left or not isinstance(error.__cause__, DeadlockDetected):
+                raise
 
 
 @pytest.fixture(autouse=True, scope="session")
