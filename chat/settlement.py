@@ -8,70 +8,84 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from aily.observability.metrics import batch_size
 from chat import accounting, delivery
-from chat.models import Status, Task
-from chat.models.tasks import ACTIVE
+from chat.models import Task
 
 #: Tasks settled in one transaction.
 BATCH = 200
 #: For how long a worker may take to store the partial answer of a cancelled task.
 PARTIAL_WAIT = timedelta(seconds=30)
-_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "error")
+
+#: Raw, as it is asked every second. The columns are what accounting and delivery read; the texts
+#: are large.
+_TAKE = """
+UPDATE chat_task SET needs_settling = false
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE needs_settling AND status NOT IN ('queued', 'running') AND {which}
+               ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+RETURNING id, owner_id, api_key_id, model_id, scene_id, status, usage,
+          created_at, started_at, finished_at
+"""
+#: A cancelled task only once its worker has stored how far the answer had come.
+_TAKE_COMPLETE = _TAKE.format(
+    which="(status <> 'cancelled' OR last_event > 0 OR finished_at <= %(since)s)"
+)
+_TAKE_CONVERSATION = _TAKE.format(which="conversation_id = %(conversation)s")
 
 
-def settle() -> int:
-    """Settle all ended tasks that need it. Returns how many there were.
+class Settled(NamedTuple):
+    """How many tasks were settled, and how many webhooks and mails they call for."""
+
+    tasks: int = 0
+    deliveries: int = 0
+
+
+def settle() -> Settled:
+    """Settle all ended tasks that need it.
 
     Any number of these may run at once: each takes tasks that no other has.
     """
-    since = timezone.now() - PARTIAL_WAIT
-    # A cancelled task only once its worker has stored how far the answer had come.
-    is_incomplete = Q(status=Status.CANCELLED, last_event=0, finished_at__gt=since)
-    return _settle(_unsettled().exclude(is_incomplete))
+    return _settle(_TAKE_COMPLETE, {"since": timezone.now() - PARTIAL_WAIT})
 
 
 def settle_conversation(conversation_id: UUID) -> None:
     """Settle the ended tasks of a conversation now, as their rows are about to go."""
-    _settle(_unsettled().filter(conversation_id=conversation_id))
+    _settle(_TAKE_CONVERSATION, {"conversation": conversation_id})
 
 
-def _unsettled() -> QuerySet[Task]:
-    """Ended tasks, without their texts."""
-    ended: QuerySet[Task] = Task.objects.filter(needs_settling=True).exclude(status__in=ACTIVE)
-    return ended.defer(*_LARGE)
+def _settle(take: str, params: dict[str, Any]) -> Settled:
+    tasks = deliveries = 0
+    while True:
+        settled = _settle_batch(take, params)
+        tasks, deliveries = tasks + settled.tasks, deliveries + settled.deliveries
+        if settled.tasks < BATCH:
+            return Settled(tasks, deliveries)
 
 
-def _settle(unsettled: QuerySet[Task]) -> int:
-    total = 0
-    while count := _settle_batch(unsettled):
-        total += count
-    return total
-
-
-def _settle_batch(unsettled: QuerySet[Task]) -> int:
+def _settle_batch(take: str, params: dict[str, Any]) -> Settled:
     with transaction.atomic():
-        tasks: Sequence[Task] = list(
-            unsettled.select_for_update(skip_locked=True).order_by("id")[:BATCH]
+        tasks: Sequence[Task] = sorted(
+            Task.objects.raw(take, {"most": BATCH, **params}), key=lambda task: task.pk
         )
-        Task.objects.filter(pk__in=[task.pk for task in tasks]).update(needs_settling=False)
-        if tasks:
-            batch_size("settle").observe(len(tasks))
-        delivery.store(tasks)
+        if not tasks:
+            return Settled()
+        batch_size("settle").observe(len(tasks))
+        deliveries = delivery.store(tasks)
         # Last, as submits wait for the budgets that this locks. Who is mailed of one owns some of
         # these tasks, so that the locks of delivery are held already: never the other way round.
         for notice in accounting.settle(tasks):
-            delivery.budget_near_end(
+            deliveries += delivery.budget_near_end(
                 notice.user_id,
                 key=notice.key,
                 budget=notice.budget,
                 spent=notice.spent,
                 limit=notice.limit,
             )
-    return len(tasks)
+    return Settled(len(tasks), deliveries)

@@ -64,19 +64,16 @@ def settle(tasks: Sequence[Task]) -> list[NearEnd]:
     Belongs into a transaction that holds the locks of the tasks. Needs their usage, but not their
     texts. Returns the budgets that this brought near their end.
     """
-    closed = set(
-        LedgerEntry.objects.exclude(kind=LedgerEntry.Kind.RESERVE)
-        .filter(task_id__in=[task.pk for task in tasks])
-        .values_list("task_id", flat=True)
-    )
+    reservations: defaultdict[UUID, list[LedgerEntry]] = defaultdict(list)
+    closed: set[UUID] = set()
+    for entry in LedgerEntry.objects.filter(task_id__in=[task.pk for task in tasks]):
+        if entry.kind == LedgerEntry.Kind.RESERVE:
+            reservations[entry.task_id].append(entry)
+        else:
+            closed.add(entry.task_id)
     open_tasks = [task for task in tasks if task.pk not in closed]
     if not open_tasks:
         return []
-    reservations: defaultdict[UUID, list[LedgerEntry]] = defaultdict(list)
-    for entry in LedgerEntry.objects.filter(
-        kind=LedgerEntry.Kind.RESERVE, task_id__in=[task.pk for task in open_tasks]
-    ):
-        reservations[entry.task_id].append(entry)
     entries = _closing_entries(open_tasks, reservations)
     insert(entries)
     reserved = {(one.task_id, one.budget_id): one for own in reservations.values() for one in own}

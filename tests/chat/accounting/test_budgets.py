@@ -232,9 +232,9 @@ def test_an_answer_that_broke_off_is_reckoned_by_its_text_within_the_reservation
 def test_a_cancelled_task_waits_for_its_partial_answer(submit_many: SubmitMany) -> None:
     [one] = accepted(submit_many())
     end(one.task_id, "cancelled", last_event=0)
-    assert settlement.settle() == 0
+    assert settlement.settle().tasks == 0
     Task.objects.filter(pk=one.task_id).update(last_event=2, text="Hello")
-    assert settlement.settle() == 1
+    assert settlement.settle().tasks == 1
     assert LedgerEntry.objects.get().completion_tokens == estimate(5)
 
 
@@ -244,7 +244,8 @@ def test_settling_again_changes_nothing(alice: User, submit_many: SubmitMany) ->
     end(one.task_id, usage=usage(1, 1))
     settlement.settle()
     Task.objects.update(needs_settling=True)
-    assert settlement.settle() == 1
+    # Nobody is to be told.
+    assert settlement.settle() == (1, 0)
     assert period_of(budget).spent_calls == 1
     assert LedgerEntry.objects.count() == 3
 
@@ -270,7 +271,7 @@ def test_a_deleted_budget_leaves_its_entries_and_hinders_nobody(
     [one] = accepted(submit_many())
     budget.delete()
     end(one.task_id, usage=usage(1, 1))
-    assert settlement.settle() == 1
+    assert settlement.settle().tasks == 1
     assert LedgerEntry.objects.count() == 3
 
 
@@ -318,7 +319,7 @@ def test_nonsense_of_a_provider_holds_up_nobody(alice: User, submit_many: Submit
     mad, sane = accepted(submit_many(2))
     end(mad.task_id, usage={"prompt_tokens": -5, "completion_tokens": 10**30, "cached_tokens": 7})
     end(sane.task_id, usage=usage(1, 1))
-    assert settlement.settle() == 2
+    assert settlement.settle().tasks == 2
     assert period_of(budget).spent_tokens == 10**9 + 2
 
 

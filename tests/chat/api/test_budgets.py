@@ -75,7 +75,7 @@ async def test_a_cancelled_calls_partial_answer_is_charged(
                 break
     cancelled = (await api.post(f"{API}/tasks/{task_id}/cancel")).json()
     assert cancelled["result"]["text"] + cancelled["result"]["reasoning"]
-    assert await in_database(settlement.settle) == 1
+    assert (await in_database(settlement.settle)).tasks == 1
     [budget] = (await api.get("/api/budgets")).json()["items"]
     spent = Decimal(budget["tokens"]["spent"])
     assert 0 < spent < 10_000

@@ -85,7 +85,7 @@ def test_a_task_settled_twice_is_told_once(alice: User, model: LLMModel) -> None
     make_endpoint(alice, "https://hooks.example/")
     task = end_task(alice, model)
     Task.objects.filter(pk=task.pk).update(needs_settling=True)
-    assert settlement.settle() == 1
+    assert settlement.settle() == (1, 1)
     assert Delivery.objects.count() == 1
 
 
