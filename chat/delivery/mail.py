@@ -18,7 +18,9 @@ _TEMPLATES = {
     "task.failed": "chat/mail/task_failed.txt",
     "task.expired": "chat/mail/task_expired.txt",
     "budget.near_end": "chat/mail/budget_near_end.txt",
+    "tasks.summary": "chat/mail/tasks_summary.txt",
 }
+_IN_WORDS = {"task.completed": "finished", "task.failed": "failed", "task.expired": "expired"}
 
 
 def message_of(delivery: Delivery) -> EmailMessage:
@@ -31,6 +33,7 @@ def message_of(delivery: Delivery) -> EmailMessage:
         "excerpt": task.text[:EXCERPT_CHARS] if task else "",
         "is_cut": bool(task and len(task.text) > EXCERPT_CHARS),
         "most_mails_an_hour": settings.EMAIL_MAX_PER_HOUR,
+        "counts": [(_IN_WORDS[event], delivery.data.get(event)) for event in _IN_WORDS],
         **delivery.data,
     }
     rendered = render_to_string(_TEMPLATES[delivery.event], context)

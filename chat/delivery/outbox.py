@@ -13,13 +13,13 @@ from django.db.models import Count
 from django.utils import timezone
 
 from chat.models import Delivery, NotificationPreferences, Task, WebhookEndpoint
-from chat.models.delivery import BUDGET_EVENT, EVENT_OF
+from chat.models.delivery import BUDGET_EVENT, EVENT_OF, SUMMARY_EVENT
 
 
 def store(tasks: Sequence[Task]) -> int:
     """Make the deliveries that ended tasks call for, in the caller's transaction. Returns how many.
 
-    Repeated for the same tasks it adds none.
+    Repeated for the same tasks it adds none, but counts them again where a summary does.
     """
     if not tasks:
         return 0
@@ -86,21 +86,44 @@ def _mail(owner_id: int, event: str, **fields: Any) -> Delivery:
 
 
 def _within_limit(mails: Sequence[Delivery]) -> list[Delivery]:
-    """At most EMAIL_MAX_PER_HOUR for each user; the last one says that it is the last."""
+    """At most EMAIL_MAX_PER_HOUR for each user; what is more is counted in one summary."""
     made = _mails_of_last_hour({mail.owner_id for mail in mails}) if mails else Counter()
-    kept = []
+    kept: list[Delivery] = []
+    beyond: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for mail in mails:
         made[mail.owner_id] += 1
         mail.data["is_last_of_hour"] = made[mail.owner_id] == settings.EMAIL_MAX_PER_HOUR
         if made[mail.owner_id] <= settings.EMAIL_MAX_PER_HOUR:
             kept.append(mail)
+        else:
+            beyond[mail.owner_id][mail.event] += 1
+    for owner_id, events in beyond.items():
+        _summarise(owner_id, events)
     return kept
+
+
+def _summarise(owner_id: int, events: Counter[str]) -> None:
+    """Add to the owner's waiting summary, or begin one, which is sent in an hour.
+
+    The row's lock orders this and its claim: what is added is sent, or goes into the next one.
+    """
+    now = timezone.now()
+    waiting = Delivery.objects.select_for_update().filter(
+        owner=owner_id, event=SUMMARY_EVENT, state=Delivery.State.PENDING, attempts=0
+    )
+    summary = waiting.first()
+    if summary is None:
+        summary = _mail(owner_id, SUMMARY_EVENT, key=f"summary:{now.isoformat()}")
+        summary.next_attempt_at = now + timedelta(hours=1)
+    for event, count in events.items():
+        summary.data[event] = summary.data.get(event, 0) + count
+    summary.save()
 
 
 def _mails_of_last_hour(owners: Collection[int]) -> Counter[int]:
     since = timezone.now() - timedelta(hours=1)
     recent = Delivery.objects.filter(
-        kind=Delivery.Kind.EMAIL, owner__in=owners, created_at__gte=since
+        kind=Delivery.Kind.EMAIL, owner__in=owners, task__isnull=False, created_at__gte=since
     )
     counts = recent.order_by().values_list("owner").annotate(Count("pk"))
     return Counter(dict(counts))
@@ -119,6 +142,5 @@ def budget_near_end(owner_id: int, *, key: str, budget: str, spent: str, limit: 
     if Delivery.objects.filter(owner=owner_id, key=key).exists():
         return False
     data = {"budget": budget, "spent": spent, "limit": limit}
-    mails = _within_limit([_mail(owner_id, BUDGET_EVENT, key=key, data=data)])
-    Delivery.objects.bulk_create(mails, ignore_conflicts=True)
-    return bool(mails)
+    _mail(owner_id, BUDGET_EVENT, key=key, data=data).save()
+    return True

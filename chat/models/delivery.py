@@ -22,6 +22,8 @@ TASK_EVENTS = tuple(EVENT_OF.values())
 #: Sent by hand, to try an endpoint.
 TEST_EVENT = "webhook.test"
 BUDGET_EVENT = "budget.near_end"
+#: Ends of tasks that were too many to be mailed one by one.
+SUMMARY_EVENT = "tasks.summary"
 #: `Delivery.destination` of all e-mail: it leaves by one server.
 EMAIL_DESTINATION = 0
 

@@ -112,6 +112,40 @@ async def test_an_hour_has_its_most_mails_and_the_last_one_says_so(
     assert len(mail.outbox) == 3
 
 
+async def test_what_an_hour_has_no_mail_for_is_counted_in_one_summary(
+    mailed: User, model: LLMModel, deliverer: Deliverer, settings: Settings
+) -> None:
+    settings.EMAIL_MAX_PER_HOUR = 1
+    for status in (Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED, Status.SUCCEEDED):
+        await in_database(end_task, mailed, model, status)
+    await deliver(deliverer)
+    assert len(mail.outbox) == 1
+    await in_database(make_due)
+    await deliver(deliverer)
+    assert len(mail.outbox) == 2
+    summary = mail.outbox[1]
+    assert summary.subject == "More of your tasks have ended"
+    assert "2 finished\n1 failed\n" in summary.body
+
+    # What comes later begins another.
+    await in_database(end_task, mailed, model)
+    await in_database(make_due)
+    await deliver(deliverer)
+    assert "1 finished" in mail.outbox[2].body
+
+
+async def test_a_budget_is_mailed_whatever_the_hour_had(
+    mailed: User, model: LLMModel, deliverer: Deliverer, settings: Settings
+) -> None:
+    settings.EMAIL_MAX_PER_HOUR = 1
+    await in_database(end_task, mailed, model)
+    await in_database(
+        delivery.budget_near_end, mailed.pk, key="b", budget="Team", spent="9 USD", limit="10 USD"
+    )
+    await deliver(deliverer)
+    assert "Budget near its end: Team" in [one.subject for one in mail.outbox]
+
+
 async def test_a_budget_is_mailed_once_a_period(
     mailed: User, bob: User, deliverer: Deliverer
 ) -> None:

@@ -99,4 +99,7 @@ def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
 
     both(lambda: outbox.store(tasks[:1]), lambda: outbox.store(tasks[1:]))
 
-    assert Delivery.objects.count() == 1
+    assert sorted(Delivery.objects.values_list("event", flat=True)) == [
+        "task.completed",
+        "tasks.summary",
+    ]
