@@ -41,7 +41,8 @@ END $$
 """
 
 
-def _empty_tables(test_case: TransactionTestCase) -> None:
+def empty_tables(test_case: TransactionTestCase | None = None) -> None:
+    """Delete what tests have committed."""
     for tries_left in reversed(range(_TRIES)):
         try:
             with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
@@ -55,5 +56,5 @@ def _empty_tables(test_case: TransactionTestCase) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _fast_teardown() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_tables)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
         yield

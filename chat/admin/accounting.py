@@ -10,9 +10,16 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from aily.admin import (
+    CappedPaginator,
+    NewestBoolean,
+    NewestChoices,
+    NewestRelated,
+    newest,
+    users_named,
+)
 from chat.accounting.reports import in_days, state, usage_by, with_current_periods
 from chat.admin.readonly import ReadOnlyAdmin
-from chat.admin.tasks import CappedPaginator
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.accounting import DIMENSIONS
 
@@ -102,7 +109,7 @@ class EntryFilter(admin.SimpleListFilter):
             case "usage":
                 return queryset.filter(budget__isnull=True)
             case "budgets":
-                return queryset.filter(budget__isnull=False)
+                return newest(queryset.filter(budget__isnull=False))
             case _:
                 return queryset
 
@@ -114,14 +121,29 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
         "completion_tokens", "money", "currency",
     )  # fmt: skip
     list_select_related = ("owner", "model", "scene", "budget")
-    list_filter = (EntryFilter, "kind", "is_estimated", "model")
+    list_filter = (
+        EntryFilter,
+        # Not as a hierarchy, which would read the whole ledger for the days there are.
+        ("at", admin.DateFieldListFilter),
+        ("kind", NewestChoices),
+        ("is_estimated", NewestBoolean),
+        ("model", NewestRelated),
+    )
     list_per_page = 50
-    date_hierarchy = "at"
-    search_fields = ("owner__username",)
-    search_help_text = "Part of the owner's name."
+    search_fields = ("owner__username",)  # get_search_results does the searching
+    search_help_text = "The beginning of the owner's name: finds usage."
     sortable_by = ()
     paginator = CappedPaginator
     show_full_result_count = False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        # Only usage has an index by owner.
+        return queryset.filter(budget__isnull=True, owner__in=users_named(term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         response = super().changelist_view(request, extra_context)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from aily.admin import CappedPaginator, users_named
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Conversation, Message
 
@@ -29,6 +31,17 @@ class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "owner", "created_at", "updated_at")
     list_select_related = ("owner",)
-    search_fields = ("title", "owner__username")
+    search_fields = ("owner__username",)  # get_search_results does the searching
+    search_help_text = "The beginning of the owner's name."
+    # By the primary key, whose values begin with the time.
+    ordering = ("-id",)
+    sortable_by = ()
+    paginator = CappedPaginator
     show_full_result_count = False
     inlines = (MessageInline,)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (queryset.filter(owner__in=users_named(term)) if term else queryset), False

@@ -6,9 +6,9 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from aily.admin import CappedPaginator, NewestChoices
 from aily.problems import Conflict
 from chat.admin.readonly import ReadOnlyAdmin
-from chat.admin.tasks import CappedPaginator
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.services.webhooks import change_endpoint, redeliver
 
@@ -46,7 +46,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_select_related = ("owner",)
     # Not by event: that filter would look through the whole table for the values there are.
-    list_filter = ("state", "kind")
+    list_filter = (("state", NewestChoices), ("kind", NewestChoices))
     raw_id_fields = ("task",)
     ordering = ("-id",)
     sortable_by = ()

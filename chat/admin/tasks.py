@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.models import User
+from aily.admin import MAX_ROWS, CappedPaginator, NewestChoices, NewestRelated, users_named
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Task, Worker
+from chat.models.ids import first_id
 from chat.services.cancel import cancel_many
 from chat.services.retry import retry_many
 
-#: Lists end here, and actions take no more: filter or search for what lies beyond.
-MAX_ROWS = 10_000
 #: Large columns that no list shows.
 _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "usage", "error")
-
-
-class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to `MAX_ROWS` and no further."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_ROWS].count())
 
 
 class TaskChangeList(ChangeList):
@@ -56,7 +44,7 @@ class CreatedFilter(admin.SimpleListFilter):
         if hours is None:
             return queryset
         since = timezone.now() - timedelta(hours=hours)
-        return queryset.filter(pk__gte=UUID(int=int(since.timestamp() * 1000) << 80))
+        return queryset.filter(pk__gte=first_id(since))
 
 
 def _id_range(prefix: str) -> Q | None:
@@ -73,7 +61,13 @@ class TaskAdmin(ReadOnlyAdmin):
         "short_id", "owner", "scene", "model", "status", "lane", "attempt", "created_at", "duration"
     )  # fmt: skip
     list_select_related = ("owner", "scene", "model")
-    list_filter = ("status", "lane", "served_from", "model", CreatedFilter)
+    list_filter = (
+        "status",
+        ("lane", NewestChoices),
+        ("served_from", NewestChoices),
+        ("model", NewestRelated),
+        CreatedFilter,
+    )
     list_per_page = 50
     search_fields = ("pk",)  # get_search_results does the searching
     search_help_text = "The beginning of an id or of the owner's name."
@@ -107,9 +101,7 @@ class TaskAdmin(ReadOnlyAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        # The owners first, so that each half of the OR has an index to go by.
-        owners = User.objects.filter(username__istartswith=term).values_list("pk", flat=True)
-        found = Q(owner_id__in=list(owners[:100]))
+        found = Q(owner_id__in=users_named(term))
         by_id = _id_range(term)
         return queryset.filter(found if by_id is None else found | by_id), False
 

@@ -107,7 +107,11 @@ class Delivery(models.Model):
     )
     kind = models.CharField(max_length=7, choices=Kind.choices)
     endpoint = models.ForeignKey(
-        WebhookEndpoint, null=True, on_delete=models.CASCADE, related_name="deliveries"
+        WebhookEndpoint,
+        null=True,
+        on_delete=models.CASCADE,
+        db_index=False,  # delivery_recent begins with it
+        related_name="deliveries",
     )
     destination = models.GeneratedField(
         expression=Coalesce(F("endpoint"), EMAIL_DESTINATION),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -17,3 +18,8 @@ def uuid7() -> UUID:
     fraction = rest * 4096 // 1_000_000
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
     return UUID(int=value)
+
+
+def first_id(at: datetime) -> UUID:
+    """No key made at this moment or later is less, and all made before are."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)

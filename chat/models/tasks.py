@@ -66,29 +66,37 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
 
 class Task(models.Model):
-    """Every change of `status` is one conditional UPDATE (chat/models/transitions.py)."""
+    """Every change of `status` is one conditional UPDATE (chat/models/transitions.py).
+
+    Such a change writes to every index, so a foreign key has none of its own where a declared one
+    begins with it, or where only deleting what it names would ask for one: that then reads the
+    table once.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="tasks"
     )
     api_key = models.ForeignKey(
         "accounts.APIKey",
         null=True,
         on_delete=models.SET_NULL,
-        # Every index costs each change of a task; keys are revoked, and hardly ever deleted.
-        db_index=False,
+        db_index=False,  # keys are revoked, and hardly ever deleted
         related_name="+",
         help_text="What it was submitted with; none: a session.",
     )
-    scene = models.ForeignKey(Scene, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    scene = models.ForeignKey(
+        Scene, null=True, on_delete=models.SET_NULL, db_index=False, related_name="tasks"
+    )
     scene_version = models.ForeignKey(
         SceneVersion, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     conversation = models.ForeignKey(
         Conversation, null=True, on_delete=models.CASCADE, related_name="tasks"
     )
-    model = models.ForeignKey(LLMModel, on_delete=models.PROTECT, related_name="tasks")
+    model = models.ForeignKey(
+        LLMModel, on_delete=models.PROTECT, db_index=False, related_name="tasks"
+    )
     fallbacks = ArrayField(
         models.BigIntegerField(),
         default=list,
@@ -128,7 +136,9 @@ class Task(models.Model):
     crashes = models.PositiveSmallIntegerField(
         default=0, help_text="Attempts that ended with their worker."
     )
-    worker = models.ForeignKey(Worker, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    worker = models.ForeignKey(
+        Worker, null=True, on_delete=models.SET_NULL, db_index=False, related_name="tasks"
+    )
     not_before = models.DateTimeField(null=True, help_text="When the next attempt may start.")
     deadline_at = models.DateTimeField(null=True)
     last_event = models.PositiveIntegerField(
@@ -182,6 +192,12 @@ class Task(models.Model):
             models.Index(fields=["scene", "-id"], name="task_scene_recent"),
             models.Index(fields=["id"], condition=Q(status="queued"), name="task_queued"),
             models.Index(fields=["worker"], condition=Q(status="running"), name="task_running"),
+            # What staff looks for, and rare: a task that succeeds is never in it.
+            models.Index(
+                fields=["id"],
+                condition=Q(status__in=["failed", "cancelled", "expired"]),
+                name="task_unanswered",
+            ),
             models.Index(
                 fields=["id"],
                 condition=Q(needs_settling=True) & ~Q(status__in=["queued", "running"]),

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from chat.models import Task
+from chat.models.ids import first_id
 from chat.models.tasks import ACTIVE
 
 #: Rows removed in one transaction: bounds how long it holds locks and how much WAL it writes.
@@ -17,7 +18,8 @@ BATCH = 1000
 def ended_before(cutoff: datetime) -> QuerySet[Task]:
     """Tasks that ended before `cutoff` and are in the ledger, which outlives them."""
     ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
-    return ended.filter(finished_at__lt=cutoff, needs_settling=False)
+    # What ended before was made before: the ids tell, so that no younger task is looked at.
+    return ended.filter(pk__lt=first_id(cutoff), finished_at__lt=cutoff, needs_settling=False)
 
 
 def purge(cutoff: datetime) -> Iterator[int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from io import StringIO
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Conversation, LLMModel, Message, Provider, Status, Task
+from chat.models.ids import first_id, uuid7
 from chat.services import retention
 
 
@@ -22,8 +25,10 @@ def model(transactional_db: None) -> LLMModel:
 
 def make_task(owner: User, model: LLMModel, status: Status, days_ago: float | None) -> Task:
     ended = None if days_ago is None else timezone.now() - timedelta(days=days_ago)
+    # Made a moment before; of others in this millisecond it differs in what no clock gives.
+    made = uuid7() if ended is None else UUID(int=first_id(ended).int - secrets.randbits(64) - 1)
     return Task.objects.create(
-        owner=owner, model=model, messages=[], status=status, finished_at=ended
+        id=made, owner=owner, model=model, messages=[], status=status, finished_at=ended
     )
 
 

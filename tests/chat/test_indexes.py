@@ -1,0 +1,335 @@
+"""No list, filter or step of the queue reads a whole table that grows with use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from auditlog.models import LogEntry
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django.plugin import DjangoDbBlocker
+
+from accounts.models import User
+from chat import settlement
+from chat.delivery import claims, outbox
+from chat.gauges import QueueGauges
+from chat.models import (
+    Conversation,
+    Delivery,
+    LedgerEntry,
+    LLMModel,
+    Message,
+    Provider,
+    Scene,
+    Status,
+    Task,
+    WebhookEndpoint,
+    Worker,
+    flights,
+    transitions,
+)
+from chat.models.ids import uuid7
+from chat.runner import recovery
+from chat.services import catalog, retention
+from tests.chat.rows import multiply
+from tests.database_plugin import empty_tables
+
+ROWS = 24_000
+BIG = {
+    model._meta.db_table: model
+    for model in (Task, Message, Conversation, LedgerEntry, Delivery, LogEntry)
+}
+#: No query may read more rows of a big table than this.
+MOST_READ = ROWS // 4
+
+# The heavy user has a twentieth of everything.
+_OWNER = "CASE WHEN n % 20 = 0 THEN {heavy} ELSE {first} + n % 400 END"
+_SOME_TIME = "now() - n * interval '40 seconds'"
+
+
+class Site:
+    """What the rows belong to."""
+
+    heavy: User
+    model: LLMModel
+    scene: Scene
+    endpoint: WebhookEndpoint
+    conversation: Conversation
+
+
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Site]:
+    with django_db_blocker.unblock():
+        site = Site()
+        try:
+            _fill(site)
+            yield site
+        finally:
+            empty_tables()
+
+
+def _fill(site: Site) -> None:
+    site.heavy = User.objects.create_superuser("heavy")
+    light = User.objects.bulk_create(User(username=f"user{n}") for n in range(400))
+    provider = Provider.objects.create(name="acme", base_url="https://api.acme.example")
+    models = [LLMModel.objects.create(name=f"m{n}", provider=provider) for n in range(10)]
+    scenes = [Scene.objects.create(slug=f"s{n}", title="S") for n in range(20)]
+    site.model, site.scene = models[0], scenes[0]
+    worker = Worker.objects.create(hostname="h", pid=1, lease_until=timezone.now(), is_dead=True)
+    owner = _OWNER.format(heavy=site.heavy.pk, first=light[0].pk)
+    site.conversation = Conversation.objects.create(owner=site.heavy)
+    times = {"created_at": _SOME_TIME, "updated_at": _SOME_TIME}
+    multiply(site.conversation, ROWS, {"id": "uuidv7()", "owner_id": owner, **times})
+    message = Message.objects.create(conversation=site.conversation, role="user", content="x" * 100)
+    multiply(
+        message,
+        ROWS,
+        {
+            "id": "uuidv7()",
+            "conversation_id": "uuidv7()",
+        },
+    )
+    _fill_tasks(site, models, scenes, worker, owner)
+    entry = LedgerEntry.objects.create(
+        task_id=uuid7(), owner=site.heavy, model=site.model, kind="settle", currency="USD",
+        at=timezone.now(),
+    )  # fmt: skip
+    multiply(
+        entry,
+        ROWS,
+        {
+            "task_id": "uuidv7()",
+            "owner_id": owner,
+            "model_id": f"{models[0].pk} + n % 10",
+            "at": _SOME_TIME,
+            "budget_id": "CASE WHEN n % 3 = 0 THEN 1 END",
+        },
+    )
+    site.endpoint = WebhookEndpoint.objects.create(owner=site.heavy, url="https://x.example")
+    delivery = Delivery.objects.create(
+        owner=site.heavy, kind="webhook", endpoint=site.endpoint, event="task.completed",
+        state="delivered",
+    )  # fmt: skip
+    multiply(
+        delivery,
+        ROWS,
+        {
+            "id": "uuidv7()",
+            "owner_id": owner,
+            "endpoint_id": f"{site.endpoint.pk} + n % 100",
+            "state": "CASE WHEN n % 1000 = 0 THEN 'pending' WHEN n % 1000 = 1 THEN 'failed'"
+            " ELSE 'delivered' END",
+            "next_attempt_at": "now()",
+        },
+    )
+    logged = LogEntry.objects.log_create(site.scene, action=LogEntry.Action.UPDATE, changes={})
+    assert logged is not None
+    multiply(logged, ROWS, {"timestamp": _SOME_TIME, "actor_id": owner})
+
+
+def _fill_tasks(
+    site: Site, models: list[LLMModel], scenes: list[Scene], worker: Worker, owner: str
+) -> None:
+    prompt = [{"role": "user", "content": "x" * 200}]
+    task = Task.objects.create(
+        owner=site.heavy, model=site.model, scene=site.scene, status=Status.SUCCEEDED,
+        messages=prompt, finished_at=timezone.now(),
+    )  # fmt: skip
+    multiply(
+        task,
+        ROWS,
+        {
+            "id": "uuidv7(-n * interval '40 seconds')",
+            "owner_id": owner,
+            "model_id": f"{models[0].pk} + n % 10",
+            "scene_id": f"{scenes[0].pk} + n % 20",
+            "conversation_id": "CASE WHEN n % 4 = 0 THEN uuidv7() END",
+            "lane": "CASE WHEN n % 3000 = 7 THEN 2 ELSE n % 2 END",
+            "served_from": "CASE WHEN n % 1000 = 9 THEN 'cache' ELSE 'provider' END",
+            "status": "CASE n % 500 WHEN 1 THEN 'queued' WHEN 2 THEN 'running' WHEN 3 THEN 'failed'"
+            " WHEN 4 THEN 'cancelled' WHEN 5 THEN 'expired' ELSE 'succeeded' END",
+            "worker_id": f"CASE WHEN n % 500 = 2 THEN '{worker.pk}'::uuid END",
+            "needs_settling": "n % 500 IN (1, 2, 3)",
+            "flight_key": "CASE WHEN n % 500 = 1 THEN md5(n::text) ELSE '' END",
+            "deadline_at": "CASE WHEN n % 5000 = 1 THEN now() END",
+            "created_at": _SOME_TIME,
+            "finished_at": "CASE WHEN n % 500 NOT IN (1, 2) THEN " + _SOME_TIME + " END",
+        },
+    )
+
+
+@pytest.fixture
+def client(site: Site, db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
+    # Bounds of the admin's lists, in proportion to these tables.
+    monkeypatch.setattr("aily.admin.MAX_ROWS", MOST_READ // 2)
+    monkeypatch.setattr("aily.admin.LOOKED_THROUGH", MOST_READ // 2)
+    client = Client()
+    client.force_login(site.heavy)
+    return client
+
+
+# --- Plans --------------------------------------------------------------------------------------
+def faults(work: Callable[[], Any]) -> list[str]:
+    """What the queries that `work` sends read without an index, or for nothing."""
+    with CaptureQueriesContext(connection) as captured:
+        work()
+    asked = [query["sql"] for query in captured]
+    assert asked
+    return [fault for sql in asked if _names_big(sql) for fault in _faults_of(sql)]
+
+
+def _names_big(sql: str) -> bool:
+    is_planned = sql.lstrip().upper().startswith(("SELECT", "WITH", "UPDATE", "DELETE", "(SELECT"))
+    return is_planned and any(table in sql for table in BIG)
+
+
+def _faults_of(sql: str) -> list[str]:
+    """Run it as PostgreSQL would, and undo it."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql.replace("%", "%%"), ())
+        [(plan,)] = cursor.fetchall()
+        transaction.set_rollback(True)
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    return [f"{fault}\n  {sql}" for fault in _faults_in(plan[0]["Plan"])]
+
+
+def _faults_in(node: dict[str, Any]) -> Iterator[str]:
+    table = node.get("Relation Name", "")
+    loops = node["Actual Loops"]
+    wasted = node.get("Rows Removed by Filter", 0) * loops
+    read = wasted + node["Actual Rows"] * loops
+    if table in BIG and read > MOST_READ:
+        by = node.get("Index Name", node["Node Type"])
+        yield f"reads {read:.0f} rows of {table}, {wasted:.0f} of them in vain, by {by}"
+    for child in node.get("Plans", []):
+        yield from _faults_in(child)
+
+
+# --- REST ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?offset=1000",
+        "?status=queued",
+        "?status=failed",
+        "?status=succeeded",
+        "?active=true",
+        "?active=false",
+        "?scene=s1",
+        "?lane=batch",
+        "?lane=normal",
+        "?created_after={hour}",
+        "?created_before={hour}",
+        "?created_before={long_ago}",
+        "?conversation_id={conversation}",
+    ],
+)
+def test_a_list_of_tasks_goes_by_an_index(client: Client, site: Site, query: str) -> None:
+    now = timezone.now()
+    given = query.format(
+        hour=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}",
+        long_ago=f"{now - timedelta(days=900):%Y-%m-%dT%H:%M:%SZ}",
+        conversation=site.conversation.pk,
+    )
+    assert faults(lambda: _get(client, f"/api/llmchat/tasks{given}")) == []
+
+
+def _get(client: Client, path: str) -> None:
+    assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "conversations",
+        "conversations?ordering=created_at",
+        "conversations?search=x",
+        "conversations/{conversation}/messages",
+        "usage",
+        "usage?group_by=model",
+        "usage?group_by=scene",
+        "webhooks/{endpoint}/deliveries",
+        "webhooks/{endpoint}/deliveries?status=failed",
+        "webhooks/{endpoint}/deliveries?status=pending",
+    ],
+)
+def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> None:
+    given = path.format(conversation=site.conversation.pk, endpoint=site.endpoint.pk)
+    assert faults(lambda: _get(client, f"/api/{given}")) == []
+
+
+# --- The admin ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "path",
+    [
+        "chat/task/",
+        "chat/task/?p=20",
+        *(f"chat/task/?status__exact={status}" for status in Status),
+        "chat/task/?lane__exact=1",
+        "chat/task/?lane__exact=2",
+        "chat/task/?served_from__exact=cache",
+        "chat/task/?served_from__exact=flight",
+        "chat/task/?model__id__exact={model}",
+        "chat/task/?created=hour",
+        "chat/task/?q=user7",
+        "chat/task/?q=0193",
+        "chat/ledgerentry/",
+        "chat/ledgerentry/?entries=usage",
+        "chat/ledgerentry/?entries=budgets",
+        "chat/ledgerentry/?kind__exact=settle",
+        "chat/ledgerentry/?kind__exact=release",
+        "chat/ledgerentry/?is_estimated__exact=1",
+        "chat/ledgerentry/?model__id__exact={model}",
+        "chat/ledgerentry/?q=user7",
+        "chat/conversation/",
+        "chat/conversation/?q=user7",
+        "chat/conversation/{conversation}/change/",
+        "chat/delivery/",
+        "chat/delivery/?state__exact=failed",
+        "chat/delivery/?state__exact=pending",
+        "chat/delivery/?kind__exact=email",
+        "auditlog/logentry/",
+    ],
+)
+def test_a_page_of_the_admin_goes_by_an_index(client: Client, site: Site, path: str) -> None:
+    given = path.format(model=site.model.pk, conversation=site.conversation.pk)
+    assert faults(lambda: _get(client, f"/admin/{given}")) == []
+
+
+# --- The queue ----------------------------------------------------------------------------------
+def _some_task_ids(status: Status) -> list[UUID]:
+    return list(Task.objects.filter(status=status).values_list("pk", flat=True)[:50])
+
+
+STEPS: dict[str, Callable[[Site], Any]] = {
+    "sweep": lambda site: recovery.requeue_missing(),
+    "recovery": lambda site: transitions.recover(5),
+    "expiry": lambda site: flights.expire(),
+    "expiry of followers": lambda site: flights.expire_followers(),
+    "stranded followers": lambda site: flights.end_stranded(),
+    "leaders": lambda site: flights._rows(flights._LEADERS, [["a" * 64]]),
+    "successors": lambda site: flights.promote([uuid7()]),
+    "fallbacks": lambda site: transitions.divert(["acme"]),
+    "settling": lambda site: settlement.settle(),
+    "settling a conversation": lambda site: settlement.settle_conversation(site.conversation.pk),
+    "deliveries due": lambda site: claims.claim(100),
+    "mails of an hour": lambda site: outbox._mails_of_last_hour([site.heavy.pk]),
+    "purge": lambda site: next(retention.purge(timezone.now() - timedelta(days=20)), None),
+    "gauges": lambda site: list(QueueGauges("redis://127.0.0.1:1").from_rows()),
+    "catalog": lambda site: catalog.look_up(["s1"], [site.heavy.pk]),
+    "starting": lambda site: transitions.start(uuid7(), site.model.pk, [str(uuid7())]),
+    "cancelling": lambda site: transitions.cancel_queued([uuid7()]),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_of_the_queue_goes_by_an_index(site: Site, db: None, name: str) -> None:
+    assert faults(lambda: STEPS[name](site)) == []
