@@ -120,9 +120,10 @@ class Launcher:
 
     def _prepare_application(self) -> None:
         log_file = log_dir(self._options.data_dir) / "prepare.log"
+        locked = [] if self._options.loopback_only else ["--locked"]
         with log_file.open("wb") as output:
             process = subprocess.Popen(
-                tied_to_parent([sys.executable, "-m", "aily.prepare"]),
+                tied_to_parent([sys.executable, "-m", "aily.prepare", *locked]),
                 cwd=BASE_DIR,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -178,8 +179,8 @@ class Launcher:
             self._progress.say("  login: demo / demo, staff: admin / admin")
         else:
             self._progress.complain(
-                f"  {options.host} is reachable from elsewhere: give demo and admin a password "
-                "(manage.py changepassword)"
+                f"  {options.host} is reachable from elsewhere: demo and admin cannot log in "
+                "before you give them a password (manage.py changepassword admin)"
             )
         if options.simulator_port is not None:
             self._progress.say("  answers are simulated; set DEEPSEEK_API_KEY for real ones")

@@ -13,15 +13,17 @@ from django.conf import settings
 from django.core.management import call_command
 
 
-def prepare(*, demo: bool) -> None:
+def prepare(*, demo: bool, locked: bool = False) -> None:
     """Migrate, seed the demo content, collect the assets, warm the cache. It may be repeated.
+
+    `locked`: the demo's users cannot log in before somebody has given them a password.
 
     Without `demo` it is a deployment that is prepared: no users with known passwords, and assets of
     the version before stay, for pages that are open.
     """
     call_command("migrate", interactive=False, verbosity=1)
     if demo:
-        call_command("seed_demo")
+        call_command("seed_demo", locked=locked)
     collect_changed_assets(clear=demo)
     call_command("warm_cache")
 
@@ -62,4 +64,4 @@ if __name__ == "__main__":
     # A migration may take its time.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
     django.setup()
-    prepare(demo="--without-demo" not in sys.argv[1:])
+    prepare(demo="--without-demo" not in sys.argv[1:], locked="--locked" in sys.argv[1:])

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from accounts.models import User
@@ -81,22 +81,35 @@ SCENES: dict[str, dict[str, Any]] = {
 class Command(BaseCommand):
     help = "Make demo users, models and scenes where they are missing. May be run any time."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--locked",
+            action="store_true",
+            help="leave no user with a password that everybody knows; see changepassword",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         # Two installers at once: the second one waits, and then finds all there.
         with transaction.atomic():
-            seed_user("demo", is_admin=False)
-            seed_user("admin", is_admin=True)
+            seed_user("demo", is_admin=False, is_locked=options["locked"])
+            seed_user("admin", is_admin=True, is_locked=options["locked"])
             seed_models(seed_provider())
             for slug in SCENES:
                 seed_scene(slug)
 
 
-def seed_user(username: str, *, is_admin: bool) -> None:
-    """The password is the name, and set only once: a changed one stays."""
-    if not User.objects.filter(username=username).exists():
+def seed_user(username: str, *, is_admin: bool, is_locked: bool) -> None:
+    """The password is the name, and set only once: a changed one stays. Locked, nobody can log in
+    before the user has got another."""
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        password = None if is_locked else username
         User.objects.create_user(
-            username, password=username, is_staff=is_admin, is_superuser=is_admin
+            username, password=password, is_staff=is_admin, is_superuser=is_admin
         )
+    elif is_locked and user.check_password(username):
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
 
 
 def seed_provider() -> Provider:

@@ -46,6 +46,21 @@ def test_a_new_installation_can_be_tried_at_once(settings: Settings) -> None:
         assert price.output_price == models[0].output_price * factor
 
 
+def test_where_others_can_reach_it_no_user_has_a_known_password() -> None:
+    call_command("seed_demo", locked=True)
+    admin = User.objects.get(username="admin")
+    assert (admin.is_superuser, admin.has_usable_password()) == (True, False)
+    # Begun on loopback, and opened to others later; one of them has a password of its own by then.
+    admin.set_password("admin")
+    admin.save()
+    demo = User.objects.get(username="demo")
+    demo.set_password("chosen")
+    demo.save()
+    call_command("seed_demo", locked=True)
+    assert authenticate(username="admin", password="admin") is None
+    assert authenticate(username="demo", password="chosen") == demo
+
+
 @pytest.mark.parametrize(
     ("slug", "variables"),
     [
