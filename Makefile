@@ -37,6 +37,7 @@ bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
 chaos: .venv/.tests ## kill everything at random under load, cut the network; about 10 minutes; then the proof
 	@$(BIN)/python -m tests.chaos.run $(ARGS)
 	@$(BIN)/python -m tests.chaos.cuts
+	@$(BIN)/python -m tests.chaos.failover
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

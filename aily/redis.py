@@ -25,6 +25,7 @@ from redis.retry import Retry
 from aily.circuit import Circuit, circuit_of
 from aily.loops import per_loop
 from aily.problems import Unavailable
+from aily.sentinel import async_address, sync_address
 
 #: Redis cannot do its work now; anything else that redis-py raises is a mistake of ours.
 RedisAway = (redis.ConnectionError, redis.TimeoutError, OutOfMemoryError, ReadOnlyError)
@@ -38,6 +39,8 @@ AWAY_RETRY_SECONDS = 2
 # --- Guarded connections ------------------------------------------------------------------------
 def _circuit(connection_kwargs: dict[str, Any]) -> Circuit:
     """One for all clients of a server, whatever their database."""
+    if sentinels := connection_kwargs.get("connection_pool"):
+        return circuit_of(f"Redis {sentinels.label}")
     where = (connection_kwargs.get(name, "") for name in ("host", "port", "path"))
     return circuit_of("Redis " + ":".join(str(part) for part in where if part))
 
@@ -47,8 +50,16 @@ def _refuse_when_away(circuit: Circuit) -> None:
         raise redis.ConnectionError("Redis is away.")
 
 
+def _refuses_writes(error: redis.ResponseError) -> bool:
+    """A master that has become a replica, or that has too few replicas (min-replicas-to-write)."""
+    return isinstance(error, ReadOnlyError) or str(error).startswith("NOREPLICAS")
+
+
 class _Watched:
-    """Mixed into a pool's kind of connection: tells the circuit how commands went."""
+    """Mixed into a pool's kind of connection: tells the circuit how commands went.
+
+    A connection to a server that refuses writes is given up: the next may lead to the new master.
+    """
 
     circuit: Circuit
 
@@ -65,6 +76,12 @@ class _Watched:
         except _NoAnswer:
             self.circuit.failed()
             raise
+        except redis.ResponseError as error:
+            if not _refuses_writes(error):
+                raise
+            self.disconnect()  # type: ignore[attr-defined]
+            self.circuit.failed()
+            raise redis.ConnectionError(str(error)) from error
         self.circuit.succeeded()
         return response
 
@@ -87,6 +104,12 @@ class _AsyncWatched:
         except _NoAnswer:
             self.circuit.failed()
             raise
+        except redis.ResponseError as error:
+            if not _refuses_writes(error):
+                raise
+            await self.disconnect()  # type: ignore[attr-defined]
+            self.circuit.failed()
+            raise redis.ConnectionError(str(error)) from error
         self.circuit.succeeded()
         return response
 
@@ -100,6 +123,12 @@ class GuardedPool(redis.BlockingConnectionPool):
         self.connection_class = type(
             "Watched", (_Watched, self.connection_class), {"circuit": self.circuit}
         )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Any:
+        """Takes Sentinel's URLs as well (aily/sentinel.py)."""
+        address, found = sync_address(url)
+        return super().from_url(address, **options, **found)
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         _refuse_when_away(self.circuit)
@@ -115,6 +144,12 @@ class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
         self.connection_class = type(
             "Watched", (_AsyncWatched, self.connection_class), {"circuit": self.circuit}
         )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Any:
+        """Takes Sentinel's URLs as well."""
+        address, found = async_address(url)
+        return super().from_url(address, **options, **found)
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
         _refuse_when_away(self.circuit)
@@ -157,13 +192,14 @@ def sync_redis() -> redis.Redis:
 def guarded_pool(url: str) -> GuardedPool:
     """A pool of up to 16 connections for threads. A connection that the server dropped meanwhile is
     replaced once; what timed out is not tried again."""
-    return GuardedPool.from_url(
+    pool: GuardedPool = GuardedPool.from_url(
         url,
         max_connections=16,
         timeout=settings.REDIS_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
         **connection_options(url),
     )
+    return pool
 
 
 @per_loop
@@ -178,6 +214,14 @@ def async_redis() -> redis.asyncio.Redis:
         **connection_options(url),
     )
     return redis.asyncio.Redis(connection_pool=pool)
+
+
+def asking_redis(url: str, timeout_seconds: float) -> redis.Redis:
+    """A client of its own, for questions about a server. Raises redis.RedisError."""
+    address, found = sync_address(url)
+    return redis.Redis.from_url(
+        address, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, **found
+    )
 
 
 async def require_redis() -> None:
@@ -199,8 +243,9 @@ def subscriber_redis() -> redis.asyncio.Redis:
     No retries: redis-py would connect again without a word, and hide that messages were lost.
     """
     url = settings.REDIS_URL
+    address, found = async_address(url)
     return redis.asyncio.Redis.from_url(
-        url, retry=AsyncRetry(NoBackoff(), 0), **connection_options(url)
+        address, retry=AsyncRetry(NoBackoff(), 0), **connection_options(url), **found
     )
 
 
@@ -232,7 +277,7 @@ async def heard(pubsub: redis.asyncio.client.PubSub) -> AsyncIterator[dict[str, 
 class LuaScript:
     """A Lua script, sent whole only when the server does not know it yet.
 
-    Scripts build key names from their arguments, so Redis Cluster is not supported; Sentinel is.
+    Scripts build key names from their arguments, so Redis Cluster is not supported.
     """
 
     def __init__(self, path: Path) -> None:

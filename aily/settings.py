@@ -18,6 +18,7 @@ from aily import embedded
 from aily.observability.logs import configuration as log_configuration
 from aily.postgresql.connection import BoundedConnection
 from aily.secret_key import load_or_create_secret_key
+from aily.sentinel import async_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -129,11 +130,22 @@ REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
 REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
 
 
+def _redis_address(variable: str, url: str) -> tuple[str, dict[str, Any]]:
+    """Raises ImproperlyConfigured naming the variable."""
+    try:
+        return async_address(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{variable}: {error}") from None
+
+
 def _redis_role_url(variable: str, database: int) -> str:
     """The URL of a role: its own variable, or REDIS_URL's server with another database number."""
-    return str(env.str(variable, default=embedded.with_redis_database(REDIS_URL, database)))
+    url = str(env.str(variable, default=embedded.with_redis_database(REDIS_URL, database)))
+    _redis_address(variable, url)
+    return url
 
 
+_layer_address, _layer_options = _redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
 CACHES = {
@@ -159,7 +171,8 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             "hosts": [
                 {
-                    "address": REDIS_URL,
+                    "address": _layer_address,
+                    **_layer_options,
                     "socket_timeout": REDIS_TIMEOUT_SECONDS,
                     "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
                     "health_check_interval": 5,
@@ -171,10 +184,8 @@ CHANNEL_LAYERS = {
 }
 
 # --- Queue --------------------------------------------------------------------------------------
-_timeouts = f"socket_timeout={REDIS_TIMEOUT_SECONDS}&socket_connect_timeout={REDIS_TIMEOUT_SECONDS}"
-DRAMATIQ_CRONTAB = {
-    "REDIS_URL": f"{DRAMATIQ_REDIS_URL}{'&' if '?' in DRAMATIQ_REDIS_URL else '?'}{_timeouts}"
-}
+# Its connections are aily's (aily/management/commands/crontab.py): it makes none of this URL.
+DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://"}
 # How many provider calls one worker process runs at once.
 WORKER_MAX_CALLS = env.int("WORKER_MAX_CALLS", default=5000)
 WORKER_LEASE_SECONDS = env.int("WORKER_LEASE_SECONDS", default=20)

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aily.observability.collector import Family, Question, Reading
+from aily.redis import asking_redis
+from aily.sentinel import is_sentinel, service_of
 
 #: No question of the exporter's may take longer, in milliseconds and seconds.
 STATEMENT_MS = 2000
@@ -92,19 +94,23 @@ def redis_services() -> dict[str, str]:
         "broker": settings.DRAMATIQ_REDIS_URL,
         "cache": settings.CACHE_URL,
     }
-    by_server: dict[tuple[str, str], str] = {}
+    by_server: dict[str, str] = {}
     for role, url in urls.items():
-        parts = urlsplit(url)
-        path = parts.path if parts.scheme == "unix" else ""
-        by_server.setdefault((parts.netloc.rpartition("@")[2], path), role)
+        by_server.setdefault(_server_of(url), role)
     return {role: urls[role] for role in by_server.values()}
+
+
+def _server_of(url: str) -> str:
+    """The same for all databases of a server."""
+    parts = urlsplit(url)
+    if is_sentinel(url):
+        return service_of(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 
 def client(url: str) -> redis.Redis:
     """A client that gives up soon."""
-    return redis.Redis.from_url(
-        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-    )
+    return asking_redis(url, TIMEOUT_SECONDS)
 
 
 def redis_question(service: str, url: str) -> Question:

@@ -10,18 +10,16 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import psycopg
 
 from aily.embedded import database_url
 from aily.embedded.addresses import log_dir, postgres_socket_dir, valkey_socket
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import make_private, wait_until_ready
 from aily.programs import BASE_DIR
+from tests.chaos.rows import judge, seconds_to_service
 from tests.chaos.users import PatientUser
 from tests.proxy import Proxy
 from tests.stack import Stack
@@ -48,7 +46,7 @@ def main() -> None:
 
 async def _run(data_dir: Path) -> list[str]:
     with (
-        _postgres(data_dir) as postgres_socket,
+        own_postgres(data_dir) as postgres_socket,
         Proxy(postgres_socket) as postgres,
         Proxy(valkey_socket(data_dir)) as valkey,
     ):
@@ -62,7 +60,7 @@ async def _run(data_dir: Path) -> list[str]:
 
 
 @contextmanager
-def _postgres(data_dir: Path) -> Iterator[Path]:
+def own_postgres(data_dir: Path) -> Iterator[Path]:
     """A server of its own. Yields its socket."""
     server = EmbeddedPostgres(data_dir, durable=False)
     make_private(log_dir(data_dir))
@@ -87,6 +85,7 @@ async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) 
     users = [PatientUser(socket_url, key, prompts, seed) for seed, key in enumerate(keys)]
     submit_seconds = len(proxies) * (CALM_SECONDS + CUT_SECONDS + 40)
     running = [asyncio.create_task(user.run(submit_seconds)) for user in users]
+    rows_url = database_url(stack.data_dir)
     problems: list[str] = []
     for server, proxy in proxies.items():
         await asyncio.sleep(CALM_SECONDS)
@@ -94,7 +93,7 @@ async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) 
         proxy.cut()
         await asyncio.sleep(CUT_SECONDS)
         proxy.heal()
-        back = await _seconds_to_service(stack.data_dir, BACK_SECONDS[server])
+        back = await seconds_to_service(rows_url, BACK_SECONDS[server])
         print(f"  {server}: a new task ended {back:.1f} s after the network was back", flush=True)
         if back > BACK_SECONDS[server]:
             problems.append(f"{server}: no service within {BACK_SECONDS[server]:.0f} s")
@@ -103,34 +102,7 @@ async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) 
             await asyncio.gather(*running)
     except TimeoutError:
         problems.append("not all tasks ended")
-    return problems + _judge(stack.data_dir, users)
-
-
-async def _seconds_to_service(data_dir: Path, at_most: float) -> float:
-    """Seconds from now until a task that was submitted from now on has succeeded."""
-    began = time.monotonic()
-    ended = "SELECT 1 FROM chat_task WHERE status = 'succeeded' AND created_at > %s::timestamptz"
-    with psycopg.connect(database_url(data_dir), autocommit=True) as connection:
-        now = connection.execute("SELECT clock_timestamp()::text").fetchone()
-        while time.monotonic() - began <= at_most:
-            if connection.execute(ended, now).fetchone():
-                break
-            await asyncio.sleep(0.1)
-    return time.monotonic() - began
-
-
-def _judge(data_dir: Path, users: list[PatientUser]) -> list[str]:
-    with psycopg.connect(database_url(data_dir)) as connection:
-        rows = connection.execute("SELECT id::text, status, text FROM chat_task").fetchall()
-    stored = {task_id: (status, text) for task_id, status, text in rows}
-    problems = []
-    for task in (task for user in users for task in user.tasks):
-        status, text = stored.pop(task.task_id or "", ("missing", ""))
-        told = [end.get("result", {}).get("text") for end in task.ends]
-        if status != "succeeded" or told != [text]:
-            problems.append(f"{task.key} is {status}, and its client saw {len(told)} ends")
-        problems += [f"{task.key}: {line}" for line in task.problems]
-    return problems + [f"{task_id} is stored, but nobody knows it" for task_id in stored]
+    return problems + judge(rows_url, users)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,19 @@
 -- aily:log:<task>  stream, entries with the one field `e`
 --
 -- Redis refuses an id that is not above the stream's top: that fences off the worker of an older
--- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log.
+-- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log. A replica
+-- that took over may lack the end of it: an event that does not follow its top is missing it, too.
 --
 -- Returns a list of: 1 appended, 0 was there already, -1 refused, -2 the log is missing.
+local function leaves_gap(key, id)
+  local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+  if not top then return false end
+  local top_attempt, top_n = string.match(top[1], '(%d+)-(%d+)')
+  local attempt, n = string.match(id, '(%d+)-(%d+)')
+  top_attempt, top_n, attempt, n = tonumber(top_attempt), tonumber(top_n), tonumber(attempt), tonumber(n)
+  return attempt > top_attempt or attempt == top_attempt and n > top_n + 1
+end
+
 local out = {}
 for i = 2, #ARGV, 6 do
   local task, id, frame, channel, create, keep =
@@ -21,7 +31,7 @@ for i = 2, #ARGV, 6 do
     reply = id
   elseif create == '1' then
     reply = redis.pcall('XADD', key, id, 'e', frame)
-  else
+  elseif not leaves_gap(key, id) then
     reply = redis.pcall('XADD', key, 'NOMKSTREAM', id, 'e', frame)
   end
   if not reply then

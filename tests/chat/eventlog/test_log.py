@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from chat.events import (
     EventId,
     TaskCancelled,
     TaskDelta,
+    TaskSnapshot,
     TaskStarted,
     decode,
     encode,
@@ -155,3 +157,26 @@ def test_how_far_the_log_of_an_attempt_went(task_id: str) -> None:
     asked = [(task_id, 1), (task_id, 2), (nobodys, 1)]
     assert eventlog.last_events(asked) == [3, 0, 0]
     assert eventlog.last_events([]) == []
+
+
+async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
+    task_id: str, writer: LogWriter
+) -> None:
+    """As on a replica that took over before it had heard all."""
+    log = writer.open(task_id, OWNER, 1)
+    log.start("any")
+    log.write("one ", "")
+    await writer.flush()
+    client: Any = async_redis()
+    replicated = await client.dump(log_key(task_id))
+    log.write("two ", "")
+    await writer.flush()
+    await client.restore(log_key(task_id), 0, replicated, replace=True)
+    log.write("three", "")
+    await writer.flush()
+    await writer.flush()
+    entries = await eventlog.read(task_id, EventId(1, 2))
+    assert [str(event_id) for event_id, _ in entries] == ["1-4"]
+    snapshot = decode(entries[0][1])
+    assert isinstance(snapshot, TaskSnapshot)
+    assert snapshot.text == "one two three"
