@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench chaos browser servers clean
+.PHONY: help run test check fix bench chaos hosts browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -38,6 +38,9 @@ chaos: .venv/.tests ## kill everything at random under load, cut the network; ab
 	@$(BIN)/python -m tests.chaos.run $(ARGS)
 	@$(BIN)/python -m tests.chaos.cuts
 	@$(BIN)/python -m tests.chaos.failover
+
+hosts: .venv/.tests ## cut off one host after another, each a network namespace; as root, about 3 minutes
+	@$(BIN)/python -m tests.chaos.hosts
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

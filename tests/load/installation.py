@@ -207,14 +207,7 @@ class Installation:
         return Groups(self.simulator, self.launcher)
 
     def stored_tasks(self) -> dict[str, StoredTask]:
-        """All rows by task id. Read with SQL: a request a user would take minutes for 10,000."""
-        with psycopg.connect(database_url(self.data_dir)) as connection:
-            rows = connection.execute(
-                "SELECT id::text, status, attempt, text, created_at, started_at, finished_at, "
-                "worker_id::text, crashes, failures, error->>'code', upstream_request_id "
-                "FROM chat_task"
-            )
-            return {row[0]: StoredTask(*row) for row in rows}
+        return stored_tasks(database_url(self.data_dir))
 
     def worker_logs(self) -> list[Path]:
         return sorted((self.data_dir / "log").glob("worker-*.log*"))
@@ -234,6 +227,17 @@ class Installation:
             if process is not None:
                 end_processes([process], grace_seconds=90)
                 process.wait()
+
+
+def stored_tasks(database_url: str) -> dict[str, StoredTask]:
+    """All rows by task id. Read with SQL: a request a user would take minutes for 10,000."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT id::text, status, attempt, text, created_at, started_at, finished_at, "
+            "worker_id::text, crashes, failures, error->>'code', upstream_request_id "
+            "FROM chat_task"
+        )
+        return {row[0]: StoredTask(*row) for row in rows}
 
 
 def free_ports(count: int) -> list[int]:
