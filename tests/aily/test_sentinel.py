@@ -41,6 +41,13 @@ async def test_all_clients_find_the_promoted_replica_by_themselves(
     )
     with pytest.raises(redis.ConnectionError):
         await asyncio.to_thread(demoted.set, "refused", 1)
+    with pytest.raises(redis.ConnectionError):
+        await asyncio.to_thread(demoted.eval, "redis.call('SET', 'refused', 1)", 0)
+    # A master without the replicas that it must have (min-replicas-to-write).
+    threads.config_set("min-replicas-to-write", 2)
+    with pytest.raises(redis.ConnectionError):
+        await loop.set("refused", 1)
+    await until_it_works(lambda: threads.config_set("min-replicas-to-write", 0))
     assert threads.get("refused") is None
 
     servers.kill_master()
