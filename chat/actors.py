@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 #: A doorbell or a sweep that nobody answered for this long is not worth answering.
 MAX_AGE_MS = 30_000
-#: One queue for all: a worker polls each queue, and its delayed twin, on a thread of its own.
+#: One queue for all: a worker polls each queue on a thread of its own.
 QUEUE = "aily"
 
 _runtime: Runtime | None = None
