@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench chaos hosts browser servers clean
+.PHONY: help run test check fix fuzz bench chaos hosts browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -30,6 +30,9 @@ check: .venv/.tests ## lint, types, layers, migrations, deployment settings
 fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
+	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py $(ARGS)
 
 bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
 	@$(BIN)/python -m tests.load.bench $(ARGS)

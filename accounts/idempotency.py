@@ -16,10 +16,12 @@ from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Schema, Status
 from ninja.renderers import JSONRenderer
+from ninja.utils import contribute_operation_callback
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
 from aily.json_input import decode_json
+from aily.openapi import takes_header
 from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
 
 FIELD = "Idempotency-Key"
@@ -67,9 +69,15 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
                 )
             return _response(status, body)
 
-        return cast("Endpoint", honour)
+        return takes_idempotency_key(cast("Endpoint", honour))
 
     return decorate
+
+
+def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:
+    """Say in the OpenAPI document that the endpoint honours the header."""
+    contribute_operation_callback(endpoint, takes_header(FIELD))
+    return endpoint
 
 
 def _lock(owner_id: int, key: str) -> None:

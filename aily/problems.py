@@ -7,7 +7,9 @@ Problem
 ├── Forbidden        forbidden        403  authenticated, but not allowed
 ├── NotFound         not_found        404  no such thing, or not yours
 ├── Conflict         conflict         409  the state does not allow it
+├── PreconditionFailed  precondition_failed  412  changed since the ETag in If-Match was read
 ├── TooLarge         too_large        413  body, frame or prompt over its limit
+├── UnsupportedMediaType  unsupported_media_type  415  a body that is not application/json
 ├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
 │   └── RateLimited  rate_limited     429  too many requests a minute
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
@@ -83,6 +85,14 @@ class NotFound(Problem):
 
 class Conflict(Problem):
     code, status, title = "conflict", 409, "Conflict"
+
+
+class PreconditionFailed(Problem):
+    code, status, title = "precondition_failed", 412, "Precondition failed"
+
+
+class UnsupportedMediaType(Problem):
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
 
 
 class TooLarge(Problem):

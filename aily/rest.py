@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -21,13 +22,15 @@ from django.utils.datastructures import MultiValueDict
 from django.views.decorators.csrf import csrf_exempt
 from ninja import Field, NinjaAPI, Router, Schema
 from ninja.errors import HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
 from ninja.pagination import LimitOffsetPagination
 from ninja.parser import Parser
 from psycopg.errors import UniqueViolation
-from pydantic import ConfigDict
+from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from aily.json_input import decode_json
 from aily.observability import metrics
+from aily.openapi import PROBLEM_TYPE, complete
 from aily.problems import (
     Conflict,
     Forbidden,
@@ -37,6 +40,7 @@ from aily.problems import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    UnsupportedMediaType,
 )
 from aily.rates import Rate
 from aily.redis import RedisAway
@@ -58,6 +62,17 @@ class RequestSchema(Schema):
     model_config = ConfigDict(extra="forbid")
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+#: A point in time, with its offset from UTC; PostgreSQL does not know every offset.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
 class Page(LimitOffsetPagination):
     """`?limit=&offset=`, answered with `{items, count}`."""
 
@@ -71,6 +86,8 @@ class StrictParser(Parser):
     """Accepts only what PostgreSQL can store."""
 
     def parse_body(self, request: HttpRequest) -> Any:
+        if request.content_type != "application/json" and request.body:
+            raise UnsupportedMediaType("Send the body as application/json.", field="Content-Type")
         return decode_json(request.body)
 
     def parse_querydict(
@@ -105,9 +122,7 @@ def _respond(
     }
     if errors:
         body["errors"] = list(errors)
-    response = HttpResponse(
-        json.dumps(body), status=status, content_type="application/problem+json"
-    )
+    response = HttpResponse(json.dumps(body), status=status, content_type=PROBLEM_TYPE)
     if status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -232,11 +247,18 @@ def _add_exception_handlers(api: NinjaAPI) -> None:
 
 
 # --- The API ------------------------------------------------------------------------------------
+class _API(NinjaAPI):
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        document = super().get_openapi_schema(**options)
+        complete(document)
+        return document
+
+
 def build_api(
     routers: Mapping[str, Router | Sequence[Router]], auth: Sequence[Callable[..., Any]]
 ) -> NinjaAPI:
     """The API of these routers by their prefix, each behind `auth` unless it says otherwise."""
-    api = NinjaAPI(title="aily", version="1", auth=auth, parser=StrictParser())
+    api = _API(title="aily", version="1", auth=auth, parser=StrictParser())
     _add_exception_handlers(api)
     for prefix, mounted in routers.items():
         for router in [mounted] if isinstance(mounted, Router) else mounted:

@@ -8,19 +8,19 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
-from aily.rest import Page, RequestSchema
+from aily.rest import Moment, Page, RequestSchema
 
 router = Router(tags=["accounts"])
 
 
 class KeyIn(RequestSchema):
     name: str = Field(min_length=1, max_length=100)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
     @field_validator("expires_at")
     @classmethod

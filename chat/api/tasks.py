@@ -17,12 +17,13 @@ from ninja.pagination import paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
-from accounts.idempotency import idempotency_key
+from accounts.idempotency import idempotency_key, takes_idempotency_key
 from aily.database import in_database
 from aily.draining import draining
+from aily.openapi import answers
 from aily.problems import InvalidRequest, NotFound
 from aily.redis import RedisAway
-from aily.rest import Page
+from aily.rest import Moment, Page
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Lane, Task
@@ -111,8 +112,8 @@ class TaskFilter(Schema):
     scene: str | None = Field(None, max_length=50)
     conversation_id: UUID | None = None
     lane: LaneName | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
 
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, Any] = {
@@ -208,6 +209,13 @@ async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
 
 
 _RESPONSES: dict[Any, Any] = {200: TaskOut, 202: TaskAccepted | TaskOut}
+_LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
+_LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
+_EVENTS = {
+    "schema": {"type": "string", "description": "Server-sent events, as in chat/PROTOCOL.md."},
+    "example": 'id: 1-1\nevent: task.started\ndata: {"type": "task.started", "id": "1-1"}\n\n',
+}
+_STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _EVENTS}}}
 
 
 class Wait(Schema):
@@ -220,7 +228,13 @@ class Resume(Schema):
     after: str | None = Field(None, description="The last event id seen; Last-Event-ID wins.")
 
 
-@router.post("/prompts/{slug:scene}/api", response=_RESPONSES, url_name="submit_prompt")
+@router.post(
+    "/prompts/{slug:scene}/api",
+    response=_RESPONSES,
+    url_name="submit_prompt",
+    openapi_extra=answers(_LOCATED),
+)
+@takes_idempotency_key
 async def submit_prompt(
     request: AuthenticatedRequest,
     response: HttpResponse,
@@ -232,7 +246,13 @@ async def submit_prompt(
     return await _answer(request, response, _composite(scene, body), wait.sync)
 
 
-@router.post("/request", response=_RESPONSES, url_name="submit_request")
+@router.post(
+    "/request",
+    response=_RESPONSES,
+    url_name="submit_request",
+    openapi_extra=answers(_LOCATED, 404),
+)
+@takes_idempotency_key
 async def submit_request(
     request: AuthenticatedRequest,
     response: HttpResponse,
@@ -244,7 +264,10 @@ async def submit_request(
 
 
 # --- Streams ------------------------------------------------------------------------------------
-@router.post("/prompts/{slug:scene}/stream", url_name="stream_prompt")
+@router.post(
+    "/prompts/{slug:scene}/stream", url_name="stream_prompt", openapi_extra=answers(_STREAM)
+)
+@takes_idempotency_key
 async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
@@ -253,7 +276,8 @@ async def stream_prompt(
     return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
 
-@router.post("/request/stream", url_name="stream_request")
+@router.post("/request/stream", url_name="stream_request", openapi_extra=answers(_STREAM, 404))
+@takes_idempotency_key
 async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
@@ -262,7 +286,7 @@ async def stream_request(
     return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
 
-@router.get("/tasks/{uuid:task_id}/events", url_name="task_events")
+@router.get("/tasks/{uuid:task_id}/events", url_name="task_events", openapi_extra=answers(_STREAM))
 async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:

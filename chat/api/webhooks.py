@@ -13,7 +13,7 @@ from ninja.pagination import paginate
 from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
-from accounts.idempotency import idempotent
+from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.database import in_database
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
@@ -103,6 +103,7 @@ def list_endpoints(request: AuthenticatedRequest) -> QuerySet[WebhookEndpoint]:
 
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
+@takes_idempotency_key
 async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object]:
     await webhooks.require_safe(payload.url)
     return await in_database(_create, request, payload)

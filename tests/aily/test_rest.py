@@ -177,3 +177,23 @@ def test_the_documentation_loads_nothing_that_its_policy_forbids(transactional_d
     schema = Client().get("/api/openapi.json").json()
     assert "/api/keys" in schema["paths"]
     assert schema["info"]["title"] == "aily"
+
+
+def test_each_operation_is_documented_with_its_problems_and_examples() -> None:
+    schema = Client().get("/api/openapi.json").json()
+    assert {"BearerAuth", "SessionAuth"} == schema["components"]["securitySchemes"].keys()
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            assert {"401", "503"} <= responses.keys(), (method, path)
+            described = [*responses.values(), operation.get("requestBody", {})]
+            contents = [one for part in described for one in part.get("content", {}).values()]
+            assert all("example" in content for content in contents), (method, path)
+            if "201" in responses:
+                headers = [one.get("$ref", "") for one in operation["parameters"]]
+                assert "#/components/parameters/Idempotency-Key" in headers, (method, path)
+
+
+def test_a_body_that_is_not_sent_as_json_is_a_415(client: Client) -> None:
+    response = client.post("/api/keys", "name=x", content_type="application/x-www-form-urlencoded")
+    assert_problem(response, 415, "unsupported_media_type")
