@@ -43,7 +43,7 @@ chaos: .venv/.tests ## kill everything at random under load, cut the network; ab
 	@$(BIN)/python -m tests.chaos.failover
 
 hosts: .venv/.tests ## cut off one host after another, each a network namespace; as root, about 3 minutes
-	@$(BIN)/python -m tests.chaos.hosts
+	@$(BIN)/python -m tests.chaos.hosts $(ARGS)
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

@@ -25,6 +25,8 @@ class Circuit:
         self._lock = Lock()
         self._is_open = False
         self._next_probe = 0.0
+        #: How often the server went away. Connections from before that may lead nowhere.
+        self.outages = 0
 
     @property
     def is_open(self) -> bool:
@@ -54,6 +56,7 @@ class Circuit:
             delay = PROBE_EVERY_SECONDS if self._is_open else 0
             if not self._is_open:
                 logger.warning("%s does not answer", self._server)
+                self.outages += 1
             self._is_open = True
             self._next_probe = time.monotonic() + delay
 

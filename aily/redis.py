@@ -120,6 +120,7 @@ class GuardedPool(redis.BlockingConnectionPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self.circuit = _circuit(self.connection_kwargs)
+        self._outages = self.circuit.outages
         self.connection_class = type(
             "Watched", (_Watched, self.connection_class), {"circuit": self.circuit}
         )
@@ -132,6 +133,10 @@ class GuardedPool(redis.BlockingConnectionPool):
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         _refuse_when_away(self.circuit)
+        if self._outages != self.circuit.outages:
+            # To a host that is gone they break one by one only, each after its timeout.
+            self._outages = self.circuit.outages
+            self.disconnect(inuse_connections=False)
         return super().get_connection()  # type: ignore[no-untyped-call]
 
 
@@ -141,6 +146,7 @@ class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.circuit = _circuit(self.connection_kwargs)
+        self._outages = self.circuit.outages
         self.connection_class = type(
             "Watched", (_AsyncWatched, self.connection_class), {"circuit": self.circuit}
         )
@@ -153,6 +159,9 @@ class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
         _refuse_when_away(self.circuit)
+        if self._outages != self.circuit.outages:
+            self._outages = self.circuit.outages
+            await self.disconnect(inuse_connections=False)
         return await super().get_connection()  # type: ignore[no-untyped-call]
 
 

@@ -151,7 +151,8 @@ CACHE_URL = _redis_role_url("CACHE_URL", 2)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": CACHE_URL,
+        # A list: a text would be split at the commas between Sentinels.
+        "LOCATION": [CACHE_URL],
         "KEY_PREFIX": "aily",
         "OPTIONS": {
             "SOCKET_CONNECT_TIMEOUT": 0.5,

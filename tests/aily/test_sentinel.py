@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +22,35 @@ from tests.sentinels import SentinelServers
 BACK_SECONDS = 30.0
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
+    with SentinelServers(tmp_path_factory.mktemp("sentinels")) as servers:
+        yield servers
+
+
 @pytest.fixture
-def servers(tmp_path: Path, settings: Settings) -> Iterator[SentinelServers]:
-    with SentinelServers(tmp_path) as running:
-        settings.REDIS_URL = running.url
-        settings.REDIS_TIMEOUT_SECONDS = 1.0
-        yield running
+def servers(running: SentinelServers, settings: Settings) -> SentinelServers:
+    settings.REDIS_URL = running.url
+    settings.REDIS_TIMEOUT_SECONDS = 1.0
+    return running
+
+
+def test_the_cache_and_the_channel_layer_find_the_master(servers: SentinelServers) -> None:
+    """As the settings make them of REDIS_URL."""
+    script = (
+        "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer;"
+        "from django.core.cache import cache; cache.set('kept', 'yes'); print(cache.get('kept'));"
+        "async_to_sync(get_channel_layer().group_send)('anyone', {'type': 'any'})"
+    )
+    result = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", script],
+        env={**os.environ, "REDIS_URL": servers.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "yes")
 
 
 async def test_all_clients_find_the_promoted_replica_by_themselves(

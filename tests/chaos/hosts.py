@@ -1,17 +1,19 @@
 """`make hosts`: aily on several hosts, one of which after the other loses its network under load.
 
 Two web hosts, two workers, one host for scheduler and simulator, one for PostgreSQL and Valkey:
-each in a network namespace of its own. Needs root; elsewhere it says that it was skipped. Exits
+each in a network namespace of its own. With `--sentinel` Redis is a master and a replica on hosts
+of their own, watched by three Sentinels. Needs root; elsewhere it says that it was skipped. Exits
 with 1 when anything was lost, doubled or wrong, or not back in time.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -23,7 +25,7 @@ from rich.table import Table
 from aily.programs import BASE_DIR
 from tests.chaos.network import Network, in_own_network
 from tests.chaos.proof import Evidence, problems
-from tests.chaos.site_of_hosts import CAP, HOSTS, TOKENS, SiteOfHosts
+from tests.chaos.site_of_hosts import CAP, HOSTS, REDIS_HOSTS, TOKENS, SiteOfHosts
 from tests.chaos.strikes import Prober
 from tests.chaos.users import PatientUser
 from tests.journal import read_journal
@@ -55,6 +57,13 @@ CUTS = (
     Cut("data", 4, is_felt=True, back_seconds=60),
     Cut("data", 30, is_felt=True, back_seconds=60),
 )
+SENTINEL_CUTS = (
+    Cut("redis-1", 20),
+    # Meanwhile it learns that it is a replica now.
+    Cut("web-1", 15),
+    Cut("redis-2", 20),
+    Cut("data", 4, is_felt=True, back_seconds=60),
+)
 
 
 @dataclass(frozen=True)
@@ -82,15 +91,21 @@ class RoamingUser(PatientUser):
 
 def main() -> None:
     in_own_network("tests.chaos.hosts", sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--sentinel", action="store_true")
+    has_sentinels = parser.parse_args().sentinel
+    cuts = SENTINEL_CUTS if has_sentinels else CUTS
+    hosts = (*HOSTS, *REDIS_HOSTS) if has_sentinels else HOSTS
     root = BASE_DIR / "var" / "chaos"
     root.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="hosts-", dir=root) as directory,
-        Network(HOSTS) as network,
+        Network(hosts) as network,
         SiteOfHosts(network.hosts, Path(directory)) as site,
     ):
         *keys, prober_key = site.seed(USERS + 1)
-        outcomes, found = asyncio.run(_run(site, keys, prober_key))
+        outcomes, found = asyncio.run(_run(site, cuts, keys, prober_key))
         if found:
             print(site.log_tail())
     _show(outcomes, found)
@@ -98,7 +113,7 @@ def main() -> None:
 
 
 async def _run(
-    site: SiteOfHosts, keys: list[str], prober_key: str
+    site: SiteOfHosts, cuts: Sequence[Cut], keys: list[str], prober_key: str
 ) -> tuple[list[Outcome], list[str]]:
     urls = [f"{url.replace('http', 'ws', 1)}/ws/llmchat/" for url in site.web_urls]
     users = [
@@ -110,19 +125,20 @@ async def _run(
         )
         for number, key in enumerate(keys)
     ]
-    seconds = sum(cut.seconds + CALM_SECONDS for cut in CUTS)
+    seconds = sum(cut.seconds + CALM_SECONDS for cut in cuts)
     running = [asyncio.create_task(user.run(seconds)) for user in users]
     prober = Prober(site.web_urls[0], prober_key)
-    outcomes, worker_cuts = [], []
-    for cut in CUTS:
+    outcomes, excused = [], []
+    for cut in cuts:
         await asyncio.sleep(CALM_SECONDS)
         began = time.time()
         outcomes.append(await _cut(site, cut, prober))
-        if cut.host.startswith("worker"):
-            worker_cuts.append((began, time.time()))
+        # The leases of its last moment are unknown to the replica that takes over.
+        if cut.host.startswith(("worker", "redis")):
+            excused.append((began, time.time()))
     found = _not_served(outcomes)
     found += await _not_ended(running, SETTLE_SECONDS)
-    return outcomes, found + _proof(site, users, prober, worker_cuts)
+    return outcomes, found + _proof(site, users, prober, excused)
 
 
 async def _not_ended(running: list[asyncio.Task[None]], seconds: float) -> list[str]:
@@ -138,7 +154,7 @@ def _proof(
     site: SiteOfHosts,
     users: list[RoamingUser],
     prober: Prober,
-    worker_cuts: list[tuple[float, float]],
+    excused: list[tuple[float, float]],
 ) -> list[str]:
     stored = stored_tasks(site.rows_url)
     taken_over = sum(row.crashes for row in stored.values())
@@ -153,7 +169,7 @@ def _proof(
         answer_tokens=TOKENS,
         zombie_calls=frozenset(),
         # What a worker had begun goes on at the provider while it is cut off.
-        frozen=worker_cuts,
+        frozen=excused,
     )
     return problems(evidence)
 

