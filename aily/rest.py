@@ -44,6 +44,7 @@ from aily.problems import (
 )
 from aily.rates import Rate
 from aily.redis import RedisAway
+from aily.replica import anote_write, note_write
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,11 @@ class Page(LimitOffsetPagination):
         limit: int = Field(20, ge=1, le=100)
         # PostgreSQL walks over all it skips.
         offset: int = Field(0, ge=0, le=100_000)
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
+        """With its rows loaded: from where the endpoint may read."""
+        page = super().paginate_queryset(*args, **kwargs)
+        return {**page, "items": list(page["items"])}
 
 
 class StrictParser(Parser):
@@ -284,6 +290,14 @@ async def _unknown_path(request: HttpRequest) -> HttpResponse:
     return render_problem(request, NotFound("There is no such path."))
 
 
+def _writer(request: HttpRequest) -> int | None:
+    """Who may have changed something with this request."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    identity = getattr(request, "auth", None)
+    return None if identity is None else int(identity.user.pk)
+
+
 def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
     """What ninja answers by itself, plain text for a wrong method; and where the rate stands."""
 
@@ -300,10 +314,16 @@ def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(view)
     async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return translate(request, await view(request, *args, **kwargs))
+        response = await view(request, *args, **kwargs)
+        if (writer := _writer(request)) is not None:
+            await anote_write(writer)
+        return translate(request, response)
 
     @wraps(view)
     def sync_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return translate(request, view(request, *args, **kwargs))
+        response = view(request, *args, **kwargs)
+        if (writer := _writer(request)) is not None:
+            note_write(writer)
+        return translate(request, response)
 
     return async_view if iscoroutinefunction(view) else sync_view

@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from aily import embedded
 from aily.observability.logs import configuration as log_configuration
-from aily.postgresql.connection import BoundedConnection
+from aily.postgresql.connection import BoundedConnection, ReplicaConnection
 from aily.secret_key import load_or_create_secret_key
 from aily.sentinel import async_address
 
@@ -45,7 +45,7 @@ INSTALLED_APPS = [
     # Before the admin, whose autodiscovery imports the actors: they need the broker.
     # And its `crontab` command comes before dramatiq_crontab's.
     "aily.apps.AilyConfig",
-    "django.contrib.admin",
+    "aily.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -122,6 +122,33 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 # A cursor kept open between transactions is lost behind PgBouncer, which gives each transaction
 # whichever connection is free. Django opens one for every select box of a form.
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+# What may be read from a replica, and when: aily/replica.py.
+DATABASE_REPLICA_MAX_LAG_SECONDS = env.float("DATABASE_REPLICA_MAX_LAG_SECONDS", default=3)
+if DATABASE_REPLICA_MAX_LAG_SECONDS < 2:
+    raise ImproperlyConfigured("DATABASE_REPLICA_MAX_LAG_SECONDS must be 2 or more")
+if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
+    _options = DATABASES["default"]["OPTIONS"]
+    _replica = env.db_url_config(_replica_url)
+    DATABASES["replica"] = {
+        **_replica,
+        **{name: DATABASES["default"][name] for name in ("ENGINE", "CONN_MAX_AGE")},
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            **_replica.get("OPTIONS", {}),
+            **{name: _options[name] for name in _options if name.startswith(("keepalives", "tcp"))},
+            # The primary stands by, so that nobody waits for long.
+            "connect_timeout": 2,
+            "pool": {
+                **_options["pool"],
+                "connection_class": ReplicaConnection,
+                "min_size": 0,
+                "timeout": 1,
+            },
+        },
+        "TEST": {"MIRROR": "default"},
+    }
+    DATABASE_ROUTERS = ["aily.replica.ReplicaRouter"]
 
 # --- Redis --------------------------------------------------------------------------------------
 # Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a

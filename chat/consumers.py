@@ -29,6 +29,7 @@ from aily.observability.metrics import (
     request_error,
 )
 from aily.problems import Problem, Unavailable
+from aily.replica import anote_write
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from chat import metrics
 from chat.eventlog import get_hub
@@ -175,6 +176,7 @@ class ChatConsumer(AsyncConsumer):
                     self.stop_following(str(frame.task_id))
                 case TaskCancel():
                     await cancel(self.owner_id, frame.task_id)
+                    await anote_write(self.owner_id)
                 case Ping():
                     await self.send(Pong())
         except Problem as problem:
@@ -196,6 +198,7 @@ class ChatConsumer(AsyncConsumer):
             api_key_id=self.api_key.pk if self.api_key else None,
         )
         accepted = await submit(submission)
+        await anote_write(self.owner_id)
         await self.send(
             TaskAccepted(
                 ref=frame.ref,

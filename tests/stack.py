@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -72,7 +72,7 @@ class Stack:
     """Two web processes, workers, scheduler, simulator and a Valkey of their own.
 
     The commands are those of `make run`; the database is the caller's. `with Stack(...)` starts
-    everything and leaves nothing behind.
+    everything, or `only` these programs, and leaves nothing behind.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Stack:
         worker_processes: int = 1,
         simulator_arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        only: Collection[str] = (),
     ) -> None:
         self._web_socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self._web_socket.getsockname()[1]
@@ -119,6 +120,7 @@ class Stack:
         }
         self.environment.pop("DEEPSEEK_API_KEY", None)
         self._simulator_arguments = simulator_arguments
+        self._only = only
         self.processes: dict[str, StackProcess] = {}
 
     def __enter__(self) -> Self:
@@ -142,6 +144,8 @@ class Stack:
         shutil.rmtree(metrics_dir(self.data_dir), ignore_errors=True)
         self._valkey.prepare()
         for program in self._options.programs():
+            if self._only and program.name not in self._only:
+                continue
             if program.name == "simulator":
                 program = replace(program, command=[*program.command, *self._simulator_arguments])
             for number in range(program.processes):

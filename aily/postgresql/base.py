@@ -8,13 +8,19 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool
 
-from aily.postgresql.connection import circuit
+from aily.circuit import Circuit
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """While the database is known to be away, a unit of work fails at once instead of waiting."""
 
+    @property
+    def _circuit(self) -> Circuit:
+        circuit: Circuit = self.settings_dict["OPTIONS"]["pool"]["connection_class"].circuit
+        return circuit
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        circuit = self._circuit
         if not circuit.lets_through():
             raise psycopg.OperationalError("the database is away")
         was_open = circuit.is_open

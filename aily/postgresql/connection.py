@@ -12,15 +12,14 @@ import psycopg
 
 from aily.circuit import Circuit
 
-#: The process's one database.
-circuit = Circuit("PostgreSQL")
-
 
 class BoundedConnection(psycopg.Connection[Any]):
     """Gives up, and is closed, when an answer takes longer than `answer_seconds`."""
 
     #: None: waits for ever.
     answer_seconds: ClassVar[float | None] = None
+    #: The process's, of the server it leads to.
+    circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         limit = timeout or self.answer_seconds
@@ -32,8 +31,14 @@ class BoundedConnection(psycopg.Connection[Any]):
                 # Nobody knows what the server is doing with it.
                 self.close()
             if self.closed:
-                circuit.failed()
+                self.circuit.failed()
             if timed_out:
                 message = f"no answer from the database within {limit:g} s"
                 raise psycopg.OperationalError(message) from None
             raise
+
+
+class ReplicaConnection(BoundedConnection):
+    """To a replica, whose outage is not the primary's."""
+
+    circuit = Circuit("PostgreSQL replica")

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
+from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema
 from chat import settlement
 from chat.exceptions import ConversationBusy
@@ -57,6 +58,7 @@ def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
 
 
 @router.get("", response=list[ConversationOut], summary="Own conversations")
+@may_read_replica
 @paginate(Page)
 def list_conversations(
     request: AuthenticatedRequest, filters: Query[ConversationFilter]
@@ -113,6 +115,7 @@ def delete_conversation(request: AuthenticatedRequest, conversation_id: UUID) ->
 @router.get(
     "/{uuid:conversation_id}/messages", response=list[MessageOut], summary="Messages, oldest first"
 )
+@may_read_replica
 @paginate(Page)
 def list_messages(request: AuthenticatedRequest, conversation_id: UUID) -> QuerySet[Message]:
     conversation = get_object_or_404(_own(request), pk=conversation_id)

@@ -23,6 +23,7 @@ from aily.draining import draining
 from aily.openapi import answers
 from aily.problems import InvalidRequest, NotFound
 from aily.redis import RedisAway
+from aily.replica import may_read_replica
 from aily.rest import Moment, Page
 from chat import scheduler
 from chat.events import START, EventId
@@ -357,6 +358,7 @@ def _server_sent_event(one: Followed) -> bytes:
 
 # --- Tasks --------------------------------------------------------------------------------------
 @router.get("/tasks", response=list[TaskOut], url_name="list_tasks")
+@may_read_replica
 @paginate(Page)
 def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
     """Your tasks, newest first."""

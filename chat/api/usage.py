@@ -16,6 +16,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.models import User
 from accounts.permissions import require_permission
 from aily.problems import InvalidRequest
+from aily.replica import may_read_replica
 from aily.rest import Page
 from chat.accounting.reports import (
     BudgetState,
@@ -114,6 +115,7 @@ def _whose(request: AuthenticatedRequest, username: str | None) -> User:
 
 
 @router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")
+@may_read_replica
 def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dict[str, Any]:
     """By the day on which tasks ended (UTC), the model or the scene."""
     first, last = filters.days()

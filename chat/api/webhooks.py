@@ -16,6 +16,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.database import in_database
 from aily.problems import InvalidRequest
+from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.services import webhooks
@@ -163,6 +164,7 @@ def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
     response=list[DeliveryOut],
     summary="What was sent to an endpoint, newest first",
 )
+@may_read_replica
 @paginate(Page)
 def list_deliveries(
     request: AuthenticatedRequest, endpoint_id: int, filters: Query[DeliveryFilter]

@@ -1,0 +1,178 @@
+"""Lists and reports come from a replica while it keeps up, but not for who has just written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from django.conf import settings
+
+from tests.client import RestClient
+from tests.e2e.conftest import make_database, url_of
+from tests.replica import Replica, running_replica
+from tests.stack import Stack
+
+CONVERSATIONS = "/api/conversations"
+#: Enough requests that both web processes have answered some.
+SEVERAL = 12
+
+
+#: Alice, and Bob who has a task; both have an API key. And a session of the staff's.
+_MAKE = """
+from django.test import Client
+from accounts.models import APIKey, User
+from chat.models import LLMModel, Task
+alice, bob = (User.objects.create_user(name) for name in ("alice", "bob"))
+task = Task.objects.create(owner=bob, model=LLMModel.objects.first(), messages=[])
+client = Client()
+client.force_login(User.objects.create_superuser("root"))
+keys = [APIKey.create(user, "e2e")[1] for user in (alice, bob)]
+print(*keys, task.pk, client.cookies["sessionid"].value)
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    stack: Stack
+    replica: Replica
+    alice: str
+    bob: str
+    task_id: str
+    session: str
+
+
+@pytest.fixture(scope="module")
+def site(database_server: dict[str, str]) -> Iterator[Site]:
+    if not database_server.get("host", "").startswith("/"):
+        pytest.skip("a replica is made of the embedded PostgreSQL only")
+    make_database(database_server, "aily_replica")
+    data_dir = Path(settings.DATA_DIR)
+    with running_replica(data_dir / "replica", database_server) as replica:
+        environment = {
+            "DATABASE_REPLICA_URL": replica.url("aily_replica"),
+            "DATABASE_REPLICA_MAX_LAG_SECONDS": "2",
+        }
+        url = url_of(database_server, "aily_replica")
+        with Stack(
+            url, data_dir / "replicated", environment=environment, only=("valkey", "web")
+        ) as stack:
+            made = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE)
+            assert made.returncode == 0, made.stdout
+            yield Site(stack, replica, *made.stdout.split())
+
+
+class Reader:
+    """Somebody whose every request comes by a connection of its own, to whichever process."""
+
+    def __init__(self, site: Site, key: str) -> None:
+        self._site, self._key = site, key
+
+    async def get(self, path: str) -> Any:
+        async with RestClient(self._site.stack.base_url, self._key) as client:
+            answer = await client.get(path)
+        assert answer.status == 200, answer
+        return answer.body
+
+    async def post(self, path: str, body: Any) -> Any:
+        async with RestClient(self._site.stack.base_url, self._key) as client:
+            answer = await client.post(path, body)
+        assert answer.status < 300, answer
+        return answer.body
+
+    async def reads_at_replica(self, path: str, table: str) -> int:
+        """How many statements on this table the replica is sent by `SEVERAL` requests."""
+        before = self._site.replica.reads_of(table)
+        for _ in range(SEVERAL):
+            await self.get(path)
+        return self._site.replica.reads_of(table) - before
+
+    async def until(self, path: str, table: str, *, all_there: bool) -> None:
+        """Ask again and again, until all of `SEVERAL` requests go to the replica, or none."""
+        async with asyncio.timeout(30):
+            while True:
+                reads = await self.reads_at_replica(path, table)
+                if (reads >= SEVERAL) if all_there else (reads == 0):
+                    return
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def alice(site: Site) -> Reader:
+    return Reader(site, site.alice)
+
+
+@pytest.fixture
+async def bob(site: Site) -> Reader:
+    """He writes nothing, and the replica is fresh when a test begins."""
+    bob = Reader(site, site.bob)
+    await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)
+    return bob
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("/api/llmchat/tasks", "chat_task"),
+        ("/api/usage", "chat_ledgerentry"),
+    ],
+)
+async def test_lists_and_reports_are_read_there(bob: Reader, path: str, table: str) -> None:
+    assert await bob.reads_at_replica(path, table) >= SEVERAL
+
+
+async def test_who_has_written_reads_it_at_once_from_any_process(
+    site: Site, alice: Reader, bob: Reader
+) -> None:
+    site.replica.pause()
+    try:
+        made = await alice.post(CONVERSATIONS, {"title": "new"})
+        before = site.replica.reads_of("chat_conversation")
+        for _ in range(SEVERAL):
+            listed = await alice.get(CONVERSATIONS)
+            assert made["id"] in {one["id"] for one in listed["items"]}
+        assert site.replica.reads_of("chat_conversation") == before
+    finally:
+        site.replica.resume()
+    await alice.until(CONVERSATIONS, "chat_conversation", all_there=True)
+
+
+async def test_a_task_is_always_read_from_the_primary(site: Site, bob: Reader) -> None:
+    assert await bob.reads_at_replica(f"/api/llmchat/tasks/{site.task_id}", "chat_task") == 0
+
+
+async def test_pages_of_the_admin_are_read_there(site: Site, bob: Reader) -> None:
+    cookies = {"sessionid": site.session}
+    before = site.replica.reads_of("chat_ledgerentry")
+    async with aiohttp.ClientSession(site.stack.base_url, cookies=cookies) as client:
+        for _ in range(SEVERAL):
+            async with client.get("/admin/chat/ledgerentry/") as page:
+                assert page.status == 200
+                assert "Select ledger entry to view" in await page.text()
+    assert site.replica.reads_of("chat_ledgerentry") > before
+    assert site.replica.reads_of("django_session") == 0
+    assert site.replica.reads_of("accounts_user") == 0
+
+
+async def test_a_replica_that_lags_is_not_read(site: Site, alice: Reader, bob: Reader) -> None:
+    site.replica.pause()
+    try:
+        await alice.post(CONVERSATIONS, {"title": "newer"})
+        await bob.until(CONVERSATIONS, "chat_conversation", all_there=False)
+    finally:
+        site.replica.resume()
+    await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)
+
+
+async def test_a_replica_that_dies_is_missed_by_nobody(site: Site, bob: Reader) -> None:
+    site.replica.stop()
+    try:
+        for _ in range(SEVERAL):
+            await bob.get(CONVERSATIONS)
+    finally:
+        site.replica.start()
+    await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)
