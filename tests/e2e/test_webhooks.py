@@ -1,4 +1,7 @@
-"""Webhooks through real processes: accepted by the web, settled and sent by a worker."""
+"""Webhooks through real processes: accepted by the web, settled and sent by a worker.
+
+They are Bob's: long tasks of Alice's that other tests have left would be told of as well.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +31,30 @@ async def make_endpoint(rest: RestClient, url: str) -> Any:
 
 
 async def disable(rest: RestClient, endpoint: Any) -> None:
-    """The other tests' tasks have nobody to tell."""
+    """The other test's task has nobody to tell."""
     answer = await rest.call("PATCH", f"/api/webhooks/{endpoint['id']}", json={"is_active": False})
     assert answer.status == 200, answer
 
 
-async def test_the_end_of_a_task_reaches_the_endpoint(rest: RestClient, receiver: Receiver) -> None:
-    endpoint = await make_endpoint(rest, f"{receiver.url}/hook")
-    task_id = await rest.submit("Tell me when you are done [sim:tokens=20]")
+async def test_the_end_of_a_task_reaches_the_endpoint(
+    bob_rest: RestClient, receiver: Receiver
+) -> None:
+    endpoint = await make_endpoint(bob_rest, f"{receiver.url}/hook")
+    task_id = await bob_rest.submit("Tell me when you are done [sim:tokens=20]")
     await until(lambda: receiver.requests)
     headers, body = receiver.requests[0]
     said = Webhook(endpoint["secret"]).verify(body, headers)
-    task = await rest.task(task_id)
+    task = await bob_rest.task(task_id)
     assert (said["type"], said["data"]["task_id"]) == ("task.completed", task_id)
     assert said["data"]["result"]["text"] == task["result"]["text"] != ""
-    await disable(rest, endpoint)
+    await disable(bob_rest, endpoint)
 
 
 async def test_a_worker_killed_while_it_waits_for_the_answer_is_made_up_for(
-    rest: RestClient, receiver: Receiver, stack: Stack, e2e_database_url: str
+    bob_rest: RestClient, receiver: Receiver, stack: Stack, e2e_database_url: str
 ) -> None:
-    endpoint = await make_endpoint(rest, f"{receiver.url}/held")
-    await rest.submit("Tell me when you are done [sim:tokens=20]")
+    endpoint = await make_endpoint(bob_rest, f"{receiver.url}/held")
+    await bob_rest.submit("Tell me when you are done [sim:tokens=20]")
     await until(lambda: receiver.held)
     stack.kill("worker-0")
     receiver.released.set()
@@ -62,7 +67,7 @@ async def test_a_worker_killed_while_it_waits_for_the_answer_is_made_up_for(
     stack.restart("worker-0")
     await until(lambda: len(receiver.requests) == 2)
     assert len(set(receiver.ids)) == 1
-    history = await rest.get(f"/api/webhooks/{endpoint['id']}/deliveries")
+    history = await bob_rest.get(f"/api/webhooks/{endpoint['id']}/deliveries")
     [delivery] = history.body["items"]
     assert (delivery["id"], delivery["attempts"]) == (receiver.ids[0], 2)
-    await disable(rest, endpoint)
+    await disable(bob_rest, endpoint)
