@@ -28,6 +28,7 @@ from ninja.parser import Parser
 from psycopg.errors import UniqueViolation
 from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
+from aily.etags import conditional
 from aily.json_input import decode_json
 from aily.observability import metrics
 from aily.openapi import PROBLEM_TYPE, complete
@@ -305,6 +306,7 @@ def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
         rate: Rate | None = getattr(request, "rate", None)
         for name, value in (rate.headers() if rate else {}).items():
             response.setdefault(name, value)
+        response = conditional(request, response)
         if not isinstance(response, HttpResponseNotAllowed):
             return response
         detail = f"Allowed here: {response['Allow']}"

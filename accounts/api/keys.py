@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
+from aily.etags import if_match
 from aily.rest import Moment, Page, RequestSchema
 
 router = Router(tags=["accounts"])
@@ -74,6 +75,7 @@ def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
 
 
 @router.delete("/keys/{int:key_id}", response={204: None}, summary="Revoke an API key")
+@if_match(KeyOut, get_key)
 def revoke_key(request: AuthenticatedRequest, key_id: int) -> Status[None]:
     key = get_object_or_404(_own_keys(request), pk=key_id)
     _own_keys(request).filter(pk=key.pk).revoke()

@@ -16,6 +16,7 @@ from accounts.idempotency import idempotent
 from accounts.menus import MenuNode, menu_of, save_item
 from accounts.models import MenuItem
 from accounts.permissions import permissions_of, require_permission
+from aily.etags import if_match
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
 
@@ -107,12 +108,14 @@ def get_item(request: AuthenticatedRequest, item_id: int) -> MenuItem:
 
 
 @router.patch("/menus/items/{int:item_id}", response=ItemOut, summary="Change or move an item")
+@if_match(ItemOut, get_item)
 def edit_item(request: AuthenticatedRequest, item_id: int, payload: ItemPatch) -> MenuItem:
     require_permission(request.auth.user, "accounts.change_menuitem")
     return _write(get_object_or_404(MenuItem, pk=item_id), payload.given())
 
 
 @router.delete("/menus/items/{int:item_id}", response={204: None}, summary="Delete an item")
+@if_match(ItemOut, get_item)
 def delete_item(request: AuthenticatedRequest, item_id: int) -> Status[None]:
     require_permission(request.auth.user, "accounts.delete_menuitem")
     get_object_or_404(MenuItem, pk=item_id).delete()

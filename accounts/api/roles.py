@@ -17,6 +17,7 @@ from accounts.idempotency import idempotent
 from accounts.models import Role
 from accounts.permissions import require_permission
 from accounts.roles import named_objects, write_role
+from aily.etags import if_match
 from aily.rest import Page, RequestSchema
 
 router = Router(tags=["roles"])
@@ -106,12 +107,14 @@ def get_role(request: AuthenticatedRequest, role_id: int) -> Role:
 
 
 @router.patch("/roles/{int:role_id}", response=RoleOut, summary="Change a role")
+@if_match(RoleOut, get_role)
 def edit_role(request: AuthenticatedRequest, role_id: int, payload: RolePatch) -> Role:
     require_permission(request.auth.user, "accounts.change_role")
     return _write(get_object_or_404(Role, pk=role_id), payload)
 
 
 @router.delete("/roles/{int:role_id}", response={204: None}, summary="Delete a role")
+@if_match(RoleOut, get_role)
 def delete_role(request: AuthenticatedRequest, role_id: int) -> Status[None]:
     require_permission(request.auth.user, "accounts.delete_role")
     get_object_or_404(Role, pk=role_id).delete()

@@ -20,6 +20,7 @@ from accounts.idempotency import idempotent
 from accounts.models import User
 from accounts.permissions import may, permissions_of, require_permission
 from accounts.roles import set_roles
+from aily.etags import if_match
 from aily.problems import Forbidden
 from aily.rest import Page, RequestSchema
 
@@ -132,6 +133,7 @@ def get_user(request: AuthenticatedRequest, user_id: int) -> User:
 
 
 @router.patch("/users/{int:user_id}", response=UserOut, summary="Change a user")
+@if_match(UserOut, get_user)
 def edit_user(request: AuthenticatedRequest, user_id: int, payload: UserPatch) -> User:
     """Users are not deleted here, as their tasks would go with them: shut them out."""
     require_permission(request.auth.user, "accounts.change_user")

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
+from aily.etags import if_match, takes_if_match
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema
 from chat import settlement
@@ -83,6 +84,7 @@ def get_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Co
 
 
 @router.patch("/{uuid:conversation_id}", response=ConversationOut, summary="Rename a conversation")
+@if_match(ConversationOut, get_conversation)
 def rename_conversation(
     request: AuthenticatedRequest, conversation_id: UUID, payload: TitleIn
 ) -> Conversation:
@@ -97,10 +99,16 @@ def rename_conversation(
     response={204: None},
     summary="Delete a conversation with its messages and tasks",
 )
+@takes_if_match
 def delete_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None]:
     get_object_or_404(_own(request), pk=conversation_id)
     # In a transaction of its own: submits lock budgets before conversations.
     settlement.settle_conversation(conversation_id)
+    return _delete(request, conversation_id)
+
+
+@if_match(ConversationOut, get_conversation)
+def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None]:
     with transaction.atomic():
         # The lock keeps out a task that is submitted at this moment.
         own = _own(request).select_for_update()

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
+from aily.etags import if_match
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema
 from chat.models import LLMModel, Provider
@@ -126,6 +127,7 @@ def get_provider(request: AuthenticatedRequest, name: str) -> Provider:
 
 
 @router.patch("/providers/{slug:name}", response=ProviderOut, summary="Change a provider")
+@if_match(ProviderOut, get_provider)
 def edit_provider(request: AuthenticatedRequest, name: str, payload: ProviderPatch) -> Provider:
     require_permission(request.auth.user, "chat.change_provider")
     provider = get_object_or_404(Provider, name=name)
@@ -134,6 +136,7 @@ def edit_provider(request: AuthenticatedRequest, name: str, payload: ProviderPat
 
 
 @router.delete("/providers/{slug:name}", response={204: None}, summary="Delete a provider")
+@if_match(ProviderOut, get_provider)
 def delete_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
     require_permission(request.auth.user, "chat.delete_provider")
     get_object_or_404(Provider, name=name).delete()
@@ -170,6 +173,7 @@ def get_model(request: AuthenticatedRequest, name: str) -> LLMModel:
 
 
 @router.patch("/models/{path:name}", response=ModelOut, summary="Change a model")
+@if_match(ModelOut, get_model)
 def edit_model(request: AuthenticatedRequest, name: str, payload: ModelPatch) -> LLMModel:
     require_permission(request.auth.user, "chat.change_llmmodel")
     model = get_object_or_404(LLMModel.objects.select_related("provider"), name=name)
@@ -178,6 +182,7 @@ def edit_model(request: AuthenticatedRequest, name: str, payload: ModelPatch) ->
 
 
 @router.delete("/models/{path:name}", response={204: None}, summary="Delete a model")
+@if_match(ModelOut, get_model)
 def delete_model(request: AuthenticatedRequest, name: str) -> Status[None]:
     require_permission(request.auth.user, "chat.delete_llmmodel")
     get_object_or_404(LLMModel, name=name).delete()

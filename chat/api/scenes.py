@@ -15,6 +15,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
 from accounts.permissions import permissions_of, require_permission
+from aily.etags import if_match
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest import Page, RequestSchema
 from chat.models import LLMModel, Scene, SceneVersion
@@ -203,6 +204,7 @@ def get_scene(request: AuthenticatedRequest, slug: str) -> Scene:
 
 
 @router.patch("/{slug:slug}", response=SceneOut, summary="Change a scene")
+@if_match(SceneOut, get_scene)
 def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) -> Scene:
     scene = _scene(request, slug, EDIT)
     fields = payload.dict(exclude_unset=True)
@@ -217,6 +219,7 @@ def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) ->
 
 
 @router.delete("/{slug:slug}", response={204: None}, summary="Delete a scene and its versions")
+@if_match(SceneOut, get_scene)
 def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
     _scene(request, slug, "chat.delete_scene").delete()
     return Status(204, None)
@@ -257,6 +260,7 @@ def get_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneV
 
 
 @router.patch("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="Edit a draft")
+@if_match(VersionOut, get_version)
 def edit_version(
     request: AuthenticatedRequest, slug: str, number: int, payload: VersionPatch
 ) -> SceneVersion:
@@ -265,6 +269,7 @@ def edit_version(
 
 
 @router.delete("/{slug:slug}/versions/{int:number}", response={204: None}, summary="Drop a draft")
+@if_match(VersionOut, get_version)
 def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Status[None]:
     service.delete_version(_version(request, slug, number, "chat.delete_sceneversion", EDIT))
     return Status(204, None)

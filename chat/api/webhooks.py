@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.database import in_database
+from aily.etags import if_match, takes_if_match
 from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema
@@ -122,18 +123,28 @@ def get_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndp
 
 
 @router.patch("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="Change an endpoint")
+@takes_if_match
 async def edit_endpoint(
     request: AuthenticatedRequest, endpoint_id: int, payload: EndpointPatch
 ) -> WebhookEndpoint:
-    endpoint = await in_database(_own, request, endpoint_id)
+    await in_database(_own, request, endpoint_id)
     fields: dict[str, Any] = payload.dict(exclude_unset=True)
     if "url" in fields:
         await webhooks.require_safe(payload.url)
-    await in_database(webhooks.change_endpoint, endpoint, fields)
+    return await in_database(_edit, request, endpoint_id, fields)
+
+
+@if_match(EndpointOut, get_endpoint)
+def _edit(
+    request: AuthenticatedRequest, endpoint_id: int, fields: dict[str, Any]
+) -> WebhookEndpoint:
+    endpoint = _own(request, endpoint_id)
+    webhooks.change_endpoint(endpoint, fields)
     return endpoint
 
 
 @router.delete("/webhooks/{int:endpoint_id}", response={204: None}, summary="Delete an endpoint")
+@if_match(EndpointOut, get_endpoint)
 def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[None]:
     _own(request, endpoint_id).delete()
     return Status(204, None)
