@@ -16,6 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from chat import metrics
@@ -66,7 +67,7 @@ def settle(tasks: Sequence[Task]) -> list[NearEnd]:
     """
     reservations: defaultdict[UUID, list[LedgerEntry]] = defaultdict(list)
     closed: set[UUID] = set()
-    for entry in LedgerEntry.objects.filter(task_id__in=[task.pk for task in tasks]):
+    for entry in _entries_of(tasks):
         if entry.kind == LedgerEntry.Kind.RESERVE:
             reservations[entry.task_id].append(entry)
         else:
@@ -78,6 +79,17 @@ def settle(tasks: Sequence[Task]) -> list[NearEnd]:
     insert(entries)
     reserved = {(one.task_id, one.budget_id): one for own in reservations.values() for one in own}
     return _move(entries, reserved)
+
+
+def _entries_of(tasks: Sequence[Task]) -> QuerySet[LedgerEntry]:
+    """What the ledger has of them. Each half has an index of its own; asked for at once, without
+    the kinds, they would take a walk through the whole ledger."""
+    entries = LedgerEntry.objects.filter(task_id__in=[task.pk for task in tasks]).order_by()
+    is_reservation = Q(kind=LedgerEntry.Kind.RESERVE)
+    found: QuerySet[LedgerEntry] = entries.filter(is_reservation).union(
+        entries.exclude(is_reservation), all=True
+    )
+    return found
 
 
 # --- Usage --------------------------------------------------------------------------------------

@@ -331,5 +331,10 @@ STEPS: dict[str, Callable[[Site], Any]] = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_of_the_queue_goes_by_an_index(site: Site, db: None, name: str) -> None:
+def test_a_step_of_the_queue_goes_by_an_index(
+    site: Site, db: None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Batches in proportion to these tables: of a hundredth of a table, reading all of it is right.
+    monkeypatch.setattr("chat.settlement.BATCH", 20)
+    monkeypatch.setattr("chat.services.retention.BATCH", 100)
     assert faults(lambda: STEPS[name](site)) == []
