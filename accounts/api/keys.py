@@ -3,7 +3,9 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
+from typing import Literal
 
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
@@ -14,7 +16,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.etags import if_match
-from aily.rest import Moment, Page, RequestSchema
+from aily.rest import Moment, Page, RequestSchema, ordered
 
 router = Router(tags=["accounts"])
 
@@ -47,6 +49,7 @@ class NewKeyOut(KeyOut):
 
 class KeyFilter(Schema):
     usable: bool = Field(False, description="Leave out revoked and expired keys.")
+    ordering: Literal["created_at", "-created_at", "name", "-name"] = "-created_at"
 
 
 def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
@@ -56,9 +59,9 @@ def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
 
 @router.get("/keys", response=list[KeyOut], summary="Own API keys")
 @paginate(Page)
-def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> APIKeyQuerySet:
+def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> QuerySet[APIKey]:
     keys = _own_keys(request)
-    return keys.usable() if filters.usable else keys
+    return ordered(keys.usable() if filters.usable else keys, filters.ordering)
 
 
 @router.post("/keys", response={201: NewKeyOut}, summary="Make an API key")

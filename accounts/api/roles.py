@@ -2,12 +2,12 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Count, Prefetch, QuerySet
 from django.shortcuts import get_object_or_404
 from guardian.models import GroupObjectPermission
-from ninja import Router, Schema, Status
+from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from accounts.models import Role
 from accounts.permissions import require_permission
 from accounts.roles import named_objects, write_role
 from aily.etags import if_match
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 
 router = Router(tags=["roles"])
 
@@ -67,6 +67,10 @@ class RoleIn(RolePatch):
     name: str = Field(min_length=1, max_length=150)
 
 
+class RoleOrder(Schema):
+    ordering: Literal["name", "-name", "member_count", "-member_count"] = "name"
+
+
 def _roles() -> QuerySet[Any]:
     objects = GroupObjectPermission.objects.select_related("permission__content_type")
     return (
@@ -87,9 +91,9 @@ def _write(role: Role, payload: RolePatch) -> Role:
 
 @router.get("/roles", response=list[RoleOut], summary="Roles")
 @paginate(Page)
-def list_roles(request: AuthenticatedRequest) -> QuerySet[Role]:
+def list_roles(request: AuthenticatedRequest, order: Query[RoleOrder]) -> QuerySet[Role]:
     require_permission(request.auth.user, "accounts.view_role")
-    return _roles()
+    return ordered(_roles(), order.ordering)
 
 
 @router.post("/roles", response={201: RoleOut}, summary="Make a role")

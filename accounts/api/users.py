@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -22,7 +22,7 @@ from accounts.permissions import may, permissions_of, require_permission
 from accounts.roles import set_roles
 from aily.etags import if_match
 from aily.problems import Forbidden
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 
 router = Router(tags=["users"])
 
@@ -49,6 +49,7 @@ class UserFilter(Schema):
     search: str = Field("", max_length=150, description="Part of the name or the address.")
     role: int | None = Field(None, description="Those who have this role.")
     is_active: bool | None = None
+    ordering: Literal["username", "-username", "date_joined", "-date_joined"] = "username"
 
 
 class UserPatch(RequestSchema):
@@ -115,7 +116,7 @@ def list_users(request: AuthenticatedRequest, filters: Query[UserFilter]) -> Que
         users = users.filter(groups=filters.role)
     if filters.is_active is not None:
         users = users.filter(is_active=filters.is_active)
-    return users
+    return ordered(users, filters.ordering)
 
 
 @router.post("/users", response={201: UserOut}, summary="Make a user")

@@ -17,7 +17,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.etags import if_match, takes_if_match
 from aily.replica import may_read_replica
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
@@ -64,7 +64,7 @@ def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
 def list_conversations(
     request: AuthenticatedRequest, filters: Query[ConversationFilter]
 ) -> QuerySet[Conversation]:
-    conversations = _own(request).order_by(filters.ordering, "-id")
+    conversations = ordered(_own(request), filters.ordering)
     if filters.search:
         conversations = conversations.filter(title__icontains=filters.search)
     return conversations

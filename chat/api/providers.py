@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -16,7 +16,7 @@ from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 from chat.models import LLMModel, Provider
 
 router = Router(tags=["providers"])
@@ -90,9 +90,16 @@ class ModelIn(ModelPatch):
     provider: str
 
 
+class ProviderOrder(Schema):
+    ordering: Literal["name", "-name"] = "name"
+
+
 class ModelFilter(Schema):
     provider: str | None = None
     is_enabled: bool | None = None
+    ordering: Literal[
+        "name", "-name", "input_price", "-input_price", "output_price", "-output_price"
+    ] = "name"
 
 
 def _change(row: Provider | LLMModel, fields: dict[str, Any]) -> None:
@@ -105,9 +112,11 @@ def _change(row: Provider | LLMModel, fields: dict[str, Any]) -> None:
 # --- Providers ----------------------------------------------------------------------------------
 @router.get("/providers", response=list[ProviderOut], summary="Providers")
 @paginate(Page)
-def list_providers(request: AuthenticatedRequest) -> QuerySet[Provider]:
+def list_providers(
+    request: AuthenticatedRequest, order: Query[ProviderOrder]
+) -> QuerySet[Provider]:
     require_permission(request.auth.user, "chat.view_provider")
-    return Provider.objects.all()
+    return ordered(Provider.objects.all(), order.ordering)
 
 
 @router.post("/providers", response={201: ProviderOut}, summary="Add a provider")
@@ -153,7 +162,7 @@ def list_models(request: AuthenticatedRequest, filters: Query[ModelFilter]) -> Q
         models = models.filter(provider__name=filters.provider)
     if filters.is_enabled is not None:
         models = models.filter(is_enabled=filters.is_enabled)
-    return models
+    return ordered(models, filters.ordering)
 
 
 @router.post("/models", response={201: ModelOut}, summary="Add a model")

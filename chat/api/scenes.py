@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
@@ -17,7 +17,7 @@ from accounts.models import User
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
 from aily.problems import Forbidden, InvalidRequest, NotFound
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
@@ -54,6 +54,9 @@ class SceneOut(Schema):
 
 class SceneFilter(Schema):
     search: str = Field("", max_length=200, description="Part of the slug or title.")
+    ordering: Literal[
+        "slug", "-slug", "title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"
+    ] = "slug"
 
 
 class SceneIn(RequestSchema):
@@ -69,6 +72,10 @@ class ScenePatch(RequestSchema):
     description: str | None = Field(None, max_length=10_000)
     is_enabled: bool | None = None
     is_restricted: bool | None = None
+
+
+class VersionOrder(Schema):
+    ordering: Literal["number", "-number"] = "-number"
 
 
 class VersionOut(Schema):
@@ -185,7 +192,7 @@ def list_scenes(request: AuthenticatedRequest, filters: Query[SceneFilter]) -> Q
     if filters.search:
         found = Q(slug__icontains=filters.search) | Q(title__icontains=filters.search)
         scenes = scenes.filter(found)
-    return scenes
+    return ordered(scenes, filters.ordering)
 
 
 @router.post("", response={201: SceneOut}, summary="Make a scene")
@@ -240,9 +247,11 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 # --- Versions -----------------------------------------------------------------------------------
 @router.get("/{slug:slug}/versions", response=list[VersionOut], summary="A scene's versions")
 @paginate(Page)
-def list_versions(request: AuthenticatedRequest, slug: str) -> QuerySet[SceneVersion]:
+def list_versions(
+    request: AuthenticatedRequest, slug: str, order: Query[VersionOrder]
+) -> QuerySet[SceneVersion]:
     scene = _scene(request, slug, "chat.view_sceneversion", EDIT)
-    return _versions().filter(scene=scene).order_by("-number")
+    return ordered(_versions().filter(scene=scene), order.ordering)
 
 
 @router.post("/{slug:slug}/versions", response={201: VersionOut}, summary="Write a draft")

@@ -28,6 +28,7 @@ from aily.rest import Moment, Page
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Lane, Task
+from chat.models.ids import is_own
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
 from chat.services.cancel import cancel
@@ -115,6 +116,7 @@ class TaskFilter(Schema):
     lane: LaneName | None = None
     created_after: Moment | None = None
     created_before: Moment | None = None
+    ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, Any] = {
@@ -137,7 +139,7 @@ def _readable(owner_id: int) -> TaskQuerySet:
 
 
 def _load(owner_id: int, task_id: UUID) -> Task:
-    task: Task | None = _readable(owner_id).filter(pk=task_id).first()
+    task: Task | None = _readable(owner_id).filter(pk=task_id).first() if is_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
     if task.status == TaskStatus.QUEUED:
@@ -361,8 +363,10 @@ def _server_sent_event(one: Followed) -> bytes:
 @may_read_replica
 @paginate(Page)
 def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
-    """Your tasks, newest first."""
-    return filters.apply(_readable(request.auth.user.pk))
+    """Your tasks."""
+    # Ids begin with the time, and have the indexes.
+    by_id = filters.ordering.replace("created_at", "id")
+    return filters.apply(_readable(request.auth.user.pk)).order_by(by_id)
 
 
 @router.get("/tasks/{uuid:task_id}", response=TaskOut, url_name="get_task")

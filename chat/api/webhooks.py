@@ -18,7 +18,7 @@ from aily.database import in_database
 from aily.etags import if_match, takes_if_match
 from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, ordered
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.services import webhooks
 
@@ -54,6 +54,10 @@ class EndpointOut(Schema):
     disabled_reason: str
     previous_secret_expires_at: datetime | None
     created_at: datetime
+
+
+class EndpointOrder(Schema):
+    ordering: Literal["created_at", "-created_at"] = "created_at"
 
 
 class NewSecretOut(EndpointOut):
@@ -100,8 +104,10 @@ def _with_secret(endpoint: WebhookEndpoint, secret: str) -> NewSecretOut:
 
 @router.get("/webhooks", response=list[EndpointOut], summary="Own webhook endpoints")
 @paginate(Page)
-def list_endpoints(request: AuthenticatedRequest) -> QuerySet[WebhookEndpoint]:
-    return WebhookEndpoint.objects.filter(owner=request.auth.user)
+def list_endpoints(
+    request: AuthenticatedRequest, order: Query[EndpointOrder]
+) -> QuerySet[WebhookEndpoint]:
+    return ordered(WebhookEndpoint.objects.filter(owner=request.auth.user), order.ordering)
 
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")

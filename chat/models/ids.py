@@ -20,6 +20,11 @@ def uuid7() -> UUID:
     return UUID(int=value)
 
 
+def is_own(value: UUID) -> bool:
+    """False for what `uuid7` cannot have made: no row has it, so none need be looked for."""
+    return value.version == 7
+
+
 def first_id(at: datetime) -> UUID:
     """No key made at this moment or later is less, and all made before are."""
     return UUID(int=int(at.timestamp() * 1000) << 80)

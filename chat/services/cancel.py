@@ -18,6 +18,7 @@ from chat import actors, eventlog, scheduler
 from chat.events import TaskCancelled, worker_channel
 from chat.models import Status, Task, flights
 from chat.models.flights import Successor
+from chat.models.ids import is_own
 from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ async def cancel(owner_id: int, task_id: UUID) -> Task:
 
 
 def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
-    if not Task.objects.owned_by(owner_id).filter(pk=task_id).exists():
+    if not is_own(task_id) or not Task.objects.owned_by(owner_id).filter(pk=task_id).exists():
         raise NotFound("There is no such task.", field="task_id")
     cancel_many([task_id])
     return Task.objects.get(pk=task_id)

@@ -297,3 +297,16 @@ async def test_a_task_is_read_with_one_query(
     queries.clear()
     await api.get(f"{API}/tasks/{task_id}")
     assert len(queries) == 1, queries
+
+
+async def test_an_id_that_no_task_can_have_is_not_looked_for(api: Api, queries: list[str]) -> None:
+    paths = ["tasks/{}", "tasks/{}/events"]
+    unknown, impossible = NOBODYS, "01900000-0000-4000-8000-000000000000"
+    for path in paths:
+        assert (await api.get(f"{API}/{path.format(unknown)}")).status_code == 404
+    assert (await api.post(f"{API}/tasks/{unknown}/cancel")).status_code == 404
+    queries.clear()
+    for path in paths:
+        assert (await api.get(f"{API}/{path.format(impossible)}")).status_code == 404
+    assert (await api.post(f"{API}/tasks/{impossible}/cancel")).status_code == 404
+    assert [sql for sql in queries if "chat_task" in sql] == []
