@@ -13,6 +13,7 @@ from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
 from aily.rest import api_urls, build_api
 from aily.views import livez, readyz
+from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
@@ -22,7 +23,7 @@ from chat.api.webhooks import router as webhooks
 
 api = build_api(
     {
-        "": [me, keys, users, roles, menus, providers, webhooks, usage],
+        "": [me, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
         "/llmchat": tasks,
         "/scenes": scenes,

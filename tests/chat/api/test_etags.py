@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.test import Client
 
 from accounts.models import APIKey, MenuItem, Role, User
-from chat.models import Conversation, LLMModel, Provider, Scene, WebhookEndpoint
+from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
 from chat.services.scenes import create_version
 from tests.conftest import ClientOf
 
@@ -61,6 +61,12 @@ RESOURCES: dict[str, tuple[Callable[[User], str], dict[str, Any]]] = {
     "version": (_version, {"notes": "b"}),
     "provider": (_provider, {"api_key_env": "KEY"}),
     "model": (_model, {"max_concurrency": 7}),
+    "budget": (
+        lambda user: (
+            f"/api/budgets/items/{Budget.objects.create(user=user, name='b', limit_calls=1).pk}"
+        ),
+        {"limit_calls": 7},
+    ),
     "webhook": (_webhook, {"description": "b"}),
 }
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import APIKey, MenuItem, Role, User
-from chat.models import Conversation, LLMModel, Provider, Scene, WebhookEndpoint
+from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
 from chat.services.scenes import create_version
 from tests.conftest import ClientOf
 
@@ -44,6 +44,10 @@ LISTS: dict[str, tuple[str, Callable[[User, int], object]]] = {
     "/api/menus/items": ("", lambda user, n: MenuItem.objects.create(label=f"m{n}")),
     "/api/providers": ("name", _model),
     "/api/models": ("name", _model),
+    "/api/budgets/items": (
+        "name",
+        lambda user, n: Budget.objects.create(user=user, name=f"b{n}", limit_calls=n),
+    ),
     "/api/webhooks": (
         "created_at",
         lambda user, n: WebhookEndpoint.objects.create(owner=user, url=f"https://{n}.example"),

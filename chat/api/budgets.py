@@ -1,0 +1,124 @@
+"""REST: everybody's budgets, for staff. How one's own stand is chat/api/usage.py."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from accounts.models import APIKey, User
+from accounts.permissions import require_permission
+from aily.etags import if_match
+from aily.problems import InvalidRequest
+from aily.rest import Page, RequestSchema, ordered
+from chat.models import Budget
+
+router = Router(tags=["budgets"])
+
+PeriodName = Literal["day", "week", "month", "total"]
+MAX_COUNT = 2**63 - 1
+
+
+class BudgetItemOut(Schema):
+    id: int
+    name: str
+    user: str | None = Field(None, alias="user.username")
+    api_key: int | None = Field(None, alias="api_key_id")
+    period: PeriodName
+    limit_calls: int | None
+    limit_tokens: int | None
+    limit_money: Decimal | None
+    currency: str
+    is_active: bool
+
+
+class BudgetPatch(RequestSchema):
+    """What was counted belongs to user, key, period and currency: another one, another budget."""
+
+    name: str = Field("", min_length=1, max_length=100)
+    limit_calls: int | None = Field(None, ge=0, le=MAX_COUNT)
+    limit_tokens: int | None = Field(None, ge=0, le=MAX_COUNT)
+    limit_money: Decimal | None = Field(None, ge=0, max_digits=18, decimal_places=6)
+    is_active: bool = True
+
+
+class BudgetIn(BudgetPatch):
+    name: str = Field(min_length=1, max_length=100)
+    user: str | None = Field(None, max_length=150, description="A user's name; or an API key.")
+    api_key: int | None = Field(None, description="An API key's id.")
+    period: PeriodName = "month"
+    currency: str = Field("USD", min_length=3, max_length=3)
+
+
+class BudgetFilter(Schema):
+    user: str | None = Field(None, max_length=150)
+    is_active: bool | None = None
+    ordering: Literal["name", "-name", "created_at", "-created_at"] = "created_at"
+
+
+def _find(model: Any, field: str, **wanted: Any) -> Any:
+    found = model.objects.filter(**wanted).first()
+    if found is None:
+        raise InvalidRequest("There is no such one.", field=field)
+    return found
+
+
+@router.get("/budgets/items", response=list[BudgetItemOut], summary="All budgets")
+@paginate(Page)
+def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> QuerySet[Budget]:
+    require_permission(request.auth.user, "chat.view_budget")
+    budgets = Budget.objects.select_related("user")
+    if filters.user is not None:
+        budgets = budgets.filter(user__username=filters.user)
+    if filters.is_active is not None:
+        budgets = budgets.filter(is_active=filters.is_active)
+    return ordered(budgets, filters.ordering)
+
+
+@router.post("/budgets/items", response={201: BudgetItemOut}, summary="Give a budget")
+@idempotent(BudgetItemOut)
+def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budget]:
+    require_permission(request.auth.user, "chat.add_budget")
+    fields = payload.dict()
+    if payload.user is not None:
+        fields["user"] = _find(User, "user", username=payload.user)
+    if payload.api_key is not None:
+        fields["api_key"] = _find(APIKey, "api_key", pk=payload.api_key)
+    budget = Budget(**fields)
+    budget.full_clean()
+    budget.save(force_insert=True)
+    return Status(201, budget)
+
+
+@router.get("/budgets/items/{int:budget_id}", response=BudgetItemOut, summary="One budget")
+def get_item(request: AuthenticatedRequest, budget_id: int) -> Budget:
+    require_permission(request.auth.user, "chat.view_budget")
+    return get_object_or_404(Budget.objects.select_related("user"), pk=budget_id)
+
+
+@router.patch("/budgets/items/{int:budget_id}", response=BudgetItemOut, summary="Change a budget")
+@if_match(BudgetItemOut, get_item)
+def edit_item(request: AuthenticatedRequest, budget_id: int, payload: BudgetPatch) -> Budget:
+    require_permission(request.auth.user, "chat.change_budget")
+    budget = get_object_or_404(Budget.objects.select_related("user"), pk=budget_id)
+    fields = payload.dict(exclude_unset=True)
+    for name, value in fields.items():
+        setattr(budget, name, value)
+    budget.full_clean()
+    budget.save(update_fields=list(fields))
+    return budget
+
+
+@router.delete("/budgets/items/{int:budget_id}", response={204: None}, summary="Delete a budget")
+@if_match(BudgetItemOut, get_item)
+def delete_item(request: AuthenticatedRequest, budget_id: int) -> Status[None]:
+    require_permission(request.auth.user, "chat.delete_budget")
+    get_object_or_404(Budget, pk=budget_id).delete()
+    return Status(204, None)
