@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 Frame = dict[str, Any]
 
@@ -229,9 +229,16 @@ async def chat_socket(base_url: str, key: str | None, **options: Any) -> AsyncIt
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     headers |= options.pop("headers", {})
     url = base_url.replace("http", "ws", 1) + "/ws/llmchat/"
-    async with connect(
+    connecting = connect(
         url, additional_headers=headers, compression=None, max_size=None, proxy=None, **options
-    ) as connection:
+    )
+    try:
+        connection = await connecting
+    except InvalidStatus:
+        # The library aborts the connection; the loop closes it in its next turn.
+        await asyncio.sleep(0)
+        raise
+    async with connection:
         socket = ChatSocket(connection)
         try:
             yield socket

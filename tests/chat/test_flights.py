@@ -473,7 +473,7 @@ def test_old_leaders_are_purged_without_their_followers(shared: Scene, alice: Us
     submit_many([submission(alice, "Old")])
     now = timezone.now()
     Task.objects.update(status=Status.SUCCEEDED, finished_at=now, needs_settling=False)
-    Task.objects.filter(pk=leader.pk).update(finished_at=now - timedelta(days=2))
-    assert list(purge(now - timedelta(days=1))) == [1]
+    Task.objects.exclude(pk=leader.pk).update(finished_at=now + timedelta(days=2))
+    assert list(purge(now + timedelta(days=1))) == [1]
     follower = Task.objects.get()
     assert (follower.leader_id, follower.served_from) == (None, "flight")
