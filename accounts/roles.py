@@ -70,9 +70,10 @@ def _set_permissions(role: Role, names: Sequence[str]) -> None:
 
 def _set_objects(role: Role, objects: Sequence[Mapping[str, str]]) -> None:
     permissions = find_permissions({one["permission"] for one in objects})
+    found = [_object(index, one) for index, one in enumerate(objects)]
     wanted = {
-        (permissions[one["permission"]].pk, str(_object(index, one).pk)): one
-        for index, one in enumerate(objects)
+        (permissions[one["permission"]].pk, str(row.pk)): one
+        for one, row in zip(objects, found, strict=True)
     }
     # One by one: signals tell the cache and the audit log.
     for row in GroupObjectPermission.objects.filter(group=role):

@@ -247,3 +247,11 @@ def test_the_admin_has_roles_with_members_and_says_on_an_object_who_may_use_it(
     scene_page = client.get(f"/admin/chat/scene/{scene.pk}/change/").content.decode()
     assert "Can publish scene" in scene_page
     assert "Can add scene" not in scene_page
+
+
+def test_an_unknown_permission_on_an_object_is_refused(keeper: User, client_of: ClientOf) -> None:
+    body = {"name": "odd", "objects": [{"permission": "no.such", "object": "x"}]}
+    answer = client_of(keeper).post("/api/roles", body, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "objects.0.permission"
+    assert not Role.objects.filter(name="odd").exists()
