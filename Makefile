@@ -16,8 +16,12 @@ help: ## list the targets
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
-test: check browser servers ## check, then all tests
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+# Side by side: the tests wait a good part of their time. What check has to say stands at the end.
+test: .venv/.tests browser servers ## check and all tests
+	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
+	  $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
+	  exit $$((tested || checked))
 
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
 	@$(BIN)/ruff check .

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: Begun first, so that nobody waits for them at the end.
-_SLOWEST_FIRST = ("tests/e2e/", "tests/aily/test_launcher.py", "tests/chaos/")
-#: All its files share one running installation, which takes long to start.
+#: All its files share one running installation, which takes long to start,
 _ONE_PROCESS = "tests/e2e/"
+#: but for these, which have one of their own.
+_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py")
+#: Begun first, so that nobody waits for them at the end.
+_SLOWEST_FIRST = (
+    _ONE_PROCESS,
+    "tests/aily/test_launcher.py",
+    "tests/chaos/",
+    "tests/deploy/",
+    *_APART,
+    "tests/chat/api/test_fuzz.py",
+)
 
 
 class _OneStack(LoadFileScheduling):
@@ -20,7 +29,13 @@ class _OneStack(LoadFileScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _ONE_PROCESS if nodeid.startswith(_ONE_PROCESS) else str(nodeid.split("::", 1)[0])
+        return _group(nodeid)
+
+
+def _group(nodeid: str) -> str:
+    file = str(nodeid.split("::", 1)[0])
+    is_shared = file.startswith(_ONE_PROCESS) and file not in _APART
+    return _ONE_PROCESS if is_shared else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:
@@ -32,5 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(nodeid: str) -> int:
-    ranks = (rank for rank, path in enumerate(_SLOWEST_FIRST) if nodeid.startswith(path))
+    group = _group(nodeid)
+    if group in _SLOWEST_FIRST:
+        return _SLOWEST_FIRST.index(group)
+    ranks = (rank for rank, path in enumerate(_SLOWEST_FIRST) if group.startswith(path))
     return next(ranks, len(_SLOWEST_FIRST))

@@ -125,14 +125,8 @@ def wait_for_ready_line(launcher: Launched) -> None:
 
 
 @pytest.fixture(scope="module")
-def resting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data directory of an installation that each test starts and ends itself."""
-    return tmp_path_factory.mktemp("resting")
-
-
-@pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """A running installation whose parts may be killed, but which is not stopped."""
+    """A running installation whose parts may be killed; the last of its tests ends it."""
     with launched(tmp_path_factory.mktemp("running")) as running:
         wait_for_ready_line(running)
         yield running
@@ -240,48 +234,37 @@ def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
     wait_until(launcher.is_ready, "web did not come back")
 
 
-def test_a_second_start_finds_its_data_and_a_stop_leaves_nothing(resting: Path) -> None:
-    with launched(resting) as first:
-        wait_for_ready_line(first)
-        with psycopg.connect(database_url(resting)) as connection:
-            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        first.process.terminate()
-        assert first.process.wait(DEADLINE_SECONDS) == 0
-        assert first.processes() == []
+def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: Launched) -> None:
+    """The last test of the module's launcher, which it ends."""
+    for process in launcher.matching("supervisor.supervisord"):
+        process.kill()
 
-    with launched(resting) as second:
-        wait_for_ready_line(second)
-        with psycopg.connect(database_url(resting)) as connection:
-            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
-        second.process.send_signal(signal.SIGINT)
-        assert second.process.wait(DEADLINE_SECONDS) == 0
-        assert second.processes() == []
+    assert launcher.process.wait(DEADLINE_SECONDS) == 1
+    assert "supervisord ended unexpectedly" in launcher.output
+    # Grandchildren notice by themselves that nobody is left, a moment later.
+    wait_until(lambda: not launcher.processes(), "a process was left")
 
 
-def test_a_launcher_killed_outright_takes_everything_along_and_blocks_no_next_one(
-    resting: Path,
+def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing(
+    tmp_path: Path,
 ) -> None:
-    with launched(resting) as first:
+    with launched(tmp_path) as first:
         wait_for_ready_line(first)
+        with psycopg.connect(database_url(tmp_path)) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         first.process.kill()
         first.process.wait()
 
-        with launched(resting, first.port) as second:
+        with launched(tmp_path, first.port) as second:
             wait_for_ready_line(second)
 
             daemons = second.matching("supervisor.supervisord")
             assert [process.ppid() for process in daemons] == [second.process.pid]
-
-
-def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(resting: Path) -> None:
-    with launched(resting) as launcher:
-        wait_for_ready_line(launcher)
-        for process in launcher.matching("supervisor.supervisord"):
-            process.kill()
-
-        assert launcher.process.wait(DEADLINE_SECONDS) == 1
-        assert "supervisord ended unexpectedly" in launcher.output
-        assert launcher.processes() == []
+            with psycopg.connect(database_url(tmp_path)) as connection:
+                assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+            second.process.send_signal(signal.SIGINT)
+            assert second.process.wait(DEADLINE_SECONDS) == 0
+            assert second.processes() == []
 
 
 def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
