@@ -47,14 +47,13 @@ def write_readme(results: dict[str, Any], readme: Path = README) -> None:
 
 
 def _table(results: dict[str, Any]) -> str:
-    runs = "one run each" if results["runs"] == 1 else f"medians of {results['runs']} runs"
-    lines = [_where(results["machine"]) + f", {runs}.", ""]
+    lines = [_where(results["machine"]) + ", medians of the runs.", ""]
     if foreign := _disturbed(results):
         lines += [foreign, ""]
-    lines += ["| load | measured | goal |", "|---|---|---|"]
+    lines += ["| load | runs | measured | goal |", "|---|---|---|---|"]
     for entry in results["entries"]:
         goals = "; ".join(f"{one['goal']}: **{one['verdict']}**" for one in entry["goals"])
-        lines.append(f"| {entry['title']} | {_measured(entry)} | {goals} |")
+        lines.append(f"| {entry['title']} | {entry['runs']} | {_measured(entry)} | {goals} |")
     image = PLOT.relative_to(README.parent)
     lines += ["", f"![CPU a task by part, and latency by rate]({image})"]
     return "\n".join(lines)
