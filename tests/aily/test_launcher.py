@@ -21,6 +21,7 @@ import redis
 from aily.embedded import database_url, redis_url
 from aily.launcher import readiness
 from aily.programs import BASE_DIR, ConfigurationError, Options
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 
@@ -69,22 +70,10 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-def free_ports() -> int:
-    """A port that is free together with the next one."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port: int = first.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
 @contextmanager
 def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launched]:
     """A launcher with one web and one worker process and its own data directory."""
-    port = port or free_ports()
+    port = port or free_ports(2)[0]
     environment = {
         **{key: value for key, value in os.environ.items() if key != "DEEPSEEK_API_KEY"},
         "AILY_DATA_DIR": str(data_dir),

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from aily.embedded.unprivileged import (
 )
 from aily.programs import BASE_DIR
 from aily.supervision import Program
+from tests.ports import free_ports
 from tests.stack import StackProcess
 
 DEPLOY = BASE_DIR / "deploy"
@@ -88,7 +88,7 @@ class Deployment:
         #: Of the users, one each.
         self.keys: list[str] = []
         measured = [name for names in _METRICS.values() for name in names]
-        free = iter(_free_ports(len(_PORTS) + len(measured)))
+        free = iter(free_ports(len(_PORTS) + len(measured)))
         self.ports = {name: next(free) for name in _PORTS}
         self.metrics_ports = {name: next(free) for name in measured}
         self.base_url = f"https://127.0.0.1:{self.ports['https']}"
@@ -354,11 +354,3 @@ class Deployment:
         with ThreadPoolExecutor(len(_PORTS)) as threads:
             list(threads.map(StackProcess.stop, [one for one in started if one not in servers]))
             list(threads.map(StackProcess.stop, servers))
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

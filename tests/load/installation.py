@@ -29,6 +29,7 @@ from aily.processes import end_processes, tied_to_parent
 from aily.programs import BASE_DIR
 from tests.journal import UpstreamRecord, read_journal
 from tests.load.measure import Groups
+from tests.ports import free_ports
 
 _READY_SECONDS = 120
 _LOG_TAIL_LINES = 30
@@ -238,11 +239,3 @@ def stored_tasks(database_url: str) -> dict[str, StoredTask]:
             "FROM chat_task"
         )
         return {row[0]: StoredTask(*row) for row in rows}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

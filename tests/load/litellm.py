@@ -27,10 +27,11 @@ from rich.console import Console
 from aily.processes import end_processes, tied_to_parent
 from aily.programs import BASE_DIR
 from tests.load import machine, report
-from tests.load.installation import Upstream, free_ports
+from tests.load.installation import Upstream
 from tests.load.measure import percentile
 from tests.load.recording import MODEL
 from tests.load.scenarios.scenario import count
+from tests.ports import free_ports
 
 SUMMARY = "LiteLLM's proxy before the same simulator, for comparison"
 _VENV = BASE_DIR / "var" / "bench" / "litellm"
