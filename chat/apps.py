@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ChatConfig(AppConfig):
@@ -22,6 +23,7 @@ class ChatConfig(AppConfig):
             SceneVersion,
             WebhookEndpoint,
         )
+        from chat.models.ids import make_id_key
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -33,3 +35,4 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        post_migrate.connect(make_id_key, sender=self)

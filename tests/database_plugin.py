@@ -27,7 +27,8 @@ DECLARE
 BEGIN
   FOR one IN SELECT oid::regclass FROM pg_class
               WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-                AND relname NOT IN ('django_migrations', 'django_content_type', 'auth_permission')
+                AND relname NOT IN ('django_migrations', 'django_content_type', 'auth_permission',
+                                    'chat_idkey')
               ORDER BY oid LOOP
     EXECUTE 'LOCK TABLE ' || one || ' IN SHARE ROW EXCLUSIVE MODE';
     EXECUTE 'SELECT EXISTS (SELECT FROM ' || one || ')' INTO is_filled;

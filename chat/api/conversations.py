@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
@@ -21,6 +22,7 @@ from aily.rest import Page, RequestSchema, ordered
 from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
+from chat.models.ids import is_own
 from chat.models.tasks import ACTIVE
 
 router = Router(tags=["conversations"])
@@ -58,6 +60,12 @@ def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
     return Conversation.objects.filter(owner=request.auth.user)
 
 
+def _find(request: AuthenticatedRequest, conversation_id: UUID) -> Conversation:
+    if not is_own(conversation_id):
+        raise Http404
+    return get_object_or_404(_own(request), pk=conversation_id)
+
+
 @router.get("", response=list[ConversationOut], summary="Own conversations")
 @may_read_replica
 @paginate(Page)
@@ -80,7 +88,7 @@ def create_conversation(
 
 @router.get("/{uuid:conversation_id}", response=ConversationOut, summary="One conversation")
 def get_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Conversation:
-    return get_object_or_404(_own(request), pk=conversation_id)
+    return _find(request, conversation_id)
 
 
 @router.patch("/{uuid:conversation_id}", response=ConversationOut, summary="Rename a conversation")
@@ -88,7 +96,7 @@ def get_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Co
 def rename_conversation(
     request: AuthenticatedRequest, conversation_id: UUID, payload: TitleIn
 ) -> Conversation:
-    conversation = get_object_or_404(_own(request), pk=conversation_id)
+    conversation = _find(request, conversation_id)
     conversation.title = payload.title
     conversation.save(update_fields=["title"])
     return conversation
@@ -101,7 +109,7 @@ def rename_conversation(
 )
 @takes_if_match
 def delete_conversation(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None]:
-    get_object_or_404(_own(request), pk=conversation_id)
+    _find(request, conversation_id)
     # In a transaction of its own: submits lock budgets before conversations.
     settlement.settle_conversation(conversation_id)
     return _delete(request, conversation_id)
@@ -126,5 +134,5 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
 @may_read_replica
 @paginate(Page)
 def list_messages(request: AuthenticatedRequest, conversation_id: UUID) -> QuerySet[Message]:
-    conversation = get_object_or_404(_own(request), pk=conversation_id)
+    conversation = _find(request, conversation_id)
     return Message.objects.filter(conversation=conversation)

@@ -3,6 +3,7 @@
 from chat.models.accounting import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.models.ids import IdKey
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -13,6 +14,7 @@ __all__ = [
     "BudgetPeriod",
     "Conversation",
     "Delivery",
+    "IdKey",
     "LLMModel",
     "Lane",
     "LedgerEntry",

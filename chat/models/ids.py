@@ -1,11 +1,29 @@
-"""Primary keys that sort by time, so that indexes grow at one end."""
+"""Primary keys that sort by time, so that indexes grow at one end.
+
+Those that users name (tasks, conversations) carry a tag as well: what somebody made up is told from
+what was made here without asking the database.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 import time
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, models
+
+from aily.database import in_database
+
+#: One made-up id in 65,536 is taken for one of ours, and costs a query.
+TAG_BYTES = 2
+KEY_BYTES = 16
+#: Where there was something before tags: processes of before may go on making ids for so long.
+UPGRADE_SECONDS = 86_400
 
 
 def uuid7() -> UUID:
@@ -20,11 +38,82 @@ def uuid7() -> UUID:
     return UUID(int=value)
 
 
-def is_own(value: UUID) -> bool:
-    """False for what `uuid7` cannot have made: no row has it, so none need be looked for."""
-    return value.version == 7
-
-
 def first_id(at: datetime) -> UUID:
     """No key made at this moment or later is less, and all made before are."""
     return UUID(int=int(at.timestamp() * 1000) << 80)
+
+
+# --- Tags ---------------------------------------------------------------------------------------
+class IdKey(models.Model):
+    """What the tags of ids are made with: one row, beside the rows whose ids they are.
+
+    Not SECRET_KEY, which is changed some day, while ids stay: a restored backup brings its key
+    along. Who gets to know it can make this installation ask its database in vain, and no more.
+    """
+
+    key = models.BinaryField()
+    tagged_since = models.DateTimeField(help_text="Ids from before may have no tag.")
+
+    objects: ClassVar[models.Manager[IdKey]] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"ids since {self.tagged_since}"
+
+
+def make_id_key(apps: Any, **kwargs: Any) -> None:
+    """Receiver of `post_migrate`: the key of a new database, or of one from before tags."""
+    try:
+        model = apps.get_model("chat", "IdKey")
+    except LookupError:
+        return
+    now = datetime.now(UTC)
+    # Nobody can have submitted anything where there are no users.
+    is_new = not apps.get_model("accounts", "User").objects.exists()
+    since = datetime.fromtimestamp(0, UTC) if is_new else now + timedelta(seconds=UPGRADE_SECONDS)
+    defaults = {"key": secrets.token_bytes(KEY_BYTES), "tagged_since": since}
+    model.objects.get_or_create(pk=1, defaults=defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagger:
+    key: bytes
+    #: Every id from here on has a tag.
+    first_tagged: UUID
+
+    def tagged(self, value: UUID) -> UUID:
+        body = value.bytes[:-TAG_BYTES]
+        return UUID(bytes=body + self._tag(body))
+
+    def may_have_made(self, value: UUID) -> bool:
+        body, tag = value.bytes[:-TAG_BYTES], value.bytes[-TAG_BYTES:]
+        return hmac.compare_digest(tag, self._tag(body)) or value < self.first_tagged
+
+    def _tag(self, body: bytes) -> bytes:
+        return hashlib.blake2b(body, key=self.key, digest_size=TAG_BYTES).digest()
+
+
+_tagger: _Tagger | None = None
+
+
+def _load_tagger() -> _Tagger:
+    """The process's: one query in its life."""
+    global _tagger
+    if _tagger is None:
+        row = IdKey.objects.using(DEFAULT_DB_ALIAS).get()
+        _tagger = _Tagger(bytes(row.key), first_id(row.tagged_since))
+    return _tagger
+
+
+def tagged_id() -> UUID:
+    """A `uuid7` whose last two bytes are its tag. 3 µs more than without."""
+    return _load_tagger().tagged(uuid7())
+
+
+def is_own(value: UUID) -> bool:
+    """False for what `tagged_id` cannot have made: no row has it, so none need be looked for."""
+    return value.version == 7 and _load_tagger().may_have_made(value)
+
+
+async def ais_own(value: UUID) -> bool:
+    """As `is_own`, on an event loop."""
+    return is_own(value) if _tagger is not None else await in_database(is_own, value)

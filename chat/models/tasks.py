@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
 from chat.models.conversations import Conversation
-from chat.models.ids import uuid7
+from chat.models.ids import tagged_id
 from chat.models.providers import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
@@ -73,7 +73,7 @@ class Task(models.Model):
     table once.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = models.UUIDField(primary_key=True, default=tagged_id, editable=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="tasks"
     )

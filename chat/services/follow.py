@@ -41,7 +41,7 @@ from chat.events import (
     retold,
 )
 from chat.models import ServedFrom, Status, Task
-from chat.models.ids import is_own
+from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
 
 logger = logging.getLogger(__name__)
@@ -313,7 +313,7 @@ async def _standing(task_id: str) -> Standing | None:
 
 async def check_owner(owner_id: int, task_id: UUID) -> None:
     """Raise NotFound unless there is such a task and it is the owner's."""
-    standing = await _standing(str(task_id)) if is_own(task_id) else None
+    standing = await _standing(str(task_id)) if await ais_own(task_id) else None
     if standing is None or standing.owner_id != owner_id:
         raise NotFound("There is no such task.", field="task_id")
 

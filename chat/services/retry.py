@@ -9,7 +9,7 @@ from django.db import transaction
 
 from chat import accounting
 from chat.models import Task
-from chat.models.ids import uuid7
+from chat.models.ids import tagged_id
 from chat.models.tasks import ACTIVE
 from chat.services.submit import enqueue
 
@@ -23,7 +23,7 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE)
     tasks = [
         Task(
-            id=uuid7(),
+            id=tagged_id(),
             owner_id=task.owner_id,
             api_key_id=task.api_key_id,
             scene_id=task.scene_id,

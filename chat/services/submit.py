@@ -43,7 +43,7 @@ from chat.models import (
     Task,
     flights,
 )
-from chat.models.ids import uuid7
+from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
@@ -186,7 +186,7 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
     wanted = {
         (one.owner_id, one.request.conversation_id)
         for one in submissions
-        if one.request.conversation_id
+        if one.request.conversation_id and is_own(one.request.conversation_id)
     }
     if wanted:
         lookups.histories = prompts.histories(wanted)
@@ -206,7 +206,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
     task = Task(
-        id=uuid7(),
+        id=tagged_id(),
         owner_id=submission.owner_id,
         api_key_id=submission.api_key_id,
         scene=scene,

@@ -1,0 +1,165 @@
+"""Ids that somebody made up are refused without a query, however many different ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.apps import apps
+
+from accounts.models import APIKey, User
+from aily.database import in_database
+from aily.routing import routes as application
+from chat.models import Conversation, LLMModel, Task, ids
+from chat.models.ids import IdKey, first_id, make_id_key, uuid7
+from tests.chat.api.conftest import API, Api
+from tests.chat.api.conftest import alice_key as alice_key
+from tests.chat.api.conftest import api as api
+from tests.chat.api.conftest import queries as queries
+
+Ask = Callable[[UUID], Coroutine[Any, Any, int]]
+
+
+@pytest.fixture
+async def socket(alice: User, api: Api) -> AsyncIterator[WebsocketCommunicator]:
+    _, secret = await in_database(APIKey.create, alice, "socket")
+    headers = [(b"authorization", f"Bearer {secret}".encode())]
+    socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
+    await socket.connect()
+    assert (await socket.receive_json_from())["type"] == "hello"
+    yield socket
+    await socket.disconnect()
+
+
+def made_up() -> Iterator[UUID]:
+    """As `uuid7` would have made them just now, a while ago, and tomorrow."""
+    for days in cycle((0, 0, -1, -400, 1)):
+        at = datetime.now(UTC) + timedelta(days=days)
+        yield UUID(int=first_id(at).int | uuid7().int & (1 << 80) - 1)
+
+
+async def status_of(answer: Coroutine[Any, Any, Any]) -> int:
+    return int((await answer).status_code)
+
+
+def rest_asks(api: Api) -> list[Ask]:
+    """Every way to name a task or conversation over REST, each giving the status."""
+    question = {"messages": [{"role": "user", "content": "?"}]}
+    return [
+        lambda one: status_of(api.get(f"{API}/tasks/{one}")),
+        lambda one: status_of(api.get(f"{API}/tasks/{one}/events")),
+        lambda one: status_of(api.post(f"{API}/tasks/{one}/cancel")),
+        lambda one: status_of(api.get(f"/api/conversations/{one}")),
+        lambda one: status_of(api.get(f"/api/conversations/{one}/messages")),
+        lambda one: status_of(
+            api.post(f"{API}/request", {**question, "conversation_id": str(one)})
+        ),
+    ]
+
+
+async def ask_by_rest(api: Api, number: int) -> None:
+    """Made-up ids of all kinds, all different."""
+    for ask, one in zip(cycle(rest_asks(api)[:-1]), made_up(), strict=False):
+        assert await ask(one) == 404
+        if not (number := number - 1):
+            return
+
+
+async def ask_by_socket(socket: WebsocketCommunicator, number: int) -> None:
+    """In bursts of a hundred frames."""
+    kinds = cycle(("task.subscribe", "task.cancel"))
+    for _ in range(number // 100):
+        for kind, one, _ in zip(kinds, made_up(), range(100), strict=False):
+            await socket.send_json_to({"type": kind, "task_id": str(one)})
+        answers = [await socket.receive_json_from(timeout=10) for _ in range(100)]
+        assert {answer["error"]["code"] for answer in answers} == {"not_found"}
+
+
+async def count_lookups(
+    api: Api, socket: WebsocketCommunicator, queries: list[str], by_rest: int, by_socket: int
+) -> int:
+    await ask_by_rest(api, 5)
+    queries.clear()
+    await ask_by_rest(api, by_rest)
+    await ask_by_socket(socket, by_socket)
+    return len(queries)
+
+
+async def test_made_up_ids_cost_hardly_a_query(
+    api: Api, socket: WebsocketCommunicator, queries: list[str]
+) -> None:
+    assert await count_lookups(api, socket, queries, 200, 1_800) < 20
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_made_up_ids_cost_under_1000_queries(
+    api: Api, socket: WebsocketCommunicator, queries: list[str]
+) -> None:
+    assert await count_lookups(api, socket, queries, 10_000, 90_000) < 1_000
+
+
+async def test_a_conversation_that_was_made_up_is_not_looked_for(
+    api: Api, queries: list[str]
+) -> None:
+    *_, submit = rest_asks(api)
+    assert await submit(next(made_up())) == 404
+    assert not [sql for sql in queries if "chat_message" in sql or "chat_conversation" in sql]
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_ids_from_before_there_were_tags_are_found_and_later_ones_must_have_one(
+    alice: User, model: LLMModel, api: Api, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """The rows have ids without tags. `days` from now is when tags began."""
+    old = Task(id=uuid7(), owner=alice, model=model, messages=[])
+    talk = Conversation(id=uuid7(), owner=alice)
+    key = await in_database(IdKey.objects.get)
+    changed = IdKey(pk=key.pk, key=key.key, tagged_since=datetime.now(UTC) + timedelta(days=days))
+    # What another process would read at its start.
+    monkeypatch.setattr(ids, "_tagger", None)
+    try:
+        for row in (old, talk, changed):
+            await in_database(row.save)
+        statuses = [
+            await status_of(api.get(f"{API}/tasks/{old.pk}")),
+            await status_of(api.get(f"/api/conversations/{talk.pk}")),
+        ]
+    finally:
+        await in_database(key.save)
+    assert statuses == ([200, 200] if days > 0 else [404, 404])
+
+
+async def test_ids_of_other_kinds_are_no_ids(api: Api, queries: list[str]) -> None:
+    get_task, *_ = rest_asks(api)
+    assert await get_task(uuid4()) == 404
+    assert not [sql for sql in queries if "chat_task" in sql]
+
+
+async def test_many_at_once_in_a_new_process_are_all_refused(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ids, "_tagger", None)
+    get_task, follow_task, *_ = rest_asks(api)
+    asks = zip(cycle((get_task, follow_task)), made_up(), range(20), strict=False)
+    assert set(await asyncio.gather(*(ask(one) for ask, one, _ in asks))) == {404}
+
+
+@pytest.mark.parametrize("is_upgrade", [False, True])
+def test_a_key_is_made_once_and_an_upgrade_leaves_old_processes_a_day(
+    db: None, is_upgrade: bool
+) -> None:
+    IdKey.objects.all().delete()
+    if is_upgrade:
+        User.objects.create_user("somebody")
+    # Twice, as `migrate` is run with each deployment.
+    for _ in range(2):
+        make_id_key(apps)
+    key = IdKey.objects.get()
+    assert (key.tagged_since > datetime.now(UTC)) is is_upgrade
+    assert len(key.key) == 16
