@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Schema, Status
 from ninja.renderers import JSONRenderer
@@ -20,6 +20,7 @@ from ninja.utils import contribute_operation_callback
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
+from aily.database import fetch_all
 from aily.json_input import decode_json
 from aily.openapi import takes_header
 from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
@@ -82,15 +83,15 @@ def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:
 
 def _lock(owner_id: int, key: str) -> None:
     """Hold the key until the transaction ends; also for a process that dies it ends then."""
-    with connection.cursor() as cursor:
-        name = f"idempotency:{owner_id}:{key}"
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-        if not cursor.fetchone()[0]:
-            raise Conflict(
-                "A request with this idempotency key is still running.",
-                field=FIELD,
-                retry_after_seconds=1,
-            )
+    name = f"idempotency:{owner_id}:{key}"
+    lock = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+    [(is_locked,)] = fetch_all(lock, [name])
+    if not is_locked:
+        raise Conflict(
+            "A request with this idempotency key is still running.",
+            field=FIELD,
+            retry_after_seconds=1,
+        )
 
 
 def _digest(request: HttpRequest) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from threading import Lock
 
 from django.conf import settings
-from django.db import connection
 
 from accounts.models import APIKey
 from aily.batching import Batcher
-from aily.database import in_database
+from aily.database import fetch_all, in_database
 from aily.loops import per_loop
 from aily.rates import Counter, Rate, count, rate_of
 
@@ -70,9 +69,8 @@ def _known(user_id: int) -> Limits | None:
 
 
 def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERRIDES, [list(user_ids)])
-        return {pk: tuple(overrides) for pk, *overrides in cursor.fetchall()}
+    rows = fetch_all(_OVERRIDES, [list(user_ids)])
+    return {pk: tuple(overrides) for pk, *overrides in rows}
 
 
 def _with_defaults(overrides: _Overrides | None) -> Limits:

@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models.signals import post_delete, post_save
 from psycopg.errors import CheckViolation
 
 from accounts.models import MenuItem
 from accounts.permissions import PermissionSet
 from aily.cache import Cached, keys
+from aily.database import fetch_all
 from aily.problems import Conflict
 
 USE = "accounts.use_menuitem"
@@ -136,8 +137,7 @@ def save_item(item: MenuItem) -> None:
 
 def _lock_tree() -> None:
     """The lock of the trigger, to the end of the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
+    fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
 
 
 def _number(item: MenuItem) -> None:

@@ -1,4 +1,4 @@
-"""Runs database work of async code on a small pool of threads.
+"""Statements of our own, and database work of async code on a small pool of threads.
 
 Django's own `sync_to_async` puts all sockets of a process behind one thread. Here each unit of
 work takes a thread and a pooled connection, and gives both back when it returns, so none is held
@@ -8,16 +8,24 @@ while a coroutine waits for anything else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def fetch_all(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+    """Run a statement that returns rows, and return them all. Raises django.db.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 @cache

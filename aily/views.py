@@ -7,11 +7,10 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 
-from aily.database import in_database
+from aily.database import fetch_all, in_database
 from aily.draining import draining
 from aily.redis import async_redis
 
@@ -57,8 +56,7 @@ async def _probe(part: str, question: Awaitable[None]) -> bool:
 
 
 def _ask_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    fetch_all("SELECT 1")
 
 
 async def _ask_redis() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from aily.database import fetch_all
 from aily.observability import metrics, tracing
 from aily.observability.pulse import Pulse, sample_pool
 from aily.observability.queries import time_queries
@@ -50,8 +51,7 @@ def observe(
 
 def _ask_database() -> bool:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        fetch_all("SELECT 1")
     finally:
         # Back into the pool: this thread ends with its answer.
         connection.close()

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
+from aily.database import fetch_all
 from aily.observability.collector import Family, Question, Reading
 from aily.redis import asking_redis
 from aily.sentinel import is_sentinel, service_of
@@ -45,13 +46,11 @@ SELECT deadlocks, pg_database_size(datname), current_setting('max_connections'):
 _STATES = ("active", "idle", "idle_in_transaction", "other")
 
 
-def query(sql: str, params: Any = None) -> list[tuple[Any, ...]]:
+def query(sql: str) -> list[tuple[Any, ...]]:
     """Rows of one short question, which PostgreSQL gives up when it takes too long."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_MS:d}")
-        cursor.execute(sql, params or {})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    with transaction.atomic():
+        fetch_all("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_MS)])
+        return fetch_all(sql)
 
 
 def ask_database() -> Iterator[Reading]:

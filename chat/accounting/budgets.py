@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from aily.database import fetch_all
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, most
@@ -74,9 +75,7 @@ def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
         if task.api_key_id is not None:
             keys.add(task.api_key_id)
     starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
-    with connection.cursor() as cursor:
-        cursor.execute(_IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)})
-        rows = cursor.fetchall()
+    rows = fetch_all(_IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)})
     found = BudgetsInForce(at, defaultdict(list), defaultdict(list))
     for budget_id, user_id, api_key_id, start, _ in rows:
         own = found.by_user[user_id] if user_id else found.by_api_key[api_key_id]

@@ -15,10 +15,11 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from aily.database import fetch_all
 from chat import metrics
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import charge, load_models, price_at
@@ -126,12 +127,9 @@ def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:
     ids = [task.pk for task in tasks if task.started_at]
     if not ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_TEXT_BYTES, [ids])
-        rows = cursor.fetchall()
     return {
         task_id: Tokens(estimate(prompt_bytes), 0, estimate(text_bytes))
-        for task_id, prompt_bytes, text_bytes in rows
+        for task_id, prompt_bytes, text_bytes in fetch_all(_TEXT_BYTES, [ids])
     }
 
 

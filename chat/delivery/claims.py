@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
+from aily.database import fetch_all
 from chat.models import Delivery
 from chat.models.delivery import EMAIL_DESTINATION
 
@@ -72,10 +73,9 @@ def claim(most: int) -> Sequence[Delivery]:
 
     Their `locked_until` is the claim: an outcome is noted only while the row still has it.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        cursor.execute(_CLAIM, {**_LIMITS, "most": most})
-        claimed: dict[UUID, datetime] = dict(cursor.fetchall())
+    with transaction.atomic():
+        fetch_all("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        claimed: dict[UUID, datetime] = dict(fetch_all(_CLAIM, {**_LIMITS, "most": most}))
     if not claimed:
         return []
     related = ("owner", "endpoint", "task__model", "task__scene")

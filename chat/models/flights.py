@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
+from aily.database import fetch_all
 from chat.models import transitions
 from chat.models.tasks import ServedFrom, Status, Task
 from chat.models.transitions import EndedQueued, Ending, store_answers
@@ -113,13 +113,6 @@ class Landing:
     successor: Successor | None = None
 
 
-def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
 # --- Joining ------------------------------------------------------------------------------------
 def join(tasks: Sequence[Task]) -> None:
     """Let those that may (`may_follow`) follow a task that is asked the same and has not ended.
@@ -133,9 +126,9 @@ def join(tasks: Sequence[Task]) -> None:
     keys = sorted({task.flight_key for task in joining})
     # One lock a key: of those who come at the same moment, one leads. In one order, so that two
     # transactions never wait for each other.
-    _rows(_LOCK_KEYS, [sorted(int(key[:16], 16) - 2**63 for key in keys)])
+    fetch_all(_LOCK_KEYS, [sorted(int(key[:16], 16) - 2**63 for key in keys)])
     leaders: defaultdict[str, list[tuple[UUID, int]]] = defaultdict(list)
-    for leader_id, key, lane, status in _rows(_LEADERS, [keys]):
+    for leader_id, key, lane, status in fetch_all(_LEADERS, [keys]):
         # One that runs suits all. One that waits does so in its lane.
         leaders[key].append((leader_id, -1 if status == Status.RUNNING else lane))
     for task in joining:
@@ -156,7 +149,7 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> dict[UUID, Landing]:
     if not leading:
         return {pk: Landing() for pk in transitions.end(worker_id, endings)}
     with transaction.atomic():
-        _rows(_LOCK, [leading])
+        fetch_all(_LOCK, [leading])
         changed = transitions.end(worker_id, endings)
         landings = _land(changed.intersection(leading))
     return {pk: landings.get(pk) or Landing() for pk in changed}
@@ -165,7 +158,7 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> dict[UUID, Landing]:
 def end_stranded() -> list[Landing]:
     """What `end` and `promote` do, for followers whose leader ended without."""
     with transaction.atomic():
-        stranded = [row[0] for row in _rows(_LOCK_STRANDED, [])]
+        stranded = [row[0] for row in fetch_all(_LOCK_STRANDED, [])]
         return list(_land(stranded).values()) if stranded else []
 
 
@@ -174,7 +167,7 @@ def _land(leader_ids: Iterable[UUID]) -> dict[UUID, Landing]:
     ids = list(leader_ids)
     landings: defaultdict[UUID, Landing] = defaultdict(Landing)
     answers = []
-    for pk, owner_id, conversation_id, status, text, leader_id in _rows(_LAND, [ids]):
+    for pk, owner_id, conversation_id, status, text, leader_id in fetch_all(_LAND, [ids]):
         landings[leader_id].followers.append(Follower(pk, owner_id))
         if conversation_id and status == Status.SUCCEEDED:
             answers.append((conversation_id, pk, text))
@@ -193,7 +186,7 @@ def promote(leader_ids: Sequence[UUID]) -> list[Successor]:
 
 
 def _promote(leader_ids: Sequence[UUID]) -> list[tuple[UUID, Successor]]:
-    rows = _rows(_PROMOTE, [list(leader_ids)]) if leader_ids else []
+    rows = fetch_all(_PROMOTE, [list(leader_ids)]) if leader_ids else []
     return [(leader_id, Successor(*of)) for *of, leader_id, is_successor in rows if is_successor]
 
 
@@ -220,14 +213,14 @@ def _leave(task_ids: Sequence[UUID], leader_id: UUID, status: Status) -> list[En
     with transaction.atomic():
         # The lock keeps the leader from being started until this is committed: whoever sees its
         # next attempt also sees that this follower has ended.
-        (attempt,) = (_rows(_LOCK_ONE, [leader_id]) or [(0,)])[0]
+        (attempt,) = (fetch_all(_LOCK_ONE, [leader_id]) or [(0,)])[0]
         params = {
             "status": status.value,
             "attempt": attempt + 1 if attempt else 0,
             "ids": list(task_ids),
             "leader": leader_id,
         }
-        return [EndedQueued(*row) for row in _rows(_LEAVE, params)]
+        return [EndedQueued(*row) for row in fetch_all(_LEAVE, params)]
 
 
 def expire_followers() -> list[EndedQueued]:

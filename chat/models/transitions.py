@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from psycopg.types.json import Jsonb
 
+from aily.database import fetch_all
 from chat.models.conversations import Conversation, Message
 from chat.models.tasks import Status
 
@@ -199,17 +200,10 @@ class DivertedTask:
     weight: float
 
 
-def _rows(sql: str, params: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
 def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[StartedTask]:
     """queued → running for those still queued for this model, in time, while the worker is not
     declared dead."""
-    rows = _rows(_START, {"worker": worker_id, "model": model_id, "ids": list(task_ids)})
+    rows = fetch_all(_START, {"worker": worker_id, "model": model_id, "ids": list(task_ids)})
     return [StartedTask(*row) for row in rows]
 
 
@@ -220,7 +214,7 @@ def expire(task_ids: Sequence[str] | None = None) -> list[EndedQueued]:
     """
     only = "" if task_ids is None else "AND id = ANY(%s)"
     params = [] if task_ids is None else [list(task_ids)]
-    return [EndedQueued(*row) for row in _rows(_EXPIRE.format(only=only), params)]
+    return [EndedQueued(*row) for row in fetch_all(_EXPIRE.format(only=only), params)]
 
 
 def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
@@ -246,7 +240,7 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
         [one.falls_back for one in endings],
     ]
     with transaction.atomic():
-        changed = dict(_rows(_END, [*columns, worker_id]))
+        changed = dict(fetch_all(_END, [*columns, worker_id]))
         store_answers(
             (changed[one.id], one.id, one.text)
             for one in endings
@@ -258,7 +252,7 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
 def keep_partial(worker_id: UUID, ending: Ending) -> bool:
     """Store how far a cancelled task's answer had come. Only its own worker may, and only once."""
     with transaction.atomic():
-        rows = _rows(
+        rows = fetch_all(
             _KEEP_PARTIAL,
             [
                 ending.text,
@@ -280,23 +274,23 @@ def keep_partial(worker_id: UUID, ending: Ending) -> bool:
 
 def cancel_queued(task_ids: Sequence[UUID]) -> list[EndedQueued]:
     """queued → cancelled, for those that follow no other task."""
-    return [EndedQueued(*row) for row in _rows(_CANCEL_QUEUED, [list(task_ids)])]
+    return [EndedQueued(*row) for row in fetch_all(_CANCEL_QUEUED, [list(task_ids)])]
 
 
 def cancel_running(task_ids: Sequence[UUID]) -> list[tuple[UUID, UUID | None]]:
     """running → cancelled. Returns (task id, worker id): that worker stops the call."""
-    return [(row[0], row[1]) for row in _rows(_CANCEL_RUNNING, [list(task_ids)])]
+    return [(row[0], row[1]) for row in fetch_all(_CANCEL_RUNNING, [list(task_ids)])]
 
 
 def recover(most_crashes: int) -> list[RecoveredTask]:
     """Take running tasks from workers declared dead, 1,000 at most."""
     params = {"most": most_crashes, "error": Jsonb(WORKER_LOST)}
-    return [RecoveredTask(*row) for row in _rows(_RECOVER, params)]
+    return [RecoveredTask(*row) for row in fetch_all(_RECOVER, params)]
 
 
 def divert(providers: Collection[str]) -> list[DivertedTask]:
     """Hand queued tasks of these providers to their fallback models, 1,000 at most."""
-    return [DivertedTask(*row) for row in _rows(_DIVERT, [list(providers)])]
+    return [DivertedTask(*row) for row in fetch_all(_DIVERT, [list(providers)])]
 
 
 def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[int]) -> None:
@@ -304,7 +298,7 @@ def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[i
     if recovered:
         ids = [one.id for one in recovered]
         attempts = [one.attempt for one in recovered]
-        _rows(_NOTE_LAST_EVENTS, [ids, attempts, list(last_events)])
+        fetch_all(_NOTE_LAST_EVENTS, [ids, attempts, list(last_events)])
 
 
 def store_answers(answers: Any) -> None:

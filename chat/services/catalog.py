@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from django.db import connection
-
+from aily.database import fetch_all
 from chat.models import LLMModel, Scene
 
 #: Scenes kept in memory.
@@ -79,13 +78,11 @@ def _versions(
 ) -> tuple[dict[str, str], dict[int, float]]:
     """Versions of scenes by slug and, under "", of all models; weights by owner."""
     versions, weights = {"": ""}, {}
-    with connection.cursor() as cursor:
-        cursor.execute(_VERSIONS, [list(slugs), list(owner_ids)])
-        for kind, key, value in cursor.fetchall():
-            if kind == "weight":
-                weights[int(key)] = float(value)
-            else:
-                versions[key] = value or ""
+    for kind, key, value in fetch_all(_VERSIONS, [list(slugs), list(owner_ids)]):
+        if kind == "weight":
+            weights[int(key)] = float(value)
+        else:
+            versions[key] = value or ""
     return versions, weights
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 from django.conf import settings
-from django.db import connection
 
 from accounts.limits import Limits, limits_of
+from aily.database import fetch_all
 from aily.problems import LimitReached, retry_after
 from aily.redis import RedisAway
 from chat import scheduler
@@ -157,9 +157,8 @@ def _owners(bounds: Sequence[Bound]) -> set[int]:
 
 
 def _count_rows(owners: set[int]) -> dict[int, tuple[int, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, [list(owners - {EVERYBODY}), EVERYBODY in owners])
-        return {owner: (in_flight, queued) for owner, in_flight, queued in cursor.fetchall()}
+    rows = fetch_all(_COUNT, [list(owners - {EVERYBODY}), EVERYBODY in owners])
+    return {owner: (in_flight, queued) for owner, in_flight, queued in rows}
 
 
 _depths = Depths()

@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from aily import views
+from aily.database import fetch_all
 
 
 @pytest.fixture
@@ -56,10 +57,7 @@ async def test_not_ready_and_not_hanging_while_the_database_is_silent(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
 ) -> None:
     def never_answers() -> None:
-        from django.db import connection
-
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(1)")
+        fetch_all("SELECT pg_sleep(1)")
 
     monkeypatch.setattr(views, "_ask_database", never_answers)
     monkeypatch.setattr(views, "PROBE_SECONDS", 0.2)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
+from aily.database import fetch_all
 from chat import settlement
 from chat.delivery import claims, outbox
 from chat.gauges import QueueGauges
@@ -315,7 +316,7 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "expiry": lambda site: flights.expire(),
     "expiry of followers": lambda site: flights.expire_followers(),
     "stranded followers": lambda site: flights.end_stranded(),
-    "leaders": lambda site: flights._rows(flights._LEADERS, [["a" * 64]]),
+    "leaders": lambda site: fetch_all(flights._LEADERS, [["a" * 64]]),
     "successors": lambda site: flights.promote([uuid7()]),
     "fallbacks": lambda site: transitions.divert(["acme"]),
     "settling": lambda site: settlement.settle(),
