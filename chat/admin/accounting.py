@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from aily.admin import (
-    CappedPaginator,
+    LargeTable,
     NewestBoolean,
     NewestChoices,
     NewestRelated,
@@ -19,7 +19,7 @@ from aily.admin import (
     users_named,
 )
 from chat.accounting.reports import in_days, state, usage_by, with_current_periods
-from chat.admin.readonly import ReadOnlyAdmin
+from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.accounting import DIMENSIONS
 
@@ -35,22 +35,14 @@ class ModelPriceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 # --- Budgets ------------------------------------------------------------------------------------
-class PeriodInline(admin.TabularInline):  # type: ignore[type-arg]
+class PeriodInline(ReadOnlyInline):
     model = BudgetPeriod
     fields = (
         "starts_at", "reserved_calls", "reserved_tokens", "reserved_money", "spent_calls",
         "spent_tokens", "spent_money",
     )  # fmt: skip
     readonly_fields = fields
-    can_delete = False
-    extra = 0
     verbose_name_plural = "periods, the newest first"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Budget)
@@ -115,7 +107,7 @@ class EntryFilter(admin.SimpleListFilter):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
     list_display = (
         "at", "task_id", "owner", "model", "scene", "budget", "kind", "prompt_tokens",
         "completion_tokens", "money", "currency",
@@ -130,20 +122,12 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
         ("model", NewestRelated),
     )
     list_per_page = 50
-    search_fields = ("owner__username",)  # get_search_results does the searching
+    search_fields = ("owner__username",)
     search_help_text = "The beginning of the owner's name: finds usage."
-    sortable_by = ()
-    paginator = CappedPaginator
-    show_full_result_count = False
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         # Only usage has an index by owner.
-        return queryset.filter(budget__isnull=True, owner__in=users_named(term)), False
+        return queryset.filter(budget__isnull=True, owner__in=users_named(term))
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         response = super().changelist_view(request, extra_context)

@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from aily.admin import CappedPaginator, NewestChoices
+from aily.admin import LargeTable, NewestChoices
 from aily.problems import Conflict
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
@@ -39,7 +39,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
     list_display = (
         "id", "kind", "owner", "event", "state", "attempts", "response_status", "error",
         "next_attempt_at", "created_at",
@@ -49,9 +49,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_filter = (("state", NewestChoices), ("kind", NewestChoices))
     raw_id_fields = ("task",)
     ordering = ("-id",)
-    sortable_by = ()
-    paginator = CappedPaginator
-    show_full_result_count = False
     actions = ("send_again",)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:

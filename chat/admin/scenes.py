@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Problem
+from chat.admin.readonly import ReadOnlyInline
 from chat.exceptions import InvalidTemplate
 from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
@@ -22,24 +23,16 @@ _WRITTEN = (
 )  # fmt: skip
 
 
-class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
+class VersionInline(ReadOnlyInline):
     model = SceneVersion
     fk_name = "scene"
     fields = ("number", "notes", "model", "created_by", "created_at", "published_at")
     readonly_fields = fields
-    can_delete = False
-    extra = 0
     show_change_link = True
     verbose_name_plural = "versions"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SceneVersion]:
         return super().get_queryset(request).select_related("scene", "model", "created_by")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Scene)

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from aily.admin import MAX_ROWS, CappedPaginator, NewestChoices, NewestRelated, users_named
+from aily.admin import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Task, Worker
 from chat.models.ids import first_id
@@ -56,7 +56,7 @@ def _id_range(prefix: str) -> Q | None:
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin):
+class TaskAdmin(LargeTable, ReadOnlyAdmin):
     list_display = (
         "short_id", "owner", "scene", "model", "status", "lane", "attempt", "created_at", "duration"
     )  # fmt: skip
@@ -69,12 +69,9 @@ class TaskAdmin(ReadOnlyAdmin):
         CreatedFilter,
     )
     list_per_page = 50
-    search_fields = ("pk",)  # get_search_results does the searching
+    search_fields = ("pk",)
     search_help_text = "The beginning of an id or of the owner's name."
     ordering = ("-id",)
-    sortable_by = ()
-    paginator = CappedPaginator
-    show_full_result_count = False
     actions = ("cancel", "retry")
 
     @admin.display(description="id")
@@ -95,15 +92,10 @@ class TaskAdmin(ReadOnlyAdmin):
         tasks: QuerySet[Task] = super().get_queryset(request)
         return tasks.select_related(*related)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         found = Q(owner_id__in=users_named(term))
         by_id = _id_range(term)
-        return queryset.filter(found if by_id is None else found | by_id), False
+        return queryset.filter(found if by_id is None else found | by_id)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_task")
