@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -10,13 +10,29 @@ from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.db import connections
 from django.test import AsyncClient, Client, override_settings
+from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
 from aily.redis import sync_redis
+from tests.running import Running
 
 #: Makes an HTTP client that presents an API key of the user.
 ClientOf = Callable[[User], Client]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows the logs of what runs for a failed test."""
+    report = yield
+    if report.failed:
+        used = getattr(item, "funcargs", {}).items()
+        report.sections += [
+            (f"logs of {name}", one.log_tail()) for name, one in used if isinstance(one, Running)
+        ]
+    return report
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -42,6 +58,15 @@ def _empty_cache(_settings_of_tests: None) -> None:
     """What an earlier test cached is about rows that are gone."""
     store.client().flushdb()
     forget_copies()
+
+
+@pytest.fixture(scope="session")
+def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
+    """How libpq reaches the tests' PostgreSQL, as far as it is set."""
+    with django_db_blocker.unblock():
+        parameters = connections["default"].get_connection_params()
+    wanted = {"host", "port", "user", "password"}
+    return {key: value for key, value in parameters.items() if key in wanted}
 
 
 @pytest.fixture

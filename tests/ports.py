@@ -22,11 +22,6 @@ def free_ports(count: int) -> list[int]:
             return ports
 
 
-def free_port() -> int:
-    """One such port."""
-    return free_ports(1)[0]
-
-
 def _is_free(port: int) -> bool:
     try:
         socket.create_server(("127.0.0.1", port)).close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from tests.running import Running
 
 _CHUNK_BYTES = 65_536
 
 
-class Proxy:
+class Proxy(Running):
     """Passes on what comes, on a thread of its own, until `cut` and again from `heal` on.
 
     While it is cut nothing comes through and no connection breaks: as when packets vanish. New
@@ -27,17 +27,11 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._thread.start()
         self.port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

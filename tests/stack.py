@@ -12,8 +12,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
@@ -25,9 +23,9 @@ from aily.launcher import readiness
 from aily.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.supervision import Program
 from tests.ports import free_ports
+from tests.running import Running
 
 _READY_SECONDS = 180
-_LOG_TAIL_LINES = 30
 
 
 @dataclass
@@ -69,7 +67,7 @@ class StackProcess:
         self.popen.wait()
 
 
-class Stack:
+class Stack(Running):
     """Two web processes, workers, scheduler, simulator and a Valkey of their own.
 
     The commands are those of `make run`; the database is the caller's. `with Stack(...)` starts
@@ -123,23 +121,7 @@ class Stack:
         self._only = only
         self.processes: dict[str, StackProcess] = {}
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def _start(self) -> None:
+    def start(self) -> None:
         make_private(self.data_dir / "log")
         shutil.rmtree(metrics_dir(self.data_dir), ignore_errors=True)
         self._valkey.prepare()
@@ -209,12 +191,8 @@ class Stack:
         process.stop()
         process.start()
 
-    def log_tail(self) -> str:
-        parts = []
-        for name, process in self.processes.items():
-            lines = process.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-            parts.append("\n".join([f"--- {name}", *lines]))
-        return "\n".join(parts)
+    def log_files(self) -> dict[str, Path]:
+        return {name: process.log_file for name, process in self.processes.items()}
 
     def stop(self) -> None:
         """Stop everything in the reverse order of starting."""

@@ -13,10 +13,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from aily.processes import tied_to_parent
+from tests.running import Running
 
 NETWORK = "10.77.0"
 #: This process's own address on the bridge.
@@ -100,14 +99,14 @@ class Host:
         self._holder.wait()
 
 
-class Network:
+class Network(Running):
     """`with Network(names)`: hosts by name, and we are on the same bridge."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self.hosts: dict[str, Host] = {}
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         _ip("link", "set", "lo", "up")
         for bridge in ("network", "void"):
             _ip("link", "add", bridge, "type", "bridge")
@@ -115,14 +114,8 @@ class Network:
         _ip("address", "add", f"{HERE}/24", "dev", "network")
         for number, name in enumerate(self._names, 10):
             self.hosts[name] = Host(name, number)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         for host in self.hosts.values():
             host.stop()
 

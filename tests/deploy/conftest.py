@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from django.conf import settings
-from django.db import connections
-from pytest_django.plugin import DjangoDbBlocker
 
 from tests.client import RestClient
+from tests.databases import make_database
 from tests.deploy.deployment import Deployment
 
 _DATABASE = "aily_deploy"
@@ -31,30 +29,12 @@ def require(*programs: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def deployment(django_db_blocker: DjangoDbBlocker) -> Iterator[Deployment]:
+def deployment(database_server: dict[str, str]) -> Iterator[Deployment]:
     require(*_PROGRAMS)
-    with django_db_blocker.unblock():
-        parameters = connections["default"].get_connection_params()
-    wanted = {"host", "port", "user", "password"}
-    server = {key: value for key, value in parameters.items() if key in wanted}
-    with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {_DATABASE}")
+    make_database(database_server, _DATABASE)
     root = Path(settings.DATA_DIR) / "deploy"
-    with Deployment(server, _DATABASE, root) as running:
+    with Deployment(database_server, _DATABASE, root) as running:
         yield running
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shows the processes' logs with a failed test."""
-    report = yield
-    running = getattr(item, "funcargs", {}).get("deployment")
-    if report.failed and isinstance(running, Deployment):
-        report.sections.append(("logs", running.log_tail()))
-    return report
 
 
 @pytest.fixture

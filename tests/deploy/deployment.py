@@ -19,8 +19,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 import redis
@@ -36,6 +35,7 @@ from aily.embedded.unprivileged import (
 from aily.programs import BASE_DIR
 from aily.supervision import Program
 from tests.ports import free_ports
+from tests.running import Running
 from tests.stack import StackProcess
 
 DEPLOY = BASE_DIR / "deploy"
@@ -78,7 +78,7 @@ print(*(APIKey.create(user, "deploy")[1] for user in users))
 """
 
 
-class Deployment:
+class Deployment(Running):
     """`with Deployment(...)`: started and ready; nothing is left afterwards."""
 
     def __init__(self, postgres: Mapping[str, Any], database: str, root: Path) -> None:
@@ -121,24 +121,8 @@ class Deployment:
     def _user(self) -> str:
         return str(self._postgres.get("user") or "aily")
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     # --- Starting -------------------------------------------------------------------------------
-    def _start(self) -> None:
+    def start(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         make_private(self.root)
         for name in ("queue", "cache"):
@@ -160,7 +144,7 @@ class Deployment:
         for name in ("web-0", "web-1"):
             self.wait_until_ready(name)
 
-    def start(self, name: str, command: list[str], **options: Any) -> StackProcess:
+    def start_process(self, name: str, command: list[str], **options: Any) -> StackProcess:
         """Start one process; it is stopped with the others."""
         environment = {**self.environment, **options.get("environment", {})}
         program = Program(
@@ -181,7 +165,7 @@ class Deployment:
         if name in self.metrics_ports:
             own = {"METRICS_HOST": "127.0.0.1", "METRICS_PORT": str(self.metrics_ports[name])}
             options["environment"] = {**options.get("environment", {}), **own}
-        self.start(name, command, **options)
+        self.start_process(name, command, **options)
 
     def _start_valkey(self, name: str) -> None:
         """The container's command, with a port instead of an address."""
@@ -191,7 +175,7 @@ class Deployment:
         own |= {"requirepass": PASSWORD, "maxmemory": "256mb"}
         arguments = [item for key, value in own.items() for item in (f"--{key}", value)]
         configuration = str(DEPLOY / "valkey" / f"{name}.conf")
-        self.start(name, [str(get_binary_path()), configuration, *arguments])
+        self.start_process(name, [str(get_binary_path()), configuration, *arguments])
 
     def _start_pgbouncer(self) -> None:
         directory = self.root / "pgbouncer"
@@ -213,7 +197,7 @@ class Deployment:
             # It refuses to run as root.
             os.chown(directory, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
             command = as_unprivileged_user(command, signal.SIGTERM)
-        self.start("pgbouncer", command, environment=environment, stop_signal="INT")
+        self.start_process("pgbouncer", command, environment=environment, stop_signal="INT")
 
     def _start_nginx(self) -> None:
         directory = self.root / "nginx"
@@ -245,7 +229,7 @@ class Deployment:
             globally += " user root;"
         configuration = str(directory / "nginx.conf")
         command = ["nginx", "-p", str(directory), "-c", configuration, "-g", globally]
-        self.start("nginx", command, stop_signal="QUIT")
+        self.start_process("nginx", command, stop_signal="QUIT")
 
     def _start_prometheus(self) -> None:
         """The shipped configuration, which finds containers by name, with addresses instead."""
@@ -262,7 +246,7 @@ class Deployment:
         path.write_text(yaml.safe_dump(configuration))
         command = ["prometheus", f"--config.file={path}", f"--storage.tsdb.path={directory}/data"]
         command += [f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}"]
-        self.start("prometheus", command)
+        self.start_process("prometheus", command)
 
     def _make_certificate(self, directory: Path) -> None:
         arguments = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -332,11 +316,8 @@ class Deployment:
     def log(self, name: str) -> str:
         return self.processes[name].log_file.read_text(errors="replace")
 
-    def log_tail(self) -> str:
-        tails = []
-        for name in self.processes:
-            tails += [f"--- {name}", *self.log(name).splitlines()[-25:]]
-        return "\n".join(tails)
+    def log_files(self) -> dict[str, Path]:
+        return {name: process.log_file for name, process in self.processes.items()}
 
     def restart(self, name: str) -> None:
         """As systemd and Kubernetes do: SIGTERM, wait for the end, start the new one."""

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode
 
-import psycopg
 import pytest
 from django.conf import settings
-from django.db import connections
-from pytest_django.plugin import DjangoDbBlocker
 
 from tests.client import ChatSocket, RestClient, chat_socket
+from tests.databases import make_database, url_of
 from tests.stack import Stack
 
 _DATABASE = "aily_e2e"
 
 
 @pytest.fixture(scope="session")
-def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
-    """How libpq reaches the tests' PostgreSQL, as far as it is set."""
-    with django_db_blocker.unblock():
-        parameters = connections["default"].get_connection_params()
-    wanted = {"host", "port", "user", "password"}
-    return {key: value for key, value in parameters.items() if key in wanted}
-
-
-def make_database(server: dict[str, Any], name: str) -> None:
-    """Make an empty database beside the one of the other tests, on the same server."""
-    with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
-
-
-@pytest.fixture(scope="session")
 def e2e_database_url(database_server: dict[str, str]) -> str:
     make_database(database_server, _DATABASE)
     return url_of(database_server, _DATABASE)
-
-
-def url_of(server: dict[str, str], database: str) -> str:
-    """Everything but the name in the query, where a socket's directory can stand as well."""
-    user = quote(server.get("user", ""))
-    password = quote(server.get("password", ""))
-    where = urlencode([(key, server[key]) for key in ("host", "port") if key in server])
-    return f"postgres://{user}:{password}@/{database}?{where}"
 
 
 @pytest.fixture(scope="session")
@@ -65,18 +37,6 @@ def stack(e2e_database_url: str) -> Iterator[Stack]:
     data_dir = Path(settings.DATA_DIR) / "e2e"
     with Stack(e2e_database_url, data_dir, environment=environment) as running:
         yield running
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shows the processes' logs with a failed test."""
-    report = yield
-    running = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and isinstance(running, Stack):
-        report.sections.append(("logs", running.log_tail()))
-    return report
 
 
 # --- Who is at the front door -------------------------------------------------------------------

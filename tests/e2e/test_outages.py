@@ -14,7 +14,8 @@ from django.conf import settings
 
 from aily.embedded.addresses import valkey_socket
 from tests.client import Answer, ChatSocket, RestClient, chat_socket
-from tests.e2e.conftest import Keys, make_database, make_keys, url_of
+from tests.databases import make_database, url_of
+from tests.e2e.conftest import Keys, make_keys
 from tests.proxy import Proxy
 from tests.stack import Stack
 

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 
 from tests.client import RestClient
-from tests.e2e.conftest import make_database, url_of
-from tests.replica import Replica, running_replica
+from tests.databases import make_database, url_of
+from tests.replica import Replica
 from tests.stack import Stack
 
 CONVERSATIONS = "/api/conversations"
@@ -52,7 +52,7 @@ def site(database_server: dict[str, str]) -> Iterator[Site]:
         pytest.skip("a replica is made of the embedded PostgreSQL only")
     make_database(database_server, "aily_replica")
     data_dir = Path(settings.DATA_DIR)
-    with running_replica(data_dir / "replica", database_server) as replica:
+    with Replica(data_dir / "replica", database_server) as replica:
         environment = {
             "DATABASE_REPLICA_URL": replica.url("aily_replica"),
             "DATABASE_REPLICA_MAX_LAG_SECONDS": "2",

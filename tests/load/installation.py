@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 import psycopg
@@ -30,9 +28,9 @@ from aily.programs import BASE_DIR
 from tests.journal import UpstreamRecord, read_journal
 from tests.load.measure import Groups
 from tests.ports import free_ports
+from tests.running import Running
 
 _READY_SECONDS = 120
-_LOG_TAIL_LINES = 30
 #: Workers read the models anew every five seconds.
 MODELS_KNOWN_SECONDS = 6.0
 
@@ -81,7 +79,7 @@ class StoredTask:
     upstream_request_id: str
 
 
-class Installation:
+class Installation(Running):
     """`with Installation(...)`: started and ready; stopped and deleted afterwards."""
 
     def __init__(self, root: Path, upstream: Upstream, environment: Mapping[str, str]) -> None:
@@ -107,23 +105,16 @@ class Installation:
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/llmchat/"
         self.simulator_url = f"http://127.0.0.1:{self._simulator_port}"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start_simulator()
-            self._launcher = self._start("launcher", ["-m", "aily.launcher"])
-            self._wait_until_ready()
-        except BaseException:
-            self._stop()
-            raise
-        return self
+    def start(self) -> None:
+        self.start_simulator()
+        self._launcher = self._run("launcher", ["-m", "aily.launcher"])
+        self._wait_until_ready()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop()
+    def stop(self) -> None:
+        for process in (self._launcher, self._simulator):
+            if process is not None:
+                end_processes([process], grace_seconds=90)
+                process.wait()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def start_simulator(self) -> None:
@@ -131,7 +122,7 @@ class Installation:
         arguments = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
         if self._upstream.is_journaled:
             arguments += ["--journal", str(self._journal_file)]
-        self._simulator = self._start("simulator", [*arguments, *self._upstream.arguments()])
+        self._simulator = self._run("simulator", [*arguments, *self._upstream.arguments()])
 
     def wait_for_simulator(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
@@ -157,7 +148,7 @@ class Installation:
     def _journal_file(self) -> Path:
         return self.data_dir / "simulator.journal"
 
-    def _start(self, name: str, arguments: list[str]) -> psutil.Popen:
+    def _run(self, name: str, arguments: list[str]) -> psutil.Popen:
         with self._log_file(name).open("ab") as output:
             return psutil.Popen(
                 tied_to_parent([sys.executable, *arguments]),
@@ -177,8 +168,7 @@ class Installation:
         deadline = time.monotonic() + _READY_SECONDS
         while reason := readiness("127.0.0.1", self.port):
             if self.launcher.poll() is not None or time.monotonic() > deadline:
-                output = self._log_file("launcher").read_text().splitlines()[-_LOG_TAIL_LINES:]
-                raise RuntimeError("\n".join([f"the installation is not ready: {reason}", *output]))
+                raise RuntimeError(f"the installation is not ready: {reason}\n{self.log_tail()}")
             time.sleep(0.1)
 
     def seed(self, users: int, cap: int) -> list[str]:
@@ -213,21 +203,9 @@ class Installation:
     def worker_logs(self) -> list[Path]:
         return sorted((self.data_dir / "log").glob("worker-*.log*"))
 
-    def log_tail(self) -> str:
-        """The last lines of every process's log that holds any."""
-        tails = {
-            file.name: file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-            for file in sorted((self.data_dir / "log").glob("*.log"))
-        }
-        return "\n".join(
-            line for name, lines in tails.items() if lines for line in (f"--- {name}", *lines)
-        )
-
-    def _stop(self) -> None:
-        for process in (self._launcher, self._simulator):
-            if process is not None:
-                end_processes([process], grace_seconds=90)
-                process.wait()
+    def log_files(self) -> dict[str, Path]:
+        files = [self._log_file("launcher"), *sorted((self.data_dir / "log").glob("*.log"))]
+        return {file.name: file for file in files}
 
 
 def stored_tasks(database_url: str) -> dict[str, StoredTask]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import psutil
+
+from tests.running import Running
 
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
 _PARTS = (
@@ -69,33 +69,27 @@ class Groups:
         return total
 
 
-class PeakMemory:
+class PeakMemory(Running):
     """Samples memory on a thread while its context lasts."""
 
     def __init__(self, groups: Groups) -> None:
         self.peak_bytes: dict[str, int] = {}
         self._groups = groups
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
+    def stop(self) -> None:
+        self._ended.set()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             for part, size in self._groups.rss_bytes().items():
                 self.peak_bytes[part] = max(size, self.peak_bytes.get(part, 0))
-            if self._stop.wait(_SAMPLE_SECONDS):
+            if self._ended.wait(_SAMPLE_SECONDS):
                 return
 
 
