@@ -45,11 +45,6 @@ def _circuit(connection_kwargs: dict[str, Any]) -> Circuit:
     return circuit_of("Redis " + ":".join(str(part) for part in where if part))
 
 
-def _refuse_when_away(circuit: Circuit) -> None:
-    if not circuit.lets_through():
-        raise redis.ConnectionError("Redis is away.")
-
-
 def _refuses_writes(error: redis.ResponseError) -> bool:
     """A master that has become a replica, or that has too few replicas (min-replicas-to-write)."""
     return isinstance(error, ReadOnlyError) or str(error).startswith("NOREPLICAS")
@@ -114,16 +109,36 @@ class _AsyncWatched:
         return response
 
 
-class GuardedPool(redis.BlockingConnectionPool):
-    """A pool for threads behind the circuit of its server."""
+class _Guarded:
+    """Mixed into a pool: behind the circuit of its server."""
+
+    #: Mixed into the pool's kind of connection.
+    watched: type
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.circuit = _circuit(self.connection_kwargs)
+        super().__init__(*args, **kwargs)
+        pool: Any = self
+        self.circuit = _circuit(pool.connection_kwargs)
         self._outages = self.circuit.outages
-        self.connection_class = type(
-            "Watched", (_Watched, self.connection_class), {"circuit": self.circuit}
-        )
+        bases = (self.watched, pool.connection_class)
+        pool.connection_class = type("Watched", bases, {"circuit": self.circuit})
+
+    def _had_outage(self) -> bool:
+        """Whether there was one since the last answer. Raises ConnectionError while Redis is away.
+
+        Connections to a host that is gone break one by one only, each after its timeout: after an
+        outage all that are idle are to be dropped.
+        """
+        if not self.circuit.lets_through():
+            raise redis.ConnectionError("Redis is away.")
+        known, self._outages = self._outages, self.circuit.outages
+        return known != self._outages
+
+
+class GuardedPool(_Guarded, redis.BlockingConnectionPool):
+    """A pool for threads behind the circuit of its server."""
+
+    watched = _Watched
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Any:
@@ -132,24 +147,15 @@ class GuardedPool(redis.BlockingConnectionPool):
         return super().from_url(address, **options, **found)
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        _refuse_when_away(self.circuit)
-        if self._outages != self.circuit.outages:
-            # To a host that is gone they break one by one only, each after its timeout.
-            self._outages = self.circuit.outages
+        if self._had_outage():
             self.disconnect(inuse_connections=False)
         return super().get_connection()  # type: ignore[no-untyped-call]
 
 
-class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
+class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
     """`GuardedPool` for an event loop."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.circuit = _circuit(self.connection_kwargs)
-        self._outages = self.circuit.outages
-        self.connection_class = type(
-            "Watched", (_AsyncWatched, self.connection_class), {"circuit": self.circuit}
-        )
+    watched = _AsyncWatched
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Any:
@@ -158,9 +164,7 @@ class AsyncGuardedPool(redis.asyncio.BlockingConnectionPool):
         return super().from_url(address, **options, **found)
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
-        _refuse_when_away(self.circuit)
-        if self._outages != self.circuit.outages:
-            self._outages = self.circuit.outages
+        if self._had_outage():
             await self.disconnect(inuse_connections=False)
         return await super().get_connection()  # type: ignore[no-untyped-call]
 
