@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from aily.jobs import Jobs
 from aily.observability import metrics
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Batcher(Generic[T, R]):
         self._pace = pace
         self._next_at = 0.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._batches = Jobs("a batch", on_done=self._start_batch)
         #: One of the running batches that has not begun: it takes whatever comes until then.
         self._is_collecting = False
 
@@ -75,15 +76,9 @@ class Batcher(Generic[T, R]):
         return await future
 
     def _start_batch(self) -> None:
-        if self._waiting and not self._is_collecting and len(self._running) < self._max_batches:
+        if self._waiting and not self._is_collecting and len(self._batches) < self._max_batches:
             self._is_collecting = True
-            task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._start_batch()
+            self._batches.spawn(self._run())
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
