@@ -81,8 +81,9 @@ async def follow(
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is given when
     `after` is the terminal event already. `is_new` saves the look at the row of a task that was
-    accepted a moment ago and waits for a call of its own. The caller must have checked that the
-    task is the owner's, and close the generator (`contextlib.aclosing`).
+    accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile ends
+    with what its log still has. The caller must have checked that the task is the owner's, and
+    close the generator (`contextlib.aclosing`).
     """
     reader = _Reader(task_id, owner_id, after, text)
     while not reader.is_over:
@@ -111,6 +112,8 @@ class _Reader:
         self.bound = START
         self.place: scheduler.Place | None = None
         self.closing_since: float | None = None
+        #: The row was deleted: nothing will come any more.
+        self.is_gone = False
         self.is_over = False
 
     async def frames(self, feed: Feed, *, is_new: bool) -> AsyncGenerator[Followed]:
@@ -124,6 +127,7 @@ class _Reader:
             try:
                 if not is_new:
                     standing = await _standing(self.task_id)
+                    self.is_gone = standing is None
                 if standing is not None and self.moves_to(standing):
                     return
                 async for one in self.round(standing):
@@ -155,6 +159,9 @@ class _Reader:
             self.is_over = True
             for one in _from_row(ended, self.cursor, self.text):
                 yield one
+            return
+        if self.is_gone:
+            self.is_over = True
             return
         async for one in self.live():
             yield one

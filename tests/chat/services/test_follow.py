@@ -96,3 +96,16 @@ async def test_a_reader_whose_log_is_gone_for_good_gets_the_text_it_lacks_from_t
     assert resumed.text == TEXT
     seen = [one async for one in follow(task_id, alice.pk, EventId(1, 3))]
     assert seen == []
+
+
+async def test_following_a_task_that_was_deleted_ends(
+    submit_as_alice: Submit, alice: User, loop_services: None
+) -> None:
+    task_id = await submit_as_alice("Hello")
+    first, *rest = log_of(task_id, alice)
+    await eventlog.aappend([first])
+    await in_database(Task.objects.filter(pk=task_id).delete)
+    assert (await frames_of(task_id, alice)).types == ["task.started"]
+    await eventlog.aappend(rest)
+    frames = await frames_of(task_id, alice)
+    assert frames.types == ["task.started", "task.delta", "task.completed"]
