@@ -18,6 +18,7 @@ from guardian.models import GroupObjectPermission
 from accounts.menus import save_item
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from accounts.permissions import find_permissions, permissions_on
+from accounts.totp import remove
 from aily.problems import Problem
 
 LIMITS = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")
@@ -27,7 +28,21 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
-    fieldsets = (*(UserAdmin.fieldsets or ()), ("Queue", {"fields": ("queue_weight", *LIMITS)}))
+    fieldsets = (
+        *(UserAdmin.fieldsets or ()),
+        ("Second factor", {"fields": ("has_totp",)}),
+        ("Queue", {"fields": ("queue_weight", *LIMITS)}),
+    )
+    readonly_fields = ("has_totp",)
+    list_display = ("username", "email", "first_name", "last_name", "is_staff", "has_totp")
+    list_filter = ("is_staff", "is_superuser", "is_active", "has_totp", "groups")
+    actions = ("reset_totp",)
+
+    @admin.action(description="Reset TOTP of selected users", permissions=["change"])
+    def reset_totp(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        # One's own goes with a code, at /account/totp/: whoever took over a session has none.
+        reset = sum(remove(user) for user in queryset if user != request.user)
+        messages.success(request, f"Reset the TOTP of {reset} user(s). They set it up anew.")
 
 
 # --- Roles --------------------------------------------------------------------------------------

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 from django.contrib.auth.signals import user_logged_out
 from django.http import HttpRequest
 
 from aily.sockets import Access, revoke_access, session_hash
 
 
+class AdminConfig(admin.AdminConfig):
+    default = False
+    default_site = "accounts.admin_site.Site"
+
+
 class AccountsConfig(AppConfig):
     name = "accounts"
+    default = True
 
     def ready(self) -> None:
         from accounts import audit, grants, keys, menus

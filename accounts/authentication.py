@@ -19,7 +19,9 @@ from accounts.grants import USERS, UserGrants
 from accounts.keys import KeyRecord, find_key
 from accounts.limits import count_request
 from accounts.models import APIKey, User
+from accounts.totp import lacks_second_factor
 from aily.database import in_database
+from aily.problems import Forbidden
 from aily.rates import Rate
 from aily.sockets import Access, session_hash
 
@@ -100,7 +102,7 @@ def identify_session(session_key: str) -> Identity | None:
     request = HttpRequest()
     request.session = _ReadOnlySession(session_key)
     user = get_user(request)
-    if not isinstance(user, User):
+    if not isinstance(user, User) or lacks_second_factor(user, request.session):
         return None
     return Identity(user=user, session=session_hash(session_key))
 
@@ -108,7 +110,11 @@ def identify_session(session_key: str) -> Identity | None:
 def _session_user(request: HttpRequest) -> Identity | None:
     # Reading is_authenticated makes Django's lazy user load its rows, here on a database thread.
     user = request.user
-    return Identity(user=user) if user.is_authenticated else None
+    if not user.is_authenticated:
+        return None
+    if lacks_second_factor(user, request.session):
+        raise Forbidden("Set up a second factor first, at /account/totp/.")
+    return Identity(user=user)
 
 
 async def _count(request: HttpRequest, identity: Identity) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -15,6 +16,8 @@ from django.db import models
 from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from django_otp.models import Device, ThrottlingMixin
 
 from aily.sockets import Access, revoke_access
 
@@ -54,6 +57,9 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         validators=[MinValueValidator(0.1), MaxValueValidator(100)],
         help_text="Share of a lane's capacity: 2 gets twice as many turns as 1.",
     )
+    # What the row of their TOTPDevice says, kept here so that no request asks for that.
+    has_totp = models.BooleanField("TOTP", default=False, db_default=False, editable=False)
+    totp_changed_at = models.DateTimeField(null=True, editable=False)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """A user who is shut out, or gets another password, loses all open sockets."""
@@ -63,6 +69,76 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         super().save(*args, **kwargs)
         if is_shut_out:
             revoke_access(Access(self.pk))
+
+    def get_session_auth_hash(self) -> str:
+        """Ends all other sessions when TOTP is set up or taken away, as with a new password."""
+        return self._with_totp(super().get_session_auth_hash())
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        for one in super().get_session_auth_fallback_hash():
+            yield self._with_totp(one)
+
+    def _with_totp(self, password_hash: str) -> str:
+        if self.totp_changed_at is None:
+            return password_hash
+        value = f"{password_hash}{self.totp_changed_at.isoformat()}"
+        return salted_hmac("accounts.User.totp", value, algorithm="sha256").hexdigest()
+
+
+class TOTPDevice(ThrottlingMixin, Device):
+    """A user's authenticator app, and how many wrong codes they have sent (accounts/totp.py).
+
+    After each wrong code the next one is looked at a second later, then two, four, ...
+    """
+
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, primary_key=True, related_name="totp_device"
+    )
+    name = confirmed = None
+    # Encrypted: a code is computed from the secret itself, a dump must not have it.
+    secret = models.TextField(editable=False)
+    last_step = models.BigIntegerField(
+        default=-1, editable=False, help_text="Of the last code taken; none before it is."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    #: A pause is 2**9 seconds at most: 170 guesses a day, of which one fits in about five years.
+    MOST_DOUBLINGS: ClassVar = 9
+
+    class Meta:
+        verbose_name = "TOTP device"
+
+    def __str__(self) -> str:
+        return f"TOTP device of {self.user}"
+
+    def get_throttle_factor(self) -> float:
+        return 1
+
+    def throttle_increment(self, commit: bool = True) -> None:
+        failures: int = self.throttling_failure_count  # type: ignore[has-type]
+        self.throttling_failure_count = min(failures, self.MOST_DOUBLINGS)
+        super().throttle_increment(commit)
+
+
+class RecoveryCode(models.Model):
+    """Stands in for a code of the authenticator app, once.
+
+    A plain SHA-256 is enough: 80 random bits leave nothing to guess.
+    """
+
+    user = models.ForeignKey(
+        User,
+        on_delete=models.CASCADE,
+        db_index=False,  # the constraint begins with it
+        related_name="recovery_codes",
+    )
+    digest = models.CharField(max_length=64, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="recovery_code")]
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"
 
 
 class Role(Group):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.contrib.admin import apps as admin
 
 
 class AilyConfig(AppConfig):
@@ -13,7 +12,3 @@ class AilyConfig(AppConfig):
         from aily.broker import configure_broker
 
         configure_broker()
-
-
-class AdminConfig(admin.AdminConfig):
-    default_site = "aily.admin_site.Site"

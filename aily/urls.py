@@ -31,9 +31,6 @@ api = build_api(
     auth=[BearerAuth(), SessionAuth()],
 )
 
-admin.site.site_header = admin.site.site_title = "aily"
-admin.site.index_title = "Administration"
-
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from accounts.login import fully_logged_in
 from accounts.permissions import permissions_of
 from chat.models import LLMModel
 
@@ -19,7 +19,7 @@ from chat.models import LLMModel
 @require_safe
 @never_cache
 @ensure_csrf_cookie
-@login_required
+@fully_logged_in
 def index(request: HttpRequest) -> HttpResponse:
     return render(request, "chat/index.html", {"page_data": page_data(request.user)})
 

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 
 from aily.batching import Batcher
 from aily.database import in_database
+from aily.encryption import UnreadableSecretError
 from aily.jobs import Jobs
 from aily.observability import tracing
 from chat import metrics
@@ -108,7 +109,7 @@ class Deliverer:
         now = datetime.now(UTC)
         try:
             secrets = signing.valid_secrets(endpoint, now)
-        except signing.UnreadableSecretError:
+        except UnreadableSecretError:
             return _final(delivery, "The endpoint's secret cannot be read any more: rotate it.")
         body = payloads.body_of(delivery)
         headers = signing.headers(str(delivery.pk), now, body, secrets)

@@ -6,46 +6,28 @@ import base64
 import secrets
 from datetime import datetime
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from django.conf import settings
-from django.utils.crypto import salted_hmac
 from standardwebhooks import Webhook
 
+from aily import encryption
 from chat.models import WebhookEndpoint
 
 SECRET_MARK = "whsec_"  # noqa: S105 - how every secret begins
 #: As many as HMAC-SHA256 can use.
 SECRET_BYTES = 32
-
-
-class UnreadableSecretError(Exception):
-    """SECRET_KEY is no longer the one that a stored secret was encrypted with."""
+_PURPOSE = "chat.delivery.signing"
 
 
 def new_secret() -> str:
     return SECRET_MARK + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def _cipher() -> MultiFernet:
-    """Encrypts with a key made from SECRET_KEY; reads what a key of SECRET_KEY_FALLBACKS wrote."""
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    digests = (
-        salted_hmac("chat.delivery.signing", "", secret=key, algorithm="sha256").digest()
-        for key in keys
-    )
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])
-
-
 def encrypt(secret: str) -> str:
-    return _cipher().encrypt(secret.encode()).decode()
+    return encryption.encrypt(secret, _PURPOSE)
 
 
 def decrypt(token: str) -> str:
     """Raises UnreadableSecretError."""
-    try:
-        return _cipher().decrypt(token).decode()
-    except InvalidToken as error:
-        raise UnreadableSecretError from error
+    return encryption.decrypt(token, _PURPOSE)
 
 
 def valid_secrets(endpoint: WebhookEndpoint, now: datetime) -> list[str]:

@@ -1,0 +1,44 @@
+"""The admin's site as this app has it: it has no way in of its own, and knows the second factor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from accounts.models import User
+from accounts.totp import lacks_second_factor
+from aily import admin_site
+
+
+class Site(admin_site.Site):
+    site_header = site_title = "aily"
+    index_title = "Administration"
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        user = request.user
+        return (
+            super().has_permission(request)
+            and isinstance(user, User)
+            and not lacks_second_factor(user, request.session)
+        )
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Whoever may not enter comes here. Credentials are taken by the login page alone."""
+        target = request.GET.get(REDIRECT_FIELD_NAME, "")
+        if not url_has_allowed_host_and_scheme(target, {request.get_host()}):
+            target = reverse("admin:index", current_app=self.name)
+        if self.has_permission(request):
+            return HttpResponseRedirect(target)
+        user = request.user
+        if not isinstance(user, User):
+            return redirect_to_login(target, reverse("login"))
+        if user.is_staff and lacks_second_factor(user, request.session):
+            return redirect("totp")
+        raise PermissionDenied

@@ -1,0 +1,25 @@
+"""Takes away a user's second factor, for who lost both authenticator and recovery codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import User
+from accounts.totp import remove
+
+
+class Command(BaseCommand):
+    help = "Reset a user's TOTP and recovery codes. Ends their sessions."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+
+    def handle(self, *args: Any, username: str, **options: Any) -> None:
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise CommandError(f"There is no user named {username!r}.")
+        if not remove(user):
+            raise CommandError(f"{username} has set up no TOTP.")
+        self.stdout.write(f"{username} has no second factor now, and is logged out.")
