@@ -137,20 +137,20 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     with limits.admitted(built_tasks) as admitted_tasks:
         outcomes = _store(submissions, admitted_tasks)
     outcomes = _repeated(submissions, outcomes)
-    _count(built_tasks, outcomes)
+    # Not those that a repeated request found.
+    new_tasks = [
+        one
+        for built, one in zip(built_tasks, outcomes, strict=True)
+        if isinstance(one, Task) and one is built
+    ]
+    _count(new_tasks)
     remember_traces(
         (str(task.pk), one.traceparent)
         for one, task in zip(submissions, outcomes, strict=True)
         if isinstance(task, Task)
     )
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
-    _announce_answered(
-        [
-            one
-            for built, one in zip(built_tasks, outcomes, strict=True)
-            if isinstance(one, Task) and one is built
-        ]
-    )
+    _announce_answered(new_tasks)
     return [
         outcome
         if isinstance(outcome, Exception)
@@ -159,13 +159,8 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     ]
 
 
-def _count(built: Sequence[Task | Exception], outcomes: Sequence[Task | Exception]) -> None:
-    """Count the new tasks, not those that a repeated request found."""
-    metrics.count_submitted(
-        (task.model.name, Lane(task.lane).name.lower())
-        for task, outcome in zip(built, outcomes, strict=True)
-        if task is outcome and isinstance(task, Task)
-    )
+def _count(tasks: Sequence[Task]) -> None:
+    metrics.count_submitted((task.model.name, Lane(task.lane).name.lower()) for task in tasks)
 
 
 def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
