@@ -120,7 +120,7 @@ def _session_user(request: HttpRequest) -> Identity | None:
 async def _count(request: HttpRequest, identity: Identity) -> None:
     """Count a POST, as whatever creates something is one. Raises RateLimited."""
     if request.method == "POST":
-        rate = await count_request(identity.user.pk, identity.api_key, wants_rate=True)
+        rate = await count_request(identity.user.pk, identity.api_key)
         cast("AuthenticatedRequest", request).rate = rate
 
 

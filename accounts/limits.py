@@ -13,7 +13,7 @@ from accounts.models import APIKey
 from aily.batching import Batcher
 from aily.database import fetch_all, in_database
 from aily.loops import per_loop
-from aily.rates import Counter, Rate, count, rate_of
+from aily.rates import Counter, Rate, count
 
 #: What staff changes holds everywhere after this long.
 CACHE_SECONDS = 10
@@ -82,19 +82,13 @@ def _with_defaults(overrides: _Overrides | None) -> Limits:
     )
 
 
-async def count_request(
-    user_id: int, api_key: APIKey | None, *, wants_rate: bool = False
-) -> Rate | None:
+async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
     """Count a request of a user, that came with `api_key` or a session. Raises RateLimited.
 
-    Returns where the user, or the key where that has less left, now stands, if `wants_rate`.
+    Returns where the user, or the key where that has less left, now stands; None where nothing is
+    counted.
     """
-    counters = await _counters(user_id, api_key)
-    for counter in counters:
-        await count(counter)
-    if not wants_rate:
-        return None
-    rates = [await rate_of(counter) for counter in counters]
+    rates = [await count(counter) for counter in await _counters(user_id, api_key)]
     return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
 
 

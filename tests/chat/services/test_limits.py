@@ -180,7 +180,7 @@ async def test_zero_in_the_settings_is_no_limit(
     settings.MAX_TASKS_IN_FLIGHT = settings.MAX_QUEUED_PER_USER = settings.MAX_QUEUED = 0
     settings.RATE_LIMIT_PER_MINUTE = 0
     assert not refusals(await submit_batch(alice, 50))
-    assert await count_request(alice.pk, None, wants_rate=True) is None
+    assert await count_request(alice.pk, None) is None
 
 
 # --- Rates --------------------------------------------------------------------------------------
@@ -200,6 +200,27 @@ async def test_requests_over_the_rate_are_refused_and_told_when_to_come_back(
     assert refused[0].details() == {"limit": {"name": "requests_per_minute", "value": 10}}
 
 
+async def test_requests_count_for_less_and_less_in_the_minute_after_theirs(
+    alice: User, settings: Settings
+) -> None:
+    settings.RATE_LIMIT_PER_MINUTE = 10
+
+    async def count_after(seconds: float) -> int:
+        """Of 20 requests, those that get through when the last minute began so long ago."""
+        key = f"aily:rate:user:{alice.pk}"
+        start = int(sync_redis().hget(key, "start") or 0)  # type: ignore[arg-type]
+        sync_redis().hset(key, "start", str(start - int(seconds * 1000)))
+        requests = (count_request(alice.pk, None) for _ in range(20))
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        return len(outcomes) - len(refusals(outcomes))
+
+    await asyncio.gather(*(count_request(alice.pk, None) for _ in range(10)))
+    assert await count_after(30) == 0
+    # Together 95 s: of the ten, 25 / 60 still count.
+    assert await count_after(65) == 6
+    assert await count_after(120) == 10
+
+
 async def test_a_keys_own_limit_holds_for_that_key_alone(alice: User) -> None:
     limited = APIKey(pk=2_000_000_000 + alice.pk, owner=alice, requests_per_minute=2)
     for _ in range(2):
@@ -213,11 +234,10 @@ async def test_while_redis_is_away_no_request_is_refused_for_its_rate(
     alice: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RATE_LIMIT_PER_MINUTE = 1
-    service = rates._service()
 
-    async def away(*args: object, **kwargs: object) -> bool:
+    async def away(*args: object) -> None:
         raise RedisAway[0]("away")
 
-    monkeypatch.setattr(service._limiter, "hit", away)
+    monkeypatch.setattr(rates._count, "acall", away)
     for _ in range(5):
         await count_request(alice.pk, None)
