@@ -3,6 +3,9 @@
 uvicorn waits inside `send` itself. daphne does not: its `send` appends to Twisted's
 buffer without end. Twisted tells a registered producer when that buffer is full and when it has
 drained, and daphne's `send` is a partial that holds the connection's protocol.
+
+And Twisted writes only in the loop's next turn, for which it has the selector watch the socket and
+stop watching it again. Here what can be written is written at once.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class FlowControl:
                 # Twisted leaves the HTTP channel, that the upgrade ended, as the producer.
                 protocol.unregisterProducer()
                 protocol.registerProducer(self, True)
+                _write_at_once(protocol.transport)
 
     async def send(self, message: dict[str, Any]) -> None:
         """Returns once the client keeps up, or is gone: `receive` then tells of that."""
@@ -41,3 +45,19 @@ class FlowControl:
 
     def stopProducing(self) -> None:  # noqa: N802
         self._writable.set()
+
+
+def _write_at_once(transport: Any) -> None:
+    """Have a Twisted TCP connection send what it is given, unless something waits to be sent."""
+    buffered = transport.write
+
+    def write(data: bytes) -> None:
+        waits = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001 - no other way to ask
+        is_first = transport.connected and not waits
+        sent = transport.writeSomeData(data) if is_first else 0
+        # A connection that is lost fails again where Twisted notices it.
+        sent = 0 if isinstance(sent, Exception) else sent
+        if sent < len(data):
+            buffered(data[sent:])
+
+    transport.write = write
