@@ -6,10 +6,10 @@ Django's bulk_create adapts every value of every row by itself, 35 a task: 0.2 m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
 
+import msgspec
 from django.db import connection
 from django.db.models import AutoField, Model
 from django.utils import timezone
@@ -33,7 +33,7 @@ def insert(rows: Sequence[Model]) -> None:
     values = [{column: getattr(row, name) for name, column in columns} for row in rows]
     with connection.cursor() as cursor:
         # Ids, times and amounts as text: that is how PostgreSQL takes them in.
-        cursor.execute(sql, [json.dumps(values, default=str)])
+        cursor.execute(sql, [msgspec.json.encode(values, enc_hook=str).decode()])
 
 
 @cache
