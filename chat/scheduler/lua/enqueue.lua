@@ -10,6 +10,7 @@
 -- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap: as of the last claim
 -- aily:rung:<pool>   string, set while a ring is under way
 -- aily:doorbell      pub/sub channel that idle workers listen to
+-- aily:messaged:<pool>  string, set after a message where somebody heard the ring as well
 --
 -- Start-time fair queueing: a task starts, in virtual time, when its owner's last one finished or
 -- now, whichever is later. A thousand tasks of one owner so interleave with ten of another.
@@ -33,7 +34,7 @@ for i = 4, #ARGV, 4 do
   out[#out + 1] = redis.call('ZRANK', ready, id)
 end
 if redis.call('SET', 'aily:rung:' .. pool, 1, 'NX', 'PX', ARGV[3]) then
-  out[1] = 1
-  redis.call('PUBLISH', 'aily:doorbell', pool)
+  local heard = redis.call('PUBLISH', 'aily:doorbell', pool)
+  if heard == 0 or redis.call('SET', 'aily:messaged:' .. pool, 1, 'NX', 'PX', ARGV[3]) then out[1] = 1 end
 end
 return out

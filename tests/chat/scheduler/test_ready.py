@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from aily.redis import sync_redis
 from chat import scheduler
@@ -57,6 +58,21 @@ async def test_places_count_from_one_and_move_up(pool: str) -> None:
     assert scheduler.place_of(pool, "1.0") is None
     _, must_ring = scheduler.enqueue(pool, entries(3, 1))
     assert must_ring, "it was answered, so the next news has to ring again"
+
+
+async def test_where_a_worker_hears_the_ring_one_message_a_second_is_enough(pool: str) -> None:
+    client: Any = sync_redis()
+    with client.pubsub() as pubsub:
+        pubsub.subscribe(scheduler.DOORBELL)
+        pubsub.get_message(timeout=5)
+        rings = []
+        for number in range(3):
+            _, must_ring = scheduler.enqueue(pool, entries(1, 1, name=str(number)))
+            rings.append(must_ring)
+            await claim(pool)
+        heard = [pubsub.get_message(timeout=5) for _ in rings]
+    assert rings == [True, False, False]
+    assert [message and message["data"] for message in heard] == [pool.encode()] * 3
 
 
 async def test_a_task_that_is_ready_already_keeps_its_place(pool: str) -> None:
