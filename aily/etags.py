@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 from django.db import transaction
@@ -49,7 +50,11 @@ def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endp
             if FIELD not in request.headers:
                 return endpoint(request, *args, **kwargs)
             with transaction.atomic():
-                _require_match(request, schema, read)
+                # As the endpoint is given them: those of the resolver are text.
+                path = request.resolver_match.kwargs if request.resolver_match else {}
+                given = signature(endpoint).bind(request, *args, **kwargs).arguments
+                named = {name: given[name] for name in path}
+                _require_match(request, schema, partial(read, request, **named))
                 return endpoint(request, *args, **kwargs)
 
         return takes_if_match(cast("Endpoint", honour))
@@ -63,15 +68,14 @@ def takes_if_match(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[..., Model]) -> None:
+def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[], Model]) -> None:
     """Lock the row until the transaction ends. Raises PreconditionFailed."""
-    path = request.resolver_match.kwargs if request.resolver_match else {}
-    row = read(request, **path)
+    row = read()
     # The base manager's, as no join can be locked.
     rows = type(row)._base_manager.select_for_update(no_key=True)  # noqa: SLF001
     if not rows.filter(pk=row.pk).exists():
         raise NotFound("There is no such thing, or it is not yours.")
-    data = schema.from_orm(read(request, **path)).model_dump()
+    data = schema.from_orm(read()).model_dump()
     body = JSONRenderer().render(request, data, response_status=200)
     # A proxy that compresses makes an ETag weak; it names the same representation.
     given = [etag.removeprefix("W/") for etag in parse_etags(request.headers[FIELD])]
