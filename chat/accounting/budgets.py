@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -118,6 +119,18 @@ def store_counters(periods: Iterable[BudgetPeriod]) -> None:
         cursor.execute(_STORE, columns)
 
 
+def entry_of(task: Task, **fields: Any) -> LedgerEntry:
+    """An entry of the ledger, not stored yet, that names what the task belongs to."""
+    return LedgerEntry(
+        task_id=task.pk,
+        owner_id=task.owner_id,
+        api_key_id=task.api_key_id,
+        model_id=task.model_id,
+        scene_id=task.scene_id,
+        **fields,
+    )
+
+
 # --- Reserving ----------------------------------------------------------------------------------
 @dataclass(slots=True)
 class _Reserving:
@@ -152,12 +165,8 @@ class _Reserving:
     def _entry(
         self, task: Task, period: BudgetPeriod, tokens: Tokens, money: Decimal
     ) -> LedgerEntry:
-        return LedgerEntry(
-            task_id=task.pk,
-            owner_id=task.owner_id,
-            api_key_id=task.api_key_id,
-            model_id=task.model_id,
-            scene_id=task.scene_id,
+        return entry_of(
+            task,
             budget_id=period.budget_id,
             period_start=period.starts_at,
             kind=LedgerEntry.Kind.RESERVE,

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from aily.database import fetch_all
 from chat import metrics
-from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
+from chat.accounting.budgets import PeriodKey, entry_of, lock_periods, store_counters
 from chat.accounting.prices import charge, load_models, price_at
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
@@ -156,12 +156,8 @@ def _entry(task: Task, used: _Used, reservation: LedgerEntry | None = None) -> L
         # A budget counts its own currency alone. One with a money limit refuses tasks of any
         # other, so that only a price made meanwhile leads here: then the worst case is charged.
         money, currency = reservation.money, reservation.currency
-    return LedgerEntry(
-        task_id=task.pk,
-        owner_id=task.owner_id,
-        api_key_id=task.api_key_id,
-        model_id=task.model_id,
-        scene_id=task.scene_id,
+    return entry_of(
+        task,
         budget_id=reservation.budget_id if reservation else None,
         period_start=reservation.period_start if reservation else None,
         kind=LedgerEntry.Kind.SETTLE if task.started_at else LedgerEntry.Kind.RELEASE,

@@ -74,19 +74,7 @@ def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None
 
     Such a task may never have had a log. Raises RedisAway.
     """
-    appends = [
-        Append(
-            event.task_id,
-            EventId.parse(event.id),
-            encode(event),
-            user_channel(owner_id),
-            create=True,
-            keep_seconds=keep_seconds,
-        )
-        for owner_id, event in endings
-    ]
-    if appends:
-        append(appends)
+    _append_all(endings, create=True, keep_seconds=keep_seconds)
 
 
 def announce(endings: Sequence[tuple[int, Event]]) -> None:
@@ -94,13 +82,17 @@ def announce(endings: Sequence[tuple[int, Event]]) -> None:
 
     Raises RedisAway.
     """
+    _append_all(endings, is_logged=False)
+
+
+def _append_all(endings: Sequence[tuple[int, Event]], **options: Any) -> None:
     appends = [
         Append(
             event.task_id,
             EventId.parse(event.id),
             encode(event),
             user_channel(owner_id),
-            is_logged=False,
+            **options,
         )
         for owner_id, event in endings
     ]
