@@ -22,6 +22,17 @@ _READY_SECONDS = 30
 _SENTINELS = 3
 
 
+def sentinel_configuration(own: str, master: str) -> str:
+    """A Sentinel's file. `own`, `master`: address and port."""
+    address, port = own.split()
+    return (
+        f"port {port}\nbind {address}\nprotected-mode no\n"
+        f"sentinel monitor {SERVICE} {master} 2\n"
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+        f"sentinel failover-timeout {SERVICE} 5000\n"
+    )
+
+
 class SentinelServers(Running):
     """`with SentinelServers(directory)`: started, replicating, and watched."""
 
@@ -69,10 +80,7 @@ class SentinelServers(Running):
     def _start_sentinel(self, port: int) -> None:
         configuration = self._directory / f"sentinel-{port}.conf"
         configuration.write_text(
-            f"port {port}\nbind 127.0.0.1\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master_port} 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 10000\n"
+            sentinel_configuration(f"127.0.0.1 {port}", f"127.0.0.1 {self.master_port}")
         )
         self._run(port, [str(configuration), "--sentinel"])
 

@@ -14,8 +14,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.menus import save_item
 from accounts.models import MenuItem, Role, User
+from aily.database import fetch_all
 from aily.problems import Conflict
 from tests.conftest import ClientOf
+from tests.locks import wait_for_a_lock
 
 JSON = "application/json"
 
@@ -169,12 +171,10 @@ def test_two_moves_at_once_make_no_cycle(transactional_db: None) -> None:
 
     # Neither can finish while the tree's lock is held: both have read a tree that allows the move.
     with ThreadPoolExecutor(2) as pool:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
+        with transaction.atomic():
+            fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
             moves = [pool.submit(move, one, two), pool.submit(move, two, one)]
-            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            while cursor.execute(waiting).fetchone()[0] < 2:
-                pass
+            wait_for_a_lock(waiters=2)
         assert sorted(one.result(10) for one in moves) == ["moved", "refused"]
     assert MenuItem.objects.filter(parent=None).count() == 1
 

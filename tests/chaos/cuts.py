@@ -20,7 +20,7 @@ from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import make_private, wait_until_ready
 from aily.programs import BASE_DIR
 from tests.chaos.rows import judge, seconds_to_service
-from tests.chaos.users import PatientUser
+from tests.chaos.users import not_ended, users_of
 from tests.proxy import Proxy
 from tests.stack import Stack
 
@@ -80,9 +80,8 @@ def own_postgres(data_dir: Path) -> Iterator[Path]:
 
 
 async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) -> list[str]:
-    socket_url = stack.base_url.replace("http", "ws", 1) + "/ws/llmchat/"
     prompts = [f"Cut {number} [sim:latency=0.5,tokens=20,tps=20]" for number in range(TASKS)]
-    users = [PatientUser(socket_url, key, prompts, seed) for seed, key in enumerate(keys)]
+    users = users_of(stack, keys, prompts)
     submit_seconds = len(proxies) * (CALM_SECONDS + CUT_SECONDS + 40)
     running = [asyncio.create_task(user.run(submit_seconds)) for user in users]
     rows_url = database_url(stack.data_dir)
@@ -97,11 +96,7 @@ async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) 
         print(f"  {server}: a new task ended {back:.1f} s after the network was back", flush=True)
         if back > BACK_SECONDS[server]:
             problems.append(f"{server}: no service within {BACK_SECONDS[server]:.0f} s")
-    try:
-        async with asyncio.timeout(submit_seconds + SETTLE_SECONDS):
-            await asyncio.gather(*running)
-    except TimeoutError:
-        problems.append("not all tasks ended")
+    problems += await not_ended(running, submit_seconds + SETTLE_SECONDS)
     return problems + judge(rows_url, users)
 
 

@@ -16,7 +16,7 @@ from aily.embedded import database_url
 from aily.programs import BASE_DIR
 from tests.chaos.cuts import own_postgres
 from tests.chaos.rows import judge, seconds_to_service
-from tests.chaos.users import PatientUser
+from tests.chaos.users import PatientUser, not_ended, users_of
 from tests.sentinels import SentinelServers
 from tests.stack import Stack
 
@@ -47,10 +47,8 @@ def _fail_over(data_dir: Path) -> list[str]:
         rows_url = database_url(data_dir)
         with Stack(rows_url, data_dir, worker_processes=2, environment=environment) as stack:
             seeded = stack.manage("-m", "tests.load.seed", str(USERS), stack.simulator_url, "50")
-            url = stack.base_url.replace("http", "ws", 1) + "/ws/llmchat/"
             prompts = [f"Failover {n} [sim:latency=0.3,tokens=20,tps=20]" for n in range(TASKS)]
-            keys = seeded.stdout.split()
-            users = [PatientUser(url, key, prompts, seed) for seed, key in enumerate(keys)]
+            users = users_of(stack, seeded.stdout.split(), prompts)
             problems = asyncio.run(_under_load(servers, rows_url, users))
             return [*problems, stack.log_tail()] if problems else []
 
@@ -66,11 +64,7 @@ async def _under_load(
     print(f"  a new task ended {back:.1f} s after the master was killed", flush=True)
     if back > BACK_SECONDS:
         problems.append(f"no service within {BACK_SECONDS:.0f} s")
-    try:
-        async with asyncio.timeout(SUBMIT_SECONDS + SETTLE_SECONDS):
-            await asyncio.gather(*running)
-    except TimeoutError:
-        problems.append("not all tasks ended")
+    problems += await not_ended(running, SUBMIT_SECONDS + SETTLE_SECONDS)
     if servers.named_port() != servers.replica_port:
         problems.append("the replica was not promoted")
     return problems + judge(rows_url, users)

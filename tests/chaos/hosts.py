@@ -27,7 +27,7 @@ from tests.chaos.network import Network, in_own_network
 from tests.chaos.proof import Evidence, problems
 from tests.chaos.site_of_hosts import CAP, HOSTS, REDIS_HOSTS, TOKENS, SiteOfHosts
 from tests.chaos.strikes import Prober
-from tests.chaos.users import PatientUser
+from tests.chaos.users import PatientUser, not_ended
 from tests.journal import read_journal
 from tests.load.installation import stored_tasks
 
@@ -137,17 +137,8 @@ async def _run(
         if cut.host.startswith(("worker", "redis")):
             excused.append((began, time.time()))
     found = _not_served(outcomes)
-    found += await _not_ended(running, SETTLE_SECONDS)
+    found += await not_ended(running, SETTLE_SECONDS)
     return outcomes, found + _proof(site, users, prober, excused)
-
-
-async def _not_ended(running: list[asyncio.Task[None]], seconds: float) -> list[str]:
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(*running)
-    except TimeoutError:
-        return [f"not all had ended {seconds:.0f} s after the last cut"]
-    return []
 
 
 def _proof(

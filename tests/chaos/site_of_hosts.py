@@ -25,7 +25,7 @@ from aily.processes import tied_to_parent
 from aily.programs import BASE_DIR
 from tests.chaos.network import NETWORK, Host
 from tests.running import Running
-from tests.sentinels import DOWN_AFTER_MS, SERVICE
+from tests.sentinels import SERVICE, sentinel_configuration
 
 HOSTS = ("data", "operations", "web-1", "web-2", "worker-1", "worker-2")
 #: With Sentinel there are these as well, and no Redis on the data host. Sentinels are the guests of
@@ -145,12 +145,8 @@ class SiteOfHosts(Running):
 
     def _start_sentinel(self, host: str) -> None:
         configuration = self._data_dir / f"sentinel-{host}.conf"
-        configuration.write_text(
-            f"port 26379\nbind {self.hosts[host].address}\nprotected-mode no\n"
-            f"sentinel monitor {SERVICE} {self.hosts[REDIS_HOSTS[0]].address} 6379 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 5000\n"
-        )
+        own, master = self.hosts[host].address, self.hosts[REDIS_HOSTS[0]].address
+        configuration.write_text(sentinel_configuration(f"{own} 26379", f"{master} 6379"))
         command = tied_to_parent([str(get_binary_path()), str(configuration), "--sentinel"])
         self._start(host, f"sentinel-{host}", command, self._data_dir)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.client import TERMINAL_TYPES, parse_id
 from tests.load.recording import MODEL
+from tests.stack import Stack
 
 #: Wait before connecting again, in seconds: drawn anew each time, so that not all come at once.
 RECONNECT_SECONDS = (0.1, 1.0)
@@ -154,3 +156,19 @@ class PatientUser:
 
     def _by_key(self, key: str) -> Seen:
         return next(task for task in self.tasks if task.key == key)
+
+
+def users_of(stack: Stack, keys: Sequence[str], prompts: list[str]) -> list[PatientUser]:
+    """One for each key, who all ask the same."""
+    url = stack.base_url.replace("http", "ws", 1) + "/ws/llmchat/"
+    return [PatientUser(url, key, prompts, seed) for seed, key in enumerate(keys)]
+
+
+async def not_ended(running: Sequence[asyncio.Task[None]], seconds: float) -> list[str]:
+    """Wait for all of these users at most so long; what is to be said of those who go on."""
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*running)
+    except TimeoutError:
+        return [f"not all tasks had ended after {seconds:.0f} s"]
+    return []

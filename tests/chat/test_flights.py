@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -51,6 +50,7 @@ from tests.chat.accounting.conftest import budget_of
 from tests.chat.conftest import StartWorker, frames_of, row, until
 from tests.chat.runner.test_recovery import crash
 from tests.client import TaskFrames
+from tests.locks import wait_for_a_lock
 
 STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
 STALLS = "[sim:tokens=30,stall=middle]"
@@ -411,18 +411,6 @@ def _in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, results
 
 
-def _wait_until_blocked() -> None:
-    """Return once another connection waits for a lock."""
-    deadline = time.monotonic() + 20
-    with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.01)
-    raise AssertionError("nobody waits")
-
-
 def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User) -> None:
     leader, ending, worker_id = _follower_and_leader(alice)
     follower = Task(
@@ -434,7 +422,7 @@ def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User
         assert follower.leader_id == leader.pk
         Task.objects.bulk_create([follower])
         thread, landings = _in_thread(lambda: flights.end(worker_id, [ending]))
-        _wait_until_blocked()
+        wait_for_a_lock()
     thread.join()
     assert [one.id for one in landings[0][leader.pk].followers] == [follower.pk]
     follower.refresh_from_db()

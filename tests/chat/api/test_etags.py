@@ -15,6 +15,7 @@ from accounts.models import APIKey, MenuItem, Role, User
 from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
 from chat.services.scenes import create_version
 from tests.conftest import ClientOf
+from tests.locks import wait_for_a_lock
 
 JSON = "application/json"
 
@@ -144,19 +145,7 @@ def test_a_change_that_is_being_made_is_waited_for(editor: User, client_of: Clie
     with transaction.atomic():
         Scene.objects.filter(slug="greet").update(title="theirs")
         waiting.start()
-        _until_somebody_waits_for_a_lock()
+        wait_for_a_lock()
     waiting.join(20)
     assert answers == [412]
     assert Scene.objects.get().title == "theirs"
-
-
-def _until_somebody_waits_for_a_lock() -> None:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    for _ in range(10_000):
-        with connections["default"].cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(waiting)
-            if cursor.fetchone()[0]:
-                return
-            cursor.execute("SELECT pg_sleep(0.002)")
-    raise AssertionError("nobody waits")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,9 +15,9 @@ from accounts.models import User
 from chat.delivery import claims, outbox
 from chat.models import Delivery, LLMModel, NotificationPreferences, Status, Task
 from tests.chat.delivery.conftest import end_task, make_endpoint
+from tests.locks import PATIENCE_SECONDS, wait_for_a_lock
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 20
 
 
 def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
@@ -48,24 +47,10 @@ def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
         assert is_done.wait(PATIENCE_SECONDS)
         two = threads.submit(run_second)
         try:
-            wait_for_a_lock(lambda: two.done())
+            wait_for_a_lock(or_until=two.done)
         finally:
             may_commit.set()
         return one.result(PATIENCE_SECONDS), two.result(PATIENCE_SECONDS)
-
-
-def wait_for_a_lock(or_until: Callable[[], bool]) -> None:
-    """Return once some query of this database waits for a lock, or `or_until` is true."""
-    waiting = """SELECT count(*) FROM pg_stat_activity
-                  WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not or_until():
-        with connection.cursor() as cursor:
-            cursor.execute(waiting)
-            if cursor.fetchone()[0]:
-                return
-        assert time.monotonic() < deadline, "nobody waits for a lock"
-        time.sleep(0.01)
 
 
 def test_two_claims_share_nothing_and_keep_to_the_bound(alice: User, model: LLMModel) -> None:
