@@ -12,12 +12,10 @@ from django.views.decorators.cache import never_cache
 
 from aily.database import fetch_all, in_database
 from aily.draining import draining
+from aily.observability.server import PROBE_SECONDS
 from aily.redis import async_redis
 
 logger = logging.getLogger(__name__)
-
-#: How long a part may take to answer before it counts as away.
-PROBE_SECONDS = 2
 
 
 @never_cache

@@ -9,7 +9,9 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Says whether a part can be used; what it raises counts as no.
 Check = Callable[[], bool]
+#: How long a part may take to answer before it counts as away: less than a prober waits.
+PROBE_SECONDS = 1.0
 _FILE = re.compile(r"gauge_live\w+_(\d+)\.db$")
 
 
@@ -97,16 +101,16 @@ def _application(
     metrics: CollectorRegistry, is_alive: Check, parts: Mapping[str, Check]
 ) -> Callable[..., Any]:
     render = make_wsgi_app(metrics)
+    alive, ready = [_Probe("process", is_alive)], [_Probe(*one) for one in parts.items()]
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         match environ["PATH_INFO"]:
             case "/metrics":
                 return render(environ, start_response)
             case "/livez":
-                return _answer(start_response, {"process": _verdict("process", is_alive)})
+                return _answer(start_response, _verdicts(alive))
             case "/readyz":
-                verdicts = {name: _verdict(name, check) for name, check in parts.items()}
-                return _answer(start_response, verdicts)
+                return _answer(start_response, _verdicts(ready))
             case _:
                 start_response("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"/metrics, /livez, /readyz\n"]
@@ -114,11 +118,43 @@ def _application(
     return application
 
 
-def _verdict(name: str, check: Check) -> bool:
+class _Probe:
+    """A check that is asked on a thread of its own, as it may have to wait for a server."""
+
+    def __init__(self, name: str, check: Check) -> None:
+        self.name = name
+        self._check = check
+        self._lock = threading.Lock()
+        self._asked: Future[bool] | None = None
+
+    def ask(self) -> Future[bool]:
+        """The verdict to be. One that is still awaited stands: threads do not pile up."""
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = Future()
+                threading.Thread(target=self._answer, args=(self._asked,), daemon=True).start()
+            return self._asked
+
+    def _answer(self, asked: Future[bool]) -> None:
+        try:
+            asked.set_result(self._check())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the part cannot be used
+            logger.warning("not ready: %s: %r", self.name, error)
+            asked.set_result(False)
+
+
+def _verdicts(probes: Sequence[_Probe]) -> dict[str, bool]:
+    """All within PROBE_SECONDS: what has not answered by then is away."""
+    deadline = time.monotonic() + PROBE_SECONDS
+    asked = {probe.name: probe.ask() for probe in probes}
+    return {name: _by(deadline, name, verdict) for name, verdict in asked.items()}
+
+
+def _by(deadline: float, name: str, verdict: Future[bool]) -> bool:
     try:
-        return check()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the part cannot be used
-        logger.warning("not ready: %s: %r", name, error)
+        return verdict.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        logger.warning("not ready: %s: no answer within %g s", name, PROBE_SECONDS)
         return False
 
 

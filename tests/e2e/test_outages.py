@@ -92,6 +92,14 @@ async def refused(call: Call) -> Answer:
         assert answer.status in (200, 202), answer
 
 
+async def is_unready(rest: RestClient, part: str) -> None:
+    """Whichever process a prober asks, while all its threads for the database may be waiting."""
+    for _ in range(6):
+        async with asyncio.timeout(REFUSED_SECONDS):
+            probed = await rest.get("/readyz")
+        assert (probed.status, probed.body["parts"][part]) == (503, "unavailable")
+
+
 async def back(call: Call) -> Answer:
     """Call until it is answered again."""
     async with asyncio.timeout(BACK_SECONDS):
@@ -172,6 +180,7 @@ async def test_the_network_to_postgresql_is_cut(
         )
         assert reply["error"]["code"] == "unavailable"
         await refused(lambda: rest.get("/api/llmchat/tasks"))
+        await is_unready(rest, "database")
     answer = await back(submitting(rest, "Accepted again [sim:latency=0,tokens=8,tps=0]"))
     await socket.ended(str(answer.body["task_id"]))
     whole = await socket.ended(running)

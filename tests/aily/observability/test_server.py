@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +24,15 @@ class Beside:
     is_alive: bool = True
     parts: dict[str, bool] = field(default_factory=lambda: {"redis": True, "lease": True})
 
+    #: Held up, the lease's check does not answer.
+    gate: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+
+    def lease(self) -> bool:
+        self.asked += 1
+        self.gate.wait(10)
+        return self.parts["lease"]
+
     def get(self, path: str) -> tuple[int, Any]:
         try:
             with urllib.request.urlopen(self.url + path, timeout=10) as response:  # noqa: S310
@@ -34,7 +45,7 @@ class Beside:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Beside]:
     one = Beside()
-    checks = {name: lambda name=name: one.parts[name] for name in one.parts}
+    checks = {"redis": lambda: one.parts["redis"], "lease": one.lease}
     server = serve("127.0.0.1", 0, is_alive=lambda: one.is_alive, parts=checks)
     one.url = f"http://127.0.0.1:{server.server_port}"
     yield one
@@ -45,6 +56,7 @@ def served() -> Iterator[Beside]:
 @pytest.fixture
 def beside(served: Beside) -> Beside:
     served.is_alive, served.parts = True, {"redis": True, "lease": True}
+    served.gate.set()
     return served
 
 
@@ -77,3 +89,21 @@ def test_readyz_survives_a_check_that_breaks(beside: Beside) -> None:
     status, body = beside.get("/readyz")
     assert status == 503
     assert json.loads(body)["parts"] == {"redis": "unavailable", "lease": "ok"}
+
+
+def test_readyz_does_not_wait_for_a_part_that_does_not_answer(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aily.observability.server.PROBE_SECONDS", 0.1)
+    beside.gate.clear()
+    before, began = beside.asked, time.monotonic()
+    for _ in range(5):
+        status, body = beside.get("/readyz")
+        assert status == 503
+        assert json.loads(body)["parts"] == {"redis": "ok", "lease": "unavailable"}
+    assert time.monotonic() - began < 5
+    # The question is still open, and not asked again.
+    assert beside.asked == before + 1
+    beside.gate.set()
+    while beside.get("/readyz")[0] != 200:
+        assert time.monotonic() - began < 10
