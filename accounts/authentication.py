@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user,
+    load_backend,
+)
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.sessions.backends.base import SessionBase
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.crypto import constant_time_compare
 from ninja.errors import AuthenticationError, AuthorizationError
 from ninja.security import APIKeyCookie, HttpBearer
 
@@ -87,8 +96,39 @@ def _row(model: type[Row], known: dict[str, Any]) -> Row:
     return model.from_db(None, names, [known[name] for name in names])
 
 
+def _known_user(session: SessionBase, *, check: bool = False) -> User | None:
+    """Whoever this session is of, by what the cache holds of them.
+
+    None where that does not let them in: Django then has the last word, and asks the database.
+    """
+    try:
+        pk, backend = int(session[SESSION_KEY]), session[BACKEND_SESSION_KEY]
+        given = session[HASH_SESSION_KEY]
+    except (KeyError, ValueError):
+        return None
+    if not _is_plain(backend):
+        return None
+    grants = (USERS.check if check else USERS.get)(pk)
+    if grants is None or not grants.is_active:
+        return None
+    return _user(pk, grants) if constant_time_compare(given, grants.session_hash) else None
+
+
+def _is_plain(backend: str) -> bool:
+    """Whether it lets in every active user: another one may judge by what is not cached."""
+    return (
+        backend in settings.AUTHENTICATION_BACKENDS
+        and type(load_backend(backend)).get_user is ModelBackend.get_user
+    )
+
+
 class _ReadOnlySession(SessionStore):
     """A session that a WebSocket handshake may look at but not renew: it can send no cookie."""
+
+    @property
+    def key_salt(self) -> str:
+        # Django's has the name of the class in it: rows are signed with that of the base.
+        return f"django.contrib.sessions.{SessionStore.__qualname__}"
 
     def cycle_key(self) -> None:
         pass
@@ -97,11 +137,14 @@ class _ReadOnlySession(SessionStore):
         pass
 
 
-def identify_session(session_key: str) -> Identity | None:
-    """The user of a session, checked as Django checks it (backend, session auth hash, active)."""
+def identify_session(session_key: str, *, check: bool = False) -> Identity | None:
+    """The user of a session, checked as Django checks it (backend, session auth hash, active).
+
+    `check`: as for `identify_key`. No query when session and user are cached.
+    """
     request = HttpRequest()
     request.session = _ReadOnlySession(session_key)
-    user = get_user(request)
+    user = _known_user(request.session, check=check) or get_user(request)
     if not isinstance(user, User) or lacks_second_factor(user, request.session):
         return None
     return Identity(user=user, session=session_hash(session_key))
@@ -109,7 +152,7 @@ def identify_session(session_key: str) -> Identity | None:
 
 def _session_user(request: HttpRequest) -> Identity | None:
     # Reading is_authenticated makes Django's lazy user load its rows, here on a database thread.
-    user = request.user
+    user = _known_user(request.session) or request.user
     if not user.is_authenticated:
         return None
     if lacks_second_factor(user, request.session):

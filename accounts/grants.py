@@ -16,7 +16,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
-from accounts.models import User
+from accounts.models import RoleLimits, User
 from aily.cache import Cached, keys
 
 
@@ -30,6 +30,10 @@ class Grants(msgspec.Struct, frozen=True):
         return permission in self.permissions or pk in self.objects.get(permission, ())
 
 
+#: Requests a minute, tasks in flight, tasks queued, as staff set them. None: not set.
+LimitOverrides = tuple[int | None, int | None, int | None]
+
+
 class UserGrants(Grants, frozen=True):
     """A user: who it is, which roles it has, and what is granted to it beyond those."""
 
@@ -37,27 +41,36 @@ class UserGrants(Grants, frozen=True):
     is_active: bool = False
     is_staff: bool = False
     is_superuser: bool = False
+    has_totp: bool = False
     roles: tuple[int, ...] = ()
+    #: What each of their sessions has to hold, and holds: it changes with the password.
+    session_hash: str = ""
+    limits: LimitOverrides = (None, None, None)
 
 
 class RoleGrants(Grants, frozen=True):
     name: str = ""
+    limits: LimitOverrides = (None, None, None)
 
 
 # --- Loading ------------------------------------------------------------------------------------
+_OF_THE_ROW = ("username", "is_active", "is_staff", "is_superuser", "has_totp")
+
+
 def _load_users(ids: Collection[int]) -> dict[int, UserGrants]:
-    names = ("username", "is_active", "is_staff", "is_superuser")
     roles = _grouped(User.groups.through.objects.filter(user__in=ids), "user_id", "group_id")
     permissions = _permissions(User.user_permissions.through.objects.filter(user__in=ids), "user")
     objects = _objects(UserObjectPermission.objects.filter(user__in=ids), "user")
     return {
-        row["pk"]: UserGrants(
-            permissions[row["pk"]],
-            objects[row["pk"]],
-            **{name: row[name] for name in names},
-            roles=tuple(sorted(roles[row["pk"]])),
+        user.pk: UserGrants(
+            permissions[user.pk],
+            objects[user.pk],
+            **{name: getattr(user, name) for name in _OF_THE_ROW},
+            roles=tuple(sorted(roles[user.pk])),
+            session_hash=user.get_session_auth_hash(),
+            limits=_limits(user),
         )
-        for row in User.objects.filter(pk__in=ids).values("pk", *names)
+        for user in User.objects.filter(pk__in=ids)
     }
 
 
@@ -65,7 +78,16 @@ def _load_roles(ids: Collection[int]) -> dict[int, RoleGrants]:
     names = Group.objects.filter(pk__in=ids).values_list("pk", "name")
     permissions = _permissions(Group.permissions.through.objects.filter(group__in=ids), "group")
     objects = _objects(GroupObjectPermission.objects.filter(group__in=ids), "group")
-    return {pk: RoleGrants(permissions[pk], objects[pk], name) for pk, name in names}
+    limits = {one.role_id: _limits(one) for one in RoleLimits.objects.filter(role__in=ids)}
+    nothing = (None, None, None)
+    return {
+        pk: RoleGrants(permissions[pk], objects[pk], name, limits.get(pk, nothing))
+        for pk, name in names
+    }
+
+
+def _limits(row: User | RoleLimits) -> LimitOverrides:
+    return row.requests_per_minute, row.max_tasks_in_flight, row.max_tasks_queued
 
 
 def _grouped(rows: QuerySet[Any], by: str, value: str) -> defaultdict[int, list[Any]]:
@@ -103,6 +125,7 @@ def connect_signals() -> None:
     _forget_rows(User, USERS, lambda user: user.pk)
     _forget_rows(UserObjectPermission, USERS, lambda granted: granted.user_id)
     _forget_rows(Group, ROLES, lambda group: group.pk)
+    _forget_rows(RoleLimits, ROLES, lambda limits: limits.role_id)
     _forget_rows(GroupObjectPermission, ROLES, lambda granted: granted.group_id)
     _forget_links(User.groups.through, USERS, "user_id", "group_id")
     _forget_links(User.user_permissions.through, USERS, "user_id", "permission_id")

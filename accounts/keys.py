@@ -13,7 +13,7 @@ from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 
 from accounts.models import KEY_MARK, APIKey, api_keys_revoked
-from aily.batching import Batcher
+from aily.batching import Batcher, Pace
 from aily.cache import Cached, keys
 from aily.database import in_database
 from aily.loops import per_loop
@@ -87,7 +87,7 @@ def _noter() -> Batcher[int, None]:
         await in_database(_write_use, pks)
         return [None] * len(pks)
 
-    return Batcher(handle)
+    return Batcher(handle, pace=Pace())
 
 
 def _write_use(pks: list[int]) -> None:

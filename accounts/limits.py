@@ -9,25 +9,16 @@ from threading import Lock
 
 from django.conf import settings
 
+from accounts.grants import ROLES, USERS
+from accounts.grants import LimitOverrides as _Overrides
 from accounts.models import APIKey
 from aily.batching import Batcher
-from aily.database import fetch_all, in_database
+from aily.database import in_database
 from aily.loops import per_loop
 from aily.rates import Counter, Rate, count
 
 #: What staff changes holds everywhere after this long.
 CACHE_SECONDS = 10
-#: Raw, as every batch of submits may ask it. A user's own go before those of roles.
-_OVERRIDES = """
-SELECT u.id, coalesce(nullif(u.requests_per_minute, 0), max(r.requests_per_minute)),
-       coalesce(nullif(u.max_tasks_in_flight, 0), max(r.max_tasks_in_flight)),
-       coalesce(nullif(u.max_tasks_queued, 0), max(r.max_tasks_queued))
-  FROM accounts_user u
-  LEFT JOIN accounts_user_groups g ON g.user_id = u.id
-  LEFT JOIN accounts_rolelimits r ON r.role_id = g.group_id
- WHERE u.id = ANY(%s)
- GROUP BY u.id
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +30,13 @@ class Limits:
     max_tasks_queued: int | None
 
 
-_Overrides = tuple[int | None, int | None, int | None]
 _lock = Lock()
 _cached: dict[int, _Overrides] = {}
 _cached_until = 0.0
 
 
 def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
-    """The limits of these users. One query at most, of which the results are kept for a while."""
+    """The limits of these users, kept for a while. No query where users and roles are cached."""
     global _cached_until
     with _lock:
         if time.monotonic() > _cached_until:
@@ -69,8 +59,21 @@ def _known(user_id: int) -> Limits | None:
 
 
 def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
-    rows = fetch_all(_OVERRIDES, [list(user_ids)])
-    return {pk: tuple(overrides) for pk, *overrides in rows}
+    users = USERS.get_many(user_ids)
+    roles = ROLES.get_many({pk for user in users.values() for pk in user.roles})
+    return {
+        pk: _overrides(user.limits, [roles[role].limits for role in user.roles if role in roles])
+        for pk, user in users.items()
+    }
+
+
+def _overrides(own: _Overrides, of_roles: Sequence[_Overrides]) -> _Overrides:
+    """A user's own go before those of roles, and of these the most generous."""
+    requests, in_flight, queued = (
+        mine or max((one for one in others if one), default=None)
+        for mine, *others in zip(own, *of_roles, strict=True)
+    )
+    return requests, in_flight, queued
 
 
 def _with_defaults(overrides: _Overrides | None) -> Limits:

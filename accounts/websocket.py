@@ -39,14 +39,16 @@ def bearer_key(scope: dict[str, Any]) -> str | None:
 async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> Identity | None:
     """Who opens this socket. A key that does not work is refused, session cookie or not.
 
-    With `check` what this process remembers of keys does not count.
+    With `check` what this process remembers of keys and users does not count.
     """
     key = bearer_key(scope)
     if key is not None:
         return await identify_key(key, check=check)
     cookies = parse_cookie(_header(scope, b"cookie"))
     session_key = cookies.get(settings.SESSION_COOKIE_NAME)
-    return await in_database(identify_session, session_key) if session_key else None
+    if not session_key:
+        return None
+    return await in_database(identify_session, session_key, check=check)
 
 
 class OriginRequiredForCookies:

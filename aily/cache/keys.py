@@ -48,10 +48,11 @@ class Keyspace(Generic[K]):
 
 #: API keys by their digest: who presents one, and until when.
 API_KEYS = Keyspace[str]("api_key", version=1)
-#: Users by id: their roles, and what is permitted to them themselves.
-USERS = Keyspace[int]("user", version=1)
-#: Roles by id: what is permitted to everybody who has it.
-ROLES = Keyspace[int]("role", version=1)
+#: Users by id: their roles and limits, what is permitted to them themselves, and how their sessions
+#: are known.
+USERS = Keyspace[int]("user", version=2)
+#: Roles by id: what is permitted to everybody who has it, and their limits.
+ROLES = Keyspace[int]("role", version=2)
 #: All menu items together, under one name.
 MENU = Keyspace[str]("menu", version=1)
 #: Answers of providers by model and digest of the request (chat/answer_cache.py), each for as long

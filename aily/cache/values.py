@@ -128,8 +128,12 @@ class Cached(Generic[K, V]):
         value = self.known(key)
         return await self._batcher().submit(key) if value is UNKNOWN else value
 
+    def check(self, key: K) -> V | None:
+        """As `get`, past this process's copies: what was invalidated before is not given."""
+        return self._fetch([key]).get(key)
+
     async def acheck(self, key: K) -> V | None:
-        """As `aget`, past this process's copies: what was invalidated before is not given."""
+        """As `check`. What is asked for at the same moment is looked up together."""
         return await self._checker().submit(key)
 
     async def _check_batch(self, keys: list[K]) -> Sequence[V | None]:
