@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
 from django.contrib.auth.signals import user_logged_out
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from aily.sockets import Access, revoke_access, session_hash
@@ -23,15 +25,33 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import audit, grants, keys, menus
-        from accounts.models import MenuItem
+        from accounts.models import APIKey, MenuItem, Role, User
         from accounts.permissions import register_objects
+        from aily.cache import Warmer, register_warmers
 
         grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()
         audit.connect_signals()
         register_objects(MenuItem, "id", ["use_menuitem"])
+        register_warmers("menus", Warmer(menus.MENU, lambda: [menus.ALL]))
+        register_warmers(
+            "permissions",
+            Warmer(grants.ROLES, lambda: Role.objects.values_list("pk", flat=True)),
+            Warmer(
+                grants.USERS,
+                lambda: User.objects.filter(is_active=True).values_list("pk", flat=True),
+            ),
+        )
+        register_warmers(
+            "keys",
+            Warmer(keys.KEYS, lambda: APIKey.objects.usable().values_list("digest", flat=True)),
+        )
         user_logged_out.connect(close_sockets_of_session)
+
+
+def ids(rows: QuerySet[Any]) -> Iterable[int]:
+    return rows.values_list("pk", flat=True)
 
 
 def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ class ChatConfig(AppConfig):
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
         from accounts.audit import audited
         from accounts.permissions import register_objects
+        from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401
         from chat.models import (
             Budget,
@@ -24,6 +25,7 @@ class ChatConfig(AppConfig):
             WebhookEndpoint,
         )
         from chat.models.ids import make_id_key
+        from chat.services import catalog
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -35,4 +37,9 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        register_warmers(
+            "scenes",
+            Warmer(catalog.SCENES, catalog.scene_keys),
+            Warmer(catalog.MODELS, catalog.model_keys),
+        )
         post_migrate.connect(make_id_key, sender=self)

@@ -5,5 +5,15 @@
 
 from aily.cache.store import unlink, unlink_matching
 from aily.cache.values import UNKNOWN, Cached, Unknown, forget_copies
+from aily.cache.warming import Warmer, register_warmers
 
-__all__ = ["UNKNOWN", "Cached", "Unknown", "forget_copies", "unlink", "unlink_matching"]
+__all__ = [
+    "UNKNOWN",
+    "Cached",
+    "Unknown",
+    "Warmer",
+    "forget_copies",
+    "register_warmers",
+    "unlink",
+    "unlink_matching",
+]

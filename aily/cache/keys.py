@@ -58,3 +58,7 @@ MENU = Keyspace[str]("menu", version=1)
 #: Answers of providers by model and digest of the request (chat/answer_cache.py), each for as long
 #: as its scene says.
 ANSWERS = Keyspace[str]("answer", version=1)
+#: Scenes with their live version, and all models with their providers, by the versions of their
+#: rows (chat/services/catalog.py): they are never changed, and processes keep them in another form.
+SCENES = Keyspace[str]("scene", version=1, seconds=3600.0, local_seconds=0)
+MODELS = Keyspace[str]("models", version=1, seconds=3600.0, local_seconds=0)

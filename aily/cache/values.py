@@ -238,6 +238,8 @@ class Cached(Generic[K, V]):
 
     def _remember(self, values: Mapping[K, V | None], asked_at: float) -> None:
         """Keep copies. Their time runs from when the asking began, whatever came in between."""
+        if not self.keyspace.local_seconds:
+            return
         until = asked_at + self.keyspace.local_seconds
         with self._lock:
             if len(self._local) + len(values) > MAX_LOCAL:

@@ -1,15 +1,26 @@
 """Scenes and models as submits need them, without loading them for every batch.
 
-One light query tells whether what this process has loaded still is what the database holds.
+One light query tells whether what this process has loaded still is what the database holds. What a
+process lacks comes from the shared cache, under the version of its rows: it is never out of date,
+and a process that starts asks PostgreSQL for nothing that another has had before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
+from django.core import serializers
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model
+
+from aily.cache import Cached, keys
 from aily.database import fetch_all
-from chat.models import LLMModel, Scene
+from chat.models import LLMModel, Provider, Scene, SceneVersion
 
 #: Scenes kept in memory.
 MAX_SCENES = 1_000
@@ -66,8 +77,8 @@ def look_up(slugs: Collection[str], owner_ids: Collection[int]) -> Catalog:
         else:
             missing.append(slug)
     if missing:
-        found = Scene.objects.select_related("live_version__model__provider")
-        for scene in found.filter(slug__in=missing):
+        found = SCENES.get_many([_key(slug, versions[slug]) for slug in missing])
+        for scene in _scenes(found.values(), loaded.models.values()):
             scenes[scene.slug] = scene
             loaded.scenes[scene.slug] = (versions[scene.slug], scene)
     return Catalog(scenes, loaded.models, weights)
@@ -94,7 +105,98 @@ def _up_to_date(version: str) -> _Loaded:
     global _loaded
     loaded = _loaded
     if loaded.version != version or len(loaded.scenes) > MAX_SCENES:
-        models = LLMModel.objects.select_related("provider")
+        models = _models(MODELS.get(_key(_ALL, version)) or "[]")
         loaded = _Loaded(version, {model.name: model for model in models})
         _loaded = loaded
     return loaded
+
+
+# --- Documents ----------------------------------------------------------------------------------
+_ALL = "all"
+#: Documents of code that knew other columns are not read: a new column changes no row's version.
+_FORM = hashlib.sha256(
+    repr(
+        [
+            [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - documented
+            for model in (Scene, SceneVersion, LLMModel, Provider)
+        ]
+    ).encode()
+).hexdigest()[:8]
+
+
+def _key(name: str, version: str) -> str:
+    """Versions of all models together are long."""
+    return f"{name}:{_FORM}:{hashlib.sha256(version.encode()).hexdigest()[:32]}"
+
+
+def _load_scenes(wanted: Collection[str]) -> dict[str, str]:
+    """The scenes of these keys, each with its live version, as JSON."""
+    by_slug = {key.partition(":")[0]: key for key in wanted}
+    found = Scene.objects.select_related("live_version").filter(slug__in=by_slug)
+    return {by_slug[one.slug]: _document([one, one.live_version]) for one in found}
+
+
+def _load_models(wanted: Collection[str]) -> dict[str, str]:
+    """All models and providers as JSON, whatever their version is called."""
+    models = LLMModel.objects.select_related("provider")
+    providers = {model.provider_id: model.provider for model in models}
+    return dict.fromkeys(wanted, _document([*providers.values(), *models]))
+
+
+class _Exact(DjangoJSONEncoder):
+    """Django's cuts times to milliseconds."""
+
+    def default(self, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, datetime) else super().default(value)
+
+
+def _document(rows: Sequence[Model | None]) -> str:
+    there = [row for row in rows if row is not None]
+    document: str = serializers.serialize("json", there, cls=_Exact)
+    return document
+
+
+def _rows(document: str) -> list[Any]:
+    rows = [one.object for one in serializers.deserialize("json", document)]
+    for row in rows:
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - as from_db does
+    return rows
+
+
+def _models(document: str) -> list[LLMModel]:
+    rows = _rows(document)
+    providers = {one.pk: one for one in rows if isinstance(one, Provider)}
+    models = [one for one in rows if isinstance(one, LLMModel)]
+    for model in models:
+        model.provider = providers[model.provider_id]
+    return models
+
+
+def _scenes(documents: Collection[str], models: Collection[LLMModel]) -> list[Scene]:
+    by_id = {model.pk: model for model in models}
+    scenes = []
+    for document in documents:
+        scene, *versions = _rows(document)
+        for version in versions:
+            scene.live_version = version
+            # One that was added a moment ago is read where it is asked for.
+            if model := by_id.get(version.model_id):
+                version.model = model
+        scenes.append(scene)
+    return scenes
+
+
+SCENES: Cached[str, str] = Cached(keys.SCENES, str, _load_scenes)
+MODELS: Cached[str, str] = Cached(keys.MODELS, str, _load_models)
+
+
+def scene_keys() -> list[str]:
+    """Of the scenes that can be submitted to: what `warm_cache` fills the cache with."""
+    slugs = list(Scene.objects.usable().values_list("slug", flat=True))
+    versions, _ = _versions(slugs, [])
+    return [_key(slug, versions[slug]) for slug in slugs if slug in versions]
+
+
+def model_keys() -> list[str]:
+    versions, _ = _versions([], [])
+    return [_key(_ALL, versions[""])]

@@ -44,9 +44,11 @@ def test_it_says_what_it_put_in_and_may_be_run_again(secrets: list[str]) -> None
         assert "menus: 1 values" in told
         assert f"permissions: {USERS + 1} values" in told
         assert f"keys: {USERS} values" in told
-    assert "keys" not in warm("--only", "menus,permissions")
-    with pytest.raises(CommandError, match="'scenes'"):
-        warm("--only", "scenes")
+        # No scene, and the list of the models, which is empty.
+        assert "scenes: 1 values" in told
+    assert "keys" not in warm("--only", "menus,permissions,scenes")
+    with pytest.raises(CommandError, match="'tasks'"):
+        warm("--only", "scenes,tasks")
 
 
 def test_a_cache_that_is_away_is_no_reason_to_fail(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db.models import Model
 
 from accounts.models import User
+from aily.cache import store
 from chat.models import LLMModel, Provider, Scene
 from chat.services import catalog
 from chat.services.scenes import create_version, publish
+from tests.chat.api.conftest import queries as queries
 
-pytestmark = pytest.mark.django_db
+# Committed rows: what an open transaction sees is in no cache.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -81,3 +87,79 @@ def test_weights_are_those_of_now() -> None:
     assert catalog.look_up([], [owner.pk]).weights == {owner.pk: 2}
     User.objects.filter(pk=owner.pk).update(queue_weight=3)
     assert catalog.look_up([], [owner.pk]).weights == {owner.pk: 3}
+
+
+# --- The shared cache ---------------------------------------------------------------------------
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows is asked as by a web process that has just started."""
+    monkeypatch.setattr(catalog, "_loaded", catalog._Loaded(""))
+
+
+def fields(row: Model) -> dict[str, Any]:
+    return {one.attname: getattr(row, one.attname) for one in row._meta.concrete_fields}
+
+
+@pytest.fixture
+def rich_scene(model: LLMModel) -> Scene:
+    """With a value of every kind there is in its columns."""
+    LLMModel.objects.filter(pk=model.pk).update(input_price="0.270001", params={"top_p": 0.5})
+    scene = Scene.objects.create(slug="catalog", title="Katalog — 目录", is_restricted=True)
+    given = {
+        "user_template": "{{ text }}",
+        "variables_schema": {"type": "object", "properties": {"text": {"maxLength": 10**30}}},
+        "model": model,
+        "params": {"stop": ["\n"], "temperature": 0.1},
+        "cache_ttl_seconds": 60,
+    }
+    publish(create_version(scene, None, given))
+    return scene
+
+
+def test_a_new_process_gets_it_from_the_cache_as_the_database_has_it(
+    rich_scene: Scene, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_command("warm_cache", "--only", "scenes")
+    new_process(monkeypatch)
+    queries.clear()
+    scene, model = _look_up()
+    # That of the versions.
+    assert len(queries) == 1
+    rows = Scene.objects.select_related("live_version__model__provider")
+    stored: Any = rows.get(slug="catalog")
+    assert scene is not None
+    assert scene.live_version is not None
+    assert model is not None
+    for got, wanted in (
+        (scene, stored),
+        (scene.live_version, stored.live_version),
+        (model, stored.live_version.model),
+        (model.provider, stored.live_version.model.provider),
+    ):
+        assert fields(got) == fields(wanted)
+    assert scene.live_version.model is model
+
+
+def test_a_process_that_finds_nothing_there_puts_it_there_for_the_next(
+    scene: Scene, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.client().flushdb()
+    for most in (3, 1):
+        new_process(monkeypatch)
+        queries.clear()
+        assert _look_up()[0] == scene
+        assert len(queries) == most
+
+
+def test_a_new_process_sees_what_was_changed_after_the_cache_was_warmed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_command("warm_cache", "--only", "scenes")
+    _disable_model()
+    _publish_again()
+    new_process(monkeypatch)
+    found, model = _look_up()
+    assert found is not None
+    assert found.live_version is not None
+    assert found.live_version.user_template == "New"
+    assert model is not None
+    assert not model.is_enabled
