@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.core.signals import got_request_exception
 from django.db import IntegrityError, InterfaceError, OperationalError
-from django.db.models import ProtectedError, QuerySet, RestrictedError
+from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, re_path
 from django.utils.datastructures import MultiValueDict
@@ -48,6 +48,8 @@ from aily.redis import RedisAway
 from aily.replica import anote_write, note_write
 
 logger = logging.getLogger(__name__)
+
+AnyModel = TypeVar("AnyModel", bound=Model)
 
 #: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
 AWAY_RETRY_SECONDS = 5
@@ -94,6 +96,31 @@ def ordered(rows: QuerySet[Any], ordering: str) -> QuerySet[Any]:
     return rows.order_by(ordering, "-pk" if ordering.startswith("-") else "pk")
 
 
+# --- Rows ---------------------------------------------------------------------------------------
+def assign(row: Model, fields: Mapping[str, Any]) -> None:
+    """Set the fields of a row that is not saved yet. Raises Django's ValidationError."""
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.full_clean()
+
+
+def add(row: AnyModel) -> AnyModel:
+    """Check and insert a new row. Raises Django's ValidationError."""
+    row.full_clean()
+    row.save(force_insert=True)
+    return row
+
+
+def change(row: Model, fields: Mapping[str, Any], *touched: str) -> None:
+    """Set, check and save these fields alone, and those `touched` that saving sets by itself.
+
+    Raises Django's ValidationError.
+    """
+    assign(row, fields)
+    row.save(update_fields=[*fields, *touched])
+
+
+# --- Reading requests ---------------------------------------------------------------------------
 class StrictParser(Parser):
     """Accepts only what PostgreSQL can store."""
 

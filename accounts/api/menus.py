@@ -18,7 +18,7 @@ from accounts.models import MenuItem
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema
+from aily.rest import Page, RequestSchema, assign
 
 router = Router(tags=["menus"])
 
@@ -74,9 +74,7 @@ class ItemIn(ItemPatch):
 
 
 def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
-    for name, value in fields.items():
-        setattr(item, name, value)
-    item.full_clean()
+    assign(item, fields)
     save_item(item)
     return item
 

@@ -17,7 +17,7 @@ from accounts.models import APIKey, User
 from accounts.permissions import require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest import Page, RequestSchema, add, change, ordered
 from chat.models import Budget
 
 router = Router(tags=["budgets"])
@@ -91,10 +91,7 @@ def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budg
         fields["user"] = _find(User, "user", username=payload.user)
     if payload.api_key is not None:
         fields["api_key"] = _find(APIKey, "api_key", pk=payload.api_key)
-    budget = Budget(**fields)
-    budget.full_clean()
-    budget.save(force_insert=True)
-    return Status(201, budget)
+    return Status(201, add(Budget(**fields)))
 
 
 @router.get("/budgets/items/{int:budget_id}", response=BudgetItemOut, summary="One budget")
@@ -108,11 +105,7 @@ def get_item(request: AuthenticatedRequest, budget_id: int) -> Budget:
 def edit_item(request: AuthenticatedRequest, budget_id: int, payload: BudgetPatch) -> Budget:
     require_permission(request.auth.user, "chat.change_budget")
     budget = get_object_or_404(Budget.objects.select_related("user"), pk=budget_id)
-    fields = payload.dict(exclude_unset=True)
-    for name, value in fields.items():
-        setattr(budget, name, value)
-    budget.full_clean()
-    budget.save(update_fields=list(fields))
+    change(budget, payload.dict(exclude_unset=True))
     return budget
 
 

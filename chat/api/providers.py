@@ -16,7 +16,7 @@ from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest import Page, RequestSchema, add, change, ordered
 from chat.models import LLMModel, Provider
 
 router = Router(tags=["providers"])
@@ -102,13 +102,6 @@ class ModelFilter(Schema):
     ] = "name"
 
 
-def _change(row: Provider | LLMModel, fields: dict[str, Any]) -> None:
-    for name, value in fields.items():
-        setattr(row, name, value)
-    row.full_clean()
-    row.save(update_fields=list(fields))
-
-
 # --- Providers ----------------------------------------------------------------------------------
 @router.get("/providers", response=list[ProviderOut], summary="Providers")
 @paginate(Page)
@@ -123,10 +116,7 @@ def list_providers(
 @idempotent(ProviderOut)
 def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[Provider]:
     require_permission(request.auth.user, "chat.add_provider")
-    provider = Provider(**payload.dict())
-    provider.full_clean()
-    provider.save(force_insert=True)
-    return Status(201, provider)
+    return Status(201, add(Provider(**payload.dict())))
 
 
 @router.get("/providers/{slug:name}", response=ProviderOut, summary="One provider")
@@ -140,7 +130,7 @@ def get_provider(request: AuthenticatedRequest, name: str) -> Provider:
 def edit_provider(request: AuthenticatedRequest, name: str, payload: ProviderPatch) -> Provider:
     require_permission(request.auth.user, "chat.change_provider")
     provider = get_object_or_404(Provider, name=name)
-    _change(provider, payload.dict(exclude_unset=True))
+    change(provider, payload.dict(exclude_unset=True))
     return provider
 
 
@@ -169,10 +159,7 @@ def list_models(request: AuthenticatedRequest, filters: Query[ModelFilter]) -> Q
 @idempotent(ModelOut)
 def create_model(request: AuthenticatedRequest, payload: ModelIn) -> Status[LLMModel]:
     require_permission(request.auth.user, "chat.add_llmmodel")
-    model = LLMModel(**payload.given())
-    model.full_clean()
-    model.save(force_insert=True)
-    return Status(201, model)
+    return Status(201, add(LLMModel(**payload.given())))
 
 
 @router.get("/models/{path:name}", response=ModelOut, summary="One model")
@@ -186,7 +173,7 @@ def get_model(request: AuthenticatedRequest, name: str) -> LLMModel:
 def edit_model(request: AuthenticatedRequest, name: str, payload: ModelPatch) -> LLMModel:
     require_permission(request.auth.user, "chat.change_llmmodel")
     model = get_object_or_404(LLMModel.objects.select_related("provider"), name=name)
-    _change(model, payload.given())
+    change(model, payload.given())
     return model
 
 

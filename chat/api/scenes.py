@@ -17,7 +17,7 @@ from accounts.models import User
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
 from aily.problems import Forbidden, InvalidRequest, NotFound
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest import Page, RequestSchema, add, change, ordered
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
@@ -199,10 +199,7 @@ def list_scenes(request: AuthenticatedRequest, filters: Query[SceneFilter]) -> Q
 @idempotent(SceneOut)
 def create_scene(request: AuthenticatedRequest, payload: SceneIn) -> Status[Scene]:
     require_permission(request.auth.user, "chat.add_scene")
-    scene = Scene(**payload.dict())
-    scene.full_clean()
-    scene.save(force_insert=True)
-    return Status(201, scene)
+    return Status(201, add(Scene(**payload.dict())))
 
 
 @router.get("/{slug:slug}", response=SceneOut, summary="One scene")
@@ -218,10 +215,7 @@ def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) ->
     if "is_restricted" in fields:
         # Who edits one scene does not decide whom it is for.
         require_permission(request.auth.user, EDIT)
-    for name, value in fields.items():
-        setattr(scene, name, value)
-    scene.full_clean()
-    scene.save(update_fields=[*fields, "updated_at"])
+    change(scene, fields, "updated_at")
     return scene
 
 
