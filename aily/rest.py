@@ -50,6 +50,7 @@ from aily.replica import anote_write, note_write
 logger = logging.getLogger(__name__)
 
 AnyModel = TypeVar("AnyModel", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 #: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
 AWAY_RETRY_SECONDS = 5
@@ -89,6 +90,11 @@ class Page(LimitOffsetPagination):
         """With its rows loaded: from where the endpoint may read."""
         page = super().paginate_queryset(*args, **kwargs)
         return {**page, "items": list(page["items"])}
+
+
+def matching(rows: Rows, **wanted: Any) -> Rows:
+    """Those rows whose fields are as wanted; None: whatever they are."""
+    return rows.filter(**{name: value for name, value in wanted.items() if value is not None})
 
 
 def ordered(rows: QuerySet[Any], ordering: str) -> QuerySet[Any]:

@@ -16,13 +16,18 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.etags import if_match
-from aily.rest import Moment, Page, RequestSchema, ordered
+from aily.rest import Moment, Page, RequestSchema, change, ordered
 
 router = Router(tags=["accounts"])
 
 
-class KeyIn(RequestSchema):
+class KeyPatch(RequestSchema):
+    """Only the name: a key that could put off its own end would have none."""
+
     name: str = Field(min_length=1, max_length=100)
+
+
+class KeyIn(KeyPatch):
     expires_at: Moment | None = None
 
     @field_validator("expires_at")
@@ -48,6 +53,7 @@ class NewKeyOut(KeyOut):
 
 
 class KeyFilter(Schema):
+    search: str = Field("", max_length=100, description="Part of the name.")
     usable: bool = Field(False, description="Leave out revoked and expired keys.")
     ordering: Literal["created_at", "-created_at", "name", "-name"] = "-created_at"
 
@@ -61,6 +67,8 @@ def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
 @paginate(Page)
 def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> QuerySet[APIKey]:
     keys = _own_keys(request)
+    if filters.search:
+        keys = keys.filter(name__icontains=filters.search)
     return ordered(keys.usable() if filters.usable else keys, filters.ordering)
 
 
@@ -75,6 +83,14 @@ def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
 @router.get("/keys/{int:key_id}", response=KeyOut, summary="One API key")
 def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
     return get_object_or_404(_own_keys(request), pk=key_id)
+
+
+@router.patch("/keys/{int:key_id}", response=KeyOut, summary="Rename an API key")
+@if_match(KeyOut, get_key)
+def rename_key(request: AuthenticatedRequest, key_id: int, payload: KeyPatch) -> APIKey:
+    key = get_key(request, key_id)
+    change(key, payload.dict())
+    return key
 
 
 @router.delete("/keys/{int:key_id}", response={204: None}, summary="Revoke an API key")

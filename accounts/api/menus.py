@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils.translation import get_language_from_request
-from ninja import Router, Schema, Status
+from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from accounts.models import MenuItem
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, assign
+from aily.rest import Page, RequestSchema, assign, matching
 
 router = Router(tags=["menus"])
 
@@ -29,6 +29,11 @@ class MenuOut(Schema):
     icon: str
     route: str = Field(description="Empty: a heading.")
     children: list[Self]
+
+
+class ItemFilter(Schema):
+    parent: int | None = Field(None, description="Those right below this item.")
+    is_enabled: bool | None = None
 
 
 class ItemOut(Schema):
@@ -87,9 +92,11 @@ def get_menu(request: AuthenticatedRequest) -> list[MenuNode]:
 
 @router.get("/menus/items", response=list[ItemOut], summary="All menu items")
 @paginate(Page)
-def list_items(request: AuthenticatedRequest) -> QuerySet[MenuItem]:
+def list_items(request: AuthenticatedRequest, filters: Query[ItemFilter]) -> QuerySet[MenuItem]:
+    """In the order of the menu, siblings together."""
     require_permission(request.auth.user, "accounts.view_menuitem")
-    return MenuItem.objects.order_by("parent_id", "position", "id")
+    items = MenuItem.objects.order_by("parent_id", "position", "id")
+    return matching(items, parent=filters.parent, is_enabled=filters.is_enabled)
 
 
 @router.post("/menus/items", response={201: ItemOut}, summary="Add a menu item")

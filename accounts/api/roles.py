@@ -67,7 +67,8 @@ class RoleIn(RolePatch):
     name: str = Field(min_length=1, max_length=150)
 
 
-class RoleOrder(Schema):
+class RoleFilter(Schema):
+    search: str = Field("", max_length=150, description="Part of the name.")
     ordering: Literal["name", "-name", "member_count", "-member_count"] = "name"
 
 
@@ -91,9 +92,9 @@ def _write(role: Role, payload: RolePatch) -> Role:
 
 @router.get("/roles", response=list[RoleOut], summary="Roles")
 @paginate(Page)
-def list_roles(request: AuthenticatedRequest, order: Query[RoleOrder]) -> QuerySet[Role]:
+def list_roles(request: AuthenticatedRequest, filters: Query[RoleFilter]) -> QuerySet[Role]:
     require_permission(request.auth.user, "accounts.view_role")
-    return ordered(_roles(), order.ordering)
+    return ordered(_roles().filter(name__icontains=filters.search), filters.ordering)
 
 
 @router.post("/roles", response={201: RoleOut}, summary="Make a role")

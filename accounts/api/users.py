@@ -22,7 +22,7 @@ from accounts.permissions import may, permissions_of, require_permission
 from accounts.roles import set_roles
 from aily.etags import if_match
 from aily.problems import Forbidden
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest import Page, RequestSchema, matching, ordered
 
 router = Router(tags=["users"])
 
@@ -112,10 +112,7 @@ def list_users(request: AuthenticatedRequest, filters: Query[UserFilter]) -> Que
     if filters.search:
         found = Q(username__icontains=filters.search) | Q(email__icontains=filters.search)
         users = users.filter(found)
-    if filters.role is not None:
-        users = users.filter(groups=filters.role)
-    if filters.is_active is not None:
-        users = users.filter(is_active=filters.is_active)
+    users = matching(users, groups=filters.role, is_active=filters.is_active)
     return ordered(users, filters.ordering)
 
 

@@ -17,7 +17,7 @@ from accounts.models import APIKey, User
 from accounts.permissions import require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, add, change, ordered
+from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import Budget
 
 router = Router(tags=["budgets"])
@@ -59,6 +59,7 @@ class BudgetIn(BudgetPatch):
 
 class BudgetFilter(Schema):
     user: str | None = Field(None, max_length=150)
+    api_key: int | None = Field(None, description="An API key's id.")
     is_active: bool | None = None
     ordering: Literal["name", "-name", "created_at", "-created_at"] = "created_at"
 
@@ -74,11 +75,12 @@ def _find(model: Any, field: str, **wanted: Any) -> Any:
 @paginate(Page)
 def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> QuerySet[Budget]:
     require_permission(request.auth.user, "chat.view_budget")
-    budgets = Budget.objects.select_related("user")
-    if filters.user is not None:
-        budgets = budgets.filter(user__username=filters.user)
-    if filters.is_active is not None:
-        budgets = budgets.filter(is_active=filters.is_active)
+    budgets = matching(
+        Budget.objects.select_related("user"),
+        user__username=filters.user,
+        api_key=filters.api_key,
+        is_active=filters.is_active,
+    )
     return ordered(budgets, filters.ordering)
 
 

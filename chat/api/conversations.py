@@ -48,6 +48,10 @@ class ConversationFilter(Schema):
     ordering: Literal["updated_at", "-updated_at", "created_at", "-created_at"] = "-updated_at"
 
 
+class MessageOrder(Schema):
+    ordering: Literal["created_at", "-created_at"] = "created_at"
+
+
 class MessageOut(Schema):
     id: UUID
     role: Message.Role
@@ -129,10 +133,26 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
 
 
 @router.get(
-    "/{uuid:conversation_id}/messages", response=list[MessageOut], summary="Messages, oldest first"
+    "/{uuid:conversation_id}/messages",
+    response=list[MessageOut],
+    summary="A conversation's messages, oldest first",
 )
 @may_read_replica
 @paginate(Page)
-def list_messages(request: AuthenticatedRequest, conversation_id: UUID) -> QuerySet[Message]:
+def list_messages(
+    request: AuthenticatedRequest, conversation_id: UUID, order: Query[MessageOrder]
+) -> QuerySet[Message]:
     conversation = _find(request, conversation_id)
-    return Message.objects.filter(conversation=conversation)
+    # Ids begin with the time, and have the index.
+    by_id = order.ordering.replace("created_at", "id")
+    return Message.objects.filter(conversation=conversation).order_by(by_id)
+
+
+@router.get(
+    "/{uuid:conversation_id}/messages/{uuid:message_id}",
+    response=MessageOut,
+    summary="One message of a conversation",
+)
+def get_message(request: AuthenticatedRequest, conversation_id: UUID, message_id: UUID) -> Message:
+    conversation = _find(request, conversation_id)
+    return get_object_or_404(Message, pk=message_id, conversation=conversation)

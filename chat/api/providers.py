@@ -16,7 +16,7 @@ from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
 from aily.etags import if_match
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, add, change, ordered
+from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Provider
 
 router = Router(tags=["providers"])
@@ -90,7 +90,8 @@ class ModelIn(ModelPatch):
     provider: str
 
 
-class ProviderOrder(Schema):
+class ProviderFilter(Schema):
+    is_enabled: bool | None = None
     ordering: Literal["name", "-name"] = "name"
 
 
@@ -106,10 +107,11 @@ class ModelFilter(Schema):
 @router.get("/providers", response=list[ProviderOut], summary="Providers")
 @paginate(Page)
 def list_providers(
-    request: AuthenticatedRequest, order: Query[ProviderOrder]
+    request: AuthenticatedRequest, filters: Query[ProviderFilter]
 ) -> QuerySet[Provider]:
     require_permission(request.auth.user, "chat.view_provider")
-    return ordered(Provider.objects.all(), order.ordering)
+    providers = matching(Provider.objects.all(), is_enabled=filters.is_enabled)
+    return ordered(providers, filters.ordering)
 
 
 @router.post("/providers", response={201: ProviderOut}, summary="Add a provider")
@@ -147,11 +149,11 @@ def delete_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
 @paginate(Page)
 def list_models(request: AuthenticatedRequest, filters: Query[ModelFilter]) -> QuerySet[LLMModel]:
     require_permission(request.auth.user, "chat.view_llmmodel")
-    models = LLMModel.objects.select_related("provider")
-    if filters.provider is not None:
-        models = models.filter(provider__name=filters.provider)
-    if filters.is_enabled is not None:
-        models = models.filter(is_enabled=filters.is_enabled)
+    models = matching(
+        LLMModel.objects.select_related("provider"),
+        provider__name=filters.provider,
+        is_enabled=filters.is_enabled,
+    )
     return ordered(models, filters.ordering)
 
 

@@ -17,7 +17,7 @@ from accounts.models import User
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
 from aily.problems import Forbidden, InvalidRequest, NotFound
-from aily.rest import Page, RequestSchema, add, change, ordered
+from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
@@ -54,6 +54,7 @@ class SceneOut(Schema):
 
 class SceneFilter(Schema):
     search: str = Field("", max_length=200, description="Part of the slug or title.")
+    is_enabled: bool | None = None
     ordering: Literal[
         "slug", "-slug", "title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"
     ] = "slug"
@@ -74,7 +75,8 @@ class ScenePatch(RequestSchema):
     is_restricted: bool | None = None
 
 
-class VersionOrder(Schema):
+class VersionFilter(Schema):
+    is_published: bool | None = Field(None, description="False: drafts.")
     ordering: Literal["number", "-number"] = "-number"
 
 
@@ -192,7 +194,7 @@ def list_scenes(request: AuthenticatedRequest, filters: Query[SceneFilter]) -> Q
     if filters.search:
         found = Q(slug__icontains=filters.search) | Q(title__icontains=filters.search)
         scenes = scenes.filter(found)
-    return ordered(scenes, filters.ordering)
+    return ordered(matching(scenes, is_enabled=filters.is_enabled), filters.ordering)
 
 
 @router.post("", response={201: SceneOut}, summary="Make a scene")
@@ -242,10 +244,12 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 @router.get("/{slug:slug}/versions", response=list[VersionOut], summary="A scene's versions")
 @paginate(Page)
 def list_versions(
-    request: AuthenticatedRequest, slug: str, order: Query[VersionOrder]
+    request: AuthenticatedRequest, slug: str, filters: Query[VersionFilter]
 ) -> QuerySet[SceneVersion]:
     scene = _scene(request, slug, "chat.view_sceneversion", EDIT)
-    return ordered(_versions().filter(scene=scene), order.ordering)
+    is_draft = None if filters.is_published is None else not filters.is_published
+    versions = matching(_versions().filter(scene=scene), published_at__isnull=is_draft)
+    return ordered(versions, filters.ordering)
 
 
 @router.post("/{slug:slug}/versions", response={201: VersionOut}, summary="Write a draft")

@@ -18,7 +18,7 @@ from aily.database import in_database
 from aily.etags import if_match, takes_if_match
 from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest import Page, RequestSchema, matching, ordered
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.services import webhooks
 
@@ -56,7 +56,8 @@ class EndpointOut(Schema):
     created_at: datetime
 
 
-class EndpointOrder(Schema):
+class EndpointFilter(Schema):
+    is_active: bool | None = None
     ordering: Literal["created_at", "-created_at"] = "created_at"
 
 
@@ -79,6 +80,13 @@ class DeliveryOut(Schema):
 
 class DeliveryFilter(Schema):
     status: Literal["pending", "delivered", "failed"] | None = None
+    task_id: UUID | None = Field(None, description="Those that tell of this task's end.")
+    ordering: Literal["created_at", "-created_at"] = "-created_at"
+
+    def apply(self, deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        # Ids begin with the time, and have the index.
+        by_id = self.ordering.replace("created_at", "id")
+        return matching(deliveries, state=self.status, task=self.task_id).order_by(by_id)
 
 
 class Preferences(Schema):
@@ -105,9 +113,10 @@ def _with_secret(endpoint: WebhookEndpoint, secret: str) -> NewSecretOut:
 @router.get("/webhooks", response=list[EndpointOut], summary="Own webhook endpoints")
 @paginate(Page)
 def list_endpoints(
-    request: AuthenticatedRequest, order: Query[EndpointOrder]
+    request: AuthenticatedRequest, filters: Query[EndpointFilter]
 ) -> QuerySet[WebhookEndpoint]:
-    return ordered(WebhookEndpoint.objects.filter(owner=request.auth.user), order.ordering)
+    endpoints = WebhookEndpoint.objects.filter(owner=request.auth.user)
+    return ordered(matching(endpoints, is_active=filters.is_active), filters.ordering)
 
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
@@ -186,8 +195,23 @@ def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
 def list_deliveries(
     request: AuthenticatedRequest, endpoint_id: int, filters: Query[DeliveryFilter]
 ) -> QuerySet[Delivery]:
-    deliveries = Delivery.objects.filter(endpoint=_own(request, endpoint_id))
-    return deliveries.filter(state=filters.status) if filters.status else deliveries
+    return filters.apply(Delivery.objects.filter(endpoint=_own(request, endpoint_id)))
+
+
+def _own_delivery(request: AuthenticatedRequest, endpoint_id: int, delivery_id: UUID) -> Delivery:
+    deliveries = Delivery.objects.select_related("endpoint").filter(
+        endpoint__owner=request.auth.user
+    )
+    return get_object_or_404(deliveries, pk=delivery_id, endpoint=endpoint_id)
+
+
+@router.get(
+    "/webhooks/{int:endpoint_id}/deliveries/{uuid:delivery_id}",
+    response=DeliveryOut,
+    summary="One delivery, and how it stands",
+)
+def get_delivery(request: AuthenticatedRequest, endpoint_id: int, delivery_id: UUID) -> Delivery:
+    return _own_delivery(request, endpoint_id, delivery_id)
 
 
 @router.post(
@@ -198,11 +222,7 @@ def list_deliveries(
 def redeliver(
     request: AuthenticatedRequest, endpoint_id: int, delivery_id: UUID
 ) -> Status[Delivery]:
-    deliveries = Delivery.objects.select_related("endpoint")
-    endpoint = _own(request, endpoint_id)
-    return Status(
-        202, webhooks.redeliver(get_object_or_404(deliveries, pk=delivery_id, endpoint=endpoint))
-    )
+    return Status(202, webhooks.redeliver(_own_delivery(request, endpoint_id, delivery_id)))
 
 
 # --- E-mail -------------------------------------------------------------------------------------

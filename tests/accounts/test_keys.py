@@ -72,10 +72,35 @@ def test_deleting_a_key_revokes_it_and_may_be_repeated(alice: User, client_of: C
     assert [item["name"] for item in usable] == ["test"]
 
 
+def test_a_key_is_renamed_and_goes_on_and_nothing_else_of_it_changes(
+    alice: User, client_of: ClientOf
+) -> None:
+    key, secret = APIKey.create(alice, "lap")
+    path, client = f"/api/keys/{key.pk}", client_of(alice)
+    unseen = {"If-Match": '"another"'}
+    refused = client.patch(path, {"name": "x"}, content_type="application/json", headers=unseen)
+    assert refused.status_code == 412
+    renamed = client.patch(path, {"name": "laptop"}, content_type="application/json")
+    assert (renamed.status_code, renamed.json()) == (200, client.get(path).json())
+    assert renamed.json()["name"] == "laptop"
+    assert identify_key(secret) is not None
+    for body, field in (
+        ({"name": "x", "expires_at": "2999-01-01T00:00:00Z"}, "expires_at"),
+        ({"name": ""}, "name"),
+        ({}, "name"),
+    ):
+        refused = client.patch(path, body, content_type="application/json")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+    found = client.get("/api/keys?search=LAP").json()["items"]
+    assert [item["name"] for item in found] == ["laptop"]
+
+
 def test_keys_of_others_are_not_there(alice: User, bob: User, client_of: ClientOf) -> None:
     key, secret = APIKey.create(alice, "hers")
     client = client_of(bob)
     assert client.get(f"/api/keys/{key.pk}").status_code == 404
+    renamed = client.patch(f"/api/keys/{key.pk}", {"name": "x"}, content_type="application/json")
+    assert renamed.status_code == 404
     assert client.delete(f"/api/keys/{key.pk}").status_code == 404
     assert [item["name"] for item in client.get("/api/keys").json()["items"]] == ["test"]
     assert identify_key(secret) is not None

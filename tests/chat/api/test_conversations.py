@@ -49,6 +49,20 @@ def test_messages_come_in_their_order_and_in_pages(
     ]
     second = client.get(f"/api/conversations/{hers.pk}/messages?limit=1&offset=1").json()
     assert second["items"] == page["items"][1:]
+    newest = client.get(f"/api/conversations/{hers.pk}/messages?ordering=-created_at").json()
+    assert newest["items"] == page["items"][::-1]
+
+
+def test_a_message_is_read_by_its_id_in_its_own_conversation_only(
+    alice: User, bob: User, hers: Conversation, client_of: ClientOf
+) -> None:
+    client = client_of(alice)
+    first = client.get(f"/api/conversations/{hers.pk}/messages?limit=1").json()["items"][0]
+    path = f"/api/conversations/{hers.pk}/messages/{first['id']}"
+    assert client.get(path).json() == first
+    other = Conversation.objects.create(owner=alice)
+    assert client.get(path.replace(str(hers.pk), str(other.pk))).status_code == 404
+    assert client_of(bob).get(path).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import APIKey, MenuItem, Role, User
 from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
-from chat.services.scenes import create_version
+from chat.services.scenes import create_version, publish
 from tests.conftest import ClientOf
 
 
@@ -91,3 +91,34 @@ def test_a_list_is_ordered_as_asked_and_costs_the_same_however_long_it_is(
     refused = client.get(f"{path}?ordering=secret")
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "query.ordering"
+
+
+def test_a_list_is_narrowed_by_its_filters(staff: User, client_of: ClientOf) -> None:
+    staff.user_permissions.set(Permission.objects.all())
+    for number, is_on in enumerate((True, False, False)):
+        name = f"n{number}"
+        Provider.objects.create(name=name, base_url="https://p.example", is_enabled=is_on)
+        Scene.objects.create(slug=name, title=name, is_enabled=is_on)
+        WebhookEndpoint.objects.create(owner=staff, url="https://p.example", is_active=is_on)
+        Role.objects.create(name=name)
+    create_version(Scene.objects.get(slug="n0"), None, {"user_template": "x"})
+    publish(create_version(Scene.objects.get(slug="n0"), None, {"user_template": "x"}))
+    top = MenuItem.objects.create(label="top")
+    MenuItem.objects.create(label="below", parent=top, is_enabled=False)
+    key, _ = APIKey.create(staff, "counted")
+    Budget.objects.create(api_key=key, name="b", limit_calls=1)
+    Budget.objects.create(user=staff, name="b", limit_calls=1)
+    client = client_of(staff)
+    for query, count in (
+        ("providers?is_enabled=false", 2),
+        ("scenes?is_enabled=true", 1),
+        ("scenes/n0/versions?is_published=true", 1),
+        ("scenes/n0/versions?is_published=false", 1),
+        ("webhooks?is_active=false", 2),
+        ("roles?search=N1", 1),
+        (f"menus/items?parent={top.pk}", 1),
+        ("menus/items?is_enabled=true", 1),
+        (f"budgets/items?api_key={key.pk}", 1),
+        ("keys?search=count", 1),
+    ):
+        assert client.get(f"/api/{query}").json()["count"] == count, query

@@ -138,6 +138,10 @@ async def test_a_test_event_is_queued_once_and_can_be_sent_again(
     assert rings == ["deliver", "deliver"]
     listed = (await api.get(f"{path}/deliveries")).json()
     assert listed == {"items": [redelivered.json()], "count": 1}
+    assert (await api.get(f"{path}/deliveries/{delivery['id']}")).json() == redelivered.json()
+    other_task = f"{path}/deliveries?task_id={delivery['id']}"
+    assert (await api.get(other_task)).json()["count"] == 0
+    assert (await api.get("/api/webhooks?is_active=false")).json()["count"] == 0
 
 
 async def test_an_idempotency_key_makes_one_endpoint_and_one_secret(api: Api) -> None:
@@ -170,6 +174,7 @@ async def test_another_users_endpoint_is_not_there(api: Api, bob_api: Api) -> No
         await bob_api.post(f"{path}/rotate"),
         await bob_api.post(f"{path}/test"),
         await bob_api.get(f"{path}/deliveries"),
+        await bob_api.get(f"{path}/deliveries/{delivery}"),
         await bob_api.post(f"{path}/deliveries/{delivery}/redeliver"),
     ]
     assert [response.status_code for response in responses] == [404] * len(responses)
@@ -181,8 +186,9 @@ async def test_a_delivery_is_redelivered_under_its_own_endpoint_only(api: Api) -
     first, second = await made(api), await made(api)
     delivery = (await api.post(f"/api/webhooks/{first['id']}/test")).json()["id"]
     await in_database(Delivery.objects.update, state="failed")
-    path = f"/api/webhooks/{second['id']}/deliveries/{delivery}/redeliver"
-    assert (await api.post(path)).status_code == 404
+    path = f"/api/webhooks/{second['id']}/deliveries/{delivery}"
+    assert (await api.get(path)).status_code == 404
+    assert (await api.post(f"{path}/redeliver")).status_code == 404
 
 
 async def test_mail_preferences_are_off_until_asked_for(api: Api, alice: User) -> None:
