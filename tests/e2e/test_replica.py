@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,18 @@ import aiohttp
 import pytest
 from django.conf import settings
 
-from tests.client import RestClient
+from aily.embedded.addresses import postgres_socket_dir
+from tests.client import RestClient, chat_socket
 from tests.databases import make_database, url_of
+from tests.proxy import Proxy
 from tests.replica import Replica
 from tests.stack import Stack
 
 CONVERSATIONS = "/api/conversations"
 #: Enough requests that both web processes have answered some.
 SEVERAL = 12
+#: How long an answer of either server is awaited.
+ANSWER_SECONDS = 2
 
 
 #: Alice, and Bob who has a task; both have an API key. And a session of the staff's.
@@ -40,6 +45,7 @@ print(*keys, task.pk, client.cookies["sessionid"].value)
 class Site:
     stack: Stack
     replica: Replica
+    network: Proxy
     alice: str
     bob: str
     task_id: str
@@ -52,10 +58,15 @@ def site(database_server: dict[str, str]) -> Iterator[Site]:
         pytest.skip("a replica is made of the embedded PostgreSQL only")
     make_database(database_server, "aily_replica")
     data_dir = Path(settings.DATA_DIR)
-    with Replica(data_dir / "replica", database_server) as replica:
+    with (
+        Replica(data_dir / "replica", database_server) as replica,
+        Proxy(postgres_socket_dir(replica.data_dir) / ".s.PGSQL.5432") as network,
+    ):
+        server = {**database_server, "host": "127.0.0.1", "port": str(network.port)}
         environment = {
-            "DATABASE_REPLICA_URL": replica.url("aily_replica"),
+            "DATABASE_REPLICA_URL": url_of(server, "aily_replica"),
             "DATABASE_REPLICA_MAX_LAG_SECONDS": "2",
+            "DATABASE_ANSWER_SECONDS": str(ANSWER_SECONDS),
         }
         url = url_of(database_server, "aily_replica")
         with Stack(
@@ -63,7 +74,7 @@ def site(database_server: dict[str, str]) -> Iterator[Site]:
         ) as stack:
             made = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE)
             assert made.returncode == 0, made.stdout
-            yield Site(stack, replica, *made.stdout.split())
+            yield Site(stack, replica, network, *made.stdout.split())
 
 
 class Reader:
@@ -141,6 +152,22 @@ async def test_who_has_written_reads_it_at_once_from_any_process(
     await alice.until(CONVERSATIONS, "chat_conversation", all_there=True)
 
 
+async def test_who_has_submitted_by_a_socket_finds_the_task_at_once(
+    site: Site, alice: Reader, bob: Reader
+) -> None:
+    tasks = "/api/llmchat/tasks"
+    await alice.until(tasks, "chat_task", all_there=True)
+    site.replica.pause()
+    try:
+        async with chat_socket(site.stack.base_url, site.alice) as socket:
+            task_id = await socket.submit("I am in the list")
+        for _ in range(SEVERAL):
+            assert task_id in {one["task_id"] for one in (await alice.get(tasks))["items"]}
+    finally:
+        site.replica.resume()
+    await alice.until(tasks, "chat_task", all_there=True)
+
+
 async def test_a_task_is_always_read_from_the_primary(site: Site, bob: Reader) -> None:
     assert await bob.reads_at_replica(f"/api/llmchat/tasks/{site.task_id}", "chat_task") == 0
 
@@ -175,4 +202,27 @@ async def test_a_replica_that_dies_is_missed_by_nobody(site: Site, bob: Reader) 
             await bob.get(CONVERSATIONS)
     finally:
         site.replica.start()
+    await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)
+
+
+async def seconds_of(reader: Reader, requests: int) -> float:
+    began = time.monotonic()
+    for _ in range(requests):
+        await reader.get(CONVERSATIONS)
+    return time.monotonic() - began
+
+
+async def test_a_replica_whose_network_swallows_packets_is_missed_by_nobody(
+    site: Site, bob: Reader
+) -> None:
+    site.network.cut()
+    try:
+        # Whoever was on the way there gets an answer, from the primary.
+        await asyncio.gather(*(bob.get(CONVERSATIONS) for _ in range(SEVERAL)))
+        # After that nobody tries to go there: a single one would wait longer than all these.
+        async with asyncio.timeout(30):
+            while await seconds_of(bob, SEVERAL) > ANSWER_SECONDS:
+                pass
+    finally:
+        site.network.heal()
     await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)
