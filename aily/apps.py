@@ -10,5 +10,7 @@ class AilyConfig(AppConfig):
 
     def ready(self) -> None:
         from aily.broker import configure_broker
+        from aily.handler import keep_on_loop
 
         configure_broker()
+        keep_on_loop()
