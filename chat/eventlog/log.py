@@ -21,8 +21,9 @@ PAGE = 200
 
 
 class Appended(IntEnum):
-    """What became of one event."""
+    """What became of one event. HEARD: appended, and somebody listened; DONE: nobody did."""
 
+    HEARD = 2
     DONE = 1
     REPEATED = 0
     REFUSED = -1

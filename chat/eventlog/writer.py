@@ -46,6 +46,8 @@ class TaskLog:
         self.task_id = task_id
         self.attempt = attempt
         self.is_refused = False
+        #: Whether somebody listened to the text that was appended last; true before the first.
+        self.is_heard = True
         #: Called once when a newer attempt owns the log.
         self.on_refused: Callable[[], None] | None = None
         self._writer = writer
@@ -149,6 +151,10 @@ class TaskLog:
         if Appended.MISSING in outcomes:
             self._reseed(outcomes.index(Appended.MISSING))
             return
+        settled = zip(self._pending, outcomes, strict=False)
+        texts = [outcome for one, outcome in settled if one.channel == self._text_channel]
+        if texts:
+            self.is_heard = texts[-1] is not Appended.DONE
         del self._pending[: len(outcomes)]
 
     def _refuse(self) -> None:

@@ -40,7 +40,7 @@ class Answer:
         self.done = False
         self._model = model
         self._request_id = request_id
-        self._secret = secret
+        self.secret = secret
         self._upstream_id: str | None = None
         self._usage = Usage()
         self._has_text = False
@@ -52,7 +52,9 @@ class Answer:
         """Take the data of one event. Raises ProviderError when it is an error or no JSON."""
         if self.done:
             return
-        if data.startswith(b"[DONE]"):
+        if data.startswith(b"{"):
+            self.add_chunk(decode_chunk(data))
+        elif data.startswith(b"[DONE]"):
             self.done = True
         elif data and not data.isspace():
             self.add_chunk(decode_chunk(data))
@@ -60,7 +62,7 @@ class Answer:
     def add_chunk(self, chunk: WireChunk) -> None:
         """Take one decoded chunk or whole response. Raises ProviderError when it is an error."""
         if chunk.error is not None:
-            raise error_from_event(chunk.error, self._secret)
+            raise error_from_event(chunk.error, self.secret)
         if self._upstream_id is None and chunk.id:
             self._upstream_id = storable(chunk.id)[:MAX_ID_CHARS]
             self._model = storable(chunk.model or self._model)[:MAX_ID_CHARS]

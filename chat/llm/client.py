@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -53,28 +53,33 @@ class ProviderClient:
         """Close every connection."""
         await self._http.aclose()
 
-    async def stream(
-        self, upstream: Upstream, request: ChatRequest, limits: TimeLimits
-    ) -> AsyncGenerator[Delta | Completion]:
-        """Make one call, without retries. Gives Deltas as they come, then one Completion.
+    async def ask(
+        self,
+        upstream: Upstream,
+        request: ChatRequest,
+        limits: TimeLimits,
+        on_delta: Callable[[Delta], None],
+        patience: Callable[[], float] = lambda: 0.0,
+    ) -> Completion:
+        """Make one call, without retries. `on_delta` is given what comes, as it comes. `patience`
+        is asked after each: for so many seconds more may come before it is read.
 
-        Raises ProviderError. Closing the generator or cancelling its task closes the connection
-        at once, which is how a provider learns to stop. A caller that stops iterating early has
-        to close it (`contextlib.aclosing`).
+        Raises ProviderError. Cancelling the caller closes the connection at once, which is how a
+        provider learns to stop.
         """
         with Deadlines(limits) as deadlines:
             try:
                 response = await self._send(upstream, request, limits, deadlines)
             except transport.HTTP_ERRORS as error:
                 raise transport.provider_error(error, answer_began=False) from error
+            answer = Answer(request.model, _request_id(response), upstream.api_key)
             try:
-                async with aclosing(_read(response, upstream, request, deadlines)) as items:
-                    async for item in items:
-                        yield item
+                await _read(response, answer, deadlines, on_delta, patience)
             except transport.HTTP_ERRORS as error:
                 raise transport.provider_error(error, answer_began=True) from error
             finally:
                 await response.aclose()
+        return answer.completion()
 
     async def _send(
         self, upstream: Upstream, request: ChatRequest, limits: TimeLimits, deadlines: Deadlines
@@ -97,63 +102,74 @@ class ProviderClient:
 
 
 async def _read(
-    response: transport.Response, upstream: Upstream, request: ChatRequest, deadlines: Deadlines
-) -> AsyncGenerator[Delta | Completion]:
-    chunks = transport.chunks(response)
+    response: transport.Response,
+    answer: Answer,
+    deadlines: Deadlines,
+    on_delta: Callable[[Delta], None],
+    patience: Callable[[], float],
+) -> None:
+    body = transport.Body(response)
     if not response.is_success:
-        body = await _read_error_body(chunks, deadlines)
-        raise error_from_response(response.status_code, response.headers, body, upstream.api_key)
+        words = await _read_error_body(body.read, deadlines)
+        raise error_from_response(response.status_code, response.headers, words, answer.secret)
     content_type = response.headers.get("content-type", "").lower()
-    answer = Answer(request.model, _request_id(response), upstream.api_key)
     if "json" in content_type:
-        await _read_json(chunks, answer, deadlines)
+        await deadlines.limit(_read_json(body.read, answer, deadlines))
     elif "html" in content_type:
         raise InvalidResponseError(f"the response is no stream of events but {content_type[:100]}")
     else:
-        async with aclosing(_read_events(chunks, answer, deadlines)) as deltas:
-            async for delta in deltas:
-                yield delta
-    rest = answer.take_delta()
-    if rest is not None:
-        yield rest
-    yield answer.completion()
+        await _read_events(body, answer, deadlines, on_delta, patience)
+    _give(answer, on_delta)
+
+
+def _give(answer: Answer, on_delta: Callable[[Delta], None]) -> None:
+    if delta := answer.take_delta():
+        on_delta(delta)
 
 
 async def _read_events(
-    chunks: AsyncIterator[bytes], answer: Answer, deadlines: Deadlines
-) -> AsyncGenerator[Delta]:
+    body: transport.Body,
+    answer: Answer,
+    deadlines: Deadlines,
+    on_delta: Callable[[Delta], None],
+    patience: Callable[[], float],
+) -> None:
     """Read until the answer's end, or the stream's, whichever comes first."""
-    decoder = EventDecoder()
-    while not answer.done:
-        try:
-            chunk = await deadlines.limit(anext(chunks, b""))
-        except (ProviderTimeoutError, *transport.HTTP_ERRORS):
-            if answer.finish_reason is None:
-                raise
-            return
-        if not chunk:
-            with suppress(
-                InvalidResponseError
-            ):  # cut in mid-event: the answer is judged as truncated
-                answer.add_event(decoder.flush())
-            return
-        payloads = answer.payloads
-        for event in decoder.feed(chunk):
-            answer.add_event(event)
-        if delta := answer.take_delta():
-            yield delta
-        if answer.payloads > payloads:
-            deadlines.payload_came(last=answer.finish_reason is not None)
-    await _drain(chunks)
+
+    async def read_all() -> None:
+        decoder = EventDecoder()
+        while not answer.done:
+            chunk = await body.read()
+            if not chunk:
+                with suppress(
+                    InvalidResponseError
+                ):  # cut in mid-event: the answer is judged as truncated
+                    answer.add_event(decoder.flush())
+                return
+            payloads = answer.payloads
+            for event in decoder.feed(chunk):
+                answer.add_event(event)
+            _give(answer, on_delta)
+            if answer.payloads > payloads:
+                deadlines.payload_came(last=answer.finish_reason is not None)
+                if answer.finish_reason is None and (seconds := patience()):
+                    # Less than the next payload may take: what comes now is read in time.
+                    await body.gather(min(seconds, deadlines.between_tokens_seconds / 2))
+
+    try:
+        # One limit for all reads: one for each would cost as much as reading.
+        await deadlines.limit(read_all())
+    except (ProviderTimeoutError, *transport.HTTP_ERRORS):
+        if answer.finish_reason is None:
+            raise
+    else:
+        await _drain(body.read)
 
 
-async def _read_json(chunks: AsyncIterator[bytes], answer: Answer, deadlines: Deadlines) -> None:
+async def _read_json(read: transport.Read, answer: Answer, deadlines: Deadlines) -> None:
     """Read a whole answer from a server that does not stream; blank lines are its keep-alives."""
     body = bytearray()
-    while True:
-        chunk = await deadlines.limit(anext(chunks, b""))
-        if not chunk:
-            break
+    while chunk := await read():
         body += chunk
         if len(body) > MAX_JSON_BODY_BYTES:
             raise InvalidResponseError(f"the response is larger than {MAX_JSON_BODY_BYTES} bytes")
@@ -163,27 +179,24 @@ async def _read_json(chunks: AsyncIterator[bytes], answer: Answer, deadlines: De
     answer.done = True
 
 
-async def _read_error_body(chunks: AsyncIterator[bytes], deadlines: Deadlines) -> bytes:
+async def _read_error_body(read: transport.Read, deadlines: Deadlines) -> bytes:
     """As much of an error's body as comes; the status is the news, the body only explains it."""
     body = bytearray()
-    try:
-        while len(body) < MAX_ERROR_BODY_BYTES:
-            chunk = await deadlines.limit(anext(chunks, b""))
-            if not chunk:
-                break
-            body += chunk
-    except (ProviderError, *transport.HTTP_ERRORS):
-        pass
+
+    async def read_all() -> None:
+        while len(body) < MAX_ERROR_BODY_BYTES and (chunk := await read()):
+            body.extend(chunk)
+
+    with suppress(ProviderError, *transport.HTTP_ERRORS):
+        await deadlines.limit(read_all())
     return bytes(body[:MAX_ERROR_BODY_BYTES])
 
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    try:
+async def _drain(read: transport.Read) -> None:
+    with suppress(TimeoutError, *transport.HTTP_ERRORS):
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in chunks:
+            while await read():
                 pass
-    except (TimeoutError, *transport.HTTP_ERRORS):
-        pass
 
 
 def _request_id(response: transport.Response) -> str | None:

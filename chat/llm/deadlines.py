@@ -24,13 +24,14 @@ T = TypeVar("T")
 class Deadlines:
     """Starts counting when it is made. Times are those of the running loop's clock.
 
-    One timer serves all reads of a call: a deadline that moves away is noticed only when the
-    timer fires, which then sets itself anew. A timer for each read would cost more than reading.
+    One timer serves a whole call: a deadline that moves away is noticed only when the timer fires,
+    which then sets itself anew. A timer for each read would cost more than reading.
     """
 
     def __init__(self, limits: TimeLimits) -> None:
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
+        self.between_tokens_seconds = limits.between_tokens_seconds
         self._limits = limits
         self._total_at = now + limits.total_seconds
         self._payload_at = now + limits.first_token_seconds
@@ -53,22 +54,16 @@ class Deadlines:
             self._timer.cancel()
 
     def payload_came(self, *, last: bool) -> None:
-        """Start the wait for the next payload; `last`: only what follows an answer is missing.
-
-        To be called when the reading goes on, so that the time a slow caller takes between two
-        reads is not held against the provider.
-        """
+        """Start the wait for the next payload; `last`: only what follows an answer is missing."""
         seconds = self._limits.between_tokens_seconds
         self._seconds = min(seconds, AFTER_FINISH_SECONDS) if last else seconds
         self._payload_at = self._loop.time() + self._seconds
         self._error = BetweenTokensTimeoutError
+        if self._reader is not None:
+            self._watch()
 
     async def limit(self, awaitable: Awaitable[T]) -> T:
-        """The awaitable's result. Raises the error of the deadline that passes first.
-
-        It guards one read, never a `yield`: a deadline held while the caller runs would cancel
-        the caller in the middle of its own work.
-        """
+        """The awaitable's result. Raises the error of the deadline that passes first."""
         reader = asyncio.current_task()
         if reader is None:
             raise RuntimeError("a read is limited inside of a task only")
@@ -99,7 +94,7 @@ class Deadlines:
 
     def _fire(self) -> None:
         self._timer = None
-        if self._reader is None:  # the caller's own work: the next read sets the timer
+        if self._reader is None:  # nothing is read now: the next `limit` sets the timer
             return
         if self._loop.time() < min(self._payload_at, self._total_at):
             self._watch()

@@ -25,13 +25,27 @@ class EventDecoder:
         self._line += chunk
         events: list[bytes] = []
         if b"\n" in chunk:
-            *lines, rest = bytes(self._line).split(b"\n")
-            self._line = bytearray(rest)
-            for line in lines:
-                self._take_line(line.removesuffix(b"\r"), events)
+            lines = bytes(self._line).split(b"\n")
+            self._line = bytearray(lines.pop())
+            if self._are_plain(lines):
+                events = [line[6:] for line in lines[::2]]
+            else:
+                for line in lines:
+                    self._take_line(line.removesuffix(b"\r"), events)
         if len(self._line) + self._data_bytes > self._max_event_bytes:
             raise self._too_large()
         return events
+
+    def _are_plain(self, lines: list[bytes]) -> bool:
+        """Whether they are whole events of one short data line each, as most of all are. To ask
+        this of all lines at once costs half of what taking them one by one does."""
+        return (
+            not self._data
+            and len(lines) % 2 == 0
+            and not any(lines[1::2])
+            and {line[:6] for line in lines[::2]} == {b"data: "}
+            and max(map(len, lines)) <= self._max_event_bytes
+        )
 
     def flush(self) -> bytes:
         """The data of an event that the end of the stream left without its blank line."""

@@ -6,14 +6,16 @@ concurrent calls than the calls themselves; aiohttp's does not.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from functools import cache, lru_cache
 
 import aiohttp
 import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from chat.llm.errors import (
     ConnectTimeoutError,
@@ -25,6 +27,8 @@ from chat.llm.errors import (
 
 Client = AiohttpTransport
 Response = httpx.Response
+#: Waits for the next piece of a body, which is empty at the end.
+Read = Callable[[], Awaitable[bytes]]
 # InvalidURL stands outside of httpx's own tree, and the transport lets some of aiohttp's through.
 HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError)
 
@@ -79,12 +83,32 @@ def _parse(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def chunks(response: Response) -> AsyncIterator[bytes]:
-    """The body as it comes, decoded if it was encoded although we asked for no encoding."""
-    stream = response.stream
-    if "content-encoding" not in response.headers and isinstance(stream, httpx.AsyncByteStream):
-        return aiter(stream)  # aiter_bytes would do the same, in two layers more for each read
-    return response.aiter_bytes()
+class Body:
+    """What a response says, piece by piece; decoded if it was encoded though we asked for none."""
+
+    def __init__(self, response: Response) -> None:
+        stream = response.stream
+        self._content: aiohttp.StreamReader | None = None
+        if "content-encoding" not in response.headers and isinstance(stream, AiohttpResponseStream):
+            # httpx would read the same, through five layers for each piece.
+            self._content = stream._aiohttp_response.content  # noqa: SLF001 - has no other name
+            self.read: Read = self._content.readany
+            self._wake = asyncio.Event()
+            self._content.on_eof(self._wake.set)
+        else:
+            pieces = response.aiter_bytes()
+            self.read = lambda: anext(pieces, b"")
+
+    async def gather(self, seconds: float) -> None:
+        """Let pieces come for so long, or until the last is there."""
+        if self._content is None or self._content.is_eof():
+            return
+        self._wake.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
 
 
 def provider_error(error: Exception, *, answer_began: bool) -> ProviderError:

@@ -34,7 +34,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     """One chat completion. `params` holds temperature, max_tokens, tools and the like."""
 
     model: str
-    messages: list[dict[str, Any]]
+    messages: list[dict[str, Any]] | msgspec.Raw
+    """Raw: as JSON already."""
     params: dict[str, Any] = {}
     user_id: str | None = None
     traceparent: str = ""

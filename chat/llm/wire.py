@@ -13,18 +13,18 @@ from chat.llm.errors import InvalidResponseError
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class WireFunction(msgspec.Struct):
+class WireFunction(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class WireToolCall(msgspec.Struct):
+class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
 
 
-class WireMessage(msgspec.Struct):
+class WireMessage(msgspec.Struct, gc=False):
     """A `delta` of a stream or the whole `message` of a response that is none."""
 
     content: str | None = None
@@ -32,22 +32,22 @@ class WireMessage(msgspec.Struct):
     tool_calls: list[WireToolCall] | None = None
 
 
-class WireChoice(msgspec.Struct):
+class WireChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: WireMessage | None = None
     message: WireMessage | None = None
     finish_reason: str | None = None
 
 
-class WirePromptDetails(msgspec.Struct):
+class WirePromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class WireCompletionDetails(msgspec.Struct):
+class WireCompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -56,7 +56,7 @@ class WireUsage(msgspec.Struct):
     completion_tokens_details: WireCompletionDetails | None = None
 
 
-class WireChunk(msgspec.Struct):
+class WireChunk(msgspec.Struct, gc=False):
     """One event of a stream, or the whole of a response that is none."""
 
     id: str | None = None

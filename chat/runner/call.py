@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -36,6 +36,9 @@ from chat.runner.storage import Endings
 logger = logging.getLogger(__name__)
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
+#: An answer whose text nobody listens to is read and logged this often: pieces of text come by the
+#: hundred. Somebody who begins to listen then waits so long for the next, once.
+UNHEARD_SECONDS = 1.0
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
 #: The error of a task that failed by no fault of the provider's.
@@ -83,6 +86,7 @@ class Call:
     requeue: Callable[[StartedTask | Successor, float], None]
     log: TaskLog = field(init=False)
     _stop: Stop | None = field(default=None, init=False)
+    #: The task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _answer: Answer = field(default_factory=Answer, init=False)
 
@@ -123,10 +127,20 @@ class Call:
         self.log.on_refused = self._refused
         self.log.start(self.pool.model)
         if self._stop is None:
-            self._asking = asyncio.create_task(self._ask())
-            await asyncio.wait([self._asking])
-            if not self._asking.cancelled() and (error := self._asking.exception()):
-                logger.error("task %s: the call broke", self.task.id, exc_info=error)
+            await self._ask_until_stopped()
+
+    async def _ask_until_stopped(self) -> None:
+        task = self._asking = asyncio.current_task()
+        try:
+            await self._ask()
+        except asyncio.CancelledError:
+            # `stop` was it, unless somebody else wants this task to end as well.
+            if self._stop is None or task is None or task.uncancel():
+                raise
+        except Exception:
+            logger.exception("task %s: the call broke", self.task.id)
+        finally:
+            self._asking = None
 
     @property
     def outcome(self) -> str:
@@ -154,31 +168,34 @@ class Call:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
             model=self.pool.upstream_model,
-            messages=msgspec.json.decode(self.task.messages),
+            messages=msgspec.Raw(self.task.messages.encode()),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
         try:
-            async with (
-                asyncio.timeout(self._seconds_left()),
-                aclosing(self.client.stream(self.pool.upstream, request, _limits())) as items,
-            ):
-                async for item in items:
-                    if isinstance(item, Delta):
-                        answer.first_token_at = answer.first_token_at or timezone.now()
-                        self.log.write(item.text, item.reasoning)
-                    else:
-                        answer.completion = item
-                        answer.status = Status.SUCCEEDED
+            async with self._deadline():
+                answer.completion = await self.client.ask(
+                    self.pool.upstream, request, _limits(), self._write, self._patience
+                )
+            answer.status = Status.SUCCEEDED
         except TimeoutError:
             answer.status = Status.EXPIRED
         except ProviderError as error:
             answer.error = error
 
-    def _seconds_left(self) -> float | None:
-        deadline = self.task.deadline_at
-        return None if deadline is None else (deadline - timezone.now()).total_seconds()
+    def _write(self, delta: Delta) -> None:
+        self._answer.first_token_at = self._answer.first_token_at or timezone.now()
+        self.log.write(delta.text, delta.reasoning)
+
+    def _patience(self) -> float:
+        return 0.0 if self.log.is_heard else UNHEARD_SECONDS
+
+    def _deadline(self) -> AbstractAsyncContextManager[object]:
+        at = self.task.deadline_at
+        if at is None:
+            return nullcontext()
+        return asyncio.timeout((at - timezone.now()).total_seconds())
 
     # --- The end --------------------------------------------------------------------------------
     async def _end(self) -> None:

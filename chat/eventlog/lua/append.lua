@@ -11,7 +11,8 @@
 -- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log. A replica
 -- that took over may lack the end of it: an event that does not follow its top is missing it, too.
 --
--- Returns a list of: 1 appended, 0 was there already, -1 refused, -2 the log is missing.
+-- Returns a list of: 2 appended and heard by somebody, 1 appended, 0 was there already, -1 refused,
+-- -2 the log is missing.
 local function leaves_gap(key, id)
   local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
   if not top then return false end
@@ -41,8 +42,8 @@ for i = 2, #ARGV, 6 do
     out[#out + 1] = #redis.call('XRANGE', key, id, id) > 0 and 0 or -1
   else
     if keep > 0 then redis.call('EXPIRE', key, keep) end
-    redis.call('PUBLISH', channel, task .. id .. ARGV[1] .. ' ' .. frame)
-    out[#out + 1] = 1
+    local listeners = redis.call('PUBLISH', channel, task .. id .. ARGV[1] .. ' ' .. frame)
+    out[#out + 1] = listeners > 0 and 2 or 1
   end
 end
 return out

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from aily.redis import async_redis, sync_redis
+from aily.redis import async_redis, subscriber_redis, sync_redis
 from chat import eventlog
 from chat.eventlog import Append, Appended, LogWriter, aappend, append
 from chat.events import (
@@ -137,6 +137,22 @@ async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
     text = "".join(frame.text for frame in frames if isinstance(frame, TaskDelta))
     assert text == log.text == "".join(f"{number} " for number in range(1_000))
     assert len(frames) < 10
+
+
+async def test_a_log_knows_whether_its_text_is_heard(task_id: str, writer: LogWriter) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    assert log.is_heard
+    heard = []
+    async with subscriber_redis() as client, client.pubsub() as pubsub:
+        for is_listening in (False, True):
+            if is_listening:
+                await pubsub.subscribe(text_channel(task_id))
+                await pubsub.get_message(timeout=5)
+            log.write("text", "")
+            await writer.flush()
+            heard.append(log.is_heard)
+    assert heard == [False, True]
 
 
 async def test_an_ended_log_is_kept_for_its_time_and_a_running_one_longer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,21 +39,11 @@ async def collect(
     request: ChatRequest,
     limits: TimeLimits | None = None,
 ) -> Collected:
-    """Make a call to its end; its items have to come in the documented order."""
-    text = reasoning = ""
-    completions: list[Completion] = []
-    deltas = 0
-    async with aclosing(client.stream(to, request, limits or TimeLimits())) as items:
-        async for item in items:
-            if isinstance(item, Delta):
-                assert not completions, "a delta came after the completion"
-                text += item.text
-                reasoning += item.reasoning
-                deltas += 1
-            else:
-                completions.append(item)
-    assert len(completions) == 1
-    return Collected(text, reasoning, completions[0], deltas)
+    """Make a call to its end."""
+    got: list[Delta] = []
+    completion = await client.ask(to, request, limits or TimeLimits(), got.append)
+    text, reasoning = "".join(one.text for one in got), "".join(one.reasoning for one in got)
+    return Collected(text, reasoning, completion, len(got))
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:

@@ -39,6 +39,18 @@ async def test_a_deadline_that_comes_nearer_holds() -> None:
         assert isinstance(await _error_of_next_read(deadlines), BetweenTokensTimeoutError)
 
 
+async def test_a_deadline_that_comes_nearer_in_the_midst_of_a_read_holds() -> None:
+    with Deadlines(TimeLimits(between_tokens_seconds=0.1)) as deadlines:
+
+        async def read() -> None:
+            deadlines.payload_came(last=False)
+            await _never()
+
+        async with asyncio.timeout(10):
+            with pytest.raises(BetweenTokensTimeoutError):
+                await deadlines.limit(read())
+
+
 async def test_a_deadline_that_moves_away_ends_no_read() -> None:
     limits = TimeLimits(first_token_seconds=0.2, between_tokens_seconds=0.2)
     with Deadlines(limits) as deadlines:

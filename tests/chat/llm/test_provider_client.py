@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -123,16 +122,10 @@ async def test_the_text_before_a_fault_is_given_first(
     client: ProviderClient, simulator: Simulator
 ) -> None:
     request = chat("hello [sim:truncate]", thinking={"type": "disabled"})
-    got: list[str] = []
-
-    async def run() -> None:
-        async for item in client.stream(upstream(simulator.url), request, TimeLimits()):
-            assert isinstance(item, Delta)
-            got.append(item.text)
-
+    got: list[Delta] = []
     with pytest.raises(ProviderError):
-        await run()
-    text = "".join(got)
+        await client.ask(upstream(simulator.url), request, TimeLimits(), got.append)
+    text = "".join(one.text for one in got)
     assert text
     assert simulated_answer(request.body("simulator")).text.startswith(text)
 
@@ -167,21 +160,6 @@ async def test_the_total_limit_holds_while_tokens_keep_coming(
     await until(lambda: simulator.stats.client_disconnects == 1)
 
 
-async def test_a_slow_reader_is_not_taken_for_a_slow_provider(
-    client: ProviderClient, simulator: Simulator
-) -> None:
-    request = chat("[sim:tokens=60,tps=200]")
-    limits = TimeLimits(between_tokens_seconds=0.3)
-    text = ""
-    async with aclosing(client.stream(upstream(simulator.url), request, limits)) as items:
-        async for item in items:
-            if isinstance(item, Delta):
-                if not text:
-                    await asyncio.sleep(0.6)
-                text += item.text
-    assert text == simulated_answer(request.body("simulator")).text
-
-
 @pytest.mark.parametrize(
     "directive", ["stall=first", "stall=first,silent", "latency=60", "status=500,latency=60"]
 )
@@ -202,25 +180,14 @@ async def test_cancelling_in_mid_stream_hangs_up(
 ) -> None:
     started = asyncio.Event()
 
-    async def run() -> None:
-        request = chat("[sim:tps=50,tokens=5000]")
-        async for _ in client.stream(upstream(simulator.url), request, TimeLimits()):
-            started.set()
-
-    call = asyncio.create_task(run())
+    request = chat("[sim:tps=50,tokens=5000]")
+    asking = client.ask(upstream(simulator.url), request, TimeLimits(), lambda _: started.set())
+    call = asyncio.create_task(asking)
     await asyncio.wait_for(started.wait(), 5)
     call.cancel()
     assert await until(lambda: simulator.stats.client_disconnects == 1) < 1
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert simulator.stats.in_flight == 0
-
-
-async def test_closing_the_generator_hangs_up(client: ProviderClient, simulator: Simulator) -> None:
-    items = client.stream(upstream(simulator.url), chat("[sim:tps=50,tokens=5000]"), TimeLimits())
-    assert isinstance(await anext(items), Delta)
-    await items.aclose()
-    assert await until(lambda: simulator.stats.client_disconnects == 1) < 1
     assert simulator.stats.in_flight == 0
 
 

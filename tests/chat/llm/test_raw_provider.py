@@ -12,7 +12,7 @@ import pytest
 
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
-from chat.llm.types import TimeLimits, Usage
+from chat.llm.types import Delta, TimeLimits, Usage
 from tests.chat.llm.calls import (
     DONE,
     STOP,
@@ -69,6 +69,16 @@ async def test_what_other_servers_send_is_understood(
     client: ProviderClient, events: list[bytes], text: str
 ) -> None:
     assert await _text(client, response(*events)) == text
+
+
+async def test_a_patient_caller_is_given_larger_pieces_and_the_end_at_once(
+    client: ProviderClient,
+) -> None:
+    got: list[Delta] = []
+    pieces = (text_event("a"), 0.05, text_event("b"), 0.05, text_event("c"), STOP, DONE)
+    async with raw_provider(response(), 0.05, *pieces) as provider, asyncio.timeout(10):
+        await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, lambda: 30)
+    assert [one.text for one in got] == ["a", "bc"]
 
 
 async def test_a_compressed_response_is_understood_although_none_was_asked_for(

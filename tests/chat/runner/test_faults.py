@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 from pytest_django import Settings
 
@@ -12,7 +15,7 @@ from accounts.models import User
 from aily.database import in_database
 from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.server import Simulator
-from chat.llm.types import Delta
+from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import LLMModel, Provider, Status
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
@@ -176,14 +179,14 @@ async def test_a_call_that_breaks_in_our_own_code_fails_as_internal_and_harms_no
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stream = worker._client.stream
+    ask = worker._client.ask
 
-    def broken(upstream: object, request: object, limits: object) -> object:
-        if "Break" in str(request):
+    async def broken(upstream: Upstream, request: ChatRequest, *rest: Any) -> Completion:
+        if b"Break" in msgspec.json.encode(request.messages):
             raise ZeroDivisionError
-        return stream(upstream, request, limits)  # type: ignore[arg-type]
+        return await ask(upstream, request, *rest)
 
-    monkeypatch.setattr(worker._client, "stream", broken)
+    monkeypatch.setattr(worker._client, "ask", broken)
     broken_id = await submit_as_alice("Break")
     other_id = await submit_as_alice("Do not")
     frames = await frames_of(broken_id, alice)
@@ -206,14 +209,20 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL takes no U+0000; the client that keeps it out is bypassed here."""
-    stream = worker._client.stream
+    ask = worker._client.ask
 
-    async def poisoned(upstream: object, request: object, limits: object) -> object:
-        async for item in stream(upstream, request, limits):  # type: ignore[arg-type]
-            is_bad = isinstance(item, Delta) and "Poison" in str(request)
-            yield Delta("\x00", "") if is_bad else item
+    async def poisoned(
+        upstream: Upstream,
+        request: ChatRequest,
+        limits: TimeLimits,
+        on_delta: Callable[[Delta], None],
+        *rest: Any,
+    ) -> Completion:
+        if b"Poison" in msgspec.json.encode(request.messages):
+            on_delta(Delta("\x00", ""))
+        return await ask(upstream, request, limits, on_delta, *rest)
 
-    monkeypatch.setattr(worker._client, "stream", poisoned)
+    monkeypatch.setattr(worker._client, "ask", poisoned)
     prompts = ["Poison", *(f"Good {number}" for number in range(10))]
     task_ids = await asyncio.gather(*map(submit_as_alice, prompts))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]
