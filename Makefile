@@ -5,7 +5,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Only what differs from the defaults: a deployment's settings, judged by check --deploy.
-DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example
+DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example STAFF_TOTP_REQUIRED=true \
+  OIDC_ISSUER=https://id.aily.example OIDC_CLIENT_ID=aily
 # Model changes are compared with the migration files; that no database answers is no news.
 OFFLINE := LOG_LEVEL=CRITICAL DATABASE_POOL_TIMEOUT_SECONDS=0.1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -287,6 +288,44 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# --- Login by OpenID Connect --------------------------------------------------------------------
+# Off without an issuer: then no app, address or module of it is there.
+OIDC_ISSUER = env.str("OIDC_ISSUER", default="").rstrip("/")
+OIDC_NAME = env.str("OIDC_NAME", default="single sign-on")
+OIDC_CREATE_USERS = env.bool("OIDC_CREATE_USERS", default=True)
+OIDC_LINK_BY_EMAIL = env.bool("OIDC_LINK_BY_EMAIL", default=False)
+OIDC_TRUST_MFA = env.bool("OIDC_TRUST_MFA", default=False)
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+# Such as writers=authors,support=readers: roles by the provider's groups.
+OIDC_ROLES = env.dict("OIDC_ROLES", default={})
+OIDC_STAFF_GROUP = env.str("OIDC_STAFF_GROUP", default="")
+OIDC_TIMEOUT_SECONDS = env.float("OIDC_TIMEOUT_SECONDS", default=5)
+if OIDC_ISSUER:
+    _issuer = urlsplit(OIDC_ISSUER)
+    if _issuer.scheme != "https" and _issuer.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ImproperlyConfigured("OIDC_ISSUER must be an https address")
+    INSTALLED_APPS += ["allauth.account", "allauth.socialaccount", "accounts.oidc"]
+    MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
+    ACCOUNT_ADAPTER = "accounts.oidc.adapters.AccountAdapter"
+    SOCIALACCOUNT_ADAPTER = "accounts.oidc.adapters.SocialAccountAdapter"
+    SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "APPS": [
+                {
+                    # Part of the key of who is who: a subject is one with its issuer only.
+                    "provider_id": OIDC_ISSUER,
+                    "name": OIDC_NAME,
+                    "client_id": env.str("OIDC_CLIENT_ID"),
+                    "secret": env.str("OIDC_CLIENT_SECRET", default=""),
+                    "settings": {
+                        "server_url": OIDC_ISSUER,
+                        "scope": env.list("OIDC_SCOPES", default=["openid", "profile", "email"]),
+                    },
+                }
+            ]
+        }
+    }
 
 # --- Security -----------------------------------------------------------------------------------
 # HTTPS=true once TLS ends at aily or at the proxy in front of it.

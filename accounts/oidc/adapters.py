@@ -1,0 +1,41 @@
+"""Where allauth asks what to do: its own pages, forms and sessions are never reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.base.constants import AuthError
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from accounts.login import begin_login
+from accounts.models import User
+from accounts.oidc.http import ProviderSession
+from accounts.oidc.pages import failed
+from accounts.oidc.users import user_of
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """Logs in as everybody does, second factor included; allauth has no part in it."""
+        next_url = kwargs["redirect_url"] or settings.LOGIN_REDIRECT_URL
+        return begin_login(request, user, next_url, is_trusted=settings.OIDC_TRUST_MFA)
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
+    def get_requests_session(self) -> ProviderSession:
+        return ProviderSession()
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        sociallogin.user = user_of(sociallogin.account, sociallogin.claims)
+
+    def on_authentication_error(
+        self, request: HttpRequest, provider: Any, *, error: str, exception: Any, **kwargs: Any
+    ) -> None:
+        if error == AuthError.CANCELLED:
+            raise ImmediateHttpResponse(redirect("login"))
+        raise ImmediateHttpResponse(failed(request, exception))
