@@ -16,7 +16,6 @@ from django.db import models
 from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
-from django.utils.crypto import salted_hmac
 from django_otp.models import Device, ThrottlingMixin
 
 from aily.sockets import Access, revoke_access
@@ -81,8 +80,9 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
     def _with_totp(self, password_hash: str) -> str:
         if self.totp_changed_at is None:
             return password_hash
+        # The hash has its secret key in it already, this one or an older one.
         value = f"{password_hash}{self.totp_changed_at.isoformat()}"
-        return salted_hmac("accounts.User.totp", value, algorithm="sha256").hexdigest()
+        return hashlib.sha256(value.encode()).hexdigest()
 
 
 class TOTPDevice(ThrottlingMixin, Device):

@@ -292,6 +292,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Login by OpenID Connect --------------------------------------------------------------------
 # Off without an issuer: then no app, address or module of it is there.
 OIDC_ISSUER = env.str("OIDC_ISSUER", default="").rstrip("/")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
 OIDC_NAME = env.str("OIDC_NAME", default="single sign-on")
 OIDC_CREATE_USERS = env.bool("OIDC_CREATE_USERS", default=True)
 OIDC_LINK_BY_EMAIL = env.bool("OIDC_LINK_BY_EMAIL", default=False)
@@ -305,6 +306,8 @@ if OIDC_ISSUER:
     _issuer = urlsplit(OIDC_ISSUER)
     if _issuer.scheme != "https" and _issuer.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise ImproperlyConfigured("OIDC_ISSUER must be an https address")
+    if not OIDC_CLIENT_ID:
+        raise ImproperlyConfigured("OIDC_ISSUER needs OIDC_CLIENT_ID")
     INSTALLED_APPS += ["allauth.account", "allauth.socialaccount", "accounts.oidc"]
     MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
     ACCOUNT_ADAPTER = "accounts.oidc.adapters.AccountAdapter"
@@ -316,7 +319,7 @@ if OIDC_ISSUER:
                     # Part of the key of who is who: a subject is one with its issuer only.
                     "provider_id": OIDC_ISSUER,
                     "name": OIDC_NAME,
-                    "client_id": env.str("OIDC_CLIENT_ID"),
+                    "client_id": OIDC_CLIENT_ID,
                     "secret": env.str("OIDC_CLIENT_SECRET", default=""),
                     "settings": {
                         "server_url": OIDC_ISSUER,

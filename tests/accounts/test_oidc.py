@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ import httpx
 import pytest
 from auditlog.models import LogEntry
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client
 
 from accounts.authentication import identify_session
 from accounts.models import Role, TOTPDevice, User
+from aily.programs import BASE_DIR
 from tests.accounts.authenticator import Authenticator, set_up
 from tests.accounts.oidc_site import OIDCSite
 from tests.databases import url_of
@@ -111,6 +114,22 @@ def test_it_is_off_by_default_and_then_nothing_of_it_is_there(client: Client, db
     assert "oidc" not in client.get("/login/").content.decode()
     loaded = [name for name in sys.modules if name.startswith(("allauth", "accounts.oidc"))]
     assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("issuer", "client_id", "complaint"),
+    [
+        ("http://id.example", "aily", "must be an https address"),
+        ("https://id.example/", "", "needs OIDC_CLIENT_ID"),
+    ],
+)
+def test_what_is_set_wrongly_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, issuer: str, client_id: str, complaint: str
+) -> None:
+    monkeypatch.setenv("OIDC_ISSUER", issuer)
+    monkeypatch.setenv("OIDC_CLIENT_ID", client_id)
+    with pytest.raises(ImproperlyConfigured, match=complaint):
+        runpy.run_path(str(BASE_DIR / "aily" / "settings.py"))
 
 
 # --- The way in -----------------------------------------------------------------------------------
@@ -302,9 +321,13 @@ def test_unless_the_operator_trusts_it(strict_site: OIDCSite, app: Authenticator
         # Though all staff must have one here.
         assert browser.get("/login/oidc/?next=/admin/").url.path == "/admin/"
         assert username(browser) == "staff"
-        page = browser.get("/admin/socialaccount/socialaccount/")
-        assert page.status_code == 200
-        assert "1001" in page.text
+        links = "/admin/socialaccount/socialaccount/"
+        assert "1001" in browser.get(links).text
+        # Staff without the permission, and nobody.
+        User.objects.update(is_superuser=False)
+        assert browser.get(links).status_code == 403
+        browser.cookies.clear()
+        assert browser.get(links).url.path == "/login/"
 
 
 # --- Wrong turns ----------------------------------------------------------------------------------

@@ -460,8 +460,12 @@ def test_a_lost_secret_key_leaves_the_recovery_codes(
 def test_an_old_secret_key_among_the_fallbacks_still_reads(
     staff: User, app: Authenticator, settings: Settings
 ) -> None:
+    before = Client()
+    log_in(before, staff)
+    assert give(before, app.code(1)) == 302
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another one"
+    assert username(before) == "staff"
     wait_for_the_next_code(staff)
     client = Client()
     log_in(client, staff)
