@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections import Counter
@@ -309,13 +310,28 @@ def test_a_keyspace_is_emptied_without_the_command_keys_and_nothing_else_is() ->
     assert commands("keys") == 0
 
 
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """Nobody else gets Redis's processor in the middle of a command, where we may decide that."""
+    pid = store.client().info("server")["process_id"]  # type: ignore[index]
+    try:
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        yield
+        return
+    yield
+    os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.mark.slow
-def test_invalidating_among_a_million_keys_blocks_redis_for_5_ms_at_most() -> None:
+def test_invalidating_among_a_million_keys_blocks_redis_for_5_ms_at_most(
+    undisturbed: None,
+) -> None:
     assert any(_is_quick_among_a_million_keys() for _ in range(5))
 
 
 def _is_quick_among_a_million_keys() -> bool:
-    """False also when another program took the processor away in the middle of a command."""
+    """False also when another program, or the host, took the processor away for so long."""
     connection: Any = store.client()
     fill(1_000_000)
     connection.config_set("slowlog-log-slower-than", 5_000)
