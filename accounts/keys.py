@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import KEY_MARK, APIKey, api_keys_revoked
 from aily.batching import Batcher, Pace
-from aily.cache import Cached, keys
+from aily.cache import Cached, KnownRows, keys
 from aily.database import in_database
 from aily.loops import per_loop
 
@@ -49,6 +49,8 @@ def _every_digest() -> list[str]:
 
 
 KEYS: Cached[str, KeyRecord] = Cached(keys.API_KEYS, KeyRecord, _load, every_key=_every_digest)
+
+KEY_IDS: KnownRows[int] = KnownRows(keys.KEY_IDS, APIKey, int, name="pk", owner="owner_id")
 
 
 async def find_key(secret: str, *, check: bool = False) -> KeyRecord | None:
@@ -103,6 +105,7 @@ def connect_signals() -> None:
     post_save.connect(_saved, sender=APIKey)
     post_delete.connect(_gone, sender=APIKey)
     api_keys_revoked.connect(_revoked)
+    KEY_IDS.connect_signals()
 
 
 def _saved(sender: Any, instance: APIKey, created: bool, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from django.db.models import QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
@@ -14,6 +15,7 @@ from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
+from accounts.keys import KEY_IDS
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.etags import if_match
 from aily.rest import Moment, Page, RequestSchema, change, ordered
@@ -63,6 +65,12 @@ def _own_keys(request: AuthenticatedRequest) -> APIKeyQuerySet:
     return keys
 
 
+def _own_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
+    if not KEY_IDS.may_exist(key_id, request.auth.user.pk):
+        raise Http404
+    return get_object_or_404(_own_keys(request), pk=key_id)
+
+
 @router.get("/keys", response=list[KeyOut], summary="Own API keys")
 @paginate(Page)
 def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> QuerySet[APIKey]:
@@ -82,7 +90,7 @@ def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
 
 @router.get("/keys/{int:key_id}", response=KeyOut, summary="One API key")
 def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
-    return get_object_or_404(_own_keys(request), pk=key_id)
+    return _own_key(request, key_id)
 
 
 @router.patch("/keys/{int:key_id}", response=KeyOut, summary="Rename an API key")
@@ -96,6 +104,6 @@ def rename_key(request: AuthenticatedRequest, key_id: int, payload: KeyPatch) ->
 @router.delete("/keys/{int:key_id}", response={204: None}, summary="Revoke an API key")
 @if_match(KeyOut, get_key)
 def revoke_key(request: AuthenticatedRequest, key_id: int) -> Status[None]:
-    key = get_object_or_404(_own_keys(request), pk=key_id)
+    key = _own_key(request, key_id)
     _own_keys(request).filter(pk=key.pk).revoke()
     return Status(204, None)

@@ -62,3 +62,7 @@ ANSWERS = Keyspace[str]("answer", version=1)
 #: rows (chat/services/catalog.py): they are never changed, and processes keep them in another form.
 SCENES = Keyspace[str]("scene", version=1, seconds=3600.0, local_seconds=0)
 MODELS = Keyspace[str]("models", version=1, seconds=3600.0, local_seconds=0)
+#: Which API keys and webhook endpoints an owner has, by their ids; and the slugs of all scenes.
+KEY_IDS = Keyspace[int]("key_ids", version=1)
+ENDPOINT_IDS = Keyspace[int]("endpoint_ids", version=1)
+SLUGS = Keyspace[int]("slugs", version=1)

@@ -154,5 +154,7 @@ def list_messages(
     summary="One message of a conversation",
 )
 def get_message(request: AuthenticatedRequest, conversation_id: UUID, message_id: UUID) -> Message:
+    if not is_own(message_id):
+        raise Http404
     conversation = _find(request, conversation_id)
     return get_object_or_404(Message, pk=message_id, conversation=conversation)

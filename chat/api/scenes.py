@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from django.db.models import Q, QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
@@ -166,7 +167,7 @@ def _visible(user: User) -> QuerySet[Scene]:
 def _scene(request: AuthenticatedRequest, slug: str, *permissions: str) -> Scene:
     """The scene, on which one of the permissions is needed. Raises Forbidden."""
     held = permissions_of(request.auth.user)
-    scene = Scene.objects.filter(slug=slug).first()
+    scene = Scene.objects.filter(slug=slug).first() if service.SLUGS.may_exist(slug) else None
     # Whether there is such a scene is for those to know who may have something to do with it.
     if not any(held.allows(permission, scene) for permission in permissions):
         raise Forbidden(f"This needs the permission {permissions[0]}.")
@@ -206,6 +207,8 @@ def create_scene(request: AuthenticatedRequest, payload: SceneIn) -> Status[Scen
 
 @router.get("/{slug:slug}", response=SceneOut, summary="One scene")
 def get_scene(request: AuthenticatedRequest, slug: str) -> Scene:
+    if not service.SLUGS.may_exist(slug):
+        raise Http404
     return get_object_or_404(_visible(request.auth.user), slug=slug)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
@@ -20,7 +21,9 @@ from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema, matching, ordered
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.models.ids import is_own
 from chat.services import webhooks
+from chat.services.webhooks import ENDPOINT_IDS
 
 router = Router(tags=["webhooks"])
 
@@ -102,7 +105,13 @@ class PreferencesPatch(RequestSchema):
 
 
 # --- Endpoints ----------------------------------------------------------------------------------
+def _refuse_made_up(request: AuthenticatedRequest, endpoint_id: int) -> None:
+    if not ENDPOINT_IDS.may_exist(endpoint_id, request.auth.user.pk):
+        raise Http404
+
+
 def _own(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndpoint:
+    _refuse_made_up(request, endpoint_id)
     return get_object_or_404(WebhookEndpoint, pk=endpoint_id, owner=request.auth.user)
 
 
@@ -199,6 +208,9 @@ def list_deliveries(
 
 
 def _own_delivery(request: AuthenticatedRequest, endpoint_id: int, delivery_id: UUID) -> Delivery:
+    _refuse_made_up(request, endpoint_id)
+    if not is_own(delivery_id):
+        raise Http404
     deliveries = Delivery.objects.select_related("endpoint").filter(
         endpoint__owner=request.auth.user
     )

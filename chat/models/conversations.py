@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from chat.models.ids import tagged_id, uuid7
+from chat.models.ids import tagged_id
 
 
 class Conversation(models.Model):
@@ -36,7 +36,7 @@ class Message(models.Model):
         USER = "user"
         ASSISTANT = "assistant"
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id = models.UUIDField(primary_key=True, default=tagged_id, editable=False)
     conversation = models.ForeignKey(
         Conversation,
         on_delete=models.CASCADE,

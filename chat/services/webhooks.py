@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
 from aily.redis import RedisAway
 from chat import actors
@@ -21,6 +22,9 @@ from chat.models.delivery import TEST_EVENT
 logger = logging.getLogger(__name__)
 
 MAX_ENDPOINTS = 20
+ENDPOINT_IDS: KnownRows[int] = KnownRows(
+    keys.ENDPOINT_IDS, WebhookEndpoint, int, name="pk", owner="owner_id"
+)
 #: How long a replaced secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
 

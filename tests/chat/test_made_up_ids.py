@@ -13,16 +13,21 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.apps import apps
 
+from accounts.keys import KEY_IDS
 from accounts.models import APIKey, User
+from aily.cache import Cached
 from aily.database import in_database
 from aily.routing import routes as application
-from chat.models import Conversation, LLMModel, Task, ids
+from chat.models import Conversation, LLMModel, Scene, Task, WebhookEndpoint, ids
 from chat.models.ids import IdKey, first_id, make_id_key, uuid7
+from chat.services.scenes import SLUGS
+from chat.services.webhooks import ENDPOINT_IDS
 from tests.chat.api.conftest import API, Api
 from tests.chat.api.conftest import alice_key as alice_key
 from tests.chat.api.conftest import api as api
 from tests.chat.api.conftest import queries as queries
 
+CACHES: list[Cached[int, Any]] = [one._cached for one in (KEY_IDS, ENDPOINT_IDS, SLUGS)]
 Ask = Callable[[UUID], Coroutine[Any, Any, int]]
 
 
@@ -102,6 +107,55 @@ async def test_a_hundred_thousand_made_up_ids_cost_under_1000_queries(
     api: Api, socket: WebsocketCommunicator, queries: list[str]
 ) -> None:
     assert await count_lookups(api, socket, queries, 10_000, 90_000) < 1_000
+
+
+async def test_names_and_numbers_that_were_made_up_cost_hardly_a_query(
+    api: Api, alice: User, queries: list[str]
+) -> None:
+    """What has neither: an owner's few ids, and all slugs, are known as a whole."""
+    paths = (
+        "/api/keys/{n}",
+        "/api/webhooks/{n}",
+        "/api/webhooks/{n}/deliveries",
+        "/api/webhooks/{n}/deliveries/{id}",
+        "/api/conversations/{id}/messages/{id}",
+        "/api/scenes/s{n}",
+    )
+    uuids = made_up()
+    for n in range(300):
+        path = paths[n % len(paths)].format(n=10**9 + n, id=next(uuids))
+        assert await status_of(api.get(path)) == 404, path
+    # One for each list of what there is; and the key's use, once.
+    assert len(queries) < 20, queries
+
+
+@pytest.mark.parametrize("kind", ["keys", "webhooks", "scenes"])
+async def test_what_has_just_been_made_or_renamed_is_there_in_every_process(
+    api: Api, alice: User, kind: str
+) -> None:
+    makers: dict[str, Callable[[], str]] = {
+        "keys": lambda: str(APIKey.create(alice, "new")[0].pk),
+        "webhooks": lambda: str(
+            WebhookEndpoint.objects.create(owner=alice, url="https://x.example").pk
+        ),
+        "scenes": lambda: Scene.objects.create(slug="new", title="New").slug,
+    }
+
+    async def is_known(name: str) -> bool:
+        known: dict[str, Callable[[], bool]] = {
+            "keys": lambda: KEY_IDS.may_exist(int(name), alice.pk),
+            "webhooks": lambda: ENDPOINT_IDS.may_exist(int(name), alice.pk),
+            "scenes": lambda: SLUGS.may_exist(name),
+        }
+        return await in_database(known[kind])
+
+    assert not await is_known("0")
+    stale = [dict(one._local) for one in CACHES]
+    name = await in_database(makers[kind])
+    for one, copies in zip(CACHES, stale, strict=True):
+        # As in another process, which has heard nothing of it.
+        one._local.update(copies)
+    assert await is_known(name)
 
 
 async def test_a_conversation_that_was_made_up_is_not_looked_for(
