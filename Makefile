@@ -37,7 +37,7 @@ fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff format .
 
 fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
-	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py $(ARGS)
+	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py --timeout 1800 $(ARGS)
 
 bench: .venv/.tests ## measure; ARGS="..." goes to the load generator
 	@$(BIN)/python -m tests.load.bench $(ARGS)

@@ -1,4 +1,5 @@
-"""pytest plugin: which tests share a process of pytest-xdist, and which begin first."""
+"""pytest plugin: which tests share a process of pytest-xdist, which begin first, how long one may
+take."""
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ _SLOWEST_FIRST = (
     *_APART,
     "tests/chat/api/test_fuzz.py",
 )
+#: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
+_INSTALLATIONS = (_ONE_PROCESS, "tests/aily/test_launcher.py", "tests/chaos/", "tests/deploy/")
+INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
@@ -44,6 +48,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _rank(item.nodeid))
+    for item in items:
+        if item.nodeid.startswith(_INSTALLATIONS) or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(INSTALLATION_SECONDS))
 
 
 def _rank(nodeid: str) -> int:
