@@ -223,37 +223,38 @@ def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
     wait_until(launcher.is_ready, "web did not come back")
 
 
-def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: Launched) -> None:
-    """The last test of the module's launcher, which it ends."""
-    for process in launcher.matching("supervisor.supervisord"):
-        process.kill()
-
-    assert launcher.process.wait(DEADLINE_SECONDS) == 1
-    assert "supervisord ended unexpectedly" in launcher.output
-    # Grandchildren notice by themselves that nobody is left, a moment later.
-    wait_until(lambda: not launcher.processes(), "a process was left")
-
-
 def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing(
-    tmp_path: Path,
+    launcher: Launched,
 ) -> None:
-    with launched(tmp_path) as first:
-        wait_for_ready_line(first)
-        with psycopg.connect(database_url(tmp_path)) as connection:
-            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        first.process.kill()
-        first.process.wait()
+    """The last test of the module's launcher, which it ends."""
+    with psycopg.connect(database_url(launcher.data_dir)) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    launcher.process.kill()
+    launcher.process.wait()
 
-        with launched(tmp_path, first.port) as second:
-            wait_for_ready_line(second)
+    with launched(launcher.data_dir, launcher.port) as second:
+        wait_for_ready_line(second)
 
-            daemons = second.matching("supervisor.supervisord")
-            assert [process.ppid() for process in daemons] == [second.process.pid]
-            with psycopg.connect(database_url(tmp_path)) as connection:
-                assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
-            second.process.send_signal(signal.SIGINT)
-            assert second.process.wait(DEADLINE_SECONDS) == 0
-            assert second.processes() == []
+        daemons = second.matching("supervisor.supervisord")
+        assert [process.ppid() for process in daemons] == [second.process.pid]
+        with psycopg.connect(database_url(launcher.data_dir)) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(DEADLINE_SECONDS) == 0
+        assert second.processes() == []
+
+
+def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: Launched) -> None:
+    # On data that is prepared already, and without a simulator: quick to start.
+    with launched(launcher.data_dir, DEEPSEEK_API_KEY="unused") as another:
+        wait_for_ready_line(another)
+        for process in another.matching("supervisor.supervisord"):
+            process.kill()
+
+        assert another.process.wait(DEADLINE_SECONDS) == 1
+        assert "supervisord ended unexpectedly" in another.output
+        # Grandchildren notice by themselves that nobody is left, a moment later.
+        wait_until(lambda: not another.processes(), "a process was left")
 
 
 def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
