@@ -14,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from servestatic.compress import Compressor
 
 from aily import embedded
 from aily.observability.logs import configuration as log_configuration
@@ -42,7 +43,6 @@ USE_I18N = True
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
     # Before the admin, whose autodiscovery imports the actors: they need the broker.
     # And its `crontab` command comes before dramatiq_crontab's.
     "aily.apps.AilyConfig",
@@ -363,6 +363,8 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "aily.staticfiles.HashedStaticFilesStorage"},
 }
+# No page loads a source map, and those of the API's documentation take longer than all else.
+SERVESTATIC_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")
 # Without collectstatic (tests, a fresh clone) files are served straight from their source.
 SERVESTATIC_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=DEBUG)
 
