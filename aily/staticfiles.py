@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.staticfiles.storage import HashedFilesMixin
-from servestatic.storage import CompressedManifestStaticFilesStorage
+from typing import Any
 
-_, _REWRITING = HashedFilesMixin._js_module_import_aggregation_patterns  # noqa: SLF001
+from servestatic.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
@@ -16,4 +15,8 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """
 
     support_js_module_import_aggregation = True
-    _js_module_import_aggregation_patterns = ("js/*.js", _REWRITING)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _, rewriting = self._js_module_import_aggregation_patterns
+        self._js_module_import_aggregation_patterns = ("js/*.js", rewriting)
+        super().__init__(*args, **kwargs)
