@@ -15,6 +15,7 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """
 
     support_js_module_import_aggregation = True
+    _js_module_import_aggregation_patterns: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _, rewriting = self._js_module_import_aggregation_patterns

@@ -21,7 +21,7 @@ from tests.deploy.deployment import Deployment
 from tests.load.recording import MODEL
 
 #: Of a REST client, in seconds: between two submits.
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 _TASKS_OF_SOCKET = 4
 _DIRECTIVES = "[sim:latency=0.2,tokens=40,tps=40]"
 _STREAM_ERRORS = (aiohttp.ClientError, OSError)

@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Dialog,
     Locator,
     Page,
+    StorageState,
     WebSocketRoute,
     expect,
     sync_playwright,
@@ -48,6 +49,7 @@ def _chromium() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     executable = _chromium()
+    expect.set_options(timeout=_WAIT_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
         yield running
@@ -59,24 +61,37 @@ def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=stack.base_url)
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
     context.set_default_timeout(_WAIT_MS)
-    expect.set_options(timeout=_WAIT_MS)
     yield context
     context.close()
 
 
+@pytest.fixture(scope="module")
+def session(browser: Browser, stack: Stack) -> StorageState:
+    """Demo's cookies: a login costs a second of CPU time."""
+    with browser.new_context(base_url=stack.base_url) as context:
+        _log_in(context.new_page())
+        return context.storage_state()
+
+
 @pytest.fixture
-def page(context: BrowserContext) -> Page:
+def page(context: BrowserContext, session: StorageState) -> Page:
     """Logged in as demo, on an empty chat."""
+    context.set_storage_state(session)
     page = context.new_page()
     page.goto("/")
-    _log_in(page)
+    _wait_for_connection(page)
     return page
 
 
 def _log_in(page: Page) -> None:
+    page.goto("/")
     page.get_by_label("Username").fill("demo")
     page.get_by_label("Password").fill("demo")
     page.get_by_role("button", name="Log in").click()
+    _wait_for_connection(page)
+
+
+def _wait_for_connection(page: Page) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-state", "open")
 
 
@@ -308,7 +323,9 @@ def test_conversations_are_renamed_and_deleted(page: Page) -> None:
     expect(page.get_by_role("heading", name="What can I do for you?")).to_be_visible()
 
 
-def test_logging_out_closes_the_page_to_others(page: Page) -> None:
+def test_logging_out_closes_the_page_to_others(context: BrowserContext) -> None:
+    page = context.new_page()
+    _log_in(page)
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_title("Log in · aily")
     page.goto("/")
