@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
 from psycopg.types.json import Jsonb
 
@@ -92,17 +93,17 @@ RETURNING id, owner_id, model_id, attempt, last_event
 _END = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = v.usage, error = v.error, upstream_request_id = v.upstream_request_id,
+       usage = coalesce(v.usage, '{}'), error = v.error,
+       upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
        failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
        model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
        fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
        finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
-  FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[],
-              %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::text[], %s::timestamptz[],
-              %s::timestamptz[], %s::int[], %s::bool[])
-    AS v(id, attempt, status, last_event, text, reasoning, finish_reason, tool_calls, usage,
-         error, upstream_request_id, first_token_at, not_before, failures, falls_back)
+  FROM json_to_recordset(%s)
+    AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
+         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, upstream_request_id text,
+         first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool)
  WHERE t.id = v.id AND t.attempt = v.attempt AND t.status = 'running' AND t.worker_id = %s
 RETURNING t.id, t.conversation_id
 """
@@ -222,25 +223,10 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
 
     Returns the ids that changed; the others had been cancelled or taken over meanwhile.
     """
-    columns: list[list[Any]] = [
-        [one.id for one in endings],
-        [one.attempt for one in endings],
-        [one.status.value for one in endings],
-        [one.last_event for one in endings],
-        [one.text for one in endings],
-        [one.reasoning for one in endings],
-        [one.finish_reason for one in endings],
-        [Jsonb(list(one.tool_calls)) for one in endings],
-        [Jsonb(one.usage or {}) for one in endings],
-        [None if one.error is None else Jsonb(one.error) for one in endings],
-        [one.upstream_request_id for one in endings],
-        [one.first_token_at for one in endings],
-        [one.not_before for one in endings],
-        [one.failures for one in endings],
-        [one.falls_back for one in endings],
-    ]
+    # One value: of arrays, psycopg would write every item by itself.
+    values = msgspec.json.encode(endings).decode()
     with transaction.atomic():
-        changed = dict(fetch_all(_END, [*columns, worker_id]))
+        changed = dict(fetch_all(_END, [values, worker_id]))
         store_answers(
             (changed[one.id], one.id, one.text)
             for one in endings
