@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 
-from aily.batching import Pace
 from aily.database import in_database
 from aily.jobs import Jobs
 from aily.observability import context, tracing
@@ -26,7 +25,7 @@ from chat.runner import lease
 from chat.runner.call import Call, Stop
 from chat.runner.observing import observe_call, observe_start, trace_call, trace_wait
 from chat.runner.pools import Pool, load_pools
-from chat.runner.storage import Endings, until_stored
+from chat.runner.storage import PACE, Endings, until_stored
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: A pool is looked at this often even when nobody rings: covers lost doorbells.
 POLL_SECONDS = 1.0
-#: Between two claims of a pool with room to spare.
-PACE = Pace()
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
 #: Time to store calls that are handed back, before the process ends.
