@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from aily.redis import RedisAway
@@ -33,6 +34,8 @@ MAX_INTERVAL_SECONDS = 1.0
 LOAD_SHARE = 0.25
 #: Events in one round trip: bounds how long the script keeps Redis busy.
 MAX_APPENDS = 500
+#: After a round of no more events than these an end does not wait for the next one.
+FEW_EVENTS = 3
 #: A running task's log outlives any call; the end sets the final expiry.
 RUNNING_KEEP_SECONDS = 86_400
 
@@ -102,6 +105,7 @@ class TaskLog:
         """Append the terminal event. Only after its row is committed."""
         self._coalesce()
         self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
+        self._writer.hurry()
 
     def tell(self, others: Iterable[tuple[str, int]], event: Event) -> None:
         """Tell the readers of other tasks, (task id, owner id), that this is their end as well.
@@ -217,6 +221,8 @@ class LogWriter:
         #: When the oldest of what is to be appended was written.
         self._dirty_since = time.time()
         self._wake = asyncio.Event()
+        #: Set while something waits that is not to wait for the rest of a short pause.
+        self._urgent = asyncio.Event()
         self._interval = MIN_INTERVAL_SECONDS
 
     def open(self, task_id: str, owner_id: int, attempt: int) -> TaskLog:
@@ -228,14 +234,19 @@ class LogWriter:
         self._dirty[log] = None
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Append at once, unless there is much to append."""
+        self._urgent.set()
+
     async def run(self) -> None:
         """Append for ever; the first event after a pause leaves at once."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            started = time.perf_counter()
+            self._urgent.clear()
+            started, appended = time.perf_counter(), 0
             try:
-                await self.flush()
+                appended = await self.flush()
             except RedisAway as error:
                 logger.warning("event log: Redis is away (%s); trying again", error)
                 self._wake.set()
@@ -244,24 +255,33 @@ class LogWriter:
                 busy = time.perf_counter() - started
                 wanted = busy / LOAD_SHARE
                 self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
-            await asyncio.sleep(self._interval)
+            await self._pause(may_hurry=0 < appended <= FEW_EVENTS)
 
-    async def flush(self) -> None:
-        """Append all that is pending now. While Redis is away it keeps what it could not send."""
+    async def _pause(self, *, may_hurry: bool) -> None:
+        if not may_hurry:
+            await asyncio.sleep(self._interval)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._urgent.wait()
+
+    async def flush(self) -> int:
+        """Append all that is pending now, and give its number. While Redis is away it keeps what it
+        could not send."""
         logs, since = list(self._dirty), self._dirty_since
         self._dirty.clear()
         try:
             with metrics.APPEND_SECONDS.time():
-                await self._append_all(logs, since)
+                return await self._append_all(logs, since)
         except RedisAway:
             # Sending again is safe: ids make a repeated append a no-op.
             self._dirty.update(dict.fromkeys(logs))
             self._dirty_since = since
             raise
 
-    async def _append_all(self, logs: list[TaskLog], since: float) -> None:
+    async def _append_all(self, logs: list[TaskLog], since: float) -> int:
         batch: list[tuple[TaskLog, list[Append]]] = []
-        size = 0
+        size = appended = 0
         for log in logs:
             pending = log.take_pending()
             if size and size + len(pending) > MAX_APPENDS:
@@ -269,8 +289,10 @@ class LogWriter:
                 batch, size = [], 0
             batch.append((log, pending))
             size += len(pending)
+            appended += len(pending)
         if size:
             await self._append(batch, since)
+        return appended
 
     async def _append(self, batch: list[tuple[TaskLog, list[Append]]], since: float) -> None:
         outcomes = await aappend([one for _, pending in batch for one in pending], since)

@@ -155,6 +155,26 @@ async def test_a_log_knows_whether_its_text_is_heard(task_id: str, writer: LogWr
     assert heard == [False, True]
 
 
+@pytest.mark.parametrize(("others", "waits"), [(0, False), (10, True)])
+async def test_an_end_waits_for_the_next_round_only_where_there_is_much_to_append(
+    task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch, others: int, waits: bool
+) -> None:
+    monkeypatch.setattr("chat.eventlog.writer.MIN_INTERVAL_SECONDS", 3600)
+    monkeypatch.setattr("chat.eventlog.writer.MAX_INTERVAL_SECONDS", 3600)
+    running = asyncio.create_task(writer.run())
+    log = writer.open(task_id, OWNER, attempt=1)
+    for one in (log, *(writer.open(str(uuid4()), OWNER, attempt=1) for _ in range(others))):
+        one.start("any")
+    await until(lambda: not log.has_pending)
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    if waits:
+        assert await ids(task_id) == ["1-1"]
+        assert log.has_pending
+    else:
+        await until(lambda: not log.has_pending)
+    running.cancel()
+
+
 async def test_an_ended_log_is_kept_for_its_time_and_a_running_one_longer(
     task_id: str, writer: LogWriter
 ) -> None:
