@@ -19,7 +19,7 @@ from chat import accounting, delivery
 from chat.models import Task
 
 #: Tasks settled in one transaction.
-BATCH = 200
+BATCH = 1000
 #: For how long a worker may take to store the partial answer of a cancelled task.
 PARTIAL_WAIT = timedelta(seconds=30)
 
