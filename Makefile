@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix fuzz bench chaos hosts browser servers clean
+.PHONY: help run test check fix fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -49,6 +49,9 @@ chaos: .venv/.tests ## kill everything at random under load, cut the network; ab
 
 hosts: .venv/.tests ## cut off one host after another, each a network namespace; as root, about 3 minutes
 	@$(BIN)/python -m tests.chaos.hosts $(ARGS)
+
+systemd: .venv/.tests ## install and break the units of deploy/ in a Debian of their own; as root, some minutes
+	@$(BIN)/python -m tests.deploy.on_systemd
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh

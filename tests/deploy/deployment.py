@@ -66,7 +66,7 @@ _METRICS = {
 }
 
 #: The demo content, and users with a key each.
-_SEED = f"""
+SEED = f"""
 from django.core.management import call_command
 from accounts.models import APIKey, User
 from chat.models import LLMModel
@@ -256,7 +256,7 @@ class Deployment(Running):
         subprocess.run(["openssl", "req", "-x509", *arguments], check=True, capture_output=True)
 
     def _prepare(self) -> None:
-        for arguments in (["prepare"], ["shell", "--verbosity", "0", "--command", _SEED]):
+        for arguments in (["prepare"], ["shell", "--verbosity", "0", "--command", SEED]):
             result = self.run(*arguments)
             assert result.returncode == 0, result.stdout
         self.keys = result.stdout.splitlines()[-1].split()

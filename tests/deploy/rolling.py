@@ -7,17 +7,18 @@ tests/deploy/test_deployment.py says how to make it longer.
 from __future__ import annotations
 
 import asyncio
-import time
+import ssl
 from collections import Counter
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 
 from chat.llm.simulator.answers import simulated_answer
 from tests.chaos.users import PatientUser
 from tests.client import RestClient, TaskFrames
-from tests.deploy.deployment import Deployment
 from tests.load.recording import MODEL
 
 #: Of a REST client, in seconds: between two submits.
@@ -25,6 +26,21 @@ _PAUSE_SECONDS = 0.1
 _TASKS_OF_SOCKET = 4
 _DIRECTIVES = "[sim:latency=0.2,tokens=40,tps=40]"
 _STREAM_ERRORS = (aiohttp.ClientError, OSError)
+
+
+class Site(Protocol):
+    """What is restarted, as its clients know it."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    @property
+    def keys(self) -> list[str]:
+        """Of users, one each."""
+        ...
+
+    @property
+    def trust(self) -> ssl.SSLContext: ...
 
 
 @dataclass
@@ -93,45 +109,34 @@ async def stream_steadily(
         traffic.streams.append(frames)
 
 
-async def sit_steadily(
-    deployment: Deployment, number: int, traffic: Traffic, stop: asyncio.Event
-) -> None:
+async def sit_steadily(site: Site, number: int, traffic: Traffic, stop: asyncio.Event) -> None:
     """Submit some tasks over a socket, see them end, and begin again."""
-    url = f"wss://127.0.0.1:{deployment.ports['https']}/ws/llmchat/"
-    key = deployment.keys[number % len(deployment.keys)]
+    url = f"{site.base_url.replace('http', 'ws', 1)}/ws/llmchat/"
+    key = site.keys[number % len(site.keys)]
     while not stop.is_set():
         seed = len(traffic.users)
         prompts = [prompt(f"socket-{seed}-{task}") for task in range(_TASKS_OF_SOCKET)]
-        user = PatientUser(url, key, prompts, seed, ssl=deployment.trust)
+        user = PatientUser(url, key, prompts, seed, ssl=site.trust)
         traffic.users.append(user)
         await user.run(submit_seconds=0.5)
 
 
-def restart_all(deployment: Deployment, rounds: int) -> None:
-    """Each process by itself, as `systemctl restart` of one unit after another."""
-    for _ in range(rounds):
-        for name in ("web-0", "worker-0", "web-1", "worker-1"):
-            began = time.monotonic()
-            deployment.restart(name)
-            print(f"  {name} restarted in {time.monotonic() - began:.1f} s", flush=True)
-
-
-async def roll(deployment: Deployment, *, users: int, rounds: int) -> list[str]:
+async def roll(site: Site, restart_all: Callable[[], None], *, users: int) -> list[str]:
     """Restart everything under load. Returns a line for everything that went wrong."""
     stop, traffic = asyncio.Event(), Traffic()
-    async with RestClient(deployment.base_url, deployment.keys[0], deployment.trust) as rest:
+    async with RestClient(site.base_url, site.keys[0], site.trust) as rest:
         works = [
             work
             for number in range(users)
             for work in (
                 submit_steadily(rest, f"rest-{number}", traffic, stop),
                 stream_steadily(rest, f"stream-{number}", traffic, stop),
-                sit_steadily(deployment, number, traffic, stop),
+                sit_steadily(site, number, traffic, stop),
             )
         ]
         steady = [asyncio.create_task(work) for work in works]
         try:
-            await asyncio.to_thread(restart_all, deployment, rounds)
+            await asyncio.to_thread(restart_all)
             stop.set()
             async with asyncio.timeout(90):
                 await asyncio.gather(*steady)

@@ -1,0 +1,164 @@
+"""A Debian machine that boots a systemd of its own: a container of systemd-nspawn, as root.
+
+Its packages are installed once, into var/systemd/base; each machine writes to an overlay above it,
+which is thrown away. It shares the network of the caller, which is one of the caller's own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from aily.programs import BASE_DIR
+from tests.running import Running
+
+SUITE = "bookworm"
+#: What deploy/README.md tells to install, what it takes for granted, and who asks after it all.
+PACKAGES = (
+    *("git", "curl", "python3-venv", "postgresql", "redis-server", "nginx-light", "gettext-base"),
+    *("systemd", "systemd-sysv", "dbus", "procps", "ca-certificates", "openssl"),
+)
+#: Where the checkout and the wheels of its requirements are in the machine.
+CHECKOUT, WHEELS = "/mnt/checkout", "/mnt/wheels"
+_CACHE = BASE_DIR / "var" / "systemd"
+_BOOT_SECONDS = 60
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def install_base() -> Path:
+    """A root directory with the packages, made once; needs the network."""
+    base = _CACHE / "base"
+    if not base.exists():
+        print("installing a Debian (once, some minutes) ...", flush=True)
+        begun = _CACHE / "base.begun"
+        subprocess.run(["rm", "-rf", "--one-file-system", str(begun)], check=True)
+        include = f"--include={','.join(PACKAGES)}"
+        _run("debootstrap", "--variant=minbase", include, SUITE, str(begun))
+        begun.rename(base)
+    return base
+
+
+def download_wheels() -> Path:
+    """The packages of requirements.txt for the machine's Python, which has no way out."""
+    wheels = _CACHE / "wheels"
+    _run(
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *("--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
+        # Wanted by redis below Python 3.11.3, which Debian's is; pip looks at the one that runs it.
+        *("--requirement", str(BASE_DIR / "requirements.txt"), "async-timeout"),
+    )
+    return wheels
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+class Machine(Running):
+    """`with Machine(directory)`: booted. `run` is root's shell in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self._directory = directory
+        self._log = directory / "console.log"
+
+    def start(self) -> None:
+        for name in ("root", "upper", "work", "checkout"):
+            (self._directory / name).mkdir()
+        # What git would have, with what was changed since.
+        listed = "git ls-files -z --cached --others --exclude-standard"
+        copied = (
+            f"{listed} | tar --null --files-from=- --create | tar -C {self._checkout} --extract"
+        )
+        subprocess.run(["/bin/sh", "-c", copied], cwd=BASE_DIR, check=True)
+        layers = f"lowerdir={_CACHE / 'base'},upperdir={self._directory / 'upper'}"
+        layers += f",workdir={self._directory / 'work'}"
+        _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
+        # debootstrap leaves it to the first boot, which would ask questions.
+        (self.root / "etc" / "machine-id").write_text("")
+        (self.root / "etc" / "hostname").write_text("aily\n")
+        (self.root / "etc" / "locale.conf").write_text("LANG=C.UTF-8\n")
+        self._boot()
+
+    @property
+    def _checkout(self) -> Path:
+        return self._directory / "checkout"
+
+    def _boot(self) -> None:
+        command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}"]
+        command += ["--machine=aily-systemd", "--console=pipe", "--link-journal=no"]
+        # Nothing is told to a systemd of the host: it need not have one.
+        command += ["--register=no", "--keep-unit"]
+        command += [f"--bind-ro={self._checkout}:{CHECKOUT}"]
+        command += [f"--bind-ro={_CACHE / 'wheels'}:{WHEELS}"]
+        with self._log.open("ab") as log:
+            self._nspawn = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+        self._wait_until_booted()
+
+    def _init(self) -> int:
+        """The process that is 1 in the machine; 0 while there is none."""
+        children = psutil.Process(self._nspawn.pid).children()
+        return children[0].pid if children else 0
+
+    def _wait_until_booted(self, before: int = 0) -> None:
+        deadline = time.monotonic() + _BOOT_SECONDS
+        while self._init() in (0, before) or not self._answers():
+            if self._nspawn.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"the machine does not boot\n{self.log_tail()}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        state = self.run("systemctl is-system-running --wait || true", check=False).strip()
+        return state in {"running", "degraded"}
+
+    def reboot(self) -> None:
+        before = self._init()
+        self.run("systemctl reboot", check=False)
+        self._wait_until_booted(before)
+
+    def run(
+        self, script: str, *, environment: Mapping[str, str] | None = None, check: bool = True
+    ) -> str:
+        """What the script prints. Raises, with all it said, when it fails and `check` is set."""
+        command = ["nsenter", f"--target={self._init()}", "--mount", "--pid", "--ipc", "--uts"]
+        command += ["--cgroup", "--net", "--root", "--wd=/", "/bin/sh", "-euc", script]
+        result = subprocess.run(
+            command,
+            env={"PATH": _PATH, "LANG": "C.UTF-8", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        if check and result.returncode:
+            raise RuntimeError(f"{script}\n{result.stdout}{result.stderr}")
+        return result.stdout
+
+    def write(self, path: str, text: str) -> None:
+        """Into a file that is there already, which keeps its owner and mode."""
+        with (self.root / path.removeprefix("/")).open("w") as file:
+            file.write(text)
+
+    def log_files(self) -> Mapping[str, Path]:
+        return {"console": self._log}
+
+    def stop(self) -> None:
+        if hasattr(self, "_nspawn"):
+            # nspawn's SIGTERM: the orderly end of the machine.
+            self._nspawn.terminate()
+            try:
+                self._nspawn.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._nspawn.pid, 9)
+                self._nspawn.wait()
+        if self.root.is_mount():
+            _run("umount", str(self.root))
