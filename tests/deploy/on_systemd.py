@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def main() -> None:
         install_base()
         download_wheels()
     in_own_network("tests.deploy.on_systemd", ["booted"])
+    # So that the machine ends with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     root = BASE_DIR / "var" / "systemd"
     with (
@@ -180,6 +183,7 @@ class Installation:
 
     def _restart_under_load(self) -> list[str]:
         before = {unit: self._main_process(unit) for unit in UNITS[1:]}
+        self.machine.run(": > /var/log/nginx/stdout.log")
         script = "/opt/aily/deploy/systemd/rolling-restart.sh"
         problems = asyncio.run(roll(self, lambda: print(self.machine.run(script), end=""), users=2))
         same = [unit for unit, process in before.items() if self._main_process(unit) == process]
