@@ -28,6 +28,8 @@ PACKAGES = (
 CHECKOUT, WHEELS = "/mnt/checkout", "/mnt/wheels"
 _CACHE = BASE_DIR / "var" / "systemd"
 _BOOT_SECONDS = 60
+#: What nspawn exits with under --keep-unit, for whoever started it to start it again.
+_REBOOT_ASKED = 133
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -108,9 +110,9 @@ class Machine(Running):
         children = psutil.Process(self._nspawn.pid).children()
         return children[0].pid if children else 0
 
-    def _wait_until_booted(self, before: int = 0) -> None:
+    def _wait_until_booted(self) -> None:
         deadline = time.monotonic() + _BOOT_SECONDS
-        while self._init() in (0, before) or not self._answers():
+        while not (self._init() and self._answers()):
             if self._nspawn.poll() is not None or time.monotonic() > deadline:
                 raise TimeoutError(f"the machine does not boot\n{self.log_tail()}")
             time.sleep(0.1)
@@ -120,9 +122,10 @@ class Machine(Running):
         return state in {"running", "degraded"}
 
     def reboot(self) -> None:
-        before = self._init()
         self.run("systemctl reboot", check=False)
-        self._wait_until_booted(before)
+        if self._nspawn.wait(_BOOT_SECONDS) != _REBOOT_ASKED:
+            raise RuntimeError(f"the machine ended\n{self.log_tail()}")
+        self._boot()
 
     def run(
         self, script: str, *, environment: Mapping[str, str] | None = None, check: bool = True

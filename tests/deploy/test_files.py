@@ -148,7 +148,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     for path in tmp_path.glob("*.service"):
         # The program must exist for the check, and /opt/aily does not.
         path.write_text(
-            re.sub(r"^(ExecStart\w*=)\S+", r"\1/bin/true", path.read_text(), flags=re.MULTILINE)
+            re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", path.read_text(), flags=re.MULTILINE)
         )
     for instance in ("aily-web@8001", "aily-worker@1"):
         template = f"{instance.split('@')[0]}@.service"
