@@ -43,7 +43,7 @@ class UserGrants(Grants, frozen=True):
     is_superuser: bool = False
     has_totp: bool = False
     roles: tuple[int, ...] = ()
-    #: What each of their sessions has to hold, and holds: it changes with the password.
+    #: What each of their sessions has to hold, and holds: it changes with password and TOTP.
     session_hash: str = ""
     limits: LimitOverrides = (None, None, None)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-
 import segno
 from django.contrib.auth import update_session_auth_hash, views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -52,31 +48,20 @@ def login_code(request: HttpRequest) -> HttpResponse:
 
 
 # --- The user's own authenticator -----------------------------------------------------------------
-def _for_staff(
-    view: Callable[[HttpRequest, User], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponseBase]:
-    """For whoever may have an authenticator, or has one."""
-
-    @never_cache
-    @sensitive_post_parameters()
-    @require_http_methods(["GET", "HEAD", "POST"])
-    @login_required
-    @wraps(view)
-    def guarded(request: HttpRequest) -> HttpResponseBase:
-        user = request.user
-        is_given = isinstance(user, User) and (
-            not user.has_totp or not totp.lacks_second_factor(user, request.session)
-        )
-        if not isinstance(user, User) or not is_given or not (user.is_staff or user.has_totp):
-            raise PermissionDenied
-        return view(request, user)
-
-    return guarded
-
-
-@_for_staff
-def authenticator(request: HttpRequest, user: User) -> HttpResponse:
-    return _manage(request, user) if user.has_totp else _enrol(request, user)
+@never_cache
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def authenticator(request: HttpRequest) -> HttpResponse:
+    """For staff, and whoever has one from when they were: sets it up, changes, removes it."""
+    user = request.user
+    if not isinstance(user, User) or not (user.is_staff or user.has_totp):
+        raise PermissionDenied
+    if not user.has_totp:
+        return _enrol(request, user)
+    if totp.lacks_second_factor(user, request.session):
+        raise PermissionDenied
+    return _manage(request, user)
 
 
 def _enrol(request: HttpRequest, user: User) -> HttpResponse:
