@@ -8,17 +8,16 @@ from collections.abc import Callable
 from aily.database import fetch_all
 
 PATIENCE_SECONDS = 20
-#: Not `pg_stat_activity`, which a transaction sees as it was at its first look.
-_WAITING = """SELECT count(*) FROM pg_locks
-               WHERE NOT granted AND pid IN (
-                 SELECT pid FROM pg_stat_get_activity(NULL) WHERE datid = (
-                   SELECT oid FROM pg_database WHERE datname = current_database()))"""
+_WAITING = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+               WHERE NOT granted AND datname = current_database()"""
 
 
 def wait_for_a_lock(waiters: int = 1, or_until: Callable[[], bool] = bool) -> None:
     """Return once so many others wait for a lock in this database, or `or_until` is true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not or_until():
+        # A transaction goes on seeing the connections that were there at its first look.
+        fetch_all("SELECT pg_stat_clear_snapshot()")
         [(waiting,)] = fetch_all(_WAITING)
         if waiting >= waiters:
             return
