@@ -1,4 +1,4 @@
-"""Runs uvicorn on the listening socket that is file descriptor 0, as daphne can by itself.
+"""Runs uvicorn on --port, or on the listening socket that is file descriptor 0.
 
 uvicorn's own --fd makes a Unix socket of it, which keeps Nagle's delay on every connection. And it
 is told to behave like daphne where clients can tell: largest frame, pings, end.
@@ -6,6 +6,7 @@ is told to behave like daphne where clients can tell: largest frame, pings, end.
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 
@@ -30,8 +31,19 @@ class _DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _listening() -> socket.socket:
+    parser = argparse.ArgumentParser(prog="python -m aily.web_server", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, help="without it: file descriptor 0 is listening")
+    given = parser.parse_args()
+    if given.port is None:
+        return socket.socket(fileno=_SOCKET_FD)
+    return socket.create_server((given.host, given.port), backlog=_BACKLOG)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT. Sockets that are open then are closed with 1012."""
+    listening = _listening()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     django.setup()
     config = uvicorn.Config(
@@ -55,7 +67,7 @@ def main() -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.WEB_GRACE_SECONDS),
     )
-    _DrainingServer(config).run(sockets=[socket.socket(fileno=_SOCKET_FD)])
+    _DrainingServer(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,13 @@ export PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=aily.settings
 
 case "${1:-}" in
     web)
+        if [ "${WEB_SERVER:-daphne}" = uvicorn ]; then
+            exec python -m aily.web_server --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"
+        fi
         limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
         exec python -m aily.daphne_server --verbosity 0 --no-server-name \
             -e "tcp:${PORT:-8000}:interface=${HOST:-127.0.0.1}:backlog=4096" \
+            --websocket_connect_timeout 30 \
             --websocket-max-message-size "$limit" --websocket-max-frame-size "$limit" \
             aily.asgi:application
         ;;

@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import psutil
 import pytest
 
 from aily.launcher import readiness
@@ -19,6 +21,7 @@ from aily.programs import BASE_DIR, ConfigurationError, Options
 from tests.client import chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.test_sockets import ANSWER
+from tests.ports import free_ports
 from tests.stack import Stack
 
 
@@ -61,6 +64,19 @@ async def test_uvicorn_streams_refuses_large_frames_and_says_when_it_stops(
         assert await watching.closed() == 1012
     # uvicorn ends in order, and then as the signal would have ended it.
     assert uvicorn.process.wait(10) == -signal.SIGTERM
+
+
+def test_deployments_start_uvicorn_by_the_same_setting(stack: Stack) -> None:
+    [port] = free_ports(1)
+    environment = {"WEB_SERVER": "uvicorn", "HOST": "127.0.0.1", "PORT": str(port)}
+    command = [str(BASE_DIR / "deploy" / "start.sh"), "web"]
+    with subprocess.Popen(command, env={**stack.environment, **environment}) as process:
+        while readiness("127.0.0.1", port):
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert "aily.web_server" in psutil.Process(process.pid).cmdline()
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
 
 
 def test_an_unknown_web_server_is_refused() -> None:
