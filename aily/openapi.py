@@ -1,7 +1,7 @@
 """What ninja's OpenAPI document does not say by itself, said in one place for all operations.
 
 Which problems an operation can answer with follows from its shape, as it does in aily/rest.py:
-whoever has a body may send a wrong one. Examples are put together from the schemas.
+whoever has a body may send a wrong one. Examples are those of the schemas.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ninja.operation import Operation
+from pydantic import ConfigDict
 
 Json = dict[str, Any]
 
@@ -125,6 +126,14 @@ def takes_header(name: str) -> Any:
     return contribute
 
 
+def example(**fields: Any) -> ConfigDict:
+    """`model_config` of a schema: what one of it looks like, but for required schemas inside it.
+
+    Subclasses have it as well, and name their own where it is another.
+    """
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 def answers(responses: Json, *problems: int) -> Json:
     """`openapi_extra` for what follows neither from an operation's shape nor from its schemas."""
     return {"responses": {**responses, **{status: _problem_ref(status) for status in problems}}}
@@ -140,6 +149,9 @@ def complete(document: Json) -> None:
         name: _problem_response(status, name, text) for status, (name, text) in _PROBLEMS.items()
     }
     # HEAD and other methods share a GET's details object, so each object is completed once.
+    for schema in components["schemas"].values():
+        if "examples" in schema:
+            schema["examples"] = [example_of(schema, components["schemas"])]
     for path in document["paths"].values():
         for method, operation in path.items():
             _complete_operation(method, operation)
@@ -233,6 +245,8 @@ def example_of(schema: Any, schemas: Json, depth: int = 0) -> Any:
     for known in ("const", "default", "example"):
         if known in schema:
             return schema[known]
+    if "properties" in schema:
+        return _example_of_object(schema, schemas, depth)
     for several in ("examples", "enum", "anyOf", "oneOf", "allOf"):
         if several in schema:
             first = schema[several][0]
@@ -240,10 +254,21 @@ def example_of(schema: Any, schemas: Json, depth: int = 0) -> Any:
             return first if is_value else example_of(first, schemas, depth + 1)
     match schema.get("type"):
         case "object":
-            properties = schema.get("properties", {})
-            return {name: example_of(one, schemas, depth + 1) for name, one in properties.items()}
+            return {}
         case "array":
             wanted = depth < _MAX_DEPTH and schema.get("items")
             return [example_of(schema["items"], schemas, depth + 1)] if wanted else []
         case kind:
             return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE.get(str(kind)))
+
+
+def _example_of_object(schema: Json, schemas: Json, depth: int) -> Json:
+    """Its own example with what that leaves out of what is required; or all there can be."""
+    own: Json = schema.get("examples", [{}])[0]
+    wanted = schema.get("required", ()) if own else schema["properties"]
+    return {
+        name: own[name]
+        if name in own
+        else example_of(schema["properties"][name], schemas, depth + 1)
+        for name in dict.fromkeys([*own, *wanted])
+    }

@@ -18,6 +18,7 @@ from accounts.idempotency import idempotent
 from accounts.keys import KEY_IDS
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.etags import if_match
+from aily.openapi import example
 from aily.rest import Moment, Page, RequestSchema, change, ordered
 
 router = Router(tags=["accounts"])
@@ -26,10 +27,14 @@ router = Router(tags=["accounts"])
 class KeyPatch(RequestSchema):
     """Only the name: a key that could put off its own end would have none."""
 
+    model_config = example(name="laptop")
+
     name: str = Field(min_length=1, max_length=100)
 
 
 class KeyIn(KeyPatch):
+    model_config = example(name="laptop", expires_at="2099-12-31T23:59:59Z")
+
     expires_at: Moment | None = None
 
     @field_validator("expires_at")
@@ -41,6 +46,16 @@ class KeyIn(KeyPatch):
 
 
 class KeyOut(Schema):
+    model_config = example(
+        id=7,
+        name="laptop",
+        prefix="aily_Zk3xQ0v",
+        created_at="2026-01-31T12:00:00Z",
+        last_used_at="2026-02-01T08:30:00Z",
+        expires_at="2099-12-31T23:59:59Z",
+        revoked_at=None,
+    )
+
     id: int
     name: str
     prefix: str
@@ -51,7 +66,9 @@ class KeyOut(Schema):
 
 
 class NewKeyOut(KeyOut):
-    secret: str = Field(description="The key itself. Shown this once.")
+    secret: str = Field(
+        description="The key itself. Shown this once.", examples=["aily_Zk3xQ0v..."]
+    )
 
 
 class KeyFilter(Schema):

@@ -15,11 +15,20 @@ from accounts.limits import limits_of
 from accounts.menus import menu_of
 from accounts.permissions import permissions_of
 from accounts.roles import named_objects
+from aily.openapi import example
 
 router = Router(tags=["accounts"])
 
 
 class MeOut(Schema):
+    model_config = example(
+        id=42,
+        username="alice",
+        is_staff=False,
+        is_superuser=False,
+        permissions=["chat.use_llmmodel"],
+    )
+
     id: int
     username: str
     is_staff: bool

@@ -17,6 +17,7 @@ from accounts.menus import MenuNode, menu_of, save_item
 from accounts.models import MenuItem
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
+from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema, assign, matching
 
@@ -24,6 +25,14 @@ router = Router(tags=["menus"])
 
 
 class MenuOut(Schema):
+    model_config = example(
+        id=1,
+        label="Work",
+        icon="briefcase",
+        route="",
+        children=[{"id": 2, "label": "Tasks", "icon": "list", "route": "/tasks", "children": []}],
+    )
+
     id: int
     label: str = Field(description="In the language of Accept-Language, where there is one.")
     icon: str
@@ -37,6 +46,19 @@ class ItemFilter(Schema):
 
 
 class ItemOut(Schema):
+    model_config = example(
+        id=2,
+        parent=1,
+        position=0,
+        label="Tasks",
+        translations={"de": "Aufgaben"},
+        icon="list",
+        route="/tasks",
+        is_enabled=True,
+        is_restricted=False,
+        permission="",
+    )
+
     id: int
     parent: int | None = Field(alias="parent_id")
     position: int
@@ -50,6 +72,8 @@ class ItemOut(Schema):
 
 
 class ItemPatch(RequestSchema):
+    model_config = example(parent=None, position=1)
+
     parent: int | None = Field(None, description="The item's id. Null: at the top.")
     position: int = Field(0, ge=0, le=10_000, description="Among its siblings, from 0.")
     label: str = ""
@@ -75,6 +99,10 @@ class ItemPatch(RequestSchema):
 
 
 class ItemIn(ItemPatch):
+    model_config = example(
+        label="Tasks", translations={"de": "Aufgaben"}, icon="list", route="/tasks"
+    )
+
     label: str
 
 

@@ -18,12 +18,15 @@ from accounts.models import Role
 from accounts.permissions import require_permission
 from accounts.roles import named_objects, write_role
 from aily.etags import if_match
+from aily.openapi import example
 from aily.rest import Page, RequestSchema, ordered
 
 router = Router(tags=["roles"])
 
 
 class RoleOut(Schema):
+    model_config = example(id=3, name="editors", member_count=12, permissions=["chat.view_scene"])
+
     id: int
     name: str
     member_count: int
@@ -50,6 +53,8 @@ class RoleOut(Schema):
 
 
 class RolePatch(RequestSchema):
+    model_config = example(objects=[{"permission": "chat.publish_scene", "object": "summarize"}])
+
     name: str = Field("", min_length=1, max_length=150)
     permissions: list[str] = Field(
         default_factory=list,
@@ -64,6 +69,13 @@ class RolePatch(RequestSchema):
 
 
 class RoleIn(RolePatch):
+    model_config = example(
+        name="editors",
+        permissions=["chat.view_scene"],
+        objects=[{"permission": "chat.change_scene", "object": "summarize"}],
+        limits={"requests_per_minute": 1200},
+    )
+
     name: str = Field(min_length=1, max_length=150)
 
 

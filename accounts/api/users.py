@@ -21,6 +21,7 @@ from accounts.models import User
 from accounts.permissions import may, permissions_of, require_permission
 from accounts.roles import set_roles
 from aily.etags import if_match
+from aily.openapi import example
 from aily.problems import Forbidden
 from aily.rest import Page, RequestSchema, matching, ordered
 
@@ -28,6 +29,18 @@ router = Router(tags=["users"])
 
 
 class UserOut(Schema):
+    model_config = example(
+        id=42,
+        username="alice",
+        email="alice@example.com",
+        is_active=True,
+        is_staff=False,
+        is_superuser=False,
+        queue_weight=1.0,
+        date_joined="2026-01-31T12:00:00Z",
+        last_login=None,
+    )
+
     id: int
     username: str
     email: str
@@ -53,6 +66,10 @@ class UserFilter(Schema):
 
 
 class UserPatch(RequestSchema):
+    model_config = example(
+        email="alice@example.com", queue_weight=2, limits={"max_tasks_in_flight": 500}
+    )
+
     email: str = Field("", max_length=254)
     is_active: bool = Field(True, description="False: shut out at once, open sockets included.")
     is_staff: bool = Field(False, description="May only be set by a superuser.")
@@ -62,6 +79,14 @@ class UserPatch(RequestSchema):
 
 
 class UserIn(UserPatch):
+    model_config = example(
+        username="alice",
+        password="a long sentence",  # noqa: S106 - an example
+        email="alice@example.com",
+        roles=[],
+        limits={"max_tasks_in_flight": 500},
+    )
+
     username: str = Field(min_length=1, max_length=150)
     password: SecretStr | None = Field(None, description="Null: logs in with keys alone.")
 

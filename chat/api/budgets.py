@@ -16,6 +16,7 @@ from accounts.idempotency import idempotent
 from accounts.models import APIKey, User
 from accounts.permissions import require_permission
 from aily.etags import if_match
+from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import Budget
@@ -27,6 +28,19 @@ MAX_COUNT = 2**63 - 1
 
 
 class BudgetItemOut(Schema):
+    model_config = example(
+        id=5,
+        name="Demo, monthly",
+        user="demo",
+        api_key=None,
+        period="month",
+        limit_calls=10_000,
+        limit_tokens=None,
+        limit_money="25.000000",
+        currency="USD",
+        is_active=True,
+    )
+
     id: int
     name: str
     user: str | None = Field(None, alias="user.username")
@@ -42,6 +56,8 @@ class BudgetItemOut(Schema):
 class BudgetPatch(RequestSchema):
     """What was counted belongs to user, key, period and currency: another one, another budget."""
 
+    model_config = example(limit_money="50.00")
+
     name: str = Field("", min_length=1, max_length=100)
     limit_calls: int | None = Field(None, ge=0, le=MAX_COUNT)
     limit_tokens: int | None = Field(None, ge=0, le=MAX_COUNT)
@@ -50,6 +66,15 @@ class BudgetPatch(RequestSchema):
 
 
 class BudgetIn(BudgetPatch):
+    model_config = example(
+        name="Demo, monthly",
+        user="demo",
+        period="month",
+        limit_calls=10_000,
+        limit_money="25.00",
+        currency="USD",
+    )
+
     name: str = Field(min_length=1, max_length=100)
     user: str | None = Field(None, max_length=150, description="A user's name; or an API key.")
     api_key: int | None = Field(None, description="An API key's id.")

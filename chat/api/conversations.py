@@ -17,6 +17,7 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.etags import if_match, takes_if_match
+from aily.openapi import example
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema, ordered
 from chat import settlement
@@ -29,6 +30,13 @@ router = Router(tags=["conversations"])
 
 
 class ConversationOut(Schema):
+    model_config = example(
+        id="0198c0de-7a11-7000-8000-0123456789ab",
+        title="Holiday plans",
+        created_at="2026-01-31T12:00:00Z",
+        updated_at="2026-01-31T12:05:00Z",
+    )
+
     id: UUID
     title: str
     created_at: datetime
@@ -36,10 +44,14 @@ class ConversationOut(Schema):
 
 
 class ConversationIn(RequestSchema):
+    model_config = example(title="Holiday plans")
+
     title: str = Field("", max_length=200)
 
 
 class TitleIn(RequestSchema):
+    model_config = example(title="Holiday plans")
+
     title: str = Field(max_length=200)
 
 
@@ -53,6 +65,14 @@ class MessageOrder(Schema):
 
 
 class MessageOut(Schema):
+    model_config = example(
+        id="0198c0de-8b22-7000-8000-0123456789ab",
+        role="assistant",
+        content="Take the night train.",
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        created_at="2026-01-31T12:00:03Z",
+    )
+
     id: UUID
     role: Message.Role
     content: str

@@ -15,6 +15,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.permissions import require_permission
 from aily.etags import if_match
+from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Provider
@@ -24,6 +25,14 @@ router = Router(tags=["providers"])
 
 # --- Schemas ------------------------------------------------------------------------------------
 class ProviderOut(Schema):
+    model_config = example(
+        name="deepseek",
+        base_url="https://api.deepseek.com",
+        api_key_env="DEEPSEEK_API_KEY",
+        is_enabled=True,
+        is_simulated=False,
+    )
+
     name: str
     base_url: str
     api_key_env: str = Field(description="The environment variable that holds the key.")
@@ -32,6 +41,8 @@ class ProviderOut(Schema):
 
 
 class ProviderPatch(RequestSchema):
+    model_config = example(is_enabled=False)
+
     base_url: str = ""
     api_key_env: str = ""
     is_enabled: bool = True
@@ -39,11 +50,31 @@ class ProviderPatch(RequestSchema):
 
 
 class ProviderIn(ProviderPatch):
+    model_config = example(
+        name="deepseek", base_url="https://api.deepseek.com", api_key_env="DEEPSEEK_API_KEY"
+    )
+
     name: str
     base_url: str
 
 
 class ModelOut(Schema):
+    model_config = example(
+        name="deepseek-chat",
+        provider="simulator",
+        upstream_name="",
+        max_concurrency=500,
+        default_max_tokens=4096,
+        params={"temperature": 0.2},
+        input_price="0.280000",
+        cached_input_price="0.028000",
+        output_price="0.420000",
+        currency="USD",
+        is_enabled=True,
+        is_default=False,
+        is_restricted=False,
+    )
+
     name: str
     provider: str = Field(alias="provider.name")
     upstream_name: str
@@ -60,6 +91,8 @@ class ModelOut(Schema):
 
 
 class ModelPatch(RequestSchema):
+    model_config = example(max_concurrency=200, output_price="0.42")
+
     provider: str = Field("", description="A provider's name.")
     upstream_name: str = ""
     max_concurrency: int = 500
@@ -86,6 +119,16 @@ class ModelPatch(RequestSchema):
 
 
 class ModelIn(ModelPatch):
+    model_config = example(
+        name="deepseek-chat",
+        provider="simulator",
+        max_concurrency=500,
+        params={"temperature": 0.2},
+        input_price="0.28",
+        cached_input_price="0.028",
+        output_price="0.42",
+    )
+
     name: str
     provider: str
 

@@ -17,6 +17,7 @@ from accounts.idempotency import idempotent
 from accounts.models import User
 from accounts.permissions import permissions_of, require_permission
 from aily.etags import if_match
+from aily.openapi import example
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Scene, SceneVersion
@@ -32,6 +33,22 @@ PUBLISH = "chat.publish_scene"
 
 # --- Schemas ------------------------------------------------------------------------------------
 class SceneOut(Schema):
+    model_config = example(
+        slug="reply",
+        title="Answer a customer",
+        description="A friendly answer to a letter.",
+        is_enabled=True,
+        is_restricted=False,
+        live_version=2,
+        variables_schema={
+            "type": "object",
+            "properties": {"letter": {"type": "string"}},
+            "required": ["letter"],
+        },
+        created_at="2026-01-31T12:00:00Z",
+        updated_at="2026-01-31T12:05:00Z",
+    )
+
     slug: str
     title: str
     description: str
@@ -62,6 +79,10 @@ class SceneFilter(Schema):
 
 
 class SceneIn(RequestSchema):
+    model_config = example(
+        slug="reply", title="Answer a customer", description="A friendly answer to a letter."
+    )
+
     slug: str
     title: str
     description: str = Field("", max_length=10_000)
@@ -70,6 +91,8 @@ class SceneIn(RequestSchema):
 
 
 class ScenePatch(RequestSchema):
+    model_config = example(title="Answer a customer", is_enabled=True)
+
     title: str | None = None
     description: str | None = Field(None, max_length=10_000)
     is_enabled: bool | None = None
@@ -82,6 +105,27 @@ class VersionFilter(Schema):
 
 
 class VersionOut(Schema):
+    model_config = example(
+        number=2,
+        is_live=True,
+        system_template="You answer letters of customers, politely and briefly.",
+        user_template="{{ letter }}",
+        variables_schema={
+            "type": "object",
+            "properties": {"letter": {"type": "string"}},
+            "required": ["letter"],
+        },
+        model="deepseek-flash",
+        fallback_models=["deepseek-v4-pro"],
+        params={"temperature": 0.2},
+        single_flight=False,
+        cache_ttl_seconds=0,
+        notes="Shorter answers.",
+        created_by="admin",
+        created_at="2026-01-31T12:00:00Z",
+        published_at="2026-01-31T12:05:00Z",
+    )
+
     number: int
     is_live: bool
     system_template: str
@@ -103,6 +147,8 @@ class VersionOut(Schema):
 
 
 class VersionPatch(RequestSchema):
+    model_config = example(params={"temperature": 0}, notes="Always the same answer.")
+
     system_template: str = ""
     user_template: str = ""
     variables_schema: dict[str, JsonValue] = Field(
@@ -140,10 +186,21 @@ class VersionPatch(RequestSchema):
 
 
 class VersionIn(VersionPatch):
+    model_config = example(
+        system_template="You answer letters of customers, politely and briefly.",
+        user_template="{{ letter }}",
+        model="deepseek-flash",
+        fallback_models=["deepseek-v4-pro"],
+        params={"temperature": 0.2},
+        notes="Shorter answers.",
+    )
+
     user_template: str
 
 
 class LiveIn(RequestSchema):
+    model_config = example(version=1)
+
     version: int
 
 

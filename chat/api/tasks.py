@@ -20,7 +20,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
 from aily.database import in_database
 from aily.draining import draining
-from aily.openapi import answers
+from aily.openapi import answers, example
 from aily.problems import InvalidRequest, NotFound
 from aily.redis import RedisAway
 from aily.replica import may_read_replica
@@ -43,6 +43,10 @@ SSE_KEEP_ALIVE_SECONDS = 15
 
 
 class TaskAccepted(Schema):
+    model_config = example(
+        task_id="0198c0de-9c33-7000-8000-0123456789ab", status="queued", position=3, eta_seconds=1.5
+    )
+
     task_id: UUID
     status: str
     position: int | None = Field(description="1 is next; null when it is not waiting.")
@@ -50,6 +54,10 @@ class TaskAccepted(Schema):
 
 
 class Result(Schema):
+    model_config = example(
+        text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
+    )
+
     text: str
     reasoning: str
     finish_reason: str | None
@@ -64,6 +72,23 @@ class Timings(Schema):
 
 
 class TaskOut(Schema):
+    model_config = example(
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="succeeded",
+        attempt=1,
+        scene="summarize",
+        model="deepseek-flash",
+        is_simulated=False,
+        lane="normal",
+        conversation_id=None,
+        position=None,
+        eta_seconds=None,
+        usage={"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
+        error=None,
+        served_from="provider",
+        metadata={"order": "4711"},
+    )
+
     task_id: UUID = Field(alias="pk")
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
     attempt: int
@@ -215,7 +240,11 @@ _RESPONSES: dict[Any, Any] = {200: TaskOut, 202: TaskAccepted | TaskOut}
 _LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
 _LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
 _EVENTS = {
-    "schema": {"type": "string", "description": "Server-sent events, as in chat/PROTOCOL.md."},
+    "schema": {
+        "type": "object",
+        "description": "A server-sent event, as in chat/PROTOCOL.md.",
+        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    },
     "example": 'id: 1-1\nevent: task.started\ndata: {"type": "task.started", "id": "1-1"}\n\n',
 }
 _STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _EVENTS}}}

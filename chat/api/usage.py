@@ -15,6 +15,7 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import User
 from accounts.permissions import require_permission
+from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
 from aily.rest import Page
@@ -58,6 +59,16 @@ class UsageFilter(Schema):
 
 
 class Total(Schema):
+    model_config = example(
+        currency="USD",
+        tasks=120,
+        estimated=1,
+        prompt_tokens=48_000,
+        cached_tokens=12_000,
+        completion_tokens=9_500,
+        money="0.012960",
+    )
+
     currency: str
     tasks: int = Field(description="Tasks that ended, whether they were run or not.")
     estimated: int = Field(
@@ -70,10 +81,15 @@ class Total(Schema):
 
 
 class UsageItem(Total):
-    key: str | None = Field(description="The day, model or scene; null: none, or deleted since.")
+    key: str | None = Field(
+        description="The day, model or scene; null: none, or deleted since.",
+        examples=["2026-01-31"],
+    )
 
 
 class UsageOut(Schema):
+    model_config = example(**{"from": "2026-01-01", "to": "2026-01-31"}, group_by="day")
+
     first: date = Field(serialization_alias="from")
     last: date = Field(serialization_alias="to")
     group_by: GroupBy
@@ -82,6 +98,10 @@ class UsageOut(Schema):
 
 
 class PartOut(Schema):
+    model_config = example(
+        limit="25.000000", reserved="0.120000", spent="3.400000", left="21.480000"
+    )
+
     limit: Decimal | None
     reserved: Decimal = Field(description="What tasks that have not ended may use.")
     spent: Decimal
@@ -89,6 +109,15 @@ class PartOut(Schema):
 
 
 class BudgetOut(Schema):
+    model_config = example(
+        name="Demo, monthly",
+        api_key=None,
+        period="month",
+        starts_at="2026-01-01T00:00:00Z",
+        ends_at="2026-02-01T00:00:00Z",
+        currency="USD",
+    )
+
     name: str = Field(alias="budget.name")
     api_key: str | None = Field(description="Beginning of the key it is for; null: all you do.")
     period: Literal["day", "week", "month", "total"] = Field(alias="budget.period")

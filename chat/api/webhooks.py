@@ -17,6 +17,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.database import in_database
 from aily.etags import if_match, takes_if_match
+from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema, matching, ordered
@@ -32,6 +33,8 @@ EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.exp
 
 # --- Schemas ------------------------------------------------------------------------------------
 class EndpointPatch(RequestSchema):
+    model_config = example(events=["task.failed", "task.expired"])
+
     url: str = Field("", description="https, and of the public internet.")
     description: str = Field("", max_length=200)
     events: list[EventName] = Field(default_factory=lambda: list(get_args(EventName)), min_length=1)
@@ -44,10 +47,28 @@ class EndpointPatch(RequestSchema):
 
 
 class EndpointIn(EndpointPatch):
+    model_config = example(
+        url="https://example.com/webhooks/aily",
+        description="Billing",
+        events=["task.completed", "task.failed"],
+    )
+
     url: str
 
 
 class EndpointOut(Schema):
+    model_config = example(
+        id=4,
+        url="https://example.com/webhooks/aily",
+        description="Billing",
+        events=["task.completed", "task.failed"],
+        is_active=True,
+        disabled_at=None,
+        disabled_reason="",
+        previous_secret_expires_at=None,
+        created_at="2026-01-31T12:00:00Z",
+    )
+
     id: int
     url: str
     description: str
@@ -65,10 +86,25 @@ class EndpointFilter(Schema):
 
 
 class NewSecretOut(EndpointOut):
-    secret: str = Field(description="Signs what is sent. Shown this once.")
+    secret: str = Field(
+        description="Signs what is sent. Shown this once.", examples=["whsec_MfKQ9r8..."]
+    )
 
 
 class DeliveryOut(Schema):
+    model_config = example(
+        id="0198c0de-ad44-7000-8000-0123456789ab",
+        event="task.completed",
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="pending",
+        attempts=2,
+        response_status=503,
+        error="Answered 503.",
+        next_attempt_at="2026-01-31T12:01:10Z",
+        created_at="2026-01-31T12:00:03Z",
+        delivered_at=None,
+    )
+
     id: UUID = Field(description="The header webhook-id, the same at every attempt.")
     event: str
     task_id: UUID | None
@@ -93,12 +129,18 @@ class DeliveryFilter(Schema):
 
 
 class Preferences(Schema):
+    model_config = example(
+        email_on_finished=False, email_on_failed=True, email_on_budget_near_end=True
+    )
+
     email_on_finished: bool
     email_on_failed: bool
     email_on_budget_near_end: bool
 
 
 class PreferencesPatch(RequestSchema):
+    model_config = example(email_on_finished=False, email_on_failed=True)
+
     email_on_finished: bool = False
     email_on_failed: bool = Field(False, description="Failed or expired.")
     email_on_budget_near_end: bool = False

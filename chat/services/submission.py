@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from aily.openapi import example
+
 LaneName = Literal["interactive", "normal", "batch"]
 Metadata = Annotated[dict[str, JsonValue], Field(max_length=32)]
 
@@ -49,6 +51,8 @@ class TaskOptions(Strict):
 class SceneRequest(TaskOptions):
     """Body of POST /api/llmchat/prompts/{scene}/api."""
 
+    model_config = example(variables={"text": "A long text ..."}, metadata={"order": "4711"})
+
     variables: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -75,6 +79,13 @@ class Sampling(Strict):
 
 class CompositeRequest(TaskOptions, Sampling):
     """A scene with its variables, or messages, or both; within a conversation or not."""
+
+    model_config = example(
+        messages=[{"role": "user", "content": "Where should we spend our holidays?"}],
+        lane="interactive",
+        max_tokens=500,
+        metadata={"order": "4711"},
+    )
 
     scene: str | None = Field(None, max_length=50)
     variables: dict[str, JsonValue] = Field(default_factory=dict)

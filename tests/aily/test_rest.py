@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
@@ -197,3 +198,37 @@ def test_each_operation_is_documented_with_its_problems_and_examples() -> None:
 def test_a_body_that_is_not_sent_as_json_is_a_415(client: Client) -> None:
     response = client.post("/api/keys", "name=x", content_type="application/x-www-form-urlencoded")
     assert_problem(response, 415, "unsupported_media_type")
+
+
+def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> None:
+    document = Client().get("/api/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def check(schema: dict[str, Any], example: Any) -> None:
+        named = {"components": document["components"], **schema}
+        jsonschema.Draft202012Validator(named, format_checker=jsonschema.FormatChecker()).validate(
+            example
+        )
+
+    bodies = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            body = operation.get("requestBody")
+            responses = [one for code, one in operation["responses"].items() if code[0] == "2"]
+            for described in [body, *responses] if body else responses:
+                content = described.get("content", {}).get("application/json")
+                if content is not None:
+                    check(content["schema"], content["example"])
+            if body:
+                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                bodies.append(name)
+                assert schemas[name].get("examples"), (method, path)
+    assert len(bodies) > 20
+    for name, schema in schemas.items():
+        is_own = name.endswith(("Patch", "In", "Out", "Request")) and not name.startswith("Paged")
+        assert "examples" in schema or not is_own, name
+        for example in schema.get("examples", ()):
+            check({"$ref": f"#/components/schemas/{name}"}, example)
+            # One that was inherited shows none of what the subclass adds.
+            if not name.endswith(("Patch", "In", "Request")):
+                assert example.keys() == schema["properties"].keys(), name

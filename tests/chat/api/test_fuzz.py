@@ -1,9 +1,9 @@
 """The REST surface keeps what its OpenAPI document says, whatever it is sent.
 
-Schemathesis makes requests that fit the document and requests that do not, a few for each
-operation, the same ones in every run. They go over HTTP to the application in this process, with a
-worker and a simulated provider. `make fuzz` sends many more; FUZZ_ONLY, a regular expression, names
-the operations, such as "POST /api/scenes".
+Each operation is sent the example of its body, about things that are there: that has to work. Then
+Schemathesis makes requests that fit the document and requests that do not, the same ones in every
+run. They go over HTTP to the application in this process, with a worker and a simulated provider.
+`make fuzz` sends many; FUZZ_ONLY, a regular expression, picks operations: "POST /api/users".
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 import uvicorn
+from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -32,11 +34,23 @@ from aily.draining import draining
 from aily.routing import routes
 from aily.urls import api as application_api
 from chat.api import tasks
-from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
-from chat.runner.runtime import Runtime
+from chat.delivery import addresses
+from chat.llm.simulator.server import Simulator
+from chat.models import (
+    Budget,
+    Conversation,
+    Delivery,
+    LLMModel,
+    Provider,
+    Scene,
+    Status,
+    Task,
+    WebhookEndpoint,
+)
 from chat.services.scenes import create_version, publish
+from tests.chat.conftest import StartWorker
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
 ONLY = os.environ.get("FUZZ_ONLY", "")
 _CHECKS = (
     "not_a_server_error",
@@ -53,9 +67,15 @@ _STREAM_EVENTS = 10_000
 
 
 @pytest.fixture
-async def base_url(worker: Runtime, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+async def base_url(
+    scenes: None, start_worker: StartWorker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
     """The application on a free port, on this loop."""
+    # The demo content names another simulator, which nobody has started.
+    await in_database(Provider.objects.update, base_url=simulator.url)
+    await start_worker()
     monkeypatch.setattr(tasks, "SSE_KEEP_ALIVE_SECONDS", _KEEP_ALIVE_SECONDS)
+    monkeypatch.setattr(addresses, "resolve", _resolved)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         routes,
@@ -74,29 +94,57 @@ async def base_url(worker: Runtime, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await serving
 
 
+async def _resolved(host: str, port: int) -> list[str]:
+    """No name is looked up: each is one of the public internet."""
+    return ["1.1.1.1"]
+
+
 def _known(number: int) -> tuple[str, dict[str, Any]]:
     """A superuser's API key, and what is there, by the path parameter that names it.
 
     Each operation has its own: what one deletes or shuts out, the next ones need.
     """
     name = f"fuzzed-{number}"
-    user = User.objects.create_superuser(f"root-{number}", "", "root")
+    user = User.objects.create_superuser(f"root-{number}", "root@example.com", "root")
+    simulator = Provider.objects.get(name="simulator")
+    Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
+    model = LLMModel.objects.create(provider=simulator, name=f"{name}-used")
+    LLMModel.objects.create(provider=simulator, name=name)
     scene = Scene.objects.create(slug=name, title="Fuzzed")
-    publish(create_version(scene, None, {"user_template": "x"}))
-    create_version(scene, None, {"user_template": "y"})
-    provider = Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
-    LLMModel.objects.create(provider=provider, name=name)
+    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
+    create_version(scene, None, {"user_template": "{{ text }}"})
+    conversation = Conversation.objects.create(owner=user)
+    task = Task.objects.create(
+        owner=user,
+        model=model,
+        messages=[],
+        status=Status.SUCCEEDED,
+        text="x",
+        finished_at=timezone.now() - timedelta(hours=1),
+    )
+    endpoint = WebhookEndpoint.objects.create(owner=user, url="https://fuzzed.example")
+    delivery = Delivery.objects.create(
+        owner=user,
+        kind="webhook",
+        endpoint=endpoint,
+        task=task,
+        event="task.completed",
+        state="failed",
+    )
     known = {
         "budget_id": Budget.objects.create(user=user, name=name, limit_calls=10).pk,
-        "conversation_id": str(Conversation.objects.create(owner=user).pk),
-        "endpoint_id": WebhookEndpoint.objects.create(owner=user, url="https://fuzzed.example").pk,
+        "conversation_id": str(conversation.pk),
+        "delivery_id": str(delivery.pk),
+        "endpoint_id": endpoint.pk,
         "item_id": MenuItem.objects.create(label=name).pk,
         "key_id": APIKey.create(user, name)[0].pk,
+        "message_id": str(conversation.messages.create(role="user", content="x").pk),
         "name": name,
         "number": 2,
         "role_id": Role.objects.create(name=name).pk,
         "scene": name,
         "slug": name,
+        "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,
     }
     return APIKey.create(user, "root")[1], known
@@ -106,8 +154,13 @@ def _fuzz(operation: Any, base_url: str, secret: str, known: dict[str, Any]) -> 
     """Raise what Schemathesis found first."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {secret}"
-    ours = {name: known[name] for name in known if f"{{{name}}}" in operation.path}
+    ours = {name: known[name] for name in re.findall(r"{(\w+)}", operation.path)}
     checks = [CHECKS.get_one(name) for name in _CHECKS]
+
+    def send(case: Any) -> Any:
+        answer = case.call_and_validate(base_url, session, checks=checks, timeout=_TIMEOUT_SECONDS)
+        assert not answer.stream_cut_short, f"no end of {answer.headers['location']}"
+        return answer
 
     modes = st.sampled_from(list(GenerationMode))
     cases = modes.flatmap(lambda mode: operation.as_strategy(generation_mode=mode))
@@ -125,15 +178,25 @@ def _fuzz(operation: Any, base_url: str, secret: str, known: dict[str, Any]) -> 
     def run(case: Any, is_known: bool) -> None:
         if is_known:
             case.path_parameters = {**(case.path_parameters or {}), **ours}
-        answer = case.call_and_validate(base_url, session, checks=checks, timeout=_TIMEOUT_SECONDS)
-        assert not answer.stream_cut_short, f"no end of {answer.headers['location']}"
+        send(case)
 
     with session:
+        answer = send(_example(operation, ours))
+        assert answer.status_code < 300, answer.text
         run()
 
 
+def _example(operation: Any, known: dict[str, Any]) -> Any:
+    """What /api/docs offers to try, about what is there."""
+    bodies = list(operation.body)
+    if not bodies:
+        return operation.Case(path_parameters=known)
+    body = bodies[0].definition["example"]
+    return operation.Case(path_parameters=known, body=body, media_type="application/json")
+
+
 async def test_no_answer_is_a_fault_or_undocumented(
-    base_url: str, scenes: None, settings: Settings, subtests: pytest.Subtests
+    base_url: str, settings: Settings, subtests: pytest.Subtests
 ) -> None:
     settings.SYNC_WAIT_SECONDS = 1
     load_all_checks()
