@@ -13,14 +13,12 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 import uvicorn
-from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,7 +26,7 @@ from pytest_django import Settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from accounts.models import APIKey, MenuItem, Role, User
+from accounts.models import APIKey, User
 from aily.database import in_database
 from aily.draining import draining
 from aily.routing import routes
@@ -36,18 +34,8 @@ from aily.urls import api as application_api
 from chat.api import tasks
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import (
-    Budget,
-    Conversation,
-    Delivery,
-    LLMModel,
-    Provider,
-    Scene,
-    Status,
-    Task,
-    WebhookEndpoint,
-)
-from chat.services.scenes import create_version, publish
+from chat.models import Provider
+from tests.chat.api.one_of_each import one_of_each
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -107,46 +95,7 @@ def _known(number: int) -> tuple[str, dict[str, Any]]:
     name = f"fuzzed-{number}"
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", "root")
     simulator = Provider.objects.get(name="simulator")
-    Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
-    model = LLMModel.objects.create(provider=simulator, name=f"{name}-used")
-    LLMModel.objects.create(provider=simulator, name=name)
-    scene = Scene.objects.create(slug=name, title="Fuzzed")
-    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
-    create_version(scene, None, {"user_template": "{{ text }}"})
-    conversation = Conversation.objects.create(owner=user)
-    task = Task.objects.create(
-        owner=user,
-        model=model,
-        messages=[],
-        status=Status.SUCCEEDED,
-        text="x",
-        finished_at=timezone.now() - timedelta(hours=1),
-    )
-    endpoint = WebhookEndpoint.objects.create(owner=user, url="https://fuzzed.example")
-    delivery = Delivery.objects.create(
-        owner=user,
-        kind="webhook",
-        endpoint=endpoint,
-        task=task,
-        event="task.completed",
-        state="failed",
-    )
-    known = {
-        "budget_id": Budget.objects.create(user=user, name=name, limit_calls=10).pk,
-        "conversation_id": str(conversation.pk),
-        "delivery_id": str(delivery.pk),
-        "endpoint_id": endpoint.pk,
-        "item_id": MenuItem.objects.create(label=name).pk,
-        "key_id": APIKey.create(user, name)[0].pk,
-        "message_id": str(conversation.messages.create(role="user", content="x").pk),
-        "name": name,
-        "number": 2,
-        "role_id": Role.objects.create(name=name).pk,
-        "scene": name,
-        "slug": name,
-        "task_id": str(task.pk),
-        "user_id": User.objects.create_user(name).pk,
-    }
+    known = one_of_each(user, simulator, name)
     return APIKey.create(user, "root")[1], known
 
 

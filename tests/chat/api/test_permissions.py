@@ -145,6 +145,20 @@ async def test_a_permission_taken_away_is_gone_within_a_second(
         assert time.monotonic() - taken < 1
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_rest_shows_a_scene_for_less_than_a_second_after_its_permission_went(
+    alice: User, role: Role, greet: Scene, client_of: ClientOf, way: str
+) -> None:
+    client = client_of(alice)
+    give, take = WAYS[way]
+    give(alice, role, greet)
+    assert client.get("/api/scenes/greet").status_code == 200
+    take(alice, role, greet)
+    taken = time.monotonic()
+    while client.get("/api/scenes/greet").status_code == 200:
+        assert time.monotonic() - taken < 1
+
+
 async def test_a_warm_check_costs_no_query(
     alice: User, role: Role, greet: Scene, loop_services: None, queries: list[str]
 ) -> None:

@@ -1,0 +1,69 @@
+"""One of each thing that an address of the REST API can name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import APIKey, MenuItem, Role, User
+from chat.models import (
+    Budget,
+    Conversation,
+    Delivery,
+    LLMModel,
+    Provider,
+    Scene,
+    Status,
+    Task,
+    WebhookEndpoint,
+)
+from chat.services.scenes import create_version, publish
+
+
+def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
+    """What there is by now, by the path parameter that names it.
+
+    `name` is that of whatever has one; a task of the model `<name>-used` of `provider` has ended.
+    """
+    Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
+    model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
+    LLMModel.objects.create(provider=provider, name=name)
+    scene = Scene.objects.create(slug=name, title="Fuzzed")
+    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
+    create_version(scene, None, {"user_template": "{{ text }}"})
+    conversation = Conversation.objects.create(owner=owner)
+    task = Task.objects.create(
+        owner=owner,
+        model=model,
+        messages=[],
+        status=Status.SUCCEEDED,
+        text="x",
+        finished_at=timezone.now() - timedelta(hours=1),
+    )
+    endpoint = WebhookEndpoint.objects.create(owner=owner, url="https://fuzzed.example")
+    delivery = Delivery.objects.create(
+        owner=owner,
+        kind="webhook",
+        endpoint=endpoint,
+        task=task,
+        event="task.completed",
+        state="failed",
+    )
+    return {
+        "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
+        "conversation_id": str(conversation.pk),
+        "delivery_id": str(delivery.pk),
+        "endpoint_id": endpoint.pk,
+        "item_id": MenuItem.objects.create(label=name).pk,
+        "key_id": APIKey.create(owner, name)[0].pk,
+        "message_id": str(conversation.messages.create(role="user", content="x").pk),
+        "name": name,
+        "number": 2,
+        "role_id": Role.objects.create(name=name).pk,
+        "scene": name,
+        "slug": name,
+        "task_id": str(task.pk),
+        "user_id": User.objects.create_user(name).pk,
+    }

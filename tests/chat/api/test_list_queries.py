@@ -1,0 +1,61 @@
+"""Each list of the REST API costs as many queries for many rows as for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import APIKey, User
+from aily.urls import api as application_api
+from chat.models import Conversation, Delivery, LLMModel, Scene
+from chat.models.ids import tagged_id
+from chat.services.scenes import create_version
+from tests.chat.api.one_of_each import one_of_each
+
+_MORE = 3
+
+
+def _lists() -> list[str]:
+    """Paths of what is answered in pages, by the OpenAPI document."""
+    paths = application_api.get_openapi_schema()["paths"]
+    gets = {path: operations["get"] for path, operations in paths.items() if "get" in operations}
+    return [path for path, get in gets.items() if "/Paged" in str(get["responses"]["200"])]
+
+
+def _add_more(root: User, model: LLMModel, known: dict[str, Any]) -> None:
+    """More of everything, and more of what belongs to something."""
+    for number in range(_MORE):
+        more = one_of_each(root, model.provider, f"more-{number}")
+        create_version(Scene.objects.get(slug=known["slug"]), None, {"user_template": "x"})
+        conversation = Conversation.objects.get(pk=known["conversation_id"])
+        conversation.messages.create(role="user", content="x")
+        delivery = Delivery.objects.get(pk=known["delivery_id"])
+        delivery.pk, delivery.task_id, delivery._state.adding = tagged_id(), more["task_id"], True
+        delivery.save()
+
+
+@pytest.mark.parametrize("path", _lists())
+def test_a_list_costs_as_many_queries_for_many_rows_as_for_one(
+    path: str, transactional_db: None, model: LLMModel, queries: list[str]
+) -> None:
+    root = User.objects.create_superuser("root")
+    known = one_of_each(root, model.provider, "first")
+    secret = APIKey.create(root, "root")[1]
+    client = Client(headers={"Authorization": f"Bearer {secret}"})
+
+    def asked() -> tuple[int, int]:
+        """Rows of the list, and queries."""
+        client.get("/api/me")  # who asks is cached from now on
+        queries.clear()
+        answer = client.get(path.format(**known))
+        assert answer.status_code == 200
+        return answer.json()["count"], len(queries)
+
+    few, asked_few = asked()
+    _add_more(root, model, known)
+    many, asked_many = asked()
+    assert few >= 1
+    assert many >= few + _MORE
+    assert asked_many == asked_few <= 4

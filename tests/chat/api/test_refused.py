@@ -1,0 +1,167 @@
+"""Each operation of the REST API is refused to who is nobody, and to who may not do it.
+
+The table names every operation of the OpenAPI document: one that is added has to be put into it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.serializers import serialize
+from django.test import Client
+
+from accounts.models import MenuItem, User
+from aily.urls import api as application_api
+from chat.models import LLMModel, Scene
+from tests.chat.api.one_of_each import one_of_each
+from tests.conftest import ClientOf
+
+#: Things of one's own: those of others are not found.
+_OWN = """
+GET /api/users/{user_id}
+GET PATCH DELETE /api/keys/{key_id}
+GET PATCH DELETE /api/webhooks/{endpoint_id}
+POST /api/webhooks/{endpoint_id}/rotate
+POST /api/webhooks/{endpoint_id}/test
+GET /api/webhooks/{endpoint_id}/deliveries
+GET /api/webhooks/{endpoint_id}/deliveries/{delivery_id}
+POST /api/webhooks/{endpoint_id}/deliveries/{delivery_id}/redeliver
+GET PATCH DELETE /api/conversations/{conversation_id}
+GET /api/conversations/{conversation_id}/messages
+GET /api/conversations/{conversation_id}/messages/{message_id}
+GET /api/llmchat/tasks/{task_id}
+GET /api/llmchat/tasks/{task_id}/events
+POST /api/llmchat/tasks/{task_id}/cancel
+"""
+#: A restricted scene is not found by who may not use it.
+_RESTRICTED = """
+POST /api/llmchat/prompts/{scene}/api
+POST /api/llmchat/prompts/{scene}/stream
+GET /api/scenes/{slug}
+"""
+#: What takes a permission that is granted by a role.
+_GRANTED = """
+POST /api/users
+PATCH /api/users/{user_id}
+GET POST /api/roles
+GET PATCH DELETE /api/roles/{role_id}
+GET POST /api/menus/items
+GET PATCH DELETE /api/menus/items/{item_id}
+GET POST /api/providers
+GET PATCH DELETE /api/providers/{name}
+GET POST /api/models
+GET PATCH DELETE /api/models/{name}
+GET POST /api/budgets/items
+GET PATCH DELETE /api/budgets/items/{budget_id}
+POST /api/scenes
+PATCH DELETE /api/scenes/{slug}
+POST /api/scenes/{slug}/live
+GET POST /api/scenes/{slug}/versions
+GET PATCH DELETE /api/scenes/{slug}/versions/{number}
+POST /api/scenes/{slug}/versions/{number}/publish
+"""
+#: What every user may do, each for themselves. Lists have nothing of others.
+_EVERYBODYS = """
+GET /api/me
+GET POST /api/keys
+GET /api/users
+GET /api/menus
+GET POST /api/webhooks
+GET PATCH /api/notifications
+GET /api/usage
+GET /api/budgets
+GET POST /api/conversations
+POST /api/llmchat/request
+POST /api/llmchat/request/stream
+GET /api/llmchat/tasks
+GET /api/scenes
+"""
+
+
+def _listed(table: str) -> set[tuple[str, str]]:
+    lines = [line.split() for line in table.split("\n") if line]
+    return {(method, path) for *methods, path in lines for method in methods}
+
+
+def _operations() -> dict[tuple[str, str], dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = application_api.get_openapi_schema()["paths"]
+    return {
+        (method.upper(), path): operation
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+
+
+@pytest.fixture
+def known(bob: User, model: LLMModel) -> dict[str, Any]:
+    """What Bob has, and staff made."""
+    known = one_of_each(bob, model.provider, "bobs")
+    scene, named = Scene.objects.get(slug="bobs"), LLMModel.objects.get(name="bobs")
+    for row in (scene, named, MenuItem.objects.get(label="bobs")):
+        row.is_restricted = True
+        row.save()
+    return known
+
+
+def _ask(client: Client, operation: tuple[str, str], known: dict[str, Any]) -> int:
+    """What the example of the document is answered, about what is there."""
+    method, path = operation
+    body = _operations()[operation].get("requestBody", {}).get("content", {})
+    example = body.get("application/json", {}).get("example", {})
+    answer = client.generic(
+        method, path.format(**known), json.dumps(example), content_type="application/json"
+    )
+    return answer.status_code
+
+
+def _rows() -> dict[str, str]:
+    """Everything that is stored, but for when a key was last used."""
+    rows = {
+        model._meta.label: serialize("json", model._base_manager.order_by("pk"))
+        for app in ("accounts", "chat")
+        for model in apps.get_app_config(app).get_models()
+    }
+    keys = rows["accounts.APIKey"]
+    return {**rows, "accounts.APIKey": re.sub(r'"last_used_at": [^,]*', "", keys)}
+
+
+def test_the_table_names_every_operation() -> None:
+    tables = [_listed(table) for table in (_OWN, _RESTRICTED, _GRANTED, _EVERYBODYS)]
+    assert set.union(*tables) == set(_operations())
+    assert sum(map(len, tables)) == len(_operations())
+
+
+def test_nobody_may_do_anything(known: dict[str, Any]) -> None:
+    before = _rows()
+    answers = {one: _ask(Client(), one, known) for one in _operations()}
+    assert answers == dict.fromkeys(answers, 401)
+    assert _rows() == before
+
+
+def test_another_user_may_do_nothing_with_what_is_not_theirs(
+    alice: User, known: dict[str, Any], client_of: ClientOf
+) -> None:
+    client = client_of(alice)
+    before = _rows()
+    expected = dict.fromkeys(_listed(_OWN) | _listed(_RESTRICTED), 404)
+    expected |= dict.fromkeys(_listed(_GRANTED), 403)
+    answers = {one: _ask(client, one, known) for one in expected}
+    assert answers == expected
+    assert _rows() == before
+
+
+def test_lists_of_ones_own_have_nothing_of_others(
+    alice: User, known: dict[str, Any], client_of: ClientOf
+) -> None:
+    client = client_of(alice)
+    for method, path in sorted(_listed(_EVERYBODYS)):
+        if method == "GET":
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert b"bobs" not in answer.content, path
+            assert known["task_id"].encode() not in answer.content, path
+            assert known["conversation_id"].encode() not in answer.content, path
