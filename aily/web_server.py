@@ -31,19 +31,8 @@ class _DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _listening() -> socket.socket:
-    parser = argparse.ArgumentParser(prog="python -m aily.web_server", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, help="without it: file descriptor 0 is listening")
-    given = parser.parse_args()
-    if given.port is None:
-        return socket.socket(fileno=_SOCKET_FD)
-    return socket.create_server((given.host, given.port), backlog=_BACKLOG)
-
-
-def main() -> None:
+def serve(listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT. Sockets that are open then are closed with 1012."""
-    listening = _listening()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     django.setup()
     config = uvicorn.Config(
@@ -68,6 +57,17 @@ def main() -> None:
         timeout_graceful_shutdown=int(settings.WEB_GRACE_SECONDS),
     )
     _DrainingServer(config).run(sockets=[listening])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m aily.web_server", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, help="without it: file descriptor 0 is listening")
+    given = parser.parse_args()
+    if given.port is None:
+        serve(socket.socket(fileno=_SOCKET_FD))
+    else:
+        serve(socket.create_server((given.host, given.port), backlog=_BACKLOG))
 
 
 if __name__ == "__main__":

@@ -93,9 +93,9 @@ def main() -> None:
     for app in ("account", "socialaccount") if "--migrate" in sys.argv else ():
         call_command("migrate", app, verbosity=0)
     connections.close_all()
-    from aily.web_server import main as serve
+    from aily.web_server import serve
 
-    serve()
+    serve(socket.socket(fileno=0))
 
 
 if __name__ == "__main__":
