@@ -202,9 +202,13 @@ def test_prometheus_reads_everybody_and_finds_every_metric_it_asks_for(
     deployment: Deployment,
 ) -> None:
     ports = deployment.metrics_ports
-    scrapes = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
-    served = set(re.findall(r"^# TYPE (\w+)", "\n".join(scrapes), re.MULTILINE))
-    assert metric_names() - served == set()
+
+    def served() -> set[str]:
+        scrapes = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
+        return set(re.findall(r"^# TYPE (\w+)", "\n".join(scrapes), re.MULTILINE))
+
+    # The exporter asks PostgreSQL and Redis in the background, and knows of no pool at first.
+    deployment.wait("exporter", lambda: _assert_equal(metric_names() - served(), set()))
 
     prometheus = f"http://127.0.0.1:{deployment.ports['prometheus']}/api/v1"
     with httpx.Client(timeout=PATIENCE_SECONDS) as client:
