@@ -8,20 +8,22 @@ import pytest
 from django.test import Client
 
 from accounts.models import APIKey, User
-from aily.urls import api as application_api
 from chat.models import Conversation, Delivery, LLMModel, Scene
 from chat.models.ids import tagged_id
 from chat.services.scenes import create_version
 from tests.chat.api.one_of_each import one_of_each
+from tests.chat.api.operations import operations
 
 _MORE = 3
 
 
 def _lists() -> list[str]:
     """Paths of what is answered in pages, by the OpenAPI document."""
-    paths = application_api.get_openapi_schema()["paths"]
-    gets = {path: operations["get"] for path, operations in paths.items() if "get" in operations}
-    return [path for path, get in gets.items() if "/Paged" in str(get["responses"]["200"])]
+    return [
+        path
+        for (method, path), found in operations().items()
+        if method == "GET" and "/Paged" in str(found["responses"]["200"])
+    ]
 
 
 def _add_more(root: User, model: LLMModel, known: dict[str, Any]) -> None:

@@ -15,9 +15,9 @@ from django.core.serializers import serialize
 from django.test import Client
 
 from accounts.models import MenuItem, User
-from aily.urls import api as application_api
 from chat.models import LLMModel, Scene
 from tests.chat.api.one_of_each import one_of_each
+from tests.chat.api.operations import operations
 from tests.conftest import ClientOf
 
 #: Things of one's own: those of others are not found.
@@ -87,15 +87,6 @@ def _listed(table: str) -> set[tuple[str, str]]:
     return {(method, path) for *methods, path in lines for method in methods}
 
 
-def _operations() -> dict[tuple[str, str], dict[str, Any]]:
-    paths: dict[str, dict[str, Any]] = application_api.get_openapi_schema()["paths"]
-    return {
-        (method.upper(), path): operation
-        for path, operations in paths.items()
-        for method, operation in operations.items()
-    }
-
-
 @pytest.fixture
 def known(bob: User, model: LLMModel) -> dict[str, Any]:
     """What Bob has, and staff made."""
@@ -110,7 +101,7 @@ def known(bob: User, model: LLMModel) -> dict[str, Any]:
 def _ask(client: Client, operation: tuple[str, str], known: dict[str, Any]) -> int:
     """What the example of the document is answered, about what is there."""
     method, path = operation
-    body = _operations()[operation].get("requestBody", {}).get("content", {})
+    body = operations()[operation].get("requestBody", {}).get("content", {})
     example = body.get("application/json", {}).get("example", {})
     answer = client.generic(
         method, path.format(**known), json.dumps(example), content_type="application/json"
@@ -131,13 +122,13 @@ def _rows() -> dict[str, str]:
 
 def test_the_table_names_every_operation() -> None:
     tables = [_listed(table) for table in (_OWN, _RESTRICTED, _GRANTED, _EVERYBODYS)]
-    assert set.union(*tables) == set(_operations())
-    assert sum(map(len, tables)) == len(_operations())
+    assert set.union(*tables) == set(operations())
+    assert sum(map(len, tables)) == len(operations())
 
 
 def test_nobody_may_do_anything(known: dict[str, Any]) -> None:
     before = _rows()
-    answers = {one: _ask(Client(), one, known) for one in _operations()}
+    answers = {one: _ask(Client(), one, known) for one in operations()}
     assert answers == dict.fromkeys(answers, 401)
     assert _rows() == before
 

@@ -1,0 +1,19 @@
+"""The operations of the REST API, by its OpenAPI document."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aily.urls import api
+
+
+@cache
+def operations() -> dict[tuple[str, str], dict[str, Any]]:
+    """Each operation's part of the document, by method and path. To make that takes 0.1 s."""
+    paths: dict[str, dict[str, Any]] = api.get_openapi_schema()["paths"]
+    return {
+        (method.upper(), path): operation
+        for path, found in paths.items()
+        for method, operation in found.items()
+    }
