@@ -10,7 +10,14 @@ from chat.llm.errors import (
     error_from_event,
 )
 from chat.llm.types import Completion, Delta, ToolCall, Usage, storable
-from chat.llm.wire import WireChunk, WireMessage, WireToolCall, WireUsage, decode_chunk
+from chat.llm.wire import (
+    WireChunk,
+    WireMessage,
+    WireToolCall,
+    WireUsage,
+    decode_chunk,
+    decode_name,
+)
 
 MAX_ID_CHARS = 200
 
@@ -34,13 +41,15 @@ class _ToolCallParts:
 class Answer:
     """One answer as it arrives. `payloads` counts the pieces that were more than a keep-alive."""
 
-    def __init__(self, model: str, request_id: str | None, secret: str | None) -> None:
+    def __init__(self, model: str, secret: str | None) -> None:
         self.payloads = 0
         self.finish_reason: str | None = None
         self.done = False
-        self._model = model
-        self._request_id = request_id
+        #: The key that the provider may repeat in an error, and nobody is to read.
         self.secret = secret
+        self._model = model
+        self._request_id: str | None = None
+        self.is_named = False
         self._upstream_id: str | None = None
         self._usage = Usage()
         self._has_text = False
@@ -48,35 +57,50 @@ class Answer:
         self._text: list[str] = []
         self._reasoning: list[str] = []
 
-    def add_event(self, data: bytes) -> None:
-        """Take the data of one event. Raises ProviderError when it is an error or no JSON."""
-        if self.done:
-            return
-        if data.startswith(b"{"):
-            self.add_chunk(decode_chunk(data))
-        elif data.startswith(b"[DONE]"):
-            self.done = True
-        elif data and not data.isspace():
-            self.add_chunk(decode_chunk(data))
+    def name_request(self, request_id: str | None) -> None:
+        """Note the response header to quote to the provider's support."""
+        self._request_id = storable(request_id)[:MAX_ID_CHARS] if request_id else None
 
-    def add_chunk(self, chunk: WireChunk) -> None:
-        """Take one decoded chunk or whole response. Raises ProviderError when it is an error."""
-        if chunk.error is not None:
-            raise error_from_event(chunk.error, self.secret)
-        if self._upstream_id is None and chunk.id:
-            self._upstream_id = storable(chunk.id)[:MAX_ID_CHARS]
-            self._model = storable(chunk.model or self._model)[:MAX_ID_CHARS]
-        if chunk.usage is not None:
-            self._usage = _usage(chunk.usage)
-        for choice in chunk.choices or ():
-            if choice.index:  # we ask for one answer only
-                continue
-            message = choice.delta or choice.message
-            if message is not None:
-                self._add_message(message)
-            if choice.finish_reason:
-                self.finish_reason = storable(choice.finish_reason)[:MAX_ID_CHARS]
-                self.payloads += 1
+    def add_events(self, events: list[bytes]) -> None:
+        """Take the data of events. Raises ProviderError when one is an error or no JSON."""
+        for data in events:
+            if self.done:
+                return
+            if data.startswith(b"[DONE]"):
+                self.done = True
+            elif data and not data.isspace():
+                self.add_json(data)
+
+    def add_json(self, data: bytes) -> None:
+        """Take one event, or a whole response. Raises as `add_events`."""
+        if not self.is_named:
+            self.name(data)
+        self.add_chunks([decode_chunk(data)])
+
+    def name(self, data: bytes) -> None:
+        """Note the answer's id, and the model that gives it, if the event has them."""
+        name = decode_name(data)
+        if name.id:
+            self.is_named = True
+            self._upstream_id = storable(name.id)[:MAX_ID_CHARS]
+            self._model = storable(name.model or self._model)[:MAX_ID_CHARS]
+
+    def add_chunks(self, chunks: list[WireChunk]) -> None:
+        """Take decoded events, or a whole response. Raises ProviderError when one is an error."""
+        for chunk in chunks:
+            if chunk.error is not None:
+                raise error_from_event(chunk.error, self.secret)
+            if chunk.usage is not None:
+                self._usage = _usage(chunk.usage)
+            for choice in chunk.choices or ():
+                if choice.index:  # we ask for one answer only
+                    continue
+                message = choice.delta or choice.message
+                if message is not None:
+                    self._add_message(message)
+                if choice.finish_reason:
+                    self.finish_reason = storable(choice.finish_reason)[:MAX_ID_CHARS]
+                    self.payloads += 1
 
     def take_delta(self) -> Delta | None:
         """What came since the last call, or None."""
@@ -116,8 +140,9 @@ class Answer:
         if message.reasoning_content:
             self._reasoning.append(message.reasoning_content)
             self.payloads += 1
-        for position, call in enumerate(message.tool_calls or ()):
-            self._add_tool_call(position, call)
+        if message.tool_calls:
+            for position, call in enumerate(message.tool_calls):
+                self._add_tool_call(position, call)
 
     def _add_tool_call(self, position: int, call: WireToolCall) -> None:
         index = position if call.index is None else call.index

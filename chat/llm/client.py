@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
+import httpx
 import msgspec
 
-from chat.llm import transport
-from chat.llm.answer import MAX_ID_CHARS, Answer
+from chat.llm.answer import Answer
+from chat.llm.connections import Connections, Origin
 from chat.llm.deadlines import Deadlines
 from chat.llm.errors import (
     AuthError,
     BadRequestError,
-    InvalidResponseError,
+    ConnectTimeoutError,
     ProviderError,
-    ProviderTimeoutError,
-    error_from_response,
+    UnreachableError,
 )
-from chat.llm.sse import EventDecoder
-from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream, storable
-from chat.llm.wire import decode_chunk
+from chat.llm.exchange import Exchange
+from chat.llm.http1 import Connection
+from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 
-MAX_ERROR_BODY_BYTES = 64 * 1024
-MAX_JSON_BODY_BYTES = 16 * 1024 * 1024
-# The end of a response follows the end of the answer at once; reading it saves the connection
-# for the next call, waiting for it long would hold up this one.
-DRAIN_SECONDS = 0.25
+_PORTS = {"http": 80, "https": 443}
 
 
 class ProviderClient:
     """Calls providers over one pool of connections. One a process, on one event loop."""
 
     def __init__(self) -> None:
-        self._http = transport.build_client()
+        self._connections = Connections()
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,8 +46,8 @@ class ProviderClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection."""
-        await self._http.aclose()
+        """Close every connection that waits for a call."""
+        await self._connections.aclose()
 
     async def ask(
         self,
@@ -67,139 +63,78 @@ class ProviderClient:
         Raises ProviderError. Cancelling the caller closes the connection at once, which is how a
         provider learns to stop.
         """
-        with Deadlines(limits) as deadlines:
-            try:
-                response = await self._send(upstream, request, limits, deadlines)
-            except transport.HTTP_ERRORS as error:
-                raise transport.provider_error(error, answer_began=False) from error
-            answer = Answer(request.model, _request_id(response), upstream.api_key)
-            try:
-                await _read(response, answer, deadlines, on_delta, patience)
-            except transport.HTTP_ERRORS as error:
-                raise transport.provider_error(error, answer_began=True) from error
-            finally:
-                await response.aclose()
+        deadlines = Deadlines(limits)
+        address = _address(upstream.base_url, upstream.api_key)
+        written = _written(address, upstream.provider, request)
+        connection = await self._connect(address.origin, limits, deadlines)
+        answer = Answer(request.model, upstream.api_key)
+        exchange = Exchange(answer, deadlines, on_delta, patience)
+        try:
+            exchange.begin(connection, written)
+            await exchange.ended
+        finally:
+            exchange.close()
         return answer.completion()
 
-    async def _send(
-        self, upstream: Upstream, request: ChatRequest, limits: TimeLimits, deadlines: Deadlines
-    ) -> transport.Response:
+    async def _connect(
+        self, origin: Origin, limits: TimeLimits, deadlines: Deadlines
+    ) -> Connection:
+        """Raises UnreachableError or one of the timeouts."""
+        connection = self._connections.idle(origin)
+        if connection is not None:
+            return connection
+        left = deadlines.seconds_left
         try:
-            body = msgspec.json.encode(request.body(upstream.provider))
-        except (TypeError, ValueError) as error:
-            raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
-        headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        if request.traceparent:
-            headers["traceparent"] = request.traceparent
-        if upstream.api_key:
-            if not (upstream.api_key.isascii() and upstream.api_key.isprintable()):
-                raise AuthError("the API key holds characters that no header can carry")
-            headers["authorization"] = f"Bearer {upstream.api_key}"
-        url = upstream.base_url.rstrip("/") + "/chat/completions"
-        return await deadlines.limit(
-            transport.post(self._http, url, body, headers, limits.connect_seconds)
-        )
+            async with asyncio.timeout(min(limits.connect_seconds, left)):
+                return await self._connections.connect(origin)
+        except TimeoutError:
+            error: ProviderError = (
+                deadlines.passed()
+                if left <= limits.connect_seconds
+                else ConnectTimeoutError("no connection within the time limit")
+            )
+            raise error from None
 
 
-async def _read(
-    response: transport.Response,
-    answer: Answer,
-    deadlines: Deadlines,
-    on_delta: Callable[[Delta], None],
-    patience: Callable[[], float],
-) -> None:
-    body = transport.Body(response)
-    if not response.is_success:
-        words = await _read_error_body(body.read, deadlines)
-        raise error_from_response(response.status_code, response.headers, words, answer.secret)
-    content_type = response.headers.get("content-type", "").lower()
-    if "json" in content_type:
-        await deadlines.limit(_read_json(body.read, answer, deadlines))
-    elif "html" in content_type:
-        raise InvalidResponseError(f"the response is no stream of events but {content_type[:100]}")
-    else:
-        await _read_events(body, answer, deadlines, on_delta, patience)
-    _give(answer, on_delta)
+class _Address(NamedTuple):
+    """Where a provider's completions are, and the head of a request up to what each call adds."""
+
+    origin: Origin
+    head: bytes
 
 
-def _give(answer: Answer, on_delta: Callable[[Delta], None]) -> None:
-    if delta := answer.take_delta():
-        on_delta(delta)
-
-
-async def _read_events(
-    body: transport.Body,
-    answer: Answer,
-    deadlines: Deadlines,
-    on_delta: Callable[[Delta], None],
-    patience: Callable[[], float],
-) -> None:
-    """Read until the answer's end, or the stream's, whichever comes first."""
-
-    async def read_all() -> None:
-        decoder = EventDecoder()
-        while not answer.done:
-            chunk = await body.read()
-            if not chunk:
-                with suppress(
-                    InvalidResponseError
-                ):  # cut in mid-event: the answer is judged as truncated
-                    answer.add_event(decoder.flush())
-                return
-            payloads = answer.payloads
-            for event in decoder.feed(chunk):
-                answer.add_event(event)
-            _give(answer, on_delta)
-            if answer.payloads > payloads:
-                deadlines.payload_came(last=answer.finish_reason is not None)
-                if answer.finish_reason is None and (seconds := patience()):
-                    # Less than the next payload may take: what comes now is read in time.
-                    await body.gather(min(seconds, deadlines.between_tokens_seconds / 2))
-
+@lru_cache(maxsize=1024)
+def _address(base_url: str, api_key: str | None) -> _Address:
+    """Raises UnreachableError or AuthError where the URL or the key cannot be used."""
     try:
-        # One limit for all reads: one for each would cost as much as reading.
-        await deadlines.limit(read_all())
-    except (ProviderTimeoutError, *transport.HTTP_ERRORS):
-        if answer.finish_reason is None:
-            raise
-    else:
-        await _drain(body.read)
+        url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
+    except httpx.InvalidURL as error:
+        raise UnreachableError(f"no connection: {error}") from error
+    port = url.port or _PORTS.get(url.scheme)
+    if port is None or not url.host:
+        raise UnreachableError("no connection: the URL is neither http: nor https:")
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise AuthError("the API key holds characters that no header can carry")
+    lines = [
+        b"POST " + url.raw_path + b" HTTP/1.1",
+        b"host: " + url.netloc,
+        b"user-agent: aily",
+        b"accept: text/event-stream",
+        # Compression would hold events back until a block is full.
+        b"accept-encoding: identity",
+        b"content-type: application/json",
+        *([b"authorization: Bearer " + api_key.encode()] if api_key else []),
+    ]
+    origin = Origin(url.raw_host.decode("ascii"), port, url.scheme == "https")
+    return _Address(origin, b"\r\n".join(lines))
 
 
-async def _read_json(read: transport.Read, answer: Answer, deadlines: Deadlines) -> None:
-    """Read a whole answer from a server that does not stream; blank lines are its keep-alives."""
-    body = bytearray()
-    while chunk := await read():
-        body += chunk
-        if len(body) > MAX_JSON_BODY_BYTES:
-            raise InvalidResponseError(f"the response is larger than {MAX_JSON_BODY_BYTES} bytes")
-        if not chunk.isspace():
-            deadlines.payload_came(last=False)
-    answer.add_chunk(decode_chunk(bytes(body)))
-    answer.done = True
-
-
-async def _read_error_body(read: transport.Read, deadlines: Deadlines) -> bytes:
-    """As much of an error's body as comes; the status is the news, the body only explains it."""
-    body = bytearray()
-
-    async def read_all() -> None:
-        while len(body) < MAX_ERROR_BODY_BYTES and (chunk := await read()):
-            body.extend(chunk)
-
-    with suppress(ProviderError, *transport.HTTP_ERRORS):
-        await deadlines.limit(read_all())
-    return bytes(body[:MAX_ERROR_BODY_BYTES])
-
-
-async def _drain(read: transport.Read) -> None:
-    with suppress(TimeoutError, *transport.HTTP_ERRORS):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while await read():
-                pass
-
-
-def _request_id(response: transport.Response) -> str | None:
-    headers = response.headers
-    value = headers.get("x-request-id") or headers.get("x-deepseek-request-id")
-    return storable(value)[:MAX_ID_CHARS] if value else None
+def _written(address: _Address, provider: str, request: ChatRequest) -> bytes:
+    """The whole request. Raises BadRequestError."""
+    try:
+        body = msgspec.json.encode(request.body(provider))
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
+    trace = f"\r\ntraceparent: {request.traceparent}" if request.traceparent else ""
+    end = f"{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return address.head + end.encode() + body

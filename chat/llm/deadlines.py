@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from types import TracebackType
-from typing import Self, TypeVar
+from collections.abc import Callable
 
 from chat.llm.errors import (
     BetweenTokensTimeoutError,
@@ -17,8 +15,6 @@ from chat.llm.types import TimeLimits
 
 # After the finish reason only the usage and the end mark are missing: not worth a long wait.
 AFTER_FINISH_SECONDS = 5.0
-
-T = TypeVar("T")
 
 
 class Deadlines:
@@ -38,18 +34,19 @@ class Deadlines:
         self._seconds = limits.first_token_seconds
         self._error: type[ProviderTimeoutError] = FirstTokenTimeoutError
         self._timer: asyncio.TimerHandle | None = None
-        self._reader: asyncio.Task[object] | None = None  # the task inside of `limit`
-        self._expired = False  # the timer has cancelled the reader
+        self._tell: Callable[[ProviderTimeoutError], None] | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def seconds_left(self) -> float:
+        return min(self._payload_at, self._total_at) - self._loop.time()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def watch(self, tell: Callable[[ProviderTimeoutError], None]) -> None:
+        """Have `tell` called, once, when a deadline passes before `stop`."""
+        self._tell = tell
+        self._set_timer()
+
+    def stop(self) -> None:
+        self._tell = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -59,31 +56,19 @@ class Deadlines:
         self._seconds = min(seconds, AFTER_FINISH_SECONDS) if last else seconds
         self._payload_at = self._loop.time() + self._seconds
         self._error = BetweenTokensTimeoutError
-        if self._reader is not None:
-            self._watch()
+        if self._tell is not None:
+            self._set_timer()
 
-    async def limit(self, awaitable: Awaitable[T]) -> T:
-        """The awaitable's result. Raises the error of the deadline that passes first."""
-        reader = asyncio.current_task()
-        if reader is None:
-            raise RuntimeError("a read is limited inside of a task only")
-        cancelling = reader.cancelling()
-        self._reader = reader
-        self._watch()
-        try:
-            return await awaitable
-        except asyncio.CancelledError:
-            # Cancelled from outside as well: then that is what the caller has to learn.
-            if self._expired and reader.cancelling() == cancelling + 1:
-                raise self._passed() from None
-            raise
-        finally:
-            self._reader = None
-            if self._expired:
-                self._expired = False
-                reader.uncancel()
+    def passed(self) -> ProviderTimeoutError:
+        """The error of the deadline that passes first."""
+        if self._total_at <= self._payload_at:
+            return TotalTimeoutError(
+                f"the answer was not complete in {self._limits.total_seconds:g} s"
+            )
+        what = "first" if self._error is FirstTokenTimeoutError else "next"
+        return self._error(f"the {what} token did not come within {self._seconds:g} s")
 
-    def _watch(self) -> None:
+    def _set_timer(self) -> None:
         """See to it that the timer fires no later than the next deadline."""
         at = min(self._payload_at, self._total_at)
         if self._timer is not None:
@@ -94,18 +79,10 @@ class Deadlines:
 
     def _fire(self) -> None:
         self._timer = None
-        if self._reader is None:  # nothing is read now: the next `limit` sets the timer
+        if self._tell is None:
             return
-        if self._loop.time() < min(self._payload_at, self._total_at):
-            self._watch()
-        else:
-            self._expired = True
-            self._reader.cancel()
-
-    def _passed(self) -> ProviderTimeoutError:
-        if self._total_at <= self._payload_at:
-            return TotalTimeoutError(
-                f"the answer was not complete in {self._limits.total_seconds:g} s"
-            )
-        what = "first" if self._error is FirstTokenTimeoutError else "next"
-        return self._error(f"the {what} token did not come within {self._seconds:g} s")
+        if self.seconds_left > 0:
+            self._set_timer()
+            return
+        tell, self._tell = self._tell, None
+        tell(self.passed())

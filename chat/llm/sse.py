@@ -5,6 +5,7 @@ from __future__ import annotations
 from chat.llm.errors import InvalidResponseError
 
 MAX_EVENT_BYTES = 1024 * 1024
+_BETWEEN = b"\n\ndata: "
 
 
 class EventDecoder:
@@ -20,6 +21,20 @@ class EventDecoder:
         self._data: list[bytes] = []  # the data lines of the event so far
         self._data_bytes = 0
 
+    def array(self, chunk: bytes) -> tuple[bytes, int] | None:
+        """The data of `chunk` as one JSON array, and of how many events, where these are whole and
+        of one line each, as most are. None where they are not: `feed` then takes any.
+
+        Nothing is done for each event here: a tenth of what `feed` costs.
+        """
+        is_whole = chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")
+        if not is_whole or self._line or self._data or len(chunk) > self._max_event_bytes:
+            return None
+        count = chunk.count(_BETWEEN) + 1
+        if b"\r" in chunk or chunk.count(b"\n") != 2 * count:
+            return None
+        return b"[%b]" % chunk[6:-2].replace(_BETWEEN, b","), count
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that `chunk` completes. Raises InvalidResponseError."""
         self._line += chunk
@@ -27,25 +42,11 @@ class EventDecoder:
         if b"\n" in chunk:
             lines = bytes(self._line).split(b"\n")
             self._line = bytearray(lines.pop())
-            if self._are_plain(lines):
-                events = [line[6:] for line in lines[::2]]
-            else:
-                for line in lines:
-                    self._take_line(line.removesuffix(b"\r"), events)
+            for line in lines:
+                self._take_line(line.removesuffix(b"\r"), events)
         if len(self._line) + self._data_bytes > self._max_event_bytes:
             raise self._too_large()
         return events
-
-    def _are_plain(self, lines: list[bytes]) -> bool:
-        """Whether they are whole events of one short data line each, as most of all are. To ask
-        this of all lines at once costs half of what taking them one by one does."""
-        return (
-            not self._data
-            and len(lines) % 2 == 0
-            and not any(lines[1::2])
-            and {line[:6] for line in lines[::2]} == {b"data: "}
-            and max(map(len, lines)) <= self._max_event_bytes
-        )
 
     def flush(self) -> bytes:
         """The data of an event that the end of the stream left without its blank line."""

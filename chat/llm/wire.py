@@ -56,17 +56,24 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: WireCompletionDetails | None = None
 
 
-class WireChunk(msgspec.Struct, gc=False):
-    """One event of a stream, or the whole of a response that is none."""
+class WireName(msgspec.Struct, gc=False):
+    """What each event repeats, and the first is asked for."""
 
     id: str | None = None
     model: str | None = None
+
+
+class WireChunk(msgspec.Struct, gc=False):
+    """One event of a stream, or the whole of a response that is none."""
+
     choices: list[WireChoice] | None = None
     usage: WireUsage | None = None
     error: Any = None
 
 
 _decoder = msgspec.json.Decoder(WireChunk)
+_list_decoder = msgspec.json.Decoder(list[WireChunk])
+_name_decoder = msgspec.json.Decoder(WireName)
 
 
 def decode_chunk(data: bytes) -> WireChunk:
@@ -77,6 +84,24 @@ def decode_chunk(data: bytes) -> WireChunk:
         return _decode_leniently(data)
     except RecursionError as error:
         raise InvalidResponseError("the response is nested too deeply") from error
+
+
+def decode_chunks(array: bytes, count: int) -> list[WireChunk] | None:
+    """Decode a JSON array of so many, at a third of the cost of one by one. None where each has to
+    be looked at by itself."""
+    try:
+        chunks = _list_decoder.decode(array)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return chunks if len(chunks) == count else None
+
+
+def decode_name(data: bytes) -> WireName:
+    """Of one JSON object; empty where it has none, or is none."""
+    try:
+        return _name_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return WireName()
 
 
 def _decode_leniently(data: bytes) -> WireChunk:

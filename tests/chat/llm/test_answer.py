@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chat.llm.answer import Answer
+from chat.llm.bodies import Events
 from chat.llm.errors import ProviderError
-from chat.llm.sse import EventDecoder
 from chat.llm.types import Completion, ToolCall, Usage
 
 HEAD = '"id":"0f-1","object":"chat.completion.chunk","created":1,"model":"deepseek-flash"'
@@ -38,19 +38,21 @@ RECORDED = (
 
 
 def _read(chunks: list[bytes]) -> tuple[str, str, Completion]:
-    answer, decoder = Answer("asked-for", "req-1", None), EventDecoder()
+    answer = Answer("asked-for", None)
+    events = Events(answer, lambda: None)
+    answer.name_request("req-1")
     text = reasoning = ""
     for chunk in chunks:
-        for data in decoder.feed(chunk):
-            answer.add_event(data)
+        events.feed(chunk)
         if delta := answer.take_delta():
             text += delta.text
             reasoning += delta.reasoning
     return text, reasoning, answer.completion()
 
 
-def test_every_split_of_a_recorded_stream_gives_the_same_answer() -> None:
-    whole = _read([RECORDED])
+@pytest.mark.parametrize("recorded", [RECORDED, RECORDED.replace(b"\r", b"")], ids=["CRLF", "LF"])
+def test_every_split_of_a_recorded_stream_gives_the_same_answer(recorded: bytes) -> None:
+    whole = _read([recorded])
     assert whole == (
         "Grüße 🚀 🚀 \ufffd",
         "Hm – naïve",
@@ -63,9 +65,14 @@ def test_every_split_of_a_recorded_stream_gives_the_same_answer() -> None:
             tool_calls=(ToolCall("call_a", "f", '{"a":1}'), ToolCall("call_b", "g", "{}")),
         ),
     )
-    for cut in range(len(RECORDED) + 1):
-        assert _read([RECORDED[:cut], RECORDED[cut:]]) == whole, f"cut at byte {cut}"
-    assert _read([RECORDED[i : i + 1] for i in range(len(RECORDED))]) == whole
+    for cut in range(len(recorded) + 1):
+        assert _read([recorded[:cut], recorded[cut:]]) == whole, f"cut at byte {cut}"
+    assert _read([recorded[i : i + 1] for i in range(len(recorded))]) == whole
+    # Whole events, one, two or many at a time.
+    parts = recorded.splitlines(keepends=True)
+    for count in (2, 4, 12):
+        pieces = [b"".join(parts[i : i + count]) for i in range(0, len(parts), count)]
+        assert _read(pieces) == whole
 
 
 @pytest.mark.parametrize(
@@ -88,9 +95,9 @@ def test_every_split_of_a_recorded_stream_gives_the_same_answer() -> None:
     ],
 )
 def test_an_error_in_mid_stream_is_told_by_its_code_type_or_words(error: str, code: str) -> None:
-    answer = Answer("m", None, None)
+    answer = Answer("m", None)
     with pytest.raises(ProviderError) as raised:
-        answer.add_event(f'{{"error":{error}}}'.encode())
+        answer.add_events([f'{{"error":{error}}}'.encode()])
     assert raised.value.code == code
     assert raised.value.message
 
@@ -113,9 +120,9 @@ def test_an_error_in_mid_stream_is_told_by_its_code_type_or_words(error: str, co
     ],
 )
 def test_an_answer_that_is_not_whole_is_an_error(events: list[str], code: str) -> None:
-    answer = Answer("m", None, None)
+    answer = Answer("m", None)
     for data in events:
-        answer.add_event(data.encode())
+        answer.add_events([data.encode()])
     with pytest.raises(ProviderError) as raised:
         answer.completion()
     assert raised.value.code == code
@@ -124,6 +131,6 @@ def test_an_answer_that_is_not_whole_is_an_error(events: list[str], code: str) -
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_an_answer_may_be_cut_off_before_its_first_word(reason: str) -> None:
-    answer = Answer("m", None, None)
-    answer.add_event(f'{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}'.encode())
+    answer = Answer("m", None)
+    answer.add_events([f'{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}'.encode()])
     assert answer.completion().finish_reason == reason

@@ -1,0 +1,155 @@
+"""One call under way: takes the response as it comes, and wakes the caller once, at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from chat.llm.answer import Answer
+from chat.llm.bodies import Body, Events, Json, Refusal, Unpack, unpacker
+from chat.llm.deadlines import Deadlines
+from chat.llm.errors import InvalidResponseError, ProviderError
+from chat.llm.http1 import Connection
+from chat.llm.types import Delta
+
+#: The end of a response follows the end of the answer at once; awaiting it saves the connection
+#: for the next call, waiting for it long would hold up this one.
+DRAIN_SECONDS = 0.25
+
+
+class Exchange:
+    """The Receiver of one call. `await ended` returns once the answer can be judged, or raises.
+
+    `on_delta` is given what comes, as it comes. `patience` is asked after each: for so many seconds
+    more may come before it is looked at.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        deadlines: Deadlines,
+        on_delta: Callable[[Delta], None],
+        patience: Callable[[], float],
+    ) -> None:
+        self._answer = answer
+        self._deadlines = deadlines
+        self._on_delta = on_delta
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._connection: Connection | None = None
+        self._body: Body | None = None
+        self._unpack: Unpack | None = None
+        self._held: list[bytes] = []
+        #: While it runs, pieces are held; after the answer's end they mean nothing.
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, connection: Connection, request: bytes) -> None:
+        self._connection = connection
+        self._deadlines.watch(self._break_off)
+        connection.send(request, self)
+
+    def close(self) -> None:
+        """To be called in the end, whatever it was. Hangs up unless the response has ended."""
+        self._deadlines.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+        if self.ended.done():
+            # A caller that is cancelled just then does not read it, which is no news for the log.
+            self.ended.exception()
+
+    # --- What the connection calls --------------------------------------------------------------
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        self._try(lambda: self._choose_body(status, headers))
+
+    def body(self, piece: bytes) -> None:
+        if self._timer is not None:
+            self._held.append(piece)
+        else:
+            self._try(lambda: self._feed(piece))
+
+    def end(self) -> None:
+        self._connection = None
+        self._try(self._end_body)
+        self._wake()
+
+    def lost(self, error: ProviderError) -> None:
+        self._connection = None
+        self._break_off(error)
+
+    # --- What comes -----------------------------------------------------------------------------
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the caller is to have it
+            self._wake(error)
+        finally:
+            if delta := self._answer.take_delta():
+                self._on_delta(delta)
+
+    def _choose_body(self, status: int, headers: dict[str, str]) -> None:
+        answer = self._answer
+        answer.name_request(headers.get("x-request-id") or headers.get("x-deepseek-request-id"))
+        self._unpack = unpacker(headers.get("content-encoding", "").strip().lower())
+        kind = headers.get("content-type", "").lower()
+        if not 200 <= status < 300:
+            self._body = Refusal(status, headers, answer.secret)
+        elif "json" in kind:
+            self._body = Json(answer, lambda: self._deadlines.payload_came(last=False))
+        elif "html" in kind:
+            raise InvalidResponseError(f"the response is no stream of events but {kind[:100]}")
+        else:
+            self._body = Events(answer, self._payload_came)
+
+    def _feed(self, piece: bytes) -> None:
+        if self._body is None or self.ended.done():
+            return
+        if self._unpack is None:
+            self._body.feed(piece)
+            return
+        for part in self._unpack(piece):
+            self._body.feed(part)
+
+    def _payload_came(self) -> None:
+        """A stream's read had something to say."""
+        answer, deadlines = self._answer, self._deadlines
+        if answer.done:
+            deadlines.stop()
+            self._timer = self._loop.call_later(DRAIN_SECONDS, self._wake)
+            return
+        is_last = answer.finish_reason is not None
+        deadlines.payload_came(last=is_last)
+        if not is_last and (seconds := self._patience()):
+            # Less than the next payload may take: what comes now is read in time.
+            seconds = min(seconds, deadlines.between_tokens_seconds / 2)
+            self._timer = self._loop.call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        """Look at what was held. After the answer's end nothing counts any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        held, self._held = b"".join(self._held), []
+        if held and not self._answer.done:
+            self._try(lambda: self._feed(held))
+
+    # --- How it ends ----------------------------------------------------------------------------
+    def _end_body(self) -> None:
+        self._release()
+        if self._body is not None and not self._answer.done and not self.ended.done():
+            self._body.end()
+
+    def _break_off(self, error: ProviderError) -> None:
+        """A deadline has passed, or the connection is lost."""
+        self._release()
+        self._wake(error if self._body is None else self._body.cut(error))
+
+    def _wake(self, error: Exception | None = None) -> None:
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)

@@ -1,0 +1,163 @@
+"""One HTTP/1.1 connection to a provider, and the response that comes over it.
+
+What comes is handed on where it is read: a streamed answer is dozens of reads, and to wake a
+coroutine for each would cost more than all that is done with it. httptools parses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import httptools
+
+from chat.llm.errors import (
+    InvalidResponseError,
+    ProviderError,
+    TruncatedError,
+    UnreachableError,
+)
+
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class Receiver(Protocol):
+    """Whoever waits for a response. `end` or `lost` comes last, and once; none of them raises."""
+
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        """Names of headers are in lower case."""
+
+    def body(self, piece: bytes) -> None:
+        """Everything that one read brought."""
+
+    def end(self) -> None: ...
+
+    def lost(self, error: ProviderError) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """Takes one request after another. `on_idle` is told when it may take the next."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, on_idle: Callable[[Connection], None]) -> None:
+        self._on_idle = on_idle
+        self._receiver: Receiver | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._status = 0
+        self._is_headed = self._is_head_told = False
+        self._is_complete = self._keeps_alive = False
+        self._pieces: list[bytes] = []
+
+    # --- For the caller -------------------------------------------------------------------------
+    @property
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def send(self, request: bytes, receiver: Receiver) -> None:
+        """Send a whole request; its response goes to `receiver`."""
+        self._receiver = receiver
+        self._transport.write(request)
+
+    def abort(self) -> None:
+        """Hang up at once, which is how a provider learns to stop. Nobody is told any more."""
+        self._receiver = None
+        self._transport.abort()
+
+    def close(self) -> None:
+        self._receiver = None
+        self._transport.close()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._receiver is None:  # nothing was asked for
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # What stands after the end of a connection's last response is nobody's.
+            if not self._is_complete:
+                self._lose(InvalidResponseError(f"the response is not HTTP: {error}"))
+                return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._lose(InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes"))
+            return
+        self._deliver()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            return
+        if exc is None and self._is_headed and self._ends_with_connection():
+            receiver.end()
+            return
+        words = str(exc or "") or "it was closed"
+        if self._is_headed:
+            error: ProviderError = TruncatedError(
+                f"the connection broke before the answer ended: {words}"
+            )
+        else:
+            error = UnreachableError(f"no response: {words}")
+        receiver.lost(error)
+
+    def _ends_with_connection(self) -> bool:
+        is_chunked = "chunked" in self._headers.get("transfer-encoding", "")
+        return not (is_chunked or "content-length" in self._headers)
+
+    def _lose(self, error: ProviderError) -> None:
+        receiver = self._receiver
+        self.abort()
+        if receiver is not None:
+            receiver.lost(error)
+
+    def _deliver(self) -> None:
+        """Hand on what the last read brought. The receiver may hang up in between."""
+        if self._is_headed and not self._is_head_told and self._receiver is not None:
+            self._is_head_told = True
+            self._receiver.head(self._status, self._headers)
+        if self._pieces and self._receiver is not None:
+            piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            self._receiver.body(piece)
+        if self._is_complete and self._receiver is not None:
+            receiver, self._receiver = self._receiver, None
+            self._finish()
+            receiver.end()
+
+    def _finish(self) -> None:
+        keeps_alive = self._keeps_alive
+        self._begin()
+        if keeps_alive:
+            self._on_idle(self)
+        else:
+            self._transport.close()
+
+    # --- What httptools calls -------------------------------------------------------------------
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if not self._is_headed and self._head_bytes <= MAX_HEAD_BYTES:  # later ones are trailers
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        self._is_headed = self._status >= 200  # not an interim response, such as 100 Continue
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._status < 200:
+            self._headers.clear()
+        else:
+            self._is_complete = True
+            self._keeps_alive = self._parser.should_keep_alive()
