@@ -36,13 +36,16 @@ from chat.eventlog import get_hub
 from chat.events import (
     PROTOCOL,
     START,
+    TERMINAL_TYPES,
     ErrorFrame,
     EventId,
     EventsMissed,
     Hello,
     Pong,
     TaskAccepted,
+    TaskQueued,
     encode,
+    event_type,
 )
 from chat.frames import (
     Frame,
@@ -54,9 +57,11 @@ from chat.frames import (
     parse_frame,
 )
 from chat.models import Lane
+from chat.scheduler import Place
 from chat.services.cancel import cancel
 from chat.services.follow import check_owner, follow
 from chat.services.submit import Submission, submit
+from chat.services.watch import Watch, get_watcher
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +90,7 @@ class ChatConsumer(AsyncConsumer):
         self.flow = FlowControl(send)
         self.jobs = Jobs("a socket's job")
         self.following: dict[str, Job] = {}
+        self.watching: dict[str, Watch] = {}
         self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
         self.handling = Jobs("the handling of a frame", on_done=self.frame_slots.release)
         self.bad_frames = 0
@@ -207,11 +213,12 @@ class ChatConsumer(AsyncConsumer):
                 eta_seconds=accepted.eta_seconds,
             )
         )
+        task_id = accepted.task_id
+        if not frame.stream and accepted.waits_alone:
+            self.start_watching(task_id)
         # A submit sent again while its task is followed needs no second telling.
-        if accepted.is_new or accepted.task_id not in self.following:
-            self.start_following(
-                accepted.task_id, START, text=frame.stream, is_new=accepted.waits_alone
-            )
+        elif accepted.is_new or not (task_id in self.following or task_id in self.watching):
+            self.start_following(task_id, START, text=frame.stream, is_new=accepted.waits_alone)
 
     async def subscribe(self, frame: TaskSubscribe) -> None:
         await check_owner(self.owner_id, frame.task_id)
@@ -224,8 +231,7 @@ class ChatConsumer(AsyncConsumer):
     ) -> None:
         """Following again, with another cursor, replaces what was before."""
         self.stop_following(task_id)
-        if len(self.following) >= MAX_FOLLOWED:
-            self.jobs.spawn(self.close(CLOSE_TOO_MANY))
+        if self.follows_too_many():
             return
         job = self.jobs.spawn(self.push_task(task_id, after, text=text, is_new=is_new))
         self.following[task_id] = job
@@ -237,8 +243,16 @@ class ChatConsumer(AsyncConsumer):
         job.add_done_callback(forget)
 
     def stop_following(self, task_id: str) -> None:
+        self.stop_watching(task_id)
         if job := self.following.pop(task_id, None):
             job.cancel()
+
+    def follows_too_many(self) -> bool:
+        """Closes the socket if so."""
+        if len(self.following) + len(self.watching) < MAX_FOLLOWED:
+            return False
+        self.jobs.spawn(self.close(CLOSE_TOO_MANY))
+        return True
 
     async def push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
         frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new)
@@ -247,10 +261,39 @@ class ChatConsumer(AsyncConsumer):
                 self.remember(task_id, one.event_id)
                 await self.send_bytes(one.frame)
 
+    # --- Watching -------------------------------------------------------------------------------
+    def start_watching(self, task_id: str) -> None:
+        """Of a task without text, all news come with those of the user's other tasks."""
+        if not self.follows_too_many():
+            watch = Watch(task_id, self.tell_place, self.follow_on)
+            self.watching[task_id] = watch
+            get_watcher().add(watch)
+
+    def stop_watching(self, task_id: str) -> None:
+        if watch := self.watching.pop(task_id, None):
+            watch.is_over = True
+
+    def tell_place(self, task_id: str, place: Place) -> None:
+        frame = TaskQueued(task_id=task_id, position=place.position, eta_seconds=place.eta_seconds)
+        self.jobs.spawn(self.send(frame))
+
+    def follow_on(self, task_id: str, after: EventId) -> None:
+        self.start_following(task_id, after, text=False)
+
+    def note_told(self, task_id: str, event_id: EventId | None, frame: bytes) -> None:
+        watch = self.watching.get(task_id)
+        if watch is None or event_id is None:
+            return
+        if event_type(frame) in TERMINAL_TYPES:
+            self.stop_watching(task_id)
+        else:
+            watch.told(event_id)
+
     async def push_own_tasks(self) -> None:
         """Life-cycle events of the user's tasks that this socket does not follow itself.
 
-        Best effort: of what is missed while the client or Redis lags, only the fact is told.
+        Of what is missed while the client or Redis lags, only the fact is told; but what is watched
+        is then read from its log.
         """
         async with get_hub().user_feed(self.owner_id, skip=self.following.__contains__) as feed:
             while True:
@@ -259,12 +302,15 @@ class ChatConsumer(AsyncConsumer):
                     if feed.is_lost:
                         feed.caught_up()
                         await self.send(EventsMissed())
+                        for watch in list(self.watching.values()):
+                            watch.doubt()
                     continue
                 # It may be the task of a submit under way, which will follow it from its start.
                 await self.handling.wait()
                 event_id, task_id, frame = news
                 if task_id not in self.following and self.is_new(task_id, event_id):
                     self.remember(task_id, event_id)
+                    self.note_told(task_id, event_id, frame)
                     await self.send_bytes(frame)
 
     def is_new(self, task_id: str, event_id: EventId | None) -> bool:
@@ -301,6 +347,8 @@ class ChatConsumer(AsyncConsumer):
         await self.flow.send({"type": "websocket.close", "code": code})
 
     def cancel_jobs(self) -> None:
+        for task_id in list(self.watching):
+            self.stop_watching(task_id)
         self.jobs.cancel()
         self.handling.cancel()
 

@@ -229,17 +229,13 @@ class _Reader:
         return one.is_terminal or one.event_id >= self.bound
 
     def check_after_seconds(self) -> float:
-        """How long to wait for news before looking whether some were missed.
-
-        Who waits in the queue is told how it moves: the further back, the more seldom.
-        """
+        """How long to wait for news before looking whether some were missed."""
         if self.closing_since is not None:
             return CLOSE_SECONDS
-        check_seconds: float = settings.POSITION_CHECK_SECONDS
         if self.cursor != START:
+            check_seconds: float = settings.POSITION_CHECK_SECONDS
             return check_seconds
-        eta_seconds = (self.place.eta_seconds if self.place else None) or 0
-        return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
+        return place_check_seconds(self.place)
 
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
@@ -256,6 +252,13 @@ class _Reader:
 
 
 # --- The place ----------------------------------------------------------------------------------
+def place_check_seconds(place: scheduler.Place | None) -> float:
+    """Who waits in the queue is told how it moves: the further back, the more seldom."""
+    eta_seconds = (place.eta_seconds if place else None) or 0
+    check_seconds: float = settings.POSITION_CHECK_SECONDS
+    return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
+
+
 @per_loop
 def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
     return Batcher(scheduler.places)

@@ -25,6 +25,8 @@ from chat import consumers, eventlog, scheduler
 from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
 from chat.models import LLMModel, Scene, Status, Task, Worker
+from chat.services import follow as following
+from chat.services import watch
 from chat.services.scenes import create_version, publish
 from tests.chat.conftest import Submit
 
@@ -189,6 +191,75 @@ async def test_a_repeated_submit_does_not_cut_short_the_pause_before_a_retry(
         assert answer["type"] == "task.queued"
     assert answer["task_id"] == task_id
     assert await in_database(scheduler.missing, model.pool, [task_id]) == [task_id]
+
+
+# --- Tasks without text -------------------------------------------------------------------------
+@pytest.fixture
+def looks_often(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.POSITION_CHECK_SECONDS = 0.1
+    monkeypatch.setattr(following, "PLACE_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "ROUND_SECONDS", 0.05)
+
+
+async def submit_quietly(socket: Any) -> str:
+    """A task whose text the socket does not want."""
+    messages = [{"role": "user", "content": "Hello"}]
+    await socket.send_json_to({"type": "task.submit", "messages": messages, "stream": False})
+    accepted = await socket.receive_json_from(timeout=5)
+    assert accepted["type"] == "task.accepted"
+    return str(accepted["task_id"])
+
+
+async def test_who_wants_no_text_is_told_the_place_the_start_and_the_end(
+    socket: Any, model: LLMModel, alice: User, looks_often: None
+) -> None:
+    task_id = await submit_quietly(socket)
+    queued = await socket.receive_json_from(timeout=5)
+    assert (queued["type"], queued["task_id"], queued["position"]) == ("task.queued", task_id, 1)
+    await run_without_worker(task_id)
+    await eventlog.aappend([appended(started(task_id), alice)])
+    assert (await next_logged(socket))["id"] == "1-1"
+    await eventlog.aappend([appended(completed(task_id), alice)])
+    assert (await next_logged(socket))["id"] == "1-2"
+    await ping(socket)
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+async def test_an_end_that_was_never_told_is_found_in_the_row(
+    socket: Any, model: LLMModel, alice: User, looks_often: None, has_started: bool
+) -> None:
+    task_id = await submit_quietly(socket)
+    if has_started:
+        await run_without_worker(task_id)
+        await eventlog.aappend([appended(started(task_id), alice)])
+        assert (await next_logged(socket))["id"] == "1-1"
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    end = {"status": Status.SUCCEEDED, "attempt": 1, "last_event": 2, "finished_at": an_hour_ago}
+    await in_database(Task.objects.filter(pk=task_id).update, **end)
+    last = await next_logged(socket)
+    assert (last["type"], last["id"]) == ("task.completed", "1-2")
+
+
+async def test_a_start_that_was_never_told_is_read_from_the_log(
+    socket: Any, model: LLMModel, looks_often: None
+) -> None:
+    task_id = await submit_quietly(socket)
+    await run_without_worker(task_id)
+    redis: Any = async_redis()
+    await redis.xadd(log_key(task_id), {"e": encode(started(task_id))}, "1-1")
+    assert (await next_logged(socket))["type"] == "task.started"
+
+
+async def test_what_was_told_while_the_hub_heard_nothing_is_read_from_the_log(
+    socket: Any, model: LLMModel, alice: User
+) -> None:
+    task_id = await submit_quietly(socket)
+    redis: Any = async_redis()
+    for event in (started(task_id), completed(task_id)):
+        await redis.xadd(log_key(task_id), {"e": encode(event)}, event.id)
+    await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    assert (await socket.receive_json_from(timeout=10))["type"] == "events.missed"
+    assert [(await next_logged(socket))["id"] for _ in range(2)] == ["1-1", "1-2"]
 
 
 async def test_a_frame_over_the_limit_closes_the_socket(socket: Any, settings: Any) -> None:

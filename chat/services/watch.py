@@ -1,0 +1,152 @@
+"""Watching tasks whose text nobody asked for: a place in the queue, a start, an end.
+
+Their life-cycle events reach every socket of their owner as it is (`Hub.user_feed`). All that a
+reader has to add is what a lost event would leave open, and that is asked for all tasks of a
+process together: a coroutine, a look at the log and a query for each would cost more than all else
+that a web process does for such a task. Where a row says more than was told,
+chat/services/follow.py takes over, which knows how an end is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from aily.database import fetch_all, in_database
+from aily.jobs import Jobs
+from aily.loops import per_loop
+from aily.redis import RedisAway
+from chat import scheduler
+from chat.events import START, EventId
+from chat.models import Status
+from chat.services.follow import place_check_seconds
+
+logger = logging.getLogger(__name__)
+
+#: Time between two rounds.
+ROUND_SECONDS = 1.0
+#: Rows asked for at once.
+MAX_ROWS = 1000
+
+_STANDINGS = """
+SELECT id::text, status, attempt, model_id::text FROM chat_task
+ WHERE id = ANY(%s) AND leader_id IS NULL
+"""
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One task of one socket, that was accepted a moment ago and waits for a call of its own.
+
+    `tell_place` is called when the task's place has changed, `hand_over` when the row says what no
+    event has told: the watch is over then.
+    """
+
+    task_id: str
+    tell_place: Callable[[str, scheduler.Place], None]
+    hand_over: Callable[[str, EventId], None]
+    cursor: EventId = START
+    place: scheduler.Place | None = None
+    due_at: float = 0.0
+    is_over: bool = False
+
+    def told(self, event_id: EventId) -> None:
+        """An event has reached the socket."""
+        self.cursor = event_id
+        self.due_at = asyncio.get_running_loop().time() + settings.POSITION_CHECK_SECONDS
+
+    def doubt(self) -> None:
+        """Events may have been missed."""
+        if not self.is_over:
+            self.is_over = True
+            self.hand_over(self.task_id, self.cursor)
+
+
+class Watcher:
+    """All watches of a process."""
+
+    def __init__(self) -> None:
+        self._jobs = Jobs("the watching of tasks")
+        self._is_running = False
+        #: By the round they are due in, or a later one: an event moves only `due_at`.
+        self._rounds: defaultdict[int, list[Watch]] = defaultdict(list)
+
+    def add(self, watch: Watch) -> None:
+        watch.due_at = asyncio.get_running_loop().time() + place_check_seconds(None)
+        self._put(watch)
+        if not self._is_running:
+            self._is_running = True
+            self._jobs.spawn(self._run())
+
+    def _put(self, watch: Watch) -> None:
+        self._rounds[int(watch.due_at / ROUND_SECONDS) + 1].append(watch)
+
+    async def _run(self) -> None:
+        """Until nothing is left to watch."""
+        while self._rounds:
+            await asyncio.sleep(ROUND_SECONDS)
+            due = self._due()
+            for start in range(0, len(due), MAX_ROWS):
+                some = due[start : start + MAX_ROWS]
+                try:
+                    await self._look(some)
+                except (OperationalError, InterfaceError, *RedisAway) as error:
+                    logger.warning("watching: a server is away (%s)", error)
+                    for watch in some:
+                        self._put(watch)
+        self._is_running = False
+
+    def _due(self) -> list[Watch]:
+        now = asyncio.get_running_loop().time()
+        due: list[Watch] = []
+        for number in [one for one in self._rounds if one * ROUND_SECONDS <= now]:
+            for watch in self._rounds.pop(number):
+                if watch.is_over:
+                    continue
+                if watch.due_at <= now:
+                    due.append(watch)
+                else:
+                    self._put(watch)
+        return due
+
+    async def _look(self, watches: Sequence[Watch]) -> None:
+        rows = await in_database(fetch_all, _STANDINGS, [[one.task_id for one in watches]])
+        standings = {task_id: (status, attempt, pool) for task_id, status, attempt, pool in rows}
+        waiting: list[tuple[Watch, str, EventId]] = []
+        for watch in watches:
+            status, attempt, pool = standings.get(watch.task_id, ("", 0, ""))
+            if watch.is_over:
+                continue
+            if status == Status.QUEUED and attempt == watch.cursor.attempt:
+                waiting.append((watch, pool, watch.cursor))
+            elif status == Status.RUNNING and attempt == watch.cursor.attempt:
+                watch.told(watch.cursor)
+                self._put(watch)
+            else:
+                watch.doubt()
+        await self._look_at_places(waiting)
+
+    async def _look_at_places(self, waiting: Sequence[tuple[Watch, str, EventId]]) -> None:
+        asked = [(pool, watch.task_id) for watch, pool, _ in waiting]
+        places = await scheduler.places(asked) if asked else []
+        now = asyncio.get_running_loop().time()
+        for (watch, _, cursor), place in zip(waiting, places, strict=True):
+            # Unless it was told meanwhile that it waits no more.
+            if watch.cursor == cursor and not watch.is_over:
+                watch.due_at = now + place_check_seconds(place)
+                if place is not None and place != watch.place:
+                    watch.place = place
+                    watch.tell_place(watch.task_id, place)
+            self._put(watch)
+
+
+@per_loop
+def get_watcher() -> Watcher:
+    """The running loop's watcher."""
+    return Watcher()
