@@ -91,7 +91,7 @@ async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
     Returns where the user, or the key where that has less left, now stands; None where nothing is
     counted.
     """
-    rates = [await count(counter) for counter in await _counters(user_id, api_key)]
+    rates = [await count(counter) for counter in await counters_of(user_id, api_key)]
     return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
 
 
@@ -104,7 +104,8 @@ def _loader() -> Batcher[int, Limits]:
     return Batcher(handle)
 
 
-async def _counters(user_id: int, api_key: APIKey | None) -> list[Counter]:
+async def counters_of(user_id: int, api_key: APIKey | None) -> list[Counter]:
+    """What a request of a user, that came with `api_key` or a session, is counted by."""
     # Of many users that are not known, at the same moment, one query asks.
     limits = _known(user_id) or await _loader().submit(user_id)
     counters = []

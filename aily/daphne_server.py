@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from daphne.cli import CommandLineInterface
@@ -18,12 +19,18 @@ from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from aily.draining import draining
-from aily.sockets import CLOSE_RESTART, open_sockets
+from aily.sockets import CLOSE_RESTART, PING_SECONDS, open_sockets
 
 logger = logging.getLogger(__name__)
 
+#: daphne's five seconds are too few for ten thousand clients that come back at once: those it
+#: refuses come again, and are refused again.
+_CONNECT_SECONDS = 30
 #: More connections than any backlog holds.
 _ALL = 65_536
+#: Pings, and whatever takes too long, may be late by this.
+_TIMEOUT_CHECK_SECONDS = 5.0
+_APPLICATION_CHECK_SECONDS = 1.0
 #: A request follows its connection within this, in seconds.
 _LINGER_SECONDS = 0.3
 
@@ -38,6 +45,21 @@ class DrainingServer(Server):
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self._ports.append(port)
+
+    def timeout_checker(self) -> None:
+        """daphne's, which comes every 2 s: ten thousand sockets are a hundredth of a core then."""
+        for protocol in list(self.connections):
+            protocol.check_timeouts()
+        _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
+
+    def application_checker(self) -> None:
+        """daphne's, unless there is nothing for it to find: it looks at each connection closely."""
+        for details in self.connections.values():
+            application = details.get("application_instance")
+            if "disconnected" in details or (application is not None and application.done()):
+                super().application_checker()
+                return
+        _call_later(_APPLICATION_CHECK_SECONDS, self.application_checker)
 
     def kill_all_applications(self) -> Deferred[None]:
         """What daphne calls at SIGTERM. Twisted waits for the result before it stops."""
@@ -80,6 +102,11 @@ class DrainingServer(Server):
         await super().handle_reply(protocol, message)
 
 
+def _call_later(seconds: float, work: Callable[[], None]) -> None:
+    """On Twisted's loop, which is asyncio's."""
+    asyncio.get_event_loop().call_later(seconds, work)
+
+
 def _stop_listening(port: Any) -> None:
     """Take the connections that wait to be accepted, which closing would reset, and close.
 
@@ -95,6 +122,12 @@ class Command(CommandLineInterface):
     """daphne's command line."""
 
     server_class = DrainingServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser.set_defaults(
+            ping_interval=PING_SECONDS, websocket_connect_timeout=_CONNECT_SECONDS
+        )
 
 
 if __name__ == "__main__":

@@ -220,9 +220,6 @@ def _web_arguments(options: Options) -> tuple[str, ...]:
     limit = str(options.websocket_frame_max_bytes)
     return (
         *("-m", "aily.daphne_server", "--fd", "0", "--verbosity", "0", "--no-server-name"),
-        # Five seconds are too few for ten thousand clients that come back at once: those it
-        # refuses come again, and are refused again.
-        *("--websocket_connect_timeout", "30"),
         *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
         "aily.asgi:application",
     )

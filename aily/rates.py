@@ -63,32 +63,65 @@ def _counting() -> Batcher[Counter, Rate | None]:
     return Batcher(_count_all)
 
 
+def refusals(wishes: Sequence[Sequence[Counter]]) -> list[RateLimited | None]:
+    """`count` for many requests from a thread, each with the counters that it is counted by.
+
+    A request that one of its counters refuses is not counted by those after it.
+    """
+    refused: list[RateLimited | None] = [None] * len(wishes)
+    for place in range(max(map(len, wishes), default=0)):
+        indexes = [
+            index
+            for index, counters in enumerate(wishes)
+            if place < len(counters) and refused[index] is None
+        ]
+        counting = _Counting([wishes[index][place] for index in indexes])
+        try:
+            outcomes = counting.outcomes(_count.call(*counting.args))
+        except RedisAway as error:
+            logger.debug("counting no requests: Redis is away (%s)", error)
+            break
+        for index, outcome in zip(indexes, outcomes, strict=True):
+            refused[index] = outcome if isinstance(outcome, RateLimited) else None
+    return refused
+
+
 async def _count_all(counters: Sequence[Counter]) -> Sequence[Rate | RateLimited | None]:
     """Requests that arrive together are counted in one round trip."""
-    indexes: defaultdict[Counter, list[int]] = defaultdict(list)
-    for index, counter in enumerate(counters):
-        indexes[counter].append(index)
-    args = (
-        arg for one, same in indexes.items() for arg in (one.subject, one.per_minute, len(same))
-    )
-    outcomes: list[Rate | RateLimited | None] = [None] * len(counters)
+    counting = _Counting(counters)
     try:
-        reply = await _count.acall(WINDOW_SECONDS * 1000, *args)
+        return counting.outcomes(await _count.acall(*counting.args))
     except RedisAway as error:
         logger.debug("counting no requests: Redis is away (%s)", error)
-        return outcomes
-    standings = zip(*[iter(reply)] * 3, strict=True)
-    for (counter, same), (counted, left, milliseconds) in zip(
-        indexes.items(), standings, strict=True
-    ):
-        seconds = milliseconds / 1000
-        for place, index in enumerate(same):
-            outcomes[index] = (
-                Rate(counter.per_minute, left + counted - place - 1, seconds)
-                if place < counted
-                else _refusal(counter.per_minute, seconds, place - counted)
-            )
-    return outcomes
+        return [None] * len(counters)
+
+
+class _Counting:
+    """One call of the script, that counts these requests: equal counters are counted together."""
+
+    def __init__(self, counters: Sequence[Counter]) -> None:
+        self._indexes: defaultdict[Counter, list[int]] = defaultdict(list)
+        for index, counter in enumerate(counters):
+            self._indexes[counter].append(index)
+        self.args: list[str | int] = [WINDOW_SECONDS * 1000]
+        for one, same in self._indexes.items():
+            self.args += [one.subject, one.per_minute, len(same)]
+
+    def outcomes(self, reply: Sequence[int]) -> list[Rate | RateLimited | None]:
+        """What the script's reply means for each of the requests."""
+        by_index: dict[int, Rate | RateLimited] = {}
+        standings = zip(*[iter(reply)] * 3, strict=True)
+        for (counter, same), (counted, left, milliseconds) in zip(
+            self._indexes.items(), standings, strict=True
+        ):
+            seconds = milliseconds / 1000
+            for place, index in enumerate(same):
+                by_index[index] = (
+                    Rate(counter.per_minute, left + counted - place - 1, seconds)
+                    if place < counted
+                    else _refusal(counter.per_minute, seconds, place - counted)
+                )
+        return [by_index[index] for index in range(len(by_index))]
 
 
 def _refusal(per_minute: int, seconds: float, place: int) -> RateLimited:

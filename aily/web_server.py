@@ -15,10 +15,10 @@ import uvicorn
 from django.conf import settings
 
 from aily.draining import draining
+from aily.sockets import PING_SECONDS
 
 _SOCKET_FD = 0
 _BACKLOG = 4096
-_PING_SECONDS = 20
 _PONG_SECONDS = 30
 #: Longer than proxies keep idle connections for, so that it is they who close them.
 _KEEP_ALIVE_SECONDS = 75
@@ -41,7 +41,7 @@ def serve(listening: socket.socket) -> None:
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=settings.WEBSOCKET_FRAME_MAX_BYTES,
-        ws_ping_interval=_PING_SECONDS,
+        ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=_PONG_SECONDS,
         # A compressor takes more memory than all the rest of a socket.
         ws_per_message_deflate=False,

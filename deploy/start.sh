@@ -16,7 +16,6 @@ case "${1:-}" in
         limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
         exec python -m aily.daphne_server --verbosity 0 --no-server-name \
             -e "tcp:${PORT:-8000}:interface=${HOST:-127.0.0.1}:backlog=4096" \
-            --websocket_connect_timeout 30 \
             --websocket-max-message-size "$limit" --websocket-max-frame-size "$limit" \
             aily.asgi:application
         ;;

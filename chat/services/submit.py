@@ -28,6 +28,7 @@ from aily.problems import (
     NotFound,
     Problem,
 )
+from aily.rates import Counter, refusals
 from aily.redis import RedisAway, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
@@ -54,6 +55,8 @@ from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
 
+#: A batch costs by itself what ten submits add: busy processes make few, larger ones.
+PACE = Pace(share=0.1, max_seconds=0.06)
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
 
@@ -69,6 +72,8 @@ class Submission:
     api_key_id: int | None = None
     #: The trace that the task belongs to, while traces are on.
     traceparent: str = ""
+    #: What the request is still to be counted by.
+    counters: Sequence[Counter] = ()
 
     def digest(self) -> str:
         # A frame is a request with fields of its own, which say nothing of what is asked for.
@@ -120,9 +125,17 @@ async def submit(submission: Submission) -> Accepted:
 @per_loop
 def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
-        return await in_database(submit_many, submissions)
+        return await in_database(_count_and_submit, submissions)
 
-    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
+    return Batcher(handle, max_batches=2, pace=PACE, name="submit")
+
+
+def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+    """Requests over a limit a minute get their RateLimited, the others are submitted."""
+    refused = refusals([one.counters for one in submissions])
+    pairs = list(zip(submissions, refused, strict=True))
+    outcomes = iter(submit_many([one for one, refusal in pairs if refusal is None]))
+    return [refusal or next(outcomes) for _, refusal in pairs]
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:

@@ -164,7 +164,7 @@ class SiteOfHosts(Running):
             endpoint = f"tcp:8000:interface={self.hosts[name].address}:backlog=4096"
             self._start_python(
                 *(name, name, "-m", "aily.daphne_server", "-e", endpoint, "--verbosity", "0"),
-                *("--no-server-name", "--websocket_connect_timeout", "30"),
+                "--no-server-name",
                 "aily.asgi:application",
             )
         for name in ("worker-1", "worker-2"):
