@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os as _os
 from collections.abc import Callable
 from typing import Any
 
+if _os.environ.get("UVD"):
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from django.conf import settings

@@ -162,6 +162,10 @@ class Pong(msgspec.Struct, tag_field="type", tag="pong", frozen=True):
 
 
 # --- Channel names ------------------------------------------------------------------------------
+#: Of the ids of tasks whose text somebody has begun to listen to.
+LISTENERS_CHANNEL = "aily:listeners"
+
+
 def log_key(task_id: str) -> str:
     """The stream that holds a task's events."""
     return f"aily:log:{task_id}"

@@ -11,6 +11,7 @@ from chat.eventlog.log import (
     last_events,
     notify,
     read,
+    tell_listening,
 )
 from chat.eventlog.writer import LogWriter, TaskLog
 
@@ -30,4 +31,5 @@ __all__ = [
     "last_events",
     "notify",
     "read",
+    "tell_listening",
 ]

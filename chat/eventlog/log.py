@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aily.batching import Batcher
 from aily.loops import per_loop
 from aily.observability.metrics import batch_size
-from aily.redis import LuaScript, async_redis, sync_redis
-from chat.events import START, Event, EventId, TaskQueued, encode, log_key, user_channel
+from aily.redis import LuaScript, RedisAway, async_redis, sync_redis
+from chat.events import (
+    LISTENERS_CHANNEL,
+    START,
+    Event,
+    EventId,
+    TaskQueued,
+    encode,
+    log_key,
+    user_channel,
+)
 
 _append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
 
@@ -30,8 +41,7 @@ class Appended(IntEnum):
     MISSING = -2
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One event on its way into a log. `keep_seconds` 0 leaves the log's expiry as it is.
 
     Without `is_logged` it only goes out to who listens now: its place is in the task's row.
@@ -138,6 +148,15 @@ async def _read_many(
         [(EventId.parse(entry_id.decode()), fields[b"e"]) for entry_id, fields in entries]
         for entries in await pipe.execute()
     ]
+
+
+async def tell_listening(task_id: str) -> None:
+    """Tell the worker that somebody listens to this task's text, in case it thinks nobody does.
+
+    While Redis is away it need not know.
+    """
+    with suppress(*RedisAway):
+        await async_redis().publish(LISTENERS_CHANNEL, task_id)
 
 
 def notify(owner_id: int, frame: TaskQueued) -> None:

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+
+import msgspec
 
 from aily.redis import RedisAway
 from chat import metrics
@@ -51,6 +52,8 @@ class TaskLog:
         self.is_refused = False
         #: Whether somebody listened to the text that was appended last; true before the first.
         self.is_heard = True
+        #: Somebody listens since what is under way was sent.
+        self._has_new_listener = False
         #: Called once when a newer attempt owns the log.
         self.on_refused: Callable[[], None] | None = None
         self._writer = writer
@@ -96,6 +99,10 @@ class TaskLog:
             self._reasoning.append(reasoning)
             self._unsent_reasoning.append(reasoning)
         self._writer.schedule(self)
+
+    def listened_to(self) -> None:
+        """Somebody says that they listen from now on."""
+        self.is_heard = self._has_new_listener = True
 
     def seal(self) -> None:
         """Turn what is unsent into its last delta: `last_event` is then that of the text."""
@@ -158,7 +165,8 @@ class TaskLog:
         settled = zip(self._pending, outcomes, strict=False)
         texts = [outcome for one, outcome in settled if one.channel == self._text_channel]
         if texts:
-            self.is_heard = texts[-1] is not Appended.DONE
+            self.is_heard = texts[-1] is not Appended.DONE or self._has_new_listener
+            self._has_new_listener = False
         del self._pending[: len(outcomes)]
 
     def _refuse(self) -> None:
@@ -203,7 +211,7 @@ class TaskLog:
         if one.channel != self._text_channel:
             return one
         event = TaskDelta(task_id=self.task_id, id=str(one.event_id), text="", reasoning="")
-        return replace(one, frame=encode(event))
+        return msgspec.structs.replace(one, frame=encode(event))
 
     def _sent_text(self) -> str:
         return self.text.removesuffix("".join(self._unsent_text))

@@ -23,7 +23,7 @@ from chat.llm.errors import (
 )
 from chat.llm.exchange import Exchange
 from chat.llm.http1 import Connection
-from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
+from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits, Upstream
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -55,10 +55,10 @@ class ProviderClient:
         request: ChatRequest,
         limits: TimeLimits,
         on_delta: Callable[[Delta], None],
-        patience: Callable[[], float] = lambda: 0.0,
+        patience: Patience | None = None,
     ) -> Completion:
-        """Make one call, without retries. `on_delta` is given what comes, as it comes. `patience`
-        is asked after each: for so many seconds more may come before it is read.
+        """Make one call, without retries. `on_delta` is given what comes, as it comes or, with
+        `patience`, somewhat later and more at a time.
 
         Raises ProviderError. Cancelling the caller closes the connection at once, which is how a
         provider learns to stop.
@@ -68,7 +68,7 @@ class ProviderClient:
         written = _written(address, upstream.provider, request)
         connection = await self._connect(address.origin, limits, deadlines)
         answer = Answer(request.model, upstream.api_key)
-        exchange = Exchange(answer, deadlines, on_delta, patience)
+        exchange = Exchange(answer, deadlines, on_delta, patience or Patience())
         try:
             exchange.begin(connection, written)
             await exchange.ended

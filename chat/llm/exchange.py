@@ -10,7 +10,7 @@ from chat.llm.bodies import Body, Events, Json, Refusal, Unpack, unpacker
 from chat.llm.deadlines import Deadlines
 from chat.llm.errors import InvalidResponseError, ProviderError
 from chat.llm.http1 import Connection
-from chat.llm.types import Delta
+from chat.llm.types import Delta, Patience
 
 #: The end of a response follows the end of the answer at once; awaiting it saves the connection
 #: for the next call, waiting for it long would hold up this one.
@@ -20,8 +20,8 @@ DRAIN_SECONDS = 0.25
 class Exchange:
     """The Receiver of one call. `await ended` returns once the answer can be judged, or raises.
 
-    `on_delta` is given what comes, as it comes. `patience` is asked after each: for so many seconds
-    more may come before it is looked at.
+    `on_delta` is given what comes, as it comes. After each, more may come for as long as `patience`
+    says before it is looked at.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Exchange:
         answer: Answer,
         deadlines: Deadlines,
         on_delta: Callable[[Delta], None],
-        patience: Callable[[], float],
+        patience: Patience,
     ) -> None:
         self._answer = answer
         self._deadlines = deadlines
@@ -46,17 +46,19 @@ class Exchange:
 
     def begin(self, connection: Connection, request: bytes) -> None:
         self._connection = connection
+        self._patience.release = self._release
         self._deadlines.watch(self._break_off)
         connection.send(request, self)
 
     def close(self) -> None:
         """To be called in the end, whatever it was. Hangs up unless the response has ended."""
         self._deadlines.stop()
-        if self._timer is not None:
-            self._timer.cancel()
+        # So that whoever breaks off has all that came.
+        self._release()
+        self._patience.release = None
         if self._connection is not None:
             self._connection.abort()
-        if self.ended.done():
+        if self.ended.done() and not self.ended.cancelled():
             # A caller that is cancelled just then does not read it, which is no news for the log.
             self.ended.exception()
 
@@ -104,7 +106,8 @@ class Exchange:
             self._body = Events(answer, self._payload_came)
 
     def _feed(self, piece: bytes) -> None:
-        if self._body is None or self.ended.done():
+        is_judged = self.ended.done() and not self.ended.cancelled()
+        if self._body is None or is_judged:
             return
         if self._unpack is None:
             self._body.feed(piece)
@@ -121,7 +124,7 @@ class Exchange:
             return
         is_last = answer.finish_reason is not None
         deadlines.payload_came(last=is_last)
-        if not is_last and (seconds := self._patience()):
+        if not is_last and (seconds := self._patience.seconds()):
             # Less than the next payload may take: what comes now is read in time.
             seconds = min(seconds, deadlines.between_tokens_seconds / 2)
             self._timer = self._loop.call_later(seconds, self._release)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -102,3 +103,18 @@ class Completion(msgspec.Struct, frozen=True):
     upstream_id: str | None
     request_id: str | None
     tool_calls: tuple[ToolCall, ...] = ()
+
+
+class Patience:
+    """How long what has come of an answer may wait to be looked at, in seconds as `seconds` says
+    each time. The end of an answer never waits."""
+
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
+        self.seconds = seconds
+        #: Set by whoever lets something wait: looks at it.
+        self.release: Callable[[], None] | None = None
+
+    def lose(self) -> None:
+        """Look at what waits now."""
+        if self.release is not None:
+            self.release()

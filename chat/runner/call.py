@@ -25,7 +25,7 @@ from chat.events import Event, EventId, TaskCancelled, TaskCompleted, TaskExpire
 from chat.llm.client import ProviderClient
 from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
-from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits
+from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits
 from chat.models import ServedFrom, Status
 from chat.models.flights import Landing, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
@@ -37,8 +37,9 @@ logger = logging.getLogger(__name__)
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
 #: An answer whose text nobody listens to is read and logged this often: pieces of text come by the
-#: hundred. Somebody who begins to listen then waits so long for the next, once.
-UNHEARD_SECONDS = 1.0
+#: hundred. Who begins to listen says so (`listened_to`); where that word is lost, the next text
+#: comes this much later, once.
+UNHEARD_SECONDS = 5.0
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
 #: The error of a task that failed by no fault of the provider's.
@@ -89,6 +90,16 @@ class Call:
     #: The task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _answer: Answer = field(default_factory=Answer, init=False)
+    _patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
+        self._patience = Patience(lambda: 0.0 if self.log.is_heard else UNHEARD_SECONDS)
+
+    def listened_to(self) -> None:
+        """Somebody has begun to: all text so far, and what comes, is to be logged at once."""
+        self.log.listened_to()
+        self._patience.lose()
 
     def stop(self, why: Stop) -> None:
         """Close the connection to the provider. A call that is ending already just goes on."""
@@ -123,7 +134,6 @@ class Call:
     async def ask(self) -> None:
         """Return when the provider has nothing more to say. Raises nothing: an error of ours fails
         the task with `internal`."""
-        self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
         self.log.on_refused = self._refused
         self.log.start(self.pool.model)
         if self._stop is None:
@@ -187,9 +197,6 @@ class Call:
     def _write(self, delta: Delta) -> None:
         self._answer.first_token_at = self._answer.first_token_at or timezone.now()
         self.log.write(delta.text, delta.reasoning)
-
-    def _patience(self) -> float:
-        return 0.0 if self.log.is_heard else UNHEARD_SECONDS
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
         at = self.task.deadline_at

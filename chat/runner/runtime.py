@@ -15,7 +15,7 @@ from aily.observability import context, tracing
 from aily.redis import RedisAway, async_redis, heard, subscriber_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
-from chat.events import TaskExpired, TaskQueued, worker_channel
+from chat.events import LISTENERS_CHANNEL, TaskExpired, TaskQueued, worker_channel
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError, RateLimitError
 from chat.models import Status, Task, flights, transitions
@@ -138,20 +138,23 @@ class Runtime:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
-        """Hear of new work and of cancelled tasks. What is missed here, the poll and the renewal
-        find."""
+        """Hear of new work, of cancelled tasks, and of text that is listened to. What is missed
+        here, the poll and the renewal find, and text comes a little later."""
         while True:
             try:
                 client = subscriber_redis()
                 async with client, client.pubsub() as pubsub:
                     cancels = worker_channel(str(self._worker_id))
-                    await pubsub.subscribe(cancels, scheduler.DOORBELL)
+                    await pubsub.subscribe(cancels, scheduler.DOORBELL, LISTENERS_CHANNEL)
                     async for message in heard(pubsub):
                         if message["type"] != "message":
                             continue
                         subject = message["data"].decode()
-                        if message["channel"].decode() == cancels:
+                        channel = message["channel"].decode()
+                        if channel == cancels:
                             self._cancelled(subject)
+                        elif channel == LISTENERS_CHANNEL:
+                            self._listened_to(subject)
                         else:
                             self.wake(subject)
             except RedisAway as error:
@@ -162,6 +165,10 @@ class Runtime:
         self._starting.discard(task_id)
         if task_id in self._calls:
             self._calls[task_id].stop(Stop.CANCELLED)
+
+    def _listened_to(self, task_id: str) -> None:
+        if task_id in self._calls:
+            self._calls[task_id].listened_to()
 
     # --- Claims ---------------------------------------------------------------------------------
     async def _claim_for_ever(self, pool: Pool) -> None:

@@ -57,10 +57,11 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
 
 @dataclass
 class RawProvider:
-    """`requests` holds the head of each request that came."""
+    """`requests` holds the head of each request that came; `sent` counts pieces and pauses."""
 
     url: str = ""
     connections: int = 0
+    sent: int = 0
     requests: list[bytes] = field(default_factory=list)
 
 
@@ -75,13 +76,16 @@ async def _take_request(reader: asyncio.StreamReader, provider: RawProvider) -> 
     return True
 
 
-async def _send(writer: asyncio.StreamWriter, pieces: tuple[bytes | float, ...]) -> None:
+async def _send(
+    writer: asyncio.StreamWriter, pieces: tuple[bytes | float, ...], provider: RawProvider
+) -> None:
     for piece in pieces:
         if isinstance(piece, bytes):
             writer.write(piece)
             await writer.drain()
         else:
             await asyncio.sleep(piece)
+        provider.sent += 1
 
 
 @asynccontextmanager
@@ -98,7 +102,7 @@ async def raw_provider(*pieces: bytes | float, end: str = "close") -> AsyncItera
         provider.connections += 1
         try:
             while await _take_request(reader, provider):
-                await _send(writer, pieces)
+                await _send(writer, pieces, provider)
                 if end != "again":
                     break
             if end == "reset":

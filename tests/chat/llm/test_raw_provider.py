@@ -12,7 +12,7 @@ import pytest
 
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
-from chat.llm.types import Delta, TimeLimits, Usage
+from chat.llm.types import Delta, Patience, TimeLimits, Usage
 from tests.chat.llm.calls import (
     DONE,
     STOP,
@@ -22,6 +22,7 @@ from tests.chat.llm.calls import (
     raw_provider,
     response,
     text_event,
+    until,
     upstream,
 )
 
@@ -75,10 +76,35 @@ async def test_a_patient_caller_is_given_larger_pieces_and_the_end_at_once(
     client: ProviderClient,
 ) -> None:
     got: list[Delta] = []
+    patience = Patience(lambda: 30)
     pieces = (text_event("a"), 0.05, text_event("b"), 0.05, text_event("c"), STOP, DONE)
     async with raw_provider(response(), 0.05, *pieces) as provider, asyncio.timeout(10):
-        await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, lambda: 30)
+        await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, patience)
     assert [one.text for one in got] == ["a", "bc"]
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["loses patience", "is cancelled"])
+async def test_a_patient_caller_has_all_that_came_when_that_changes(
+    client: ProviderClient, leaves: bool
+) -> None:
+    got: list[Delta] = []
+    patience = Patience(lambda: 30)
+    pieces = (text_event("a"), 0.05, text_event("b"))
+    async with raw_provider(response(), 0.05, *pieces, end="hold") as provider:
+        asking = client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, patience)
+        call = asyncio.create_task(asking)
+        await until(lambda: bool(got))
+        await until(lambda: provider.sent == len(pieces) + 2)
+        await asyncio.sleep(0.05)  # and has arrived
+        assert [one.text for one in got] == ["a"]
+        if leaves:
+            call.cancel()
+        else:
+            patience.lose()
+        await until(lambda: len(got) == 2)
+        assert got[1].text == "b"
+        call.cancel()
+        await asyncio.wait([call])
 
 
 async def test_a_compressed_response_is_understood_although_none_was_asked_for(
