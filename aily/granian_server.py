@@ -1,7 +1,7 @@
 """Runs granian on --port, or on the listening socket that is file descriptor 0.
 
-What it has no setting for is done here and in `aily.granian_socket`. Two things are not: it keeps
-messages of up to 64 MiB before anybody is asked, and it sends no pings.
+What it has no setting for is done here and in `aily.granian_socket`. Two things are not: it reads
+messages of up to 64 MiB before the application can refuse them, and it sends no pings.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 1_000_000
 #: Also how long it keeps an idle connection: longer than proxies do, so that it is they who close.
 _HEADERS_MILLISECONDS = 75_000
-#: What stands in for pings: the kernel asks a silent client after 20 s, and drops one that has not
-#: acknowledged anything for 50 s. Accepted sockets inherit it. An option, its level, its value.
+#: In place of pings the kernel asks a silent client after 20 s, and drops one that has acknowledged
+#: or taken nothing for 50 s. Accepted sockets inherit it. An option's level, the option, its value.
 _SOCKET_OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
@@ -124,6 +124,10 @@ def serve(listening: socket.socket) -> None:
     for level, option, value in _SOCKET_OPTIONS:
         listening.setsockopt(level, option, value)
     server = _Server(_closable(import_string("aily.asgi.application")), listening)
+    logger.warning(
+        "granian reads WebSocket messages of up to 64 MiB, and only then is what is larger than"
+        " WEBSOCKET_FRAME_MAX_BYTES refused"
+    )
     uvloop.run(_run(server))
 
 
