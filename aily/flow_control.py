@@ -1,6 +1,6 @@
 """Backpressure for sockets: `send` waits while the client does not take what it was sent.
 
-uvicorn waits inside `send` itself. daphne does not: its `send` appends to Twisted's
+uvicorn and granian wait inside `send` itself. daphne does not: its `send` appends to Twisted's
 buffer without end. Twisted tells a registered producer when that buffer is full and when it has
 drained, and daphne's `send` is a partial that holds the connection's protocol.
 

@@ -18,7 +18,9 @@ from aily.supervision import Program
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 #: The first is the default.
-WEB_SERVERS = ("daphne", "uvicorn")
+WEB_SERVERS = ("daphne", "uvicorn", "granian")
+#: The modules to run for those that have no command line of their own.
+WEB_MODULES = {"uvicorn": "aily.web_server", "granian": "aily.granian_server"}
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
 
@@ -215,8 +217,8 @@ def _web(options: Options) -> Program:
 
 
 def _web_arguments(options: Options) -> tuple[str, ...]:
-    if options.web_server == "uvicorn":
-        return ("-m", "aily.web_server")
+    if module := WEB_MODULES.get(options.web_server):
+        return ("-m", module)
     limit = str(options.websocket_frame_max_bytes)
     return (
         *("-m", "aily.daphne_server", "--fd", "0", "--verbosity", "0", "--no-server-name"),

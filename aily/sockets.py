@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from aily.jobs import Jobs
 from aily.loops import per_loop
 from aily.redis import RedisAway
 
@@ -30,6 +32,8 @@ LISTEN_SECONDS = 2.0
 #: A client that is silent for so long is pinged. Proxies cut off what is silent for a minute, and a
 #: ping with its pong costs as much as three frames.
 PING_SECONDS = 45
+
+Closer = Callable[[int], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,13 @@ class OpenSockets:
     """The sockets of one event loop, by what they were opened with."""
 
     def __init__(self) -> None:
-        self._closers: dict[Callable[[int], Awaitable[None]], Access] = {}
+        self._closers: dict[Closer, Access] = {}
+        self._closing = Jobs("the closing of a socket")
         self._listener: asyncio.Task[None] | None = None
         self._is_listening = asyncio.Event()
 
     @asynccontextmanager
-    async def registered(
-        self, access: Access, close: Callable[[int], Awaitable[None]]
-    ) -> AsyncIterator[None]:
+    async def registered(self, access: Access, close: Closer) -> AsyncIterator[None]:
         """Have `close` awaited with a close code when `access` is taken away or the process stops,
         from the moment this is entered."""
         if self._listener is None or self._listener.done():
@@ -111,15 +114,16 @@ class OpenSockets:
                 while True:
                     message = await layer.receive(channel)
                     revoked = Access(message["user_id"], message["api_key_id"], message["session"])
-                    await self._close(revoked)
+                    self._close(revoked)
             except (*RedisAway, OSError) as error:
                 logger.warning("open sockets: Redis is away (%s)", error)
                 await asyncio.sleep(1)
 
-    async def _close(self, revoked: Access) -> None:
+    def _close(self, revoked: Access) -> None:
         closers = [close for close, access in self._closers.items() if revoked.covers(access)]
         for close in closers:
-            await close(CLOSE_UNAUTHENTICATED)
+            # On its own: a client that does not read would hold up all later news.
+            self._closing.spawn(close(CLOSE_UNAUTHENTICATED))
 
     async def close_all(self, code: int, seconds: float) -> None:
         """Close every socket, evenly over `seconds`: all of them will connect again elsewhere."""

@@ -6,7 +6,6 @@ is told to behave like daphne where clients can tell: largest frame, pings, end.
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 
@@ -15,10 +14,9 @@ import uvicorn
 from django.conf import settings
 
 from aily.draining import draining
+from aily.listening import BACKLOG, listening_socket
 from aily.sockets import PING_SECONDS
 
-_SOCKET_FD = 0
-_BACKLOG = 4096
 _PONG_SECONDS = 30
 #: Longer than proxies keep idle connections for, so that it is they who close them.
 _KEEP_ALIVE_SECONDS = 75
@@ -52,23 +50,12 @@ def serve(listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.WEB_GRACE_SECONDS),
     )
     _DrainingServer(config).run(sockets=[listening])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m aily.web_server", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, help="without it: file descriptor 0 is listening")
-    given = parser.parse_args()
-    if given.port is None:
-        serve(socket.socket(fileno=_SOCKET_FD))
-    else:
-        serve(socket.create_server((given.host, given.port), backlog=_BACKLOG))
-
-
 if __name__ == "__main__":
-    main()
+    serve(listening_socket("aily.web_server", __doc__))

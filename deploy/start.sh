@@ -10,8 +10,13 @@ export PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=aily.settings
 
 case "${1:-}" in
     web)
-        if [ "${WEB_SERVER:-daphne}" = uvicorn ]; then
-            exec python -m aily.web_server --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"
+        module=
+        case "${WEB_SERVER:-daphne}" in
+            uvicorn) module=aily.web_server ;;
+            granian) module=aily.granian_server ;;
+        esac
+        if [ -n "$module" ]; then
+            exec python -m "$module" --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"
         fi
         limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
         exec python -m aily.daphne_server --verbosity 0 --no-server-name \

@@ -1,10 +1,12 @@
-"""uvicorn in front of the same installation: a process like those that `WEB_SERVER=uvicorn` starts.
+"""The web servers that are not the default, in front of the same installation.
 
-With WEB_SERVER=uvicorn in its environment this whole directory runs against it.
+Each is a process like those that WEB_SERVER starts; with that variable in its environment this
+whole directory runs against one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,28 +14,53 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 import pytest
 
+from aily.granian_socket import CLOSE_SECONDS
 from aily.launcher import readiness
-from aily.programs import BASE_DIR, ConfigurationError, Options
-from tests.client import chat_socket
+from aily.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
+from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
-from tests.e2e.test_sockets import ANSWER
+from tests.e2e.test_sockets import ANSWER, write_long_log
 from tests.ports import free_ports
 from tests.stack import Stack
 
+#: What each closes its sockets with at SIGTERM, and how it ends then: uvicorn as the signal would
+#: have ended it.
+AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM), "granian": (4503, 0)}
+
 
 @dataclass
-class Uvicorn:
-    base_url: str
+class WebServer:
+    name: str
+    port: int
     process: subprocess.Popen[bytes]
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connected(self) -> int:
+        """How many clients it has."""
+        connections = psutil.Process(self.process.pid).net_connections("tcp4")
+        return sum(
+            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port
+            for one in connections
+        )
+
+    def wait_for_leavers(self, connected: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.connected() > connected:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.fixture
-def uvicorn(stack: Stack) -> Iterator[Uvicorn]:
-    options = replace(Options.from_environment(stack.environment), web_server="uvicorn")
+def server(stack: Stack, name: str) -> Iterator[WebServer]:
+    options = replace(Options.from_environment(stack.environment), web_server=name)
     program = options.programs()[-1]
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         port = listening.getsockname()[1]
@@ -43,42 +70,90 @@ def uvicorn(stack: Stack) -> Iterator[Uvicorn]:
             # The connection waits in the backlog until the process takes it.
             while readiness("127.0.0.1", port):
                 assert process.poll() is None
-            yield Uvicorn(f"http://127.0.0.1:{port}", process)
+            yield WebServer(name, port, process)
             process.terminate()
 
 
-async def test_uvicorn_streams_refuses_large_frames_and_says_when_it_stops(
-    uvicorn: Uvicorn, keys: Keys
+@pytest.mark.parametrize("name", AT_THE_END)
+async def test_it_streams_refuses_large_frames_and_says_when_it_stops(
+    server: WebServer, keys: Keys, rest: RestClient
 ) -> None:
+    code, returned = AT_THE_END[server.name]
     async with (
-        chat_socket(uvicorn.base_url, keys.alice) as watching,
-        chat_socket(uvicorn.base_url, keys.alice) as socket,
+        RestClient(server.base_url, keys.alice) as asking,
+        chat_socket(server.base_url, keys.alice) as watching,
+        chat_socket(server.base_url, keys.alice) as socket,
     ):
-        task_id = await socket.submit(f"Behind uvicorn {ANSWER}")
+        task_id = await socket.submit(f"Behind {server.name} {ANSWER}")
         frames = await socket.ended(task_id)
         frames.check_ids()
         assert "task.delta" in frames.types
         await socket.connection.send('{"type":"ping","ref":"' + "x" * 300_000 + '"}')
         assert await socket.closed() == 1009
-        os.kill(uvicorn.process.pid, signal.SIGTERM)
-        assert await watching.closed() == 1012
-    # uvicorn ends in order, and then as the signal would have ended it.
-    assert uvicorn.process.wait(10) == -signal.SIGTERM
+        body = {"messages": [{"role": "user", "content": "Wait for me [sim:latency=20]"}]}
+        waiting = asyncio.create_task(asking.post("/api/llmchat/request?sync=true", body))
+        await watching.until(lambda: len(watching.tasks) > 1)
+        os.kill(server.process.pid, signal.SIGTERM)
+        assert await watching.closed() == code
+        answer = await waiting
+    assert answer.status == 202
+    assert server.process.wait(10) == returned
+    await rest.post(f"/api/llmchat/tasks/{answer.body['task_id']}/cancel")
 
 
-def test_deployments_start_uvicorn_by_the_same_setting(stack: Stack) -> None:
+@pytest.mark.parametrize("name", ["granian"])
+async def test_granian_closes_sockets_whose_clients_do_not_read(
+    server: WebServer, stack: Stack, rest: RestClient
+) -> None:
+    """uvicorn and daphne drop them for their missing pongs, whoever closes them."""
+    doomed = [(await rest.post("/api/keys", {"name": "short-lived"})).body for _ in range(2)]
+    async with (
+        chat_socket(server.base_url, doomed[0]["secret"], max_queue=None) as slow,
+        chat_socket(server.base_url, doomed[1]["secret"]) as other,
+    ):
+        task_id = await other.submit("Read me later [sim:latency=0,tokens=4,tps=0]")
+        end = (await other.ended(task_id)).end
+        assert end is not None
+        write_long_log(stack, task_id, end)
+        slow.connection.transport.pause_reading()
+        await slow.subscribe(task_id)
+        await other.ping()
+        assert is_kept_alive(server.port)
+        connected = server.connected()
+        for key in doomed:
+            await rest.call("DELETE", f"/api/keys/{key['id']}")
+        # Not held up by the one before it.
+        async with asyncio.timeout(CLOSE_SECONDS / 2):
+            assert await other.closed() == 4401
+        await asyncio.to_thread(server.wait_for_leavers, connected - 2, CLOSE_SECONDS * 2)
+        slow.connection.transport.abort()
+
+
+def is_kept_alive(port: int) -> bool:
+    """Whether the kernel has a timer for silent clients of this port, as proc_net_tcp(5) says."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    timers = [
+        row[5].partition(":")[0]
+        for row in rows
+        if row[1].endswith(f":{port:04X}") and row[3] == "01" and row[4].startswith("00000000")
+    ]
+    return bool(timers) and set(timers) == {"02"}
+
+
+@pytest.mark.parametrize("name", AT_THE_END)
+def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> None:
     [port] = free_ports(1)
-    environment = {"WEB_SERVER": "uvicorn", "HOST": "127.0.0.1", "PORT": str(port)}
+    environment = {"WEB_SERVER": name, "HOST": "127.0.0.1", "PORT": str(port)}
     command = [str(BASE_DIR / "deploy" / "start.sh"), "web"]
     with subprocess.Popen(command, env={**stack.environment, **environment}) as process:
         while readiness("127.0.0.1", port):
             assert process.poll() is None
             time.sleep(0.05)
-        assert "aily.web_server" in psutil.Process(process.pid).cmdline()
+        assert WEB_MODULES[name] in psutil.Process(process.pid).cmdline()
         process.terminate()
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(10) == AT_THE_END[name][1]
 
 
 def test_an_unknown_web_server_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="WEB_SERVER must be one of daphne, uvicorn"):
+    with pytest.raises(ConfigurationError, match="must be one of daphne, uvicorn, granian"):
         Options.from_environment({"WEB_SERVER": "gunicorn"})

@@ -14,6 +14,7 @@ from tests.running import Running
 _PARTS = (
     ("daphne", "web"),
     ("aily.web_server", "web"),
+    ("aily.granian_server", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),

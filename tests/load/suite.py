@@ -19,6 +19,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from aily.programs import WEB_SERVERS
 from tests.load import machine, report
 from tests.load.goals import Figures, verdicts
 from tests.load.scenarios import SCENARIOS
@@ -68,7 +69,7 @@ PLAN = (
             once=True,
             small=["--tasks", "200"],
         )
-        for server in ("daphne", "uvicorn")
+        for server in WEB_SERVERS
     ),
 )
 
