@@ -5,7 +5,8 @@ buffer without end. Twisted tells a registered producer when that buffer is full
 drained, and daphne's `send` is a partial that holds the connection's protocol.
 
 And Twisted writes only in the loop's next turn, for which it has the selector watch the socket and
-stop watching it again. Here what can be written is written at once.
+stop watching it again. Here what can be written is written at once, and a text is framed here as
+well: decoding it for daphne, which encodes it again, and autobahn's three layers below cost 60 µs.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ class FlowControl:
         self._send = send
         self._writable = asyncio.Event()
         self._writable.set()
+        #: daphne's, behind which frames are written here.
+        self._protocol: Any = None
         for protocol in getattr(send, "args", ()):
             if hasattr(protocol, "registerProducer"):
                 # Twisted leaves the HTTP channel, that the upgrade ended, as the producer.
                 protocol.unregisterProducer()
                 protocol.registerProducer(self, True)
                 _write_at_once(protocol.transport)
+                self._protocol = protocol
 
     async def send(self, message: dict[str, Any]) -> None:
         """Returns once the client keeps up, or is gone: `receive` then tells of that."""
@@ -35,6 +39,16 @@ class FlowControl:
         # ASGI 2.4's word for a connection that was lost; daphne says nothing.
         with suppress(OSError):
             await self._send(message)
+
+    async def send_text(self, text: bytes) -> None:
+        """`send` for a text frame of UTF-8, once the socket is accepted."""
+        if self._protocol is None:
+            await self.send({"type": "websocket.send", "text": text.decode()})
+            return
+        await self._writable.wait()
+        # One that is closing takes no more frames, as with autobahn.
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._protocol.transport.write(_text_frame(text))
 
     # Twisted's IPushProducer; the names are its own.
     def pauseProducing(self) -> None:  # noqa: N802
@@ -45,6 +59,16 @@ class FlowControl:
 
     def stopProducing(self) -> None:  # noqa: N802
         self._writable.set()
+
+
+def _text_frame(text: bytes) -> bytes:
+    """Unmasked and whole, by RFC 6455; aily's servers agree on no compression."""
+    size = len(text)
+    if size < 126:
+        return b"\x81%c%b" % (size, text)
+    if size < 65_536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), text)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), text)
 
 
 def _write_at_once(transport: Any) -> None:

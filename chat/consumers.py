@@ -297,7 +297,7 @@ class ChatConsumer(AsyncConsumer):
         """
         async with get_hub().user_feed(self.owner_id, skip=self.following.__contains__) as feed:
             while True:
-                news = await feed.next(timeout_seconds=3600)
+                news = await feed.next()
                 if news is None:
                     if feed.is_lost:
                         feed.caught_up()
@@ -330,7 +330,7 @@ class ChatConsumer(AsyncConsumer):
     async def send_bytes(self, frame: bytes) -> None:
         """Returns once the client keeps up, so that a slow one holds back its own followers."""
         metrics.FRAMES_SENT.n += 1
-        await self.flow.send({"type": "websocket.send", "text": frame.decode()})
+        await self.flow.send_text(frame)
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from aily.database import fetch_all
+from aily.database import Question, fetch_all
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, most
@@ -75,8 +75,17 @@ def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
         users.add(task.owner_id)
         if task.api_key_id is not None:
             keys.add(task.api_key_id)
+    return in_force_from(fetch_all(*in_force_question(users, keys, at)), at)
+
+
+def in_force_question(users: Collection[int], keys: Collection[int], at: datetime) -> Question:
+    """What `in_force_from` wants to know, to be asked together with something else."""
     starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
-    rows = fetch_all(_IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)})
+    return _IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)}
+
+
+def in_force_from(rows: Sequence[tuple[Any, ...]], at: datetime) -> BudgetsInForce:
+    """The answer to `in_force_question`, with the rows of new periods made."""
     found = BudgetsInForce(at, defaultdict(list), defaultdict(list))
     for budget_id, user_id, api_key_id, start, _ in rows:
         own = found.by_user[user_id] if user_id else found.by_api_key[api_key_id]

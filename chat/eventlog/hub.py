@@ -77,15 +77,20 @@ class Feed:
         """The reader is about to read the log: whatever was lost until now will be there."""
         self.is_lost = False
 
-    async def next(self, timeout_seconds: float) -> tuple[EventId | None, str, bytes] | None:
+    async def next(
+        self, timeout_seconds: float | None = None
+    ) -> tuple[EventId | None, str, bytes] | None:
         """The next (id, task id, frame); None after the timeout, or when frames were lost."""
         if not self._frames and not self.is_lost:
             self._news.clear()
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    await self._news.wait()
-            except TimeoutError:
-                return None
+            if timeout_seconds is None:
+                await self._news.wait()
+            else:
+                try:
+                    async with asyncio.timeout(timeout_seconds):
+                        await self._news.wait()
+                except TimeoutError:
+                    return None
         if self.is_lost or not self._frames:
             return None
         news = self._frames.popleft()

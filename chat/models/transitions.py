@@ -7,6 +7,7 @@ changes no row has lost a race and must treat the task as somebody else's.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,6 +42,7 @@ class StartedTask:
     deadline_at: datetime | None
     flight_key: str
     cache_ttl_seconds: int
+    in_conversation: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Ending:
     falls_back: bool = False
     #: True: there may be others who wait for the same answer (chat/models/flights.py).
     may_lead: bool = False
+    #: False: its answer is no message of a conversation.
+    in_conversation: bool = True
 
 
 _START = """
@@ -79,7 +83,8 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
-          ) END
+          ) END,
+          conversation_id IS NOT NULL
 """
 
 _EXPIRE = """
@@ -225,7 +230,9 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
     """
     # One value: of arrays, psycopg would write every item by itself.
     values = msgspec.json.encode(endings).decode()
-    with transaction.atomic():
+    # One statement is a transaction by itself, and two round trips less.
+    stores_answers = any(one.in_conversation for one in endings)
+    with transaction.atomic() if stores_answers else nullcontext():
         changed = dict(fetch_all(_END, [values, worker_id]))
         store_answers(
             (changed[one.id], one.id, one.text)

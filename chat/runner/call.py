@@ -39,7 +39,7 @@ FAILURES_BEFORE_FALLBACK = 1
 #: An answer whose text nobody listens to is read and logged this often: pieces of text come by the
 #: hundred. Who begins to listen says so (`listened_to`); where that word is lost, the next text
 #: comes this much later, once.
-UNHEARD_SECONDS = 5.0
+UNHEARD_SECONDS = 10.0
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
 #: The error of a task that failed by no fault of the provider's.
@@ -256,6 +256,7 @@ class Call:
             last_event=self.log.last_event + 1,
             error=INTERNAL,
             may_lead=ending.may_lead,
+            in_conversation=ending.in_conversation,
         )
         return broken, await self.endings.store(broken)
 
@@ -293,6 +294,7 @@ class Call:
             failures=1 if answer.error else 0,
             falls_back=verdict.falls_back,
             may_lead=bool(self.task.flight_key),
+            in_conversation=self.task.in_conversation,
         )
 
     def _verdict(self) -> Verdict:

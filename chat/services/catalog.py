@@ -8,7 +8,7 @@ and a process that starts asks PostgreSQL for nothing that another has had befor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
 from aily.cache import Cached, keys
-from aily.database import fetch_all
+from aily.database import Question, fetch_all
 from chat.models import LLMModel, Provider, Scene, SceneVersion
 
 #: Scenes kept in memory.
@@ -66,7 +66,17 @@ _loaded = _Loaded("")
 
 def look_up(slugs: Collection[str], owner_ids: Collection[int]) -> Catalog:
     """The models, the scenes with these slugs, and the weights of these users, as they are now."""
-    versions, weights = _versions(slugs, owner_ids)
+    return from_rows(fetch_all(*question(slugs, owner_ids)))
+
+
+def question(slugs: Collection[str], owner_ids: Collection[int]) -> Question:
+    """What `from_rows` wants to know, to be asked together with something else."""
+    return _VERSIONS, [list(slugs), list(owner_ids)]
+
+
+def from_rows(rows: Iterable[tuple[str, str, str | None]]) -> Catalog:
+    """`look_up`, by the answer to its question."""
+    versions, weights = _versions(rows)
     loaded = _up_to_date(versions.pop(""))
     scenes = {}
     missing = []
@@ -85,13 +95,13 @@ def look_up(slugs: Collection[str], owner_ids: Collection[int]) -> Catalog:
 
 
 def _versions(
-    slugs: Collection[str], owner_ids: Collection[int]
+    rows: Iterable[tuple[str, str, str | None]],
 ) -> tuple[dict[str, str], dict[int, float]]:
     """Versions of scenes by slug and, under "", of all models; weights by owner."""
     versions, weights = {"": ""}, {}
-    for kind, key, value in fetch_all(_VERSIONS, [list(slugs), list(owner_ids)]):
+    for kind, key, value in rows:
         if kind == "weight":
-            weights[int(key)] = float(value)
+            weights[int(key)] = float(value or 1)
         else:
             versions[key] = value or ""
     return versions, weights
@@ -193,10 +203,10 @@ MODELS: Cached[str, str] = Cached(keys.MODELS, str, _load_models)
 def scene_keys() -> list[str]:
     """Of the scenes that can be submitted to: what `warm_cache` fills the cache with."""
     slugs = list(Scene.objects.usable().values_list("slug", flat=True))
-    versions, _ = _versions(slugs, [])
+    versions, _ = _versions(fetch_all(*question(slugs, [])))
     return [_key(slug, versions[slug]) for slug in slugs if slug in versions]
 
 
 def model_keys() -> list[str]:
-    versions, _ = _versions([], [])
+    versions, _ = _versions(fetch_all(*question([], [])))
     return [_key(_ALL, versions[""])]
