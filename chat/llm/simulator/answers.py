@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from itertools import cycle, islice
 from random import Random
@@ -68,35 +69,44 @@ class SimulatedToolCall:
 
 @dataclass(frozen=True)
 class SimulatedAnswer:
-    """`text` is its `tokens` joined, `reasoning` its `reasoning_tokens`. `text` is cut where
-    max_tokens cut it."""
+    """`tokens` are those of the text, and cut where max_tokens cut it."""
 
-    text: str
-    reasoning: str
     tokens: list[str]
     reasoning_tokens: list[str]
     finish_reason: str
     tool_calls: list[SimulatedToolCall]
     prompt_tokens: int
 
+    @property
+    def text(self) -> str:
+        return "".join(self.tokens)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self.reasoning_tokens)
+
 
 def simulated_answer(
-    body: dict[str, Any], seed: int = 0, answer_tokens: tuple[int, int] = DEFAULT_ANSWER_TOKENS
+    body: dict[str, Any],
+    seed: int = 0,
+    answer_tokens: tuple[int, int] = DEFAULT_ANSWER_TOKENS,
+    directives: Directives | None = None,
 ) -> SimulatedAnswer:
-    """The answer to a request's JSON body, faults aside. Raises ValueError at a bad directive."""
+    """The answer to a request's JSON body, faults aside. `directives` are its prompt's, where they
+    have been read already. Raises ValueError at a bad one."""
     prompt = last_user_message(body)
-    directives = parse_directives(prompt)
+    directives = directives or parse_directives(prompt)
     rng = request_rng(body, seed)
     length = directives.tokens if directives.tokens is not None else rng.randint(*answer_tokens)
     calls = _tool_calls(body, directives, rng)
     thinking = thinking_enabled(body)
-    reasoning = _tokens(_reasoning(rng, max(4, length // 4))) if thinking else []
+    reasoning = _reasoning(rng, max(4, length // 4)) if thinking else []
     if calls:
         tokens: list[str] = []
     elif wants_json(body):
         tokens = _tokens(_json_text(body, prompt, length, rng))
     else:
-        tokens = _cut(_tokens(_markdown(body, without_directives(prompt), length, rng)), length)
+        tokens = _cut(_markdown(body, without_directives(prompt), length, rng), length)
         if directives.nul:
             tokens.insert(len(tokens) // 2, "\x00")
     finish = "tool_calls" if calls else "stop"
@@ -105,8 +115,6 @@ def simulated_answer(
         reasoning, tokens = reasoning[:limit], tokens[: max(0, limit - len(reasoning))]
         finish = "length"
     return SimulatedAnswer(
-        text="".join(tokens),
-        reasoning="".join(reasoning),
         tokens=tokens,
         reasoning_tokens=reasoning,
         finish_reason=finish,
@@ -153,6 +161,12 @@ def _tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+@cache
+def _fixed_tokens(text: str) -> tuple[str, ...]:
+    """The tokens of one of the texts above, with what stands before it: some 150 in all."""
+    return tuple(_tokens(text))
+
+
 def _cut(tokens: list[str], length: int) -> list[str]:
     return tokens if len(tokens) <= length else [*tokens[: max(0, length - 1)], " …"][:length]
 
@@ -166,42 +180,48 @@ def _echo(prompt: str) -> str:
     return words if len(words) <= ECHO_CHARS else words[: ECHO_CHARS - 1].rstrip() + "…"
 
 
-def _markdown(body: dict[str, Any], prompt: str, length: int, rng: Random) -> str:
-    """Markdown of at least `length` tokens."""
-    parts = [f"This is a *simulated* answer of **{body.get('model')}**: no model was asked."]
+def _markdown(body: dict[str, Any], prompt: str, length: int, rng: Random) -> list[str]:
+    """Tokens of Markdown, at least `length`. What stands between two texts begins the token after
+    it, so that the others of a text are the same wherever it stands."""
+    model = body.get("model")
+    tokens = _tokens(f"This is a *simulated* answer of **{model}**: no model was asked.")
     if echo := _echo(prompt):
-        parts.append(f"> {echo}")
-    count = sum(len(_tokens(part)) for part in parts)
+        tokens += _tokens(f"\n\n> {echo}")
     for block in _blocks(rng):
-        if count >= length:
+        if len(tokens) >= length:
             break
-        parts.append(block)
-        count += len(_tokens(block))
-    return "\n\n".join(parts)
+        tokens += block
+    return tokens
 
 
-def _blocks(rng: Random) -> Iterator[str]:
+def _blocks(rng: Random) -> Iterator[Iterable[str]]:
     sentences = cycle(rng.sample(_SENTENCES, len(_SENTENCES)))
     while True:
-        yield " ".join(islice(sentences, rng.randint(2, 4)))
+        yield _block(islice(sentences, rng.randint(2, 4)), " ")
         items = rng.sample(_ITEMS, rng.randint(3, 5))
         numbered = rng.random() < 0.5
-        yield "\n".join(
+        lines = [
             f"{number}. {item}" if numbered else f"- {item}" for number, item in enumerate(items, 1)
-        )
+        ]
+        yield _block(lines, "\n")
         if rng.random() < 0.6:
-            yield rng.choice(_CODE)
+            yield _block([rng.choice(_CODE)], "")
 
 
-def _reasoning(rng: Random, length: int) -> str:
-    thoughts: list[str] = []
-    count = 0
+def _block(texts: Iterable[str], seam: str) -> list[str]:
+    tokens: list[str] = []
+    for text in texts:
+        tokens += _fixed_tokens((seam if tokens else "\n\n") + text)
+    return tokens
+
+
+def _reasoning(rng: Random, length: int) -> list[str]:
+    tokens: list[str] = []
     for thought in cycle(rng.sample(_THOUGHTS, len(_THOUGHTS))):
-        thoughts.append(thought)
-        count += len(_tokens(thought))
-        if count >= length:
+        tokens += _fixed_tokens(f" {thought}" if tokens else thought)
+        if len(tokens) >= length:
             break
-    return " ".join(thoughts)
+    return tokens
 
 
 def _json_text(body: dict[str, Any], prompt: str, length: int, rng: Random) -> str:

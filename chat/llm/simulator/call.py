@@ -15,6 +15,8 @@ from chat.llm.simulator import wire
 from chat.llm.simulator.answers import SimulatedAnswer, thinking_enabled
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.directives import Directives
+from chat.llm.simulator.output import Output
+from chat.llm.simulator.pace import Pace
 from chat.llm.simulator.requests import error_body, refusal
 from chat.llm.simulator.stats import Stats
 
@@ -26,7 +28,7 @@ class Call:
         self,
         config: SimulatorConfig,
         stats: Stats,
-        request: web.Request,
+        request: web.BaseRequest,
         body: dict[str, Any],
         answer: SimulatedAnswer,
         directives: Directives,
@@ -38,7 +40,6 @@ class Call:
         self.is_complete = False  # nothing but the end of the response is missing
         self._config = config
         self._stats = stats
-        self._request = request
         self._body = body
         self._answer = answer
         self._directives = directives
@@ -51,9 +52,10 @@ class Call:
         self._release = release
         self._streaming = bool(body.get("stream"))
         self._events = wire.EventWriter(body["model"])
-        self._response = web.StreamResponse(headers={"x-request-id": self.id})
-        self._clock = asyncio.get_running_loop().time
-        self._late_from = self._clock() + self._planned_seconds()
+        kind = "text/event-stream; charset=utf-8" if self._streaming else "application/json"
+        headers = {"x-request-id": self.id, "content-type": kind, "cache-control": "no-cache"}
+        self._output = Output(request, headers)
+        self._late_from = time.monotonic() + self._planned_seconds()
 
     async def run(self) -> web.StreamResponse:
         """Answer. Raises RequestRefusedError for a status that the prompt asks for."""
@@ -61,14 +63,11 @@ class Call:
             if self._directives.latency:
                 await asyncio.sleep(self._directives.latency)
             raise refusal(self._directives.status, retry_after=self._directives.retry_after)
-        kind = "text/event-stream; charset=utf-8" if self._streaming else "application/json"
-        self._response.headers["content-type"] = kind
-        self._response.headers["cache-control"] = "no-cache"
-        await self._response.prepare(self._request)
+        await self._output.open()
         if self._directives.stall != "first":
             await self._wait(self._latency_seconds)
         await (self._stream() if self._streaming else self._answer_whole())
-        return self._response
+        return self._output.response
 
     def _planned_seconds(self) -> float:
         """From the request to the end of a stream without faults."""
@@ -81,7 +80,7 @@ class Call:
         asked = self._directives
         if asked.error == "first":
             return await self._end(wire.error_event(_broken_off_error()))
-        await self._response.write(self._events.opening(thinking=thinking_enabled(self._body)))
+        self._output.put(self._events.opening(thinking=thinking_enabled(self._body)))
         if asked.stall == "first":
             await self._stall()
         if not asked.empty:
@@ -95,10 +94,10 @@ class Call:
                 await self._send_tokens(0, total)
             for index, call in enumerate(self._answer.tool_calls):
                 for event in self._events.tool_call(index, call):
-                    await self._response.write(event)
+                    self._output.put(event)
         self._complete()
         if not asked.faulty:
-            self._stats.note_late(self._clock() - self._late_from)
+            self._stats.note_late(time.monotonic() - self._late_from)
         return await self._end(self._last_events())
 
     async def _answer_whole(self) -> None:
@@ -132,7 +131,7 @@ class Call:
         if asked.stall == "middle":
             await self._stall()
         if asked.broken_json:
-            await self._response.write(wire.broken_event())
+            self._output.put(wire.broken_event())
         if asked.disconnect:
             self._disconnect()
         elif asked.truncate:
@@ -144,35 +143,28 @@ class Call:
         return True
 
     async def _send_tokens(self, first: int, end: int) -> None:
-        """Send tokens `first` to `end` of reasoning and text. It sends what is due by the clock,
-        so that a busy machine makes fewer, larger writes and not a slower answer."""
-        if not self._tokens_per_second:
-            return await self._write_tokens(first, end)
-        started = write_at = self._clock()
-        sent = first
-        while sent < end:
-            due = first + 1 + int((self._clock() - started) * self._tokens_per_second)
-            if due > sent:
-                await self._write_tokens(sent, min(due, end))
-                sent = min(due, end)
-            if sent == end:
-                break
-            next_due = started + (sent - first) / self._tokens_per_second
-            # Counted from when the last write was due, so that late wake-ups do not add up.
-            write_at = max(next_due, write_at + self._write_seconds())
-            await asyncio.sleep(max(write_at - self._clock(), 0))
-        return None
+        """Send tokens `first` to `end` of reasoning and text. The last go with what follows."""
+        if self._tokens_per_second:
+            pace = Pace(self._tokens_per_second, self._write_tokens, self._write_seconds)
+            first = await pace.run(first, end)
+        self._put_tokens(first, end)
 
-    async def _write_tokens(self, first: int, end: int) -> None:
+    def _write_tokens(self, first: int, end: int) -> bool:
+        if self._output.is_behind():
+            return False
+        self._put_tokens(first, end)
+        self._output.flush()
+        return True
+
+    def _put_tokens(self, first: int, end: int) -> None:
         split = len(self._answer.reasoning_tokens)
-        data = b""
         if first < split:
-            data = self._events.reasoning(self._answer.reasoning_tokens[first : min(end, split)])
+            tokens = self._answer.reasoning_tokens[first : min(end, split)]
+            self._output.put(self._events.reasoning(tokens))
         if end > split:
-            data += self._events.text(self._text_tokens(max(0, first - split), end - split))
+            tokens = self._text_tokens(max(0, first - split), end - split)
+            self._output.put(self._events.text(tokens))
         self._stats.tokens += end - first
-        if data:
-            await self._response.write(data)
 
     def _text_tokens(self, first: int, end: int) -> list[str]:
         if self._directives.clock:
@@ -186,14 +178,16 @@ class Call:
 
     async def _wait(self, seconds: float) -> None:
         """Wait, showing signs of life as DeepSeek does."""
-        end = self._clock() + seconds
+        end = time.monotonic() + seconds
         keep_alive = wire.KEEP_ALIVE if self._streaming else b"\n"
-        while (left := end - self._clock()) > self._config.keep_alive_seconds:
+        while (left := end - time.monotonic()) > self._config.keep_alive_seconds:
             await asyncio.sleep(self._config.keep_alive_seconds)
-            await self._response.write(keep_alive)
+            self._output.put(keep_alive)
+            self._output.flush()
         await asyncio.sleep(max(0.0, left))
 
     async def _stall(self) -> None:
+        self._output.flush()
         asked = self._directives.stall_seconds
         seconds = math.inf if asked is None else asked
         if not self._directives.silent:
@@ -218,12 +212,12 @@ class Call:
     async def _end(self, data: bytes) -> None:
         # Released first: whoever has seen the end of an answer may send the next request.
         self._release()
-        await self._response.write_eof(data)
+        self._output.put(data)
+        await self._output.end()
 
     def _disconnect(self) -> None:
         self.broken_off = True
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        self._output.abort()
 
 
 def _broken_off_error() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 DIRECTIVES_HELP = """\
@@ -72,17 +73,17 @@ class Directives:
     empty: bool = False
     times: int | None = None
 
-    @property
+    @cached_property
     def faulty(self) -> bool:
         """Whether any of the faults is asked for."""
         return any(getattr(self, name) for name in _FAULTS)
 
     def without_faults(self) -> Directives:
         """The same shape of answer, and nothing wrong with it."""
-        plain = Directives()
-        return replace(self, **{name: getattr(plain, name) for name in _FAULTS})
+        return replace(self, **{name: getattr(_NONE, name) for name in _FAULTS})
 
 
+_NONE = Directives()
 _TYPES = {field.name: str(field.type) for field in fields(Directives)}
 _WORDS = {
     "usage": ("finish", "after", "none"),
@@ -98,8 +99,11 @@ def without_directives(prompt: str) -> str:
 
 def parse_directives(prompt: str) -> Directives:
     """Read every directive of a prompt. Raises ValueError naming the one that is wrong."""
+    groups = _DIRECTIVE.findall(prompt)
+    if not groups:
+        return _NONE
     found: dict[str, Any] = {}
-    for group in _DIRECTIVE.findall(prompt):
+    for group in groups:
         for item in filter(None, (part.strip() for part in group.split(","))):
             name, _, value = item.partition("=")
             if name not in _TYPES:

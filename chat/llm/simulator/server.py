@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ BACKLOG = 4096
 SHUTDOWN_SECONDS = 1.0
 CAP_RETRY_AFTER_SECONDS = "1"
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 class Simulator:
     """One simulated provider. `url` is set while it listens."""
@@ -37,25 +40,35 @@ class Simulator:
         self.url = ""
         self.stopping = False
         self._faults = FaultPlanner(config)
+        self._routes = self._make_routes()
         self.journal = Journal(Path(config.journal)) if config.journal else None
 
-    def application(self) -> web.Application:
-        """The routes, with DeepSeek's paths with and without /v1."""
-        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._refuse])
+    def _make_routes(self) -> dict[str, dict[str, Handler]]:
+        """By path and method, with DeepSeek's paths with and without /v1."""
+        routes: dict[str, dict[str, Handler]] = {
+            "/": {"GET": self.show_page},
+            "/stats": {"GET": self.show_stats},
+            "/stats/reset": {"POST": self.reset_stats},
+        }
         for prefix in ("", "/v1"):
-            app.router.add_post(f"{prefix}/chat/completions", self.complete)
-            app.router.add_get(f"{prefix}/models", self.list_models)
-        app.router.add_get("/stats", self.show_stats)
-        app.router.add_post("/stats/reset", self.reset_stats)
-        app.router.add_get("/", self.show_page)
-        return app
+            routes[f"{prefix}/chat/completions"] = {"POST": self.complete}
+            routes[f"{prefix}/models"] = {"GET": self.list_models}
+        for handlers in routes.values():
+            if "GET" in handlers:
+                handlers["HEAD"] = handlers["GET"]
+        return routes
 
-    @web.middleware
-    async def _refuse(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request. Two look-ups find its handler, which is all that it takes here of what
+        web.Application does for every request."""
+        handlers = self._routes.get(request.path)
+        if handlers is None:
+            raise web.HTTPNotFound
+        handler = handlers.get(request.method)
+        if handler is None:
+            raise web.HTTPMethodNotAllowed(request.method, handlers)
+        if expected := request.headers.get("expect"):
+            await _continue(request, expected)
         try:
             return await handler(request)
         except RequestRefusedError as refused:
@@ -65,7 +78,7 @@ class Simulator:
                 self.journal.refused(refused.status)
             return web.json_response(refused.body, status=refused.status, headers=refused.headers)
 
-    async def complete(self, request: web.Request) -> web.StreamResponse:
+    async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a chat completion."""
         self.stats.requests += 1
         self._authorize(request)
@@ -73,7 +86,7 @@ class Simulator:
         await self._check_cap(body["model"])
         return await self._answer(request, body)
 
-    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
         leave = _once(lambda: self._leave(call, body["model"]))
         call = self._call(request, body, leave)
         self._enter(call, body)
@@ -97,18 +110,18 @@ class Simulator:
             self.journal.end(call.id, completed=call.is_complete)
 
     def _call(
-        self, request: web.Request, body: dict[str, Any], release: Callable[[], None]
+        self, request: web.BaseRequest, body: dict[str, Any], release: Callable[[], None]
     ) -> Call:
         config = self.config
         try:
             directives = self._faults.plan(last_user_message(body))
-            answer = simulated_answer(body, config.seed, config.answer_tokens)
+            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
         except ValueError as error:
             raise refusal(400, str(error)) from None
         latency = self._faults.latency_seconds()
         return Call(config, self.stats, request, body, answer, directives, latency, release)
 
-    def _authorize(self, request: web.Request) -> None:
+    def _authorize(self, request: web.BaseRequest) -> None:
         key = self.config.api_key
         if key is None:
             return
@@ -130,24 +143,31 @@ class Simulator:
         in_flight = self.stats.in_flight_by_model.get(model, 0)
         return 0 < self.config.concurrency <= in_flight
 
-    async def list_models(self, request: web.Request) -> web.Response:
+    async def list_models(self, request: web.BaseRequest) -> web.Response:
         """The models DeepSeek offers; requests for any other name are answered all the same."""
         self._authorize(request)
         data = [{"id": model, "object": "model", "owned_by": "simulator"} for model in MODELS]
         return web.json_response({"object": "list", "data": data})
 
-    async def show_stats(self, request: web.Request) -> web.Response:
+    async def show_stats(self, request: web.BaseRequest) -> web.Response:
         """The counters as JSON."""
         return web.json_response(self.stats.as_dict())
 
-    async def reset_stats(self, request: web.Request) -> web.Response:
+    async def reset_stats(self, request: web.BaseRequest) -> web.Response:
         """Start counting anew."""
         self.stats.reset()
         return web.json_response(self.stats.as_dict())
 
-    async def show_page(self, request: web.Request) -> web.Response:
+    async def show_page(self, request: web.BaseRequest) -> web.Response:
         """The counters for people."""
         return web.Response(text=render_page(self.stats, self.config), content_type="text/html")
+
+
+async def _continue(request: web.BaseRequest, expected: str) -> None:
+    """Have the body sent by a client that asks before it does, as curl does with a long one."""
+    if expected.lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text=f"Unknown Expect: {expected}")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _once(action: Callable[[], None]) -> Callable[[], None]:
@@ -166,13 +186,14 @@ def _once(action: Callable[[], None]) -> Callable[[], None]:
 async def running_simulator(config: SimulatorConfig) -> AsyncGenerator[Simulator]:
     """A simulator that listens while the context lasts. Raises OSError when the port is taken."""
     simulator = Simulator(config)
-    # A handler that sleeps for its next token has to learn of a client that hung up.
-    runner = web.AppRunner(
-        simulator.application(),
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+    request = partial(
+        web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=MAX_REQUEST_BYTES
     )
+    # A handler that sleeps for its next token has to learn of a client that hung up.
+    server = web.Server(
+        simulator.handle, request_factory=request, handler_cancellation=True, access_log=None
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, config.host, config.port, backlog=BACKLOG).start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from functools import cached_property
+from functools import lru_cache
 from hashlib import md5
 from typing import Any
 
@@ -16,7 +16,10 @@ DONE = b"data: [DONE]\n\n"
 
 #: What json.dumps(text, ensure_ascii=False) comes down to, at a fifth of its cost.
 _text_json = json.encoder.encode_basestring
-_MARK = "@@token@@"
+#: JSON as DeepSeek writes it: not escaped. Kept, as json.dumps makes an encoder for each call.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+#: What an event has after its delta, unless it is the last.
+_AFTER = ',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
 
 
 def usage(answer: SimulatedAnswer) -> dict[str, Any]:
@@ -40,39 +43,28 @@ def usage(answer: SimulatedAnswer) -> dict[str, Any]:
 
 
 class EventWriter:
-    """Writes the events of one answer. A token's event is a template with the token put in,
-    since a whole JSON encoding for each would be most of what the simulator costs."""
+    """Writes the events of one answer. Nearly all of an event is text that is there already, since
+    a whole JSON encoding for each would be most of what the simulator costs."""
 
     def __init__(self, model: str) -> None:
-        self._head: dict[str, Any] = {
-            "id": str(uuid.uuid4()),
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": fingerprint(model),
-        }
-
-    @cached_property
-    def _text_template(self) -> tuple[str, str]:
-        return self._template({"content": _MARK, "reasoning_content": None})
-
-    @cached_property
-    def _reasoning_template(self) -> tuple[str, str]:
-        return self._template({"content": None, "reasoning_content": _MARK})
+        ids = f'"id":"{uuid.uuid4()}","object":"chat.completion.chunk","created":{int(time.time())}'
+        self._head = f"data: {{{ids},{_model_fields(model)},"
+        # Up to the delta.
+        self._before = f'{self._head}"choices":[{{"index":0,"delta":'
 
     def opening(self, *, thinking: bool) -> bytes:
         """The first event, which has a role and no token."""
-        first = {"content": None, "reasoning_content": ""}
-        plain = {"content": "", "reasoning_content": None}
-        return self._delta({"role": "assistant", **(first if thinking else plain)})
+        if thinking:
+            return self._delta('{"role":"assistant","content":null,"reasoning_content":""}')
+        return self._delta('{"role":"assistant","content":"","reasoning_content":null}')
 
     def text(self, tokens: list[str]) -> bytes:
         """An event for each token of the answer."""
-        return _fill(self._text_template, tokens)
+        return self._fill('{"content":', tokens, ',"reasoning_content":null}')
 
     def reasoning(self, tokens: list[str]) -> bytes:
         """An event for each token of the reasoning."""
-        return _fill(self._reasoning_template, tokens)
+        return self._fill('{"content":null,"reasoning_content":', tokens, "}")
 
     def tool_call(self, index: int, call: SimulatedToolCall) -> list[bytes]:
         """The name first, then the arguments in pieces."""
@@ -80,28 +72,25 @@ class EventWriter:
         named = {"index": index, "id": call.id, "type": "function", "function": function}
         pieces = [call.arguments[i : i + 8] for i in range(0, len(call.arguments), 8)]
         more = [{"index": index, "function": {"arguments": piece}} for piece in pieces]
-        return [self._delta({"tool_calls": [part]}) for part in (named, *more)]
+        return [self._delta(_json({"tool_calls": [part]})) for part in (named, *more)]
 
     def finish(self, reason: str, usage: dict[str, Any] | None) -> bytes:
         """The last event with a choice."""
-        return self._delta({"content": "", "reasoning_content": None}, reason, usage)
+        delta = '{"content":"","reasoning_content":null}'
+        end = f'"finish_reason":{_text_json(reason)}}}],"usage":{_json(usage)}}}'
+        return f'{self._before}{delta},"logprobs":null,{end}\n\n'.encode()
 
     def usage_only(self, usage: dict[str, Any]) -> bytes:
         """An event without choices."""
-        return _event({**self._head, "choices": [], "usage": usage})
+        return f'{self._head}"choices":[],"usage":{_json(usage)}}}\n\n'.encode()
 
-    def _delta(
-        self,
-        delta: dict[str, Any],
-        finish_reason: str | None = None,
-        usage: dict[str, Any] | None = None,
-    ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _event({**self._head, "choices": [choice], "usage": usage})
+    def _delta(self, delta: str) -> bytes:
+        return f"{self._before}{delta}{_AFTER}".encode()
 
-    def _template(self, delta: dict[str, Any]) -> tuple[str, str]:
-        before, _, after = self._delta(delta).decode().partition(f'"{_MARK}"')
-        return before, after
+    def _fill(self, before: str, tokens: list[str], after: str) -> bytes:
+        """Events whose deltas are each token's JSON between the two texts."""
+        before, after = self._before + before, after + _AFTER
+        return f"{before}{(after + before).join(map(_text_json, tokens))}{after}".encode()
 
 
 def error_event(error: dict[str, Any]) -> bytes:
@@ -147,14 +136,14 @@ def fingerprint(model: str) -> str:
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON as DeepSeek writes it: UTF-8, not escaped."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON as DeepSeek writes it, in UTF-8."""
+    return _json(value).encode()
+
+
+@lru_cache(maxsize=16)
+def _model_fields(model: str) -> str:
+    return f'"model":{_text_json(model)},"system_fingerprint":"{fingerprint(model)}"'
 
 
 def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + json_bytes(value) + b"\n\n"
-
-
-def _fill(template: tuple[str, str], tokens: list[str]) -> bytes:
-    before, after = template
-    return "".join([before + _text_json(token) + after for token in tokens]).encode()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import uvloop
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from aily.garbage import spare_collections
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.directives import DIRECTIVES_HELP
 from chat.llm.simulator.server import serve
@@ -82,7 +83,8 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from None
         try:
-            asyncio.run(serve(config, ready=self._announce))
+            spare_collections()
+            uvloop.run(serve(config, ready=self._announce))
         except OSError as error:
             raise CommandError(f"cannot listen on {config.host}:{config.port}: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,76 @@ async def test_the_cap_counts_each_model_for_itself(start_simulator: StartSimula
     await until(lambda: simulator.stats.in_flight == 0)
     assert (await _post(simulator, _body()))[0] == 200
     assert simulator.stats.client_disconnects == 1
+
+
+async def test_tokens_keep_their_pace_and_the_last_go_out_with_the_end(
+    start_simulator: StartSimulator,
+) -> None:
+    simulator = await start_simulator(tokens_per_second=100, write_seconds=0.1)
+    body = _body("[sim:tokens=41]", stream=True, thinking={"type": "disabled"})
+    started = time.monotonic()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{simulator.url}/chat/completions", json=body) as response,
+    ):
+        pieces = [data async for data, ends_chunk in response.content.iter_chunks() if ends_chunk]
+    assert time.monotonic() - started > 0.39
+    assert len(pieces) <= 5  # the first token at once, and four times those of a tenth of a second
+    assert len(_events(b"".join(pieces))) == 43
+    assert simulator.stats.tokens == 41
+
+
+async def test_a_client_that_reads_too_slowly_is_sent_no_more_until_it_does(
+    start_simulator: StartSimulator,
+) -> None:
+    simulator = await start_simulator(tokens_per_second=100_000, write_seconds=0.001)
+    body = json.dumps(_body("[sim:tokens=50000]", stream=True, thinking={"type": "disabled"}))
+    request = f"POST /chat/completions HTTP/1.0\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", int(simulator.url.rpartition(":")[2])))
+        client.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=client, limit=4096)
+        writer.write(request.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await until(lambda: simulator.stats.tokens > 0)
+        await asyncio.sleep(0.2)
+        sent = simulator.stats.tokens
+        await asyncio.sleep(0.2)
+        assert simulator.stats.tokens == sent
+        assert sent < 50_000
+        assert len(_events(await reader.read())) == 50_002
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /nothing", 404),
+        ("GET /chat/completions", 405),
+        ("POST /v1/models", 405),
+        ("HEAD /stats", 200),
+    ],
+)
+async def test_paths_and_methods_are_told_apart(
+    simulator: Simulator, request_line: str, status: int
+) -> None:
+    method, path = request_line.split()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, simulator.url + path) as response,
+    ):
+        assert response.status == status
+
+
+async def test_a_client_that_asks_whether_it_may_send_its_body_is_told_so(
+    simulator: Simulator,
+) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{simulator.url}/chat/completions", json=_body(), expect100=True) as response,
+    ):
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("path", ["/models", "/v1/models"])
