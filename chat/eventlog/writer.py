@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 import msgspec
 
@@ -37,6 +36,8 @@ LOAD_SHARE = 0.25
 MAX_APPENDS = 500
 #: After a round of no more events than these an end does not wait for the next one.
 FEW_EVENTS = 3
+#: After a larger one it waits this long, and goes out without the text of others.
+END_INTERVAL_SECONDS = 0.05
 #: A running task's log outlives any call; the end sets the final expiry.
 RUNNING_KEEP_SECONDS = 86_400
 
@@ -112,7 +113,7 @@ class TaskLog:
         """Append the terminal event. Only after its row is committed."""
         self._coalesce()
         self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
-        self._writer.hurry()
+        self._writer.hurry(self)
 
     def tell(self, others: Iterable[tuple[str, int]], event: Event) -> None:
         """Tell the readers of other tasks, (task id, owner id), that this is their end as well.
@@ -229,8 +230,9 @@ class LogWriter:
         #: When the oldest of what is to be appended was written.
         self._dirty_since = time.time()
         self._wake = asyncio.Event()
-        #: Set while something waits that is not to wait for the rest of a short pause.
-        self._urgent = asyncio.Event()
+        #: Those that have ended, and are not to wait for the rest of a pause.
+        self._ended: dict[TaskLog, None] = {}
+        self._has_ended = asyncio.Event()
         self._interval = MIN_INTERVAL_SECONDS
 
     def open(self, task_id: str, owner_id: int, attempt: int) -> TaskLog:
@@ -242,42 +244,56 @@ class LogWriter:
         self._dirty[log] = None
         self._wake.set()
 
-    def hurry(self) -> None:
-        """Append at once, unless there is much to append."""
-        self._urgent.set()
+    def hurry(self, log: TaskLog) -> None:
+        """Append what this log has soon: it has ended."""
+        self._ended[log] = None
+        self._has_ended.set()
 
     async def run(self) -> None:
         """Append for ever; the first event after a pause leaves at once."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._urgent.clear()
-            started, appended = time.perf_counter(), 0
+            appended = await self._flush_and_set_pace(self._dirty)
+            await self._pause(self._interval, may_hurry=0 < appended <= FEW_EVENTS)
+
+    async def _pause(self, seconds: float, *, may_hurry: bool) -> None:
+        """Ends wait for a short while only or, when they `may_hurry`, end the pause."""
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + seconds
+        while (left := over_at - loop.time()) > 0:
             try:
-                appended = await self.flush()
-            except RedisAway as error:
-                logger.warning("event log: Redis is away (%s); trying again", error)
-                self._wake.set()
-                self._interval = MAX_INTERVAL_SECONDS
-            else:
-                busy = time.perf_counter() - started
-                wanted = busy / LOAD_SHARE
-                self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
-            await self._pause(may_hurry=0 < appended <= FEW_EVENTS)
+                async with asyncio.timeout(left):
+                    await self._has_ended.wait()
+            except TimeoutError:
+                return
+            if may_hurry:
+                return
+            await asyncio.sleep(min(over_at - loop.time(), END_INTERVAL_SECONDS))
+            await self._flush_and_set_pace(self._ended)
 
-    async def _pause(self, *, may_hurry: bool) -> None:
-        if not may_hurry:
-            await asyncio.sleep(self._interval)
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._interval):
-                await self._urgent.wait()
+    async def _flush_and_set_pace(self, logs: dict[TaskLog, None]) -> int:
+        started = time.perf_counter()
+        try:
+            appended = await self.flush(list(logs))
+        except RedisAway as error:
+            logger.warning("event log: Redis is away (%s); trying again", error)
+            self._wake.set()
+            self._interval = MAX_INTERVAL_SECONDS
+            return 0
+        wanted = (time.perf_counter() - started) / LOAD_SHARE
+        self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
+        return appended
 
-    async def flush(self) -> int:
-        """Append all that is pending now, and give its number. While Redis is away it keeps what it
-        could not send."""
-        logs, since = list(self._dirty), self._dirty_since
-        self._dirty.clear()
+    async def flush(self, logs: list[TaskLog] | None = None) -> int:
+        """Append what is pending now, in `logs` or in all, and give its number. While Redis is away
+        it keeps what it could not send."""
+        logs, since = list(self._dirty) if logs is None else logs, self._dirty_since
+        for log in logs:
+            self._dirty.pop(log, None)
+            self._ended.pop(log, None)
+        if not self._ended:
+            self._has_ended.clear()
         try:
             with metrics.APPEND_SECONDS.time():
                 return await self._append_all(logs, since)
