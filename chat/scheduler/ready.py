@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aily.redis import LuaScript, async_redis, sync_redis
 
@@ -236,10 +236,13 @@ def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
 
 
 async def hold(pool: str, worker_id: str, task_ids: Sequence[str]) -> None:
-    """Say again which leases a worker has, in case Redis lost them."""
-    if task_ids:
-        client: Any = async_redis()
-        await client.sadd(f"aily:leases:{pool}:{worker_id}", *task_ids)
+    """Say again which leases a worker has, in case Redis lost them: it then has fewer.
+
+    How many they are is all that a cap asks for, and to name thousands costs tens of milliseconds.
+    """
+    key, client = f"aily:leases:{pool}:{worker_id}", cast("Any", async_redis())
+    if task_ids and await client.scard(key) < len(task_ids):
+        await client.sadd(key, *task_ids)
 
 
 def forget_worker(worker_id: str, pools: Iterable[str]) -> None:
