@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os as _os
 from collections.abc import Callable
 from typing import Any
 
-if _os.environ.get("UVD"):
-    import uvloop
+import uvloop
 
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-from daphne.cli import CommandLineInterface
-from daphne.server import Server
-from django.conf import settings
-from twisted.internet.defer import Deferred
+# Before daphne makes the loop that Twisted runs on: a tenth less CPU in a web process.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
-from aily.draining import draining
-from aily.sockets import CLOSE_RESTART, PING_SECONDS, open_sockets
+from daphne.cli import CommandLineInterface  # noqa: E402
+from daphne.server import Server  # noqa: E402
+from django.conf import settings  # noqa: E402
+from twisted.internet.defer import Deferred  # noqa: E402
+
+from aily.draining import draining  # noqa: E402
+from aily.sockets import CLOSE_RESTART, PING_SECONDS, open_sockets  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
