@@ -40,9 +40,10 @@ class Exchange:
         self._connection: Connection | None = None
         self._body: Body | None = None
         self._unpack: Unpack | None = None
-        self._held: list[bytes] = []
-        #: While it runs, pieces are held; after the answer's end they mean nothing.
-        self._timer: asyncio.TimerHandle | None = None
+        #: Ends the holding of pieces.
+        self._hold: asyncio.TimerHandle | None = None
+        #: Ends the wait for the response's end. Pieces mean nothing any more.
+        self._drain: asyncio.TimerHandle | None = None
 
     def begin(self, connection: Connection, request: bytes) -> None:
         self._connection = connection
@@ -56,6 +57,8 @@ class Exchange:
         # So that whoever breaks off has all that came.
         self._release()
         self._patience.release = None
+        if self._drain is not None:
+            self._drain.cancel()
         if self._connection is not None:
             self._connection.abort()
         if self.ended.done() and not self.ended.cancelled():
@@ -67,18 +70,18 @@ class Exchange:
         self._try(lambda: self._choose_body(status, headers))
 
     def body(self, piece: bytes) -> None:
-        if self._timer is not None:
-            self._held.append(piece)
-        else:
+        if self._drain is None:
             self._try(lambda: self._feed(piece))
 
     def end(self) -> None:
         self._connection = None
+        self._stop_holding()
         self._try(self._end_body)
         self._wake()
 
     def lost(self, error: ProviderError) -> None:
         self._connection = None
+        self._stop_holding()
         self._break_off(error)
 
     # --- What comes -----------------------------------------------------------------------------
@@ -120,27 +123,30 @@ class Exchange:
         answer, deadlines = self._answer, self._deadlines
         if answer.done:
             deadlines.stop()
-            self._timer = self._loop.call_later(DRAIN_SECONDS, self._wake)
+            self._drain = self._loop.call_later(DRAIN_SECONDS, self._wake)
             return
         is_last = answer.finish_reason is not None
         deadlines.payload_came(last=is_last)
-        if not is_last and (seconds := self._patience.seconds()):
+        if not is_last and (seconds := self._patience.seconds()) and self._connection is not None:
             # Less than the next payload may take: what comes now is read in time.
             seconds = min(seconds, deadlines.between_tokens_seconds / 2)
-            self._timer = self._loop.call_later(seconds, self._release)
+            self._connection.hold()
+            self._stop_holding()
+            self._hold = self._loop.call_later(seconds, self._release)
+
+    def _stop_holding(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
 
     def _release(self) -> None:
-        """Look at what was held. After the answer's end nothing counts any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        held, self._held = b"".join(self._held), []
-        if held and not self._answer.done:
-            self._try(lambda: self._feed(held))
+        """Look at what was held."""
+        self._stop_holding()
+        if self._connection is not None:
+            self._connection.release()
 
     # --- How it ends ----------------------------------------------------------------------------
     def _end_body(self) -> None:
-        self._release()
         if self._body is not None and not self._answer.done and not self.ended.done():
             self._body.end()
 

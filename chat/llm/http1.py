@@ -20,6 +20,10 @@ from chat.llm.errors import (
 )
 
 MAX_HEAD_BYTES = 64 * 1024
+#: Held unread at the most.
+MAX_HELD_BYTES = 1024 * 1024
+#: How a chunked body's last chunk begins, after the end of the one before.
+_LAST_CHUNK = b"\r\n0\r\n"
 
 
 class Receiver(Protocol):
@@ -54,6 +58,10 @@ class Connection(asyncio.Protocol):
         self._is_headed = self._is_head_told = False
         self._is_complete = self._keeps_alive = False
         self._pieces: list[bytes] = []
+        #: What came while it was not to be looked at; None: it is looked at as it comes.
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+        self._tail = b""
 
     # --- For the caller -------------------------------------------------------------------------
     @property
@@ -64,6 +72,21 @@ class Connection(asyncio.Protocol):
         """Send a whole request; its response goes to `receiver`."""
         self._receiver = receiver
         self._transport.write(request)
+
+    def hold(self) -> None:
+        """Do not look at what comes until `release`, or the end of the response.
+
+        A read is then an item of a list: thousands of answers that nobody listens to are read
+        without so much as parsing them. Of a body with a length, only parsing would find the end.
+        """
+        if "content-length" not in self._headers:
+            self._held, self._held_bytes = [], 0
+
+    def release(self) -> None:
+        """Look at what was held."""
+        held, self._held = self._held, None
+        if held and self._receiver is not None:
+            self._parse(b"".join(held))
 
     def abort(self) -> None:
         """Hang up at once, which is how a provider learns to stop. Nobody is told any more."""
@@ -82,6 +105,18 @@ class Connection(asyncio.Protocol):
         if self._receiver is None:  # nothing was asked for
             self.abort()
             return
+        if self._held is None:
+            self._tail = data[-len(_LAST_CHUNK) :]
+            self._parse(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        seen = self._tail + data
+        self._tail = seen[-len(_LAST_CHUNK) :]
+        if _LAST_CHUNK in seen or self._held_bytes > MAX_HELD_BYTES:
+            self.release()
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -95,6 +130,7 @@ class Connection(asyncio.Protocol):
         self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.release()
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return

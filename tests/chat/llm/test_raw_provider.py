@@ -83,6 +83,37 @@ async def test_a_patient_caller_is_given_larger_pieces_and_the_end_at_once(
     assert [one.text for one in got] == ["a", "bc"]
 
 
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@pytest.mark.parametrize(
+    "end", [b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n"], ids=["end", "trailer"]
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+async def test_a_patient_caller_is_woken_by_the_last_chunk_however_it_is_cut(
+    client: ProviderClient, end: bytes, size: int
+) -> None:
+    got: list[Delta] = []
+    last = chunk(text_event("c") + STOP + DONE)[-3:] + end
+    pieces = [
+        *(CHUNKED + chunk(text_event("a")), 0.02, chunk(text_event("b")), 0.02),
+        chunk(text_event("c") + STOP + DONE)[:-3],
+        *(part for i in range(0, len(last), size) for part in (last[i : i + size], 0.002)),
+    ]
+    async with raw_provider(*pieces, end="again") as provider, asyncio.timeout(10):
+        for _ in range(2):
+            asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: 30)
+            await client.ask(upstream(provider.url), *asked)
+    assert "".join(one.text for one in got) == "abcabc"
+    assert provider.connections == 1
+
+
 @pytest.mark.parametrize("leaves", [False, True], ids=["loses patience", "is cancelled"])
 async def test_a_patient_caller_has_all_that_came_when_that_changes(
     client: ProviderClient, leaves: bool
@@ -322,11 +353,9 @@ async def test_a_cookie_of_one_call_is_not_sent_with_the_next(client: ProviderCl
 async def test_a_connection_is_used_again_when_its_response_has_ended(
     client: ProviderClient,
 ) -> None:
-    body = text_event("a") + STOP + DONE
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
-    chunk = b"%x\r\n%s\r\n" % (len(body), body)
+    answer = CHUNKED + chunk(text_event("a") + STOP + DONE)
     # The end of the response comes a little after the end of the answer.
-    async with raw_provider(head + b"\r\n" + chunk, 0.02, b"0\r\n\r\n", end="again") as provider:
+    async with raw_provider(answer, 0.02, b"0\r\n\r\n", end="again") as provider:
         for _ in range(3):
             await collect(client, upstream(provider.url), chat("hi"), LIMITS)
     assert (len(provider.requests), provider.connections) == (3, 1)
