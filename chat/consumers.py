@@ -16,7 +16,6 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
 from accounts.authentication import Identity
-from accounts.limits import counters_of
 from accounts.websocket import identify_websocket
 from aily.draining import draining
 from aily.flow_control import FlowControl
@@ -201,7 +200,7 @@ class ChatConsumer(AsyncConsumer):
             default_lane=Lane.INTERACTIVE,
             idempotency_key=frame.idempotency_key,
             api_key_id=self.api_key.pk if self.api_key else None,
-            counters=await counters_of(self.owner_id, self.api_key),
+            uncounted=(self.owner_id, self.api_key),
         )
         accepted = await submit(submission)
         await anote_write(self.owner_id)

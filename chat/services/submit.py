@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.limits import Requester, count_requests
 from accounts.permissions import PermissionSet, permission_sets
 from aily.batching import Batcher, Pace
 from aily.database import fetch_each, in_database
@@ -28,7 +29,6 @@ from aily.problems import (
     NotFound,
     Problem,
 )
-from aily.rates import Counter, refusals
 from aily.redis import RedisAway, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
@@ -72,8 +72,8 @@ class Submission:
     api_key_id: int | None = None
     #: The trace that the task belongs to, while traces are on.
     traceparent: str = ""
-    #: What the request is still to be counted by.
-    counters: Sequence[Counter] = ()
+    #: Whose request it is, where it is still to be counted.
+    uncounted: Requester | None = None
 
     def digest(self) -> str:
         # A frame is a request with fields of its own, which say nothing of what is asked for.
@@ -133,7 +133,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
 
 def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     """Requests over a limit a minute get their RateLimited, the others are submitted."""
-    refused = refusals([one.counters for one in submissions])
+    refused = count_requests([one.uncounted for one in submissions])
     pairs = list(zip(submissions, refused, strict=True))
     outcomes = iter(submit_many([one for one, refusal in pairs if refusal is None]))
     return [refusal or next(outcomes) for _, refusal in pairs]
