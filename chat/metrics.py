@@ -147,7 +147,7 @@ def count_submitted(accepted: Iterable[tuple[str, str]]) -> None:
 def count_used(
     model: str, *, prompt: int, cached: int, completion: int, money: float, currency: str
 ) -> None:
-    """Count what a task's entry in the ledger says."""
+    """Count what entries of the ledger sum up to."""
     for kind, tokens in (("prompt", prompt), ("cached", cached), ("completion", completion)):
         if tokens:
             _tokens_of(model, kind).inc(tokens)
