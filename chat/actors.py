@@ -14,6 +14,7 @@ from dramatiq_crontab import interval
 from accounts.models import IdempotencyRecord
 from aily.observability import tracing
 from aily.observability.process import observe
+from aily.observability.tally import tell_all
 from chat import metrics, settlement
 from chat.delivery.deliverer import Deliverer
 from chat.runner import recovery
@@ -97,6 +98,10 @@ class RunCalls(dramatiq.Middleware):
         if _runtime is not None and _deliverer is not None:
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
             tracing.end()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
+        """Its threads have settled their last. A process of Dramatiq's ends without `atexit`."""
+        tell_all()
 
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 from prometheus_client import Counter, Gauge, Histogram
 
 from aily.observability.metrics import FAST, SLOW
-from aily.observability.tally import Tally
+from aily.observability.tally import HistogramTally, Tally
 
 _TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 _OPERATION = "chat"
@@ -94,13 +94,13 @@ _delivery_seconds = Histogram(
 
 
 @cache
-def queue_seconds(model: str, lane: str) -> Histogram:
-    return _queue_seconds.labels(model, lane)
+def queue_seconds(model: str, lane: str) -> HistogramTally:
+    return HistogramTally(_queue_seconds.labels(model, lane))
 
 
 @cache
-def task_seconds(model: str, status: str) -> Histogram:
-    return _task_seconds.labels(model, status)
+def task_seconds(model: str, status: str) -> HistogramTally:
+    return HistogramTally(_task_seconds.labels(model, status))
 
 
 @cache
@@ -109,18 +109,18 @@ def retries(model: str) -> Counter:
 
 
 @cache
-def call_seconds(provider: str, model: str, error_type: str) -> Histogram:
-    return _call_seconds.labels(_OPERATION, provider, model, error_type)
+def call_seconds(provider: str, model: str, error_type: str) -> HistogramTally:
+    return HistogramTally(_call_seconds.labels(_OPERATION, provider, model, error_type))
 
 
 @cache
-def first_chunk_seconds(provider: str, model: str) -> Histogram:
-    return _first_chunk_seconds.labels(_OPERATION, provider, model)
+def first_chunk_seconds(provider: str, model: str) -> HistogramTally:
+    return HistogramTally(_first_chunk_seconds.labels(_OPERATION, provider, model))
 
 
 @cache
-def call_tokens(provider: str, model: str, token_type: str) -> Histogram:
-    return _call_tokens.labels(_OPERATION, provider, model, token_type)
+def call_tokens(provider: str, model: str, token_type: str) -> HistogramTally:
+    return HistogramTally(_call_tokens.labels(_OPERATION, provider, model, token_type))
 
 
 @cache
@@ -147,7 +147,7 @@ def count_submitted(accepted: Iterable[tuple[str, str]]) -> None:
 def count_used(
     model: str, *, prompt: int, cached: int, completion: int, money: float, currency: str
 ) -> None:
-    """Count what a task's entry in the ledger says."""
+    """Count what entries of the ledger sum up to."""
     for kind, tokens in (("prompt", prompt), ("cached", cached), ("completion", completion)):
         if tokens:
             _tokens_of(model, kind).inc(tokens)

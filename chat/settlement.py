@@ -6,38 +6,41 @@ transaction that stores what follows from the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from aily.database import fetch_all
 from aily.observability.metrics import batch_size
 from chat import accounting, delivery
-from chat.models import Task
+from chat.models.ended import EndedTask
 
 #: Tasks settled in one transaction.
 BATCH = 1000
 #: For how long a worker may take to store the partial answer of a cancelled task.
 PARTIAL_WAIT = timedelta(seconds=30)
 
-#: Raw, as it is asked every second. The columns are what accounting and delivery read; the texts
-#: are large.
+#: All in one value of JSON: as rows of a cursor they cost eight times as much to take in.
 _TAKE = """
-UPDATE chat_task SET needs_settling = false
- WHERE id IN (SELECT id FROM chat_task
-               WHERE needs_settling AND status NOT IN ('queued', 'running') AND {which}
-               ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
-RETURNING id, owner_id, api_key_id, model_id, scene_id, status, usage,
-          created_at, started_at, finished_at
+WITH taken AS (
+  UPDATE chat_task SET needs_settling = false
+   WHERE id IN (SELECT id FROM chat_task
+                 WHERE needs_settling AND status NOT IN ('queued', 'running') AND {which}
+                 ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+  RETURNING id, owner_id, api_key_id, model_id, scene_id, status, usage,
+            created_at, started_at, coalesce(finished_at, now()) AS finished_at)
+SELECT coalesce(json_agg(taken ORDER BY id), '[]')::text FROM taken
 """
 #: A cancelled task only once its worker has stored how far the answer had come.
 _TAKE_COMPLETE = _TAKE.format(
     which="(status <> 'cancelled' OR last_event > 0 OR finished_at <= %(since)s)"
 )
 _TAKE_CONVERSATION = _TAKE.format(which="conversation_id = %(conversation)s")
+_decoder = msgspec.json.Decoder(list[EndedTask])
 
 
 class Settled(NamedTuple):
@@ -71,9 +74,8 @@ def _settle(take: str, params: dict[str, Any]) -> Settled:
 
 def _settle_batch(take: str, params: dict[str, Any]) -> Settled:
     with transaction.atomic():
-        tasks: Sequence[Task] = sorted(
-            Task.objects.raw(take, {"most": BATCH, **params}), key=lambda task: task.pk
-        )
+        [[taken]] = fetch_all(take, {"most": BATCH, **params})
+        tasks = _decoder.decode(taken)
         if not tasks:
             return Settled()
         batch_size("settle").observe(len(tasks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from aily.observability import metrics
-from aily.observability.tally import Tally
+from aily.observability.tally import tell_all
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Pulse:
 
     def start(self) -> None:
         threading.Thread(target=self._beat, name="pulse", daemon=True).start()
+        atexit.register(tell_all)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Measure how late this loop is, and count the process as dead when it stands still."""
@@ -66,7 +68,7 @@ class Pulse:
         metrics.memory().set(self._process.memory_info().rss)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._turned, time.monotonic())
-        Tally.tell_all()
+        tell_all()
         for sampler in self._samplers:
             sampler()
 

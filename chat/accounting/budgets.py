@@ -128,18 +128,6 @@ def store_counters(periods: Iterable[BudgetPeriod]) -> None:
         cursor.execute(_STORE, columns)
 
 
-def entry_of(task: Task, **fields: Any) -> LedgerEntry:
-    """An entry of the ledger, not stored yet, that names what the task belongs to."""
-    return LedgerEntry(
-        task_id=task.pk,
-        owner_id=task.owner_id,
-        api_key_id=task.api_key_id,
-        model_id=task.model_id,
-        scene_id=task.scene_id,
-        **fields,
-    )
-
-
 # --- Reserving ----------------------------------------------------------------------------------
 @dataclass(slots=True)
 class _Reserving:
@@ -174,8 +162,12 @@ class _Reserving:
     def _entry(
         self, task: Task, period: BudgetPeriod, tokens: Tokens, money: Decimal
     ) -> LedgerEntry:
-        return entry_of(
-            task,
+        return LedgerEntry(
+            task_id=task.pk,
+            owner_id=task.owner_id,
+            api_key_id=task.api_key_id,
+            model_id=task.model_id,
+            scene_id=task.scene_id,
             budget_id=period.budget_id,
             period_start=period.starts_at,
             kind=LedgerEntry.Kind.RESERVE,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -18,13 +19,29 @@ def load_models(ids: Iterable[int]) -> dict[int, LLMModel]:
     return {model.pk: model for model in models}
 
 
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """A model's prices, to be asked for many moments: `model.prices.all()` alone takes 5 µs."""
+
+    model: LLMModel
+    prices: Sequence[ModelPrice]
+
+    @classmethod
+    def of(cls, model: LLMModel) -> PriceList:
+        return cls(model, list(model.prices.all()))
+
+    def at(self, at: datetime) -> ModelPrice | LLMModel:
+        """As `price_at`."""
+        holding = [price for price in self.prices if price.holds_at(at)]
+        return max(holding, key=_precedence, default=self.model)
+
+
 def price_at(model: LLMModel, at: datetime) -> ModelPrice | LLMModel:
     """The price in force at a moment; the model's own where no other holds.
 
     Reads `model.prices`, which `load_models` has fetched.
     """
-    holding = [price for price in model.prices.all() if price.holds_at(at)]
-    return max(holding, key=_precedence, default=model)
+    return PriceList.of(model).at(at)
 
 
 def _precedence(price: ModelPrice) -> tuple[bool, date, int]:

@@ -11,26 +11,37 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
-from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from aily.database import fetch_all
 from chat import metrics
-from chat.accounting.budgets import PeriodKey, entry_of, lock_periods, store_counters
-from chat.accounting.prices import charge, load_models, price_at
+from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
+from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
-from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
+from chat.models import BudgetPeriod, LedgerEntry
 from chat.models.accounting import DIMENSIONS, Amount
+from chat.models.ended import EndedTask
 from chat.models.insertion import insert
 
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
+
+#: Each half has an index of its own; asked for at once, without the kinds, they would take a walk
+#: through the whole ledger. An array: a list of ids to `IN` costs three times as much.
+_ENTRIES = """
+SELECT id, task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
+  FROM chat_ledgerentry WHERE task_id = ANY(%(ids)s) AND kind = 'reserve'
+ UNION ALL
+SELECT id, task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
+  FROM chat_ledgerentry WHERE task_id = ANY(%(ids)s) AND kind <> 'reserve'
+"""
 
 _TEXT_BYTES = """
 SELECT id, octet_length(messages::text), octet_length(text) + octet_length(reasoning)
@@ -52,79 +63,85 @@ class NearEnd:
     limit: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Used:
+class _Used(msgspec.Struct, frozen=True):
     tokens: Tokens
     is_estimated: bool
     money: Decimal
     currency: str
 
 
-def settle(tasks: Sequence[Task]) -> list[NearEnd]:
+class _Entry(msgspec.Struct, frozen=True):
+    """A closing entry: the columns of `LedgerEntry`. 0.4 µs, an instance of that takes 12."""
+
+    task_id: UUID
+    owner_id: int
+    api_key_id: int | None
+    model_id: int
+    scene_id: int | None
+    budget_id: int | None
+    period_start: datetime | None
+    kind: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    money: Decimal
+    currency: str
+    is_estimated: bool
+    at: datetime
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+def settle(tasks: Sequence[EndedTask]) -> list[NearEnd]:
     """Close the ledger of ended tasks; of those that are closed already, nothing.
 
-    Belongs into a transaction that holds the locks of the tasks. Needs their usage, but not their
-    texts. Returns the budgets that this brought near their end.
+    Belongs into a transaction that holds the locks of the tasks. Returns the budgets that this
+    brought near their end.
     """
     reservations: defaultdict[UUID, list[LedgerEntry]] = defaultdict(list)
     closed: set[UUID] = set()
-    for entry in _entries_of(tasks):
+    for entry in LedgerEntry.objects.raw(_ENTRIES, {"ids": [task.id for task in tasks]}):
         if entry.kind == LedgerEntry.Kind.RESERVE:
             reservations[entry.task_id].append(entry)
         else:
             closed.add(entry.task_id)
-    open_tasks = [task for task in tasks if task.pk not in closed]
+    open_tasks = [task for task in tasks if task.id not in closed]
     if not open_tasks:
         return []
     entries = _closing_entries(open_tasks, reservations)
-    insert(entries)
+    insert(LedgerEntry, entries)
     reserved = {(one.task_id, one.budget_id): one for own in reservations.values() for one in own}
     return _move(entries, reserved)
 
 
-def _entries_of(tasks: Sequence[Task]) -> QuerySet[LedgerEntry]:
-    """What the ledger has of them. Each half has an index of its own; asked for at once, without
-    the kinds, they would take a walk through the whole ledger."""
-    entries = LedgerEntry.objects.filter(task_id__in=[task.pk for task in tasks]).order_by()
-    is_reservation = Q(kind=LedgerEntry.Kind.RESERVE)
-    found: QuerySet[LedgerEntry] = entries.filter(is_reservation).union(
-        entries.exclude(is_reservation), all=True
-    )
-    return found
-
-
 # --- Usage --------------------------------------------------------------------------------------
 def _closing_entries(
-    tasks: Sequence[Task], reservations: dict[UUID, list[LedgerEntry]]
-) -> list[LedgerEntry]:
+    tasks: Sequence[EndedTask], reservations: dict[UUID, list[LedgerEntry]]
+) -> list[_Entry]:
+    """Of each task one without a budget, its usage, and one for each of its reservations."""
     models = load_models(task.model_id for task in tasks)
-    estimates = _estimates([task for task in tasks if not Tokens.of_usage(task.usage).total])
-    entries = []
+    prices = {model_id: PriceList.of(model) for model_id, model in models.items()}
+    counted = {task.id: Tokens.of_usage(task.usage) for task in tasks if task.started_at}
+    estimates = _estimates([task_id for task_id, tokens in counted.items() if not tokens.total])
+    usages, entries = [], []
     for task in tasks:
-        own = reservations.get(task.pk, [])
-        used = _used(task, models[task.model_id], estimates.get(task.pk), own)
-        entries.append(_entry(task, used))
-        transaction.on_commit(partial(_count, entries[-1], models[task.model_id].name, task))
-        entries += [_entry(task, used, reservation) for reservation in own]
+        own = reservations.get(task.id, [])
+        tokens, is_estimated = counted.get(task.id, Tokens()), task.id in estimates
+        if is_estimated:
+            tokens = _within(estimates[task.id], own)
+        price = prices[task.model_id].at(task.started_at or task.created_at)
+        used = _Used(tokens, is_estimated, charge(price, tokens), price.currency)
+        usages.append(_entry(task, used))
+        entries += [usages[-1], *(_entry(task, used, reservation) for reservation in own)]
+    names = {model_id: model.name for model_id, model in models.items()}
+    transaction.on_commit(partial(_count, tasks, usages, names))
     return entries
 
 
-def _count(entry: LedgerEntry, model: str, task: Task) -> None:
-    metrics.count_used(
-        model,
-        prompt=entry.prompt_tokens,
-        cached=entry.cached_tokens,
-        completion=entry.completion_tokens,
-        money=float(entry.money),
-        currency=entry.currency,
-    )
-    seconds = (entry.at - task.created_at).total_seconds()
-    metrics.task_seconds(model, task.status).observe(seconds)
-
-
-def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:
+def _estimates(ids: Sequence[UUID]) -> dict[UUID, Tokens]:
     """Tokens of those that began to answer."""
-    ids = [task.pk for task in tasks if task.started_at]
     if not ids:
         return {}
     return {
@@ -133,31 +150,25 @@ def _estimates(tasks: Sequence[Task]) -> dict[UUID, Tokens]:
     }
 
 
-def _used(
-    task: Task, model: LLMModel, estimated: Tokens | None, reservations: Sequence[LedgerEntry]
-) -> _Used:
-    tokens = Tokens.of_usage(task.usage) if task.started_at else Tokens()
-    if estimated is not None:
-        tokens = estimated
-        for one in reservations:
-            tokens = Tokens(
-                min(tokens.prompt, one.prompt_tokens),
-                0,
-                min(tokens.completion, one.completion_tokens),
-            )
-    at = task.started_at or task.created_at
-    price = price_at(model, at)
-    return _Used(tokens, estimated is not None, charge(price, tokens), price.currency)
+def _within(tokens: Tokens, reservations: Sequence[LedgerEntry]) -> Tokens:
+    """An estimate, as far as it was reserved."""
+    prompt = min([tokens.prompt, *(one.prompt_tokens for one in reservations)])
+    completion = min([tokens.completion, *(one.completion_tokens for one in reservations)])
+    return Tokens(prompt, 0, completion)
 
 
-def _entry(task: Task, used: _Used, reservation: LedgerEntry | None = None) -> LedgerEntry:
+def _entry(task: EndedTask, used: _Used, reservation: LedgerEntry | None = None) -> _Entry:
     money, currency = used.money, used.currency
     if reservation is not None and currency != reservation.currency:
         # A budget counts its own currency alone. One with a money limit refuses tasks of any
         # other, so that only a price made meanwhile leads here: then the worst case is charged.
         money, currency = reservation.money, reservation.currency
-    return entry_of(
-        task,
+    return _Entry(
+        task_id=task.id,
+        owner_id=task.owner_id,
+        api_key_id=task.api_key_id,
+        model_id=task.model_id,
+        scene_id=task.scene_id,
         budget_id=reservation.budget_id if reservation else None,
         period_start=reservation.period_start if reservation else None,
         kind=LedgerEntry.Kind.SETTLE if task.started_at else LedgerEntry.Kind.RELEASE,
@@ -167,13 +178,30 @@ def _entry(task: Task, used: _Used, reservation: LedgerEntry | None = None) -> L
         money=money if task.started_at else Decimal(0),
         currency=currency,
         is_estimated=used.is_estimated,
-        at=task.finished_at or timezone.now(),
+        at=task.finished_at,
     )
+
+
+def _count(tasks: Sequence[EndedTask], usages: Sequence[_Entry], names: dict[int, str]) -> None:
+    by_model: defaultdict[tuple[int, str], list[_Entry]] = defaultdict(list)
+    for task, entry in zip(tasks, usages, strict=True):
+        by_model[entry.model_id, entry.currency].append(entry)
+        seconds = (task.finished_at - task.created_at).total_seconds()
+        metrics.task_seconds(names[task.model_id], task.status).observe(seconds)
+    for (model_id, currency), entries in by_model.items():
+        metrics.count_used(
+            names[model_id],
+            prompt=sum(one.prompt_tokens for one in entries),
+            cached=sum(one.cached_tokens for one in entries),
+            completion=sum(one.completion_tokens for one in entries),
+            money=float(sum(one.money for one in entries)),
+            currency=currency,
+        )
 
 
 # --- Counters -----------------------------------------------------------------------------------
 def _move(
-    entries: Sequence[LedgerEntry], reservations: dict[tuple[UUID, int | None], LedgerEntry]
+    entries: Sequence[_Entry], reservations: dict[tuple[UUID, int | None], LedgerEntry]
 ) -> list[NearEnd]:
     """From reserved to spent, in the period that it was reserved in."""
     closing = [one for one in entries if one.budget_id is not None]
@@ -197,7 +225,7 @@ def _move(
     ]
 
 
-def _period_key(entry: LedgerEntry) -> PeriodKey:
+def _period_key(entry: _Entry) -> PeriodKey:
     if entry.budget_id is None or entry.period_start is None:
         raise ValueError("This entry belongs to no budget.")
     return entry.budget_id, entry.period_start

@@ -12,11 +12,12 @@ from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
-from chat.models import Delivery, NotificationPreferences, Task, WebhookEndpoint
+from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.delivery import BUDGET_EVENT, EVENT_OF, SUMMARY_EVENT
+from chat.models.ended import EndedTask
 
 
-def store(tasks: Sequence[Task]) -> int:
+def store(tasks: Sequence[EndedTask]) -> int:
     """Make the deliveries that ended tasks call for, in the caller's transaction. Returns how many.
 
     Repeated for the same tasks it adds none, but counts them again where a summary does.
@@ -28,7 +29,7 @@ def store(tasks: Sequence[Task]) -> int:
     return len(deliveries)
 
 
-def _webhooks(tasks: Sequence[Task]) -> list[Delivery]:
+def _webhooks(tasks: Sequence[EndedTask]) -> list[Delivery]:
     endpoints: defaultdict[int, list[WebhookEndpoint]] = defaultdict(list)
     owners = {task.owner_id for task in tasks}
     for endpoint in WebhookEndpoint.objects.filter(
@@ -41,7 +42,7 @@ def _webhooks(tasks: Sequence[Task]) -> list[Delivery]:
             owner_id=task.owner_id,
             kind=Delivery.Kind.WEBHOOK,
             endpoint=endpoint,
-            task=task,
+            task_id=task.id,
             event=EVENT_OF[task.status],
             next_attempt_at=now,
         )
@@ -52,14 +53,14 @@ def _webhooks(tasks: Sequence[Task]) -> list[Delivery]:
 
 
 # --- E-mail -------------------------------------------------------------------------------------
-def _mails(tasks: Sequence[Task]) -> list[Delivery]:
+def _mails(tasks: Sequence[EndedTask]) -> list[Delivery]:
     preferences = _lock_preferences({task.owner_id for task in tasks})
     wanted = [
         task
         for task in tasks
         if task.owner_id in preferences and preferences[task.owner_id].wants(EVENT_OF[task.status])
     ]
-    mails = [_mail(task.owner_id, EVENT_OF[task.status], task=task) for task in wanted]
+    mails = [_mail(task.owner_id, EVENT_OF[task.status], task_id=task.id) for task in wanted]
     return _within_limit(mails)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 from django.db import connection
@@ -22,29 +23,34 @@ def insert_tasks(tasks: Sequence[Task]) -> None:
     now = timezone.now()
     for task in tasks:
         task.created_at = now
-    insert(tasks)
+    names = _columns(Task)
+    insert(Task, [{name: getattr(task, name) for name in names} for task in tasks])
 
 
-def insert(rows: Sequence[Model]) -> None:
-    """Insert rows of one model as they are. Keys that the database gives are not read back."""
+def insert(model: type[Model], rows: Sequence[Any]) -> None:
+    """Insert rows that msgspec writes as objects with a value for every column.
+
+    Keys that the database gives are neither among them nor read back.
+    """
     if not rows:
         return
-    columns, sql = _insertion(type(rows[0]))
-    values = [{column: getattr(row, name) for name, column in columns} for row in rows]
     with connection.cursor() as cursor:
         # Ids, times and amounts as text: that is how PostgreSQL takes them in.
-        cursor.execute(sql, [msgspec.json.encode(values, enc_hook=str).decode()])
+        cursor.execute(_insertion(model), [msgspec.json.encode(rows, enc_hook=str).decode()])
 
 
 @cache
-def _insertion(model: type[Model]) -> tuple[list[tuple[str, str]], str]:
-    """(attribute, column) of all fields that are given, and the statement."""
-    meta = model._meta  # noqa: SLF001 - documented, for all its name
-    given = [one for one in meta.concrete_fields if not isinstance(one, AutoField)]
-    columns = [(one.attname, str(one.column)) for one in given]
-    names = ", ".join(f'"{column}"' for _, column in columns)
-    sql = (
+def _columns(model: type[Model]) -> list[str]:
+    """The columns that are given; the attributes are called the same."""
+    fields = model._meta.concrete_fields  # noqa: SLF001 - documented, for all its name
+    return [one.attname for one in fields if not isinstance(one, AutoField)]
+
+
+@cache
+def _insertion(model: type[Model]) -> str:
+    meta = model._meta  # noqa: SLF001 - see above
+    names = ", ".join(f'"{name}"' for name in _columns(model))
+    return (
         f"INSERT INTO {meta.db_table} ({names}) "  # noqa: S608 - names of our own
         f"SELECT {names} FROM json_populate_recordset(NULL::{meta.db_table}, %s)"
     )
-    return columns, sql

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -26,6 +27,7 @@ from chat.models import (
     Task,
 )
 from chat.models.accounting import Period
+from chat.models.ended import EndedTask
 from chat.services import retention
 from chat.services.submit import Accepted
 from chat.services.submit import submit_many as submit_batch
@@ -283,7 +285,8 @@ def test_it_is_said_once_that_a_budget_is_near_its_end(
     for one in accepted(submit_many(5)):
         end(one.task_id, usage=usage(1, 1))
         with transaction.atomic():
-            near = accounting.settle([Task.objects.get(pk=one.task_id)])
+            task = Task.objects.get(pk=one.task_id)
+            near = accounting.settle([msgspec.convert(task, EndedTask, from_attributes=True)])
         said.append([(one.user_id, one.spent, one.limit) for one in near])
     assert said == [[], [], [], [(alice.pk, "4 calls", "5 calls")], []]
 

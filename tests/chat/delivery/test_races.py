@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
@@ -14,6 +15,7 @@ from pytest_django import Settings
 from accounts.models import User
 from chat.delivery import claims, outbox
 from chat.models import Delivery, LLMModel, NotificationPreferences, Status, Task
+from chat.models.ended import EndedTask
 from tests.chat.delivery.conftest import end_task, make_endpoint
 from tests.locks import PATIENCE_SECONDS, wait_for_a_lock
 
@@ -71,7 +73,7 @@ def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
     alice.email = "alice@wonderland.example"
     alice.save()
     NotificationPreferences.objects.create(user=alice, email_on_finished=True)
-    tasks = [
+    rows = [
         Task.objects.create(
             owner=alice,
             model=model,
@@ -81,6 +83,7 @@ def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
         )
         for _ in range(2)
     ]
+    tasks = msgspec.convert(rows, list[EndedTask], from_attributes=True)
 
     both(lambda: outbox.store(tasks[:1]), lambda: outbox.store(tasks[1:]))
 
