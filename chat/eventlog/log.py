@@ -156,7 +156,19 @@ async def tell_listening(task_id: str) -> None:
     While Redis is away it need not know.
     """
     with suppress(*RedisAway):
-        await async_redis().publish(LISTENERS_CHANNEL, task_id)
+        await _listeners().submit(task_id)
+
+
+@per_loop
+def _listeners() -> Batcher[str, None]:
+    async def handle(task_ids: list[str]) -> Sequence[None]:
+        pipe: Any = async_redis().pipeline(transaction=False)
+        for task_id in task_ids:
+            pipe.publish(LISTENERS_CHANNEL, task_id)
+        await pipe.execute()
+        return [None] * len(task_ids)
+
+    return Batcher(handle)
 
 
 def notify(owner_id: int, frame: TaskQueued) -> None:

@@ -89,7 +89,7 @@ async def follow(
     while not reader.is_over:
         source = reader.source
         async with get_hub().task_feed(task_id, owner_id, text=text, source=source) as feed:
-            if text and not is_new:
+            if text:
                 await eventlog.tell_listening(source.task_id if source else task_id)
             async for one in reader.frames(feed, is_new=is_new):
                 yield one

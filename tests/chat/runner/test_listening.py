@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -11,6 +12,7 @@ from aily.redis import async_redis
 from chat.events import log_key
 from chat.runner import call
 from chat.runner.runtime import Runtime
+from chat.services.follow import follow
 from tests.chat.conftest import Submit, frames_of, until
 from tests.client import TaskFrames
 
@@ -34,6 +36,25 @@ async def test_who_begins_to_listen_in_mid_answer_is_sent_its_text_as_it_comes(
     await until(lambda: len(frames.types) >= known + 3)
     assert not reading.done()
     assert worker._calls[task_id].log.is_heard
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
+async def test_who_begins_to_listen_after_the_first_text_of_a_new_task_misses_no_beat(
+    worker: Runtime, submit_as_alice: Submit, alice: User
+) -> None:
+    """A submit over a socket follows its task once it is accepted: it may have begun by then."""
+    task_id = await submit_as_alice(PROMPT)
+    await until(lambda: task_id in worker._calls and not worker._calls[task_id].log.is_heard)
+    frames: list[str] = []
+
+    async def read() -> None:
+        async with aclosing(follow(task_id, alice.pk, is_new=True)) as followed:
+            async for one in followed:
+                frames.append(one.type)  # noqa: PERF401 - one at a time, as they come
+
+    reading = asyncio.create_task(read())
+    await until(lambda: frames.count("task.delta") >= 5)
     reading.cancel()
     await asyncio.wait([reading])
 
