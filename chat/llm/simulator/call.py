@@ -82,6 +82,7 @@ class Call:
             return await self._end(wire.error_event(_broken_off_error()))
         self._output.put(self._events.opening(thinking=thinking_enabled(self._body)))
         if asked.stall == "first":
+            self._output.flush()
             await self._stall()
         if not asked.empty:
             total = len(self._answer.reasoning_tokens) + len(self._answer.tokens)
@@ -129,6 +130,7 @@ class Call:
         """Do the fault that is asked for. Whether it was the end of the response."""
         asked = self._directives
         if asked.stall == "middle":
+            self._output.flush()
             await self._stall()
         if asked.broken_json:
             self._output.put(wire.broken_event())
@@ -187,7 +189,6 @@ class Call:
         await asyncio.sleep(max(0.0, left))
 
     async def _stall(self) -> None:
-        self._output.flush()
         asked = self._directives.stall_seconds
         seconds = math.inf if asked is None else asked
         if not self._directives.silent:
