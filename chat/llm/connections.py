@@ -77,7 +77,7 @@ class Connections:
     async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
         addresses = await self._resolved(origin)
-        tls = _tls() if origin.is_tls else None
+        tls = tls_context() if origin.is_tls else None
         name = origin.host if origin.is_tls else None
 
         def protocol() -> Connection:
@@ -129,7 +129,7 @@ class Connections:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """One a process: loading the authorities takes tens of milliseconds."""
     tls = ssl.create_default_context()  # the system's authorities, and those that come with us
     tls.load_verify_locations(certifi.where())

@@ -1,0 +1,42 @@
+"""Asks each provider for its models, with the key that workers would use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from chat.llm.errors import ProviderError
+from chat.llm.listing import list_models
+from chat.llm.types import Upstream
+from chat.models import Provider
+
+
+class Command(BaseCommand):
+    help = (
+        "Ask each enabled provider for its list of models: whether it can be reached, takes the "
+        "key, and has the models that are to be called. No tokens are used. Exits with 1 when one "
+        "fails."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        checks = [self._check(one) for one in Provider.objects.filter(is_enabled=True)]
+        if not all(checks):
+            raise CommandError("Not every provider can be used.")
+
+    def _check(self, provider: Provider) -> bool:
+        key = provider.api_key()
+        if provider.api_key_env and key is None:
+            self.stdout.write(f"{provider.name}: {provider.api_key_env} is not set")
+            return False
+        try:
+            offered = list_models(Upstream(provider.base_url, key, provider.name))
+        except ProviderError as error:
+            self.stdout.write(f"{provider.name}: {error}")
+            return False
+        wanted = {one.upstream_name or one.name for one in provider.models.filter(is_enabled=True)}
+        self.stdout.write(f"{provider.name}: it answers, and lists {len(offered)} models")
+        # Some serve more than they list, so that this alone is no failure.
+        for name in sorted(wanted - set(offered)):
+            self.stdout.write(f"{provider.name}: it does not list {name}")
+        return True
