@@ -245,9 +245,20 @@ async def require_redis() -> None:
     try:
         await client.ping()
     except RedisAway:
-        raise Unavailable(
-            "The queue is away. Nothing was stored.", retry_after_seconds=AWAY_RETRY_SECONDS
-        ) from None
+        raise redis_unavailable() from None
+
+
+def is_redis_away() -> bool:
+    """True while Redis is known to be away; for threads."""
+    client: Any = sync_redis()
+    is_open: bool = client.connection_pool.circuit.is_open
+    return is_open
+
+
+def redis_unavailable() -> Unavailable:
+    return Unavailable(
+        "The queue is away. Nothing was stored.", retry_after_seconds=AWAY_RETRY_SECONDS
+    )
 
 
 def subscriber_redis() -> redis.asyncio.Redis:

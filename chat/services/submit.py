@@ -29,7 +29,7 @@ from aily.problems import (
     NotFound,
     Problem,
 )
-from aily.redis import RedisAway, require_redis
+from aily.redis import RedisAway, is_redis_away, redis_unavailable, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
 from chat.exceptions import BudgetExceeded, ConversationBusy
@@ -132,8 +132,11 @@ def _batcher() -> Batcher[Submission, Accepted]:
 
 
 def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
-    """Requests over a limit a minute get their RateLimited, the others are submitted."""
+    """Requests over a limit a minute get their RateLimited, the others are submitted; none while
+    Redis is away, as the counting may be the first to find out."""
     refused = count_requests([one.uncounted for one in submissions])
+    if is_redis_away():
+        return [redis_unavailable() for _ in submissions]
     pairs = list(zip(submissions, refused, strict=True))
     outcomes = iter(submit_many([one for one, refusal in pairs if refusal is None]))
     return [refusal or next(outcomes) for _, refusal in pairs]

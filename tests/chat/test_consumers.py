@@ -3,7 +3,7 @@ way on purpose."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
 from aily.database import in_database
-from aily.redis import async_redis
+from aily.redis import async_redis, sync_redis
 from aily.routing import routes as application
 from aily.sockets import CLOSE_UNAUTHENTICATED
 from chat import consumers, eventlog, scheduler
@@ -26,6 +26,7 @@ from chat.eventlog import Append
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
 from chat.models import LLMModel, Scene, Status, Task, Worker
 from chat.services import follow as following
+from chat.services import submit as submitting
 from chat.services import watch
 from chat.services.scenes import create_version, publish
 from tests.chat.conftest import Submit
@@ -285,6 +286,26 @@ async def test_a_submit_over_a_limit_is_answered_with_the_limit_and_when_to_come
     assert error["limit"] == {"name": "requests_per_minute", "value": 1}
     assert 1 <= error["retry_after_seconds"] <= 600
     await ping(socket)
+
+
+async def test_a_submit_whose_counting_finds_out_that_redis_is_away_is_refused(
+    socket: Any, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool: Any = sync_redis().connection_pool
+
+    def find_out(requesters: Sequence[Any]) -> list[None]:
+        """As a count does that is the process's first command in an outage."""
+        pool.circuit.failed()
+        return [None] * len(requesters)
+
+    monkeypatch.setattr(submitting, "count_requests", find_out)
+    messages = [{"role": "user", "content": "Hi"}]
+    await socket.send_json_to({"type": "task.submit", "messages": messages})
+    answer = await socket.receive_json_from(timeout=5)
+    pool.circuit.succeeded()
+    assert answer["error"]["code"] == "unavailable"
+    assert answer["error"]["retry_after_seconds"] >= 1
+    assert not await in_database(Task.objects.exists)
 
 
 async def test_an_open_socket_loses_a_permission_with_its_user(
