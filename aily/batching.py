@@ -29,8 +29,8 @@ class Pace:
     """
 
     min_seconds: float = 0.025
-    share: float = 0.25
-    max_seconds: float = 0.1
+    share: float = 0.1
+    max_seconds: float = 0.06
 
     def after(self, busy_seconds: float) -> float:
         """Seconds from the start of a batch that took this long to the next."""

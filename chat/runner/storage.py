@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 #: Of claims and of ends. A batch costs by itself what ten items add, and nobody waits for one but
 #: the next task: so they are ten times as far apart as one takes, up to 60 ms.
-PACE = Pace(share=0.1, max_seconds=0.06)
+PACE = Pace()
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 
 

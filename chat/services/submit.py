@@ -55,8 +55,6 @@ from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
 
-#: A batch costs by itself what ten submits add: busy processes make few, larger ones.
-PACE = Pace(share=0.1, max_seconds=0.06)
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
 
@@ -128,7 +126,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(_count_and_submit, submissions)
 
-    return Batcher(handle, max_batches=2, pace=PACE, name="submit")
+    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
 
 
 def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
