@@ -89,18 +89,25 @@ class Watcher:
 
     async def _run(self) -> None:
         """Until nothing is left to watch."""
-        while self._rounds:
-            await asyncio.sleep(ROUND_SECONDS)
-            due = self._due()
-            for start in range(0, len(due), MAX_ROWS):
-                some = due[start : start + MAX_ROWS]
-                try:
-                    await self._look(some)
-                except (OperationalError, InterfaceError, *RedisAway) as error:
-                    logger.warning("watching: a server is away (%s)", error)
-                    for watch in some:
-                        self._put(watch)
-        self._is_running = False
+        try:
+            while self._rounds:
+                await asyncio.sleep(ROUND_SECONDS)
+                due = self._due()
+                for start in range(0, len(due), MAX_ROWS):
+                    await self._look_again(due[start : start + MAX_ROWS])
+        finally:
+            self._is_running = False
+
+    async def _look_again(self, watches: Sequence[Watch]) -> None:
+        """Look, and have each looked at once more when it is due, unless it is over."""
+        try:
+            await self._look(watches)
+        except (OperationalError, InterfaceError, *RedisAway) as error:
+            logger.warning("watching: a server is away (%s)", error)
+        finally:
+            for watch in watches:
+                if not watch.is_over:
+                    self._put(watch)
 
     def _due(self) -> list[Watch]:
         now = asyncio.get_running_loop().time()
@@ -127,7 +134,6 @@ class Watcher:
                 waiting.append((watch, pool, watch.cursor))
             elif status == Status.RUNNING and attempt == watch.cursor.attempt:
                 watch.told(watch.cursor)
-                self._put(watch)
             else:
                 watch.doubt()
         await self._look_at_places(waiting)
@@ -143,7 +149,6 @@ class Watcher:
                 if place is not None and place != watch.place:
                     watch.place = place
                     watch.tell_place(watch.task_id, place)
-            self._put(watch)
 
 
 @per_loop
