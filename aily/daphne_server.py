@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 30
 #: More connections than any backlog holds.
 _ALL = 65_536
 #: Pings, and whatever takes too long, may be late by this.
-_TIMEOUT_CHECK_SECONDS = 5.0
+_TIMEOUT_CHECK_SECONDS = 10.0
 _APPLICATION_CHECK_SECONDS = 1.0
 #: A request follows its connection within this, in seconds.
 _LINGER_SECONDS = 0.3
@@ -46,25 +46,41 @@ class DrainingServer(Server):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ports: list[Any] = []
+        #: An application has ended, or a connection was lost, and daphne is to see to it.
+        self._has_ends = False
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self._ports.append(port)
+
+    def create_application(self, protocol: Any, scope: Any) -> Any:
+        queue = super().create_application(protocol, scope)
+        application = self.connections.get(protocol, {}).get("application_instance")
+        if application is not None:
+            application.add_done_callback(self._note_end)
+        return queue
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        self._has_ends = True
+
+    def _note_end(self, _: object) -> None:
+        self._has_ends = True
+
+    def application_checker(self) -> None:
+        """daphne's, where there is anything for it to find: it looks closely at each connection."""
+        if not self._has_ends:
+            _call_later(_APPLICATION_CHECK_SECONDS, self.application_checker)
+            return
+        super().application_checker()
+        # Some of these have yet to end.
+        self._has_ends = any("disconnected" in one for one in self.connections.values())
 
     def timeout_checker(self) -> None:
         """daphne's, which comes every 2 s: ten thousand sockets are a hundredth of a core then."""
         for protocol in list(self.connections):
             protocol.check_timeouts()
         _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
-
-    def application_checker(self) -> None:
-        """daphne's, unless there is nothing for it to find: it looks at each connection closely."""
-        for details in self.connections.values():
-            application = details.get("application_instance")
-            if "disconnected" in details or (application is not None and application.done()):
-                super().application_checker()
-                return
-        _call_later(_APPLICATION_CHECK_SECONDS, self.application_checker)
 
     def kill_all_applications(self) -> Deferred[None]:
         """What daphne calls at SIGTERM. Twisted waits for the result before it stops."""

@@ -31,7 +31,7 @@ CLOSE_RESTART = 4503
 LISTEN_SECONDS = 2.0
 #: A client that is silent for so long is pinged. Proxies cut off what is silent for a minute, and a
 #: ping with its pong costs as much as three frames.
-PING_SECONDS = 45
+PING_SECONDS = 40
 
 Closer = Callable[[int], Coroutine[Any, Any, None]]
 

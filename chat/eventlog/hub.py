@@ -212,10 +212,10 @@ class Hub:
             # Redis confirms in order: with the last one, all channels are heard again.
             await pubsub.subscribe(*self._channels, _RESUBSCRIBED)
             async for message in heard(pubsub):
-                channel = message["channel"].decode()
-                if message["type"] == "message":
-                    self._route(channel, message["data"])
-                elif message["type"] == "subscribe":
+                channel = message.channel.decode()
+                if message.kind == "message":
+                    self._route(channel, message.data)
+                elif message.kind == "subscribe":
                     self._confirm(channel)
                     if channel == _RESUBSCRIBED:
                         self._lose_all()

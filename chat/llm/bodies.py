@@ -48,11 +48,17 @@ class Events:
 
     def _feed_whole(self, piece: bytes) -> bool:
         """Take all events of a read at once, if it is as most are."""
-        whole = self._decoder.array(piece) if self._answer.is_named else None
-        chunks = decode_chunks(*whole) if whole is not None else None
+        answer, whole = self._answer, self._decoder.array(piece)
+        if whole is None or answer.done:
+            return False
+        if not answer.is_named:
+            answer.name(piece[6 : piece.index(b"\n")])
+        array, is_last = whole
+        chunks = decode_chunks(array) if answer.is_named else None
         if chunks is None:
             return False
-        self._answer.add_chunks(chunks)
+        answer.add_chunks(chunks)
+        answer.done = is_last
         return True
 
     def end(self) -> None:

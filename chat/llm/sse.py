@@ -6,6 +6,8 @@ from chat.llm.errors import InvalidResponseError
 
 MAX_EVENT_BYTES = 1024 * 1024
 _BETWEEN = b"\n\ndata: "
+_COMMA = b",".ljust(len(_BETWEEN))
+_END_MARK = b"data: [DONE]\n\n"
 
 
 class EventDecoder:
@@ -21,19 +23,25 @@ class EventDecoder:
         self._data: list[bytes] = []  # the data lines of the event so far
         self._data_bytes = 0
 
-    def array(self, chunk: bytes) -> tuple[bytes, int] | None:
-        """The data of `chunk` as one JSON array, and of how many events, where these are whole and
-        of one line each, as most are. None where they are not: `feed` then takes any.
+    def array(self, chunk: bytes) -> tuple[bytes, bool] | None:
+        """The data of `chunk` as one JSON array, and whether the end mark follows it, where all
+        events are whole and of one line each, as most are. None where they are not: `feed` then
+        takes any.
 
-        Nothing is done for each event here: a tenth of what `feed` costs.
+        Nothing is done for each event here, and in place of what separates them comes something as
+        long: a twentieth of what `feed` costs.
         """
-        is_whole = chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")
-        if not is_whole or self._line or self._data or len(chunk) > self._max_event_bytes:
+        if self._line or self._data or len(chunk) > self._max_event_bytes:
             return None
-        count = chunk.count(_BETWEEN) + 1
-        if b"\r" in chunk or chunk.count(b"\n") != 2 * count:
+        is_last = chunk.endswith(_END_MARK)
+        whole = chunk.removesuffix(_END_MARK) if is_last else chunk
+        if is_last and not whole:
+            return b"[]", True
+        if not (whole.startswith(b"data: ") and whole.endswith(b"\n\n")):
             return None
-        return b"[%b]" % chunk[6:-2].replace(_BETWEEN, b","), count
+        array = b"[%b]" % whole[6:-2].replace(_BETWEEN, _COMMA)
+        # A line's end elsewhere: an event of several lines, or none.
+        return None if b"\n" in array or b"\r" in array else (array, is_last)
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that `chunk` completes. Raises InvalidResponseError."""

@@ -86,14 +86,13 @@ def decode_chunk(data: bytes) -> WireChunk:
         raise InvalidResponseError("the response is nested too deeply") from error
 
 
-def decode_chunks(array: bytes, count: int) -> list[WireChunk] | None:
-    """Decode a JSON array of so many, at a third of the cost of one by one. None where each has to
-    be looked at by itself."""
+def decode_chunks(array: bytes) -> list[WireChunk] | None:
+    """Decode a JSON array of them, at a third of the cost of one by one. None where each has to be
+    looked at by itself."""
     try:
-        chunks = _list_decoder.decode(array)
+        return _list_decoder.decode(array)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return chunks if len(chunks) == count else None
 
 
 def decode_name(data: bytes) -> WireName:

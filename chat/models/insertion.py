@@ -6,7 +6,7 @@ Django's bulk_create adapts every value of every row by itself, 35 a task: 0.2 m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,12 @@ from django.db.models import AutoField, Model
 from django.utils import timezone
 
 from chat.models.tasks import Task
+
+
+def new_task(**given: Any) -> Task:
+    """`Task(**given)` in a third of its time. Takes columns only: `model_id`, not `model`."""
+    make: Callable[..., Task] = Task
+    return make(*(given[name] if name in given else default() for name, default in _defaults()))
 
 
 def insert_tasks(tasks: Sequence[Task]) -> None:
@@ -37,6 +43,12 @@ def insert(model: type[Model], rows: Sequence[Any]) -> None:
     with connection.cursor() as cursor:
         # Ids, times and amounts as text: that is how PostgreSQL takes them in.
         cursor.execute(_insertion(model), [msgspec.json.encode(rows, enc_hook=str).decode()])
+
+
+@cache
+def _defaults() -> list[tuple[str, Callable[[], Any]]]:
+    """Of all columns, in their order."""
+    return [(one.attname, one.get_default) for one in Task._meta.concrete_fields]  # noqa: SLF001
 
 
 @cache

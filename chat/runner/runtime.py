@@ -147,10 +147,10 @@ class Runtime:
                     cancels = worker_channel(str(self._worker_id))
                     await pubsub.subscribe(cancels, scheduler.DOORBELL, LISTENERS_CHANNEL)
                     async for message in heard(pubsub):
-                        if message["type"] != "message":
+                        if message.kind != "message":
                             continue
-                        subject = message["data"].decode()
-                        channel = message["channel"].decode()
+                        subject = message.data.decode()
+                        channel = message.channel.decode()
                         if channel == cancels:
                             self._cancelled(subject)
                         elif channel == LISTENERS_CHANNEL:

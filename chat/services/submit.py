@@ -45,7 +45,7 @@ from chat.models import (
     flights,
 )
 from chat.models.ids import is_own, tagged_id
-from chat.models.insertion import insert_tasks
+from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
 from chat.services import catalog, limits, prompts, sharing
@@ -220,14 +220,14 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
             raise NotFound("There is no such conversation.", field="conversation_id")
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
-    task = Task(
+    task = new_task(
         id=tagged_id(),
         owner_id=submission.owner_id,
         api_key_id=submission.api_key_id,
-        scene=scene,
-        scene_version=version,
+        scene_id=scene and scene.pk,
+        scene_version_id=version and version.pk,
         conversation_id=request.conversation_id,
-        model=model,
+        model_id=model.pk,
         fallbacks=_fallbacks(request, version, model, lookups.catalog),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
         lane=lane,
@@ -239,6 +239,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
         needs_settling=True,
     )
+    task.model, task.scene, task.scene_version = model, scene, version
     task.history_length = len(history or [])
     return task
 

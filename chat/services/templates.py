@@ -162,6 +162,17 @@ def _filtered(name: str, expression: nodes.Node) -> nodes.Filter:
 _environment = _make_environment()
 
 
+def _constant(tree: nodes.Template) -> str | None:
+    """The whole text of a template that has nothing else, as system messages often are."""
+    parts = [
+        part
+        for one in tree.body
+        for part in (one.nodes if isinstance(one, nodes.Output) else [one])
+    ]
+    texts = [part.data for part in parts if isinstance(part, nodes.TemplateData)]
+    return storable("".join(texts)) if len(texts) == len(parts) else None
+
+
 # --- The template -------------------------------------------------------------------------------
 class PromptTemplate:
     """A compiled template; any number of threads may render it at once.
@@ -177,6 +188,7 @@ class PromptTemplate:
         try:
             tree = _environment.parse(source)
             self.names = find_undeclared_variables(tree) - _environment.globals.keys()
+            self._constant = _constant(tree)
             _Restrict().visit(tree)
             self._template = _environment.from_string(tree)
         except TemplateSyntaxError as error:
@@ -186,6 +198,8 @@ class PromptTemplate:
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text. Raises InvalidVariable, InvalidTemplate or TooLarge."""
+        if self._constant is not None:
+            return self._constant
         try:
             return storable(
                 _joined(self._template.generate({**variables, _STEPS: [MAX_LOOP_STEPS]}))

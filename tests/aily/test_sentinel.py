@@ -92,7 +92,7 @@ async def test_all_clients_find_the_promoted_replica_by_themselves(
         await pubsub.subscribe("news")
         async with asyncio.timeout(BACK_SECONDS):
             async for message in heard(pubsub):
-                if message["type"] == "message":
+                if message.kind == "message":
                     break
                 await asyncio.to_thread(threads.publish, "news", "here")
     await loop.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from chat.llm.errors import InvalidResponseError
@@ -78,3 +80,37 @@ def test_many_small_events_are_not_taken_for_a_large_one() -> None:
     decoder = EventDecoder(max_event_bytes=100)
     assert decoder.feed(b"data: xxxx\n\n" * 50) == [b"xxxx"] * 50
     assert decoder.feed(b"data: xxxx\n\n" * 50) == [b"xxxx"] * 50
+
+
+def test_whole_events_come_as_one_array() -> None:
+    read = b'data: {"a":"\\n\\ndata: "}\n\ndata: {"b":[1]}\n\n'
+    found = EventDecoder().array(read)
+    assert found is not None
+    assert (json.loads(found[0]), found[1]) == ([{"a": "\n\ndata: "}, {"b": [1]}], False)
+    marked = EventDecoder().array(read + b"data: [DONE]\n\n")
+    assert marked == (found[0], True)
+    assert EventDecoder().array(b"data: [DONE]\n\n") == (b"[]", True)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        b"",
+        b": keep-alive\n\n",
+        b'data: {"a":1}\n\n: keep-alive\n\n',
+        b"data: first line\ndata: second line\n\n",
+        b'data: {"a":1}\r\n\r\n',
+        b'data: {"a":1}\n\ndata: {"b"',
+        b'"a":1}\n\ndata: {"b":2}\n\n',
+        b"event: message\ndata: 1\n\n",
+        b": keep-alive\n\ndata: [DONE]\n\n",
+    ],
+)
+def test_other_reads_are_no_array(read: bytes) -> None:
+    assert EventDecoder().array(read) is None
+
+
+def test_the_rest_of_an_event_is_no_array() -> None:
+    decoder = EventDecoder()
+    decoder.feed(b'data: {"a":\n')
+    assert decoder.array(b"data: 1}\n\n") is None
