@@ -20,9 +20,11 @@ asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 from daphne.cli import CommandLineInterface  # noqa: E402
 from daphne.server import Server  # noqa: E402
+from daphne.ws_protocol import WebSocketFactory  # noqa: E402
 from django.conf import settings  # noqa: E402
 from twisted.internet.defer import Deferred  # noqa: E402
 
+from aily.daphne_protocol import LeanProtocol  # noqa: E402
 from aily.draining import draining  # noqa: E402
 from aily.sockets import CLOSE_RESTART, PING_SECONDS, open_sockets  # noqa: E402
 
@@ -48,6 +50,8 @@ class DrainingServer(Server):
         self._ports: list[Any] = []
         #: An application has ended, or a connection was lost, and daphne is to see to it.
         self._has_ends = False
+        # Whose instance is made inside of `run`.
+        WebSocketFactory.protocol = LeanProtocol
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)

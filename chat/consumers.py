@@ -162,7 +162,7 @@ class ChatConsumer(AsyncConsumer):
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
-        frame_received(frame.type).inc()
+        frame_received(frame.type).n += 1
         await self.frame_slots.acquire()
         self.handling.spawn(self.handle(frame))
 
@@ -333,7 +333,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
-        frame_received("invalid").inc()
+        frame_received("invalid").n += 1
         request_error("websocket", problem.code).inc()
         await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
         if self.bad_frames >= MAX_BAD_FRAMES:

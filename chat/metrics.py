@@ -81,8 +81,12 @@ RELAY_LAG = Histogram(
     "From the provider's chunk to the web process that relays it, one frame in sixteen.",
     buckets=FAST,
 )
-FEEDS_LOST = Tally("aily_hub_feeds_lost_total", "Readers that were sent to the log instead.")
-FRAMES_SENT = Tally("aily_websocket_frames_sent_total", "Frames sent to WebSocket clients.")
+FEEDS_LOST = Tally(
+    Counter("aily_hub_feeds_lost_total", "Readers that were sent to the log instead.")
+)
+FRAMES_SENT = Tally(
+    Counter("aily_websocket_frames_sent_total", "Frames sent to WebSocket clients.")
+)
 
 # --- Deliveries ---------------------------------------------------------------------------------
 _deliveries = Counter(

@@ -11,7 +11,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from aily.observability.tally import HistogramTally
+from aily.observability.tally import HistogramTally, Tally
 
 #: Buckets in seconds: of what should be fast, and of what waits for a provider.
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -102,8 +102,8 @@ def request_error(transport: str, code: str) -> Counter:
 
 
 @cache
-def frame_received(frame_type: str) -> Counter:
-    return _frames_received.labels(frame_type)
+def frame_received(frame_type: str) -> Tally:
+    return Tally(_frames_received.labels(frame_type))
 
 
 @cache

@@ -32,7 +32,8 @@ PAGE = 200
 
 
 class Appended(IntEnum):
-    """What became of one event. HEARD: appended, and somebody listened; DONE: nobody did."""
+    """What became of one event. HEARD: appended, and somebody listened; DONE: nobody did. Of one
+    that creates a log, whether anybody listens to its text."""
 
     HEARD = 2
     DONE = 1

@@ -38,6 +38,9 @@ MAX_APPENDS = 500
 FEW_EVENTS = 3
 #: After a larger one it waits this long, and goes out without the text of others.
 END_INTERVAL_SECONDS = 0.05
+#: Text that nobody listens to is kept back until somebody does, but no longer than this: where the
+#: word that somebody does is lost, the text comes this much later, once.
+UNHEARD_SECONDS = 30.0
 #: A running task's log outlives any call; the end sets the final expiry.
 RUNNING_KEEP_SECONDS = 86_400
 
@@ -51,7 +54,8 @@ class TaskLog:
         self.task_id = task_id
         self.attempt = attempt
         self.is_refused = False
-        #: Whether somebody listened to the text that was appended last; true before the first.
+        #: Whether somebody listened when the log was created, or to the text appended last; true
+        #: before that is known.
         self.is_heard = True
         #: Somebody listens since what is under way was sent.
         self._has_new_listener = False
@@ -67,6 +71,8 @@ class TaskLog:
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
         self._pending: list[Append] = []
+        #: When text was turned into an event last.
+        self._coalesced_at = time.monotonic()
 
     @property
     def last_event(self) -> int:
@@ -90,29 +96,38 @@ class TaskLog:
             task_id=self.task_id, id=self.next_id(), attempt=self.attempt, model=model
         )
         self._add(event, self._user_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
+        self._writer.schedule(self)
 
     def write(self, text: str, reasoning: str) -> None:
-        """Add to the answer; it leaves with the writer's next round."""
+        """Add to the answer; it leaves with the writer's next round, if it is heard."""
         if text:
             self._text.append(text)
             self._unsent_text.append(text)
         if reasoning:
             self._reasoning.append(reasoning)
             self._unsent_reasoning.append(reasoning)
-        self._writer.schedule(self)
+        if self.is_heard or time.monotonic() - self._coalesced_at > UNHEARD_SECONDS:
+            self._writer.schedule(self)
 
     def listened_to(self) -> None:
         """Somebody says that they listen from now on."""
         self.is_heard = self._has_new_listener = True
+        self._writer.schedule(self)
 
     def seal(self) -> None:
-        """Turn what is unsent into its last delta: `last_event` is then that of the text."""
+        """Turn what is unsent into its last delta: `last_event` is then that of the text.
+
+        Where nobody listens it leaves with the end.
+        """
         self._coalesce()
+        if self.is_heard:
+            self._writer.schedule(self)
 
     def end(self, make_event: Callable[[str], Event]) -> None:
         """Append the terminal event. Only after its row is committed."""
         self._coalesce()
         self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
+        self._writer.schedule(self)
         self._writer.hurry(self)
 
     def tell(self, others: Iterable[tuple[str, int]], event: Event) -> None:
@@ -134,7 +149,6 @@ class TaskLog:
         self._pending.append(
             Append(self.task_id, event_id, encode(event), channel, create, keep_seconds)
         )
-        self._writer.schedule(self)
 
     def _coalesce(self) -> None:
         if not (self._unsent_text or self._unsent_reasoning):
@@ -142,6 +156,7 @@ class TaskLog:
         text, reasoning = "".join(self._unsent_text), "".join(self._unsent_reasoning)
         self._unsent_text.clear()
         self._unsent_reasoning.clear()
+        self._coalesced_at = time.monotonic()
         event = TaskDelta(task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning)
         self._add(event, self._text_channel)
 
@@ -164,7 +179,9 @@ class TaskLog:
             self._reseed(outcomes.index(Appended.MISSING))
             return
         settled = zip(self._pending, outcomes, strict=False)
-        texts = [outcome for one, outcome in settled if one.channel == self._text_channel]
+        texts = [
+            outcome for one, outcome in settled if one.create or one.channel == self._text_channel
+        ]
         if texts:
             self.is_heard = texts[-1] is not Appended.DONE or self._has_new_listener
             self._has_new_listener = False

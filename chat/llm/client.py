@@ -22,6 +22,7 @@ from chat.llm.errors import (
     UnreachableError,
 )
 from chat.llm.exchange import Exchange
+from chat.llm.holds import Holds
 from chat.llm.http1 import Connection
 from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits, Upstream
 
@@ -33,6 +34,7 @@ class ProviderClient:
 
     def __init__(self) -> None:
         self._connections = Connections()
+        self._holds = Holds()
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,7 +70,8 @@ class ProviderClient:
         written = _written(address, upstream.provider, request)
         connection = await self._connect(address.origin, limits, deadlines)
         answer = Answer(request.model, upstream.api_key)
-        exchange = Exchange(answer, deadlines, on_delta, patience or Patience())
+        patience = patience or Patience()
+        exchange = Exchange(answer, deadlines, on_delta, patience, self._holds)
         try:
             exchange.begin(connection, written)
             await exchange.ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from chat.llm.errors import (
@@ -34,6 +35,7 @@ class Deadlines:
         self._seconds = limits.first_token_seconds
         self._error: type[ProviderTimeoutError] = FirstTokenTimeoutError
         self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = 0.0
         self._tell: Callable[[ProviderTimeoutError], None] | None = None
 
     @property
@@ -43,7 +45,8 @@ class Deadlines:
     def watch(self, tell: Callable[[ProviderTimeoutError], None]) -> None:
         """Have `tell` called, once, when a deadline passes before `stop`."""
         self._tell = tell
-        self._set_timer()
+        # As early as the first payload may call for: it need not be set anew then.
+        self._set_timer(self._loop.time() + self.between_tokens_seconds)
 
     def stop(self) -> None:
         self._tell = None
@@ -68,14 +71,14 @@ class Deadlines:
         what = "first" if self._error is FirstTokenTimeoutError else "next"
         return self._error(f"the {what} token did not come within {self._seconds:g} s")
 
-    def _set_timer(self) -> None:
-        """See to it that the timer fires no later than the next deadline."""
-        at = min(self._payload_at, self._total_at)
+    def _set_timer(self, latest: float = math.inf) -> None:
+        """See to it that the timer fires no later than the next deadline, and than `latest`."""
+        at = min(self._payload_at, self._total_at, latest)
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._fires_at <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._fire)
+        self._timer, self._fires_at = self._loop.call_at(at, self._fire), at
 
     def _fire(self) -> None:
         self._timer = None

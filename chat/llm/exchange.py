@@ -9,6 +9,7 @@ from chat.llm.answer import Answer
 from chat.llm.bodies import Body, Events, Json, Refusal, Unpack, unpacker
 from chat.llm.deadlines import Deadlines
 from chat.llm.errors import InvalidResponseError, ProviderError
+from chat.llm.holds import Hold, Holds
 from chat.llm.http1 import Connection
 from chat.llm.types import Delta, Patience
 
@@ -30,18 +31,20 @@ class Exchange:
         deadlines: Deadlines,
         on_delta: Callable[[Delta], None],
         patience: Patience,
+        holds: Holds,
     ) -> None:
         self._answer = answer
         self._deadlines = deadlines
         self._on_delta = on_delta
         self._patience = patience
+        self._holds = holds
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._connection: Connection | None = None
         self._body: Body | None = None
         self._unpack: Unpack | None = None
-        #: Ends the holding of pieces.
-        self._hold: asyncio.TimerHandle | None = None
+        #: While pieces are held.
+        self._hold: Hold | None = None
         #: Ends the wait for the response's end. Pieces mean nothing any more.
         self._drain: asyncio.TimerHandle | None = None
 
@@ -67,11 +70,14 @@ class Exchange:
 
     # --- What the connection calls --------------------------------------------------------------
     def head(self, status: int, headers: dict[str, str]) -> None:
-        self._try(lambda: self._choose_body(status, headers))
+        try:
+            self._choose_body(status, headers)
+        except Exception as error:  # noqa: BLE001 - the caller is to have it
+            self._wake(error)
 
     def body(self, piece: bytes) -> None:
         if self._drain is None:
-            self._try(lambda: self._feed(piece))
+            self._try(self._feed, piece)
 
     def end(self) -> None:
         self._connection = None
@@ -85,9 +91,9 @@ class Exchange:
         self._break_off(error)
 
     # --- What comes -----------------------------------------------------------------------------
-    def _try(self, step: Callable[[], None]) -> None:
+    def _try(self, step: Callable[..., None], *what: bytes) -> None:
         try:
-            step()
+            step(*what)
         except Exception as error:  # noqa: BLE001 - the caller is to have it
             self._wake(error)
         finally:
@@ -123,7 +129,8 @@ class Exchange:
         answer, deadlines = self._answer, self._deadlines
         if answer.done:
             deadlines.stop()
-            self._drain = self._loop.call_later(DRAIN_SECONDS, self._wake)
+            if self._connection is not None and not self._connection.is_complete:
+                self._drain = self._loop.call_later(DRAIN_SECONDS, self._wake)
             return
         is_last = answer.finish_reason is not None
         deadlines.payload_came(last=is_last)
@@ -132,7 +139,7 @@ class Exchange:
             seconds = min(seconds, deadlines.between_tokens_seconds / 2)
             self._connection.hold()
             self._stop_holding()
-            self._hold = self._loop.call_later(seconds, self._release)
+            self._hold = self._holds.begin(seconds, self._release)
 
     def _stop_holding(self) -> None:
         if self._hold is not None:

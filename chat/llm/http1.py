@@ -68,6 +68,11 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return not self._transport.is_closing()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the response is there: what was not handed on yet follows at once."""
+        return self._is_complete
+
     def send(self, request: bytes, receiver: Receiver) -> None:
         """Send a whole request; its response goes to `receiver`."""
         self._receiver = receiver

@@ -36,9 +36,8 @@ from chat.runner.storage import Endings
 logger = logging.getLogger(__name__)
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
-#: An answer whose text nobody listens to is read and logged this often: pieces of text come by the
-#: hundred. Who begins to listen says so (`listened_to`); where that word is lost, the next text
-#: comes this much later, once.
+#: What comes of an answer that nobody listens to is looked at this often: pieces of text come by
+#: the hundred. Who begins to listen says so (`listened_to`).
 UNHEARD_SECONDS = 10.0
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
@@ -85,6 +84,7 @@ class Call:
     writer: LogWriter
     endings: Endings
     requeue: Callable[[StartedTask | Successor, float], None]
+    task_id: str = field(init=False)
     log: TaskLog = field(init=False)
     _stop: Stop | None = field(default=None, init=False)
     #: The task that waits for the provider, while it does.
@@ -93,7 +93,8 @@ class Call:
     _patience: Patience = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log = self.writer.open(str(self.task.id), self.task.owner_id, self.task.attempt)
+        self.task_id = str(self.task.id)
+        self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
         self._patience = Patience(lambda: 0.0 if self.log.is_heard else UNHEARD_SECONDS)
 
     def listened_to(self) -> None:

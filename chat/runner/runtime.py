@@ -235,9 +235,9 @@ class Runtime:
         observe_start(pool, started)
         for task in started:
             call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
-            self._calls[str(task.id)] = call
+            self._calls[call.task_id] = call
             # Cancelled after it was started, before we knew.
-            if str(task.id) not in self._starting:
+            if call.task_id not in self._starting:
                 call.stop(Stop.CANCELLED)
             self._running.spawn(self._run(call, pool))
         self._starting.difference_update(task_ids)
@@ -274,7 +274,7 @@ class Runtime:
 
     # --- Calls ----------------------------------------------------------------------------------
     async def _run(self, call: Call, pool: Pool) -> None:
-        task_id, began = str(call.task.id), time.monotonic()
+        task_id, began = call.task_id, time.monotonic()
         context.task_id.set(task_id)
         logger.debug("attempt %d starts", call.task.attempt)
         try:

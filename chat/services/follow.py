@@ -89,8 +89,6 @@ async def follow(
     while not reader.is_over:
         source = reader.source
         async with get_hub().task_feed(task_id, owner_id, text=text, source=source) as feed:
-            if text:
-                await eventlog.tell_listening(source.task_id if source else task_id)
             async for one in reader.frames(feed, is_new=is_new):
                 yield one
                 if one.is_terminal:
@@ -153,6 +151,8 @@ class _Reader:
         is_queued = standing is not None and standing.status == Status.QUEUED
         if standing is not None and is_queued and await self.has_moved(standing):
             yield self.queued()
+        if self.text:
+            await eventlog.tell_listening(self.source_id)
         self.feed.caught_up()
         async for one in self.replay():
             yield one

@@ -11,7 +11,8 @@
 -- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log. A replica
 -- that took over may lack the end of it: an event that does not follow its top is missing it, too.
 --
--- Returns a list of: 2 appended and heard by somebody, 1 appended, 0 was there already, -1 refused,
+-- Returns a list of: 2 appended and heard by somebody (an event that creates the log: somebody listens
+-- to its text), 1 appended, 0 was there already, -1 refused,
 -- -2 the log is missing.
 local function leaves_gap(key, id)
   local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
@@ -43,6 +44,7 @@ for i = 2, #ARGV, 6 do
   else
     if keep > 0 then redis.call('EXPIRE', key, keep) end
     local listeners = redis.call('PUBLISH', channel, task .. id .. ARGV[1] .. ' ' .. frame)
+    if create == '1' then listeners = redis.call('PUBSUB', 'NUMSUB', 'aily:text:' .. task)[2] end
     out[#out + 1] = listeners > 0 and 2 or 1
   end
 end

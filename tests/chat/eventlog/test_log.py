@@ -95,6 +95,7 @@ async def test_a_writer_that_is_behind_another_attempt_learns_that_it_lost(
     log.start("any")
     await writer.flush()
     append([started(task_id, 2)])
+    log.listened_to()
     log.write("late", "")
     await writer.flush()
     log.write("later", "")
@@ -139,20 +140,63 @@ async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
     assert len(frames) < 10
 
 
-async def test_a_log_knows_whether_its_text_is_heard(task_id: str, writer: LogWriter) -> None:
-    log = writer.open(task_id, OWNER, attempt=1)
-    log.start("any")
-    assert log.is_heard
-    heard = []
+@pytest.mark.parametrize("is_listening", [False, True])
+async def test_a_log_knows_whether_its_text_is_heard(
+    task_id: str, writer: LogWriter, is_listening: bool
+) -> None:
     async with subscriber_redis() as client, client.pubsub() as pubsub:
-        for is_listening in (False, True):
-            if is_listening:
-                await pubsub.subscribe(text_channel(task_id))
-                await pubsub.get_message(timeout=5)
+        await pubsub.subscribe(text_channel(task_id if is_listening else "another"))
+        await pubsub.get_message(timeout=5)
+        log = writer.open(task_id, OWNER, attempt=1)
+        assert log.is_heard
+        log.start("any")
+        await writer.flush()
+        assert log.is_heard == is_listening
+        log.listened_to()
+        for _ in range(2):
+            assert log.is_heard
             log.write("text", "")
             await writer.flush()
-            heard.append(log.is_heard)
-    assert heard == [False, True]
+        # The word that somebody listens is believed once.
+        assert log.is_heard == is_listening
+
+
+async def test_text_that_nobody_hears_waits_for_a_listener_or_the_end(
+    task_id: str, writer: LogWriter
+) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    await writer.flush()
+    log.write("one ", "")
+    log.write("two ", "")
+    await writer.flush()
+    assert await ids(task_id) == ["1-1"]
+    log.listened_to()
+    await writer.flush()
+    log.write("three ", "")
+    await writer.flush()
+    assert await ids(task_id) == ["1-1", "1-2", "1-3"]
+    log.write("four", "")
+    log.seal()
+    await writer.flush()
+    assert (await ids(task_id), log.last_event) == (["1-1", "1-2", "1-3"], 4)
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    await writer.flush()
+    frames = [decode(frame) for _, frame in await eventlog.read(task_id, START)]
+    texts = [frame.text for frame in frames if isinstance(frame, TaskDelta)]
+    assert (texts, frames[-1].id) == (["one two ", "three ", "four"], "1-5")
+
+
+async def test_text_that_nobody_hears_is_logged_after_a_while(
+    task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    await writer.flush()
+    monkeypatch.setattr("chat.eventlog.writer.UNHEARD_SECONDS", 0.0)
+    log.write("text", "")
+    await writer.flush()
+    assert await ids(task_id) == ["1-1", "1-2"]
 
 
 @pytest.mark.parametrize(("others", "waits"), [(0, False), (10, True)])
@@ -205,9 +249,11 @@ async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
     await writer.flush()
     client: Any = async_redis()
     replicated = await client.dump(log_key(task_id))
+    log.listened_to()
     log.write("two ", "")
     await writer.flush()
     await client.restore(log_key(task_id), 0, replicated, replace=True)
+    log.listened_to()
     log.write("three", "")
     await writer.flush()
     await writer.flush()
