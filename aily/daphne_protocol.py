@@ -27,8 +27,9 @@ class LeanProtocol(WebSocketProtocol):
         self.onMessage(payload, False)
 
     def _awaits_frame(self) -> bool:
-        is_between = not self.data and self.current_frame is None and not self.inside_message
-        return is_between and self.state == self.STATE_OPEN
+        # The others have no value before it is open.
+        is_open = self.state == self.STATE_OPEN
+        return is_open and not self.data and self.current_frame is None and not self.inside_message
 
 
 def whole_text(data: bytes) -> bytes | None:
