@@ -92,7 +92,7 @@ class Task(models.Model):
         SceneVersion, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     conversation = models.ForeignKey(
-        Conversation, null=True, on_delete=models.CASCADE, related_name="tasks"
+        Conversation, null=True, on_delete=models.CASCADE, db_index=False, related_name="tasks"
     )
     model = models.ForeignKey(
         LLMModel, on_delete=models.PROTECT, db_index=False, related_name="tasks"
@@ -178,11 +178,15 @@ class Task(models.Model):
         ordering = ("-id",)
         constraints = [
             models.UniqueConstraint(
-                fields=["owner", "idempotency_key"], name="unique_owner_idempotency_key"
+                fields=["owner", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="unique_owner_idempotency_key",
             ),
+            # Of tasks without a conversation it would be a list of all that are active, which the
+            # planner takes for a short one when there were few at the last ANALYZE.
             models.UniqueConstraint(
                 fields=["conversation"],
-                condition=Q(status__in=["queued", "running"]),
+                condition=Q(conversation__isnull=False, status__in=["queued", "running"]),
                 name="one_active_task_a_conversation",
             ),
         ]
@@ -190,6 +194,11 @@ class Task(models.Model):
             models.Index(fields=["owner", "-id"], name="task_owner_recent"),
             models.Index(fields=["owner", "status", "-id"], name="task_owner_status"),
             models.Index(fields=["scene", "-id"], name="task_scene_recent"),
+            models.Index(
+                fields=["conversation"],
+                condition=Q(conversation__isnull=False),
+                name="task_conversation",
+            ),
             models.Index(fields=["id"], condition=Q(status="queued"), name="task_queued"),
             models.Index(fields=["worker"], condition=Q(status="running"), name="task_running"),
             # What staff looks for, and rare: a task that succeeds is never in it.

@@ -39,7 +39,7 @@ from chat.models import (
 )
 from chat.models.ids import uuid7
 from chat.runner import recovery
-from chat.services import catalog, retention
+from chat.services import catalog, limits, retention
 from tests.chat.rows import multiply
 from tests.database_plugin import empty_tables
 
@@ -357,3 +357,22 @@ def test_a_step_of_the_queue_goes_by_an_index(
         monkeypatch.setattr("chat.settlement.BATCH", 20)
         monkeypatch.setattr("chat.services.retention.BATCH", 100)
     assert faults(site, lambda: STEPS[name](site)) == []
+
+
+_RUSH = """
+UPDATE chat_task SET status = 'running', worker_id = %s, attempt = 1
+ WHERE id IN (SELECT id FROM chat_task WHERE status = 'succeeded' AND conversation_id IS NULL
+                LIMIT %s) RETURNING id
+"""
+
+
+def test_a_rush_that_no_statistics_know_of_changes_no_plan(site: Site, db: None) -> None:
+    """Indexes of what is active are short most of the time, and the planner goes by that time."""
+    worker, user = Worker.objects.get(), User.objects.get(username="user7")
+    running = [row[0] for row in fetch_all(_RUSH, [worker.pk, 2 * site.most_read])]
+    endings = [
+        transitions.Ending(id=pk, attempt=1, status=Status.SUCCEEDED, last_event=3)
+        for pk in running[:5]
+    ]
+    assert faults(site, lambda: transitions.end(worker.pk, endings)) == []
+    assert faults(site, lambda: limits._count_rows({user.pk})) == []
