@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ class Options:
             host=environment.get("HOST") or "127.0.0.1",
             port=port,
             simulator_port=None if environment.get("DEEPSEEK_API_KEY") else simulator_port,
-            web_processes=_integer(environment, "WEB_PROCESSES", 2),
+            web_processes=_integer(environment, "WEB_PROCESSES", default_web_processes()),
             worker_processes=_integer(environment, "WORKER_PROCESSES", 2),
             worker_grace_seconds=_integer(environment, "WORKER_GRACE_SECONDS", 25, maximum=3600),
             web_grace_seconds=_integer(environment, "WEB_GRACE_SECONDS", 5, maximum=3600),
@@ -117,6 +118,15 @@ class Options:
             programs.append(_simulator(self.simulator_port))
         programs += [_worker(self), _scheduler(), _web(self)]
         return [*programs, _exporter(self)] if self.metrics_port else programs
+
+
+def default_web_processes() -> int:
+    """Half as many as cores: the other half is for workers and servers.
+
+    One more costs where cores are short: submits that arrive in two processes make batches of half
+    the size (figures in ARCHITECTURE.md).
+    """
+    return max((os.cpu_count() or 1) // 2, 1)
 
 
 def _integer(

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from aily.programs import WEB_SERVERS
+from aily.programs import WEB_SERVERS, default_web_processes
 from tests.load import litellm, publish, report, suite
 from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS
@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     for name, scenario in SCENARIOS.items():
         command = commands.add_parser(name, help=scenario.summary, description=scenario.summary)
         scenario.add_arguments(command)
-        command.add_argument("--web", type=count, default=2, help="web processes")
+        command.add_argument(
+            "--web", type=count, default=default_web_processes(), help="web processes"
+        )
         command.add_argument(
             "--workers", type=count, default=scenario.workers, help="worker processes"
         )
