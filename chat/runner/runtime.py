@@ -85,9 +85,11 @@ class Runtime:
             self._has_lease = True
             logger.info("worker %s is ready", self._worker_id)
             listener = self._jobs.spawn(self._listen())
+            holder = self._jobs.spawn(self._hold_for_ever())
             await self._keep_lease()
             self._has_lease = False
             listener.cancel()
+            holder.cancel()
             for call in self._calls.values():
                 call.stop(Stop.LOST)
             await self._forget_leases()
@@ -105,7 +107,6 @@ class Runtime:
         while await until_stored(lambda: lease.renew(self._worker_id)):
             self._refresh_pools(await until_stored(load_pools))
             await self._drop_taken_away()
-            await self._hold_leases()
             await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
         if not self._is_stopping:
             logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
@@ -126,14 +127,23 @@ class Runtime:
         for task_id in await until_stored(lambda: lease.taken_away(self._worker_id, ids)):
             self._cancelled(task_id)
 
+    async def _hold_for_ever(self) -> None:
+        """Have Redis count the calls that run for as long as they do. Not with the lease, nor with
+        the claims alone: those wait while PostgreSQL is away, and the provider's calls go on."""
+        while True:
+            await self._hold_leases()
+            await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
+
     async def _hold_leases(self) -> None:
+        worker_id = str(self._worker_id)
         by_pool: dict[str, list[str]] = {}
         for task_id, call in self._calls.items():
             if not call.was_answered:
                 by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
+            await scheduler.stand(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
             for pool, ids in by_pool.items():
-                await scheduler.hold(pool, str(self._worker_id), ids)
+                await scheduler.hold(pool, worker_id, ids)
         except RedisAway as error:
             logger.warning("Redis is away: %s", error)
 

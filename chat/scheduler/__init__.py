@@ -18,6 +18,7 @@ from chat.scheduler.ready import (
     remove,
     report_failure,
     ring,
+    stand,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "remove",
     "report_failure",
     "ring",
+    "stand",
 ]

@@ -16,6 +16,7 @@ _LUA = Path(__file__).parent / "lua"
 _enqueue = LuaScript(_LUA / "enqueue.lua")
 _claim = LuaScript(_LUA / "claim.lua")
 _failed = LuaScript(_LUA / "failed.lua")
+_stand = LuaScript(_LUA / "stand.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
 LANE_WIDTH = 2**42
@@ -233,6 +234,11 @@ def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
         return []
     scores: Any = sync_redis().zmscore(f"aily:ready:{pool}", list(task_ids))
     return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is None]
+
+
+async def stand(worker_id: str, pools: Iterable[str], lease_seconds: int) -> None:
+    """Have a worker's leases count for as long again, as each claim does. Raises RedisAway."""
+    await _stand.acall(worker_id, lease_seconds, *pools)
 
 
 async def hold(pool: str, worker_id: str, task_ids: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 from pytest_django import Settings
 
@@ -359,3 +360,42 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
         one.wake(model.pool)
     await ended([*first, *second])
     assert simulator.stats.max_in_flight == 2
+
+
+async def test_calls_that_go_on_without_postgresql_keep_their_room(
+    start_worker: StartWorker,
+    alice: User,
+    model: LLMModel,
+    simulator: Simulator,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.WORKER_LEASE_SECONDS = 1
+    await set_cap(2)
+    worker = await start_worker()
+    await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=20]"])
+    await until(lambda: simulator.stats.in_flight == 1)
+    is_stuck = asyncio.Event()
+
+    def away(*args: object) -> None:
+        raise OperationalError("the database is away")
+
+    def start(*args: object) -> None:
+        loop.call_soon_threadsafe(is_stuck.set)
+        away()
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("chat.runner.lease.renew", away)
+    monkeypatch.setattr("chat.models.transitions.start", start)
+    # Its claims wait for PostgreSQL from now on, with this one in their hands.
+    await submit_all(alice, ["Short"])
+    await is_stuck.wait()
+    worker_id = str(worker._worker_id)
+    threads: Any = sync_redis()
+    runs_out_at = threads.zscore("aily:workers", worker_id)
+    await until(lambda: threads.zscore("aily:workers", worker_id) > runs_out_at + 1)
+    await scheduler.aenqueue(model.pool, [scheduler.Entry("another", 0, alice.pk, 1.0)])
+    claimed = await scheduler.claim(
+        model.pool, "other", cap=2, want=2, lease_seconds=10, provider="simulator"
+    )
+    assert claimed.task_ids == []
