@@ -9,6 +9,8 @@ DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example STAFF_TOTP_REQUIRE
   OIDC_ISSUER=https://id.aily.example OIDC_CLIENT_ID=aily
 # Model changes are compared with the migration files; that no database answers is no news.
 OFFLINE := LOG_LEVEL=CRITICAL DATABASE_POOL_TIMEOUT_SECONDS=0.1
+# Compiled modules are kept: each of many processes would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
