@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import Permission
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.test import AsyncClient, Client, override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
 from aily.redis import sync_redis
+from tests.prepared import MIGRATED
 from tests.running import Running
 
 #: Makes an HTTP client that presents an API key of the user.
@@ -61,10 +63,17 @@ def _empty_cache(_settings_of_tests: None) -> None:
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """pytest-django's hook: the test database begins as a copy of one that is migrated."""
+    if not os.environ.get("DATABASE_URL"):
+        connections[DEFAULT_DB_ALIAS].settings_dict["TEST"]["TEMPLATE"] = MIGRATED
+
+
+@pytest.fixture(scope="session")
 def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
     """How libpq reaches the tests' PostgreSQL, as far as it is set."""
     with django_db_blocker.unblock():
-        parameters = connections["default"].get_connection_params()
+        parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
     wanted = {"host", "port", "user", "password"}
     return {key: value for key, value in parameters.items() if key in wanted}
 

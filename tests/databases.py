@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -9,11 +10,16 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 
-def make_database(server: Mapping[str, Any], name: str) -> None:
-    """Make an empty one in the place of any that is there. `server`: how libpq reaches it."""
+def make_database(server: Mapping[str, Any], name: str, template: str) -> None:
+    """Make a copy of `template` in the place of any that is there. `server`: how libpq reaches it.
+
+    On a server that was given it is an empty one, as there are no templates of ours.
+    """
+    if os.environ.get("DATABASE_URL"):
+        template = "template1"
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
 def url_of(server: Mapping[str, str], database: str) -> str:

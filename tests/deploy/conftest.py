@@ -1,4 +1,4 @@
-"""The one deployment that the tests of deploy/ share."""
+"""The deployment that tests of deploy/ share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.conf import settings
 from tests.client import RestClient
 from tests.databases import make_database
 from tests.deploy.deployment import Deployment
+from tests.prepared import MIGRATED
 
 _DATABASE = "aily_deploy"
 _PROGRAMS = ("nginx", "pgbouncer", "prometheus", "promtool", "envsubst", "openssl")
@@ -28,10 +29,11 @@ def require(*programs: str) -> None:
         pytest.skip(f"missing: {missing} (tests/install_servers.sh installs them on Debian)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployment(database_server: dict[str, str]) -> Iterator[Deployment]:
+    """It ends with its tests: answering Prometheus each second keeps a core busy."""
     require(*_PROGRAMS)
-    make_database(database_server, _DATABASE)
+    make_database(database_server, _DATABASE, MIGRATED)
     root = Path(settings.DATA_DIR) / "deploy"
     with Deployment(database_server, _DATABASE, root) as running:
         yield running

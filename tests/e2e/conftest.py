@@ -11,18 +11,19 @@ from django.conf import settings
 
 from tests.client import ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
+from tests.prepared import SEEDED
 from tests.stack import Stack
 
 _DATABASE = "aily_e2e"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def e2e_database_url(database_server: dict[str, str]) -> str:
-    make_database(database_server, _DATABASE)
+    make_database(database_server, _DATABASE, SEEDED)
     return url_of(database_server, _DATABASE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
     environment = {
@@ -68,7 +69,7 @@ print(*keys)
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def keys(stack: Stack) -> Keys:
     return make_keys(stack)
 
