@@ -22,19 +22,26 @@ def text_of(prompt: str) -> str:
     return simulated_answer({"model": "deepseek-flash", "messages": messages}).text
 
 
-@pytest.fixture
-def start_worker(stack: Stack) -> Iterator[StartWorker]:
-    """Starts workers with settings of their own; the shared one rests meanwhile."""
+@pytest.fixture(scope="module")
+def usual_worker(stack: Stack) -> Iterator[StackProcess]:
+    """The shared one, which rests meanwhile."""
     usual = stack.processes["worker-0"]
     usual.stop()
+    yield usual
+    usual.start()
+
+
+@pytest.fixture
+def start_worker(usual_worker: StackProcess) -> Iterator[StartWorker]:
+    """Starts workers with settings of their own."""
     own: list[StackProcess] = []
 
     def start(**environment: str) -> StackProcess:
         name = f"own-worker-{len(own)}"
         worker = replace(
-            usual,
-            environment={**usual.environment, **environment},
-            log_file=usual.log_file.with_name(f"{name}.log"),
+            usual_worker,
+            environment={**usual_worker.environment, **environment},
+            log_file=usual_worker.log_file.with_name(f"{name}.log"),
         )
         worker.start()
         own.append(worker)
@@ -43,7 +50,6 @@ def start_worker(stack: Stack) -> Iterator[StartWorker]:
     yield start
     for worker in own:
         worker.kill_group()
-    usual.start()
 
 
 async def test_a_worker_told_to_stop_hands_back_what_does_not_end_in_time(
