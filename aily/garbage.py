@@ -1,8 +1,13 @@
-"""The garbage collector, set for processes that live long and hold many objects."""
+"""The garbage collector, set for processes that load much, or live long and hold many objects."""
 
 from __future__ import annotations
 
+import atexit
 import gc
+
+#: While modules are loaded nearly all that is made stays: Python's own pace looked through all of
+#: it a dozen times.
+LOADING = 50_000
 
 #: Containers made, less those freed, between two looks at the young ones: some 5 ms. Python's own
 #: 700 are made by a handful of tasks, nearly all of which outlive the look.
@@ -12,6 +17,13 @@ YOUNG = 10_000
 MIDDLE = 2
 #: So many times the middle ones between two looks at everything.
 OLD = 400
+
+
+def spare_start_and_end() -> None:
+    """Collect seldom until `spare_collections`, and not once more at the end, when the process's
+    memory goes anyway. A command that does nothing took 1.3 s, and takes 1.1 s."""
+    gc.set_threshold(LOADING, *gc.get_threshold()[1:])
+    atexit.register(gc.disable)
 
 
 def spare_collections() -> None:

@@ -27,6 +27,8 @@ from tests.prepared import copy_prepared
 from tests.running import Running
 
 _READY_SECONDS = 180
+#: All in one process: most of what each takes is Python's start.
+_PREPARE = "from aily.prepare import prepare\nprepare(demo=True)\n"
 
 
 @dataclass
@@ -72,7 +74,8 @@ class Stack(Running):
     """Two web processes, workers, scheduler, simulator and a Valkey of their own.
 
     The commands are those of `make run`; the database is the caller's. `with Stack(...)` starts
-    everything, or `only` these programs, and leaves nothing behind.
+    everything, or `only` these programs, and leaves nothing behind. `script` is run as by
+    `manage.py shell` once the demo content is there; the words that it prints last are `made`.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Stack(Running):
         simulator_arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         only: Collection[str] = (),
+        script: str = "",
     ) -> None:
         self._web_socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self._web_socket.getsockname()[1]
@@ -120,6 +124,8 @@ class Stack(Running):
         self.environment.pop("DEEPSEEK_API_KEY", None)
         self._simulator_arguments = simulator_arguments
         self._only = only
+        self._script = script
+        self.made: list[str] = []
         self.processes: dict[str, StackProcess] = {}
 
     def start(self) -> None:
@@ -153,9 +159,11 @@ class Stack(Running):
         )
 
     def _prepare_database(self) -> None:
-        """Migrate and seed. Raises AssertionError with the output."""
-        result = self.manage("-m", "aily.prepare")
+        """Migrate, seed, run the script. Raises AssertionError with the output."""
+        script = _PREPARE + self._script
+        result = self.manage("manage.py", "shell", "--verbosity", "0", "--command", script)
         assert result.returncode == 0, result.stdout
+        self.made = result.stdout.splitlines()[-1].split()
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python with these arguments in the stack's environment, e.g. a manage.py command."""

@@ -84,10 +84,12 @@ def main() -> None:
     sys.exit(bool(document["problems"]))
 
 
-def unleash(plan: Plan, root: Path) -> dict[str, Any]:
+def unleash(plan: Plan, root: Path, *, is_first_start: bool = True) -> dict[str, Any]:
     """Run the plan against an installation of its own. Returns its document (report.py)."""
     environment = {"WORKER_LEASE_SECONDS": str(plan.lease_seconds), "WORKER_GRACE_SECONDS": "3"}
-    with Installation(root, plan.upstream(), environment) as installation:
+    with Installation(
+        root, plan.upstream(), environment, is_first_start=is_first_start
+    ) as installation:
         *keys, prober_key = installation.seed(plan.users + 1, plan.cap)
         # Workers read the models anew with each renewal.
         time.sleep(plan.lease_seconds / 4 + 1)

@@ -24,4 +24,4 @@ def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path) -> None:
         lease_seconds=4,
         harms=harms,
     )
-    assert unleash(plan, tmp_path)["problems"] == []
+    assert unleash(plan, tmp_path, is_first_start=False)["problems"] == []

@@ -31,7 +31,7 @@ def require(*programs: str) -> None:
 
 @pytest.fixture(scope="module")
 def deployment(database_server: dict[str, str]) -> Iterator[Deployment]:
-    """It ends with its tests: answering Prometheus each second keeps a core busy."""
+    """It ends with its tests: answering Prometheus every three seconds keeps half a core busy."""
     require(*_PROGRAMS)
     make_database(database_server, _DATABASE, MIGRATED)
     root = Path(settings.DATA_DIR) / "deploy"

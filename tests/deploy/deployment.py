@@ -237,7 +237,7 @@ class Deployment(Running):
         shutil.copytree(DEPLOY / "prometheus", directory)
         path = directory / "prometheus.yml"
         configuration = yaml.safe_load(path.read_text())
-        configuration["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        configuration["global"] |= {"scrape_interval": "3s", "evaluation_interval": "3s"}
         for job in configuration["scrape_configs"]:
             names = _METRICS[job["job_name"]]
             del job["dns_sd_configs"]

@@ -17,6 +17,36 @@ from tests.stack import Stack
 _DATABASE = "aily_e2e"
 
 
+# --- Who is at the front door -------------------------------------------------------------------
+@dataclass(frozen=True)
+class Keys:
+    """API keys of two users who know nothing of each other, and a revoked one of the first."""
+
+    alice: str
+    bob: str
+    revoked: str
+
+
+#: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
+#: counted; and a scene whose equal requests share calls and answers.
+MAKE_KEYS = """
+from accounts.models import APIKey, User
+from chat.models import LLMModel, Scene
+from chat.services import scenes
+default = LLMModel.objects.get(is_default=True)
+for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
+    LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
+scene = Scene.objects.create(slug="shared", title="Shared")
+fields = {"user_template": "{{ text }}", "single_flight": True, "cache_ttl_seconds": 600}
+scenes.publish(scenes.create_version(scene, None, fields))
+users = [User.objects.create_user(name) for name in ("alice", "bob")]
+keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
+APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
+print(*keys)
+"""
+
+
+# --- The installation ---------------------------------------------------------------------------
 @pytest.fixture(scope="package")
 def e2e_database_url(database_server: dict[str, str]) -> str:
     make_database(database_server, _DATABASE, SEEDED)
@@ -36,48 +66,13 @@ def stack(e2e_database_url: str) -> Iterator[Stack]:
         "LOG_FORMAT": "json",
     }
     data_dir = Path(settings.DATA_DIR) / "e2e"
-    with Stack(e2e_database_url, data_dir, environment=environment) as running:
+    with Stack(e2e_database_url, data_dir, environment=environment, script=MAKE_KEYS) as running:
         yield running
-
-
-# --- Who is at the front door -------------------------------------------------------------------
-@dataclass(frozen=True)
-class Keys:
-    """API keys of two users who know nothing of each other, and a revoked one of the first."""
-
-    alice: str
-    bob: str
-    revoked: str
-
-
-#: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
-#: counted; and a scene whose equal requests share calls and answers.
-_MAKE_KEYS = """
-from accounts.models import APIKey, User
-from chat.models import LLMModel, Scene
-from chat.services import scenes
-default = LLMModel.objects.get(is_default=True)
-for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
-    LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
-scene = Scene.objects.create(slug="shared", title="Shared")
-fields = {"user_template": "{{ text }}", "single_flight": True, "cache_ttl_seconds": 600}
-scenes.publish(scenes.create_version(scene, None, fields))
-users = [User.objects.create_user(name) for name in ("alice", "bob")]
-keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
-APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
-print(*keys)
-"""
 
 
 @pytest.fixture(scope="package")
 def keys(stack: Stack) -> Keys:
-    return make_keys(stack)
-
-
-def make_keys(stack: Stack) -> Keys:
-    result = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE_KEYS)
-    assert result.returncode == 0, result.stdout
-    return Keys(*result.stdout.split())
+    return Keys(*stack.made)
 
 
 @pytest.fixture

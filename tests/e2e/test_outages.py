@@ -15,7 +15,7 @@ from django.conf import settings
 from aily.embedded.addresses import valkey_socket
 from tests.client import Answer, ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
-from tests.e2e.conftest import Keys, make_keys
+from tests.e2e.conftest import MAKE_KEYS, Keys
 from tests.prepared import SEEDED
 from tests.proxy import Proxy
 from tests.stack import Stack
@@ -56,8 +56,8 @@ def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
             "POSITION_CHECK_SECONDS": "2",
         }
         url = url_of(server, "aily_outages")
-        with Stack(url, data_dir, environment=environment) as stack:
-            yield Cuttable(stack, make_keys(stack), {"postgres": postgres, "redis": valkey})
+        with Stack(url, data_dir, environment=environment, script=MAKE_KEYS) as stack:
+            yield Cuttable(stack, Keys(*stack.made), {"postgres": postgres, "redis": valkey})
 
 
 @pytest.fixture

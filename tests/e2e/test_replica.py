@@ -71,11 +71,13 @@ def site(database_server: dict[str, str]) -> Iterator[Site]:
         }
         url = url_of(database_server, "aily_replica")
         with Stack(
-            url, data_dir / "replicated", environment=environment, only=("valkey", "web")
+            url,
+            data_dir / "replicated",
+            environment=environment,
+            only=("valkey", "web"),
+            script=_MAKE,
         ) as stack:
-            made = stack.manage("manage.py", "shell", "--verbosity", "0", "--command", _MAKE)
-            assert made.returncode == 0, made.stdout
-            yield Site(stack, replica, network, *made.stdout.split())
+            yield Site(stack, replica, network, *stack.made)
 
 
 class Reader:

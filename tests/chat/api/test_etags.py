@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.models import APIKey, MenuItem, Role, User
 from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
 from chat.services.scenes import create_version
-from tests.conftest import ClientOf
+from tests.conftest import ClientOf, grant
 from tests.locks import wait_for_a_lock
 
 JSON = "application/json"
@@ -74,7 +74,7 @@ RESOURCES: dict[str, tuple[Callable[[User], str], dict[str, Any]]] = {
 
 @pytest.fixture
 def editor(staff: User) -> User:
-    staff.user_permissions.set(Permission.objects.all())
+    grant(staff, Permission.objects.all())
     return staff
 
 

@@ -144,6 +144,8 @@ def _example(operation: Any, known: dict[str, Any]) -> Any:
     return operation.Case(path_parameters=known, body=body, media_type="application/json")
 
 
+# The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 async def test_no_answer_is_a_fault_or_undocumented(
     base_url: str, settings: Settings, subtests: pytest.Subtests
 ) -> None:

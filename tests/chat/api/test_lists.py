@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import APIKey, MenuItem, Role, User
 from chat.models import Budget, Conversation, LLMModel, Provider, Scene, WebhookEndpoint
 from chat.services.scenes import create_version, publish
-from tests.conftest import ClientOf
+from tests.conftest import ClientOf, grant
 
 
 def _version(user: User, number: int) -> None:
@@ -72,7 +72,7 @@ def _queries(client: Client, path: str) -> int:
 def test_a_list_is_ordered_as_asked_and_costs_the_same_however_long_it_is(
     path: str, staff: User, client_of: ClientOf
 ) -> None:
-    staff.user_permissions.set(Permission.objects.all())
+    grant(staff, Permission.objects.all())
     field, make = LISTS[path]
     client = client_of(staff)
     make(staff, 1)
@@ -94,7 +94,7 @@ def test_a_list_is_ordered_as_asked_and_costs_the_same_however_long_it_is(
 
 
 def test_a_list_is_narrowed_by_its_filters(staff: User, client_of: ClientOf) -> None:
-    staff.user_permissions.set(Permission.objects.all())
+    grant(staff, Permission.objects.all())
     for number, is_on in enumerate((True, False, False)):
         name = f"n{number}"
         Provider.objects.create(name=name, base_url="https://p.example", is_enabled=is_on)
