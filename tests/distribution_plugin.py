@@ -10,8 +10,8 @@ from xdist.scheduler import LoadFileScheduling
 
 #: All its files share one running installation, which takes long to start,
 _ONE_PROCESS = "tests/e2e/"
-#: but for these, which have one of their own.
-_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py")
+#: but for these: two have another one, and the browser's would make it longer than all the rest.
+_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
 #: Begun first, so that nobody waits for them at the end.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
