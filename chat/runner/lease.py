@@ -37,20 +37,27 @@ def register() -> UUID:
 def renew(worker_id: UUID) -> bool:
     """Extend the lease. False when the worker was declared dead: it must stop all it runs."""
     living = Worker.objects.filter(pk=worker_id, is_dead=False)
-    steady_since = Case(When(lease_until__lt=Now(), then=Now()), default=F("steady_since"))
+    is_late = When(lease_until__lt=Now() + _half_a_lease(), then=Now())
+    steady_since = Case(is_late, default=F("steady_since"))
     lease_until = Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS)
     return bool(living.update(lease_until=lease_until, steady_since=steady_since))
 
 
 def can_tell_the_dead() -> bool:
-    """True once some worker has renewed without a gap for a while.
+    """True once some worker has renewed in time for a while, and has just done so.
 
-    After an outage of PostgreSQL all leases have run out at once, and whoever is alive renews
-    within seconds: until then nobody can tell who is dead.
+    After an outage of PostgreSQL leases have run out, and whoever is alive renews within seconds:
+    until then nobody can tell who is dead. In one that is a little shorter than a lease those have
+    run out that were about to be renewed when it began. Whoever had just renewed still has one, and
+    is no witness either: it was late itself, by the half of a lease of which a quarter is usual.
     """
     settled = Now() - timedelta(seconds=STEADY_SECONDS)
-    steady = Worker.objects.filter(is_dead=False, lease_until__gt=Now(), steady_since__lt=settled)
-    return steady.exists()
+    in_time = Worker.objects.filter(is_dead=False, lease_until__gt=Now() + _half_a_lease())
+    return in_time.filter(steady_since__lt=settled).exists()
+
+
+def _half_a_lease() -> timedelta:
+    return timedelta(seconds=settings.WORKER_LEASE_SECONDS / 2)
 
 
 def is_held(worker_id: UUID) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import LLMModel, Status, Task, Worker, transitions
@@ -191,6 +192,21 @@ def test_after_an_outage_nobody_is_declared_dead_before_the_living_have_renewed(
     Worker.objects.filter(pk=other).update(steady_since=settled)
     assert recovery.declare_dead() == 1
     assert not lease.renew(worker)
+
+
+def test_who_was_late_itself_declares_nobody_dead(worker: UUID, settings: Settings) -> None:
+    """PostgreSQL was away for most of a lease: one ran out, the other had been renewed later."""
+    now, lease_seconds = timezone.now(), settings.WORKER_LEASE_SECONDS
+    other = lease.register()
+    Worker.objects.update(
+        lease_until=now - timedelta(seconds=1), steady_since=now - timedelta(hours=1)
+    )
+    left = timedelta(seconds=lease_seconds / 5)
+    Worker.objects.filter(pk=other).update(lease_until=now + left)
+    assert recovery.declare_dead() == 0
+    assert lease.renew(other)
+    assert recovery.declare_dead() == 0
+    assert lease.renew(worker)
 
 
 def test_tasks_that_crash_too_often_fail_and_others_are_queued_again(
