@@ -30,11 +30,7 @@ def in_own_network(module: str, arguments: Sequence[str]) -> None:
     """
     if os.environ.get(_INSIDE):
         return
-    missing = [name for name in ("ip", "unshare", "nsenter") if not shutil.which(name)]
-    if missing:
-        _skip(f"{', '.join(missing)} is missing (Debian: apt install iproute2 util-linux)")
-    if os.geteuid() != 0:
-        _skip("namespaces of the network need root")
+    require("ip", "unshare", "nsenter", packages="iproute2 util-linux")
     trial = "ip link add trial type bridge && ip link set lo up"
     tried = subprocess.run(
         ["unshare", "--net", "sh", "-c", trial], capture_output=True, text=True, check=False
@@ -45,8 +41,18 @@ def in_own_network(module: str, arguments: Sequence[str]) -> None:
     os.execvp("unshare", ["unshare", "--net", sys.executable, "-m", module, *arguments])  # noqa: S606
 
 
+def require(*programs: str, packages: str) -> None:
+    """Go on as root, and where all of these are. Exits with 0, and says why, elsewhere."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [name for name in programs if not shutil.which(name, path=path)]
+    if missing:
+        _skip(f"{', '.join(missing)} is missing (Debian: apt install {packages})")
+    if os.geteuid() != 0:
+        _skip("it needs root")
+
+
 def _skip(reason: str) -> None:
-    print(f"hosts: SKIPPED: {reason}")
+    print(f"SKIPPED: {reason}")
     sys.exit(1 if os.environ.get("CI") else 0)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aily.programs import BASE_DIR
-from tests.chaos.network import in_own_network
+from tests.chaos.network import in_own_network, require
 from tests.client import RestClient
 from tests.deploy.deployment import DEPLOY, SEED
 from tests.deploy.machine import CHECKOUT, WHEELS, Machine, download_wheels, install_base
@@ -59,6 +59,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 
 def main() -> None:
     if not sys.argv[1:]:
+        require("debootstrap", "systemd-nspawn", packages="debootstrap systemd-container")
         # While there is a network still.
         install_base()
         download_wheels()
