@@ -51,8 +51,9 @@ CUTS = (
     Cut("web-1", 10),
     Cut("worker-1", 4),
     Cut("worker-2", 20),
-    # Whoever is served now is served by the worker that was away.
-    Cut("worker-1", 10),
+    # Whoever is served now is served by the worker that was away. By then the other may have
+    # all the room, until its lease (8 s) is over and a sweep (5 s) has found that.
+    Cut("worker-1", 16),
     Cut("operations", 10, is_felt=True),
     Cut("data", 4, is_felt=True, back_seconds=60),
     Cut("data", 30, is_felt=True, back_seconds=60),

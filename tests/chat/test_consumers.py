@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.utils import timezone
 from guardian.models import UserObjectPermission
 
@@ -18,6 +20,7 @@ from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
 from aily.database import in_database
+from aily.postgresql.connection import BoundedConnection
 from aily.redis import async_redis, sync_redis
 from aily.routing import routes as application
 from aily.sockets import CLOSE_UNAUTHENTICATED
@@ -29,7 +32,8 @@ from chat.services import follow as following
 from chat.services import submit as submitting
 from chat.services import watch
 from chat.services.scenes import create_version, publish
-from tests.chat.conftest import Submit
+from tests.chat.conftest import Submit, until
+from tests.databases import url_of
 
 
 @pytest.fixture
@@ -237,6 +241,29 @@ async def test_an_end_that_was_never_told_is_found_in_the_row(
     an_hour_ago = timezone.now() - timedelta(hours=1)
     end = {"status": Status.SUCCEEDED, "attempt": 1, "last_event": 2, "finished_at": an_hour_ago}
     await in_database(Task.objects.filter(pk=task_id).update, **end)
+    last = await next_logged(socket)
+    assert (last["type"], last["id"]) == ("task.completed", "1-2")
+
+
+async def test_a_look_that_failed_is_taken_again(
+    socket: Any,
+    model: LLMModel,
+    looks_often: None,
+    database_server: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task_id = await submit_quietly(socket)
+    url = url_of(database_server, connection.settings_dict["NAME"])
+    with monkeypatch.context() as patch, psycopg.connect(url) as another:
+        patch.setattr(BoundedConnection, "answer_seconds", 0.2)
+        another.execute("LOCK TABLE chat_task IN ACCESS EXCLUSIVE MODE")
+        await until(lambda: "watching: a server is away" in caplog.text)
+        another.execute(
+            "UPDATE chat_task SET status = 'succeeded', attempt = 1, last_event = 2,"
+            " finished_at = now() - interval '1 hour' WHERE id = %s",
+            [task_id],
+        )
     last = await next_logged(socket)
     assert (last["type"], last["id"]) == ("task.completed", "1-2")
 
