@@ -56,7 +56,8 @@ def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
             "POSITION_CHECK_SECONDS": "2",
         }
         url = url_of(server, "aily_outages")
-        with Stack(url, data_dir, environment=environment, script=MAKE_KEYS) as stack:
+        only = ("valkey", "simulator", "worker", "scheduler", "web")
+        with Stack(url, data_dir, environment=environment, only=only, script=MAKE_KEYS) as stack:
             yield Cuttable(stack, Keys(*stack.made), {"postgres": postgres, "redis": valkey})
 
 
