@@ -7,7 +7,6 @@ the machine's network is not touched, and all of it is gone with the process.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aily.processes import tied_to_parent
+from tests.installed import missing_programs
 from tests.running import Running
 
 NETWORK = "10.77.0"
@@ -43,8 +43,7 @@ def in_own_network(module: str, arguments: Sequence[str]) -> None:
 
 def require(*programs: str, packages: str) -> None:
     """Go on as root, and where all of these are. Exits with 0, and says why, elsewhere."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [name for name in programs if not shutil.which(name, path=path)]
+    missing = missing_programs(*programs)
     if missing:
         _skip(f"{', '.join(missing)} is missing (Debian: apt install {packages})")
     if os.geteuid() != 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from django.conf import settings
 from tests.client import RestClient
 from tests.databases import make_database
 from tests.deploy.deployment import Deployment
+from tests.installed import missing_programs
 from tests.prepared import MIGRATED
 
 _DATABASE = "aily_deploy"
@@ -21,8 +21,7 @@ _PROGRAMS = ("nginx", "pgbouncer", "prometheus", "promtool", "envsubst", "openss
 
 def require(*programs: str) -> None:
     """Skip the test where one of these is missing; fail it where nothing may be skipped."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [name for name in programs if not shutil.which(name, path=path)]
+    missing = missing_programs(*programs)
     if missing and os.environ.get("CI"):
         pytest.fail(f"missing: {missing} (tests/install_servers.sh installs them on Debian)")
     if missing:
