@@ -7,16 +7,33 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
+from django.contrib.admin import autodiscover
+from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.contrib.auth.signals import user_logged_out
+from django.core import checks
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from aily.sockets import Access, revoke_access, session_hash
 
 
-class AdminConfig(admin.AdminConfig):
+class AdminConfig(admin.SimpleAdminConfig):
+    """Leaves autodiscovery to the URLs: what it loads is of use to the web processes alone, and
+    costs each start of another 50 ms."""
+
     default = False
     default_site = "accounts.admin_site.Site"
+
+    def ready(self) -> None:
+        checks.register(check_dependencies, checks.Tags.admin)
+        checks.register(check_admin, checks.Tags.admin)
+
+
+def check_admin(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Django's check of the admin, of all of it: no URL may have been looked at yet."""
+    autodiscover()
+    found: list[checks.CheckMessage] = check_admin_app(**kwargs)
+    return found
 
 
 class AccountsConfig(AppConfig):

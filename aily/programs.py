@@ -171,7 +171,7 @@ def _service_program(service: EmbeddedService) -> Program:
 
 
 def _simulator(port: int) -> Program:
-    command = _python("manage.py", "simulate_llm", "--port", str(port))
+    command = _python("-m", "aily.simulator", "--port", str(port))
     return Program("simulator", command, priority=20, working_dir=BASE_DIR)
 
 

@@ -3,8 +3,8 @@
 Whoever may read there says so (`may_read_replica`); all else, whatever is in a transaction, and
 users, sessions and grants are read from the primary. Two things make the replica good enough:
 
-- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. A thread asks the primary twice a second how
-  far its log goes, and the replica how far it has replayed it; clocks play no part.
+- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. A thread asks the primary twice a second
+  how far its log goes, and the replica how far it has replayed it; clocks play no part.
 - Whoever wrote something reads from the primary for longer than that. Redis knows of it, so it
   holds for all processes, API keys and sessions. Without Redis everybody reads from the primary.
 """

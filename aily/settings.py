@@ -43,8 +43,7 @@ USE_I18N = True
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
-    # Before the admin, whose autodiscovery imports the actors: they need the broker.
-    # And its `crontab` command comes before dramatiq_crontab's.
+    # First: the actors need the broker.
     "aily.apps.AilyConfig",
     "accounts.apps.AdminConfig",
     "django.contrib.auth",
@@ -55,7 +54,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "csp",
-    "dramatiq_crontab",
     "auditlog",
     "guardian",
     "ninja",
@@ -213,7 +211,7 @@ CHANNEL_LAYERS = {
 }
 
 # --- Queue --------------------------------------------------------------------------------------
-# Its connections are aily's (aily/management/commands/crontab.py): it makes none of this URL.
+# Its connections are aily's (chat/management/commands/crontab.py): it makes none of this URL.
 DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://"}
 # How many provider calls one worker process runs at once.
 WORKER_MAX_CALLS = env.int("WORKER_MAX_CALLS", default=5000)

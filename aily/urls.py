@@ -21,6 +21,8 @@ from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 
+admin.autodiscover()
+
 api = build_api(
     {
         "": [me, keys, users, roles, menus, providers, webhooks, usage, budgets],

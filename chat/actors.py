@@ -9,7 +9,6 @@ from typing import Any
 import dramatiq
 from django.conf import settings
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
-from dramatiq_crontab import interval
 
 from accounts.models import IdempotencyRecord
 from aily.observability import tracing
@@ -43,7 +42,6 @@ def ring(pool: str) -> None:
     dispatch.send(pool)
 
 
-@interval(seconds=5)
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def sweep() -> None:
     """Put right what a death or a lost message left behind."""
@@ -51,7 +49,6 @@ def sweep() -> None:
         ring(pool)
 
 
-@interval(seconds=1)
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def settle() -> None:
     """Store what follows from the ends of tasks."""
@@ -59,7 +56,6 @@ def settle() -> None:
         deliver.send()
 
 
-@interval(seconds=1)
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def deliver() -> None:
     """Look for due webhooks and mails. Carries none: whoever hears it claims what is due."""
@@ -67,7 +63,6 @@ def deliver() -> None:
         _loop_thread().loop.call_soon_threadsafe(_deliverer.wake)
 
 
-@interval(seconds=3600)
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def forget_idempotency_keys() -> None:
     """Delete the answers that no repeated request is given any more."""

@@ -25,7 +25,7 @@ class ChatConfig(AppConfig):
             WebhookEndpoint,
         )
         from chat.models.ids import make_id_key
-        from chat.services import catalog, scenes, webhooks
+        from chat.services import catalog, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -38,7 +38,7 @@ class ChatConfig(AppConfig):
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
         webhooks.ENDPOINT_IDS.connect_signals()
-        scenes.SLUGS.connect_signals()
+        catalog.SLUGS.connect_signals()
         register_warmers(
             "scenes",
             Warmer(catalog.SCENES, catalog.scene_keys),

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Becomes one process of aily: web, worker, scheduler or exporter; `prepare` migrates and collects
-# static files; anything else is a manage.py command. Containers and systemd units start this.
+# Becomes one process of aily: web, worker, scheduler, exporter or simulator; `prepare` migrates and
+# collects static files; anything else is a manage.py command. Containers and systemd units start
+# this.
 set -eu
 cd "$(dirname "$0")/.."
 if [ -d .venv ]; then
@@ -38,11 +39,15 @@ case "${1:-}" in
     exporter)
         exec python -m aily.exporter
         ;;
+    simulator)
+        shift
+        exec python -m aily.simulator "$@"
+        ;;
     prepare)
         exec python -m aily.prepare --without-demo
         ;;
     "")
-        echo "usage: $0 web | worker | scheduler | exporter | prepare | <manage.py command>" >&2
+        echo "usage: $0 web | worker | scheduler | exporter | simulator | prepare | <manage.py command>" >&2
         exit 2
         ;;
     *)

@@ -23,6 +23,7 @@ from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
+from chat.services.catalog import SLUGS
 
 router = Router(tags=["scenes"])
 
@@ -224,7 +225,7 @@ def _visible(user: User) -> QuerySet[Scene]:
 def _scene(request: AuthenticatedRequest, slug: str, *permissions: str) -> Scene:
     """The scene, on which one of the permissions is needed. Raises Forbidden."""
     held = permissions_of(request.auth.user)
-    scene = Scene.objects.filter(slug=slug).first() if service.SLUGS.may_exist(slug) else None
+    scene = Scene.objects.filter(slug=slug).first() if SLUGS.may_exist(slug) else None
     # Whether there is such a scene is for those to know who may have something to do with it.
     if not any(held.allows(permission, scene) for permission in permissions):
         raise Forbidden(f"This needs the permission {permissions[0]}.")
@@ -264,7 +265,7 @@ def create_scene(request: AuthenticatedRequest, payload: SceneIn) -> Status[Scen
 
 @router.get("/{slug:slug}", response=SceneOut, summary="One scene")
 def get_scene(request: AuthenticatedRequest, slug: str) -> Scene:
-    if not service.SLUGS.may_exist(slug):
+    if not SLUGS.may_exist(slug):
         raise Http404
     return get_object_or_404(_visible(request.auth.user), slug=slug)
 

@@ -18,12 +18,14 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
-from aily.cache import Cached, keys
+from aily.cache import Cached, KnownRows, keys
 from aily.database import Question, fetch_all
 from chat.models import LLMModel, Provider, Scene, SceneVersion
 
 #: Scenes kept in memory.
 MAX_SCENES = 1_000
+
+SLUGS: KnownRows[str] = KnownRows(keys.SLUGS, Scene, str, name="slug")
 
 #: xmin and ctid together name one version of a row: whatever changes a row changes them.
 _VERSIONS = """

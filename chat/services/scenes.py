@@ -12,14 +12,11 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
-from aily.cache import KnownRows, keys
 from aily.problems import Conflict
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
-
-SLUGS: KnownRows[str] = KnownRows(keys.SLUGS, Scene, str, name="slug")
 
 
 # --- Rendering ----------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_a_second_launcher_on_the_same_data_is_refused(launcher: Launched) -> No
     assert launcher.is_ready()
 
 
-@pytest.mark.parametrize("words", ["daphne_server", "-m dramatiq", "simulate_llm", "crontab"])
+@pytest.mark.parametrize("words", ["daphne_server", "-m dramatiq", "aily.simulator", "crontab"])
 def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> None:
     wait_until(lambda: launcher.matching(words), f"{words} does not run")
     before = {process.pid for process in launcher.matching(words)}

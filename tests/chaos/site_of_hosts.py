@@ -155,7 +155,7 @@ class SiteOfHosts(Running):
         self._start_python(
             "operations",
             "simulator",
-            *("manage.py", "simulate_llm", "--host", operations.address, "--port", "8001"),
+            *("-m", "aily.simulator", "--host", operations.address, "--port", "8001"),
             *("--journal", str(self.journal), "--answer-tokens", str(TOKENS)),
             *("--latency", "0.5", "--tokens-per-second", str(TOKENS / _ANSWER_SECONDS)),
         )

@@ -20,7 +20,7 @@ from aily.database import in_database
 from aily.routing import routes as application
 from chat.models import Conversation, LLMModel, Scene, Task, WebhookEndpoint, ids
 from chat.models.ids import IdKey, first_id, make_id_key, uuid7
-from chat.services.scenes import SLUGS
+from chat.services.catalog import SLUGS
 from chat.services.webhooks import ENDPOINT_IDS
 from tests.chat.api.conftest import API, Api
 from tests.chat.api.conftest import alice_key as alice_key

@@ -130,7 +130,7 @@ class Deployment(Running):
         self._start_pgbouncer()
         self.wait("queue", lambda: self.redis("queue").ping())
         self.wait("pgbouncer", lambda: self.connect().close())
-        self._start_program("simulator", "simulate_llm", "--port", str(self.ports["simulator"]))
+        self._start_program("simulator", "simulator", "--port", str(self.ports["simulator"]))
         self._prepare()
         for name in ("web-0", "web-1"):
             environment = {"PORT": str(self.ports[name]), "HOST": "127.0.0.1"}

@@ -140,7 +140,7 @@ class Installation:
         return found
 
     def _start_simulator(self) -> None:
-        command = f"/opt/aily/deploy/start.sh simulate_llm --port {_PORT}"
+        command = f"/opt/aily/deploy/start.sh simulator --port {_PORT}"
         self.machine.run(f"systemd-run --quiet --unit=aily-simulator {command}")
 
     def _run_task(self) -> list[str]:

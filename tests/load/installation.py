@@ -134,7 +134,7 @@ class Installation(Running):
 
     def start_simulator(self) -> None:
         """Returns at once; `wait_for_simulator` until it takes calls."""
-        arguments = ["manage.py", "simulate_llm", "--port", str(self._simulator_port)]
+        arguments = ["-m", "aily.simulator", "--port", str(self._simulator_port)]
         if self._upstream.is_journaled:
             arguments += ["--journal", str(self._journal_file)]
         self._simulator = self._run("simulator", [*arguments, *self._upstream.arguments()])

@@ -64,7 +64,7 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
     _install(console)
     upstream = Upstream(options.seconds, options.seconds / 5, tokens=100, chunks=10)
     simulator_port, port = free_ports(2)
-    simulator = ["manage.py", "simulate_llm", "--port", str(simulator_port), *upstream.arguments()]
+    simulator = ["-m", "aily.simulator", "--port", str(simulator_port), *upstream.arguments()]
     with (
         tempfile.TemporaryDirectory(prefix="aily-litellm-") as scratch,
         _process([sys.executable, *simulator], Path(scratch) / "simulator.out"),

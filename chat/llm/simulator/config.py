@@ -31,9 +31,10 @@ class SimulatorConfig:
     journal: str | None = None  # file that a line is added to for every begin and end of a call
 
     def __post_init__(self) -> None:
-        for name in ("error_rate", "truncate_rate", "stall_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1")
+        bounds = {"error_rate": 1, "truncate_rate": 1, "stall_rate": 1, "port": 65_535}
+        for name, most in bounds.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from 0 to {most}")
         for name in ("latency_seconds", "answer_tokens"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:

@@ -1,4 +1,4 @@
-"""`manage.py simulate_llm` starts with nothing else running, and stops when it is told to."""
+"""The simulator starts with nothing else running, and stops when it is told to."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from urllib.request import urlopen
 import pytest
 from django.core.management import CommandError, call_command
 
-MANAGE = Path(__file__).resolve().parents[3] / "manage.py"
+ROOT = Path(__file__).resolve().parents[3]
+BY_DJANGO, BY_ITSELF = ["manage.py", "simulate_llm"], ["-m", "aily.simulator"]
 
 
-def _start(*options: str) -> subprocess.Popen[str]:
+def _start(*command: str) -> subprocess.Popen[str]:
     # Neither address answers, so that a start that touched one of them would fail.
     nothing = {
         "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
         "REDIS_URL": "redis://127.0.0.1:1/0",
     }
     return subprocess.Popen(
-        [sys.executable, str(MANAGE), "simulate_llm", *options],
+        [sys.executable, *command],
+        cwd=ROOT,
         env={**os.environ, **nothing},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -31,9 +33,13 @@ def _start(*options: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_announces_its_address_and_stops_at_a_signal(stop: signal.Signals) -> None:
-    with _start("--port", "0", "--latency", "0:0.1", "--seed", "3") as process:
+@pytest.mark.parametrize(
+    ("command", "stop"), [(BY_DJANGO, signal.SIGTERM), (BY_ITSELF, signal.SIGINT)]
+)
+def test_it_announces_its_address_and_stops_at_a_signal(
+    command: list[str], stop: signal.Signals
+) -> None:
+    with _start(*command, "--port", "0", "--latency", "0:0.1", "--seed", "3") as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
@@ -52,6 +58,7 @@ def test_it_announces_its_address_and_stops_at_a_signal(stop: signal.Signals) ->
         (["--error-rate", "2"], "error_rate"),
         (["--latency", "soon"], "--latency"),
         (["--latency", "3:1"], "latency_seconds"),
+        (["--port", "65536"], "port"),
     ],
 )
 def test_a_bad_option_is_named(options: list[str], words: str) -> None:
@@ -59,10 +66,11 @@ def test_a_bad_option_is_named(options: list[str], words: str) -> None:
         call_command("simulate_llm", *options)
 
 
-def test_a_port_that_is_taken_is_a_clear_error() -> None:
+@pytest.mark.parametrize("command", [BY_DJANGO, BY_ITSELF])
+def test_a_port_that_is_taken_is_a_clear_error(command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with _start("--port", port) as process:
+        with _start(*command, "--port", port) as process:
             _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert f"cannot listen on 127.0.0.1:{port}" in errors

@@ -1,15 +1,28 @@
-"""The scheduler, made observable: dramatiq-crontab's command of the same name."""
+"""The scheduler: dramatiq-crontab's command of the same name, with what it has done and when.
+
+Declared here, as nobody else needs it: the library's own decorator, on the actors, would load
+APScheduler into every process.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from dramatiq_crontab import utils
+from dramatiq_crontab import interval, utils
 from dramatiq_crontab.management.commands.crontab import Command as Crontab
 
 from aily.observability.process import observe
 from aily.redis import guarded_pool
+from chat import actors
+
+#: Which actor is sent a message every how many seconds.
+SCHEDULE = (
+    (actors.sweep, 5),
+    (actors.settle, 1),
+    (actors.deliver, 1),
+    (actors.forget_idempotency_keys, 3600),
+)
 
 
 class Command(Crontab):
@@ -21,4 +34,6 @@ class Command(Crontab):
         observe("scheduler", uses_database=False)
         # The lock's. By itself the library knows neither Sentinels nor timeouts.
         utils.redis_client.connection_pool = guarded_pool(settings.DRAMATIQ_REDIS_URL)
+        for actor, seconds in SCHEDULE:
+            interval(seconds=seconds)(actor)
         super().handle(*args, **options)
