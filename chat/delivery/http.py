@@ -7,15 +7,14 @@ and the connection cannot come apart, and TLS is still verified against the URL'
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import certifi
 import httpcore
 
 from chat.delivery import addresses
+from chat.llm.connections import tls_context
 
 #: From the look-up of the name to the response's headers.
 TIMEOUT_SECONDS = 15
@@ -69,10 +68,8 @@ class WebhookClient:
     """One a process, on one event loop. Holds no connection between requests."""
 
     def __init__(self, max_connections: int) -> None:
-        tls = ssl.create_default_context()  # the system's authorities, and those that come with us
-        tls.load_verify_locations(certifi.where())
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
+            ssl_context=tls_context(),
             max_connections=max_connections,
             # Kept, a connection would outlive the judgement of its address.
             max_keepalive_connections=0,
