@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_django import Settings
 
 from chat.delivery.http import RequestFailedError, WebhookClient
+from chat.llm.connections import tls_context
 from tests.receiver import Receiver, running_receiver
 
 
@@ -54,6 +55,7 @@ async def receiver(
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    tls_context.cache_clear()
 
     def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
@@ -61,6 +63,7 @@ async def receiver(
     async with running_receiver(tls) as receiver:
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield receiver
+    tls_context.cache_clear()
 
 
 async def test_the_name_of_the_url_is_what_the_certificate_must_have(receiver: Receiver) -> None:
