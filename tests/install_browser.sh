@@ -3,7 +3,7 @@
 # the tests are then skipped by name. Where CI is set nothing may be skipped, so it fails.
 set -eu
 
-for name in chromium chromium-browser google-chrome; do
+for name in chromium-headless-shell chromium chromium-browser google-chrome; do
     if command -v "$name" >/dev/null; then
         exit 0
     fi
@@ -12,8 +12,9 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "installing chromium (once) ..."
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+    # Half the CPU of the whole browser, and no window that it could show.
+    apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null
     exit 0
 fi
-echo "no chromium: the tests marked 'browser' are skipped (Debian: apt install chromium)" >&2
+echo "no chromium: the tests marked 'browser' are skipped (Debian: apt install chromium-headless-shell)" >&2
 [ -z "${CI:-}" ]
