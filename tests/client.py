@@ -265,6 +265,23 @@ class ServerSentEvent:
     comment: str | None = None
 
 
+class EventStream:
+    """A stream whose head has come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        #: The path of its task.
+        self.location = response.headers["Location"]
+
+    async def events(self) -> AsyncGenerator[ServerSentEvent]:
+        buffer = b""
+        async for chunk in self._response.content.iter_any():
+            *blocks, buffer = (buffer + chunk).split(b"\n\n")
+            for block in blocks:
+                yield _parse_event(block.decode())
+        assert not buffer, f"a stream ended in the middle of an event: {buffer!r}"
+
+
 class RestClient:
     """Calls the REST surface as the owner of one API key; any number of calls at once."""
 
@@ -312,19 +329,22 @@ class RestClient:
         assert answer.status == 200, answer
         return answer.body
 
+    @asynccontextmanager
+    async def stream(
+        self, path: str, method: str = "GET", **options: Any
+    ) -> AsyncIterator[EventStream]:
+        async with self._session.request(method, path, **options) as response:
+            assert response.status == 200, (response.status, await response.text())
+            assert response.content_type == "text/event-stream"
+            yield EventStream(response)
+
     async def events(
         self, path: str, method: str = "GET", **options: Any
     ) -> AsyncGenerator[ServerSentEvent]:
         """The events of a stream as they come. Close it (`aclosing`) to leave early."""
-        async with self._session.request(method, path, **options) as response:
-            assert response.status == 200, (response.status, await response.text())
-            assert response.content_type == "text/event-stream"
-            buffer = b""
-            async for chunk in response.content.iter_any():
-                *blocks, buffer = (buffer + chunk).split(b"\n\n")
-                for block in blocks:
-                    yield _parse_event(block.decode())
-            assert not buffer, f"a stream ended in the middle of an event: {buffer!r}"
+        async with self.stream(path, method, **options) as stream:
+            async for one in stream.events():
+                yield one
 
     async def follow(self, task_id: str, after: str | None = None) -> TaskFrames:
         """The frames of a task's event stream, to its end."""

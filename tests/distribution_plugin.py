@@ -12,7 +12,8 @@ from xdist.scheduler import LoadFileScheduling
 _ONE_PROCESS = "tests/e2e/"
 #: but for these: two have another one, and the browser's would make it longer than all the rest.
 _APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
-#: Begun first, so that nobody waits for them at the end.
+#: Begun first, so that nobody waits for them at the end. Of the last ones each second waits more
+#: than it computes: beside what computes, that costs no time.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
     "tests/aily/test_launcher.py",
@@ -20,6 +21,11 @@ _SLOWEST_FIRST = (
     "tests/deploy/",
     *_APART,
     "tests/chat/api/test_fuzz.py",
+    "tests/chat/runner/test_scheduling.py",
+    "tests/accounts/",
+    "tests/chat/runner/",
+    "tests/chat/accounting/",
+    "tests/chat/llm/",
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
 _INSTALLATIONS = (_ONE_PROCESS, "tests/aily/test_launcher.py", "tests/chaos/", "tests/deploy/")

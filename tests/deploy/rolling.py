@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,20 +91,19 @@ async def stream_steadily(
     while not stop.is_set():
         frames = TaskFrames()
         messages = [{"role": "user", "content": prompt(f"{name}-{number}")}]
-        body = {"messages": messages, "model": MODEL}
         number += 1
-        events = rest.events("/api/llmchat/request/stream", "POST", json=body)
+        body = {"messages": messages, "model": MODEL}
+        coming = rest.stream("/api/llmchat/request/stream", "POST", json=body)
         while not frames.ended.is_set():
-            async with aclosing(events):
-                async for one in events:
+            async with coming as stream:
+                async for one in stream.events():
                     if one.comment is None:
                         frames.add(one.data)
             if not frames.ended.is_set():
                 traffic.resumed += 1
-                assert frames.frames, "a stream ended before it told its task"
-                path = f"/api/llmchat/tasks/{frames.frames[0]['task_id']}/events"
+                # Not from an event: it may have ended before the first one.
                 after = {"Last-Event-ID": frames.last_id} if frames.last_id else {}
-                events = rest.events(path, headers=after)
+                coming = rest.stream(f"{stream.location}/events", headers=after)
         traffic.streams.append(frames)
 
 

@@ -167,7 +167,7 @@ def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
     expect(page).to_have_title("Log in · aily")
     _log_in(page)
     page.get_by_role("navigation").get_by_role("link", name="Summarize").click()
-    page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=60]")
+    page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=40]")
     page.get_by_role("button", name="Run").click()
     before = _wait_for_blocks(page, 3)
 
@@ -205,7 +205,7 @@ def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
     page.route_web_socket("**/ws/llmchat/", connect)
     page.reload()
     expect(page.locator("#connection")).to_have_attribute("data-state", "open")
-    _send(page, "Tell me more. [sim:tokens=300,tps=60]")
+    _send(page, "Tell me more. [sim:tokens=300,tps=40]")
     _wait_for_blocks(page, 3)
     sockets[-1].close(code=1012, reason="restart")
     expect(page.locator("#connection")).to_have_attribute("data-state", "waiting")
@@ -222,7 +222,7 @@ def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
 
 
 def test_stopping_keeps_the_part_that_has_come(page: Page) -> None:
-    _send(page, "Go on for ever. [sim:tokens=900,tps=150]")
+    _send(page, "Go on for ever. [sim:tokens=2000,tps=150]")
     _wait_for_blocks(page, 3)
     page.get_by_role("button", name="Stop the answer").click()
     answer = _wait_for_end(page)
@@ -301,7 +301,7 @@ def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: Brows
     other.goto("/")
     expect(other.locator("#connection")).to_have_attribute("data-state", "open")
     question = "Which tab am I in, I wonder?"
-    _send(page, f"{question} [sim:tokens=300,tps=60]")
+    _send(page, f"{question} [sim:tokens=300,tps=40]")
     other.get_by_role("navigation").get_by_role("link", name=question).first.click()
     _wait_for_blocks(other, 3)
     _wait_for_end(page)
