@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import sys
 
+#: Each is imported by a library that does without it where it is not installed.
+UNUSED = (
+    # httpx: its command line, with click, rich and pygments, which are here for other reasons.
+    # 90 ms of CPU at each start.
+    "httpx._main",
+    # redis-py: OpenTelemetry's metrics, where deploy/requirements-otel.txt is installed. aily's
+    # metrics are Prometheus'. 50 ms.
+    "opentelemetry.sdk.metrics",
+)
 
-def leave_out_httpx_command_line() -> None:
-    """httpx looks for its command line's packages (click, rich, pygments), which are installed for
-    other reasons, and loads them: 90 ms of CPU at each start. It does without where that fails."""
-    absent: None = None
-    sys.modules.setdefault("httpx._main", absent)  # type: ignore[arg-type]
+
+def leave_out_unused() -> None:
+    """Have the import of each fail. To be called before the libraries are imported."""
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]

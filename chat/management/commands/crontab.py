@@ -29,6 +29,8 @@ class Command(Crontab):
     """Run the scheduler of the periodic jobs."""
 
     help = __doc__ or ""
+    # They would load all of the web.
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         observe("scheduler", uses_database=False)
