@@ -23,6 +23,7 @@ _SLOWEST_FIRST = (
     "tests/chat/api/test_fuzz.py",
     "tests/chat/runner/test_scheduling.py",
     "tests/accounts/",
+    "tests/aily/test_sentinel.py",
     "tests/chat/runner/",
     "tests/chat/accounting/",
     "tests/chat/llm/",

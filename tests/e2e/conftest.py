@@ -53,20 +53,22 @@ def e2e_database_url(database_server: dict[str, str]) -> str:
     return url_of(database_server, _DATABASE)
 
 
+ENVIRONMENT = {
+    "TASK_RETRY_SECONDS": "0.2",
+    "POSITION_CHECK_SECONDS": "5",
+    "WEBHOOK_ALLOW_PRIVATE": "true",
+    "WEBHOOK_REQUIRE_HTTPS": "false",
+    # What must not be in a log is not there even at this level.
+    "LOG_LEVEL": "DEBUG",
+    "LOG_FORMAT": "json",
+}
+
+
 @pytest.fixture(scope="package")
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
-    environment = {
-        "TASK_RETRY_SECONDS": "0.2",
-        "POSITION_CHECK_SECONDS": "5",
-        "WEBHOOK_ALLOW_PRIVATE": "true",
-        "WEBHOOK_REQUIRE_HTTPS": "false",
-        # What must not be in a log is not there even at this level.
-        "LOG_LEVEL": "DEBUG",
-        "LOG_FORMAT": "json",
-    }
     data_dir = Path(settings.DATA_DIR) / "e2e"
-    with Stack(e2e_database_url, data_dir, environment=environment, script=MAKE_KEYS) as running:
+    with Stack(e2e_database_url, data_dir, environment=ENVIRONMENT, script=MAKE_KEYS) as running:
         yield running
 
 

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -21,6 +23,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.databases import make_database, url_of
+from tests.e2e.conftest import ENVIRONMENT, MAKE_KEYS
+from tests.prepared import SEEDED
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -48,6 +53,16 @@ def _chromium() -> str:
             "there is no chromium to test with (Debian: apt install chromium-headless-shell)"
         )
     pytest.skip("there is no chromium (Debian: apt install chromium-headless-shell)")
+
+
+@pytest.fixture(scope="module")
+def stack(database_server: dict[str, str]) -> Iterator[Stack]:
+    """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
+    make_database(database_server, "aily_web", SEEDED)
+    only = ("valkey", "simulator", "worker", "web")
+    url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
+    with Stack(url, data_dir, environment=ENVIRONMENT, only=only, script=MAKE_KEYS) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,11 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
-from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS, load_all_checks
 
 from accounts.models import APIKey, User
 from aily.database import in_database
@@ -101,6 +98,9 @@ def _known(number: int) -> tuple[str, dict[str, Any]]:
 
 def _fuzz(operation: Any, base_url: str, secret: str, known: dict[str, Any]) -> None:
     """Raise what Schemathesis found first."""
+    from schemathesis import GenerationMode
+    from schemathesis.checks import CHECKS
+
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {secret}"
     ours = {name: known[name] for name in re.findall(r"{(\w+)}", operation.path)}
@@ -149,6 +149,10 @@ def _example(operation: Any, known: dict[str, Any]) -> Any:
 async def test_no_answer_is_a_fault_or_undocumented(
     base_url: str, settings: Settings, subtests: pytest.Subtests
 ) -> None:
+    # Imported where it is used: each process of pytest-xdist collects this file, for one to run it.
+    import schemathesis
+    from schemathesis.checks import load_all_checks
+
     settings.SYNC_WAIT_SECONDS = 1
     load_all_checks()
     schema = schemathesis.openapi.from_dict(application_api.get_openapi_schema())
