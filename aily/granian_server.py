@@ -31,6 +31,7 @@ from aily.sockets import CLOSE_RESTART, open_sockets
 
 logger = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 0.01
 #: Its limit would otherwise be the backlog. Open files end sooner.
 _MAX_CONNECTIONS = 1_000_000
 #: Also how long it keeps an idle connection: longer than proxies do, so that it is they who close.
@@ -46,6 +47,8 @@ _SOCKET_OPTIONS = (
     # Nagle's delay.
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 )
+#: Those of clients that are being let in as well.
+_sockets: set[GranianSocket] = set()
 
 
 class _Server(Server):
@@ -89,12 +92,17 @@ async def _run(server: _Server) -> None:
 
 
 async def _drain(server: _Server, serving: asyncio.Future[None]) -> None:
-    """Close sockets, all at once: granian drops them when it stops listening. Then end requests."""
+    """Close sockets, all at once: granian drops them when it stops listening. Then end requests.
+
+    Clients that are just being let in are waited for: the application closes their sockets itself.
+    """
     grace_seconds = settings.WEB_GRACE_SECONDS
     draining().set()
     with suppress(TimeoutError):
         async with asyncio.timeout(grace_seconds / 2):
             await open_sockets().close_all(CLOSE_RESTART, 0)
+            while _sockets:  # noqa: ASYNC110 - nobody tells when the last one is gone
+                await asyncio.sleep(_LOOK_SECONDS)
     server.stop()  # type: ignore[no-untyped-call]
     _, running = await asyncio.wait({serving}, timeout=grace_seconds / 2)
     if running:
@@ -109,9 +117,11 @@ def _closable(application: Any) -> Any:
             await application(scope, receive, send)
             return
         granian_socket = GranianSocket(receive, send)
+        _sockets.add(granian_socket)
         try:
             await application(scope, granian_socket.receive, granian_socket.send)
         finally:
+            _sockets.discard(granian_socket)
             granian_socket.interrupt()
 
     return wrapped

@@ -6,27 +6,45 @@ is told to behave like daphne where clients can tell: largest frame, pings, end.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from contextlib import suppress
 
 import django
 import uvicorn
 from django.conf import settings
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from aily.draining import draining
 from aily.listening import BACKLOG, listening_socket
 from aily.sockets import PING_SECONDS
 
 _PONG_SECONDS = 30
+#: Between two looks whether all handshakes are over; nobody tells of it. One takes milliseconds.
+_LOOK_SECONDS = 0.01
 #: Longer than proxies keep idle connections for, so that it is they who close them.
 _KEEP_ALIVE_SECONDS = 75
 
 
 class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """At SIGTERM streams end and waiting requests answer, which leaves less to wait for."""
+        """At SIGTERM streams end and waiting requests answer, which leaves less to wait for.
+
+        Clients that are just being let in are waited for: uvicorn answers them with 500.
+        """
         draining().set()
+        for server in self.servers:
+            server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.WEB_GRACE_SECONDS / 2):
+                while any(map(_is_handshake, self.server_state.connections)):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
         await super().shutdown(sockets)
+
+
+def _is_handshake(connection: object) -> bool:
+    return isinstance(connection, WebSocketsSansIOProtocol) and not connection.handshake_complete
 
 
 def serve(listening: socket.socket) -> None:

@@ -32,7 +32,7 @@ from aily.embedded.unprivileged import (
     as_unprivileged_user,
     running_as_root,
 )
-from aily.programs import BASE_DIR
+from aily.programs import BASE_DIR, WEB_SERVERS
 from aily.supervision import Program
 from tests.ports import free_ports
 from tests.running import Running
@@ -110,6 +110,8 @@ class Deployment(Running):
             "EMAIL_URL": "consolemail://",
             "AILY_DATA_DIR": str(self.root / "aily"),
             "SIMULATOR_URL": f"http://127.0.0.1:{ports['simulator']}",
+            # The tests pass with any of them.
+            "WEB_SERVER": os.environ.get("WEB_SERVER") or WEB_SERVERS[0],
             "WEB_GRACE_SECONDS": "2",
             "WORKER_GRACE_SECONDS": "10",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",

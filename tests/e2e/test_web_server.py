@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from websockets.asyncio.client import connect
 
 from aily.granian_socket import CLOSE_SECONDS
 from aily.launcher import readiness
@@ -99,6 +101,53 @@ async def test_it_streams_refuses_large_frames_and_says_when_it_stops(
     assert answer.status == 202
     assert server.process.wait(10) == returned
     await rest.post(f"/api/llmchat/tasks/{answer.body['task_id']}/cancel")
+
+
+async def closed_with(base_url: str, key: str) -> int | None:
+    """Open a WebSocket and wait for its end. Raises InvalidStatus where it is refused."""
+    url = base_url.replace("http", "ws", 1) + "/ws/llmchat/"
+    async with connect(url, additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+        await socket.wait_closed()
+        return socket.close_code
+
+
+async def until_somebody_waits(connection: psycopg.AsyncConnection) -> None:
+    """For a lock that this connection holds."""
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    async with asyncio.timeout(10):
+        while not (await connection.execute(blocked)).rowcount:
+            pass
+
+
+async def until_it_stops(port: int, pid: int) -> None:
+    """Send SIGTERM, and wait until it is acted on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    while not answer or answer.startswith(b"HTTP/1.1 200"):
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        is_first = not answer
+        answer = await reader.read(65_536)
+        if is_first:
+            os.kill(pid, signal.SIGTERM)
+        elif not answer:
+            break
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["daphne", *AT_THE_END])
+async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
+    server: WebServer, rest: RestClient, e2e_database_url: str
+) -> None:
+    unknown = (await rest.post("/api/keys", {"name": "late"})).body["secret"]
+    async with await psycopg.AsyncConnection.connect(e2e_database_url) as connection:
+        await connection.execute("LOCK accounts_apikey IN ACCESS EXCLUSIVE MODE")
+        opening = asyncio.create_task(closed_with(server.base_url, unknown))
+        await until_somebody_waits(connection)
+        async with asyncio.timeout(10):
+            await until_it_stops(server.port, server.process.pid)
+        await connection.rollback()
+        assert await opening in (1012, 4503)
+    server.process.wait(10)
 
 
 @pytest.mark.parametrize("name", ["granian"])
