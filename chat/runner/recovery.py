@@ -132,7 +132,7 @@ def requeue_missing() -> set[str]:
     """Put queued tasks that are due but not in the ready set back into it.
 
     One that was claimed a moment ago is missing as well. Putting it back is harmless: whoever
-    claims it second starts nothing.
+    claims it second starts nothing, and keeps the lease if it is the one who runs it.
     """
     due = Q(not_before=None) | Q(not_before__lte=Now())
     pools: set[str] = set()

@@ -252,6 +252,7 @@ class Runtime:
             self._running.spawn(self._run(call, pool))
         self._starting.difference_update(task_ids)
         not_started = set(task_ids) - {str(task.id) for task in started}
+        not_started = {task_id for task_id in not_started if not self._is_under_way(task_id)}
         if not_started:
             pool.released += not_started
             await self._expire(list(not_started))
@@ -261,6 +262,15 @@ class Runtime:
                 # Unless it has a new one by now.
                 self._has_lease = self._worker_id != worker_id
                 await self._put_back(pool, list(not_started))
+
+    def _is_under_way(self, task_id: str) -> bool:
+        """Whether a call of this process goes on under the lease of this task.
+
+        A task that the sweep put back between its claim and its start can be claimed once more.
+        There is one lease all the same, and the call needs it.
+        """
+        call = self._calls.get(task_id)
+        return call is not None and not call.was_answered
 
     async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
         """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""

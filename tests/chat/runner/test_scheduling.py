@@ -111,6 +111,26 @@ async def test_two_workers_fill_a_cap_and_never_exceed_it(
     assert used(moments) >= 0.9
 
 
+async def test_a_task_put_back_between_claim_and_start_keeps_its_lease(
+    start_worker: StartWorker, alice: User, simulator: Simulator
+) -> None:
+    await set_cap(2)
+    await start_worker()
+    [first] = await submit_all(alice, ["Take your time [sim:latency=3]"])
+    await until(lambda: simulator.stats.in_flight == 1)
+    # As the sweep does when it looks between the two.
+    task = await row(first)
+    pool = str(task.model_id)
+    entry = scheduler.Entry(first, task.lane, task.owner_id, task.weight)
+    await in_database(scheduler.enqueue, pool, [entry])
+    await scheduler.ring(pool)
+    while first not in await in_database(scheduler.missing, pool, [first]):
+        pass
+    task_ids = await submit_all(alice, ["Hi", "Hello"])
+    await ended([first, *task_ids])
+    assert (simulator.stats.requests, simulator.stats.max_in_flight) == (3, 2)
+
+
 def used(moments: Sequence[tuple[float, int]]) -> float:
     """Share of the cap in use, from when it was first reached to when the last call began."""
     counts = [in_flight for _, in_flight in moments]
