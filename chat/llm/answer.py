@@ -2,167 +2,311 @@
 
 from __future__ import annotations
 
+from chat.llm import lenient
 from chat.llm.errors import (
     EmptyAnswerError,
+    InvalidResponseError,
     OverloadedError,
     ProviderError,
     TruncatedError,
-    error_from_event,
 )
-from chat.llm.types import Completion, Delta, ToolCall, Usage, storable
+from chat.llm.sse import Event
+from chat.llm.tool_calls import ToolCalls
+from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
+from chat.llm.usage import add_usage
+from chat.llm.vendor_errors import error_from_event, find_problem
 from chat.llm.wire import (
+    WireChoice,
     WireChunk,
     WireMessage,
+    WireName,
     WireToolCall,
-    WireUsage,
     decode_chunk,
     decode_name,
+    says_something,
+    value_of,
 )
 
 MAX_ID_CHARS = 200
+#: Events that are asked for the answer's id: some providers have none.
+NAMELESS_EVENTS = 8
 
 # The provider gave up although it sent no error.
 _BROKEN_OFF: dict[str, type[ProviderError]] = {
     "insufficient_system_resource": OverloadedError,
-    "aborted": ProviderError,
-    "error": ProviderError,
+    **dict.fromkeys(
+        (
+            *("abort", "aborted", "cancelled", "canceled", "error", "network_error"),
+            *("internal_error", "server_error", "timeout", "malformed_function_call"),
+        ),
+        ProviderError,
+    ),
 }
+# The providers' own words for one of OpenAI's.
+_SAME_AS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *("sensitive", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
+            *("content_filtered", "content_policy_violation", "error_toxic"),
+        ),
+        "content_filter",
+    ),
+    **dict.fromkeys(("function_call", "tool_use", "tool_call"), "tool_calls"),
+}
+# A reason that says that there is none yet.
+_NO_REASON = frozenset({"", "null", "none", "finish_reason_unspecified"})
 # These may end an answer before it has a first character; anything else owes us one.
-_MAY_BE_EMPTY = frozenset({"length", "content_filter"})
-
-
-class _ToolCallParts:
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
+_MAY_BE_EMPTY = frozenset(
+    {
+        *("length", "content_filter", "max_tokens", "max_output_tokens", "model_length"),
+        "model_context_window_exceeded",
+    }
+)
+_PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
 
 
 class Answer:
     """One answer as it arrives. `payloads` counts the pieces that were more than a keep-alive."""
 
-    def __init__(self, model: str, secret: str | None) -> None:
+    def __init__(self, model: str, secret: str | None, limits: AnswerLimits | None = None) -> None:
         self.payloads = 0
         self.finish_reason: str | None = None
         self.done = False
+        #: Text or reasoning passed its limit: the answer ends there.
+        self.is_cut = False
+        #: The response had an end of its own, not just that of the connection.
+        self.is_framed = False
         #: The key that the provider may repeat in an error, and nobody is to read.
         self.secret = secret
+        self.limits = limits or AnswerLimits()
         self._model = model
         self._request_id: str | None = None
         self.is_named = False
+        self._nameless = 0
         self._upstream_id: str | None = None
         self._usage = Usage()
-        self._has_text = False
-        self._tool_calls: dict[int, _ToolCallParts] = {}
+        self._has_text = self._has_deltas = False
+        #: Whether the finish reason stood by itself; some send one with each piece of text.
+        self._stood_alone = False
+        self._went_on = False
+        self._tool_calls = ToolCalls(self.limits)
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._text_room = self.limits.text_bytes
+        self._reasoning_room = self.limits.reasoning_bytes
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the finish reason is known to be the answer's end: nothing more is needed."""
+        return self.finish_reason is not None and self._stood_alone and not self._went_on
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""
         self._request_id = storable(request_id)[:MAX_ID_CHARS] if request_id else None
 
-    def add_events(self, events: list[bytes]) -> None:
-        """Take the data of events. Raises ProviderError when one is an error or no JSON."""
-        for data in events:
+    def add_events(self, events: list[Event]) -> None:
+        """Take events. Raises ProviderError when one is an error or no JSON."""
+        for event in events:
             if self.done:
                 return
+            data = event.data.strip()
+            if event.is_error:
+                raise self._error_event(data)
             if data.startswith(b"[DONE]"):
                 self.done = True
-            elif data and not data.isspace():
+            elif data and data.lower() not in _PING:
                 self.add_json(data)
 
     def add_json(self, data: bytes) -> None:
         """Take one event, or a whole response. Raises as `add_events`."""
         if not self.is_named:
             self.name(data)
-        self.add_chunks([decode_chunk(data)])
+        chunk = decode_chunk(data)
+        if chunk is None or chunk.says_nothing:
+            chunk = self._read_odd(data)
+        self.add_chunks([chunk])
+
+    def _read_odd(self, data: bytes) -> WireChunk:
+        parsed = lenient.parse(data)
+        problem = find_problem(parsed)
+        if problem is not None:
+            raise error_from_event(problem, self.secret)
+        if not self.is_named:
+            self._take_name(lenient.read_name(parsed))
+        return lenient.read_chunk(parsed)
+
+    def _error_event(self, data: bytes) -> ProviderError:
+        try:
+            parsed = lenient.parse(data)
+        except InvalidResponseError:
+            parsed = data.decode("utf-8", "replace")
+        return error_from_event(find_problem(parsed) or parsed, self.secret)
 
     def name(self, data: bytes) -> None:
         """Note the answer's id, and the model that gives it, if the event has them."""
-        name = decode_name(data)
+        self._take_name(decode_name(data))
+        self._nameless += 1
+        self.is_named = self.is_named or self._nameless >= NAMELESS_EVENTS
+
+    def _take_name(self, name: WireName) -> None:
         if name.id:
             self.is_named = True
             self._upstream_id = storable(name.id)[:MAX_ID_CHARS]
-            self._model = storable(name.model or self._model)[:MAX_ID_CHARS]
+        if name.model:
+            self._model = storable(name.model)[:MAX_ID_CHARS]
 
     def add_chunks(self, chunks: list[WireChunk]) -> None:
         """Take decoded events, or a whole response. Raises ProviderError when one is an error."""
         for chunk in chunks:
-            if chunk.error is not None:
-                raise error_from_event(chunk.error, self.secret)
+            if chunk.error or chunk.base_resp:
+                self._raise_error(chunk)
             if chunk.usage is not None:
-                self._usage = _usage(chunk.usage)
+                self._usage = add_usage(self._usage, chunk.usage)
+            elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+                self._usage = add_usage(self._usage, chunk.x_groq.usage)
             for choice in chunk.choices or ():
-                if choice.index:  # we ask for one answer only
-                    continue
-                message = choice.delta or choice.message
-                if message is not None:
-                    self._add_message(message)
-                if choice.finish_reason:
-                    self.finish_reason = storable(choice.finish_reason)[:MAX_ID_CHARS]
-                    self.payloads += 1
+                if not choice.index:  # we ask for one answer only
+                    self._add_choice(choice)
 
-    def take_delta(self) -> Delta | None:
-        """What came since the last call, or None."""
+    def take_delta(self, *, is_last: bool = False) -> Delta | None:
+        """What came since the last call, or None. Half an emoji waits for its other half, unless
+        nothing more comes."""
         if not self._text and not self._reasoning:
             return None
-        delta = Delta(storable("".join(self._text)), storable("".join(self._reasoning)))
+        text, reasoning = "".join(self._text), "".join(self._reasoning)
         self._text.clear()
         self._reasoning.clear()
-        return delta
+        if not is_last and not self.done:
+            text = _without_half(text, self._text)
+            reasoning = _without_half(reasoning, self._reasoning)
+        delta = Delta(self._fitting_text(text), self._fitting_reasoning(reasoning))
+        return delta if delta.text or delta.reasoning else None
 
     def completion(self) -> Completion:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
-        if self.finish_reason is None and not self.done:
+        if self.is_cut:
+            return self._completed("length", with_tool_calls=False)
+        if not self._has_ended():
             raise TruncatedError("the stream ended before the answer did")
         reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
-        if reason in _BROKEN_OFF:
-            raise _BROKEN_OFF[reason](f"the provider gave up: {reason}")
-        if not self._has_text and not self._tool_calls and reason not in _MAY_BE_EMPTY:
+        known = reason.lower()
+        if known in _BROKEN_OFF:
+            raise _BROKEN_OFF[known](f"the provider gave up: {reason}")
+        if not self._has_text and not self._tool_calls and known not in _MAY_BE_EMPTY:
             raise EmptyAnswerError(f"the answer ({reason}) has neither text nor a tool call")
+        return self._completed(reason, with_tool_calls=True)
+
+    def _has_ended(self) -> bool:
+        """Text after a finish reason shows that it was none: then only the end mark, or the end
+        that the response itself has, tells the whole from what was cut."""
+        if self.done or self.finish_reason is None:
+            return self.done
+        return self.is_framed or not self._went_on
+
+    def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
             finish_reason=reason,
             usage=self._usage,
             model=self._model,
             upstream_id=self._upstream_id,
             request_id=self._request_id,
-            tool_calls=tuple(
-                ToolCall(storable(c.id), storable(c.name), storable("".join(c.arguments)))
-                for _, c in sorted(self._tool_calls.items())
-            ),
+            tool_calls=self._tool_calls.whole() if with_tool_calls else (),
         )
 
-    def _add_message(self, message: WireMessage) -> None:
+    # --- The parts of an event ------------------------------------------------------------------
+    def _raise_error(self, chunk: WireChunk) -> None:
+        if says_something(chunk.error):
+            raise error_from_event(value_of(chunk.error), self.secret)
+        problem = find_problem({"base_resp": value_of(chunk.base_resp)})
+        if problem is not None:
+            raise error_from_event(problem, self.secret)
+
+    def _add_choice(self, choice: WireChoice) -> None:
+        if choice.error and says_something(choice.error):
+            raise error_from_event(value_of(choice.error), self.secret)
+        payloads = self.payloads
+        if choice.delta is not None:
+            self._add_message(choice.delta, is_whole=False)
+            self._has_deltas = self._has_deltas or self.payloads > payloads
+        elif choice.message is not None and not self._has_deltas:
+            # Beside deltas it only repeats them.
+            self._add_message(choice.message, is_whole=True)
+        elif choice.text:
+            self._add_text(choice.text)
+        if choice.usage is not None:
+            self._usage = add_usage(self._usage, choice.usage)
+        has_payload = self.payloads > payloads
+        if has_payload and self.finish_reason is not None:
+            self._went_on = True
+        if choice.finish_reason:
+            self._finish(choice.finish_reason, stands_alone=not has_payload)
+
+    def _finish(self, reason: str, *, stands_alone: bool) -> None:
+        known = reason.strip().lower()
+        if known in _NO_REASON:
+            return
+        self.payloads += 1
+        self._stood_alone = stands_alone
+        # What the provider said of a failure or a refusal, no later word takes back.
+        if (self.finish_reason or "").lower() not in _BROKEN_OFF:
+            self.finish_reason = storable(_SAME_AS.get(known, reason))[:MAX_ID_CHARS]
+
+    def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         if message.content:
-            self._text.append(message.content)
-            self._has_text = True
-            self.payloads += 1
-        if message.reasoning_content:
-            self._reasoning.append(message.reasoning_content)
+            self._add_text(message.content)
+        if message.refusal:
+            self._add_text(message.refusal)
+        reasoning = message.reasoning_content or message.reasoning or _other_reasoning(message)
+        if reasoning:
+            self._reasoning.append(reasoning)
             self.payloads += 1
         if message.tool_calls:
             for position, call in enumerate(message.tool_calls):
-                self._add_tool_call(position, call)
+                self.payloads += 1
+                self._tool_calls.add(call, is_whole=is_whole or _stands_alone(position, call))
+        if message.function_call is not None:
+            self.payloads += 1
+            self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
 
-    def _add_tool_call(self, position: int, call: WireToolCall) -> None:
-        index = position if call.index is None else call.index
-        parts = self._tool_calls.setdefault(index, _ToolCallParts())
+    def _add_text(self, text: str) -> None:
+        self._text.append(text)
+        self._has_text = True
         self.payloads += 1
-        parts.id = parts.id or call.id or ""
-        if call.function is not None:
-            parts.name = parts.name or call.function.name or ""
-            if call.function.arguments:
-                parts.arguments.append(call.function.arguments)
+
+    # --- Limits ---------------------------------------------------------------------------------
+    def _fitting_text(self, text: str) -> str:
+        text, self._text_room = self._fit(storable(text), self._text_room)
+        return text
+
+    def _fitting_reasoning(self, text: str) -> str:
+        text, self._reasoning_room = self._fit(storable(text), self._reasoning_room)
+        return text
+
+    def _fit(self, text: str, room: int) -> tuple[str, int]:
+        """As much of a text as there is room for, in bytes, and what room is left."""
+        room -= len(text) if text.isascii() else len(text.encode())
+        if room < 0:
+            self.is_cut = self.done = True
+            text, room = text.encode()[:room].decode("utf-8", "ignore"), 0
+        return text, room
 
 
-def _usage(wire: WireUsage) -> Usage:
-    prompt, completion = wire.prompt_tokens or 0, wire.completion_tokens or 0
-    prompt_details, completion_details = wire.prompt_tokens_details, wire.completion_tokens_details
-    cached = (prompt_details.cached_tokens if prompt_details else None) or 0
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=wire.total_tokens or prompt + completion,
-        cached_tokens=cached or wire.prompt_cache_hit_tokens or 0,
-        reasoning_tokens=(completion_details.reasoning_tokens if completion_details else 0) or 0,
-    )
+def _stands_alone(position: int, call: WireToolCall) -> bool:
+    """Whether one of several fragments of an event has nothing but its place to tell it."""
+    is_unmarked = not call.id and call.index is None
+    return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
+
+
+def _other_reasoning(message: WireMessage) -> str:
+    for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
+        if field and says_something(field) and (words := lenient.reasoning_of(value_of(field))):
+            return words
+    return ""
+
+
+def _without_half(text: str, rest: list[str]) -> str:
+    """A text without the first half of a surrogate pair at its end, which goes into `rest`."""
+    if text and "\ud800" <= text[-1] <= "\udbff":
+        rest.append(text[-1])
+        return text[:-1]
+    return text

@@ -8,15 +8,27 @@ from contextlib import suppress
 from typing import Protocol
 
 from chat.llm.answer import Answer
-from chat.llm.errors import InvalidResponseError, ProviderError, error_from_response
+from chat.llm.errors import (
+    AnswerTooLargeError,
+    InvalidResponseError,
+    OverloadedError,
+    ProviderError,
+    redact,
+)
 from chat.llm.sse import EventDecoder
+from chat.llm.turns import STEP_BYTES
+from chat.llm.vendor_errors import error_from_response, plain_text
 from chat.llm.wire import decode_chunks
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
-MAX_JSON_BODY_BYTES = 16 * 1024 * 1024
-#: Of a compressed body, unpacked at once.
-_UNPACKED_BYTES = 1024 * 1024
+#: Of keep-alives and empty events in a row. Models that hide their thoughts send an empty event
+#: for each token of them: tens of thousands, of 300 bytes.
+MAX_EMPTY_BYTES = 16 * 1024 * 1024
+#: What an event counts beside its bytes: to look at it costs as much as that many.
+EMPTY_EVENT_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_DEFLATE = -zlib.MAX_WBITS
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Body(Protocol):
@@ -31,20 +43,75 @@ class Body(Protocol):
         """Nothing comes any more, because of `error`. Returns what that means for the call."""
 
 
+class Unread:
+    """A body that has not begun. What it is, its first character says: content types are wrong too
+    often. `read_as` is told what to go on with."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        content_type: str,
+        on_payload: Callable[[], None],
+        read_as: Callable[[Body], None],
+    ) -> None:
+        self._content_type = content_type
+        self._answer = answer
+        self._on_payload = on_payload
+        self._read_as = read_as
+        self._blanks = b""
+        self._empty_bytes = 0
+
+    def feed(self, piece: bytes) -> None:
+        piece = self._blanks + piece
+        self._blanks = b""
+        begun = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if not begun or _BYTE_ORDER_MARK.startswith(begun):
+            # Blank lines are the keep-alives of a server that does not stream.
+            self._blanks = begun
+            self._empty_bytes += len(piece) - len(begun)
+            _check_emptiness(self._empty_bytes)
+            return
+        body = self._body(begun[:1])
+        self._read_as(body)
+        body.feed(begun)
+
+    def end(self) -> None:
+        if "json" in self._content_type:
+            raise InvalidResponseError("the response is empty")
+
+    def cut(self, error: ProviderError) -> ProviderError | None:
+        return error
+
+    def _body(self, first: bytes) -> Body:
+        if first in (b"{", b"["):
+            return Json(self._answer, self._on_payload)
+        return Page(self._answer) if first == b"<" else Events(self._answer, self._on_payload)
+
+
 class Events:
     """A stream. `on_payload` is called when a read brought more than keep-alives."""
 
     def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
         self._answer = answer
         self._on_payload = on_payload
-        self._decoder = EventDecoder()
+        self._decoder = EventDecoder(answer.limits.event_bytes)
+        self._empty_bytes = 0
 
     def feed(self, piece: bytes) -> None:
         answer, payloads = self._answer, self._answer.payloads
         if not self._feed_whole(piece):
-            answer.add_events(self._decoder.feed(piece))
+            self._feed_any(piece)
         if answer.payloads > payloads or answer.done:
+            self._empty_bytes = 0
             self._on_payload()
+        else:
+            self._empty_bytes += len(piece)
+            _check_emptiness(self._empty_bytes - self._decoder.pending_bytes)
+
+    def _feed_any(self, piece: bytes) -> None:
+        events = self._decoder.feed(piece)
+        self._empty_bytes += len(events) * EMPTY_EVENT_BYTES
+        self._answer.add_events(events)
 
     def _feed_whole(self, piece: bytes) -> bool:
         """Take all events of a read at once, if it is as most are."""
@@ -57,21 +124,28 @@ class Events:
         chunks = decode_chunks(array) if answer.is_named else None
         if chunks is None:
             return False
+        for chunk in chunks:
+            if not chunk.choices and chunk.says_nothing:
+                return False
         answer.add_chunks(chunks)
         answer.done = is_last
         return True
 
     def end(self) -> None:
+        answer, decoder = self._answer, self._decoder
         # Cut in mid-event: the answer is judged as truncated.
         with suppress(InvalidResponseError):
-            self._answer.add_events([self._decoder.flush()])
+            answer.add_events(decoder.flush())
+        if decoder.stray and not answer.payloads and not answer.done:
+            words = redact(decoder.stray.decode("utf-8", "replace"), answer.secret)
+            raise InvalidResponseError(f"the response is no stream of events: {words}")
 
     def cut(self, error: ProviderError) -> ProviderError | None:
-        return error if self._answer.finish_reason is None else None
+        return None if self._answer.is_finished else error
 
 
 class Json:
-    """A whole answer from a server that does not stream; blank lines are its keep-alives."""
+    """A whole answer from a server that does not stream."""
 
     def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
         self._answer = answer
@@ -79,9 +153,10 @@ class Json:
         self._body = bytearray()
 
     def feed(self, piece: bytes) -> None:
+        most = self._answer.limits.event_bytes
         self._body += piece
-        if len(self._body) > MAX_JSON_BODY_BYTES:
-            raise InvalidResponseError(f"the response is larger than {MAX_JSON_BODY_BYTES} bytes")
+        if len(self._body) > most:
+            raise AnswerTooLargeError(f"the response is larger than {most} bytes")
         if not piece.isspace():
             self._on_payload()
 
@@ -91,6 +166,29 @@ class Json:
 
     def cut(self, error: ProviderError) -> ProviderError | None:
         return error
+
+
+class Page:
+    """A page of HTML where an answer belongs: its words may say why."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._body = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        self._body += piece
+        if len(self._body) >= MAX_ERROR_BODY_BYTES:
+            raise self._error()
+
+    def end(self) -> None:
+        raise self._error()
+
+    def cut(self, error: ProviderError) -> ProviderError | None:
+        return self._error()
+
+    def _error(self) -> ProviderError:
+        words = redact(plain_text(self._body.decode("utf-8", "replace")), self._answer.secret)
+        return InvalidResponseError(f"the response is a page, no stream of events: {words}")
 
 
 class Refusal:
@@ -119,6 +217,11 @@ class Refusal:
         return error_from_response(self._status, self._headers, words, self._secret)
 
 
+def _check_emptiness(size: int) -> None:
+    if size > MAX_EMPTY_BYTES:
+        raise OverloadedError(f"{MAX_EMPTY_BYTES} bytes came without a word of an answer")
+
+
 Unpack = Callable[[bytes], Iterator[bytes]]
 
 
@@ -128,15 +231,32 @@ def unpacker(encoding: str) -> Unpack | None:
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise InvalidResponseError(f"the response is encoded as {encoding[:50]}")
-    packed = zlib.decompressobj(_GZIP_OR_ZLIB)
+    return _Unpacked(may_be_bare=encoding == "deflate").parts
 
-    def unpack(piece: bytes) -> Iterator[bytes]:
-        """In steps, as a small piece may hold gigabytes of zeros."""
+
+class _Unpacked:
+    """Undoes gzip, zlib and, where it `may_be_bare`, deflate without a head, which some take it
+    for. In steps, as a small piece may hold gigabytes of blanks."""
+
+    def __init__(self, *, may_be_bare: bool) -> None:
+        self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._may_be_bare = may_be_bare
+
+    def parts(self, piece: bytes) -> Iterator[bytes]:
         while piece:
-            try:
-                yield packed.decompress(piece, _UNPACKED_BYTES)
-            except zlib.error as error:
-                raise InvalidResponseError(f"the response cannot be decoded: {error}") from error
-            piece = packed.unconsumed_tail
+            if self._packed.eof:  # the members of a gzip file follow each other
+                self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
+            yield self._part(piece)
+            piece = self._packed.unconsumed_tail or self._packed.unused_data
 
-    return unpack
+    def _part(self, piece: bytes) -> bytes:
+        try:
+            part = self._packed.decompress(piece, STEP_BYTES)
+        except zlib.error as error:
+            if not self._may_be_bare:
+                raise InvalidResponseError(f"the response cannot be decoded: {error}") from error
+            self._packed = zlib.decompressobj(_DEFLATE)
+            self._may_be_bare = False
+            return self._part(piece)
+        self._may_be_bare = False
+        return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -19,12 +20,22 @@ from chat.llm.errors import (
     BadRequestError,
     ConnectTimeoutError,
     ProviderError,
+    StaleConnectionError,
     UnreachableError,
 )
 from chat.llm.exchange import Exchange
 from chat.llm.holds import Holds
 from chat.llm.http1 import Connection
-from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits, Upstream
+from chat.llm.turns import Turns
+from chat.llm.types import (
+    AnswerLimits,
+    ChatRequest,
+    Completion,
+    Delta,
+    Patience,
+    TimeLimits,
+    Upstream,
+)
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -35,6 +46,7 @@ class ProviderClient:
     def __init__(self) -> None:
         self._connections = Connections()
         self._holds = Holds()
+        self._turns = Turns()
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,6 +70,7 @@ class ProviderClient:
         limits: TimeLimits,
         on_delta: Callable[[Delta], None],
         patience: Patience | None = None,
+        answer_limits: AnswerLimits | None = None,
     ) -> Completion:
         """Make one call, without retries. `on_delta` is given what comes, as it comes or, with
         `patience`, somewhat later and more at a time.
@@ -68,24 +81,32 @@ class ProviderClient:
         deadlines = Deadlines(limits)
         address = _address(upstream.base_url, upstream.api_key)
         written = _written(address, upstream.provider, request)
-        connection = await self._connect(address.origin, limits, deadlines)
-        answer = Answer(request.model, upstream.api_key)
-        patience = patience or Patience()
-        exchange = Exchange(answer, deadlines, on_delta, patience, self._holds)
+        answer = Answer(request.model, upstream.api_key, answer_limits)
+
+        def exchange() -> Exchange:
+            return Exchange(
+                answer, deadlines, on_delta, patience or Patience(), self._holds, self._turns
+            )
+
         try:
-            exchange.begin(connection, written)
-            await exchange.ended
-        finally:
-            exchange.close()
-        return answer.completion()
+            connection = self._connections.idle(address.origin)
+            if connection is not None:
+                # Its server may have given it up, and others that are kept may be as old: then the
+                # call goes over a new one.
+                with suppress(StaleConnectionError):
+                    await exchange().run(connection, written)
+                    return answer.completion()
+            connection = await self._connect(address.origin, limits, deadlines)
+            await exchange().run(connection, written)
+            return answer.completion()
+        except ProviderError as error:
+            error.hide(upstream.api_key)
+            raise
 
     async def _connect(
         self, origin: Origin, limits: TimeLimits, deadlines: Deadlines
     ) -> Connection:
-        """Raises UnreachableError or one of the timeouts."""
-        connection = self._connections.idle(origin)
-        if connection is not None:
-            return connection
+        """A new one. Raises UnreachableError or one of the timeouts."""
         left = deadlines.seconds_left
         try:
             async with asyncio.timeout(min(limits.connect_seconds, left)):

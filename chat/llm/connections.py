@@ -16,7 +16,7 @@ from typing import NamedTuple
 import aiohappyeyeballs
 import certifi
 
-from chat.llm.errors import UnreachableError
+from chat.llm.errors import TLSError, UnreachableError
 from chat.llm.http1 import Connection
 
 #: How long a connection waits for its next request. Servers close theirs after a minute or so; one
@@ -57,9 +57,14 @@ class Connections:
         return None
 
     async def connect(self, origin: Origin) -> Connection:
-        """A new connection. Raises UnreachableError."""
+        """A new connection. Raises UnreachableError, or TLSError where none is secure."""
         try:
             return await self._connect(origin)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            # Hung up on in the handshake, as by a server that is being restarted.
+            raise UnreachableError(f"no connection: {error}") from error
+        except ssl.SSLError as error:
+            raise TLSError(f"no secure connection: {_tls_words(error)}") from error
         except (OSError, UnicodeError) as error:
             words = str(error) or type(error).__name__
             raise UnreachableError(f"no connection: {words}") from error
@@ -126,6 +131,11 @@ class Connections:
                 del self._idle[origin]
         if self._idle:
             self._sweep = loop.call_later(IDLE_SECONDS / 2, self._close_old)
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    """Why a certificate is refused, where it is one."""
+    return getattr(error, "verify_message", "") or error.reason or str(error)
 
 
 @cache

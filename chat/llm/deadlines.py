@@ -52,6 +52,7 @@ class Deadlines:
         self._tell = None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def payload_came(self, *, last: bool) -> None:
         """Start the wait for the next payload; `last`: only what follows an answer is missing."""

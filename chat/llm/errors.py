@@ -1,33 +1,34 @@
 """What can go wrong in a provider call, and which of it another attempt may cure.
 
     ProviderError                    provider_error                   retry  500, 502, 504, ...
-    ├── BadRequestError              provider_bad_request                    400, 422, most 3xx/4xx
+    ├── BadRequestError              provider_bad_request                    400, 422, most 4xx
+    ├── WrongAddressError            provider_bad_request                    3xx, 404 of a path
     ├── AuthError                    provider_auth                           401, 403
-    ├── BalanceError                 provider_balance                        402
-    ├── ModelNotFoundError           provider_model_not_found                404
+    ├── BalanceError                 provider_balance                        402, a used up quota
+    ├── ModelNotFoundError           provider_model_not_found                404 of a model
     ├── RateLimitError               provider_rate_limited            retry  429
-    ├── OverloadedError              provider_overloaded              retry  503, gave up half-way
+    ├── OverloadedError              provider_overloaded              retry  503, 529, gave up
     ├── UnreachableError             provider_unreachable             retry  no connection
+    │   ├── TLSError                   provider_unreachable                    no secure one
+    │   └── StaleConnectionError       provider_unreachable             retry  a kept one was closed
     ├── ProviderTimeoutError
     │   ├── ConnectTimeoutError        provider_timeout_connect         retry
     │   ├── FirstTokenTimeoutError     provider_timeout_first_token     retry
     │   ├── BetweenTokensTimeoutError  provider_timeout_between_tokens  retry
     │   └── TotalTimeoutError          provider_timeout_total
     ├── TruncatedError               provider_truncated               retry  ended without an end
-    ├── InvalidResponseError         provider_invalid_response        retry  no JSON, or too large
+    ├── InvalidResponseError         provider_invalid_response        retry  no JSON, no HTTP
+    │   └── AnswerTooLargeError        provider_invalid_response               above AnswerLimits
     └── EmptyAnswerError             provider_empty                   retry  no text, no tool call
 
-The codes are an interface: they end up in a task's `error.code`.
+The codes are an interface: they end up in a task's `error.code`. Which error a vendor's words and
+numbers stand for is the matter of `chat.llm.vendor_errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import msgspec
-
-from chat.llm.retry_after import parse_retry_after
 from chat.llm.types import storable
 
 MAX_MESSAGE_CHARS = 500
@@ -56,9 +57,28 @@ class ProviderError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
+    def hide(self, secret: str | None) -> None:
+        """Take a key out of the message."""
+        self.message = redact(self.message, secret)
+        self.args = (self.message,)
+
+
+def redact(message: str, secret: str | None) -> str:
+    """A message without the key that its provider may have repeated in it."""
+    return message.replace(secret, "***") if secret else message
+
 
 class BadRequestError(ProviderError):
     code = "provider_bad_request"
+    retryable = False
+    is_outage = False
+
+
+class WrongAddressError(ProviderError):
+    """The provider's base URL leads elsewhere. Unlike with a bad request, another provider may
+    well take the request."""
+
+    code = BadRequestError.code
     retryable = False
     is_outage = False
 
@@ -91,6 +111,17 @@ class OverloadedError(ProviderError):
 
 class UnreachableError(ProviderError):
     code = "provider_unreachable"
+
+
+class TLSError(UnreachableError):
+    """No secure connection: another attempt would meet the same certificate."""
+
+    retryable = False
+
+
+class StaleConnectionError(UnreachableError):
+    """A connection kept from an earlier call was closed before any byte of the response: its
+    server had given it up. The call is made again over a new one."""
 
 
 class ProviderTimeoutError(ProviderError):
@@ -127,108 +158,12 @@ class InvalidResponseError(ProviderError):
     is_outage = False
 
 
+class AnswerTooLargeError(InvalidResponseError):
+    """Another attempt would most likely be as large, and cost as much again."""
+
+    retryable = False
+
+
 class EmptyAnswerError(ProviderError):
     code = "provider_empty"
     is_outage = False
-
-
-_BY_STATUS: dict[int, type[ProviderError]] = {
-    401: AuthError,
-    402: BalanceError,
-    403: AuthError,
-    404: ModelNotFoundError,
-    408: ProviderError,
-    409: ProviderError,
-    425: ProviderError,
-    429: RateLimitError,
-    503: OverloadedError,
-}
-
-# Words of OpenAI-compatible servers, looked up in an error's `code`, then in its `type`.
-_BY_NAME: dict[str, type[ProviderError]] = {
-    "authentication_error": AuthError,
-    "invalid_api_key": AuthError,
-    "permission_error": AuthError,
-    "insufficient_balance": BalanceError,
-    "insufficient_quota": BalanceError,
-    "model_not_found": ModelNotFoundError,
-    "rate_limit_error": RateLimitError,
-    "rate_limit_exceeded": RateLimitError,
-    "too_many_requests": RateLimitError,
-    "overloaded": OverloadedError,
-    "overloaded_error": OverloadedError,
-    "service_unavailable": OverloadedError,
-    "context_length_exceeded": BadRequestError,
-    "invalid_request_error": BadRequestError,
-}
-
-# DeepSeek puts these under the code invalid_request_error, so the words have to decide.
-_BY_PHRASE: tuple[tuple[str, type[ProviderError]], ...] = (
-    ("insufficient balance", BalanceError),
-    ("model not exist", ModelNotFoundError),
-)
-
-
-def error_from_response(
-    status: int, headers: Mapping[str, str], body: bytes, secret: str | None
-) -> ProviderError:
-    """The error that a response with a status other than 2xx stands for.
-
-    `body` may be cut short. `secret` (the API key) is taken out of the provider's words.
-    """
-    detail = _error_detail(body)
-    message = _message(detail) or body.decode("utf-8", "replace").strip()
-    kind = _by_words(detail, message) if status in (400, 429) else None
-    if kind is None or (status == 429 and kind is not BalanceError):
-        kind = _by_status(status)
-    return kind(
-        _redact(message, secret) or f"HTTP status {status} without a message",
-        status=status,
-        retry_after_seconds=parse_retry_after(headers.get("retry-after", "")),
-    )
-
-
-def error_from_event(detail: Any, secret: str | None) -> ProviderError:
-    """The error that the value of `error` in an otherwise good response stands for."""
-    message = _message(detail)
-    status = _status_of(detail)
-    kind = _by_status(status) if status else _by_words(detail, message) or ProviderError
-    return kind(_redact(message, secret) or "the provider broke off", status=status)
-
-
-def _by_status(status: int) -> type[ProviderError]:
-    return _BY_STATUS.get(status) or (ProviderError if status >= 500 else BadRequestError)
-
-
-def _by_words(detail: Any, message: str) -> type[ProviderError] | None:
-    lowered = message.lower()
-    for phrase, kind in _BY_PHRASE:
-        if phrase in lowered:
-            return kind
-    names = (detail.get("code"), detail.get("type")) if isinstance(detail, dict) else ()
-    return next((_BY_NAME[n] for n in names if isinstance(n, str) and n in _BY_NAME), None)
-
-
-def _status_of(detail: Any) -> int | None:
-    code = detail.get("code") if isinstance(detail, dict) else None
-    if isinstance(code, str) and code.isascii() and code.isdigit():
-        code = int(code[:4])
-    return code if isinstance(code, int) and 400 <= code < 600 else None
-
-
-def _error_detail(body: bytes) -> Any:
-    try:
-        parsed = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return None
-    return parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-
-
-def _message(detail: Any) -> str:
-    if isinstance(detail, dict):
-        detail = detail.get("message") or detail.get("detail") or detail.get("type")
-    return detail if isinstance(detail, str) else ""
-
-
-def _redact(message: str, secret: str | None) -> str:
-    return message.replace(secret, "***") if secret else message

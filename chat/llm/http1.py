@@ -7,6 +7,8 @@ coroutine for each would cost more than all that is done with it. httptools pars
 from __future__ import annotations
 
 import asyncio
+import select
+import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -15,11 +17,18 @@ import httptools
 from chat.llm.errors import (
     InvalidResponseError,
     ProviderError,
+    StaleConnectionError,
+    TLSError,
     TruncatedError,
     UnreachableError,
 )
 
+#: Of all headers and trailers of a response, interim ones included.
 MAX_HEAD_BYTES = 64 * 1024
+#: What a header, or an interim response, counts beside its bytes.
+HEADER_BYTES = 32
+#: Read without a byte of a body: the extensions of chunks, say, have no end of their own.
+MAX_SILENT_BYTES = 1024 * 1024
 #: Held unread at the most.
 MAX_HELD_BYTES = 1024 * 1024
 #: How a chunked body's last chunk begins, after the end of the one before.
@@ -35,7 +44,8 @@ class Receiver(Protocol):
     def body(self, piece: bytes) -> None:
         """Everything that one read brought."""
 
-    def end(self) -> None: ...
+    def end(self, *, is_framed: bool) -> None:
+        """`is_framed`: it had an end of its own, not just that of the connection."""
 
     def lost(self, error: ProviderError) -> None: ...
 
@@ -49,14 +59,18 @@ class Connection(asyncio.Protocol):
         self._on_idle = on_idle
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._is_used = self._is_paused = False
         self._begin()
 
     def _begin(self) -> None:
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._status = 0
+        self._silent_bytes = 0
         self._is_headed = self._is_head_told = False
         self._is_complete = self._keeps_alive = False
+        #: Whether any byte of the response has come.
+        self._has_begun = False
         self._pieces: list[bytes] = []
         #: What came while it was not to be looked at; None: it is looked at as it comes.
         self._held: list[bytes] | None = None
@@ -66,7 +80,15 @@ class Connection(asyncio.Protocol):
     # --- For the caller -------------------------------------------------------------------------
     @property
     def is_open(self) -> bool:
-        return not self._transport.is_closing()
+        """Whether it may take a request. One that its server has closed, or on which something
+        came that nobody asked for, may not: that would be taken for the response."""
+        return not (self._transport.is_closing() or self._has_unread())
+
+    def _has_unread(self) -> bool:
+        """Ask the kernel: the event loop may not have come to it yet."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     @property
     def is_complete(self) -> bool:
@@ -93,6 +115,17 @@ class Connection(asyncio.Protocol):
         if held and self._receiver is not None:
             self._parse(b"".join(held))
 
+    def pause(self) -> None:
+        """Read nothing more until `resume`: what has come is still being looked at."""
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+
     def abort(self) -> None:
         """Hang up at once, which is how a provider learns to stop. Nobody is told any more."""
         self._receiver = None
@@ -110,6 +143,7 @@ class Connection(asyncio.Protocol):
         if self._receiver is None:  # nothing was asked for
             self.abort()
             return
+        self._has_begun = True
         if self._held is None:
             self._tail = data[-len(_LAST_CHUNK) :]
             self._parse(data)
@@ -126,10 +160,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # What stands after the end of a connection's last response is nobody's.
+            self._keeps_alive = False
             if not self._is_complete:
                 self._lose(InvalidResponseError(f"the response is not HTTP: {error}"))
                 return
-        if self._head_bytes > MAX_HEAD_BYTES:
+        self._silent_bytes = 0 if self._pieces else self._silent_bytes + len(data)
+        most = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
+        if self._head_bytes > MAX_HEAD_BYTES or self._silent_bytes > most:
             self._lose(InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes"))
             return
         self._deliver()
@@ -140,16 +177,19 @@ class Connection(asyncio.Protocol):
         if receiver is None:
             return
         if exc is None and self._is_headed and self._ends_with_connection():
-            receiver.end()
+            receiver.end(is_framed=False)
             return
+        receiver.lost(self._loss(exc))
+
+    def _loss(self, exc: Exception | None) -> ProviderError:
         words = str(exc or "") or "it was closed"
         if self._is_headed:
-            error: ProviderError = TruncatedError(
-                f"the connection broke before the answer ended: {words}"
-            )
-        else:
-            error = UnreachableError(f"no response: {words}")
-        receiver.lost(error)
+            return TruncatedError(f"the connection broke before the answer ended: {words}")
+        if self._is_used and not self._has_begun:
+            return StaleConnectionError(f"no response: {words}")
+        # Of TLS 1.3, a client hears only then that the server refuses it.
+        is_tls = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
+        return (TLSError if is_tls else UnreachableError)(f"no response: {words}")
 
     def _ends_with_connection(self) -> bool:
         is_chunked = "chunked" in self._headers.get("transfer-encoding", "")
@@ -173,10 +213,12 @@ class Connection(asyncio.Protocol):
         if self._is_complete and self._receiver is not None:
             receiver, self._receiver = self._receiver, None
             self._finish()
-            receiver.end()
+            receiver.end(is_framed=True)
 
     def _finish(self) -> None:
         keeps_alive = self._keeps_alive
+        self._is_used = True
+        self.resume()
         self._begin()
         if keeps_alive:
             self._on_idle(self)
@@ -184,21 +226,31 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     # --- What httptools calls -------------------------------------------------------------------
+    def on_message_begin(self) -> None:
+        if self._is_complete:  # another response, which nobody asked for
+            self._keeps_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
+        self._head_bytes += len(name) + len(value) + HEADER_BYTES
         if not self._is_headed and self._head_bytes <= MAX_HEAD_BYTES:  # later ones are trailers
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self._is_complete:
+            return
         self._status = self._parser.get_status_code()
         self._is_headed = self._status >= 200  # not an interim response, such as 100 Continue
 
     def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
+        if not self._is_complete:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
+        if self._is_complete:
+            return
         if self._status < 200:
             self._headers.clear()
+            self._head_bytes += HEADER_BYTES
         else:
             self._is_complete = True
             self._keeps_alive = self._parser.should_keep_alive()

@@ -6,8 +6,9 @@ import httpx
 import msgspec
 
 from chat.llm.connections import tls_context
-from chat.llm.errors import InvalidResponseError, UnreachableError, error_from_response
+from chat.llm.errors import InvalidResponseError, UnreachableError
 from chat.llm.types import Upstream
+from chat.llm.vendor_errors import error_from_response
 
 TIMEOUT_SECONDS = 10.0
 

@@ -1,22 +1,127 @@
-"""The Retry-After header, as providers and the endpoints of webhooks send it."""
+"""When a server wants to be asked again, as providers and the endpoints of webhooks say it."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+#: No server is obeyed for longer: what it says beyond that is a mistake, or a trick.
+MAX_SECONDS = 24 * 3600.0
+_MAX_CHARS = 100
+_UNIT_SECONDS = {
+    **{"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3},
+    **{"s": 1, "m": 60, "h": 3600, "d": 86400},
+}
+_DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,15})?)(ns|us|µs|ms|s|m|h|d)")
+#: Above the first a number is a time of day, in seconds since 1970; above the second in
+#: milliseconds.
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11
+_RESETS = tuple(
+    (f"{prefix}-reset{kind}", f"{prefix}-remaining{kind}")
+    for prefix in ("x-ratelimit", "ratelimit")
+    for kind in ("-requests", "-tokens", "")
+) + tuple(
+    (f"anthropic-ratelimit-{kind}-reset", f"anthropic-ratelimit-{kind}-remaining")
+    for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+)
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> float | None:
+    """Seconds from now, by whatever headers say it; None where none does.
+
+    When the limits of a provider are reset is read of one that `is_throttled` only: others send it
+    with each response.
+    """
+    seconds = _milliseconds(headers.get("retry-after-ms", ""))
+    if seconds is None:
+        seconds = parse_retry_after(headers.get("retry-after", ""))
+    if seconds is None and is_throttled:
+        seconds = _until_reset(headers)
+    return seconds
+
 
 def parse_retry_after(value: str) -> float | None:
-    """Seconds from now, from a number or an HTTP date; None when empty or unreadable."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if when.tzinfo is None:  # the date said -0000, which means UTC
-            when = when.replace(tzinfo=UTC)
-        seconds = (when - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    """Seconds from now, between 0 and MAX_SECONDS, from a number, an HTTP date or a duration; None
+    when empty or unreadable."""
+    return _first(value, _number, _http_date, _duration)
+
+
+def parse_reset(value: str) -> float | None:
+    """As `parse_retry_after`, for what providers write: `1s`, `6m0s`, `500ms`, seconds, a time
+    since 1970 or a date."""
+    return _first(value, _number_or_epoch, _duration, _iso_date, _http_date)
+
+
+def _until_reset(headers: Mapping[str, str]) -> float | None:
+    """The longest wait of the limits that are used up or, where none says so, of all."""
+    waits: list[tuple[bool, float]] = []
+    for reset, remaining in _RESETS:
+        seconds = parse_reset(headers.get(reset, "")) if reset in headers else None
+        if seconds is not None:
+            waits.append((_is_none_left(headers.get(remaining, "")), seconds))
+    used_up = [seconds for is_used_up, seconds in waits if is_used_up]
+    return max(used_up or [seconds for _, seconds in waits], default=None)
+
+
+def _is_none_left(remaining: str) -> bool:
+    with suppress(ValueError):
+        return float(remaining[:_MAX_CHARS]) <= 0
+    return False
+
+
+def _first(value: str, *readers: Callable[[str], float | None]) -> float | None:
+    value = value.strip()
+    if not value or len(value) > _MAX_CHARS:
+        return None
+    for read in readers:
+        # TypeError: how some Pythons refuse a date; OverflowError: one beyond all years.
+        with suppress(ValueError, TypeError, OverflowError):
+            return _bounded(read(value))
+    return None
+
+
+def _bounded(seconds: float | None) -> float | None:
+    """None where it is no number: infinity is none either."""
+    if seconds is None or not math.isfinite(seconds):
+        return None
+    return min(max(0.0, seconds), MAX_SECONDS)
+
+
+def _number(value: str) -> float:
+    return float(value)
+
+
+def _milliseconds(value: str) -> float | None:
+    return _first(value, lambda number: float(number) / 1000)
+
+
+def _number_or_epoch(value: str) -> float:
+    number = float(value)
+    if number >= _EPOCH_MILLISECONDS:
+        number /= 1000
+    return number - datetime.now(UTC).timestamp() if number >= _EPOCH_SECONDS else number
+
+
+def _http_date(value: str) -> float:
+    return _from_now(parsedate_to_datetime(value))
+
+
+def _iso_date(value: str) -> float:
+    return _from_now(datetime.fromisoformat(value))
+
+
+def _from_now(when: datetime) -> float:
+    if when.tzinfo is None:  # the date said -0000, which means UTC, or nothing
+        when = when.replace(tzinfo=UTC)
+    return (when - datetime.now(UTC)).total_seconds()
+
+
+def _duration(value: str) -> float:
+    parts = _DURATION_PART.findall(value.replace(" ", ""))
+    if "".join(number + unit for number, unit in parts) != value.replace(" ", ""):
+        raise ValueError(f"not a duration: {value}")
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)

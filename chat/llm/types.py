@@ -12,11 +12,19 @@ import msgspec
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Text that PostgreSQL and UTF-8 can hold: U+FFFD stands for U+0000 and lone surrogates."""
-    return text if _is_storable(text) else _UNSTORABLE.sub("\ufffd", text)
+    """Text that PostgreSQL and UTF-8 can hold: U+FFFD stands for U+0000 and lone surrogates, and
+    the two halves of a pair become the character that they stand for."""
+    if _is_storable(text):
+        return text
+    return _UNSTORABLE.sub("\ufffd", _SURROGATE_PAIR.sub(_character, text))
+
+
+def _character(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _is_storable(text: str) -> bool:
@@ -79,6 +87,23 @@ class TimeLimits(msgspec.Struct, frozen=True):
     total_seconds: float = 600
 
 
+class AnswerLimits(msgspec.Struct, frozen=True):
+    """How large one answer may be, in bytes of UTF-8. Text or reasoning that passes its limit is
+    cut there, and the answer ends with the finish reason `length`. Arguments are of no use when
+    cut: they end the call with an error, as too many tool calls do."""
+
+    text_bytes: int = 4 * 1024 * 1024
+    reasoning_bytes: int = 4 * 1024 * 1024
+    arguments_bytes: int = 1024 * 1024
+    """Of all tool calls of the answer together, their names and ids included."""
+    tool_calls: int = 128
+
+    @property
+    def event_bytes(self) -> int:
+        """How large one event, or a whole response, may be."""
+        return self.text_bytes + self.reasoning_bytes + self.arguments_bytes
+
+
 class Delta(msgspec.Struct, frozen=True):
     """The payload of one network read: the pieces of every event in it, joined."""
 
@@ -97,7 +122,9 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """`arguments` is the model's own JSON text, not checked."""
+    """`arguments` is the model's own JSON text, not checked. `id` is never empty. To send a call
+    back, wrap it: `{"id": id, "type": "function", "function": {"name": name, "arguments":
+    arguments}}`."""
 
     id: str
     name: str

@@ -1,16 +1,20 @@
-"""The fields we read of a provider's JSON; everything else in it is skipped undecoded."""
+"""The fields we read of a provider's JSON; everything else in it is skipped undecoded.
+
+These shapes are strict, which makes them fast. What does not fit them is read once more by
+`chat.llm.lenient`, where only what matters has to be as expected.
+"""
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 import msgspec
 
-from chat.llm.errors import InvalidResponseError
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+#: A field that may be anything, as JSON; empty, if it was not there.
+Anything = msgspec.Raw
+MISSING = msgspec.Raw()
+_SAYS_NOTHING = frozenset({b"", b"null", b"false", b'""'})
+_LONGEST_NOTHING = 5
 
 
 class WireFunction(msgspec.Struct, gc=False):
@@ -30,13 +34,13 @@ class WireMessage(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[WireToolCall] | None = None
-
-
-class WireChoice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: WireMessage | None = None
-    message: WireMessage | None = None
-    finish_reason: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    function_call: WireFunction | None = None
+    """What came before tool calls."""
+    reasoning_details: Anything = MISSING
+    thinking: Anything = MISSING
+    thinking_blocks: Anything = MISSING
 
 
 class WirePromptDetails(msgspec.Struct, gc=False):
@@ -48,12 +52,41 @@ class WireCompletionDetails(msgspec.Struct, gc=False):
 
 
 class WireUsage(msgspec.Struct, gc=False):
+    """Names differ: OpenAI's, DeepSeek's, Moonshot's (`cached_tokens`), Anthropic's."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None
     prompt_tokens_details: WirePromptDetails | None = None
     completion_tokens_details: WireCompletionDetails | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    input_tokens_details: WirePromptDetails | None = None
+    output_tokens_details: WireCompletionDetails | None = None
+
+
+class WireChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: WireMessage | None = None
+    message: WireMessage | None = None
+    finish_reason: str | None = None
+    text: str | None = None
+    """Of servers that answer as the older completions do."""
+    usage: WireUsage | None = None
+    """Moonshot's."""
+    error: Anything = MISSING
+    """OpenRouter's."""
+
+
+class WireGroq(msgspec.Struct, gc=False):
+    """Groq's own field."""
+
+    usage: WireUsage | None = None
+    error: Anything = MISSING
 
 
 class WireName(msgspec.Struct, gc=False):
@@ -68,22 +101,29 @@ class WireChunk(msgspec.Struct, gc=False):
 
     choices: list[WireChoice] | None = None
     usage: WireUsage | None = None
-    error: Any = None
+    error: Anything = MISSING
+    base_resp: Anything = MISSING
+    """MiniMax's, there whether it is an error or not."""
+    x_groq: WireGroq | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        """Neither text nor counts: it may be an error in a form of the vendor's own."""
+        return not self.choices and self.usage is None and self.x_groq is None
 
 
 _decoder = msgspec.json.Decoder(WireChunk)
 _list_decoder = msgspec.json.Decoder(list[WireChunk])
 _name_decoder = msgspec.json.Decoder(WireName)
+_Undecodable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode_chunk(data: bytes) -> WireChunk:
-    """Decode one JSON object. Raises InvalidResponseError."""
+def decode_chunk(data: bytes) -> WireChunk | None:
+    """Decode one JSON object. None where it is not as most are."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _decode_leniently(data)
-    except RecursionError as error:
-        raise InvalidResponseError("the response is nested too deeply") from error
+    except _Undecodable:
+        return None
 
 
 def decode_chunks(array: bytes) -> list[WireChunk] | None:
@@ -91,7 +131,7 @@ def decode_chunks(array: bytes) -> list[WireChunk] | None:
     looked at by itself."""
     try:
         return _list_decoder.decode(array)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _Undecodable:
         return None
 
 
@@ -99,18 +139,24 @@ def decode_name(data: bytes) -> WireName:
     """Of one JSON object; empty where it has none, or is none."""
     try:
         return _name_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _Undecodable:
         return WireName()
 
 
-def _decode_leniently(data: bytes) -> WireChunk:
-    """Decode what the strict decoder refuses: lone surrogates and bytes that are no UTF-8.
+def says_something(field: Anything) -> bool:
+    """Whether the field is there, and neither null, false nor empty."""
+    return len(field) > _LONGEST_NOTHING or bytes(field) not in _SAYS_NOTHING
 
-    A model may well write half an emoji; that must not cost the rest of the answer.
-    """
+
+def value_of(field: Anything) -> Any:
+    """A field that may be anything, decoded; None where that is too deep or too large."""
+    if len(field) > MAX_FIELD_BYTES:
+        return None
     try:
-        parsed = json.loads(data.decode("utf-8", "replace"))
-        text = _LONE_SURROGATE.sub("\ufffd", json.dumps(parsed, ensure_ascii=False))
-        return _decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidResponseError(f"the response is not the expected JSON: {error}") from error
+        return msgspec.json.decode(field)
+    except _Undecodable:
+        return None
+
+
+#: Of a field that may be anything: values are decoded into objects, tens of bytes for each.
+MAX_FIELD_BYTES = 1024 * 1024

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chat.llm.errors import InvalidResponseError
-from chat.llm.sse import EventDecoder
+from chat.llm.sse import Event, EventDecoder
 
 RECORDED = (
     ": keep-alive\n\n"
@@ -19,14 +19,16 @@ RECORDED = (
     "data\n\ndata:\n\n"
     "data: [DONE]\n\n"
 ).encode()
-EVENTS = [
+DATA = [
     '{"a":"é漢🚀"}'.encode(),
     b"without space",
     b"first line\nsecond line",
     b" two spaces",
     b"",
+    b"",
     b"[DONE]",
 ]
+EVENTS = [Event(data) for data in DATA]
 
 
 def test_every_split_into_two_chunks_gives_the_same_events() -> None:
@@ -50,14 +52,14 @@ def test_chunks_of_any_size_give_the_same_events(size: int) -> None:
 def test_an_event_is_given_as_soon_as_its_blank_line_is_there() -> None:
     decoder = EventDecoder()
     assert decoder.feed(b"data: x\n") == []
-    assert decoder.feed(b"\n") == [b"x"]
+    assert decoder.feed(b"\n") == [Event(b"x")]
 
 
 def test_flush_gives_the_event_that_has_no_blank_line() -> None:
     decoder = EventDecoder()
     decoder.feed(b"data: a\n\ndata: [DONE]")
-    assert decoder.flush() == b"[DONE]"
-    assert decoder.flush() == b""
+    assert decoder.flush() == [Event(b"[DONE]")]
+    assert decoder.flush() == []
 
 
 @pytest.mark.parametrize(
@@ -78,8 +80,8 @@ def test_an_event_over_the_limit_is_refused(pieces: list[bytes]) -> None:
 
 def test_many_small_events_are_not_taken_for_a_large_one() -> None:
     decoder = EventDecoder(max_event_bytes=100)
-    assert decoder.feed(b"data: xxxx\n\n" * 50) == [b"xxxx"] * 50
-    assert decoder.feed(b"data: xxxx\n\n" * 50) == [b"xxxx"] * 50
+    assert decoder.feed(b"data: xxxx\n\n" * 50) == [Event(b"xxxx")] * 50
+    assert decoder.feed(b"data: xxxx\n\n" * 50) == [Event(b"xxxx")] * 50
 
 
 def test_whole_events_come_as_one_array() -> None:

@@ -1,0 +1,108 @@
+"""Puts the tool calls of an answer together from their fragments."""
+
+from __future__ import annotations
+
+import uuid
+
+from chat.llm.errors import AnswerTooLargeError
+from chat.llm.types import AnswerLimits, ToolCall, storable
+from chat.llm.wire import WireFunction, WireToolCall
+
+_NO_FUNCTION = WireFunction()
+
+
+class _Call:
+    __slots__ = ("arguments", "id", "index", "name")
+
+    def __init__(self, index: int | None) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def is_another(self, name: str, arguments: str) -> bool:
+        """Whether a fragment that has a name, but no id, begins another call. Some providers
+        repeat the name with each fragment, and some give all calls the same index."""
+        if not name or not self.name:
+            return False
+        # Two values without anything between them are no JSON: the first was whole.
+        is_whole = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
+        return name != self.name or (is_whole and arguments.lstrip().startswith("{"))
+
+
+class ToolCalls:
+    """The calls of one answer. A new id begins a call, whatever its index says or lacks; a
+    fragment with neither belongs to the latest call."""
+
+    def __init__(self, limits: AnswerLimits) -> None:
+        self._limits = limits
+        self._bytes = 0
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _Call] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, fragment: WireToolCall, *, is_whole: bool = False) -> None:
+        """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
+        function = fragment.function or _NO_FUNCTION
+        name, arguments = function.name or "", function.arguments or ""
+        call = None if is_whole else self._continued(fragment, name, arguments)
+        if call is None:
+            call = self._begin(fragment.index)
+        if fragment.id and not call.id:
+            call.id = fragment.id
+            self._by_id.setdefault(call.id, call)
+            self._count(call.id)
+        if name and not call.name:
+            call.name = name
+            self._count(name)
+        if arguments:
+            call.arguments.append(arguments)
+            self._count(arguments)
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """All of them; by their indices where each has one of its own, else as they came."""
+        calls = self._calls
+        if len(self._by_index) == len(calls):
+            calls = [call for _, call in sorted(self._by_index.items())]
+        return tuple(
+            ToolCall(
+                storable(call.id) or f"call_{uuid.uuid4().hex}",
+                storable(call.name),
+                storable("".join(call.arguments)),
+            )
+            for call in calls
+        )
+
+    def _continued(self, fragment: WireToolCall, name: str, arguments: str) -> _Call | None:
+        """The call that a fragment goes on with; None where it begins one."""
+        index = fragment.index
+        latest = self._calls[-1] if self._calls else None
+        here = latest if index is None else self._by_index.get(index)
+        if not fragment.id:
+            return None if here is None or here.is_another(name, arguments) else here
+        known = self._by_id.get(fragment.id)
+        if known is not None:
+            is_elsewhere = index is not None and known.index not in (None, index)
+            return None if is_elsewhere and name else known
+        # Servers are known that make up an id for each fragment; those have no name.
+        if here is None or (name and here.name):
+            return None
+        return here if not here.id or (arguments and not name) else None
+
+    def _begin(self, index: int | None) -> _Call:
+        if len(self._calls) >= self._limits.tool_calls:
+            raise AnswerTooLargeError(f"more than {self._limits.tool_calls} tool calls")
+        call = _Call(index)
+        self._calls.append(call)
+        if index is not None:
+            self._by_index[index] = call
+        return call
+
+    def _count(self, text: str) -> None:
+        self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if self._bytes > self._limits.arguments_bytes:
+            most = self._limits.arguments_bytes
+            raise AnswerTooLargeError(f"the arguments of tool calls are larger than {most} bytes")

@@ -1,0 +1,43 @@
+"""The token counts of an answer, from wherever its provider puts them."""
+
+from __future__ import annotations
+
+from chat.llm.types import Usage
+from chat.llm.wire import WireUsage
+
+#: No call has so many tokens: a greater count is none. Columns hold it.
+MAX_TOKENS = 2_000_000_000
+
+
+def add_usage(known: Usage, wire: WireUsage) -> Usage:
+    """Counts that are repeated grow: the last that says something stands. Some providers send
+    those of the prompt first and those of the answer last."""
+    prompt = _count(wire.prompt_tokens, wire.input_tokens) or known.prompt_tokens
+    completion = _count(wire.completion_tokens, wire.output_tokens) or known.completion_tokens
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=_count(wire.total_tokens) or prompt + completion or known.total_tokens,
+        cached_tokens=_cached(wire) or known.cached_tokens,
+        reasoning_tokens=_reasoning(wire) or known.reasoning_tokens,
+    )
+
+
+def _cached(wire: WireUsage) -> int:
+    details = wire.prompt_tokens_details or wire.input_tokens_details
+    return _count(
+        details.cached_tokens if details else None,
+        wire.prompt_cache_hit_tokens,
+        wire.cached_tokens,
+        wire.cache_read_input_tokens,
+    )
+
+
+def _reasoning(wire: WireUsage) -> int:
+    details = wire.completion_tokens_details or wire.output_tokens_details
+    return _count(details.reasoning_tokens if details else None, wire.reasoning_tokens)
+
+
+def _count(*counts: int | None) -> int:
+    """The first that is a count."""
+    return next((count for count in counts if count and 0 < count <= MAX_TOKENS), 0)
