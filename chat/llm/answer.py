@@ -16,10 +16,12 @@ from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
 from chat.llm.vendor_errors import error_from_event, find_problem
 from chat.llm.wire import (
+    MISSING,
     WireChoice,
     WireChunk,
     WireMessage,
     WireName,
+    WireStreamChunk,
     WireToolCall,
     decode_chunk,
     decode_name,
@@ -62,6 +64,7 @@ _MAY_BE_EMPTY = frozenset(
         "model_context_window_exceeded",
     }
 )
+_DEFAULT_LIMITS = AnswerLimits()
 _PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
 
 
@@ -78,7 +81,7 @@ class Answer:
         self.is_framed = False
         #: The key that the provider may repeat in an error, and nobody is to read.
         self.secret = secret
-        self.limits = limits or AnswerLimits()
+        self.limits = limits or _DEFAULT_LIMITS
         self._model = model
         self._request_id: str | None = None
         self.is_named = False
@@ -124,7 +127,7 @@ class Answer:
         chunk = decode_chunk(data)
         if chunk is None or chunk.says_nothing:
             chunk = self._read_odd(data)
-        self.add_chunks([chunk])
+        self._add_chunk(chunk)
 
     def _read_odd(self, data: bytes) -> WireChunk:
         parsed = lenient.parse(data)
@@ -155,32 +158,57 @@ class Answer:
         if name.model:
             self._model = storable(name.model)[:MAX_ID_CHARS]
 
-    def add_chunks(self, chunks: list[WireChunk]) -> None:
-        """Take decoded events, or a whole response. Raises ProviderError when one is an error."""
-        for chunk in chunks:
-            if chunk.error or chunk.base_resp:
-                self._raise_error(chunk)
-            if chunk.usage is not None:
-                self._usage = add_usage(self._usage, chunk.usage)
-            elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
-                self._usage = add_usage(self._usage, chunk.x_groq.usage)
-            for choice in chunk.choices or ():
-                if not choice.index:  # we ask for one answer only
-                    self._add_choice(choice)
+    def add_stream_chunk(self, chunk: WireStreamChunk) -> bool:
+        """Take an event, if it has nothing but text, reasoning or tool calls. False where it is
+        to be taken by `add_json`."""
+        choices = chunk.choices
+        if not choices or len(choices) != 1 or chunk.error is not MISSING:
+            return False
+        choice = choices[0]
+        delta = choice.delta
+        if delta is None or choice.finish_reason or choice.index or chunk.usage is not None:
+            return False
+        reasoning = delta.reasoning_content or delta.reasoning
+        if not (delta.content or reasoning or delta.tool_calls):
+            return False
+        if delta.content:
+            self._text.append(delta.content)
+            self._has_text = True
+        if reasoning:
+            self._reasoning.append(reasoning)
+        if delta.tool_calls:
+            self._add_tool_calls(delta.tool_calls, is_whole=False)
+        self.payloads += 1
+        self._has_deltas = True
+        if self.finish_reason is not None:
+            self._went_on = True
+        return True
+
+    def _add_chunk(self, chunk: WireChunk) -> None:
+        if chunk.error or chunk.base_resp:
+            self._raise_error(chunk)
+        if chunk.usage is not None:
+            self._usage = add_usage(self._usage, chunk.usage)
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._usage = add_usage(self._usage, chunk.x_groq.usage)
+        for choice in chunk.choices or ():
+            if not choice.index:  # we ask for one answer only
+                self._add_choice(choice)
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """What came since the last call, or None. Half an emoji waits for its other half, unless
         nothing more comes."""
         if not self._text and not self._reasoning:
             return None
-        text, reasoning = "".join(self._text), "".join(self._reasoning)
-        self._text.clear()
-        self._reasoning.clear()
-        if not is_last and not self.done:
-            text = _without_half(text, self._text)
-            reasoning = _without_half(reasoning, self._reasoning)
-        delta = Delta(self._fitting_text(text), self._fitting_reasoning(reasoning))
-        return delta if delta.text or delta.reasoning else None
+        is_last = is_last or self.done
+        text = reasoning = ""
+        if self._text:
+            text, self._text_room = self._taken(self._text, self._text_room, is_last=is_last)
+        if self._reasoning:
+            reasoning, self._reasoning_room = self._taken(
+                self._reasoning, self._reasoning_room, is_last=is_last
+            )
+        return Delta(text, reasoning) if text or reasoning else None
 
     def completion(self) -> Completion:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
@@ -261,12 +289,15 @@ class Answer:
             self._reasoning.append(reasoning)
             self.payloads += 1
         if message.tool_calls:
-            for position, call in enumerate(message.tool_calls):
-                self.payloads += 1
-                self._tool_calls.add(call, is_whole=is_whole or _stands_alone(position, call))
+            self.payloads += 1
+            self._add_tool_calls(message.tool_calls, is_whole=is_whole)
         if message.function_call is not None:
             self.payloads += 1
             self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
+
+    def _add_tool_calls(self, calls: list[WireToolCall], *, is_whole: bool) -> None:
+        for position, call in enumerate(calls):
+            self._tool_calls.add(call, is_whole=is_whole or _stands_alone(position, call))
 
     def _add_text(self, text: str) -> None:
         self._text.append(text)
@@ -274,17 +305,18 @@ class Answer:
         self.payloads += 1
 
     # --- Limits ---------------------------------------------------------------------------------
-    def _fitting_text(self, text: str) -> str:
-        text, self._text_room = self._fit(storable(text), self._text_room)
-        return text
-
-    def _fitting_reasoning(self, text: str) -> str:
-        text, self._reasoning_room = self._fit(storable(text), self._reasoning_room)
-        return text
-
-    def _fit(self, text: str, room: int) -> tuple[str, int]:
-        """As much of a text as there is room for, in bytes, and what room is left."""
-        room -= len(text) if text.isascii() else len(text.encode())
+    def _taken(self, pieces: list[str], room: int, *, is_last: bool) -> tuple[str, int]:
+        """The pieces joined, as far as there is room for them in bytes, and what room is left."""
+        text = "".join(pieces)
+        pieces.clear()
+        if text.isascii():
+            room -= len(text)
+        elif not is_last and "\ud800" <= text[-1] <= "\udbff":
+            pieces.append(text[-1])
+            text = text[:-1]
+        text = storable(text)
+        if not text.isascii():
+            room -= len(text.encode())
         if room < 0:
             self.is_cut = self.done = True
             text, room = text.encode()[:room].decode("utf-8", "ignore"), 0
@@ -302,11 +334,3 @@ def _other_reasoning(message: WireMessage) -> str:
         if field and says_something(field) and (words := lenient.reasoning_of(value_of(field))):
             return words
     return ""
-
-
-def _without_half(text: str, rest: list[str]) -> str:
-    """A text without the first half of a surrogate pair at its end, which goes into `rest`."""
-    if text and "\ud800" <= text[-1] <= "\udbff":
-        rest.append(text[-1])
-        return text[:-1]
-    return text

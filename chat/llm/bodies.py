@@ -18,7 +18,7 @@ from chat.llm.errors import (
 from chat.llm.sse import EventDecoder
 from chat.llm.turns import STEP_BYTES
 from chat.llm.vendor_errors import error_from_response, plain_text
-from chat.llm.wire import decode_chunks
+from chat.llm.wire import WireStreamChunk, decode_stream_chunks
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 #: Of keep-alives and empty events in a row. Models that hide their thoughts send an empty event
@@ -121,15 +121,22 @@ class Events:
         if not answer.is_named:
             answer.name(piece[6 : piece.index(b"\n")])
         array, is_last = whole
-        chunks = decode_chunks(array) if answer.is_named else None
+        chunks = decode_stream_chunks(array) if answer.is_named else None
         if chunks is None:
             return False
-        for chunk in chunks:
-            if not chunk.choices and chunk.says_nothing:
-                return False
-        answer.add_chunks(chunks)
+        self._take(chunks, piece)
         answer.done = is_last
         return True
+
+    def _take(self, chunks: list[WireStreamChunk], piece: bytes) -> None:
+        """Take events as most are, and decode the others once more."""
+        answer = self._answer
+        parts: list[bytes] = []
+        for position, chunk in enumerate(chunks):
+            if not answer.add_stream_chunk(chunk):
+                parts = parts or EventDecoder.separate(piece)
+                answer.add_json(parts[position])
+                self._empty_bytes += EMPTY_EVENT_BYTES
 
     def end(self) -> None:
         answer, decoder = self._answer, self._decoder

@@ -67,6 +67,11 @@ class EventDecoder:
         # A line's end elsewhere: an event of several lines, or none.
         return None if b"\n" in array or b"\r" in array else (array, is_last)
 
+    @staticmethod
+    def separate(chunk: bytes) -> list[bytes]:
+        """The data of each event of what `array` has taken."""
+        return chunk.removesuffix(_END_MARK)[6:-2].split(_BETWEEN)
+
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Raises AnswerTooLargeError."""
         chunk = self._with_plain_line_ends(chunk)

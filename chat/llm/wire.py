@@ -28,13 +28,18 @@ class WireToolCall(msgspec.Struct, gc=False):
     function: WireFunction | None = None
 
 
-class WireMessage(msgspec.Struct, gc=False):
-    """A `delta` of a stream or the whole `message` of a response that is none."""
+class WireDelta(msgspec.Struct, gc=False):
+    """What most events of a stream have."""
 
     content: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[WireToolCall] | None = None
     reasoning: str | None = None
+
+
+class WireMessage(WireDelta, gc=False):
+    """A `delta` of a stream or the whole `message` of a response that is none."""
+
     refusal: str | None = None
     function_call: WireFunction | None = None
     """What came before tool calls."""
@@ -67,6 +72,21 @@ class WireUsage(msgspec.Struct, gc=False):
     cache_read_input_tokens: int | None = None
     input_tokens_details: WirePromptDetails | None = None
     output_tokens_details: WireCompletionDetails | None = None
+
+
+class WireStreamChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: WireDelta | None = None
+    finish_reason: str | None = None
+
+
+class WireStreamChunk(msgspec.Struct, gc=False):
+    """An event of a stream as most are. The few that have something else to say, such as the
+    first and the last, are decoded once more, as a WireChunk: each field costs each event."""
+
+    choices: list[WireStreamChoice] | None = None
+    usage: WireUsage | None = None
+    error: Anything = MISSING
 
 
 class WireChoice(msgspec.Struct, gc=False):
@@ -113,7 +133,7 @@ class WireChunk(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(WireChunk)
-_list_decoder = msgspec.json.Decoder(list[WireChunk])
+_stream_decoder = msgspec.json.Decoder(list[WireStreamChunk])
 _name_decoder = msgspec.json.Decoder(WireName)
 _Undecodable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -126,11 +146,11 @@ def decode_chunk(data: bytes) -> WireChunk | None:
         return None
 
 
-def decode_chunks(array: bytes) -> list[WireChunk] | None:
+def decode_stream_chunks(array: bytes) -> list[WireStreamChunk] | None:
     """Decode a JSON array of them, at a third of the cost of one by one. None where each has to be
     looked at by itself."""
     try:
-        return _list_decoder.decode(array)
+        return _stream_decoder.decode(array)
     except _Undecodable:
         return None
 
