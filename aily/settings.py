@@ -241,6 +241,11 @@ LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
 LLM_FIRST_TOKEN_SECONDS = env.float("LLM_FIRST_TOKEN_SECONDS", default=120)
 LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
 LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
+# Of one answer. An output of 384K tokens, as large as any model's, is about two megabytes.
+LLM_MAX_TEXT_BYTES = env.int("LLM_MAX_TEXT_BYTES", default=4_194_304)
+LLM_MAX_REASONING_BYTES = env.int("LLM_MAX_REASONING_BYTES", default=4_194_304)
+LLM_MAX_ARGUMENTS_BYTES = env.int("LLM_MAX_ARGUMENTS_BYTES", default=1_048_576)
+LLM_MAX_TOOL_CALLS = env.int("LLM_MAX_TOOL_CALLS", default=128)
 SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class ProviderClient:
             await exchange().run(connection, written)
             return answer.completion()
         except ProviderError as error:
-            error.hide(upstream.api_key)
+            error.hide((upstream.api_key or "",))
             raise
 
     async def _connect(

@@ -27,11 +27,14 @@ numbers stand for is the matter of `chat.llm.vendor_errors`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from chat.llm.types import storable
 
 MAX_MESSAGE_CHARS = 500
+#: A value that is shorter, as of a header `x-title: aily`, is no secret, but may be a word.
+MIN_SECRET_CHARS = 8
 
 
 class ProviderError(Exception):
@@ -57,10 +60,20 @@ class ProviderError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
-    def hide(self, secret: str | None) -> None:
-        """Take a key out of the message."""
-        self.message = redact(self.message, secret)
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take secrets out of the words, should the provider have repeated them."""
+        for secret in secrets:
+            if len(secret) >= MIN_SECRET_CHARS:
+                self.message = _without_start(self.message.replace(secret, "***"), secret)
         self.args = (self.message,)
+
+
+def _without_start(message: str, secret: str) -> str:
+    """A message that may have been cut in the middle of a secret."""
+    for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
+        if message.endswith(secret[:length]):
+            return message[:-length] + "***"
+    return message
 
 
 def redact(message: str, secret: str | None) -> str:

@@ -25,7 +25,7 @@ from chat.events import Event, EventId, TaskCancelled, TaskCompleted, TaskExpire
 from chat.llm.client import ProviderClient
 from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
-from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits
+from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, Patience, TimeLimits
 from chat.models import ServedFrom, Status
 from chat.models.flights import Landing, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
@@ -187,7 +187,12 @@ class Call:
         try:
             async with self._deadline():
                 answer.completion = await self.client.ask(
-                    self.pool.upstream, request, _limits(), self._write, self._patience
+                    self.pool.upstream,
+                    request,
+                    _limits(),
+                    self._write,
+                    self._patience,
+                    _answer_limits(),
                 )
             answer.status = Status.SUCCEEDED
         except TimeoutError:
@@ -352,4 +357,13 @@ def _limits() -> TimeLimits:
         first_token_seconds=settings.LLM_FIRST_TOKEN_SECONDS,
         between_tokens_seconds=settings.LLM_BETWEEN_TOKENS_SECONDS,
         total_seconds=settings.LLM_TOTAL_SECONDS,
+    )
+
+
+def _answer_limits() -> AnswerLimits:
+    return AnswerLimits(
+        text_bytes=settings.LLM_MAX_TEXT_BYTES,
+        reasoning_bytes=settings.LLM_MAX_REASONING_BYTES,
+        arguments_bytes=settings.LLM_MAX_ARGUMENTS_BYTES,
+        tool_calls=settings.LLM_MAX_TOOL_CALLS,
     )
