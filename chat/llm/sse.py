@@ -135,6 +135,8 @@ class EventDecoder:
             self._take_data(b"")
         elif name == b"event":
             self._is_error = value.strip().lower() == b"error"
+        elif name == b"error":  # llama.cpp's
+            events.append(Event(value, is_error=True))
         elif line.startswith(b"{") and not self._data:
             # An error that a server wrote into its stream without the form of an event.
             events.append(Event(line))

@@ -93,7 +93,7 @@ _BY_NAME: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (
             r"arrear|overdue|insufficient(account)?(balance|quota|funds|credit)|balanceisnotenough"
             r"|notenoughbalance|exceededcurrentquota|billing|paymentrequired|notpurchased"
-            r"|quotaexhausted|creditsexhausted|^quotaexceeded$|setlimitexceeded|freetieronly",
+            r"|quotaexhausted|creditsexhausted|budgetexceeded|^quotaexceeded$|setlimitexceeded|freetieronly",
             BalanceError,
         ),
         (

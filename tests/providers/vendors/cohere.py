@@ -1,0 +1,53 @@
+"""Cohere's OpenAI-like API, and its own words: reasons in capitals, messages at the top."""
+
+from __future__ import annotations
+
+from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, whole
+
+CASES: list[Case] = [
+    Answered(
+        name="reasons in capitals stay as they are",
+        response=stream(text("Hi"), chunk(finish="COMPLETE")),
+        text="Hi",
+        finish_reason="COMPLETE",
+    ),
+    Answered(
+        name="a filter",
+        response=stream(text("Hi"), chunk(finish="ERROR_TOXIC")),
+        text="Hi",
+        finish_reason="content_filter",
+    ),
+    Answered(
+        name="content as one part",
+        response=stream(text({"type": "text", "text": "Hi"}), chunk(finish="stop")),
+        text="Hi",
+    ),
+    Failed(
+        name="a failure",
+        response=stream(text("Once"), chunk(finish="ERROR")),
+        code="provider_error",
+        words="ERROR",
+        retryable=True,
+    ),
+    Failed(
+        name="an unknown model",
+        response=whole({"id": "1", "message": "model 'x' not found"}, "404 Not Found"),
+        code="provider_model_not_found",
+        words="model 'x' not found",
+        retryable=False,
+    ),
+    Failed(
+        name="a key that is wrong",
+        response=whole({"message": "invalid api token"}, "401 Unauthorized"),
+        code="provider_auth",
+        words="invalid api token",
+        retryable=False,
+    ),
+    Failed(
+        name="a message alone, in the stream",
+        response=stream(text("Once"), {"message": "too many tokens"}),
+        code="provider_error",
+        words="too many tokens",
+        retryable=True,
+    ),
+]

@@ -1,0 +1,271 @@
+"""No vendor's: side fields of other types than expected, which cost themselves and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.llm.types import ToolCall, Usage
+from tests.providers.playing import (
+    MADE_UP,
+    STOP,
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    counts,
+    stream,
+    text,
+    tool,
+    tools,
+    whole,
+)
+
+
+def _usage(name: str, usage: Any, expected: Usage) -> Answered:
+    return Answered(
+        name=f"usage: {name}",
+        response=stream(text("Hi"), {**STOP, "usage": usage}),
+        text="Hi",
+        usage=expected,
+    )
+
+
+def _finish(name: str, reason: Any, expected: str = "stop") -> Answered:
+    return Answered(
+        name=f"finish reason: {name}",
+        response=stream(text("Hi"), chunk(finish=reason)),
+        text="Hi",
+        finish_reason=expected,
+    )
+
+
+def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...]) -> Answered:
+    return Answered(
+        name=f"calls: {name}",
+        response=stream(*(tools(fragment) for fragment in fragments), chunk(finish="tool_calls")),
+        finish_reason="tool_calls",
+        tool_calls=expected,
+    )
+
+
+_WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+
+CASES: list[Case] = [
+    _usage("texts", {"prompt_tokens": "3", "completion_tokens": "1.0"}, Usage(3, 1, 4)),
+    _usage("fractions", {"prompt_tokens": 3.0, "completion_tokens": 1.5}, Usage(3, 1, 4)),
+    _usage("a list", [1, 2], Usage()),
+    _usage("a text", "none", Usage()),
+    _usage("nulls", {"prompt_tokens": None, "completion_tokens": None}, Usage()),
+    _usage("negative and enormous", {"prompt_tokens": -1, "completion_tokens": 10**30}, Usage()),
+    _usage(
+        "details of another type", {**counts(3, 1), "prompt_tokens_details": [1]}, Usage(3, 1, 4)
+    ),
+    _usage("truth", {"prompt_tokens": True, "completion_tokens": {}}, Usage()),
+    _usage("a total alone", {"total_tokens": 9}, Usage(total_tokens=9)),
+    Answered(
+        name="usage: not a number",
+        response=stream(
+            text("Hi"),
+            b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":NaN,'
+            b'"completion_tokens":1,"x":-Infinity}}\n\n',
+        ),
+        text="Hi",
+        usage=Usage(0, 1, 1),
+    ),
+    Answered(
+        name="usage: empty after it was full",
+        response=stream(text("Hi", usage=counts(3, 1)), {**STOP, "usage": {}}, chunk(usage=None)),
+        text="Hi",
+        usage=Usage(3, 1, 4),
+    ),
+    Answered(
+        name="usage: of another type in a whole answer",
+        response=whole({**_WHOLE, "usage": "lots", "id": 7, "model": None}),
+        text="Hi",
+        usage=Usage(),
+    ),
+    _finish("null until [DONE]", None),
+    _finish("empty", ""),
+    _finish("the word null", "null"),
+    _finish("false", False),
+    _finish("a number", 1),
+    _finish("a list of one", ["length"], "length"),
+    _finish("an object", {"type": "length"}, "length"),
+    Answered(
+        name="ids and indices of other types",
+        response=stream(
+            {
+                "id": 17,
+                "created": "now",
+                "model": None,
+                "choices": [{"index": "0", "delta": {"content": "H", "role": 1}}],
+            },
+            {"id": None, "choices": [{"index": None, "delta": {"content": "i"}}, None, 5]},
+            {"id": {}, "choices": [{"index": 0.0, "delta": None, "finish_reason": "stop"}]},
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="events that say nothing",
+        response=stream(
+            *(b"data: null\n\n", b"data: {}\n\n", b"data: ping\n\n", b"data:\n\n"),
+            *({"choices": None}, {"choices": []}, {"choices": [None]}, {"choices": [{}]}),
+            {"choices": [{"delta": None, "message": None}]},
+            text("Hi"),
+            {"choices": [], "error": None, "usage": None},
+            STOP,
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="choices that are one",
+        response=stream({"choices": {"index": 0, "delta": {"content": "Hi"}}}, STOP),
+        text="Hi",
+    ),
+    Answered(
+        name="content that is a number",
+        response=stream(text("4"), text(2), STOP),
+        text="42",
+    ),
+    Answered(
+        name="reasoning that is an object, beside text",
+        response=stream(chunk({"content": "Hi", "reasoning": {"content": "hm"}}), STOP),
+        text="Hi",
+        reasoning="hm",
+    ),
+    Answered(
+        name="half an emoji in each of two events",
+        response=stream(
+            b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n',
+            b'data: {"choices":[{"delta":{"content":"\\ude00b"}}]}\n\n',
+            STOP,
+        ),
+        text="a😀b",
+    ),
+    Answered(
+        name="half an emoji of the reasoning, with text between",
+        response=stream(
+            b'data: {"choices":[{"delta":{"reasoning":"\\ud83d"}}]}\n\n',
+            text("x"),
+            b'data: {"choices":[{"delta":{"reasoning":"\\ude00"}}]}\n\n',
+            STOP,
+        ),
+        text="x",
+        reasoning="😀",
+    ),
+    Answered(
+        name="half an emoji, and nothing more",
+        response=stream(b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n', STOP),
+        text="a\ufffd",
+    ),
+    Answered(
+        name="bytes that are no UTF-8",
+        response=stream(b'data: {"choices":[{"delta":{"content":"a\xffb"}}]}\n\n', STOP),
+        text="a\ufffdb",
+    ),
+    Answered(
+        name="control characters within a text",
+        response=stream(b'data: {"choices":[{"delta":{"content":"a\tb"}}]}\n\n', STOP),
+        text="a\tb",
+    ),
+    _call(
+        "an index that is a text",
+        {**tool(None, "c1", "f", "{"), "index": "0"},
+        {**tool(None, None, None, "}"), "index": "0"},
+        expected=(ToolCall("c1", "f", "{}"),),
+    ),
+    _call(
+        "fragments with neither id nor index belong to the latest",
+        tool(0, "c1", "f", '{"a":'),
+        tool(None, None, None, "1}"),
+        tool(1, "c2", "g", '{"b":'),
+        tool(None, None, None, "2}"),
+        expected=(ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "g", '{"b":2}')),
+    ),
+    _call(
+        "new ids without indices",
+        tool(None, "c1", "f", '{"a":'),
+        tool(None, None, None, "1}"),
+        tool(None, "c2", "f", '{"a":'),
+        tool(None, None, None, "2}"),
+        expected=(ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "f", '{"a":2}')),
+    ),
+    _call(
+        "a new id at an old index, and fragments with the index alone",
+        tool(0, "c1", "f", '{"a":'),
+        tool(0, None, None, "1}"),
+        tool(0, "c2", "g", '{"b":'),
+        tool(0, None, None, "2}"),
+        expected=(ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "g", '{"b":2}')),
+    ),
+    _call(
+        "the id and the name on each fragment",
+        tool(0, "c1", "f", '{"a":'),
+        tool(1, "c2", "f", '{"b":'),
+        tool(0, "c1", "f", "1}"),
+        tool(1, "c2", "f", "2}"),
+        expected=(ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "f", '{"b":2}')),
+    ),
+    _call(
+        "the name on each fragment, without an id",
+        tool(0, None, "f", '{"a":'),
+        tool(0, None, "f", '"}{"'),
+        tool(0, None, "f", "}"),
+        expected=(ToolCall(MADE_UP, "f", '{"a":"}{"}'),),
+    ),
+    _call(
+        "the id only with the second fragment",
+        tool(0, None, "f", ""),
+        tool(0, "c1", None, "{}"),
+        expected=(ToolCall("c1", "f", "{}"),),
+    ),
+    _call(
+        "a number for an id, an object for arguments, null beside",
+        {**tool(0, None, "f", {"a": [1]}), "id": 5, "type": None, "extra": None},
+        expected=(ToolCall("5", "f", '{"a": [1]}'),),
+    ),
+    _call(
+        "one call that is no list",
+        {},
+        tool(0, "c1", "f", "{}"),
+        expected=(
+            ToolCall(MADE_UP, "", ""),
+            ToolCall("c1", "f", "{}"),
+        ),
+    ),
+    Answered(
+        name="calls: whole, the same function twice, without ids",
+        response=whole(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": None,
+                            "tool_calls": [
+                                {"function": {"name": "f", "arguments": {"a": 1}}},
+                                {"function": {"name": "f", "arguments": {"a": 2}}},
+                            ],
+                        },
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            }
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall(MADE_UP, "f", '{"a": 1}'), ToolCall(MADE_UP, "f", '{"a": 2}')),
+    ),
+    Failed(
+        name="an event that is cut in the middle",
+        response=stream(text("Hi"), b'data: {"choices":[{"delta":{"con\n\n', STOP),
+        code="provider_invalid_response",
+        words="not the expected JSON",
+        retryable=True,
+    ),
+    Failed(
+        name="choices that are none",
+        response=stream({"choices": "text"}),
+        code="provider_invalid_response",
+        words="choices",
+        retryable=True,
+    ),
+]

@@ -1,0 +1,177 @@
+"""No vendor's: streams and bodies in forms that servers are known to send."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+from tests.providers.playing import (
+    STOP,
+    Answered,
+    Case,
+    Failed,
+    Response,
+    encoded,
+    page,
+    stream,
+    text,
+    whole,
+)
+
+_HI = [text("He"), text("y"), STOP]
+_BODY = stream(*_HI).body
+_STREAM = {"content-type": "text/event-stream"}
+_WHOLE = {"choices": [{"index": 0, "message": {"content": "Hey"}, "finish_reason": "stop"}]}
+
+
+def _packed(body: bytes, encoding: str, status: str = "200 OK") -> Response:
+    return Response(body=body, status=status, headers={**_STREAM, "content-encoding": encoding})
+
+
+def _bare_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+def _hey(name: str, response: Response) -> Answered:
+    return Answered(name=name, response=response, text="Hey")
+
+
+def _failed(
+    name: str, response: Response, code: str, words: str, *, retryable: bool = True
+) -> Failed:
+    return Failed(name=name, response=response, code=code, words=words, retryable=retryable)
+
+
+CASES: list[Case] = [
+    _hey("a byte order mark", stream(*_HI, head=b"\xef\xbb\xbf")),
+    _hey("lines that end with CR", stream(*_HI, end=b"\r\r")),
+    _hey("lines that end with CR LF", stream(*_HI, end=b"\r\n\r\n")),
+    _hey("ends of lines of all kinds", stream(text("He"), text("y"), STOP, end=b"\r\n\r")),
+    _hey(
+        "an event of several lines",
+        stream(
+            b'data: {"choices":[{"index":0,\ndata: "delta":{"content":"He"},\n'
+            b'data:"finish_reason":null}]}\n\n',
+            text("y"),
+            STOP,
+        ),
+    ),
+    _hey("no blank after the colon", stream(*(b"data:" + encoded(one) + b"\n\n" for one in _HI))),
+    _hey(
+        "names, ids and comments",
+        stream(
+            b"retry: 10\n\nevent: message\nid: 1\n: x\ndata: " + encoded(_HI[0]) + b"\n\n\n\n",
+            *_HI[1:],
+        ),
+    ),
+    _hey("no end mark", stream(*_HI, done=False)),
+    _hey("no finish reason", stream(*_HI[:2])),
+    _hey("an end mark without its blank line", stream(*_HI, b"data: [DONE]\n", done=False)),
+    _hey(
+        "a stream that says it is JSON",
+        Response(
+            body=_BODY,
+            headers={"content-type": "application/json"},
+        ),
+    ),
+    _hey(
+        "a stream that says it is a page",
+        Response(body=_BODY, headers={"content-type": "text/html"}),
+    ),
+    _hey("a stream that does not say what it is", Response(body=_BODY)),
+    _hey(
+        "a whole answer that says it is a stream", Response(body=encoded(_WHOLE), headers=_STREAM)
+    ),
+    _hey("a whole answer after blank lines", Response(body=b"\n\n \n" + encoded(_WHOLE))),
+    _hey("gzip", _packed(gzip.compress(_BODY), "gzip")),
+    _hey(
+        "gzip in two members",
+        _packed(
+            gzip.compress(_BODY[:50]) + gzip.compress(_BODY[50:]),
+            "GZIP",
+        ),
+    ),
+    _hey("deflate", _packed(zlib.compress(_BODY), "deflate")),
+    _hey("deflate without its head", _packed(_bare_deflate(_BODY), "deflate")),
+    _failed(
+        "gzip that is cut",
+        _packed(gzip.compress(stream(text("Hey" * 999), done=False).body)[:60], "gzip"),
+        "provider_truncated",
+        "ended before",
+    ),
+    _failed(
+        "an encoding that nobody asked for",
+        _packed(b"\x00", "br"),
+        "provider_invalid_response",
+        "br",
+    ),
+    _failed(
+        "a page with status 200",
+        page("<html><title>Log in</title><p>Who?</p></html>"),
+        "provider_invalid_response",
+        "page, no stream of events: Log in Who?",
+    ),
+    _failed(
+        "a plain text with status 200",
+        Response(
+            body=b"upstream connect error",
+            headers={"content-type": "text/plain"},
+        ),
+        "provider_invalid_response",
+        "upstream connect error",
+    ),
+    _failed(
+        "an error as a text that says it is a stream",
+        Response(
+            body=encoded({"error": {"message": "no capacity", "type": "server_error"}}),
+            headers=_STREAM,
+        ),
+        "provider_error",
+        "no capacity",
+    ),
+    _failed(
+        "an error in JSON over several lines",
+        Response(
+            body=b'{\n  "error": {\n    "message": "no capacity"\n  }\n}\n',
+            headers=_STREAM,
+        ),
+        "provider_error",
+        "no capacity",
+    ),
+    _failed("nothing", Response(body=b"", headers=_STREAM), "provider_truncated", "ended before"),
+    _failed(
+        "an error event without data",
+        stream(text("He"), b"event: error\n\n"),
+        "provider_error",
+        "broke off",
+    ),
+    _failed(
+        "an error event that looks like an answer",
+        stream(
+            b"event: error\ndata: " + encoded(text("He")) + b"\n\n",
+        ),
+        "provider_error",
+        "broke off",
+    ),
+    _failed(
+        "text without an end",
+        stream(text("He"), text("y"), done=False),
+        "provider_truncated",
+        "ended before",
+    ),
+    _failed(
+        "an error after the finish reason",
+        stream(*_HI, {"error": "late"}),
+        "provider_error",
+        "late",
+    ),
+    _failed(
+        "an error with success: false",
+        whole(
+            {"success": False, "code": 500, "msg": "busy", "data": None},
+        ),
+        "provider_error",
+        "busy",
+    ),
+]

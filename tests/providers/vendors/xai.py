@@ -1,0 +1,57 @@
+"""xAI (Grok): the words as `error`, a sentence as `code`; one call a chunk, whole."""
+
+from __future__ import annotations
+
+from chat.llm.types import ToolCall
+from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, tool, tools, whole
+
+CASES: list[Case] = [
+    Answered(
+        name="whole calls that share their index",
+        response=stream(
+            chunk({"role": "assistant", "content": "", "reasoning_content": "hm"}),
+            tools(tool(0, "call_1", "f", '{"a":1}')),
+            tools(tool(0, "call_2", "g", '{"b":2}')),
+            chunk(finish="tool_calls"),
+        ),
+        reasoning="hm",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("call_1", "f", '{"a":1}'), ToolCall("call_2", "g", '{"b":2}')),
+    ),
+    Failed(
+        name="an unknown model",
+        response=whole(
+            {
+                "code": "Some requested entity was not found",
+                "error": "The model grok-9 does not exist or your team has no access to it.",
+            },
+            "404 Not Found",
+        ),
+        code="provider_model_not_found",
+        words="grok-9",
+        retryable=False,
+    ),
+    Failed(
+        name="a key that is wrong",
+        response=whole(
+            {
+                "code": "Client specified an invalid argument",
+                "error": "Incorrect API key provided: sk***ef.",
+            },
+            "400 Bad Request",
+        ),
+        code="provider_auth",
+        words="Incorrect API key",
+        retryable=False,
+    ),
+    Failed(
+        name="no capacity, after some text",
+        response=stream(
+            text("Once"),
+            {"code": "The service is currently unavailable", "error": "Service overloaded."},
+        ),
+        code="provider_overloaded",
+        words="Service overloaded.",
+        retryable=True,
+    ),
+]
