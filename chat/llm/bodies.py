@@ -24,8 +24,8 @@ MAX_ERROR_BODY_BYTES = 64 * 1024
 #: Of keep-alives and empty events in a row. Models that hide their thoughts send an empty event
 #: for each token of them: tens of thousands, of 300 bytes.
 MAX_EMPTY_BYTES = 16 * 1024 * 1024
-#: What an event counts beside its bytes: to look at it costs as much as that many.
-EMPTY_EVENT_BYTES = 64
+#: What a line of a stream counts beside its bytes: to look at it costs as much as that many.
+LINE_BYTES = 32
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _DEFLATE = -zlib.MAX_WBITS
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -109,8 +109,9 @@ class Events:
             _check_emptiness(self._empty_bytes - self._decoder.pending_bytes)
 
     def _feed_any(self, piece: bytes) -> None:
+        lines = self._decoder.lines
         events = self._decoder.feed(piece)
-        self._empty_bytes += len(events) * EMPTY_EVENT_BYTES
+        self._empty_bytes += (self._decoder.lines - lines) * LINE_BYTES
         self._answer.add_events(events)
 
     def _feed_whole(self, piece: bytes) -> bool:
@@ -136,7 +137,7 @@ class Events:
             if not answer.add_stream_chunk(chunk):
                 parts = parts or EventDecoder.separate(piece)
                 answer.add_json(parts[position])
-                self._empty_bytes += EMPTY_EVENT_BYTES
+                self._empty_bytes += 2 * LINE_BYTES
 
     def end(self) -> None:
         answer, decoder = self._answer, self._decoder

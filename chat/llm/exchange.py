@@ -82,6 +82,8 @@ class Exchange:
         self._hand_on(is_last=True)
         self._patience.release = None
         self._waiting.clear()
+        # It knows this exchange as well: the collector would come too late for what it holds.
+        self._body = self._unpack = None
         if self._drain is not None:
             self._drain.cancel()
         if self._connection is not None:
@@ -245,7 +247,9 @@ class Exchange:
             do()
 
     def _look_at_all(self) -> None:
-        """Now, and no longer than LAST_LOOK_SECONDS."""
+        """Now, and no longer than LAST_LOOK_SECONDS; of a flood, which waits already, nothing."""
+        if self._waiting:
+            return
         self._release()
         until = self._loop.time() + LAST_LOOK_SECONDS
         while self._waiting and not self._answer.done and self._loop.time() < until:
@@ -272,7 +276,8 @@ class Exchange:
         if error is None:
             self._ended.set_result(None)
         else:
-            self._ended.set_exception(error)
+            # Its traceback would keep all of this, and what was read, for longer.
+            self._ended.set_exception(error.with_traceback(None))
 
 
 def _slices(piece: bytes) -> Iterator[bytes]:

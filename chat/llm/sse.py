@@ -29,7 +29,8 @@ class EventDecoder:
     """Gives the events, from bytes that may be cut anywhere.
 
     It works on bytes, so that a cut inside a character needs no care. Comments, `id:` and `retry:`
-    mean nothing here. `stray` is the beginning of what stood on lines that are no field.
+    mean nothing here. `stray` is the beginning of what stood on lines that are no field, `lines`
+    counts all but blank ones in a row.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -41,6 +42,7 @@ class EventDecoder:
         self._is_first_line = True
         self._ended_with_cr = False  # an LF at the start of the next chunk belongs to it
         self.stray = b""
+        self.lines = 0
 
     @property
     def pending_bytes(self) -> int:
@@ -80,6 +82,7 @@ class EventDecoder:
         if b"\n" in chunk:
             lines = _BLANK_LINES.sub(b"\n\n", bytes(self._line)).split(b"\n")
             self._line = bytearray(lines.pop())
+            self.lines += len(lines)
             for line in lines:
                 self._take_line(line, events)
         if self.pending_bytes > self._max_event_bytes:
@@ -140,7 +143,7 @@ class EventDecoder:
         elif line.startswith(b"{") and not self._data:
             # An error that a server wrote into its stream without the form of an event.
             events.append(Event(line))
-        elif name not in _FIELDS:
+        elif name not in _FIELDS and len(self.stray) < MAX_STRAY_BYTES:
             self.stray = (self.stray + line + b"\n")[:MAX_STRAY_BYTES]
 
     def _too_large(self) -> AnswerTooLargeError:

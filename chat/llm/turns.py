@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 #: Of an answer, looked at in one step. An event takes a few microseconds, a byte next to nothing:
-#: a step of the smallest events there are takes some five milliseconds.
-STEP_BYTES = 16 * 1024
+#: a step of the smallest and oddest events there are takes some ten milliseconds.
+STEP_BYTES = 8 * 1024
 #: Steps are taken for so long, then the event loop goes round once.
 TURN_SECONDS = 0.005
 
