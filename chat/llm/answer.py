@@ -125,7 +125,7 @@ class Answer:
         if not self.is_named:
             self.name(data)
         chunk = decode_chunk(data)
-        if chunk is None or chunk.says_nothing:
+        if chunk is None or (not chunk.choices and chunk.says_nothing):
             chunk = self._read_odd(data)
         self._add_chunk(chunk)
 

@@ -12,32 +12,33 @@ MAX_TOKENS = 2_000_000_000
 def add_usage(known: Usage, wire: WireUsage) -> Usage:
     """Counts that are repeated grow: the last that says something stands. Some providers send
     those of the prompt first and those of the answer last."""
-    prompt = _count(wire.prompt_tokens, wire.input_tokens) or known.prompt_tokens
-    completion = _count(wire.completion_tokens, wire.output_tokens) or known.completion_tokens
+    prompt = _count(wire.prompt_tokens or wire.input_tokens) or known.prompt_tokens
+    completion = _count(wire.completion_tokens or wire.output_tokens) or known.completion_tokens
     return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=_count(wire.total_tokens) or prompt + completion or known.total_tokens,
-        cached_tokens=_cached(wire) or known.cached_tokens,
-        reasoning_tokens=_reasoning(wire) or known.reasoning_tokens,
+        prompt,
+        completion,
+        _count(wire.total_tokens) or prompt + completion or known.total_tokens,
+        _cached(wire) or known.cached_tokens,
+        _reasoning(wire) or known.reasoning_tokens,
     )
 
 
 def _cached(wire: WireUsage) -> int:
     details = wire.prompt_tokens_details or wire.input_tokens_details
     return _count(
-        details.cached_tokens if details else None,
-        wire.prompt_cache_hit_tokens,
-        wire.cached_tokens,
-        wire.cache_read_input_tokens,
+        (details.cached_tokens if details is not None else None)
+        or wire.prompt_cache_hit_tokens
+        or wire.cached_tokens
+        or wire.cache_read_input_tokens
     )
 
 
 def _reasoning(wire: WireUsage) -> int:
     details = wire.completion_tokens_details or wire.output_tokens_details
-    return _count(details.reasoning_tokens if details else None, wire.reasoning_tokens)
+    return _count(
+        (details.reasoning_tokens if details is not None else None) or wire.reasoning_tokens
+    )
 
 
-def _count(*counts: int | None) -> int:
-    """The first that is a count."""
-    return next((count for count in counts if count and 0 < count <= MAX_TOKENS), 0)
+def _count(count: int | None) -> int:
+    return count if count and 0 < count <= MAX_TOKENS else 0
