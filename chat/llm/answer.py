@@ -65,6 +65,7 @@ _MAY_BE_EMPTY = frozenset(
     }
 )
 _DEFAULT_LIMITS = AnswerLimits()
+_END_MARKS = (b"[DONE]", b'"[DONE]"')
 _PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
 
 
@@ -115,7 +116,7 @@ class Answer:
             data = event.data.strip()
             if event.is_error:
                 raise self._error_event(data)
-            if data.startswith(b"[DONE]"):
+            if data.startswith(_END_MARKS):
                 self.done = True
             elif data and data.lower() not in _PING:
                 self.add_json(data)

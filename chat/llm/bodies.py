@@ -15,9 +15,10 @@ from chat.llm.errors import (
     ProviderError,
     redact,
 )
+from chat.llm.pages import plain_text
 from chat.llm.sse import EventDecoder
 from chat.llm.turns import STEP_BYTES
-from chat.llm.vendor_errors import error_from_response, plain_text
+from chat.llm.vendor_errors import error_from_response
 from chat.llm.wire import WireStreamChunk, decode_stream_chunks
 
 MAX_ERROR_BODY_BYTES = 64 * 1024

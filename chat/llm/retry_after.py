@@ -13,8 +13,14 @@ from email.utils import parsedate_to_datetime
 MAX_SECONDS = 24 * 3600.0
 _MAX_CHARS = 100
 _UNIT_SECONDS = {
-    **{"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3},
-    **{"s": 1, "m": 60, "h": 3600, "d": 86400},
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+    "d": 86400,
 }
 _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,15})?)(ns|us|µs|ms|s|m|h|d)")
 #: Above the first a number is a time of day, in seconds since 1970; above the second in

@@ -48,6 +48,8 @@ class ToolCalls:
         """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
         function = fragment.function or _NO_FUNCTION
         name, arguments = function.name or "", function.arguments or ""
+        if not (fragment.id or name or arguments):
+            return
         call = None if is_whole else self._continued(fragment, name, arguments)
         if call is None:
             call = self._begin(fragment.index)

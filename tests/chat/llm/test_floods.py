@@ -80,8 +80,10 @@ async def flood(head: bytes, unit: bytes) -> AsyncIterator[Flood]:
 async def measured_turns() -> AsyncIterator[list[float]]:
     """The CPU time of the turns of the event loop, of each millisecond."""
     turns: list[float] = []
+    began = time.thread_time()
 
     async def measure() -> None:
+        nonlocal began
         while True:
             began = time.thread_time()
             await asyncio.sleep(0.001)
@@ -92,6 +94,7 @@ async def measured_turns() -> AsyncIterator[list[float]]:
         yield turns
     finally:
         measuring.cancel()
+        turns.append(time.thread_time() - began)
 
 
 def _packed(unit: bytes, size: int) -> bytes:

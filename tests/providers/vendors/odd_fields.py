@@ -225,13 +225,23 @@ CASES: list[Case] = [
         expected=(ToolCall("5", "f", '{"a": [1]}'),),
     ),
     _call(
-        "one call that is no list",
+        "fragments that say nothing",
         {},
+        {"index": 0, "type": "function", "function": {"name": None, "arguments": None}},
         tool(0, "c1", "f", "{}"),
-        expected=(
-            ToolCall(MADE_UP, "", ""),
-            ToolCall("c1", "f", "{}"),
+        {"index": 1},
+        expected=(ToolCall("c1", "f", "{}"),),
+    ),
+    Answered(
+        name="calls: one that is no list, and none at all",
+        response=stream(
+            chunk({"tool_calls": tool(0, "c1", "f", "{}")}),
+            chunk({"tool_calls": {}}),
+            chunk({"tool_calls": "none"}),
+            chunk(finish="tool_calls"),
         ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c1", "f", "{}"),),
     ),
     Answered(
         name="calls: whole, the same function twice, without ids",

@@ -65,6 +65,7 @@ CASES: list[Case] = [
             *_HI[1:],
         ),
     ),
+    _hey("an end mark in quotes", stream(*_HI[:2], '"[DONE]"', done=False)),
     _hey("no end mark", stream(*_HI, done=False)),
     _hey("no finish reason", stream(*_HI[:2])),
     _hey("an end mark without its blank line", stream(*_HI, b"data: [DONE]\n", done=False)),

@@ -1,0 +1,186 @@
+"""Which of our errors a vendor's status, numbers, names and words stand for.
+
+Tables alone: the first entry that matches counts, so those that say most come first.
+"""
+
+from __future__ import annotations
+
+import re
+
+from chat.llm.errors import (
+    AuthError,
+    BadRequestError,
+    BalanceError,
+    ModelNotFoundError,
+    OverloadedError,
+    ProviderError,
+    RateLimitError,
+    WrongAddressError,
+)
+
+Kind = type[ProviderError]
+Patterns = tuple[tuple[re.Pattern[str], Kind], ...]
+
+BY_STATUS: dict[int, Kind] = {
+    401: AuthError,
+    402: BalanceError,
+    403: AuthError,
+    404: ModelNotFoundError,
+    405: WrongAddressError,
+    408: ProviderError,
+    409: ProviderError,
+    423: ProviderError,
+    425: ProviderError,
+    429: RateLimitError,
+    498: OverloadedError,  # Groq's: no capacity in its flex tier
+    503: OverloadedError,
+    529: OverloadedError,  # Anthropic's, Cloudflare's
+}
+
+# --- Numbers ------------------------------------------------------------------------------------
+MINIMAX: dict[int, Kind] = {
+    **dict.fromkeys((1000, 1001, 1013, 1024, 1033), ProviderError),
+    **dict.fromkeys((1002, 1039, 1041, 2045), RateLimitError),
+    **dict.fromkeys((1004, 2049), AuthError),
+    **dict.fromkeys((1008, 1028, 1030, 2056), BalanceError),
+    **dict.fromkeys((1026, 1027, 1042, 1043, 2013), BadRequestError),
+    2061: ModelNotFoundError,
+}
+BAIDU: dict[int, Kind] = {
+    **dict.fromkeys((1, 336000, 336100), ProviderError),
+    2: OverloadedError,
+    **dict.fromkeys((4, 18, 336501, 336502, 336503, 336504, 336505), RateLimitError),
+    **dict.fromkeys((6, 13, 14, 15, 100, 110, 111, 336004), AuthError),
+    **dict.fromkeys((17, 19), BalanceError),
+    **dict.fromkeys(range(336001, 336004), BadRequestError),
+    **dict.fromkeys(range(336005, 336008), BadRequestError),
+    **dict.fromkeys((3, 336103, 336104, 336106, 336123, 336221), BadRequestError),
+}
+_ZHIPU: dict[int, Kind] = {
+    **dict.fromkeys((*range(1000, 1005), 1110, 1111, 1112, 1120, 1220), AuthError),
+    **dict.fromkeys((1113, 1304, 1308, 1309, 1310), BalanceError),
+    **dict.fromkeys((*range(1212, 1216), 1210, 1261, 1301), BadRequestError),
+    **dict.fromkeys((1211, 1221, 1222), ModelNotFoundError),
+    **dict.fromkeys((1230, 1234, 1200), ProviderError),
+    **dict.fromkeys((1302, 1303), RateLimitError),
+    **dict.fromkeys((1305, 1312), OverloadedError),
+}
+_SILICONFLOW: dict[int, Kind] = {
+    20012: ModelNotFoundError,
+    20015: BadRequestError,
+    30001: BalanceError,
+    **dict.fromkeys((50505, 50603, 50604), OverloadedError),
+}
+BY_NUMBER = {**_ZHIPU, **_SILICONFLOW}
+
+
+def _patterns(*rows: tuple[Kind, list[str]]) -> Patterns:
+    return tuple((re.compile("|".join(alternatives)), kind) for kind, alternatives in rows)
+
+
+# --- Names: an error's `code`, `type` and the like, as letters and digits ------------------------
+BY_NAME = _patterns(
+    (
+        BalanceError,
+        [
+            r"arrear|overdue|billing|paymentrequired|notpurchased|freetieronly",
+            r"insufficient(account)?(balance|quota|funds|credit)|balanceisnotenough",
+            r"notenoughbalance|exceededcurrentquota|quotaexhausted|creditsexhausted",
+            r"^quotaexceeded$|setlimitexceeded|budgetexceeded",
+        ],
+    ),
+    (
+        BadRequestError,
+        [
+            r"contentfilter|contentpolicy|contentblocked|prohibitedcontent|datainspection",
+            r"sensitive|riskdetection|moderation|flagged|responsibleai|invalidprompt|promptblocked",
+            r"contextlength|contextwindow|contextsize|stringabovemax|requesttoolarge",
+        ],
+    ),
+    (
+        RateLimitError,
+        [
+            r"ratelimit|requestlimit|concurrencylimit|burstlimit|limitrequests|limitburstrate",
+            r"toomanyrequest|throttl|resourceexhausted|inflightbatchsize",
+        ],
+    ),
+    (
+        OverloadedError,
+        [r"overload|serviceunavailable|capacityexceeded|overcapacity|serverbusy|enginebusy"],
+    ),
+    (
+        ModelNotFoundError,
+        [
+            r"model(id)?(not(found|exist|open|available|supported)|doesnotexist)",
+            r"invalidmodel|unknownmodel|unsupportedmodel|invalidendpointormodel",
+            r"deploymentnotfound",
+        ],
+    ),
+    (
+        AuthError,
+        [
+            r"authenticat|unauthori[sz]|apikey|invalidtoken|iamtoken|signaturedoesnotmatch",
+            r"permission|accessdenied|forbidden|accountdeactivated",
+        ],
+    ),
+)
+# Servers put these on anything, so that words come before them.
+BY_GENERAL_NAME = _patterns(
+    (
+        BadRequestError,
+        [
+            r"^(invalid|bad)(request|parameter|argument|input)|badrequesterror|invalidparameter",
+            r"validationerror|unprocessable|unsupportedparameter|missingparameter",
+        ],
+    ),
+    (WrongAddressError, [r"^notfound"]),
+)
+
+# --- Words --------------------------------------------------------------------------------------
+# DeepSeek puts its reasons under the code invalid_request_error, so the words have to decide.
+BY_WORDS = _patterns(
+    (
+        BalanceError,
+        [
+            r"insufficient (account )?(balance|credit|quota|fund)|credit balance|out of credits",
+            r"balance is (insufficient|too low)|exceeded your current quota|requires more credits",
+            r"used all available credits|in arrears|arrearage|overdue",
+            r"余额不足|余额已用完|欠费|账户已用尽",
+        ],
+    ),
+    (
+        BadRequestError,
+        [
+            r"content exists risk|content management policy|content[ _]polic|content[ _]filter",
+            r"inappropriate content|sensitive content|sensitive information|was flagged",
+            r"context (length|window|size)|prompt is too long|input is too long",
+            r"敏感|违规|不安全|超过最大长度|上下文",
+        ],
+    ),
+    (
+        ModelNotFoundError,
+        [
+            r"model[^\n]{0,160}(does ?n.t exist|(does )?not exist|not found|is not supported)",
+            r"not found the model|invalid model|unknown model|no such model|not a valid model",
+            r"no endpoints found|unable to access model|deployment [^\n]{0,80}does not exist",
+            r"模型不存在|model: ",
+        ],
+    ),
+    (
+        AuthError,
+        [
+            r"(invalid|incorrect|wrong|missing|no)( or missing)? api[ _-]?key",
+            r"api[ _-]?key (is )?(not valid|invalid|expired|missing)|无效的令牌|无效的api",
+        ],
+    ),
+)
+# Of a 404 that is not about a model: what web servers and frameworks say of a path.
+WRONG_PATH = re.compile(
+    r"\b(url|uri|path|route|page|file|handler|endpoint)\b|^\W*(http )?(404:? ?)?not ?found\W*$"
+    r"|^\W*(404 )?(the )?(requested )?resource (was )?not found|^404 not found|cannot post|nginx"
+)
+# Of an error that has no status of its own.
+BY_MOOD = _patterns(
+    (RateLimitError, [r"rate limit|too many requests|请求过于频繁|并发|请求过多"]),
+    (OverloadedError, [r"overloaded|server is busy|服务繁忙|访问量过大|no available"]),
+)
