@@ -23,6 +23,7 @@ from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
 from chat.services import providers
+from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
 
 router = Router(tags=["providers"])
@@ -183,6 +184,8 @@ class ModelPatch(RequestSchema):
     def given(self) -> dict[str, Any]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
+        for name, message in parameter_errors(self.params):
+            raise InvalidRequest(message, field=f"params.{name}".rstrip("."))
         if "provider" in fields:
             fields["provider"] = Provider.objects.filter(name=self.provider).first()
             if fields["provider"] is None:

@@ -1,4 +1,4 @@
-"""What a provider's settings may be. Each check raises ValidationError in words for their author."""
+"""What a provider's settings may be. The checks raise ValidationError in words for their author."""
 
 from __future__ import annotations
 
