@@ -28,8 +28,10 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     actor: User
     addresses: Addresses
 
-    public_only = forms.BooleanField(
+    # Not by the name of the column: Django would set that from the form, whoever sent it.
+    only_public = forms.BooleanField(
         required=False,
+        label="Public addresses only",
         help_text="Calls go to addresses of the public internet only. A superuser may change this; "
         "it is set when somebody else changes an address.",
     )
@@ -63,8 +65,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.actor.is_superuser:
-            self.fields["public_only"].disabled = True
-        self.fields["public_only"].initial = self.instance.public_only
+            self.fields["only_public"].disabled = True
+        self.fields["only_public"].initial = self.instance.public_only
 
     def clean_extra_headers(self) -> dict[str, str | None]:
         headers: dict[str, str | None] = {}
@@ -83,7 +85,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        judged = {"base_url", "proxy_url", "public_only"} & {*self.changed_data}
+        judged = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
         try:
             providers.assign(self.instance, self._fields(cleaned), self.actor)
             if judged:
@@ -91,14 +93,14 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         except ValidationError as error:
             self.add_error(None, error)
         except Forbidden as error:
-            self.add_error("public_only", error.message)
+            self.add_error("only_public", error.message)
         return cleaned
 
     def _fields(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         """What is to change; nothing of the secrets that are to be kept."""
-        fields = {name: cleaned[name] for name in self._meta.fields or () if name in cleaned}
+        fields = {name: cleaned[name] for name in ProviderForm.Meta.fields}
         if self.actor.is_superuser:
-            fields["public_only"] = cleaned["public_only"]
+            fields["public_only"] = cleaned["only_public"]
         for name in ("api_keys", "proxy_credentials"):
             if cleaned[name] or cleaned[f"remove_{name}"]:
                 fields[name] = cleaned[name]
@@ -120,7 +122,7 @@ class ProviderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("name", "base_url")
     readonly_fields = ("stored_keys", "stored_headers", "secrets_changed_at")
     fieldsets = (
-        (None, {"fields": ("name", "base_url", "is_enabled", "is_simulated", "public_only")}),
+        (None, {"fields": ("name", "base_url", "is_enabled", "is_simulated", "only_public")}),
         (
             "Keys and headers",
             {
