@@ -41,7 +41,9 @@ class Strict(BaseModel):
 def kind(value: Any) -> str:
     """Which of a union's types to judge a value by, so that an error is about that one. In a
     field's path these names are left out."""
-    return {list: "(list)", dict: "(object)"}.get(type(value), "(text)")
+    if isinstance(value, list):
+        return "(list)"
+    return "(object)" if isinstance(value, dict) else "(text)"
 
 
 def path_of(location: Sequence[str | int]) -> str:

@@ -153,7 +153,7 @@ _SECRETS: dict[str, Callable[[Provider, Any], None]] = {
 def _public_only(
     before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
 ) -> bool:
-    is_moved = before.pk is None or _differ(before, provider, "base_url", "proxy_url")
+    is_moved = _differ(before, provider, "base_url", "proxy_url")
     wanted = fields.get("public_only")
     if actor.is_superuser:
         return bool(wanted) if wanted is not None else before.public_only and not is_moved
@@ -170,7 +170,7 @@ def _require_secrets_again(
     moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
     if is_elsewhere:
         moved.insert(0, "base_url")
-    if before.pk is None or actor.is_superuser or not moved:
+    if actor.is_superuser or not moved:
         return
     given = {name.lower() for name in fields.get("extra_headers", ())}
     missing = {

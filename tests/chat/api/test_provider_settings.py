@@ -175,7 +175,7 @@ def test_secrets_are_stored_encrypted_used_and_never_shown(root: Client) -> None
     assert shown["header_names"] == ["X-Token", "HTTP-Referer"]
 
     LLMModel.objects.create(provider=Provider.objects.get(), name="m", is_default=True)
-    kept = str(catalog.MODELS.get(catalog.model_keys()[0]))
+    kept = str([catalog.MODELS.get(key) for key in catalog.model_keys()])
     with connection.cursor() as cursor:
         cursor.execute("SELECT p::text FROM chat_provider p")
         stored = str(cursor.fetchall())

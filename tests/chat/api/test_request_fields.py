@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import APIKey, User
 from aily.database import in_database
@@ -135,6 +136,13 @@ async def test_a_question_in_parts_is_stored_as_its_text(api: Api, recorder: Rec
     assert question.content == "What is this?\n[image]\n[audio]\n[file: a.pdf]"
     title = (await api.get(f"/api/conversations/{conversation}")).json()["title"]
     assert title.startswith("What is this? [image]")
+
+
+async def test_all_parts_together_have_a_bound(api: Api, settings: Settings) -> None:
+    settings.PROMPT_MAX_BYTES = 1000
+    image = {"type": "image_url", "image_url": {"url": f"data:;base64,{'A' * 1000}"}}
+    refused = await api.post(f"{API}/request", _part(**image))
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (413, "messages")
 
 
 def _part(**fields: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tests.chat.delivery.test_tls import write_certificate
+from tests.certificates import write_certificate
 from tests.chat.llm.calls import DONE, STOP, text_event
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
