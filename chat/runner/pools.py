@@ -87,13 +87,16 @@ class _UnusableError(Exception):
 
 def _keys_of_environment(provider: Provider) -> list[str]:
     """Raises _UnusableError: a call without its key would only be refused, by whoever gets it."""
-    names = split_names(provider.api_key_env)
-    for name in names:
+    keys = []
+    for name in split_names(provider.api_key_env):
         # Rows from before the rule may name any variable: SECRET_KEY, DATABASE_URL.
         if not is_key_variable(name):
             raise _UnusableError(
                 f"{name} may not be sent to a provider: a key's variable is {KEY_VARIABLE_RULE}"
             )
-        if not os.environ.get(name):
+        # Files of secrets end with a newline as often as not.
+        key = os.environ.get(name, "").strip()
+        if not key:
             raise _UnusableError(f"{name} is not set")
-    return [os.environ[name] for name in names]
+        keys.append(key)
+    return keys

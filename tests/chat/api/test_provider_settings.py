@@ -248,7 +248,7 @@ def test_secrets_of_another_secret_key_are_entered_anew(root: Client, settings: 
 def test_keys_of_the_environment_and_stored_ones_take_turns(
     root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LLM_KEY_ONE", "sk-1")
+    monkeypatch.setenv("LLM_KEY_ONE", "sk-1\n")
     monkeypatch.setenv("LLM_KEY_TWO", "sk-2")
     add(root, api_key_env="LLM_KEY_ONE, LLM_KEY_TWO", api_keys=["sk-3"])
     upstream = upstream_of(Provider.objects.get())

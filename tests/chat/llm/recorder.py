@@ -96,10 +96,9 @@ async def serving(
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        try:
+        with suppress(asyncio.CancelledError):
             await handle(reader, writer)
-        finally:
-            writer.transport.abort()
+        writer.transport.abort()
 
     server = await asyncio.start_server(tracked, host, 0, ssl=tls)
     try:
