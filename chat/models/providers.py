@@ -128,6 +128,10 @@ class Provider(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        if self.key_header.lower() in {name.lower() for name in self.header_names}:
+            raise ValidationError({"key_header": "The key's header is among the extra ones."})
+
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
         """Judges the IP addresses that its calls would connect to. None: any will do."""

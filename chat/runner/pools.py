@@ -56,33 +56,51 @@ def load_pools() -> list[Pool]:
 def upstream_of(provider: Provider) -> Upstream:
     """How this process calls a provider. One that cannot be called says why in `problem`."""
     try:
-        keys = [*_keys_of_environment(provider), *provider.api_keys()]
-        headers, proxy_credentials = provider.headers(), provider.proxy_credentials()
-        problem = ""
+        secrets = _secrets_of(provider)
     except _UnusableError as error:
-        keys, headers, proxy_credentials, problem = [], {}, "", str(error)
-    except UnreadableSecretError:
-        keys, headers, proxy_credentials = [], {}, ""
-        problem = "its stored secrets cannot be read with this SECRET_KEY: enter them anew"
+        secrets = _Secrets(problem=str(error))
     limits = {name: getattr(provider, name) for name in TimeLimits.__struct_fields__}
     return Upstream(
         base_url=provider.base_url,
-        api_key=keys[0] if keys else None,
+        api_key=secrets.keys[0] if secrets.keys else None,
         provider=provider.name,
-        other_keys=tuple(keys[1:]),
+        other_keys=tuple(secrets.keys[1:]),
         key_header=provider.key_header,
-        headers=tuple(headers.items()),
+        headers=tuple(secrets.headers.items()),
         request_fields=tuple(provider.request_fields.items()),
         limits=tuple((name, value) for name, value in limits.items() if value is not None),
-        proxy=Proxy(provider.proxy_url, proxy_credentials) if provider.proxy_url else None,
+        proxy=Proxy(provider.proxy_url, secrets.proxy) if provider.proxy_url else None,
         ca_bundle=provider.ca_bundle,
         may_reach=provider.may_reach,
-        problem=problem,
+        problem=secrets.problem,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """Of a provider. `problem`: why there are none."""
+
+    keys: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    proxy: str = ""
+    problem: str = ""
+
+
 class _UnusableError(Exception):
-    """A provider's key is not there. The message says why."""
+    """A provider's secrets are not there. The message says why."""
+
+
+def _secrets_of(provider: Provider) -> _Secrets:
+    """Raises _UnusableError."""
+    keys = _keys_of_environment(provider)
+    try:
+        return _Secrets(
+            [*keys, *provider.api_keys()], provider.headers(), provider.proxy_credentials()
+        )
+    except UnreadableSecretError as error:
+        raise _UnusableError(
+            "its stored secrets cannot be read with this SECRET_KEY: enter them anew"
+        ) from error
 
 
 def _keys_of_environment(provider: Provider) -> list[str]:

@@ -157,6 +157,12 @@ def test_a_setting_that_cannot_be_used_is_named(root: Client, field: str, value:
     assert not Provider.objects.exists()
 
 
+def test_the_keys_header_is_none_of_the_others(root: Client) -> None:
+    assert field_of(add(root, key_header="api-key", extra_headers={"API-Key": "1"})) == "key_header"
+    add(root, extra_headers={"API-Key": "1"})
+    assert field_of(edit(root, key_header="api-key")) == "key_header"
+
+
 # --- Secrets ------------------------------------------------------------------------------------
 SECRETS = {
     "api_keys": ["sk-0123456789abcdef", "sk-fedcba9876543210"],
