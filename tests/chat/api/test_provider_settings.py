@@ -164,7 +164,7 @@ def test_the_keys_header_is_none_of_the_others(root: Client) -> None:
 
 
 # --- Secrets ------------------------------------------------------------------------------------
-SECRETS = {
+SECRETS: dict[str, Any] = {
     "api_keys": ["sk-0123456789abcdef", "sk-fedcba9876543210"],
     "extra_headers": {"X-Token": "token-of-header", "HTTP-Referer": "https://site.example"},
     "proxy_url": "http://other.example:3128",
