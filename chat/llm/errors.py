@@ -63,8 +63,16 @@ class ProviderError(Exception):
         """Take secrets out of the words, should the provider have repeated them."""
         for secret in secrets:
             if len(secret) >= MIN_SECRET_CHARS:
-                self.message = self.message.replace(secret, "***")
+                self.message = _without_start(self.message.replace(secret, "***"), secret)
         self.args = (self.message,)
+
+
+def _without_start(message: str, secret: str) -> str:
+    """A message that may have been cut in the middle of a secret."""
+    for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
+        if message.endswith(secret[:length]):
+            return message[:-length] + "***"
+    return message
 
 
 class BadRequestError(ProviderError):
