@@ -236,7 +236,7 @@ def list_providers(
 @takes_idempotency_key
 async def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[object]:
     await in_database(require_permission, request.auth.user, "chat.add_provider")
-    addresses = await providers.addresses_for(payload.dict())
+    addresses = await providers.addresses_for(payload.dict(exclude_unset=True))
     return await in_database(_create, request, payload, addresses)
 
 
@@ -244,7 +244,8 @@ async def create_provider(request: AuthenticatedRequest, payload: ProviderIn) ->
 def _create(
     request: AuthenticatedRequest, payload: ProviderIn, addresses: Addresses
 ) -> Status[object]:
-    return Status(201, providers.create(payload.dict(), addresses, request.auth.user))
+    fields = payload.dict(exclude_unset=True)
+    return Status(201, providers.create(fields, addresses, request.auth.user))
 
 
 @router.get("/providers/{slug:name}", response=ProviderOut, summary="One provider")

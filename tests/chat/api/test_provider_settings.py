@@ -81,6 +81,7 @@ def field_of(refused: Any) -> Any:
 def test_any_http_url_may_be_a_providers(root: Client, url: str) -> None:
     made = add(root, base_url=url)
     assert (made.status_code, made.json()["base_url"]) == (201, url)
+    assert made.json()["secrets_changed_at"] is None
 
 
 @pytest.mark.parametrize(
