@@ -75,7 +75,7 @@ class FunctionCall(Strict):
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
-class ToolCallIn(BaseModel):
+class MessageToolCall(BaseModel):
     """What an assistant called. Further fields are the provider's, such as signatures."""
 
     model_config = ConfigDict(extra="allow")
@@ -105,7 +105,7 @@ class ChatMessage(Strict):
     name: ShortText | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
-    tool_calls: list[ToolCallIn] | None = Field(None, max_length=128)
+    tool_calls: list[MessageToolCall] | None = Field(None, max_length=128)
     tool_call_id: ShortText | None = Field(None, validate_default=True)
 
     @field_validator("tool_calls")
