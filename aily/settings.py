@@ -246,6 +246,9 @@ LLM_MAX_TEXT_BYTES = env.int("LLM_MAX_TEXT_BYTES", default=4_194_304)
 LLM_MAX_REASONING_BYTES = env.int("LLM_MAX_REASONING_BYTES", default=4_194_304)
 LLM_MAX_ARGUMENTS_BYTES = env.int("LLM_MAX_ARGUMENTS_BYTES", default=1_048_576)
 LLM_MAX_TOOL_CALLS = env.int("LLM_MAX_TOOL_CALLS", default=128)
+# Whether providers may be at any address: private ones for those who are no superusers, link-local
+# ones for all.
+PROVIDER_ALLOW_PRIVATE = env.bool("PROVIDER_ALLOW_PRIVATE", default=False)
 SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------

@@ -8,6 +8,7 @@
     ├── ModelNotFoundError           provider_model_not_found                404 of a model
     ├── RateLimitError               provider_rate_limited            retry  429
     ├── OverloadedError              provider_overloaded              retry  503, 529, gave up
+    ├── ForbiddenAddressError            provider_forbidden_address              not to be called
     ├── UnreachableError             provider_unreachable             retry  no connection
     │   ├── TLSError                   provider_unreachable                    no secure one
     │   └── StaleConnectionError       provider_unreachable             retry  a kept one was closed
@@ -120,6 +121,20 @@ class RateLimitError(ProviderError):
 
 class OverloadedError(ProviderError):
     code = "provider_overloaded"
+
+
+class ForbiddenAddressError(ProviderError):
+    """Nothing was sent: the host is, or has become, one of a network that calls may not enter."""
+
+    code = "provider_forbidden_address"
+    retryable = False
+    is_outage = False
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} has an address that this provider may not be at; "
+            "a superuser, or PROVIDER_ALLOW_PRIVATE, may allow it"
+        )
 
 
 class UnreachableError(ProviderError):

@@ -15,7 +15,7 @@ import pytest
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
 from chat.llm.types import TimeLimits
-from tests.chat.delivery.test_tls import write_certificate
+from tests.certificates import write_certificate
 from tests.chat.llm.calls import DONE, STOP, chat, collect, text_event, upstream
 
 LIMITS = TimeLimits(
