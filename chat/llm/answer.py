@@ -102,7 +102,10 @@ class Answer:
     @property
     def is_finished(self) -> bool:
         """Whether the finish reason is known to be the answer's end: nothing more is needed."""
-        return self.finish_reason is not None and self._stood_alone and not self._went_on
+        if self.finish_reason is None or not self._stood_alone or self._went_on:
+            return False
+        has_answer = self._has_text or bool(self._tool_calls)
+        return has_answer or self.finish_reason.lower() in _MAY_BE_EMPTY | _BROKEN_OFF.keys()
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""

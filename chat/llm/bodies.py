@@ -150,7 +150,7 @@ class Events:
             raise InvalidResponseError(f"the response is no stream of events: {words}")
 
     def cut(self, error: ProviderError) -> ProviderError | None:
-        return None if self._answer.is_finished else error
+        return None if self._answer.done or self._answer.is_finished else error
 
 
 class Json:
@@ -250,13 +250,22 @@ class _Unpacked:
     def __init__(self, *, may_be_bare: bool) -> None:
         self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._may_be_bare = may_be_bare
+        self._start = b""
 
     def parts(self, piece: bytes) -> Iterator[bytes]:
-        while piece:
+        piece, self._start = self._start + piece, b""
+        if self._may_be_bare and len(piece) < 2:
+            self._start = piece
+            return
+        is_full = False
+        while piece or is_full:
             if self._packed.eof:  # the members of a gzip file follow each other
                 self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
-            yield self._part(piece)
+            part = self._part(piece)
+            yield part
             piece = self._packed.unconsumed_tail or self._packed.unused_data
+            # All of the input may be taken, and some of the output still be there.
+            is_full = len(part) == STEP_BYTES
 
     def _part(self, piece: bytes) -> bytes:
         try:

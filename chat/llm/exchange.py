@@ -124,12 +124,14 @@ class Exchange:
             step(*what)
         except Exception as error:  # noqa: BLE001 - the caller is to have it
             self._wake(error)
-        finally:
-            self._hand_on()
+        self._hand_on()
 
     def _hand_on(self, *, is_last: bool = False) -> None:
-        if delta := self._answer.take_delta(is_last=is_last):
-            self._on_delta(delta)
+        try:
+            if delta := self._answer.take_delta(is_last=is_last):
+                self._on_delta(delta)
+        except Exception as error:  # noqa: BLE001 - the caller is to have it
+            self._wake(error)
         if self._answer.is_cut:
             self._wake()
 

@@ -1,4 +1,4 @@
-"""What a page of HTML says, where an answer or a reason belongs.
+"""The words in the body of an error, whatever it is written in: a page of HTML, another charset.
 
 The patterns are bounded, so that no page holds the event loop.
 """
@@ -8,12 +8,22 @@ from __future__ import annotations
 import html
 import re
 
+#: No others: some of Python's codecs are none of text, or take long.
+_CHARSETS = frozenset(
+    {
+        *("gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp"),
+        *("iso-8859-1", "iso-8859-15", "latin-1", "windows-1250", "windows-1251", "windows-1252"),
+        *("utf-16", "utf-16le", "utf-16be", "utf-8-sig"),
+    }
+)
+_CHARSET = re.compile(r"charset\s{0,9}=\s{0,9}[\"']?([\w-]{1,20})", re.IGNORECASE)
 _MAX_PAGE_CHARS = 16 * 1024
 _LOOKS_LIKE_HTML = re.compile(r"<(!doctype|html|head|body|title|h1|p|center|div)\b", re.IGNORECASE)
 _UNSEEN = re.compile(
     r"<(script|style)\b[^<>]{0,500}>.*?(</(script|style)\s{0,9}>|$)|<!--.*?(-->|$)",
     re.IGNORECASE | re.DOTALL,
 )
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TAG = re.compile(r"<[^<>]{0,500}(>|$)")
 
 
@@ -24,3 +34,12 @@ def plain_text(text: str) -> str:
         return text
     text = _TAG.sub(" ", _UNSEEN.sub(" ", text))
     return " ".join(html.unescape(text).split())
+
+
+def in_utf8(body: bytes, content_type: str) -> bytes:
+    """A body in UTF-8, whatever its Content-Type says that it is in."""
+    found = _CHARSET.search(content_type)
+    charset = found[1].lower() if found else ""
+    if charset in _CHARSETS:
+        return body.decode(charset, "replace").encode()
+    return body.removeprefix(_BYTE_ORDER_MARK)

@@ -21,7 +21,7 @@ class Turns:
         self._steps: deque[Callable[[], bool]] = deque()
 
     def add(self, step: Callable[[], bool]) -> None:
-        """Call `step` until it returns False, in turn with others. It must not raise."""
+        """Call `step` until it returns False, in turn with others."""
         self._steps.append(step)
         if len(self._steps) == 1:
             asyncio.get_running_loop().call_soon(self._turn)
@@ -30,11 +30,16 @@ class Turns:
         loop = asyncio.get_running_loop()
         until = loop.time() + TURN_SECONDS
         while self._steps:
-            # Off the queue only when done: `add` goes by its length.
-            if self._steps[0]():
-                self._steps.rotate(-1)
-            else:
-                self._steps.popleft()
+            step = self._steps[0]
+            try:
+                has_more = step()
+            except Exception as error:  # noqa: BLE001 - told of; the others' steps go on
+                loop.call_exception_handler({"message": "a step broke", "exception": error})
+                has_more = False
+            # Off the queue only now: `add` goes by its length.
+            self._steps.popleft()
+            if has_more:
+                self._steps.append(step)
             if loop.time() >= until:
                 break
         if self._steps:

@@ -7,6 +7,7 @@ over it: an account in arrears is none that sends too fast, though both are refu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from chat.llm.errors import (
     WrongAddressError,
     redact,
 )
-from chat.llm.pages import plain_text
+from chat.llm.pages import in_utf8, plain_text
 from chat.llm.retry_after import retry_after_seconds
 from chat.llm.vendor_codes import (
     BAIDU,
@@ -40,6 +41,7 @@ from chat.llm.vendor_codes import (
 #: Of the provider's words, before they are searched.
 _MAX_WORDS_CHARS = 4000
 _MAX_DEPTH = 3
+_EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 # --- What is an error ---------------------------------------------------------------------------
 _GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null"})
@@ -105,6 +107,7 @@ def error_from_response(
 
     `body` may be cut short. `secret` (the API key) is taken out of the provider's words.
     """
+    body = in_utf8(body, headers.get("content-type", ""))
     parsed = _parsed(body)
     problem = find_problem(parsed)
     detail = parsed if problem is None else problem
@@ -130,8 +133,15 @@ def _redirection(headers: Mapping[str, str], message: str) -> str:
 
 
 def _parsed(body: bytes) -> Any:
+    """JSON, also where an error of a stream keeps the form of an event."""
+    event = _EVENT_DATA.search(body)
+    data = event[1] if event else body
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(data.decode("utf-8", "replace"), strict=False)
     except (ValueError, RecursionError):
         return None
 

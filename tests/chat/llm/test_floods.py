@@ -16,6 +16,7 @@ import pytest
 from chat.llm import bodies
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
+from chat.llm.turns import STEP_BYTES
 from chat.llm.types import AnswerLimits, Completion, Delta, Patience, TimeLimits
 from tests.chat.llm.calls import DONE, STOP, chat, event, raw_provider, response, until, upstream
 
@@ -312,3 +313,19 @@ async def test_a_large_read_that_is_cut_is_truncated(client: ProviderClient) -> 
         assert (await _failure(client, provider.url)).code == "provider_invalid_response"
     async with raw_provider(response(), body) as provider:
         assert (await _failure(client, provider.url)).code == "provider_truncated"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "bare deflate"])
+@pytest.mark.parametrize("size", [*range(8185, 8200), 16384, 100_000])
+def test_all_of_a_compressed_body_is_unpacked(encoding: str, size: int) -> None:
+    """However its steps fall: what is left of a step may be within the unpacker."""
+    wbits = {"gzip": 31, "deflate": 15, "bare deflate": -15}[encoding]
+    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    packed = packer.compress(b"a" * size) + packer.flush()
+    for each in (1, 7, len(packed)):
+        unpack = bodies.unpacker("gzip" if encoding == "gzip" else "deflate")
+        assert unpack is not None
+        pieces = [packed[i : i + each] for i in range(0, len(packed), each)]
+        parts = [part for piece in pieces for part in unpack(piece)]
+        assert b"".join(parts) == b"a" * size
+        assert max(map(len, parts)) <= STEP_BYTES

@@ -359,3 +359,50 @@ async def test_a_connection_is_used_again_when_its_response_has_ended(
         for _ in range(3):
             await collect(client, upstream(provider.url), chat("hi"), LIMITS)
     assert (len(provider.requests), provider.connections) == (3, 1)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        DONE,
+        event('{"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}') + DONE,
+        STOP,
+    ],
+    ids=["the mark alone", "the mark after a reason beside text", "a reason alone"],
+)
+async def test_an_answer_that_was_whole_stays_so_when_its_connection_breaks(
+    client: ProviderClient, last: bytes, end: str
+) -> None:
+    pieces = (CHUNKED + chunk(text_event("a") + last), 0.02)
+    assert (await _text(client, *pieces, end=end)).startswith("a")
+
+
+async def test_a_reason_beside_text_is_no_end_when_the_connection_breaks(
+    client: ProviderClient,
+) -> None:
+    """Some send one with each piece of text."""
+    data = '{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}'
+    error = await _error(client, CHUNKED + chunk(event(data)), 0.02, end="reset")
+    assert error.code == "provider_truncated"
+
+
+async def test_a_reason_before_any_text_is_no_end(client: ProviderClient) -> None:
+    role = event('{"choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":"stop"}]}')
+    assert await _text(client, response(role), 0.02, text_event("a"), STOP, DONE) == "a"
+    assert (await _error(client, CHUNKED + chunk(role), 0.02)).retryable
+
+
+async def test_an_error_of_the_callers_own_reaches_it(client: ProviderClient) -> None:
+    """And holds up no other call's steps."""
+
+    def refuse(_: Delta) -> None:
+        raise ValueError("the log refuses")
+
+    large = text_event("a") * 1000 + STOP + DONE
+    async with raw_provider(response(), large) as provider:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="the log refuses"):
+                await client.ask(upstream(provider.url), chat("hi"), LIMITS, refuse)
+        got = await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+    assert got.text == "a" * 1000

@@ -130,4 +130,47 @@ CASES: list[Case] = [
         "provider_bad_request",
         "HTTP status 302",
     ),
+    _failed(
+        "another charset",
+        Response(
+            body=encoded({"error": {"message": "服务繁忙"}}).decode().encode("gbk"),
+            status="503 x",
+            headers={"content-type": "application/json; charset=GBK"},
+        ),
+        "provider_overloaded",
+        "服务繁忙",
+        retryable=True,
+    ),
+    _failed(
+        "a charset that is none of text",
+        Response(body=b"x", status="503 x", headers={"content-type": "text/plain; charset=hex"}),
+        "provider_overloaded",
+        "x",
+        retryable=True,
+    ),
+    _failed(
+        "a byte order mark",
+        Response(body=b"\xef\xbb\xbf" + _BUSY, status="503 x"),
+        "provider_overloaded",
+        "busy",
+        retryable=True,
+    ),
+    _failed(
+        "in the form of an event",
+        Response(
+            body=b"event: error\ndata: " + _BUSY + b"\n\n",
+            status="503 x",
+            headers={"content-type": "text/event-stream"},
+        ),
+        "provider_overloaded",
+        "busy",
+        retryable=True,
+    ),
+    _failed(
+        "JSON that is not quite",
+        Response(body=b'{"error":{"message":"a\tb","at":NaN}}', status="500 x"),
+        "provider_error",
+        "a\tb",
+        retryable=True,
+    ),
 ]
