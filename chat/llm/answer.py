@@ -67,6 +67,7 @@ _MAY_BE_EMPTY = frozenset(
 _DEFAULT_LIMITS = AnswerLimits()
 _END_MARKS = (b"[DONE]", b'"[DONE]"')
 _PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
+_LONGEST_PING = 10
 
 
 class Answer:
@@ -121,7 +122,7 @@ class Answer:
                 raise self._error_event(data)
             if data.startswith(_END_MARKS):
                 self.done = True
-            elif data and data.lower() not in _PING:
+            elif data and not (len(data) <= _LONGEST_PING and data.lower() in _PING):
                 self.add_json(data)
 
     def add_json(self, data: bytes) -> None:
@@ -170,7 +171,7 @@ class Answer:
             return False
         choice = choices[0]
         delta = choice.delta
-        if delta is None or choice.finish_reason or choice.index or chunk.usage is not None:
+        if delta is None or choice.finish_reason or choice.index or choice.error is not MISSING:
             return False
         reasoning = delta.reasoning_content or delta.reasoning
         if not (delta.content or reasoning or delta.tool_calls):
@@ -182,6 +183,8 @@ class Answer:
             self._reasoning.append(reasoning)
         if delta.tool_calls:
             self._add_tool_calls(delta.tool_calls, is_whole=False)
+        if chunk.usage is not None:
+            self._usage = add_usage(self._usage, chunk.usage)
         self.payloads += 1
         self._has_deltas = True
         if self.finish_reason is not None:

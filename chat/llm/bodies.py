@@ -11,7 +11,6 @@ from chat.llm.answer import Answer
 from chat.llm.errors import (
     AnswerTooLargeError,
     InvalidResponseError,
-    OverloadedError,
     ProviderError,
     redact,
 )
@@ -22,11 +21,11 @@ from chat.llm.vendor_errors import error_from_response
 from chat.llm.wire import WireStreamChunk, decode_stream_chunks
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
-#: Of keep-alives and empty events in a row. Models that hide their thoughts send an empty event
-#: for each token of them: tens of thousands, of 300 bytes.
-MAX_EMPTY_BYTES = 16 * 1024 * 1024
+#: Of keep-alives and empty events in a row. Some servers send an empty event of 300 bytes for each
+#: token of a thought that they hide: this many is 150,000 of them.
+MAX_EMPTY_BYTES = 64 * 1024 * 1024
 #: What a line of a stream counts beside its bytes: to look at it costs as much as that many.
-LINE_BYTES = 32
+LINE_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _DEFLATE = -zlib.MAX_WBITS
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -228,7 +227,7 @@ class Refusal:
 
 def _check_emptiness(size: int) -> None:
     if size > MAX_EMPTY_BYTES:
-        raise OverloadedError(f"{MAX_EMPTY_BYTES} bytes came without a word of an answer")
+        raise InvalidResponseError(f"{MAX_EMPTY_BYTES} bytes came without a word of an answer")
 
 
 Unpack = Callable[[bytes], Iterator[bytes]]

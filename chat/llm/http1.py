@@ -166,10 +166,13 @@ class Connection(asyncio.Protocol):
                 return
         self._silent_bytes = 0 if self._pieces else self._silent_bytes + len(data)
         most = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
-        if self._head_bytes > MAX_HEAD_BYTES or self._silent_bytes > most:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._lose(InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes"))
-            return
-        self._deliver()
+        elif self._silent_bytes > most:
+            words = f"{most} bytes came without one of a body"
+            self._lose(InvalidResponseError(words if self._is_headed else f"{words} or its head"))
+        else:
+            self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.release()

@@ -45,11 +45,16 @@ _EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 # --- What is an error ---------------------------------------------------------------------------
 _GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null"})
+# Keys are in lower case: some vendors write them otherwise.
 _MESSAGE_KEYS = (
-    *("message", "msg", "error_msg", "errorMessage", "error_message", "errmsg", "status_msg"),
-    *("detail", "error", "reason", "description", "title"),
+    *("message", "msg", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
+    *("status_msg", "detail", "error", "reason", "description", "title"),
 )
-_NAME_KEYS = ("code", "type", "error_code", "errorCode", "errcode", "status", "reason")
+_NAME_KEYS = ("code", "type", "error_code", "errorcode", "errcode", "status", "reason")
+_ERROR_KEYS = (
+    *("error_code", "errorcode", "errcode"),
+    *("error_msg", "errormsg", "errmsg", "error_message", "errormessage"),
+)
 
 
 def find_problem(parsed: Any) -> Any:
@@ -59,33 +64,43 @@ def find_problem(parsed: Any) -> Any:
     if not isinstance(parsed, dict):
         return None
     has_answer = bool(parsed.get("choices"))
-    error = parsed.get("error")
+    fields = _with_plain_keys(parsed)
+    error = fields.get("error")
     if error or (isinstance(error, dict) and not has_answer):
-        return _with_context(error, parsed)
-    status = parsed.get("base_resp")
+        return _with_context(error, fields)
+    status = fields.get("base_resp")
     if isinstance(status, dict) and not _is_good(status.get("status_code")):
         return status
-    return None if has_answer or not _tells_of_error(parsed) else parsed
+    if has_answer:
+        return None
+    if isinstance(fields.get("response"), dict):  # Tencent's
+        return find_problem(fields["response"])
+    return fields if _tells_of_error(fields) else None
 
 
-def _with_context(error: Any, parsed: dict[str, Any]) -> Any:
+def _with_plain_keys(detail: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in detail.items()}
+
+
+def _with_context(error: Any, fields: dict[str, Any]) -> Any:
     """xAI gives the words as `error`, and the code beside them."""
-    if isinstance(error, str | bool | int) and (parsed.get("message") or parsed.get("code")):
+    if isinstance(error, dict):
+        return _with_plain_keys(error)
+    if isinstance(error, str | bool | int) and (fields.get("message") or fields.get("code")):
         words = error if isinstance(error, str) else ""
-        return {**parsed, "message": parsed.get("message") or words}
+        return {**fields, "message": fields.get("message") or words}
     return error
 
 
-def _tells_of_error(parsed: dict[str, Any]) -> bool:
-    if parsed.get("object") == "error" or parsed.get("type") == "error":
+def _tells_of_error(fields: dict[str, Any]) -> bool:
+    if fields.get("object") == "error" or fields.get("type") == "error":
         return True
-    for key in ("error_code", "errorCode", "errcode", "error_msg", "errmsg"):
-        if not _is_good(parsed.get(key)):
-            return True
-    message = parsed.get("message") or parsed.get("msg")
+    if any(not _is_good(fields.get(key)) for key in _ERROR_KEYS):
+        return True
+    message = fields.get("message") or fields.get("msg")
     if isinstance(message, str):
-        return "code" not in parsed or not _is_good(parsed["code"])
-    return bool(parsed.get("detail")) or bool(parsed.get("errors"))
+        return "code" not in fields or not _is_good(fields["code"])
+    return bool(fields.get("detail")) or bool(fields.get("errors"))
 
 
 def _is_good(code: Any) -> bool:
@@ -119,7 +134,9 @@ def error_from_response(
     return kind(
         redact(message, secret) or f"HTTP status {status} without a message",
         status=status,
-        retry_after_seconds=retry_after_seconds(headers, is_throttled=status == 429),
+        retry_after_seconds=retry_after_seconds(
+            headers, is_throttled=issubclass(kind, RateLimitError)
+        ),
     )
 
 
@@ -233,6 +250,7 @@ def _words(detail: Any, depth: int = 0) -> str:
         return "; ".join(filter(None, (_words(part, depth + 1) for part in detail[:5])))
     if not isinstance(detail, dict):
         return ""
+    detail = _with_plain_keys(detail)
     found = next(
         (words for key in _MESSAGE_KEYS if (words := _words(detail.get(key), depth + 1))), ""
     )

@@ -78,6 +78,7 @@ class WireStreamChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: WireDelta | None = None
     finish_reason: str | None = None
+    error: Anything = MISSING
 
 
 class WireStreamChunk(msgspec.Struct, gc=False):

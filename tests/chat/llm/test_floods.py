@@ -154,7 +154,7 @@ async def test_a_flood_without_a_word_ends_and_holds_up_nobody(
     monkeypatch.setattr(bodies, "MAX_EMPTY_BYTES", 2 * MEGABYTE)
     async with flood(*EMPTY[kind]) as server, measured_turns() as turns:
         error = await _failure(client, server.url)
-    assert (error.code, error.retryable) == ("provider_overloaded", True)
+    assert (error.code, error.retryable) == ("provider_invalid_response", True)
     assert "without a word" in error.message
     assert max(turns) < MAX_TURN_SECONDS
 

@@ -175,4 +175,25 @@ CASES: list[Case] = [
         "provider_error",
         "busy",
     ),
+    _failed(
+        "an error with keys in capitals",
+        stream(
+            text("He"),
+            {"Response": {"Error": {"Code": "LimitExceeded.RateLimit", "Message": "Slow down"}}},
+        ),
+        "provider_rate_limited",
+        "Slow down",
+    ),
+    _failed(
+        "problem details",
+        stream(text("He"), {"status": 503, "title": "Unavailable", "detail": "no capacity"}),
+        "provider_overloaded",
+        "no capacity",
+    ),
+    _failed(
+        "an error that is only true",
+        stream(text("He"), {"error": True, "message": "broke"}),
+        "provider_error",
+        "broke",
+    ),
 ]

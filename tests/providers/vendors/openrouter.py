@@ -78,6 +78,25 @@ CASES: list[Case] = [
         retryable=True,
     ),
     Failed(
+        name="an error beside the last text of a choice",
+        response=stream(
+            {
+                "id": "gen-1",
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {"content": "Once"},
+                        "finish_reason": None,
+                        "error": {"code": 502, "message": "Upstream broke off"},
+                    }
+                ],
+            },
+        ),
+        code="provider_error",
+        words="Upstream broke off",
+        retryable=True,
+    ),
+    Failed(
         name="an error of the provider behind it, with status 200",
         response=whole(
             {
