@@ -51,8 +51,8 @@ def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> fl
 
 
 def parse_retry_after(value: str) -> float | None:
-    """Seconds from now, between 0 and MAX_SECONDS, from a number, a date or a duration; None when empty
-    or unreadable."""
+    """Seconds from now, between 0 and MAX_SECONDS, from a number, a date or a duration; None when
+    empty or unreadable."""
     return _first(value, _number, _http_date, _duration, _iso_date)
 
 

@@ -57,7 +57,7 @@ _ERROR_KEYS = (
 )
 
 
-def find_problem(parsed: Any) -> Any:
+def find_problem(parsed: Any, *, is_inner: bool = False) -> Any:
     """The part of a response, or of an event, that tells of an error; None where none does."""
     if isinstance(parsed, list) and len(parsed) == 1:  # Gemini's
         parsed = parsed[0]
@@ -73,8 +73,8 @@ def find_problem(parsed: Any) -> Any:
         return status
     if has_answer:
         return None
-    if isinstance(fields.get("response"), dict):  # Tencent's
-        return find_problem(fields["response"])
+    if isinstance(fields.get("response"), dict) and not is_inner:  # Tencent's
+        return find_problem(fields["response"], is_inner=True)
     return fields if _tells_of_error(fields) else None
 
 
