@@ -1,0 +1,285 @@
+"""The history of conversations as providers are sent it: bounded, and valid for strict ones.
+
+A *round* is what was asked (a question, results of tool calls) with its answer; a round without an
+answer, as its task failed, is left out. A *turn* is a question and the rounds that follow from it:
+one, or more where tools are called. Providers that are strict want turns that begin with the user,
+and every tool call right before its results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from aily.database import fetch_all
+from chat.tool_calls import ids_of, is_result
+
+#: Bytes of JSON that count as one token: English has about 4 a token, Chinese 5, source code 3.
+BYTES_PER_TOKEN = 3
+#: Of each conversation, at most so many messages are read for a prompt.
+MAX_MESSAGES = 1000
+#: A history that has grown too long is cut to three quarters of its room: its new beginning then
+#: stays the same for some turns, for which providers' caches know it.
+CUT_SHARE = 0.75
+
+# Nothing that is too old to be sent is read. But for the newest question: of a turn that is too
+# long by itself, later rounds are sent with that.
+_READ = """
+SELECT c.owner_id, c.id, c.updated_at, c.title,
+       (SELECT f.id FROM chat_message f WHERE f.conversation_id = c.id ORDER BY f.id LIMIT 1),
+       (SELECT t.history_from FROM chat_task t
+         WHERE t.id = (SELECT n.task_id FROM chat_message n WHERE n.conversation_id = c.id
+                        ORDER BY n.id DESC LIMIT 1)),
+       m.id, m.role, m.content, m.parts::text, m.reasoning, m.tool_calls::text, m.tool_call_id,
+       m.task_id, m.number
+  FROM unnest(%(owners)s::bigint[], %(ids)s::uuid[]) AS v(owner_id, id)
+  JOIN chat_conversation c ON c.id = v.id AND c.owner_id = v.owner_id
+  LEFT JOIN LATERAL (
+    SELECT newest.*,
+           sum(octet_length(content) + octet_length(reasoning)
+               + coalesce(octet_length(parts::text), 0)
+               + coalesce(octet_length(tool_calls::text), 0)) OVER later AS bytes,
+           count(*) FILTER (WHERE role = 'user') OVER later AS questions,
+           row_number() OVER later AS number
+      FROM (SELECT * FROM chat_message WHERE conversation_id = c.id
+             ORDER BY id DESC LIMIT %(messages)s) newest
+    WINDOW later AS (ORDER BY id DESC)
+  ) m ON m.bytes <= %(bytes)s OR (m.role = 'user' AND m.questions = 1)
+ ORDER BY m.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message of a conversation, with the columns that prompts are made of."""
+
+    id: UUID
+    role: str
+    content: str
+    parts: str | None = None
+    reasoning: str = ""
+    tool_calls: str | None = None
+    tool_call_id: str = ""
+    task_id: UUID | None = None
+    #: Counted from the newest, which is 1.
+    number: int = 1
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.content.strip() or self.parts or self.tool_calls or self.role == "tool")
+
+    def as_sent(self) -> dict[str, Any]:
+        content = json.loads(self.parts) if self.parts else self.content
+        if self.role == "tool":
+            return {"role": "tool", "tool_call_id": self.tool_call_id, "content": content}
+        if not self.tool_calls:
+            return {"role": self.role, "content": content}
+        message = {"role": self.role, "content": content or None}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        return {**message, "tool_calls": json.loads(self.tool_calls)}
+
+
+@dataclass(slots=True)
+class History:
+    """What was read of a conversation, oldest message first."""
+
+    conversation_id: UUID
+    updated_at: datetime
+    title: str
+    #: The conversation's first message, read or not; None: there is none.
+    first_id: UUID | None
+    #: Where what was sent last began, if that was not the first message.
+    sent_from: UUID | None
+    messages: list[StoredMessage] = field(default_factory=list)
+
+    @property
+    def read_from(self) -> UUID | None:
+        """From this message on all were read; None: not even the newest was."""
+        has_gap = bool(self.messages) and self.messages[0].number != len(self.messages)
+        return next((message.id for message in self.messages[has_gap:]), None)
+
+
+def most_bytes() -> int:
+    """Of a prompt with history."""
+    return min(settings.CONVERSATION_MAX_TOKENS * BYTES_PER_TOKEN, settings.PROMPT_MAX_BYTES)
+
+
+def read(wanted: Collection[tuple[int, UUID]]) -> dict[tuple[int, UUID], History]:
+    """The end of each (owner id, conversation id) that exists and is that owner's."""
+    params = {
+        "owners": [owner_id for owner_id, _ in wanted],
+        "ids": [conversation_id for _, conversation_id in wanted],
+        "messages": MAX_MESSAGES,
+        "bytes": most_bytes(),
+    }
+    found: dict[tuple[int, UUID], History] = {}
+    for owner_id, pk, updated_at, title, first_id, sent_from, *message in fetch_all(_READ, params):
+        history = found.get((owner_id, pk))
+        if history is None:
+            history = History(pk, updated_at, title, first_id, sent_from)
+            found[owner_id, pk] = history
+        if message[0] is not None:
+            history.messages.append(StoredMessage(*message))
+    return found
+
+
+# --- Rounds -------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class Round:
+    """What was asked, and what was answered to that."""
+
+    asked: list[StoredMessage] = field(default_factory=list)
+    answers: list[StoredMessage] = field(default_factory=list)
+
+    @property
+    def begins_turn(self) -> bool:
+        return bool(self.asked) and self.asked[0].role == "user"
+
+    @property
+    def messages(self) -> list[StoredMessage]:
+        return [*self.asked, *self.answers]
+
+    @property
+    def size(self) -> int:
+        return size_of(message.as_sent() for message in self.messages)
+
+    def accepts(self, message: StoredMessage) -> bool:
+        """Whether a question or result was given together with what this round has."""
+        last = self.asked[-1] if self.asked else None
+        if last is None or self.answers or last.task_id != message.task_id:
+            return False
+        # Of tasks that are gone it is not known: a second question is another's.
+        return message.task_id is not None or message.role == "tool"
+
+
+def size_of(messages: Iterable[dict[str, Any]]) -> int:
+    """Bytes that messages take in a prompt's JSON, each with its comma."""
+    return sum(len(msgspec.json.encode(message)) + 1 for message in messages)
+
+
+def answered_rounds(history: History, replaces: UUID | None = None) -> list[Round]:
+    """The rounds that have an answer, without those of the task that is to be replaced."""
+    rounds: list[Round] = []
+    by_task: dict[UUID, Round] = {}
+    for message in history.messages:
+        if not message.says_something or (replaces and message.task_id == replaces):
+            continue
+        if message.role == "assistant":
+            # Behind the next question already, where its task was stopped just before that.
+            known = by_task.get(message.task_id) if message.task_id else None
+            known = known or (rounds[-1] if rounds else None)
+            if known is None:
+                rounds.append(known := Round())
+            known.answers.append(message)
+        elif message.role in ("user", "tool"):
+            if not rounds or not rounds[-1].accepts(message):
+                rounds.append(Round())
+            rounds[-1].asked.append(message)
+            if message.task_id:
+                by_task[message.task_id] = rounds[-1]
+    return [one for one in rounds if one.answers]
+
+
+def awaited_results(rounds: Sequence[Round]) -> list[str]:
+    """The ids of the tool calls that the last answer has made."""
+    return ids_of(rounds[-1].answers[-1].as_sent()) if rounds else []
+
+
+# --- Fitting ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The messages of a history that are sent, and the first's id, if older ones are left out."""
+
+    messages: list[dict[str, Any]]
+    is_cut: bool
+    first_id: UUID | None
+
+
+def fit(history: History, rounds: Sequence[Round], room: int, *, is_awaited: bool) -> Sent:
+    """As much of the end of a history as `room` bytes hold; all of it where it fits.
+
+    With `is_awaited` results of the last answer's tool calls are about to follow.
+    """
+    kept, is_cut = _chosen(history, rounds, room)
+    turns = _turns(kept)
+    messages = [
+        message
+        for number, turn in enumerate(turns, 1)
+        for message in _paired(turn, is_awaited=is_awaited and number == len(turns))
+    ]
+    first = next((message.id for one in kept for message in one.messages), None)
+    return Sent(messages, is_cut, first)
+
+
+def _chosen(history: History, rounds: Sequence[Round], room: int) -> tuple[list[Round], bool]:
+    """The rounds that are sent, and whether any are left out for their length."""
+    start, read_from = history.sent_from, history.read_from
+    kept = [one for one in rounds if start is None or one.messages[0].id >= start]
+    was_cut = len(kept) < len(rounds) or read_from != history.first_id
+    reaches = read_from == history.first_id or (start and read_from and read_from <= start)
+    if reaches and sum(one.size for one in kept) <= max(room, 0):
+        return list(kept), was_cut
+    return _newest(kept, int(room * CUT_SHARE)) or _newest(kept, room), True
+
+
+def _newest(rounds: Sequence[Round], room: int) -> list[Round]:
+    """The newest turns that fit; of the last one, if it alone does not, its question and its newest
+    rounds."""
+    fitting = _fitting(rounds, room)
+    starts = [index for index, one in enumerate(fitting) if one.begins_turn]
+    if starts:
+        return fitting[starts[0] :]
+    last = next((one for one in reversed(rounds) if one.begins_turn), None)
+    if last is None:
+        return []
+    question = Round(asked=last.asked)
+    later = _fitting(fitting, room - question.size)
+    return [question, *later] if later else []
+
+
+def _fitting(rounds: Sequence[Round], room: int) -> list[Round]:
+    def fits(one: Round) -> bool:
+        nonlocal room
+        room -= one.size
+        return room >= 0
+
+    return list(takewhile(fits, reversed(rounds)))[::-1]
+
+
+def _turns(rounds: Iterable[Round]) -> list[list[dict[str, Any]]]:
+    turns: list[list[dict[str, Any]]] = []
+    for one in rounds:
+        if one.begins_turn:
+            turns.append([])
+        if turns:
+            turns[-1] += [message.as_sent() for message in one.messages]
+    return turns
+
+
+def _paired(messages: Sequence[dict[str, Any]], *, is_awaited: bool) -> list[dict[str, Any]]:
+    """A turn without calls that have no results, without results that have no call, and without
+    what then has no answer."""
+    paired: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        results = {one["tool_call_id"]: one for one in takewhile(is_result, messages[index + 1 :])}
+        wanted = ids_of(message)
+        is_last = is_awaited and index + 1 + len(results) == len(messages)
+        if all(call_id in results for call_id in wanted):
+            paired += [] if is_result(message) else [message]
+            paired += [results[call_id] for call_id in wanted]
+        elif is_last and not results:
+            paired.append(message)
+        elif message["content"]:
+            paired.append({"role": message["role"], "content": message["content"]})
+    if paired and paired[-1]["role"] != "assistant":
+        return _paired(paired[:-1], is_awaited=False)
+    return paired

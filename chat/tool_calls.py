@@ -1,0 +1,96 @@
+"""Tool calls in the provider's form, and which results belong to which. Pure.
+
+A task's result lists its calls flat (`id`, `name`, `arguments`); providers want them back as
+`{"id", "type": "function", "function": {"name", "arguments"}}`. Callers may send either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+#: Of the flat form, or meaningful in a stream only.
+_NOT_SENT = frozenset({"name", "arguments", "index", "function"})
+
+
+def provider_form(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as providers take it back. Fields of a provider's own are kept. Raises ValueError."""
+    kind = call.get("type") or "function"
+    if kind != "function":
+        return dict(call)
+    function = call.get("function")
+    given: Mapping[str, Any] = function if isinstance(function, Mapping) else call
+    name, call_id = given.get("name"), call.get("id")
+    if not isinstance(name, str) or not name:
+        raise ValueError("A tool call needs the name of its function.")
+    if not isinstance(call_id, str):
+        raise ValueError("A tool call needs its id.")  # noqa: TRY004 - the caller's input
+    rest = {key: value for key, value in call.items() if key not in _NOT_SENT}
+    arguments = {"name": name, "arguments": _as_text(given.get("arguments"))}
+    return {**rest, "id": call_id, "type": "function", "function": arguments}
+
+
+def from_result(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of a task's result as providers take it back, whatever it lacks."""
+    function = {"name": call.get("name") or "", "arguments": call.get("arguments") or "{}"}
+    return {"id": call.get("id") or "", "type": "function", "function": function}
+
+
+def _as_text(arguments: Any) -> str:
+    """Arguments are JSON in a string; some clients give the object itself."""
+    if arguments is None:
+        return "{}"
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def ids_of(message: Mapping[str, Any]) -> list[str]:
+    """The ids of the calls that a message makes."""
+    return [str(call.get("id")) for call in message.get("tool_calls") or ()]
+
+
+def is_result(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "tool"
+
+
+class UnpairedError(ValueError):
+    """A call without a result, or a result without its call.
+
+    `index` is the message's; None: the call was made before the first one.
+    """
+
+    def __init__(self, message: str, index: int | None, field: str) -> None:
+        super().__init__(message)
+        self.index = index
+        self.field = field
+
+
+def check_pairs(messages: Sequence[Mapping[str, Any]], awaited: Iterable[str] = ()) -> None:
+    """Raise UnpairedError unless every call is followed by its results, and by nothing else.
+
+    `awaited` are the ids of calls made before the first of these messages.
+    """
+    missing = list(awaited)
+    caller: int | None = None
+    for index, message in enumerate(messages):
+        if is_result(message):
+            call_id = message.get("tool_call_id")
+            if call_id not in missing:
+                raise UnpairedError(_no_call(call_id), index, "tool_call_id")
+            missing.remove(call_id)
+            continue
+        if missing:
+            raise UnpairedError(_no_result(missing[0]), caller, "tool_calls")
+        missing, caller = ids_of(message), index
+    if missing:
+        raise UnpairedError(_no_result(missing[0]), caller, "tool_calls")
+
+
+def _no_call(call_id: Any) -> str:
+    return f"No tool call before this message has the id {str(call_id)[:200]!r}."
+
+
+def _no_result(call_id: str) -> str:
+    return (
+        f"The tool call {call_id[:200]!r} must be followed by its result, a message of role tool."
+    )
