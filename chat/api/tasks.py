@@ -51,6 +51,10 @@ class TaskAccepted(Schema):
     status: str
     position: int | None = Field(description="1 is next; null when it is not waiting.")
     eta_seconds: float | None
+    history_from: UUID | None = Field(
+        None,
+        description="The first message of the conversation that the model is sent; null: all are.",
+    )
 
 
 class Result(Schema):
@@ -81,6 +85,7 @@ class TaskOut(Schema):
         is_simulated=False,
         lane="normal",
         conversation_id=None,
+        history_from=None,
         position=None,
         eta_seconds=None,
         usage={"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
@@ -97,6 +102,10 @@ class TaskOut(Schema):
     is_simulated: bool = Field(alias="model.provider.is_simulated")
     lane: LaneName
     conversation_id: UUID | None
+    history_from: UUID | None = Field(
+        description="The first message of the conversation that the model was sent, where older "
+        "ones were left out, as it has grown too long; null: all were sent."
+    )
     position: int | None
     eta_seconds: float | None
     result: Result | None = Field(description="Null until there is any text.")

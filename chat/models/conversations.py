@@ -138,6 +138,12 @@ DELETE FROM chat_message m USING unnest(%s::uuid[], %s::uuid[]) AS v(conversatio
 RETURNING m.task_id
 """
 
+_ASK_AGAIN = """
+UPDATE chat_message SET task_id = %(new)s
+ WHERE conversation_id = %(conversation)s AND task_id = %(old)s AND role <> 'assistant'
+RETURNING id
+"""
+
 
 def touch(conversation_ids: Collection[UUID]) -> None:
     """Lock conversations whose messages are about to change, and move their version on."""
@@ -165,3 +171,15 @@ def store_turns(turns: Sequence[Turn]) -> None:
         if {task_id for (task_id,) in fetch_all(_REMOVE_REPLACED, params)} != set(replacing):
             raise AlreadyReplacedError
     Message.objects.bulk_create([message for turn in turns for message in turn.messages])
+
+
+def ask_again(conversation_id: UUID, old: UUID, new: UUID) -> None:
+    """Make the question of the task `old` that of the task `new`, and drop what was answered.
+
+    Raises AlreadyReplacedError where it is not there any more.
+    """
+    touch([conversation_id])
+    params = {"conversation": conversation_id, "old": old, "new": new}
+    if not fetch_all(_ASK_AGAIN, params):
+        raise AlreadyReplacedError
+    Message.objects.filter(conversation=conversation_id, task=old).delete()
