@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -186,12 +186,22 @@ def answered_rounds(history: History, replaces: UUID | None = None) -> list[Roun
             rounds[-1].asked.append(message)
             if message.task_id:
                 by_task[message.task_id] = rounds[-1]
-    return [one for one in rounds if one.answers]
+    return [
+        one for one, following in zip_longest(rounds, rounds[1:]) if _is_of_use(one, following)
+    ]
+
+
+def _is_of_use(one: Round, following: Round | None) -> bool:
+    """Whether a round has an answer, or is the question of later rounds: of a very long turn, what
+    came in between is not read."""
+    goes_on = following is not None and not following.begins_turn
+    return bool(one.answers) or (one.begins_turn and goes_on)
 
 
 def awaited_results(rounds: Sequence[Round]) -> list[str]:
     """The ids of the tool calls that the last answer has made."""
-    return ids_of(rounds[-1].answers[-1].as_sent()) if rounds else []
+    answers = rounds[-1].answers if rounds else []
+    return ids_of(answers[-1].as_sent()) if answers else []
 
 
 # --- Fitting ------------------------------------------------------------------------------------
