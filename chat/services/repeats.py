@@ -57,7 +57,7 @@ def _load(known: Mapping[OwnedKey, Known]) -> dict[UUID, Task]:
     """The rows of tasks found, by id, without their large columns."""
     ids = [one.task_id for one in known.values()]
     tasks = Task.objects.filter(pk__in=ids).select_related("model").defer(*_LARGE)
-    return {task.pk: task for task in tasks} if ids else {}
+    return {task.pk: task for task in tasks}
 
 
 # --- Submissions --------------------------------------------------------------------------------
@@ -74,6 +74,8 @@ def reuse(
     submissions: Sequence[Repeatable], known: Mapping[OwnedKey, Known]
 ) -> list[Task | IdempotencyMismatch | None]:
     """For each submission the task that its key has made before, or why it may not have that."""
+    if not known:
+        return [None] * len(submissions)
     tasks = _load(known)
 
     def reuse_one(submission: Repeatable) -> Task | IdempotencyMismatch | None:
@@ -94,16 +96,12 @@ def reuse_refused(
     submissions: Sequence[Repeatable], outcomes: Sequence[object]
 ) -> list[Task | IdempotencyMismatch | None]:
     """`reuse` for those that were refused: an equal request may have come first meanwhile."""
-    known = find(
-        [
-            submission.owned_key
-            for submission, outcome in zip(submissions, outcomes, strict=True)
-            if isinstance(outcome, Problem) and submission.owned_key
-        ]
-    )
-    if not known:
-        return [None] * len(submissions)
+    refused = [
+        submission.owned_key
+        for submission, outcome in zip(submissions, outcomes, strict=True)
+        if isinstance(outcome, Problem) and submission.owned_key
+    ]
     return [
         repeat if isinstance(outcome, Problem) else None
-        for repeat, outcome in zip(reuse(submissions, known), outcomes, strict=True)
+        for repeat, outcome in zip(reuse(submissions, find(refused)), outcomes, strict=True)
     ]

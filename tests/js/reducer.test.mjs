@@ -219,9 +219,12 @@ test("a line stands before the first question that was sent last", () => {
   // What an earlier task was sent does not count, nor does a cut above what is shown.
   assert.equal(withCut(turnsOf(null, "b1", null)).length, 6);
   assert.equal(withCut(turnsOf(null, null, "a1")).length, 6);
-  // Before a question that is not stored yet, where it was sent alone.
-  const pending = [...turnsOf(null, null, null), ...questionAndAnswer("d?", ended("td", "d1"))];
-  assert.equal(withCut(pending).findIndex(({ role }) => role === "cut"), 6);
+  // Of questions asked a moment ago the ids of their tasks are known, which are made next.
+  const live = ["01", "03", "05"].flatMap((id, n) =>
+    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n])),
+  );
+  assert.equal(withCut(live).findIndex(({ role }) => role === "cut"), 2);
+  assert.equal(withCut([...live, ...questionAndAnswer("07?", null)]).length, 9);
 });
 
 test("asking again takes the question and its answer away", () => {

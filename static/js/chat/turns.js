@@ -7,7 +7,8 @@ import { newTask } from "./reducer.js";
  * @property {string} key
  * @property {"question"|"answer"|"cut"} role
  * @property {string} [content] of a question
- * @property {string} [messageId] of a question that is stored
+ * @property {string} [since] of a question: its id, or its task's, which is made right after it;
+ *   undefined until it is accepted
  * @property {import("./reducer.js").TaskState|null} [task] of an answer; null until accepted
  */
 
@@ -61,8 +62,8 @@ export function withCut(turns) {
   const [latest] = turns.flatMap(({ task }) => task ?? []).sort((a, b) => (a.id < b.id ? 1 : -1));
   const from = latest?.historyFrom;
   if (!from) return turns;
-  const isSent = ({ role, messageId }) =>
-    role === "question" && (messageId === undefined || messageId >= from);
+  const isSent = ({ role, since }) =>
+    role === "question" && (since === undefined || since >= from);
   const index = turns.findIndex(isSent);
   if (index < 1) return turns;
   return [...turns.slice(0, index), { key: "cut", role: "cut" }, ...turns.slice(index)];
@@ -78,7 +79,7 @@ export function withoutTask(turns, taskId) {
 
 function question({ id, content, task_id }) {
   const key = `question-${task_id ?? id ?? "pending"}`;
-  return { key, role: "question", content, messageId: id };
+  return { key, role: "question", content, since: id ?? task_id };
 }
 
 function answerTurn(task) {
