@@ -110,7 +110,8 @@ class History:
 
 def most_bytes() -> int:
     """Of a prompt with history."""
-    return min(settings.CONVERSATION_MAX_TOKENS * BYTES_PER_TOKEN, settings.PROMPT_MAX_BYTES)
+    tokens: int = settings.CONVERSATION_MAX_TOKENS
+    return min(tokens * BYTES_PER_TOKEN, int(settings.PROMPT_MAX_BYTES))
 
 
 def read(wanted: Collection[tuple[int, UUID]]) -> dict[tuple[int, UUID], History]:
@@ -186,9 +187,7 @@ def answered_rounds(history: History, replaces: UUID | None = None) -> list[Roun
             rounds[-1].asked.append(message)
             if message.task_id:
                 by_task[message.task_id] = rounds[-1]
-    return [
-        one for one, following in zip_longest(rounds, rounds[1:]) if _is_of_use(one, following)
-    ]
+    return [one for one, following in zip_longest(rounds, rounds[1:]) if _is_of_use(one, following)]
 
 
 def _is_of_use(one: Round, following: Round | None) -> bool:

@@ -185,13 +185,12 @@ def _kept(new: ProviderMessages, conversation_id: UUID, awaited: Sequence[str]) 
 
 def _message(sent: dict[str, Any], conversation_id: UUID) -> Message:
     content = sent.get("content")
-    is_text = isinstance(content, str)
     return Message(
         id=tagged_id(),
         conversation_id=conversation_id,
         role=sent["role"],
-        content=content if is_text else text_of(content),
-        parts=None if is_text else content,
+        content=content if isinstance(content, str) else text_of(content),
+        parts=None if isinstance(content, str) else content,
         tool_call_id=sent.get("tool_call_id") or "",
     )
 

@@ -417,16 +417,16 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
     # First, as it locks the conversations: from here on what was answered before is there to be
     # seen. A task that is answered already shuts nobody out by itself.
     claim(turns)
-    answered = [task for task in tasks if task.turn and task.status not in ACTIVE]
-    in_them = [task.conversation_id for task in answered]
-    if answered and Task.objects.active().filter(conversation_id__in=in_them).exists():
+    answers = [
+        Answer(task.turn.conversation_id, task.pk, task.text)
+        for task in tasks
+        if task.turn and task.status not in ACTIVE
+    ]
+    answered = [answer.conversation_id for answer in answers]
+    if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
         raise HistoryChangedError
     store_turns(turns)
-    store_answers(
-        Answer(task.turn.conversation_id, task.pk, task.text)
-        for task in answered
-        if task.turn and task.status == Status.SUCCEEDED
-    )
+    store_answers(answers)
 
 
 def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Task | Exception:

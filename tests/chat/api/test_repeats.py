@@ -152,7 +152,8 @@ async def test_while_redis_is_away_a_repeat_gets_its_task_and_nothing_else_is_ta
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await api.post(f"{API}/request", SCENE, Idempotency_Key=KEY)
-    circuit: Any = sync_redis().connection_pool.circuit
+    pool: Any = sync_redis().connection_pool
+    circuit = pool.circuit
     monkeypatch.setattr(circuit, "lets_through", lambda: False)
     circuit.failed()
     try:
