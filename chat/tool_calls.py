@@ -7,6 +7,7 @@ A task's result lists its calls flat (`id`, `name`, `arguments`); providers want
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -70,20 +71,23 @@ def check_pairs(messages: Sequence[Mapping[str, Any]], awaited: Iterable[str] = 
 
     `awaited` are the ids of calls made before the first of these messages.
     """
-    missing = list(awaited)
+    missing = Counter(awaited)
     caller: int | None = None
     for index, message in enumerate(messages):
         if is_result(message):
             call_id = message.get("tool_call_id")
-            if call_id not in missing:
+            if not missing[str(call_id)]:
                 raise UnpairedError(_no_call(call_id), index, "tool_call_id")
-            missing.remove(call_id)
+            missing[str(call_id)] -= 1
             continue
-        if missing:
-            raise UnpairedError(_no_result(missing[0]), caller, "tool_calls")
-        missing, caller = ids_of(message), index
-    if missing:
-        raise UnpairedError(_no_result(missing[0]), caller, "tool_calls")
+        _require_none(missing, caller)
+        missing, caller = Counter(ids_of(message)), index
+    _require_none(missing, caller)
+
+
+def _require_none(missing: Counter[str], caller: int | None) -> None:
+    for call_id in missing.elements():
+        raise UnpairedError(_no_result(call_id), caller, "tool_calls")
 
 
 def _no_call(call_id: Any) -> str:

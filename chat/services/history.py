@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile, zip_longest
+from itertools import islice, takewhile, zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,9 @@ MAX_MESSAGES = 1000
 #: A history that has grown too long is cut to three quarters of its room: its new beginning then
 #: stays the same for some turns, for which providers' caches know it.
 CUT_SHARE = 0.75
+
+#: Stands for an answer that called tools, where the user went on without their results.
+INTERRUPTED = "(interrupted)"
 
 # Nothing that is too old to be sent is read. But for the newest question: of a turn that is too
 # long by itself, later rounds are sent with that.
@@ -279,16 +282,24 @@ def _paired(messages: Sequence[dict[str, Any]], *, is_awaited: bool) -> list[dic
     what then has no answer."""
     paired: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
-        results = {one["tool_call_id"]: one for one in takewhile(is_result, messages[index + 1 :])}
         wanted = ids_of(message)
-        is_last = is_awaited and index + 1 + len(results) == len(messages)
+        results = _results_after(messages, index) if wanted else {}
         if all(call_id in results for call_id in wanted):
             paired += [] if is_result(message) else [message]
             paired += [results[call_id] for call_id in wanted]
-        elif is_last and not results:
+        elif is_awaited and index + 1 == len(messages):
             paired.append(message)
         elif message["content"]:
             paired.append({"role": message["role"], "content": message["content"]})
-    if paired and paired[-1]["role"] != "assistant":
-        return _paired(paired[:-1], is_awaited=False)
+        elif paired and is_result(paired[-1]):
+            # What was called before had its results: that is kept, and needs an answer.
+            paired.append({"role": message["role"], "content": INTERRUPTED})
+    while paired and paired[-1]["role"] == "user":
+        paired.pop()
     return paired
+
+
+def _results_after(messages: Sequence[dict[str, Any]], index: int) -> dict[str, dict[str, Any]]:
+    """The results that directly follow a message, by the ids of their calls."""
+    results = takewhile(is_result, islice(messages, index + 1, None))
+    return {result["tool_call_id"]: result for result in results}

@@ -302,6 +302,17 @@ async def test_who_goes_on_without_the_results_is_sent_no_call(ask: Ask, sent: l
     assert texts(sent[-1]) == ["Hello", first["result"]["text"], "Never mind"]
 
 
+async def test_results_that_are_there_are_kept_where_the_last_ones_are_not(
+    ask: Ask, sent: list[Any]
+) -> None:
+    task = await called(ask)
+    task = await ask(results_of(task), tools=[WEATHER])
+    assert task["result"]["finish_reason"] == "tool_calls"
+    await ask("Never mind")
+    assert [one["role"] for one in sent[-1]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert sent[-1][3]["content"] == history.INTERRUPTED
+
+
 CALL = {"id": "call_1", "name": "weather", "arguments": '{"place": "Rome"}'}
 NESTED = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 ASKED = {"role": "user", "content": "How is it?"}
