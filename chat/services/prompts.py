@@ -12,11 +12,10 @@ import msgspec
 from django.conf import settings
 
 from aily.problems import InvalidRequest, TooLarge
-from chat.models import Message, SceneVersion
+from chat.models import Message
 from chat.models.conversations import Turn
 from chat.models.ids import tagged_id
 from chat.services import history as histories
-from chat.services import scenes
 from chat.services.history import History
 from chat.services.submission import CompositeRequest
 from chat.tool_calls import UnpairedError, check_pairs, ids_of, is_result, provider_form
@@ -38,15 +37,12 @@ class Prompt:
     history_from: UUID | None = None
 
 
-def build(
-    request: CompositeRequest, version: SceneVersion | None, history: History | None
-) -> Prompt:
+def build(request: CompositeRequest, rendered: ProviderMessages, history: History | None) -> Prompt:
     """The prompt: system messages, history, the scene's own message, those of the request.
 
-    Raises InvalidVariable, InvalidRequest for tool calls without their results, or TooLarge past
-    PROMPT_MAX_BYTES of JSON.
+    Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
+    of JSON.
     """
-    rendered = scenes.render(version, request.variables) if version else []
     given = _own_messages(request)
     rounds = histories.answered_rounds(history, request.replaces) if history else []
     awaited = _checked(given, histories.awaited_results(rounds) if not rendered else [])

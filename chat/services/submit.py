@@ -47,7 +47,7 @@ from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import Answer, store_answers
-from chat.services import catalog, history, limits, prompts, repeats, sharing
+from chat.services import catalog, history, limits, prompts, repeats, scenes, sharing
 from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.repeats import Known, OwnedKey
@@ -270,6 +270,10 @@ def _try_to_build(submission: Submission, lookups: _Lookups) -> Task | Exception
         return _build(submission, lookups)
     except Problem as problem:
         return problem
+    except Exception as error:
+        # A fault of ours in one request is not to fail those that came with it.
+        logger.exception("a request could not be built")
+        return error
 
 
 def _build(submission: Submission, lookups: _Lookups) -> Task:
@@ -282,7 +286,8 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         past = lookups.histories.get((submission.owner_id, request.conversation_id))
         if past is None:
             raise NotFound("There is no such conversation.", field="conversation_id")
-    prompt = prompts.build(request, version, past)
+    rendered = scenes.render(version, request.variables) if version else []
+    prompt = prompts.build(request, rendered, past)
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
     task = new_task(

@@ -629,6 +629,21 @@ async def test_of_ten_thousand_messages_those_are_read_that_may_be_sent(
     assert read.messages[-1].content.startswith("? How is it?"[2:])
 
 
+async def test_a_history_that_cannot_be_read_harms_no_other_request(
+    api: Api, model: LLMModel, conversation: Conversation
+) -> None:
+    def spoil() -> None:
+        calls = ["no object"]
+        conversation.messages.create(role="user", content="How is it?")
+        conversation.messages.create(role="assistant", content="", tool_calls=calls)
+
+    await in_database(spoil)
+    bodies = [{"messages": [ASKED], "conversation_id": str(conversation.pk)}, {"messages": [ASKED]}]
+    api._client.raise_request_exception = False
+    answers = await asyncio.gather(*(api.post(REQUEST, body) for body in bodies))
+    assert [answer.status_code for answer in answers] == [500, 202]
+
+
 async def test_nobody_reads_anothers_history(
     conversation: Conversation, bob: User, loop_services: None
 ) -> None:
