@@ -86,8 +86,8 @@ class Message(models.Model):
 
 # --- Changes ------------------------------------------------------------------------------------
 @dataclass(slots=True)
-class Turn:
-    """What a task adds to its conversation when it is accepted."""
+class UserTurn:
+    """What a task adds to its conversation when it is accepted: the user's side of a turn."""
 
     conversation_id: UUID
     #: The conversation's `updated_at` when the prompt was built from it.
@@ -99,7 +99,7 @@ class Turn:
     #: The conversation's title, where it has none.
     title: str = ""
 
-    def of(self, task_id: UUID) -> Turn:
+    def of(self, task_id: UUID) -> UserTurn:
         """The turn, with its messages as those of the task."""
         for message in self.messages:
             message.task_id = task_id
@@ -150,7 +150,7 @@ def touch(conversation_ids: Collection[UUID]) -> None:
     fetch_all(_TOUCH, [list(conversation_ids)])
 
 
-def claim(turns: Sequence[Turn]) -> None:
+def claim(turns: Sequence[UserTurn]) -> None:
     """Lock the turns' conversations, and put them on top, if each is still what its prompt was
     built from. Raises HistoryChangedError."""
     ids = [turn.conversation_id for turn in turns]
@@ -160,7 +160,7 @@ def claim(turns: Sequence[Turn]) -> None:
         raise HistoryChangedError
 
 
-def store_turns(turns: Sequence[Turn]) -> None:
+def store_user_turns(turns: Sequence[UserTurn]) -> None:
     """Add the turns' messages to conversations that are claimed, in place of those they replace.
 
     Raises AlreadyReplacedError.

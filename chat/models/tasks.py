@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
-from chat.models.conversations import Conversation, Turn
+from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
 from chat.models.providers import LLMModel
 from chat.models.scenes import Scene, SceneVersion
@@ -174,7 +174,7 @@ class Task(models.Model):
     position: int | None = None
     eta_seconds: float | None = None
     #: What it adds to its conversation. Not a column.
-    turn: Turn | None = None
+    user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
 

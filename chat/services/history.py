@@ -1,9 +1,9 @@
 """The history of conversations as providers are sent it: bounded, and valid for strict ones.
 
-A *round* is what was asked (a question, results of tool calls) with its answer; a round without an
-answer, as its task failed, is left out. A *turn* is a question and the rounds that follow from it:
-one, or more where tools are called. Providers that are strict want turns that begin with the user,
-and every tool call right before its results.
+An *exchange* is what was asked (a question, results of tool calls) with its answer; an exchange
+without an answer, as its task failed, is left out. A *turn* is a question and the exchanges that
+follow from it: one, or more where tools are called. Providers that are strict want turns that begin
+with the user, and every tool call right before its results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CUT_SHARE = 0.75
 INTERRUPTED = "(interrupted)"
 
 # Nothing that is too old to be sent is read. But for the newest question: of a turn that is too
-# long by itself, later rounds are sent with that.
+# long by itself, later exchanges are sent with that.
 _READ = """
 SELECT c.owner_id, c.id, c.updated_at, c.title,
        (SELECT f.id FROM chat_message f WHERE f.conversation_id = c.id ORDER BY f.id LIMIT 1),
@@ -136,9 +136,9 @@ def read(wanted: Collection[tuple[int, UUID]]) -> dict[tuple[int, UUID], History
     return found
 
 
-# --- Rounds -------------------------------------------------------------------------------------
+# --- Exchanges ----------------------------------------------------------------------------------
 @dataclass(slots=True)
-class Round:
+class Exchange:
     """What was asked, and what was answered to that."""
 
     asked: list[StoredMessage] = field(default_factory=list)
@@ -157,7 +157,7 @@ class Round:
         return size_of(message.as_sent() for message in self.messages)
 
     def accepts(self, message: StoredMessage) -> bool:
-        """Whether a question or result was given together with what this round has."""
+        """Whether a question or result was given together with what this exchange has."""
         last = self.asked[-1] if self.asked else None
         if last is None or self.answers or last.task_id != message.task_id:
             return False
@@ -170,39 +170,43 @@ def size_of(messages: Iterable[dict[str, Any]]) -> int:
     return sum(len(msgspec.json.encode(message)) + 1 for message in messages)
 
 
-def answered_rounds(history: History, replaces: UUID | None = None) -> list[Round]:
-    """The rounds that have an answer, without those of the task that is to be replaced."""
-    rounds: list[Round] = []
-    by_task: dict[UUID, Round] = {}
+def answered_exchanges(history: History, replaces: UUID | None = None) -> list[Exchange]:
+    """The exchanges that have an answer, without those of the task that is to be replaced."""
+    exchanges: list[Exchange] = []
+    by_task: dict[UUID, Exchange] = {}
     for message in history.messages:
         if not message.says_something or (replaces and message.task_id == replaces):
             continue
         if message.role == "assistant":
             # Behind the next question already, where its task was stopped just before that.
             known = by_task.get(message.task_id) if message.task_id else None
-            known = known or (rounds[-1] if rounds else None)
+            known = known or (exchanges[-1] if exchanges else None)
             if known is None:
-                rounds.append(known := Round())
+                exchanges.append(known := Exchange())
             known.answers.append(message)
         elif message.role in ("user", "tool"):
-            if not rounds or not rounds[-1].accepts(message):
-                rounds.append(Round())
-            rounds[-1].asked.append(message)
+            if not exchanges or not exchanges[-1].accepts(message):
+                exchanges.append(Exchange())
+            exchanges[-1].asked.append(message)
             if message.task_id:
-                by_task[message.task_id] = rounds[-1]
-    return [one for one, following in zip_longest(rounds, rounds[1:]) if _is_of_use(one, following)]
+                by_task[message.task_id] = exchanges[-1]
+    return [
+        exchange
+        for exchange, following in zip_longest(exchanges, exchanges[1:])
+        if _is_of_use(exchange, following)
+    ]
 
 
-def _is_of_use(one: Round, following: Round | None) -> bool:
-    """Whether a round has an answer, or is the question of later rounds: of a very long turn, what
-    came in between is not read."""
+def _is_of_use(exchange: Exchange, following: Exchange | None) -> bool:
+    """Whether an exchange has an answer, or is the question of later ones: of a very long turn,
+    what came in between is not read."""
     goes_on = following is not None and not following.begins_turn
-    return bool(one.answers) or (one.begins_turn and goes_on)
+    return bool(exchange.answers) or (exchange.begins_turn and goes_on)
 
 
-def awaited_results(rounds: Sequence[Round]) -> list[str]:
+def awaited_results(exchanges: Sequence[Exchange]) -> list[str]:
     """The ids of the tool calls that the last answer has made."""
-    answers = rounds[-1].answers if rounds else []
+    answers = exchanges[-1].answers if exchanges else []
     return ids_of(answers[-1].as_sent()) if answers else []
 
 
@@ -216,64 +220,66 @@ class Sent:
     first_id: UUID | None
 
 
-def fit(history: History, rounds: Sequence[Round], room: int, *, is_awaited: bool) -> Sent:
+def fit(history: History, exchanges: Sequence[Exchange], room: int, *, is_awaited: bool) -> Sent:
     """As much of the end of a history as `room` bytes hold; all of it where it fits.
 
     With `is_awaited` results of the last answer's tool calls are about to follow.
     """
-    kept, is_cut = _chosen(history, rounds, room)
+    kept, is_cut = _chosen(history, exchanges, room)
     turns = _turns(kept)
     messages = [
         message
         for number, turn in enumerate(turns, 1)
         for message in _paired(turn, is_awaited=is_awaited and number == len(turns))
     ]
-    first = next((message.id for one in kept for message in one.messages), None)
+    first = next((message.id for exchange in kept for message in exchange.messages), None)
     return Sent(messages, is_cut, first)
 
 
-def _chosen(history: History, rounds: Sequence[Round], room: int) -> tuple[list[Round], bool]:
-    """The rounds that are sent, and whether any are left out for their length."""
+def _chosen(
+    history: History, exchanges: Sequence[Exchange], room: int
+) -> tuple[list[Exchange], bool]:
+    """The exchanges that are sent, and whether any are left out for their length."""
     start, read_from = history.sent_from, history.read_from
-    kept = [one for one in rounds if start is None or one.messages[0].id >= start]
-    was_cut = len(kept) < len(rounds) or read_from != history.first_id
+    kept = [exchange for exchange in exchanges if start is None or exchange.messages[0].id >= start]
+    was_cut = len(kept) < len(exchanges) or read_from != history.first_id
     reaches = read_from == history.first_id or (start and read_from and read_from <= start)
-    if reaches and sum(one.size for one in kept) <= max(room, 0):
+    if reaches and sum(exchange.size for exchange in kept) <= max(room, 0):
         return list(kept), was_cut
     return _newest(kept, int(room * CUT_SHARE)) or _newest(kept, room), True
 
 
-def _newest(rounds: Sequence[Round], room: int) -> list[Round]:
+def _newest(exchanges: Sequence[Exchange], room: int) -> list[Exchange]:
     """The newest turns that fit; of the last one, if it alone does not, its question and its newest
-    rounds."""
-    fitting = _fitting(rounds, room)
-    starts = [index for index, one in enumerate(fitting) if one.begins_turn]
+    exchanges."""
+    fitting = _fitting(exchanges, room)
+    starts = [index for index, exchange in enumerate(fitting) if exchange.begins_turn]
     if starts:
         return fitting[starts[0] :]
-    last = next((one for one in reversed(rounds) if one.begins_turn), None)
+    last = next((exchange for exchange in reversed(exchanges) if exchange.begins_turn), None)
     if last is None:
         return []
-    question = Round(asked=last.asked)
+    question = Exchange(asked=last.asked)
     later = _fitting(fitting, room - question.size)
     return [question, *later] if later else []
 
 
-def _fitting(rounds: Sequence[Round], room: int) -> list[Round]:
-    def fits(one: Round) -> bool:
+def _fitting(exchanges: Sequence[Exchange], room: int) -> list[Exchange]:
+    def fits(exchange: Exchange) -> bool:
         nonlocal room
-        room -= one.size
+        room -= exchange.size
         return room >= 0
 
-    return list(takewhile(fits, reversed(rounds)))[::-1]
+    return list(takewhile(fits, reversed(exchanges)))[::-1]
 
 
-def _turns(rounds: Iterable[Round]) -> list[list[dict[str, Any]]]:
+def _turns(exchanges: Iterable[Exchange]) -> list[list[dict[str, Any]]]:
     turns: list[list[dict[str, Any]]] = []
-    for one in rounds:
-        if one.begins_turn:
+    for exchange in exchanges:
+        if exchange.begins_turn:
             turns.append([])
         if turns:
-            turns[-1] += [message.as_sent() for message in one.messages]
+            turns[-1] += [message.as_sent() for message in exchange.messages]
     return turns
 
 

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from aily.problems import InvalidRequest, TooLarge
 from chat.models import Message
-from chat.models.conversations import Turn
+from chat.models.conversations import UserTurn
 from chat.models.ids import tagged_id
 from chat.services import history as histories
 from chat.services.history import History
@@ -32,7 +32,7 @@ class Prompt:
     """The messages as the provider gets them, and what becomes of them in a conversation."""
 
     messages: ProviderMessages
-    turn: Turn | None = None
+    user_turn: UserTurn | None = None
     #: The first message of the conversation that is sent, where older ones are not.
     history_from: UUID | None = None
 
@@ -44,8 +44,8 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
     of JSON.
     """
     given = _own_messages(request)
-    rounds = histories.answered_rounds(history, request.replaces) if history else []
-    awaited = _checked(given, histories.awaited_results(rounds) if not rendered else [])
+    exchanges = histories.answered_exchanges(history, request.replaces) if history else []
+    awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
     system, asked = _split(rendered)
     own_system, own = _split(given)
     if history is None:
@@ -56,7 +56,7 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
     if awaited and ids_of(own[0]) == awaited:
         # The call is in the history already.
         own = own[1:]
-    return _continued(request, [*system, *own_system], [*asked, *own], history, rounds, awaited)
+    return _continued(request, [*system, *own_system], [*asked, *own], history, exchanges, awaited)
 
 
 def _continued(
@@ -64,17 +64,17 @@ def _continued(
     system: ProviderMessages,
     new: ProviderMessages,
     history: History,
-    rounds: Sequence[histories.Round],
+    exchanges: Sequence[histories.Exchange],
     awaited: Sequence[str],
 ) -> Prompt:
     """The prompt of the next turn of a conversation, or of its next step where tools are called."""
     system, new = _merged(system), _merged(new)
     room = histories.most_bytes() - histories.size_of([*system, *new]) - len("[]")
-    sent = histories.fit(history, rounds, room, is_awaited=bool(awaited))
+    sent = histories.fit(history, exchanges, room, is_awaited=bool(awaited))
     if awaited and (not sent.messages or ids_of(sent.messages[-1]) != awaited):
         raise _too_large(request)
     messages = [*system, *_merged([*sent.messages, *new])]
-    turn = Turn(
+    turn = UserTurn(
         history.conversation_id,
         history.updated_at,
         _kept(new, history.conversation_id, awaited),
@@ -120,27 +120,28 @@ def _checked(messages: ProviderMessages, awaited: list[str]) -> list[str]:
 
     Raises InvalidRequest where a call of theirs lacks its result, or a result its call.
     """
-    first = next((one for one in messages if one["role"] not in _INSTRUCTING), None)
+    rest = _split(messages)[1]
+    first = rest[0] if rest else None
     if first is None or not (is_result(first) or (awaited and ids_of(first) == awaited)):
         # The user goes on without: the history is sent without the calls.
         awaited = []
     try:
-        check_pairs([*_without_system(messages)], awaited if first and is_result(first) else [])
+        check_pairs(rest, awaited if first and is_result(first) else [])
     except UnpairedError as error:
-        positions = [n for n, one in enumerate(messages) if one["role"] not in _INSTRUCTING]
+        positions = [index for index, message in enumerate(messages) if not _instructs(message)]
         place = "" if error.index is None else f".{positions[error.index]}.{error.field}"
         raise InvalidRequest(str(error), field=f"messages{place}") from None
     return awaited
 
 
-def _without_system(messages: ProviderMessages) -> ProviderMessages:
-    return [one for one in messages if one["role"] not in _INSTRUCTING]
+def _instructs(message: dict[str, Any]) -> bool:
+    return message["role"] in _INSTRUCTING
 
 
 def _split(messages: ProviderMessages) -> tuple[ProviderMessages, ProviderMessages]:
-    """What instructs the model at their beginning, and all that follows."""
-    system = list(takewhile(lambda one: one["role"] in _INSTRUCTING, messages))
-    return system, messages[len(system) :]
+    """What instructs the model, and all else."""
+    instructions = [message for message in messages if _instructs(message)]
+    return instructions, [message for message in messages if not _instructs(message)]
 
 
 def _merged(messages: ProviderMessages) -> ProviderMessages:
@@ -174,9 +175,9 @@ def _as_parts(content: Any) -> list[Any]:
 def _kept(new: ProviderMessages, conversation_id: UUID, awaited: Sequence[str]) -> list[Message]:
     """The results of awaited tool calls, and the last question."""
     results = list(takewhile(is_result, new)) if awaited else []
-    questions = [one for one in new if one["role"] == "user"][-1:]
-    said = [one for one in questions if one.get("content")]
-    return [_message(one, conversation_id) for one in (*results, *said)]
+    questions = [message for message in new if message["role"] == "user"][-1:]
+    said = [question for question in questions if question.get("content")]
+    return [_message(message, conversation_id) for message in (*results, *said)]
 
 
 def _message(sent: dict[str, Any], conversation_id: UUID) -> Message:
@@ -199,5 +200,5 @@ def text_of(content: Any) -> str:
 
 
 def _title(messages: Sequence[Message]) -> str:
-    question = next((one.content for one in messages if one.role == Message.Role.USER), "")
-    return " ".join(question.split())[:TITLE_CHARS]
+    questions = (message.content for message in messages if message.role == Message.Role.USER)
+    return " ".join(next(questions, "").split())[:TITLE_CHARS]

@@ -55,7 +55,7 @@ def has_made_task(owner_id: int, key: str) -> bool:
 
 def _load(known: Mapping[OwnedKey, Known]) -> dict[UUID, Task]:
     """The rows of tasks found, by id, without their large columns."""
-    ids = [one.task_id for one in known.values()]
+    ids = [made.task_id for made in known.values()]
     tasks = Task.objects.filter(pk__in=ids).select_related("model").defer(*_LARGE)
     return {task.pk: task for task in tasks}
 

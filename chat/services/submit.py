@@ -41,7 +41,7 @@ from chat.models.conversations import (
     AlreadyReplacedError,
     HistoryChangedError,
     claim,
-    store_turns,
+    store_user_turns,
 )
 from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
@@ -311,7 +311,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         needs_settling=True,
     )
     task.model, task.scene, task.scene_version = model, scene, version
-    task.turn = prompt.turn and prompt.turn.of(task.pk)
+    task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     return task
 
 
@@ -416,21 +416,21 @@ def _needs_more_than_a_row(task: Task, found: BudgetsInForce) -> bool:
 
 def _insert_rows(tasks: Sequence[Task]) -> None:
     insert_tasks(tasks)
-    turns = [task.turn for task in tasks if task.turn]
+    turns = [task.user_turn for task in tasks if task.user_turn]
     if not turns:
         return
     # First, as it locks the conversations: from here on what was answered before is there to be
     # seen. A task that is answered already shuts nobody out by itself.
     claim(turns)
     answers = [
-        Answer(task.turn.conversation_id, task.pk, task.text)
+        Answer(task.user_turn.conversation_id, task.pk, task.text)
         for task in tasks
-        if task.turn and task.status not in ACTIVE
+        if task.user_turn and task.status not in ACTIVE
     ]
     answered = [answer.conversation_id for answer in answers]
     if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
         raise HistoryChangedError
-    store_turns(turns)
+    store_user_turns(turns)
     store_answers(answers)
 
 

@@ -216,6 +216,15 @@ async def test_instructions_go_before_the_history_as_one_message(
     ]  # fmt: skip
 
 
+async def test_in_a_conversation_instructions_go_first_wherever_they_are_given(
+    ask: Ask, sent: list[Any]
+) -> None:
+    first = await ask("Hello")
+    own = [{"role": "user", "content": "Where to?"}, {"role": "system", "content": "In a word."}]
+    await ask(own)
+    assert texts(sent[-1]) == ["In a word.", "Hello", first["result"]["text"], "Where to?"]
+
+
 async def test_messages_of_ones_own_are_sent_as_they_are(
     api: Api, worker: Runtime, sent: list[Any]
 ) -> None:
