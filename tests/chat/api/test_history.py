@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from accounts.models import User
 from aily.database import in_database
 from chat.llm.simulator.server import Simulator
 from chat.models import Conversation, LLMModel, Message, Scene, Status, Task, flights
-from chat.models.conversations import touch
+from chat.models.conversations import HistoryChangedError, UserTurn, claim, touch
 from chat.models.transitions import Answer, store_answers
 from chat.runner.runtime import Runtime
 from chat.services import history
+from chat.services import submit as submitting
 from chat.services.retry import retry_many
 from chat.services.scenes import create_version, publish
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import frames_of, row, until
+from tests.locks import wait_for_a_lock
 
 REQUEST = f"{API}/request"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -490,6 +494,67 @@ async def test_of_two_tabs_that_ask_again_one_wins(
     assert late.json()["errors"][0]["field"] == "replaces"
     assert [role for role, _ in await stored(conversation)] == ["user", "assistant"]
     assert await in_database(Task.objects.count) == 2
+
+
+@pytest.mark.parametrize("first", ["answer", "retry"])
+async def test_what_another_process_has_stored_since_the_history_was_read_is_not_passed_over(
+    api: Api,
+    ask: Ask,
+    conversation: Conversation,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+) -> None:
+    """Between the look and the insert, and committed: no constraint is in the way any more."""
+    old = await ask("Fail [sim:status=402]")
+    body = {
+        "messages": [{"role": "user", "content": "Again"}],
+        "conversation_id": str(conversation.pk),
+        "replaces": old["task_id"],
+    }
+    look_up = submitting._look_up
+
+    def be_too_late(submissions: Any) -> Any:
+        lookups = look_up(submissions)
+        monkeypatch.setattr(submitting, "_look_up", look_up)
+        if first == "retry":
+            submitting.submit_many(submissions)
+            Task.objects.active().update(status=Status.FAILED)
+        else:
+            part = Answer(conversation.pk, UUID(old["task_id"]), "As far as")
+            store_answers([part], to_questions=True)
+        return lookups
+
+    monkeypatch.setattr(submitting, "_look_up", be_too_late)
+    refused = await api.post(REQUEST, body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conversation_busy")
+    questions = [content for role, content in await stored(conversation) if role == "user"]
+    assert questions == (["Again"] if first == "retry" else ["Fail [sim:status=402]"])
+
+
+async def test_of_two_transactions_that_change_a_conversation_the_second_waits_and_is_refused(
+    conversation: Conversation, loop_services: None
+) -> None:
+    """As two processes do that have read the same history."""
+    turn = UserTurn(conversation.pk, conversation.updated_at)
+    claimed = Event()
+
+    def claim_first() -> None:
+        with transaction.atomic():
+            claim([turn])
+            claimed.set()
+            wait_for_a_lock()
+
+    def claim_second() -> str:
+        assert claimed.wait(10)
+        try:
+            with transaction.atomic():
+                claim([turn])
+        except HistoryChangedError:
+            return "refused"
+        return "claimed"
+
+    _, outcome = await asyncio.gather(in_database(claim_first), in_database(claim_second))
+    assert outcome == "refused"
 
 
 async def test_what_is_replaced_must_be_of_the_conversation(
