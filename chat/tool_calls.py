@@ -1,48 +1,20 @@
 """Tool calls in the provider's form, and which results belong to which. Pure.
 
 A task's result lists its calls flat (`id`, `name`, `arguments`); providers want them back as
-`{"id", "type": "function", "function": {"name", "arguments"}}`. Callers may send either.
+`{"id", "type": "function", "function": {"name", "arguments"}}`.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-#: Of the flat form, or meaningful in a stream only.
-_NOT_SENT = frozenset({"name", "arguments", "index", "function"})
-
-
-def provider_form(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call as providers take it back. Fields of a provider's own are kept. Raises ValueError."""
-    kind = call.get("type") or "function"
-    if kind != "function":
-        return dict(call)
-    function = call.get("function")
-    given: Mapping[str, Any] = function if isinstance(function, Mapping) else call
-    name, call_id = given.get("name"), call.get("id")
-    if not isinstance(name, str) or not name:
-        raise ValueError("A tool call needs the name of its function.")
-    if not isinstance(call_id, str):
-        raise ValueError("A tool call needs its id.")  # noqa: TRY004 - the caller's input
-    rest = {key: value for key, value in call.items() if key not in _NOT_SENT}
-    arguments = {"name": name, "arguments": _as_text(given.get("arguments"))}
-    return {**rest, "id": call_id, "type": "function", "function": arguments}
 
 
 def from_result(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call of a task's result as providers take it back, whatever it lacks."""
     function = {"name": call.get("name") or "", "arguments": call.get("arguments") or "{}"}
     return {"id": call.get("id") or "", "type": "function", "function": function}
-
-
-def _as_text(arguments: Any) -> str:
-    """Arguments are JSON in a string; some clients give the object itself."""
-    if arguments is None:
-        return "{}"
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def ids_of(message: Mapping[str, Any]) -> list[str]:

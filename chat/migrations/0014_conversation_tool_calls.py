@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0011_indexes_of_what_is_there")]
+    dependencies = [("chat", "0012_providers")]
 
     # Processes of before, that know none of these columns, go on writing while this is deployed.
     operations = [

@@ -17,8 +17,9 @@ from chat.models.conversations import UserTurn
 from chat.models.ids import tagged_id
 from chat.services import history as histories
 from chat.services.history import History
+from chat.services.messages import text_of
 from chat.services.submission import CompositeRequest
-from chat.tool_calls import UnpairedError, check_pairs, ids_of, is_result, provider_form
+from chat.tool_calls import UnpairedError, check_pairs, ids_of, is_result
 
 TITLE_CHARS = 80
 #: Roles that instruct the model; they go before all else.
@@ -43,7 +44,7 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
     Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
     of JSON.
     """
-    given = _own_messages(request)
+    given = [message.model_dump(exclude_none=True) for message in request.messages or []]
     exchanges = histories.answered_exchanges(history, request.replaces) if history else []
     awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
     system, asked = _split(rendered)
@@ -102,19 +103,6 @@ def _too_large(request: CompositeRequest) -> TooLarge:
 
 
 # --- The request's messages ---------------------------------------------------------------------
-def _own_messages(request: CompositeRequest) -> ProviderMessages:
-    """The request's messages with tool calls in the provider's form. Raises InvalidRequest."""
-    own = [message.model_dump(exclude_none=True) for message in request.messages or []]
-    for index, message in enumerate(own):
-        for number, call in enumerate(message.get("tool_calls") or ()):
-            try:
-                message["tool_calls"][number] = provider_form(call)
-            except ValueError as error:
-                field = f"messages.{index}.tool_calls.{number}"
-                raise InvalidRequest(str(error), field=field) from None
-    return own
-
-
 def _checked(messages: ProviderMessages, awaited: list[str]) -> list[str]:
     """`awaited`, the ids of tool calls whose results these messages give; [] where they do not.
 
@@ -186,17 +174,10 @@ def _message(sent: dict[str, Any], conversation_id: UUID) -> Message:
         id=tagged_id(),
         conversation_id=conversation_id,
         role=sent["role"],
-        content=content if isinstance(content, str) else text_of(content),
-        parts=None if isinstance(content, str) else content,
+        content=text_of(sent),
+        parts=content if isinstance(content, list) else None,
         tool_call_id=sent.get("tool_call_id") or "",
     )
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content, which may be a list of parts."""
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return "\n\n".join(text for text in texts if isinstance(text, str))
 
 
 def _title(messages: Sequence[Message]) -> str:

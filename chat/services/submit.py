@@ -50,6 +50,7 @@ from chat.models.transitions import Answer, store_answers
 from chat.services import catalog, history, limits, prompts, repeats, scenes, sharing
 from chat.services.catalog import Catalog
 from chat.services.history import History
+from chat.services.parameters import merged
 from chat.services.repeats import Known, OwnedKey
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
@@ -303,7 +304,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         lane=lane,
         messages=prompt.messages,
         history_from=prompt.history_from,
-        params={**model.params, **(version.params if version else {}), **request.params()},
+        params=merged(model.params, version.params if version else {}, request.params()),
         metadata=request.metadata,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest() if submission.idempotency_key else "",
