@@ -44,7 +44,11 @@ SSE_KEEP_ALIVE_SECONDS = 15
 
 class TaskAccepted(Schema):
     model_config = example(
-        task_id="0198c0de-9c33-7000-8000-0123456789ab", status="queued", position=3, eta_seconds=1.5
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="queued",
+        position=3,
+        eta_seconds=1.5,
+        history_from=None,
     )
 
     task_id: UUID
