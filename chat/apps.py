@@ -12,6 +12,7 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
         from accounts.audit import audited
+        from accounts.delegation import protect_restriction
         from accounts.permissions import register_objects
         from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401
@@ -37,6 +38,8 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        protect_restriction(Scene)
+        protect_restriction(LLMModel)
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()
         register_warmers(

@@ -18,11 +18,10 @@ from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, RoleRef
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from accounts.permissions import may, permissions_of, require_permission
+from accounts.permissions import may, require_permission
 from accounts.roles import set_roles
 from aily.etags import if_match
 from aily.openapi import example
-from aily.problems import Forbidden
 from aily.rest import Page, RequestSchema, matching, ordered
 
 router = Router(tags=["users"])
@@ -96,17 +95,12 @@ def _visible(user: User) -> QuerySet[User]:
     return users if may(user, "accounts.view_user") else users.filter(pk=user.pk)
 
 
-def _write(by: User, user: User, payload: UserPatch) -> User:
-    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed."""
+def _write(user: User, payload: UserPatch) -> User:
+    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
+
+    Who may write what is held against the rules as rows are saved (accounts/delegation.py).
+    """
     fields = payload.dict(exclude_unset=True, exclude={"password"})
-    if (
-        fields.get("is_staff", user.is_staff) != user.is_staff
-        and not permissions_of(by).is_superuser
-    ):
-        raise Forbidden("Only a superuser says who is staff.")
-    # Who is a superuser may do everything, this here included.
-    if user.is_superuser and not permissions_of(by).is_superuser:
-        raise Forbidden("Only a superuser changes a superuser.")
     roles = fields.pop("roles", None)
     for name, value in {**fields.pop("limits", {}), **fields}.items():
         setattr(user, name, value)
@@ -147,7 +141,7 @@ def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[Any]:
     require_permission(request.auth.user, "accounts.add_user")
     user = User(username=payload.username)
     _set_password(user, payload.password)
-    return Status(201, _write(request.auth.user, user, payload))
+    return Status(201, _write(user, payload))
 
 
 @router.get("/users/{int:user_id}", response=UserOut, summary="One user")
@@ -161,4 +155,4 @@ def edit_user(request: AuthenticatedRequest, user_id: int, payload: UserPatch) -
     """Users are not deleted here, as their tasks would go with them: shut them out."""
     require_permission(request.auth.user, "accounts.change_user")
     user = get_object_or_404(User.objects.prefetch_related("groups"), pk=user_id)
-    return _write(request.auth.user, user, payload)
+    return _write(user, payload)

@@ -8,15 +8,18 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
+from accounts.delegation import current_actor
 from accounts.models import User
-from aily.problems import Conflict
+from aily.problems import Conflict, Forbidden
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
+
+USE_MODEL = "chat.use_llmmodel"
 
 
 # --- Rendering ----------------------------------------------------------------------------------
@@ -55,12 +58,17 @@ def render(version: SceneVersion, variables: Mapping[str, Any]) -> list[dict[str
 
 # --- Writing ------------------------------------------------------------------------------------
 def validate_version(version: SceneVersion) -> None:
-    """Raise InvalidTemplate where templates, schema or parameters cannot be used."""
+    """Raise InvalidTemplate where templates, schema or parameters cannot be used, or where the
+    version names a model that its author may not use: with the scene, everybody would."""
     if not version.user_template.strip():
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
     _check_fallbacks(version.fallback_models)
+    if denied := _denied_models(version):
+        field = "fallback_models" if denied[0] in version.fallback_models else "model"
+        # What one may not use looks as if it were not there.
+        raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
     _Prompt(version)
 
 
@@ -74,6 +82,25 @@ def _check_fallbacks(names: Any) -> None:
     for name in names:
         if name not in known:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
+
+
+def _denied_models(version: SceneVersion) -> list[str]:
+    """The models that the version names and the user of this request may not use.
+
+    Everybody who may use the scene may use them with it: to name one is to give it.
+    """
+    actor = current_actor()
+    if actor is None:
+        return []
+    named = LLMModel.objects.filter(Q(pk=version.model_id) | Q(name__in=version.fallback_models))
+    restricted = named.filter(is_restricted=True).values_list("pk", "name")
+    return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
+
+
+def _require_models(version: SceneVersion) -> None:
+    """Raise Forbidden where whoever makes this version live may not use the models that it names."""
+    if denied := _denied_models(version):
+        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
 
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
@@ -110,11 +137,12 @@ def delete_version(version: SceneVersion) -> None:
 
 
 def publish(version: SceneVersion) -> SceneVersion:
-    """Freeze a draft and make it live. Raises Conflict when it is published already."""
+    """Freeze a draft and make it live. Raises Conflict when it is published already, Forbidden."""
     with transaction.atomic():
         draft = _locked(version)
         if draft.is_published:
             raise Conflict("This version is published already.")
+        _require_models(draft)
         # From here on the schema is read by callers who do not look at the templates.
         draft.variables_schema = _Prompt(draft).variables.schema
         draft.published_at = timezone.now()
@@ -124,9 +152,10 @@ def publish(version: SceneVersion) -> SceneVersion:
 
 
 def make_live(version: SceneVersion) -> None:
-    """Move the scene to a published version, forth or back. Raises Conflict for a draft."""
+    """Move the scene to a published version, forth or back. Raises Conflict for a draft, Forbidden."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
+    _require_models(version)
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log hears of it.
