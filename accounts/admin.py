@@ -6,7 +6,6 @@ What one may not give or touch is not offered here; that it stays so is seen to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -27,7 +26,8 @@ from accounts.delegation import (
     POWER_FIELDS,
     may_change_role,
     may_change_user,
-    may_give,
+    permissions_to_give,
+    roles_to_give,
 )
 from accounts.menus import save_item
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
@@ -76,9 +76,9 @@ class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
         return may and (obj is None or may_change_user(actor_of(request), obj))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "groups" and not actor_of(request).is_superuser:
-            roles = [role.pk for role in Role.objects.all() if may_change_role(actor_of(request), role)]
+            roles = roles_to_give(actor_of(request))
             field.queryset = field.queryset.filter(pk__in=roles)
         return field
 
@@ -101,19 +101,19 @@ class RoleAdmin(GroupAdmin):
     fields = ("name", "permissions", "single_objects", "members")
     readonly_fields = ("single_objects", "members")
 
-    def has_change_permission(self, request: HttpRequest, obj: Role | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         may = super().has_change_permission(request, obj)
         return may and (obj is None or may_change_role(actor_of(request), obj))
 
-    def has_delete_permission(self, request: HttpRequest, obj: Role | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or may_change_role(actor_of(request), obj))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
-        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and not actor_of(request).is_superuser:
-            given = [one.pk for one in field.queryset if may_give(actor_of(request), one)]
-            field.queryset = field.queryset.filter(pk__in=given)
+            held = permissions_to_give(actor_of(request), field.queryset)
+            field.queryset = field.queryset.filter(pk__in=held)
         return field
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -192,7 +192,7 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fields = ("owner", "name", "expires_at", "requests_per_minute", *readonly_fields)
     actions = ("revoke",)
 
-    def get_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Sequence[Any]:
+    def get_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
         if obj is None and not actor_of(request).is_superuser:
             # Made for oneself. Superusers make them for accounts that never log in.
             return [name for name in self.fields if name != "owner"]

@@ -6,7 +6,7 @@ the request under way; commands and the login provider have none, and may do eve
 change of these rows belongs on a thread that has the request's context (a synchronous view has),
 and never into `QuerySet.update` or `bulk_create`, which send no signals.
 
-`may_change_user`, `may_change_role` and `may_give` say the same beforehand, for forms and lists.
+`may_change_user`, `may_change_role` and the like say the same beforehand, for forms and lists.
 """
 
 from __future__ import annotations
@@ -86,13 +86,21 @@ def may_change_role(by: User, role: Group) -> bool:
     return held.is_superuser or _lacking(held, _granted_by(role.pk)) is None
 
 
-def may_give(by: User, permission: Permission) -> bool:
-    """Whether `by` has `permission` on all objects."""
-    return permissions_of(by).allows(_name(permission))
+def roles_to_give(by: User) -> list[int]:
+    """Primary keys of the roles that grant nothing that `by` lacks."""
+    held = permissions_of(by)
+    roles = ROLES.get_many(Group.objects.values_list("pk", flat=True))
+    return [pk for pk, grants in roles.items() if _lacking(held, [grants]) is None]
+
+
+def permissions_to_give(by: User, permissions: Iterable[Permission]) -> list[int]:
+    """Primary keys of those of the permissions that `by` has on all objects."""
+    held = permissions_of(by)
+    return [permission.pk for permission in permissions if held.allows(_name(permission))]
 
 
 def _lacking(held: PermissionSet, granted: Iterable[Grants]) -> str | None:
-    """The first permission of `granted`, on all or on single objects, that `held` does not allow."""
+    """The first permission of `granted`, on all or single objects, that `held` does not allow."""
     for grants in granted:
         for name in sorted(grants.permissions):
             if not held.allows(name):
@@ -298,7 +306,7 @@ def _deleting_key(sender: Any, instance: APIKey, **kwargs: Any) -> None:
 
 
 def protect_restriction(model: type[Model]) -> None:
-    """Have rows of `model` that are restricted opened to everybody only by those who may use them."""
+    """Have restricted rows of `model` opened to everybody by those only who may use them."""
     meta = model._meta  # noqa: SLF001 - documented, for all its name
     use = f"{meta.app_label}.use_{meta.model_name}"
 

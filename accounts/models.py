@@ -237,7 +237,9 @@ class APIKey(models.Model):
             User.objects.select_for_update(no_key=True).get(pk=self.owner_id)
             keys = APIKey.objects.filter(owner=self.owner_id).active().count()
             if keys >= settings.API_KEYS_MAX_PER_USER:
-                raise Conflict(f"There are {keys} API keys, the most that one may have: revoke some.")
+                raise Conflict(
+                    f"There are {keys} API keys, the most that one may have: revoke some."
+                )
             self.save(force_insert=True)
         return secret
 

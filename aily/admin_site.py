@@ -1,5 +1,7 @@
-"""The admin's site: its pages read from the replica, and what staff change is noted. Where a rule of
-the program forbids a change (`Forbidden`), the page says so, and nothing has changed."""
+"""The admin's site: its pages read from the replica, and what staff change is noted.
+
+Where a rule of the program forbids a change (`Forbidden`), the page says so; nothing has changed.
+"""
 
 from __future__ import annotations
 

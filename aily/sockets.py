@@ -1,9 +1,8 @@
-"""Open sockets and streams of this process, and the word that takes away the access they were opened
-with.
+"""Open sockets and streams of this process, and the news that ends the access they came with.
 
-The word comes by the channel layer when a key is revoked, a session logged out, a user shut out. An
-access that ends by itself, as a key does, is looked at when its end has come; every other one once an
-hour, for a word that did not get here.
+It comes by the channel layer when a key is revoked, a session logged out or a user shut out. An
+access that ends by itself, as a key does, is looked at when its end has come; every other one once
+an hour, in case its news did not get here.
 
 The one use of the channel layer: rare news for all web processes. What tasks have to tell goes
 through the hub instead, which needs one subscription a user and none a socket.
@@ -73,7 +72,7 @@ def session_hash(session_key: str) -> str:
 
 
 def revoke_access(access: Access) -> None:
-    """End all sockets and streams opened with `access`, in all web processes, once this is committed.
+    """End all sockets and streams of `access`, in all web processes, once this is committed.
 
     While Redis is away open ones stay until they are looked at; new ones are refused all the same.
     """
@@ -124,8 +123,9 @@ class OpenSockets:
     async def registered(
         self, access: Access, close: Closer, check: Check, holds_seconds: float
     ) -> AsyncIterator[None]:
-        """Have `close` awaited with a close code when `access` is taken away or ends, or the process
-        stops, from the moment this is entered. `check` is first awaited after `holds_seconds`."""
+        """Have `close` awaited with a close code when `access` is taken away or ends, or the
+        process stops, from the moment this is entered. `check` is first awaited after
+        `holds_seconds`."""
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen())
         opened = _Opened(access, close, check)

@@ -97,12 +97,6 @@ def _denied_models(version: SceneVersion) -> list[str]:
     return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
 
 
-def _require_models(version: SceneVersion) -> None:
-    """Raise Forbidden where whoever makes this version live may not use the models that it names."""
-    if denied := _denied_models(version):
-        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
-
-
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
     """Add a draft with the scene's next number. Raises InvalidTemplate."""
     with transaction.atomic():
@@ -137,12 +131,11 @@ def delete_version(version: SceneVersion) -> None:
 
 
 def publish(version: SceneVersion) -> SceneVersion:
-    """Freeze a draft and make it live. Raises Conflict when it is published already, Forbidden."""
+    """Freeze a draft and make it live. Raises Conflict when it is published, and Forbidden."""
     with transaction.atomic():
         draft = _locked(version)
         if draft.is_published:
             raise Conflict("This version is published already.")
-        _require_models(draft)
         # From here on the schema is read by callers who do not look at the templates.
         draft.variables_schema = _Prompt(draft).variables.schema
         draft.published_at = timezone.now()
@@ -152,10 +145,11 @@ def publish(version: SceneVersion) -> SceneVersion:
 
 
 def make_live(version: SceneVersion) -> None:
-    """Move the scene to a published version, forth or back. Raises Conflict for a draft, Forbidden."""
+    """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
-    _require_models(version)
+    if denied := _denied_models(version):
+        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log hears of it.

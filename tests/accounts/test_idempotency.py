@@ -75,7 +75,9 @@ def test_a_refusal_by_the_database_stores_nothing_either(staff: User, client_of:
     assert post(client, "/api/scenes", {"slug": "free", "title": "Mine"}).status_code == 201
 
 
-def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -> None:
+def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
     made = post(client, "/api/keys", {"name": "laptop"})
     again = post(client, "/api/keys", {"name": "laptop"})
     assert (made.status_code, again.status_code) == (201, 409)

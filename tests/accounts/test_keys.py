@@ -19,12 +19,21 @@ from tests.conftest import ClientOf
 identify_key = async_to_sync(authentication.identify_key)
 
 
-def test_a_key_shows_its_secret_once(alice: User, client_of: ClientOf) -> None:
+@pytest.fixture
+def session(alice: User) -> Client:
+    """Alice, logged in."""
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def test_a_key_shows_its_secret_once(alice: User, session: Client, client_of: ClientOf) -> None:
     client = client_of(alice)
     until = timezone.now() + timedelta(days=30)
     body = {"name": "laptop", "expires_at": until.isoformat()}
-    made = client.post("/api/keys", body, content_type="application/json")
+    made = session.post("/api/keys", body, content_type="application/json")
     assert made.status_code == 201
+    assert made["Cache-Control"] == "no-store"
     secret = made.json()["secret"]
     identity = identify_key(secret)
     assert identity is not None

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import AbstractAsyncContextManager
 
 import httpx
 
 from tests.client import ChatSocket, RestClient, chat_socket
+from tests.e2e.sessions import log_in, log_out, make_keys
 from tests.stack import Stack
 
 
 async def test_revoking_a_key_closes_the_sockets_opened_with_it(
     stack: Stack, rest: RestClient, socket: ChatSocket
 ) -> None:
-    key = (await rest.post("/api/keys", {"name": "short-lived"})).body
+    [key] = await asyncio.to_thread(make_keys, stack.base_url, {"name": "short-lived"})
     async with chat_socket(stack.base_url, key["secret"]) as doomed:
         task_id = await doomed.submit("I outlive my socket [sim:tokens=20]")
         await rest.call("DELETE", f"/api/keys/{key['id']}")
@@ -27,9 +27,9 @@ async def test_revoking_a_key_closes_the_sockets_opened_with_it(
 
 async def test_logging_out_closes_the_sockets_of_that_session(stack: Stack) -> None:
     with httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying:
-        log_in(staying)
+        log_in(staying, "demo", "demo")
         with httpx.Client(base_url=stack.base_url, follow_redirects=True) as leaving:
-            log_in(leaving)
+            log_in(leaving, "demo", "demo")
             async with (
                 session_socket(stack, leaving) as doomed,
                 session_socket(stack, staying) as other,
@@ -44,26 +44,3 @@ def session_socket(stack: Stack, client: httpx.Client) -> AbstractAsyncContextMa
     cookie = f"sessionid={client.cookies['sessionid']}"
     headers = {"Cookie": cookie, "Origin": stack.base_url}
     return chat_socket(stack.base_url, None, headers=headers)
-
-
-def log_in(client: httpx.Client) -> None:
-    page = client.get("/login/")
-    form = {
-        "csrfmiddlewaretoken": csrf_token(page.text),
-        "username": "demo",
-        "password": "demo",
-    }
-    response = client.post("/login/", data=form, headers={"Referer": str(client.base_url)})
-    assert response.status_code == 200
-    assert "sessionid" in client.cookies
-
-
-def log_out(client: httpx.Client) -> None:
-    page = client.get("/")
-    client.post("/logout/", data={"csrfmiddlewaretoken": csrf_token(page.text)})
-
-
-def csrf_token(page: str) -> str:
-    match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert match is not None
-    return match[1]
