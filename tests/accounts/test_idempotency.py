@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -143,3 +145,18 @@ def test_a_record_is_forgotten_after_its_time(client: Client) -> None:
     assert IdempotencyRecord.objects.expired().exists()
     assert post(client, CONVERSATIONS, {"title": "Anew"}).status_code == 201
     assert IdempotencyRecord.objects.count() == 1
+
+
+def test_what_is_kept_of_a_request_does_not_let_a_password_be_guessed(
+    keeper: User,
+) -> None:
+    client = Client()
+    client.force_login(keeper)
+    body = {"username": "carol", "password": "long-enough-7"}
+    assert post(client, "/api/users", body).status_code == 201
+    text = json.dumps(body, sort_keys=True)
+    guess = hashlib.sha256(f"POST /api/users\n{text}".encode()).hexdigest()
+    record = IdempotencyRecord.objects.get()
+    assert guess != record.digest
+    assert "long-enough-7" not in (record.body or "")
+    assert post(client, "/api/users", {**body, "username": "eve"}).status_code == 422

@@ -27,6 +27,7 @@ from aily.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.sessions import make_keys
+from tests.e2e.test_access import check_that_streams_and_waits_end
 from tests.e2e.test_sockets import ANSWER, write_long_log
 from tests.ports import free_ports
 from tests.stack import Stack
@@ -102,6 +103,13 @@ async def test_it_streams_refuses_large_frames_and_says_when_it_stops(
     assert answer.status == 202
     assert server.process.wait(10) == returned
     await rest.post(f"/api/llmchat/tasks/{answer.body['task_id']}/cancel")
+
+
+@pytest.mark.parametrize("name", ["uvicorn"])
+async def test_it_ends_streams_and_waits_whose_access_is_taken_away(
+    server: WebServer, rest: RestClient
+) -> None:
+    await check_that_streams_and_waits_end(server.base_url, rest)
 
 
 async def closed_with(base_url: str, key: str) -> int | None:
