@@ -12,7 +12,6 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
         from accounts.audit import audited
-        from accounts.delegation import protect_restriction
         from accounts.permissions import register_objects
         from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401
@@ -26,7 +25,7 @@ class ChatConfig(AppConfig):
             WebhookEndpoint,
         )
         from chat.models.ids import make_id_key
-        from chat.services import catalog, webhooks
+        from chat.services import catalog, restrictions, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -38,8 +37,7 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
-        protect_restriction(Scene)
-        protect_restriction(LLMModel)
+        restrictions.connect_signals()
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()
         register_warmers(

@@ -8,18 +8,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils import timezone
 
-from accounts.delegation import current_actor
 from accounts.models import User
 from aily.problems import Conflict, Forbidden
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.services.restrictions import denied_models
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
-
-USE_MODEL = "chat.use_llmmodel"
 
 
 # --- Rendering ----------------------------------------------------------------------------------
@@ -65,7 +63,7 @@ def validate_version(version: SceneVersion) -> None:
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
     _check_fallbacks(version.fallback_models)
-    if denied := _denied_models(version):
+    if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # What one may not use looks as if it were not there.
         raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
@@ -82,19 +80,6 @@ def _check_fallbacks(names: Any) -> None:
     for name in names:
         if name not in known:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
-
-
-def _denied_models(version: SceneVersion) -> list[str]:
-    """The models that the version names and the user of this request may not use.
-
-    Everybody who may use the scene may use them with it: to name one is to give it.
-    """
-    actor = current_actor()
-    if actor is None:
-        return []
-    named = LLMModel.objects.filter(Q(pk=version.model_id) | Q(name__in=version.fallback_models))
-    restricted = named.filter(is_restricted=True).values_list("pk", "name")
-    return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
 
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
@@ -148,7 +133,7 @@ def make_live(version: SceneVersion) -> None:
     """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
-    if denied := _denied_models(version):
+    if denied := denied_models(version):
         raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version

@@ -249,6 +249,21 @@ def admin_opens_a_restricted_model(client: Client, cast: Cast) -> Any:
     return client.post(f"/admin/chat/llmmodel/{cast.model.pk}/change/", form)
 
 
+@attack("chat.add_llmmodel", "chat.change_llmmodel")
+def admin_and_rest_call_a_restricted_model_by_another_name(client: Client, cast: Cast) -> Any:
+    body = {"upstream_name": cast.model.name}
+    client.post("/api/models", {**body, "name": "cheap", "provider": "acme"}, content_type=JSON)
+    client.patch("/api/models/plain", body, content_type=JSON)
+    form = {
+        "provider": cast.model.provider_id, "name": "plain", "max_concurrency": "5",
+        "default_max_tokens": "100", "params": "{}", "input_price": "0", "is_enabled": "on",
+        "cached_input_price": "0", "output_price": "0", "currency": "USD", **body,
+        f"{_INLINE}-TOTAL_FORMS": "0", f"{_INLINE}-INITIAL_FORMS": "0",
+    }  # fmt: skip
+    plain = LLMModel.objects.get(name="plain")
+    return client.post(f"/admin/chat/llmmodel/{plain.pk}/change/", form)
+
+
 @attack("accounts.change_menuitem")
 def admin_opens_a_restricted_menu_item(client: Client, cast: Cast) -> Any:
     form = {
@@ -357,7 +372,8 @@ def rest_gives_ones_role_permissions(client: Client, cast: Cast) -> Any:
 @attack("accounts.change_role", "accounts.delete_role")
 def rest_takes_a_mighty_role_apart(client: Client, cast: Cast) -> Any:
     path = f"/api/roles/{cast.mighty.pk}"
-    for body in ({"name": "weak"}, {"permissions": []}, {"objects": []}):
+    bodies: list[Any] = [{"name": "weak"}, {"permissions": []}, {"objects": []}]
+    for body in bodies:
         client.patch(path, body, content_type=JSON)
     return client.delete(path)
 
@@ -398,6 +414,7 @@ def power() -> dict[str, Any]:
             list(table.objects.order_by("pk").values_list("pk", "is_restricted"))
             for table in (Scene, LLMModel, MenuItem)
         ],
+        "models": list(LLMModel.objects.order_by("pk").values_list("name", "upstream_name")),
         "versions": list(
             Scene.objects.order_by("pk", "versions").values_list(
                 "slug", "live_version", "versions__model", "versions__fallback_models",

@@ -37,16 +37,18 @@ def cast(alice: User) -> Cast:
     }
     User.objects.filter(username="root").update(is_superuser=True, has_totp=True)
     User.objects.filter(username="boss").update(has_totp=True)
+    roles: dict[str, Any] = {name: Role.objects.create(name=name) for name in ("mighty", "plain")}
     provider = Provider.objects.create(name="acme", base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name="dear", is_restricted=True)
+    LLMModel.objects.create(provider=provider, name="plain")
     scene = Scene.objects.create(slug="shut", title="T", is_restricted=True)
     cast = Cast(
         mallory=users["mallory"],
         root=User.objects.get(username="root"),
         boss=User.objects.get(username="boss"),
         alice=alice,
-        mighty=Role.objects.create(name="mighty"),
-        plain=Role.objects.create(name="plain"),
+        mighty=roles["mighty"],
+        plain=roles["plain"],
         scene=scene,
         model=model,
         item=MenuItem.objects.create(label="Secret", is_restricted=True),
