@@ -35,6 +35,7 @@ POWER_FIELDS = frozenset({"is_staff", "is_superuser"})
 ALLOWANCE_FIELDS = frozenset(
     {"queue_weight", "requests_per_minute", "max_tasks_in_flight", "max_tasks_queued"}
 )
+_TO_USERS = "Only a superuser gives permissions to a user, or takes them away: use a role."
 
 _has_no_actor: ContextVar[bool] = ContextVar("has_no_actor", default=False)
 
@@ -229,7 +230,7 @@ def _giving_permissions_to_users(sender: Any, action: str, pk_set: Any, **kwargs
     actor = current_actor()
     is_change = action in ("pre_add", "pre_remove") and pk_set
     if actor and not actor.is_superuser and (is_change or action == "pre_clear"):
-        raise Forbidden("Only a superuser gives permissions to a user: use a role.")
+        raise Forbidden(_TO_USERS)
 
 
 # --- Roles --------------------------------------------------------------------------------------
@@ -248,7 +249,8 @@ def _giving_permissions_to_roles(
     if isinstance(instance, Group):
         roles, permissions = [instance], Permission.objects.filter(pk__in=pk_set or ())
     else:
-        roles = list(Group.objects.filter(pk__in=pk_set or ()))
+        linked = {"permissions": instance} if pk_set is None else {"pk__in": pk_set}
+        roles = list(Group.objects.filter(**linked))
         permissions = Permission.objects.filter(pk=instance.pk)
     for role in roles:
         _require_held(actor, role)
@@ -275,12 +277,11 @@ def _granting_on_object(sender: Any, instance: Any, **kwargs: Any) -> None:
     actor = current_actor()
     if actor is None or actor.is_superuser:
         return
+    if sender is UserObjectPermission:
+        raise Forbidden(_TO_USERS)
     for row in [*sender.objects.filter(pk=instance.pk), instance]:
+        _require_held(actor, row.group)
         _require_permission(actor, _name(row.permission), row.object_pk)
-        if isinstance(row, UserObjectPermission):
-            _require_covered(actor, row.user)
-        else:
-            _require_held(actor, row.group)
 
 
 def _withdrawing_on_object(sender: Any, instance: Any, **kwargs: Any) -> None:

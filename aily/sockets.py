@@ -1,8 +1,8 @@
 """Open sockets and streams of this process, and the news that ends the access they came with.
 
 It comes by the channel layer when a key is revoked, a session logged out or a user shut out. An
-access that ends by itself, as a key does, is looked at when its end has come; every other one once
-an hour, in case its news did not get here.
+access that ends by itself, as a key does, is looked at when its end has come; every other one each
+quarter of an hour, in case its news did not get here.
 
 The one use of the channel layer: rare news for all web processes. What tasks have to tell goes
 through the hub instead, which needs one subscription a user and none a socket.
@@ -40,7 +40,7 @@ LISTEN_SECONDS = 2.0
 PING_SECONDS = 40
 
 #: Every access is looked at again after so long at the latest: a tenth of it more or less.
-CHECK_SECONDS = 3600.0
+CHECK_SECONDS = 900.0
 #: Pause before the next look while a server that knows is away.
 AWAY_SECONDS = 5.0
 

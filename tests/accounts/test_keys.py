@@ -165,6 +165,7 @@ def test_the_admin_shows_a_new_key_once_and_never_its_digest(
 ) -> None:
     form = {"owner": alice.pk, "name": "from admin", "expires_at_0": "", "expires_at_1": ""}
     page = admin_client.post("/admin/accounts/apikey/add/", form, follow=True)
+    assert "no-store" in page["Cache-Control"]
     key = APIKey.objects.get(name="from admin")
     [message] = [m.message for m in page.context["messages"] if "Copy this key" in m.message]
     identity = identify_key(message.rsplit(" ", 1)[1])
