@@ -72,7 +72,11 @@ class UserPatch(RequestSchema):
     email: str = Field("", max_length=254)
     is_active: bool = Field(True, description="False: shut out at once, open sockets included.")
     is_staff: bool = Field(False, description="May only be set by a superuser.")
-    roles: list[int] = Field(default_factory=list, max_length=1000, description="Ids.")
+    roles: list[int] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Ids, of roles that grant nothing you do not have. Not for yourself.",
+    )
     queue_weight: float = Field(1, ge=0.1, le=100)
     limits: LimitsPatch = NO_LIMITS
 
@@ -87,7 +91,9 @@ class UserIn(UserPatch):
     )
 
     username: str = Field(min_length=1, max_length=150)
-    password: SecretStr | None = Field(None, description="Null: logs in with keys alone.")
+    password: SecretStr | None = Field(
+        None, description="Null: logs in with keys alone. Not by a key."
+    )
 
 
 def _visible(user: User) -> QuerySet[User]:

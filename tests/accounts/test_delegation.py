@@ -135,6 +135,12 @@ def test_what_one_has_one_gives_in_the_admin_and_over_rest(cast: Cast) -> None:
     assert cast.alice.email == "alice@aily.example"
 
 
+def test_who_deletes_a_thing_need_not_have_what_was_granted_on_it(cast: Cast) -> None:
+    client = client_with(cast, "chat.delete_scene")
+    assert client.delete("/api/scenes/shut").status_code == 204
+    assert not GroupObjectPermission.objects.exists()
+
+
 def test_a_refusal_says_why_and_that_it_is_forbidden(cast: Cast) -> None:
     client = client_with(cast, "accounts.change_user")
     refused = client.patch(
