@@ -63,7 +63,7 @@ class Identity:
     def holds_seconds(self) -> float:
         """For how long these credentials hold if nobody takes them away, as far as is known."""
         if self.api_key is None:
-            # Its end stands in its row: it is looked at as often as there may be one.
+            # When a session ends is in its row: not later than this, unless it is renewed.
             return float(settings.SESSION_COOKIE_AGE)
         end: datetime | None = self.api_key.expires_at
         return inf if end is None else (end - timezone.now()).total_seconds()

@@ -21,7 +21,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.db import Error as DatabaseError
 from django.db import transaction
 
 from aily.jobs import Jobs
@@ -41,7 +40,7 @@ PING_SECONDS = 40
 
 #: Every access is looked at again after so long at the latest: a tenth of it more or less.
 CHECK_SECONDS = 900.0
-#: Pause before the next look while a server that knows is away.
+#: Pause before the next look where one failed.
 AWAY_SECONDS = 5.0
 
 Closer = Callable[[int], Coroutine[Any, Any, None]]
@@ -115,7 +114,7 @@ class OpenSockets:
     def __init__(self) -> None:
         # A dictionary for its order: closing begins with the oldest.
         self._opened: dict[_Opened, None] = {}
-        self._jobs = Jobs("the closing of a socket")
+        self._jobs = Jobs("the end of an access")
         self._listener: asyncio.Task[None] | None = None
         self._is_listening = asyncio.Event()
 
@@ -157,8 +156,9 @@ class OpenSockets:
     async def _look(self, opened: _Opened) -> None:
         try:
             holds_seconds = await opened.check()
-        except (DatabaseError, *RedisAway, OSError) as error:
-            logger.warning("whether an access still holds is not known (%s)", error)
+        except Exception as error:  # noqa: BLE001 - most often a server that is away
+            # Whatever it is: an access must not last because it could not be looked at once.
+            logger.warning("whether an access still holds is not known: %r", error)
             holds_seconds = AWAY_SECONDS
         if opened not in self._opened:
             return
