@@ -297,7 +297,8 @@ def test_the_provider_gives_roles_whoever_the_browser_was_logged_in_as(
     provider: OpenIDProvider, browser: httpx.Client, bob: User
 ) -> None:
     authors = Role.objects.create(name="authors")
-    provider.person["groups"] = ["writers"]
+    # Which Bob could not give.
+    provider.person["groups"] = ["writers", "operators"]
     back = callback(browser)
     # Bob logs in by password meanwhile, in the same session.
     client = Client()
@@ -309,7 +310,7 @@ def test_the_provider_gives_roles_whoever_the_browser_was_logged_in_as(
     assert username(browser) == "bob"
     browser.get(back)
     assert username(browser) == "carol"
-    assert User.objects.get(groups=authors).username == "carol"
+    assert User.objects.get(groups=authors, is_staff=True).username == "carol"
 
 
 def test_the_link_of_a_superuser_is_cut_by_superusers_alone(
