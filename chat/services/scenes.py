@@ -15,6 +15,7 @@ from accounts.models import User
 from aily.problems import Conflict, Forbidden
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.services.parameters import parameter_errors
 from chat.services.restrictions import denied_models
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
@@ -62,6 +63,8 @@ def validate_version(version: SceneVersion) -> None:
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    for name, message in parameter_errors(version.params):
+        raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
