@@ -27,7 +27,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, repeats, webhooks
+        from chat.services import catalog, repeats, restrictions, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -41,6 +41,7 @@ class ChatConfig(AppConfig):
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
         register_key_lookup(repeats.has_made_task)
+        restrictions.connect_signals()
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()
         register_warmers(

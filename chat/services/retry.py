@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
+from accounts.permissions import PermissionSet, permission_sets
 from chat import accounting
 from chat.accounting import BudgetsInForce
 from chat.models import Status, Task
@@ -14,7 +16,7 @@ from chat.models.conversations import ask_again
 from chat.models.ids import tagged_id
 from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
-from chat.services.submit import enqueue
+from chat.services.submit import USE_MODEL, USE_SCENE, enqueue
 
 
 def retry_many(task_ids: Sequence[UUID]) -> int:
@@ -22,11 +24,12 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
 
     The old ones stay as they are: what has ended never changes. A question of a conversation that
     was not answered becomes the new task's, so that it is there once; where it is the new task's
-    already, or the conversation is answering, there is no new task. Nor is there one that its
-    owner's budgets refuse.
+    already, or the conversation is answering, there is no new task. Nor is there one of what the
+    owners could not submit any more: where they were shut out, may not use the scene or model now,
+    or have too small a budget.
     """
-    ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE).select_related("model")
-    pairs = [(task, _copy(task)) for task in ended.order_by("-pk")]
+    ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
+    pairs = [(task, _copy(task)) for task in ended]
     found = accounting.in_force([new for _, new in pairs])
     submitted = _submit([new for _, new in pairs if new.conversation_id is None], found)
     for task, new in pairs:
@@ -75,3 +78,22 @@ def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
             return submitted
     except IntegrityError:
         return []
+
+
+def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
+    """Those whose owners may use their scene and model."""
+    related = ("model", "scene", "scene_version")
+    tasks = list(ended.filter(owner__is_active=True).select_related(*related))
+    held = permission_sets({task.owner_id for task in tasks})
+    return [task for task in tasks if _may_use(held[task.owner_id], task)]
+
+
+def _may_use(permissions: PermissionSet, task: Task) -> bool:
+    scene, version, model = task.scene, task.scene_version, task.model
+    if scene is not None and scene.is_restricted and not permissions.allows(USE_SCENE, scene):
+        return False
+    # A scene's own models come with the scene.
+    comes_with_scene = version is not None and (
+        version.model_id == model.pk or model.name in version.fallback_models
+    )
+    return not model.is_restricted or comes_with_scene or permissions.allows(USE_MODEL, model)
