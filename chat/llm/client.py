@@ -20,7 +20,6 @@ from chat.llm.exchange import Exchange
 from chat.llm.holds import Holds
 from chat.llm.http1 import Connection
 from chat.llm.requests import completions, written
-from chat.llm.turns import Turns
 from chat.llm.types import (
     AnswerLimits,
     ChatRequest,
@@ -38,7 +37,6 @@ class ProviderClient:
     def __init__(self) -> None:
         self._connections = Connections()
         self._holds = Holds()
-        self._turns = Turns()
         #: By provider: how many calls there were, which says whose turn it is of several keys.
         self._calls: defaultdict[str, Iterator[int]] = defaultdict(count)
 
@@ -97,7 +95,12 @@ class ProviderClient:
 
         def exchange() -> Exchange:
             return Exchange(
-                answer, deadlines, on_delta, patience or Patience(), self._holds, self._turns
+                answer,
+                deadlines,
+                on_delta,
+                patience or Patience(),
+                self._holds,
+                self._connections.turns,
             )
 
         connection = self._connections.idle(target.origin)

@@ -20,6 +20,7 @@ import httpx
 from chat.llm.errors import ForbiddenAddressError, TLSError, UnreachableError
 from chat.llm.http1 import Connection
 from chat.llm.tunnels import open_tunnel
+from chat.llm.turns import Turns
 from chat.llm.types import Proxy
 
 #: How long a connection waits for its next request. Servers close theirs after a minute or so; one
@@ -57,6 +58,7 @@ class Connections:
     """One a process, on one event loop."""
 
     def __init__(self) -> None:
+        self.turns = Turns()
         # The newest last: that is taken first, so that those too many grow old.
         self._idle: defaultdict[Origin, list[tuple[float, Connection]]] = defaultdict(list)
         self._addresses: dict[Origin, tuple[float, _Addresses]] = {}
@@ -101,7 +103,7 @@ class Connections:
         name = origin.host if origin.is_tls else None
 
         def protocol() -> Connection:
-            return Connection(lambda connection: self._give_back(origin, connection))
+            return Connection(lambda connection: self._give_back(origin, connection), self.turns)
 
         is_tunnel = origin.is_tls and origin.proxy is not None
         if len(addresses) == 1 and not is_tunnel:

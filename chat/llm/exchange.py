@@ -250,10 +250,13 @@ class Exchange:
 
     def _look_at_all(self) -> None:
         """Now, and no longer than LAST_LOOK_SECONDS; of a flood, which waits already, nothing."""
-        if self._waiting:
+        connection = self._connection
+        if self._waiting or (connection is not None and connection.is_behind):
             return
-        self._release()
         until = self._loop.time() + LAST_LOOK_SECONDS
+        self._release()
+        if connection is not None:
+            connection.catch_up(until)
         while self._waiting and not self._answer.done and self._loop.time() < until:
             self._try(self._feed_next)
 
@@ -269,8 +272,9 @@ class Exchange:
     def _break_off(self, error: ProviderError) -> None:
         """A deadline has passed, or the connection is lost."""
         self._look_at_all()
-        is_whole = self._body is not None and not self._waiting
-        self._wake(self._body.cut(error) if self._body is not None and is_whole else error)
+        is_behind = self._connection is not None and self._connection.is_behind
+        is_looked_at = not self._waiting and not is_behind
+        self._wake(self._body.cut(error) if self._body is not None and is_looked_at else error)
 
     def _wake(self, error: Exception | None = None) -> None:
         if self._ended.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -22,7 +23,10 @@ from chat.llm.errors import (
     TruncatedError,
     UnreachableError,
 )
+from chat.llm.turns import Turns
 
+#: Parsed in one step. Chunks of a single byte take some 10 ns a byte.
+PARSED_BYTES = 32 * 1024
 #: Of all headers and trailers of a response, interim ones included.
 MAX_HEAD_BYTES = 64 * 1024
 #: What a header, or an interim response, counts beside its bytes.
@@ -55,11 +59,18 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, on_idle: Callable[[Connection], None]) -> None:
+    def __init__(self, on_idle: Callable[[Connection], None], turns: Turns) -> None:
         self._on_idle = on_idle
+        self._turns = turns
+        #: Large reads, in parts that each are parsed in one step, and what comes after them.
+        self._parts: deque[bytes] = deque()
+        self._is_stepping = False
+        self._after: Callable[[], None] | None = None
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._is_used = self._is_paused = False
+        self._is_used = False
+        #: The receiver's wish, and what has come of it.
+        self._is_to_pause = self._is_paused = False
         self._begin()
 
     def _begin(self) -> None:
@@ -113,17 +124,36 @@ class Connection(asyncio.Protocol):
         """Look at what was held."""
         held, self._held = self._held, None
         if held and self._receiver is not None:
-            self._parse(b"".join(held))
+            self._receive(b"".join(held))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something has come that was not parsed yet."""
+        return bool(self._parts)
+
+    def catch_up(self, until: float) -> None:
+        """Parse what waits for its turn now, but no longer than `until`, of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        while self._parts and self._receiver is not None and loop.time() < until:
+            self._parse(self._parts.popleft())
 
     def pause(self) -> None:
         """Read nothing more until `resume`: what has come is still being looked at."""
-        if not self._is_paused and not self._transport.is_closing():
-            self._is_paused = True
-            self._transport.pause_reading()
+        self._is_to_pause = True
+        self._pause_or_resume()
 
     def resume(self) -> None:
-        if self._is_paused and not self._transport.is_closing():
-            self._is_paused = False
+        self._is_to_pause = False
+        self._pause_or_resume()
+
+    def _pause_or_resume(self) -> None:
+        is_to_pause = self._is_to_pause or bool(self._parts)
+        if is_to_pause == self._is_paused or self._transport.is_closing():
+            return
+        self._is_paused = is_to_pause
+        if is_to_pause:
+            self._transport.pause_reading()
+        else:
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -144,6 +174,35 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._has_begun = True
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Take a read, in steps if it is large."""
+        if not self._parts and len(data) <= PARSED_BYTES:
+            self._take(data)
+            return
+        slices = range(0, len(data), PARSED_BYTES)
+        self._parts.extend(data[start : start + PARSED_BYTES] for start in slices)
+        self._pause_or_resume()
+        if not self._is_stepping:
+            self._is_stepping = True
+            self._turns.add(self._step)
+
+    def _step(self) -> bool:
+        """Take the next part of large reads. Returns whether there are more."""
+        if self._parts and self._receiver is not None:
+            self._take(self._parts.popleft())
+        if self._parts and self._receiver is not None:
+            return True
+        self._is_stepping = False
+        self._parts.clear()
+        self._pause_or_resume()
+        after, self._after = self._after, None
+        if after is not None:
+            after()
+        return False
+
+    def _take(self, data: bytes) -> None:
         if self._held is None:
             self._tail = data[-len(_LAST_CHUNK) :]
             self._parse(data)
@@ -176,6 +235,15 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.release()
+        if self._parts:
+            self._after = lambda: self._end_or_lose(exc)
+        else:
+            self._end_or_lose(exc)
+
+    def _end_or_lose(self, exc: Exception | None) -> None:
+        if self._held is not None:  # what waited was held once more
+            self.connection_lost(exc)
+            return
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
@@ -219,7 +287,8 @@ class Connection(asyncio.Protocol):
             receiver.end(is_framed=True)
 
     def _finish(self) -> None:
-        keeps_alive = self._keeps_alive
+        # What waits after the end of the response is nobody's.
+        keeps_alive = self._keeps_alive and not self._parts
         self._is_used = True
         self.resume()
         self._begin()

@@ -265,12 +265,21 @@ async def test_the_total_time_passes_while_data_floods(client: ProviderClient) -
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.parametrize(
+    ("head", "unit"),
+    [
+        (PLAIN, _delta(b'"content":[{"type":"text","text":"a"}]') * 500),
+        (CHUNKED, b"1\r\n\n\r\n" * 10000),
+        (PACKED, _packed(b"\n", 64 * MEGABYTE)),
+    ],
+    ids=["odd text", "chunks of a byte", "a gzip bomb"],
+)
 async def test_many_floods_share_their_turns_and_another_call_goes_on(
-    client: ProviderClient,
+    client: ProviderClient, head: bytes, unit: bytes
 ) -> None:
     pieces = [part for _ in range(20) for part in (_delta(b'"content":"a"'), 0.01)]
     async with (
-        flood(PLAIN, _delta(b'"content":[{"type":"text","text":"a"}]') * 500) as server,
+        flood(head, unit) as server,
         raw_provider(response(), *pieces, STOP, DONE) as quiet,
         measured_turns() as turns,
     ):
@@ -294,17 +303,41 @@ async def test_a_cancelled_flood_ends_at_once(client: ProviderClient) -> None:
     assert asking.cancelled()
 
 
+WORDS = [f"{number:x} " for number in range(4000)]
+LARGE = b"".join(_delta(b'"content":"%s"' % word.encode()) for word in WORDS) + STOP + DONE
+
+
+def _in_chunks(body: bytes, size: int) -> bytes:
+    starts = range(0, len(body), size)
+    chunks = (body[start : start + size] for start in starts)
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-async def test_a_large_read_is_whole_and_in_order(client: ProviderClient, pause: float) -> None:
+@pytest.mark.parametrize("patience", [0, 30])
+@pytest.mark.parametrize(
+    ("sent", "end"),
+    [
+        (response(LARGE), "close"),
+        (CHUNKED + _in_chunks(LARGE, 1), "again"),
+        (CHUNKED + _in_chunks(LARGE, 999), "again"),
+        (HEAD + b"content-length: %d\r\n\r\n" % len(LARGE) + LARGE, "again"),
+    ],
+    ids=["until it closes", "chunks of a byte", "chunks", "a length"],
+)
+async def test_a_large_response_is_whole_and_in_order(
+    client: ProviderClient, sent: bytes, end: str, patience: float, pause: float
+) -> None:
     """Steps of the event loop, held pieces and the end of the response meet."""
-    words = [f"{number:x} " for number in range(4000)]
-    body = b"".join(_delta(b'"content":"%s"' % word.encode()) for word in words) + STOP + DONE
-    half = len(body) // 2
-    for patience in (0, 30):
-        async with raw_provider(response(), body[:half], pause, body[half:]) as provider:
+    first, half = sent.index(b"\r\n\r\n") + 900, len(sent) // 2
+    pieces = (sent[:first], pause, sent[first:half], pause, sent[half:])
+    async with raw_provider(*pieces, end=end) as provider, asyncio.timeout(20):
+        for _ in range(2):
             completion, deltas = await _ask(client, provider.url, patience=patience)
-        assert "".join(delta.text for delta in deltas) == "".join(words)
-        assert completion.finish_reason == "stop"
+            assert "".join(delta.text for delta in deltas) == "".join(WORDS)
+            assert completion.finish_reason == "stop"
+        if end == "again":
+            assert provider.connections == 1
 
 
 async def test_a_large_read_that_is_cut_is_truncated(client: ProviderClient) -> None:
