@@ -124,7 +124,15 @@ class Connection(asyncio.Protocol):
         """Look at what was held."""
         held, self._held = self._held, None
         if held and self._receiver is not None:
+            # It came before what waits for its turn.
+            later = list(self._parts)
+            self._parts.clear()
             self._receive(b"".join(held))
+            if later and self._receiver is None:  # the response has ended: it is nobody's
+                self.abort()
+                return
+            self._parts.extend(later)
+            self._see_to_parts()
 
     @property
     def is_behind(self) -> bool:
@@ -183,8 +191,11 @@ class Connection(asyncio.Protocol):
             return
         slices = range(0, len(data), PARSED_BYTES)
         self._parts.extend(data[start : start + PARSED_BYTES] for start in slices)
+        self._see_to_parts()
+
+    def _see_to_parts(self) -> None:
         self._pause_or_resume()
-        if not self._is_stepping:
+        if self._parts and not self._is_stepping:
             self._is_stepping = True
             self._turns.add(self._step)
 
