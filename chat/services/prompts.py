@@ -14,20 +14,19 @@ from django.db.models import Count
 from django.utils import timezone
 
 from aily.problems import TooLarge
-from chat.models import Conversation, Message, SceneVersion, Task
+from chat.models import Conversation, Message, Task
 from chat.models.tasks import ACTIVE
-from chat.services import scenes
+from chat.rendering.prompt import Messages
 from chat.services.submission import CompositeRequest
 
 
 def build(
-    request: CompositeRequest, version: SceneVersion | None, history: Sequence[Message]
+    request: CompositeRequest, rendered: Messages, history: Sequence[Message]
 ) -> list[dict[str, Any]]:
     """The prompt as the provider gets it: the scene's system message, history, the new turn.
 
-    Raises InvalidVariable, or TooLarge past PROMPT_MAX_BYTES of JSON.
+    Raises TooLarge past PROMPT_MAX_BYTES of JSON.
     """
-    rendered = scenes.render(version, request.variables) if version else []
     own = [message.model_dump(exclude_none=True) for message in request.messages or []]
     system = [one for one in rendered if one["role"] == "system"]
     asked = [one for one in rendered if one["role"] != "system"]

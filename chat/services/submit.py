@@ -23,6 +23,7 @@ from aily.database import fetch_each, in_database
 from aily.loops import per_loop
 from aily.observability import tracing
 from aily.problems import (
+    Conflict,
     IdempotencyMismatch,
     InvalidRequest,
     LimitReached,
@@ -48,12 +49,18 @@ from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
+from chat.rendering.prompt import Messages
+from chat.rendering.template import HeavyWorkError
 from chat.services import catalog, limits, prompts, sharing
 from chat.services.catalog import Catalog
+from chat.services.rendering import Rendered, render, render_apart
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
+
+#: How often a scene may get another version while its prompt is being rendered.
+_MAX_RENDERINGS = 3
 
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
@@ -72,6 +79,8 @@ class Submission:
     traceparent: str = ""
     #: Whose request it is, where it is still to be counted.
     uncounted: Requester | None = None
+    #: What the scene became, where that was too much work for a batch.
+    rendered: Rendered | None = None
 
     def digest(self) -> str:
         # A frame is a request with fields of its own, which say nothing of what is asked for.
@@ -95,6 +104,14 @@ class Accepted:
     waits_alone: bool = False
 
 
+class _NeedsRenderingError(Exception):
+    """This version is to be rendered outside the batch."""
+
+    def __init__(self, version: SceneVersion) -> None:
+        super().__init__(version.pk)
+        self.version = version
+
+
 @dataclass(slots=True)
 class _Lookups:
     """What a batch needs from the database, each table asked once."""
@@ -116,9 +133,21 @@ async def submit(submission: Submission) -> Accepted:
     with tracing.span("submit", kind="producer"):
         if tracing.is_on():
             submission = replace(submission, traceparent=tracing.traceparent())
-        accepted = await _batcher().submit(submission)
+        accepted = await _accept(submission)
     logger.debug("accepted", extra={"task_id": accepted.task_id})
     return accepted
+
+
+async def _accept(submission: Submission) -> Accepted:
+    """A prompt that is much work is rendered between two batches, so that it holds up nobody."""
+    for _ in range(_MAX_RENDERINGS):
+        try:
+            return await _batcher().submit(submission)
+        except _NeedsRenderingError as needed:
+            variables = submission.request.variables
+            rendered = await render_apart(needed.version, variables, submission.owner_id)
+            submission = replace(submission, rendered=rendered, uncounted=None)
+    raise Conflict("This scene is being changed; submit again.", field="scene")
 
 
 @per_loop
@@ -147,7 +176,7 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     for submission in submissions:
         try:
             built_tasks.append(_build(submission, lookups))
-        except Problem as problem:
+        except (Problem, _NeedsRenderingError) as problem:
             built_tasks.append(problem)
     with limits.admitted(built_tasks) as admitted_tasks:
         outcomes = _store(submissions, admitted_tasks, lookups.budgets)
@@ -231,7 +260,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         fallbacks=_fallbacks(request, version, model, lookups.catalog),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
         lane=lane,
-        messages=prompts.build(request, version, history or []),
+        messages=prompts.build(request, _rendered(submission, version), history or []),
         params={**model.params, **(version.params if version else {}), **request.params()},
         metadata=request.metadata,
         idempotency_key=submission.idempotency_key,
@@ -242,6 +271,19 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     task.model, task.scene, task.scene_version = model, scene, version
     task.history_length = len(history or [])
     return task
+
+
+def _rendered(submission: Submission, version: SceneVersion | None) -> Messages:
+    """The scene's messages. Raises _NeedsRenderingError where that is much work."""
+    if version is None:
+        return []
+    known = submission.rendered
+    if known is not None and known.version_id == version.pk:
+        return known.messages
+    try:
+        return render(version, submission.request.variables)
+    except HeavyWorkError:
+        raise _NeedsRenderingError(version) from None
 
 
 def _scene(submission: Submission, lookups: _Lookups) -> Scene | None:
