@@ -1,7 +1,7 @@
 """A rendering process: does one job after another, and is killed by the kernel at a bound.
 
-Run as `python -m chat.rendering.child` by chat/rendering/pool.py, with a socket as standard input. A
-frame is four bytes of length and JSON. For each job the process answers with `{"field": ...}` for
+Run as `python -m chat.rendering.child` by chat/rendering/pool.py, with a socket as standard input.
+For each job the process answers with `{"field": ...}` for
 each field that it comes to, and at last with `{"messages": ...}`, `{"schema": ...}` or
 `{"problem": ...}`.
 """
@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aily.problems import Problem
@@ -105,9 +106,13 @@ def _known(source: tuple[str, str, str], tell: _Tell) -> Prompt:
 
 
 def _resident_bytes() -> int:
-    """At most; Linux counts in KiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Now; where the system does not tell, the most there ever was. Linux counts in that what the
+    process was before its exec: a copy of the web process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * resource.getpagesize()
 
 
 if __name__ == "__main__":

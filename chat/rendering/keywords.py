@@ -11,9 +11,7 @@ from jsonschema.validators import extend
 from chat.rendering.patterns import compile_pattern
 
 
-def _pattern(
-    validator: Any, pattern: str, instance: Any, schema: Any
-) -> Iterator[ValidationError]:
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if validator.is_type(instance, "string") and not compile_pattern(pattern).matches(instance):
         yield ValidationError(f"{_shortened(instance)} does not match {pattern[:100]!r}")
 

@@ -1,8 +1,8 @@
 r"""Regular expressions of schemas, by RE2: its time grows with the text, whatever the pattern.
 
 The dialect is RE2's, which has neither look-around nor back-references. As in ECMA-262, which JSON
-Schema recommends, `$` is the end of the text only, and `\d` and `\w` mean ASCII. `\s` means ASCII as
-well, and `.` matches all but a line feed. ECMA's `\uXXXX` is understood.
+Schema recommends, `$` is the end of the text only, and `\d` and `\w` mean ASCII. `\s` means ASCII
+as well, and `.` matches all but a line feed. ECMA's `\uXXXX` is understood.
 """
 
 from __future__ import annotations

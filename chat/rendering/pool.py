@@ -193,8 +193,12 @@ class _Child:
         self._connection, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         with theirs:
-            self._process = subprocess.Popen(
-                _COMMAND, cwd=_ROOT, env=environment, stdin=theirs, stdout=subprocess.DEVNULL
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                _COMMAND,
+                cwd=_ROOT,
+                env=environment,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
             )
 
     def do(self, job: _Job) -> dict[str, Any]:

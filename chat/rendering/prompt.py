@@ -103,7 +103,7 @@ class Prompt:
 
 
 def measure_variables(variables: Any, limits: Limits) -> Size:
-    """Raises InvalidVariable where there is more of them, or they are nested deeper, than allowed."""
+    """Raises InvalidVariable where they are more, or nested deeper, than allowed."""
     try:
         return measure(
             variables,

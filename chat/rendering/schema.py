@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError, ValidationError
+from jsonschema import Draft202012Validator, FormatChecker, SchemaError, ValidationError
 from referencing import Registry
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
@@ -61,7 +61,7 @@ class VariablesSchema:
         self.schema: dict[str, Any] = schema or default_schema(names)
         try:
             # Without formats: those of patterns are Python's.
-            Draft202012Validator.check_schema(self.schema, format_checker=None)
+            Draft202012Validator.check_schema(self.schema, format_checker=FormatChecker(()))
             self._survey = Survey(self.schema)
         except SchemaError as error:
             message = f"{error.json_path}: {error.message}"

@@ -40,6 +40,7 @@ _LINEAR = frozenset([
     "title", "type", "uniqueItems", "writeOnly",
 ])  # fmt: skip
 _MAX_LINEAR_ENUM = 100
+_MAX_PATH = 100
 
 
 class SurveyError(ValueError):
@@ -70,7 +71,7 @@ class Survey:
         if isinstance(schema, bool):
             return
         if not isinstance(schema, dict):
-            raise SurveyError(f"{path} is no schema.")
+            raise SurveyError(f"{_shortened(path)} is no schema.")
         if id(schema) in self._open:
             # It holds itself, as trees do: the depth of the value decides.
             self.is_linear = False
@@ -88,11 +89,12 @@ class Survey:
 
     def _check(self, schema: dict[str, Any], path: str) -> None:
         if "$schema" in schema and path != "$":
-            raise SurveyError(f"{path}: $schema may stand at the top only.")
+            raise SurveyError(f"{_shortened(path)}: $schema may stand at the top only.")
         for keyword in _COUNTED:
-            if isinstance(entries := schema.get(keyword), list | dict):
-                if len(entries) > MAX_ENTRIES:
-                    raise SurveyError(f"{path}.{keyword} has more than {MAX_ENTRIES} entries.")
+            entries = schema.get(keyword)
+            if isinstance(entries, list | dict) and len(entries) > MAX_ENTRIES:
+                place = _shortened(f"{path}.{keyword}")
+                raise SurveyError(f"{place} has more than {MAX_ENTRIES} entries.")
         if isinstance(pattern := schema.get("pattern"), str):
             self._check_pattern(pattern, f"{path}.pattern")
         if isinstance(patterns := schema.get("patternProperties"), dict):
@@ -105,8 +107,8 @@ class Survey:
             size = compile_pattern(pattern).size
         except PatternError as error:
             raise SurveyError(
-                f"{path}: {pattern[:100]!r} cannot be used: {error}. Patterns are RE2's: without "
-                "look-around and back-references."
+                f"{_shortened(path)}: {pattern[:100]!r} cannot be used: {error}. Patterns are RE2's, "
+                "without look-around and back-references."
             ) from None
         self.pattern_size = max(self.pattern_size, size)
 
@@ -119,18 +121,18 @@ class Survey:
 
     def _target(self, reference: str, path: str) -> Any:
         if not reference.startswith("#"):
-            raise SurveyError(f"{path}: a $ref may only lead into this schema.")
+            raise SurveyError(f"{_shortened(path)}: a $ref may only lead into this schema.")
         try:
             return self._resolver.lookup(reference).contents
         except Unresolvable as error:
-            raise SurveyError(f"{path} leads nowhere: {error}"[:300]) from None
+            raise SurveyError(f"{_shortened(path)} leads nowhere: {error}") from None
 
     def _count_applied(self, schema: Any, path: str) -> int:
         if not isinstance(schema, dict):
             return 1
         known = self._applied.get(id(schema), 0)
         if known is None:
-            raise SurveyError(f"{path}: this $ref leads back to where it stands.")
+            raise SurveyError(f"{_shortened(path)}: this $ref leads back to where it stands.")
         if known:
             return known
         self._applied[id(schema)] = None
@@ -142,10 +144,15 @@ class Survey:
             total *= 2
         if total > MAX_APPLIED:
             raise SurveyError(
-                f"{path}: with what its $refs lead to, more than {MAX_APPLIED} schemas apply here."
+                f"{_shortened(path)}: with what its $refs lead to, more than {MAX_APPLIED} schemas "
+                "apply here."
             )
         self._applied[id(schema)] = total
         return total
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}..."
 
 
 def _inner(schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
@@ -175,6 +182,10 @@ def _subschemas(
 def _is_linear(schema: dict[str, Any]) -> bool:
     alternatives = [*schema.get("enum", [])] if isinstance(schema.get("enum"), list) else []
     are_few = len(alternatives) <= _MAX_LINEAR_ENUM
-    return schema.keys() <= _LINEAR and are_few and not any(
-        isinstance(value, dict | list) for value in (*alternatives, schema.get("const"))
+    return (
+        schema.keys() <= _LINEAR
+        and are_few
+        and not any(
+            isinstance(value, dict | list) for value in (*alternatives, schema.get("const"))
+        )
     )

@@ -138,7 +138,7 @@ def _constant(tree: nodes.Template) -> str | None:
 class Template:
     """A compiled template; any number of threads may render it at once.
 
-    `names`: the variables it uses; `uses_loop`: the state of a loop too, which has a variable's form.
+    `names`: the variables it uses; `uses_loop`: also the state of a loop, which looks like one.
     `work`: None where it cannot be told beforehand.
     """
 
@@ -180,7 +180,9 @@ class Template:
         """
         if self._constant is not None:
             return self._constant
-        context = {**variables, STEPS: [max_steps], MAX_BYTES: max_bytes}
+        # Functions again: a caller's variables come before an environment's globals.
+        own = {**_environment.globals, STEPS: [max_steps], MAX_BYTES: max_bytes}
+        context = {**variables, **own}
         if "self" in variables:
             context[_SELF] = variables["self"]
         try:
@@ -202,7 +204,7 @@ class Template:
 
     def _unusable(self, error: TemplateError) -> InvalidTemplate:
         message = f"This template cannot be rendered: {error}"
-        return InvalidTemplate(message[:_MAX_MESSAGE])
+        return InvalidTemplate(message[:_MAX_MESSAGE], field=self._field)
 
     def _field_of(self, message: str) -> str:
         for name in self.names:

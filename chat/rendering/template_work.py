@@ -19,21 +19,22 @@ _MAX_CONSTANT = 32
 
 _NODES = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.For,
-    nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Filter, nodes.Test, nodes.Compare, nodes.Operand, nodes.Not,
-    nodes.And, nodes.Or, nodes.CondExpr, nodes.Assign, nodes.Call, nodes.List, nodes.Tuple,
-    nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos,
+    nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Filter, nodes.Test, nodes.Compare, nodes.And,
+    nodes.Operand, nodes.Not, nodes.Or, nodes.CondExpr, nodes.Assign, nodes.Call, nodes.List,
+    nodes.Tuple, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg,
+    nodes.Pos,
 )  # fmt: skip
 #: Linear in what they are given, with nothing that grows but as said below.
 _FILTERS = frozenset([
-    "abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last", "length",
-    "list", "lower", "max", "min", "reverse", "string", "trim", "upper",
+    "abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last",
+    "length", "list", "lower", "max", "min", "reverse", "string", "trim", "upper",
 ])  # fmt: skip
 _CONSTANT_TIME = frozenset(["abs", "count", "d", "default", "first", "last", "length"])
 #: Their results may be far longer than what they are given, so nothing may be done with these.
 _GROWING = frozenset(["join", "replace", "tojson", CONCAT])
 _METHODS = frozenset([
-    "capitalize", "casefold", "endswith", "get", "isalnum", "isalpha", "isdigit", "isspace", "items",
-    "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip", "split", "splitlines",
+    "capitalize", "casefold", "endswith", "get", "isalnum", "isalpha", "isdigit", "isspace",
+    "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip", "split", "splitlines",
     "startswith", "strip", "upper", "values",
 ])  # fmt: skip
 
@@ -130,7 +131,7 @@ class _Weigher(NodeVisitor):
         self.generic_visit(node)
 
     def visit_Filter(self, node: nodes.Filter) -> None:  # noqa: N802
-        if node.name != COUNTED and node.name not in _FILTERS or node.node is None:
+        if (node.name != COUNTED and node.name not in _FILTERS) or node.node is None:
             raise _UnknownWorkError
         if node.name not in _CONSTANT_TIME:
             self._count().whole += 1
@@ -175,7 +176,9 @@ class _Weigher(NodeVisitor):
     def visit_Add(self, node: nodes.Add) -> None:  # noqa: N802
         """Of numbers, one of them written down: texts and lists would grow."""
         sides = (node.left, node.right)
-        if not any(isinstance(one, nodes.Const) and not isinstance(one.value, str) for one in sides):
+        if not any(
+            isinstance(one, nodes.Const) and not isinstance(one.value, str) for one in sides
+        ):
             raise _UnknownWorkError
         self.generic_visit(node)
 

@@ -16,7 +16,6 @@ from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas
 from chat.services import rendering
 
-
 #: How often somebody else may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
 
