@@ -141,8 +141,10 @@ FUNCTIONS = {"range": "__range", "namespace": "__namespace"}
 COUNTED, CONCAT = "__counted", "__concat"
 
 
-def make_environment() -> PromptEnvironment:
+def _make_environment() -> PromptEnvironment:
     environment = PromptEnvironment(
+        # It works out constants while compiling, and looks for them in a time that is cubic.
+        optimized=False,
         undefined=StrictUndefined,
         autoescape=False,
         trim_blocks=True,
@@ -157,3 +159,6 @@ def make_environment() -> PromptEnvironment:
     own = {"join": _join, "replace": _replace, "tojson": _tojson}
     environment.filters = {**kept, **own, COUNTED: _counted, CONCAT: _concat}
     return environment
+
+
+ENVIRONMENT = _make_environment()

@@ -91,7 +91,7 @@ class VariablesSchema:
             return True
         return (
             self._survey.is_linear
-            and size.values <= MAX_CHECKED_VALUES
+            and size.values * self._survey.max_applied <= MAX_CHECKED_VALUES
             and self._survey.pattern_size * size.bytes <= MAX_WORK
         )
 

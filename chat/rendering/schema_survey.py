@@ -50,7 +50,8 @@ class SurveyError(ValueError):
 class Survey:
     """`is_linear`: checking a value takes a time that is linear in its size.
 
-    `pattern_size`: of the largest pattern, in instructions.
+    `max_applied`: subschemas that apply to one value, at most. `pattern_size`: of all patterns
+    together, in instructions.
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
@@ -60,6 +61,7 @@ class Survey:
         self._resolver = registry.with_resource("", root).resolver("")
         self.is_linear = True
         self.pattern_size = 0
+        self.max_applied = 1
         self._seen: set[int] = set()
         #: Subschemas applied to a value, by the id of the schema; None while it is being counted.
         self._applied: dict[int, int | None] = {}
@@ -107,10 +109,10 @@ class Survey:
             size = compile_pattern(pattern).size
         except PatternError as error:
             raise SurveyError(
-                f"{_shortened(path)}: {pattern[:100]!r} cannot be used: {error}. Patterns are RE2's, "
-                "without look-around and back-references."
+                f"{_shortened(path)}: {pattern[:100]!r} cannot be used: {error}. Patterns are "
+                "RE2's, without look-around and back-references."
             ) from None
-        self.pattern_size = max(self.pattern_size, size)
+        self.pattern_size += size
 
     # --- What applies to one value --------------------------------------------------------------
     def _same(self, schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
@@ -148,6 +150,7 @@ class Survey:
                 "apply here."
             )
         self._applied[id(schema)] = total
+        self.max_applied = max(self.max_applied, total)
         return total
 
 

@@ -16,13 +16,13 @@ from chat.llm.types import storable
 from chat.rendering.sandbox import (
     CONCAT,
     COUNTED,
+    ENVIRONMENT,
     FUNCTIONS,
     MAX_BYTES,
     MAX_LOOP_STEPS,
     STEPS,
     LoopLimitError,
     joined,
-    make_environment,
 )
 from chat.rendering.template_work import TemplateWork, work_of
 
@@ -32,8 +32,6 @@ _STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.With)
 #: Jinja2 gives it a meaning of its own wherever it stands.
 _SELF = "__self"
 _LOOP = "loop"
-
-_environment = make_environment()
 
 
 class HeavyWorkError(Exception):
@@ -160,15 +158,15 @@ class Template:
             raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
 
     def _compile(self, source: str) -> None:
-        tree = _environment.parse(source)
+        tree = ENVIRONMENT.parse(source)
         self._constant = _constant(tree)
         restrict = _Restrict()
         restrict.visit(tree)
         self.uses_loop = restrict.uses_loop
-        used = find_undeclared_variables(tree) - _environment.globals.keys()
+        used = find_undeclared_variables(tree) - ENVIRONMENT.globals.keys()
         self.names = {_as_written(name) for name in used}
         self.work: TemplateWork | None = work_of(tree)
-        self._template = _environment.from_string(tree)
+        self._template = ENVIRONMENT.from_string(tree)
 
     def render(
         self, variables: Mapping[str, Any], max_bytes: int, max_steps: int = MAX_LOOP_STEPS
@@ -181,7 +179,7 @@ class Template:
         if self._constant is not None:
             return self._constant
         # Functions again: a caller's variables come before an environment's globals.
-        own = {**_environment.globals, STEPS: [max_steps], MAX_BYTES: max_bytes}
+        own = {**ENVIRONMENT.globals, STEPS: [max_steps], MAX_BYTES: max_bytes}
         context = {**variables, **own}
         if "self" in variables:
             context[_SELF] = variables["self"]

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import nodes
+from jinja2 import TemplateSyntaxError, nodes
 from jinja2.visitor import NodeVisitor
 
-from chat.rendering.sandbox import CONCAT, COUNTED, MAX_LOOP_STEPS
-from chat.rendering.work import MAX_CODE, MAX_WORK, OPERATION
+from chat.rendering.sandbox import CONCAT, COUNTED, ENVIRONMENT, MAX_LOOP_STEPS
+from chat.rendering.work import MAX_CODE, MAX_NESTING, MAX_WORK, OPERATION
 
 _CODE = re.compile(r"\{[{%#](.*?)(?:[}%#]\}|\Z)", re.DOTALL)
 #: A longer constant makes `strip` and the like quadratic.
@@ -27,15 +27,18 @@ _NODES = (
 #: Linear in what they are given, with nothing that grows but as said below.
 _FILTERS = frozenset([
     "abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last",
-    "length", "list", "lower", "max", "min", "reverse", "string", "trim", "upper",
+    "length", "list", "lower", "reverse", "string", "trim", "upper",
 ])  # fmt: skip
 _CONSTANT_TIME = frozenset(["abs", "count", "d", "default", "first", "last", "length"])
 #: Their results may be far longer than what they are given, so nothing may be done with these.
 _GROWING = frozenset(["join", "replace", "tojson", CONCAT])
+#: They take up each character or part by itself, which costs so many times as much.
+_ONE_BY_ONE = frozenset(["join", "replace"])
+_ONE_BY_ONE_FACTOR = 10
 _METHODS = frozenset([
     "capitalize", "casefold", "endswith", "get", "isalnum", "isalpha", "isdigit", "isspace",
-    "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip", "split", "splitlines",
-    "startswith", "strip", "upper", "values",
+    "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip", "split",
+    "splitlines", "startswith", "strip", "upper", "values",
 ])  # fmt: skip
 
 
@@ -46,7 +49,26 @@ def has_little_code(source: str) -> bool:
         length += match.end() - match.start()
         if length > MAX_CODE:
             return False
-    return True
+    try:
+        tree = ENVIRONMENT.parse(source)
+    except (TemplateSyntaxError, RecursionError):
+        # It will not be compiled.
+        return True
+    return _nesting(tree) <= MAX_NESTING
+
+
+def _nesting(tree: nodes.Template) -> int:
+    """Of all expressions together: jinja2 takes a time with the cube of an expression's depth."""
+    total = 0
+    level: list[tuple[nodes.Node, int]] = [(tree, 0)]
+    while level:
+        node, depth = level.pop()
+        total += depth * depth
+        level += [
+            (child, depth + 1 if isinstance(child, nodes.Expr) else 0)
+            for child in node.iter_child_nodes()
+        ]
+    return total
 
 
 @dataclass(slots=True)
@@ -109,7 +131,7 @@ class _Weigher(NodeVisitor):
     def visit_Output(self, node: nodes.Output) -> None:  # noqa: N802
         for child in node.nodes:
             if isinstance(child, nodes.Filter) and child.name in _GROWING:
-                self._count().whole += 1
+                self._count().whole += _ONE_BY_ONE_FACTOR if child.name in _ONE_BY_ONE else 1
                 parts = child.node.items if isinstance(child.node, nodes.List) else [child.node]
                 for part in (*parts, *child.args, *child.kwargs):
                     self.visit(part.value if isinstance(part, nodes.Keyword) else part)

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
+from chat.exceptions import InvalidTemplate
 from chat.models import SceneVersion
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
@@ -48,11 +49,15 @@ def source_of(version: SceneVersion) -> PromptSource:
 
 
 @lru_cache(maxsize=256)
-def _published_prompt(version: SceneVersion) -> Prompt | None:
+def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
     """Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary
-    key, and what is published does not change. None: it is not to be compiled here."""
+    key, and what is published does not change. None: it is not to be compiled here. What was
+    published by an earlier aily may be no longer usable."""
     source = source_of(version)
-    return Prompt(source) if source.is_little_work() else None
+    try:
+        return Prompt(source) if source.is_little_work() else None
+    except InvalidTemplate as problem:
+        return problem
 
 
 def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
@@ -66,6 +71,8 @@ def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
     prompt = _published_prompt(version)
     if prompt is None:
         raise HeavyWorkError
+    if isinstance(prompt, InvalidTemplate):
+        raise InvalidTemplate(prompt.message, field=prompt.field)
     return prompt.render_if_little_work(variables, size, limits)
 
 

@@ -28,7 +28,7 @@ class Keys:
 
 
 #: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
-#: counted; and a scene whose equal requests share calls and answers.
+#: counted; a scene whose equal requests share calls and answers, and scenes that take long.
 MAKE_KEYS = """
 from accounts.models import APIKey, User
 from chat.models import LLMModel, Scene
@@ -39,6 +39,17 @@ for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
 scene = Scene.objects.create(slug="shared", title="Shared")
 fields = {"user_template": "{{ text }}", "single_flight": True, "cache_ttl_seconds": 600}
 scenes.publish(scenes.create_version(scene, None, fields))
+double = "{% set a = namespace(v=(1, 1)) %}{% for i in x %}{% set a.v = (a.v, a.v) %}{% endfor %}"
+text, names = {"type": "string", "pattern": "^(a+)+$"}, {"type": "array", "uniqueItems": True}
+for slug, template, schema in (
+    ("endless", double + "{{ a.v }}", {}),
+    ("pattern", "{{ x }}", {"properties": {"x": text}}),
+    ("unique", "{{ x | length }}", {"properties": {"x": names}}),
+    ("growing", double + "{{ a.v == a.v }}{{ [a.v] | unique | list }}", {}),
+):
+    scene = Scene.objects.create(slug=slug, title=slug)
+    fields = {"user_template": template, "variables_schema": {"type": "object", **schema}}
+    scenes.publish(scenes.create_version(scene, None, fields))
 users = [User.objects.create_user(name) for name in ("alice", "bob")]
 keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
 APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
@@ -56,6 +67,7 @@ def e2e_database_url(database_server: dict[str, str]) -> str:
 ENVIRONMENT = {
     "TASK_RETRY_SECONDS": "0.2",
     "POSITION_CHECK_SECONDS": "5",
+    "RENDERING_SECONDS": "0.5",
     "WEBHOOK_ALLOW_PRIVATE": "true",
     "WEBHOOK_REQUIRE_HTTPS": "false",
     # What must not be in a log is not there even at this level.

@@ -192,9 +192,7 @@ def test_a_check_that_took_long_is_made(
     ],
     ids=["bytes", "values", "names", "depth", "5,000 digits", "1e400", "101 digits"],
 )
-def test_variables_are_bounded(
-    publish: Publish, caller: Client, variables: Any
-) -> None:
+def test_variables_are_bounded(publish: Publish, caller: Client, variables: Any) -> None:
     assert publish("{{ x | length }}", ANYTHING).status_code == 200
     body = f'{{"variables": {as_json(variables)}}}'
     answer = caller.post("/api/llmchat/prompts/odd/api", body, "application/json")
