@@ -16,7 +16,7 @@ from tests.chat.rendering.conftest import Publish, SubmitVariables, refusal
 def test_a_variable_may_be_called_as_a_function_is(
     publish: Publish, submit_variables: SubmitVariables, name: str
 ) -> None:
-    published = publish("{{ %s }}" % name)
+    published = publish("{{ " + name + " }}")
     assert published.status_code == 200
     assert published.json()["variables_schema"]["required"] == [name]
     assert submit_variables({name: "mine"}).status_code == 202

@@ -77,10 +77,10 @@ def test_one_owner_with_slow_jobs_leaves_a_process_to_the_others(pool: Rendering
 
 
 def test_one_owner_has_only_so_many_waiting(pool: RenderingPool) -> None:
+    # One runs, or is about to.
     jobs = [endless(pool) for _ in range(5)]
     with pytest.raises(TooManyRenderings) as caught:
-        for _ in range(2):
-            jobs.append(endless(pool))
+        jobs.extend(endless(pool) for _ in range(2))
     assert caught.value.details() == {"limit": {"name": "renderings_waiting", "value": 5}}
     assert text_of(quick(pool)) == "yy"
     for job in jobs:
@@ -91,8 +91,7 @@ def test_one_owner_has_only_so_many_waiting(pool: RenderingPool) -> None:
 def test_an_author_has_one_check_waiting(pool: RenderingPool) -> None:
     jobs = [pool.submit(ALICE, QUICK, None, limits())]
     with pytest.raises(TooManyRenderings):
-        for _ in range(50):
-            jobs.append(pool.submit(ALICE, QUICK, None, limits()))
+        jobs.extend(pool.submit(ALICE, QUICK, None, limits()) for _ in range(50))
     assert jobs[0].result(20) == {"schema": QUICK.schema}
 
 

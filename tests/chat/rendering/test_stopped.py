@@ -222,7 +222,9 @@ def doubling(levels: int, link: Callable[[str], Any]) -> dict[str, Any]:
 
 SCHEMAS: dict[str, Any] = {
     "references that double": doubling(30, lambda to: {"allOf": [{"$ref": to}, {"$ref": to}]}),
-    "alternatives that double": doubling(30, lambda to: {"anyOf": [{"$ref": to}, {"not": {"$ref": to}}]}),
+    "alternatives that double": doubling(
+        30, lambda to: {"anyOf": [{"$ref": to}, {"not": {"$ref": to}}]}
+    ),
     "conditions that double": doubling(30, lambda to: {"if": {"$ref": to}, "then": {"$ref": to}}),
     "dependents that double": doubling(
         30, lambda to: {"dependentSchemas": {"a": {"$ref": to}, "b": {"$ref": to}}}
@@ -236,7 +238,10 @@ SCHEMAS: dict[str, Any] = {
         "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}},
         "properties": {"x": {"$ref": "#/$defs/a"}},
     },
-    "a $ref to what is no schema": {"$ref": "#/properties/x/title", "properties": {"x": {"title": "t"}}},
+    "a $ref to what is no schema": {
+        "$ref": "#/properties/x/title",
+        "properties": {"x": {"title": "t"}},
+    },
     "another dialect inside": of_x(**{"$schema": "http://json-schema.org/draft-07/schema#"}),
     "look-around": of_x(pattern="(?=a)"),
     "look-behind": of_x(items={"pattern": "(?<!a)b"}),
