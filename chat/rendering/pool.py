@@ -96,7 +96,9 @@ class RenderingPool:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)
             self._waiting_bytes += len(frame)
-            if not self._idle_threads and self._threads < self._processes:
+            # Idle threads may have been given something to do, and not have woken up yet.
+            waiting = sum(map(len, self._waiting.values()))
+            if waiting > self._idle_threads and self._threads < self._processes:
                 self._threads += 1
                 threading.Thread(target=self._work, name="rendering", daemon=True).start()
             self._changed.notify()

@@ -4,14 +4,17 @@ stopped (chat/rendering/pool.py)."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import connections
 
+from aily.problems import Problem
+from chat import metrics
 from chat.exceptions import InvalidTemplate
 from chat.models import SceneVersion
 from chat.rendering.limits import Limits
@@ -83,8 +86,9 @@ async def render_apart(
 
     Raises TemplateTimeout, TooManyRenderings or Unavailable besides.
     """
-    job = _pool().submit(owner_id, source_of(version), variables, _limits())
-    answer = await asyncio.wrap_future(job)
+    with _counted():
+        job = _pool().submit(owner_id, source_of(version), variables, _limits())
+        answer = await asyncio.wrap_future(job)
     return Rendered(version.pk, answer["messages"])
 
 
@@ -98,6 +102,25 @@ def check(source: PromptSource, user_id: int) -> dict[str, Any]:
         prompt = Prompt(source)
         prompt.check_names()
         return prompt.variables.schema
-    close_old_connections()
-    schema: dict[str, Any] = _pool().submit(user_id, source, None, _limits()).result()["schema"]
+    _give_connections_back()
+    # Half of it: compiling is the beginning of a rendering, in each process that comes to it.
+    limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
+    with _counted():
+        schema: dict[str, Any] = _pool().submit(user_id, source, None, limits).result()["schema"]
     return schema
+
+
+def _give_connections_back() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:
+        metrics.RENDERINGS.labels(problem.code).inc()
+        raise
+    metrics.RENDERINGS.labels("done").inc()
