@@ -17,6 +17,7 @@ from pytest_django import Settings
 from accounts.models import User
 from chat.models import Scene, SceneVersion, Task
 from tests.chat.rendering.conftest import Publish, SubmitVariables, refusal
+from tests.conftest import ClientOf
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 
@@ -119,6 +120,7 @@ def test_memory_is_bounded(publish: Publish, submit_variables: SubmitVariables) 
     assert "memory" in answer.json()["detail"]
 
 
+NAMES = [f"p{number}" for number in range(900)]
 DEEP = "{{ x" + " | upper" * 180 + " }}"
 
 
@@ -128,14 +130,7 @@ DEEP = "{{ x" + " | upper" * 180 + " }}"
         ({"user_template": DEEP}, "user_template"),
         ({"system_template": DEEP}, "system_template"),
         ({"user_template": "{{ x" + ".a" * 180 + " }}"}, "user_template"),
-        (
-            {
-                "variables_schema": {
-                    "properties": {f"p{i}": of_x(type="string") for i in range(900)}
-                }
-            },
-            "variables_schema",
-        ),
+        ({"variables_schema": {"properties": dict.fromkeys(NAMES, of_x())}}, "variables_schema"),
     ],
 )
 def test_what_takes_long_to_check_is_stopped(
@@ -145,6 +140,25 @@ def test_what_takes_long_to_check_is_stopped(
     refused = publish(**fields)
     assert refusal(refused) == (422, "template_timeout", [field])
     assert not SceneVersion.objects.exists()
+
+
+def test_a_check_apart_may_be_made_within_a_transaction(
+    staff: User, scene: Scene, client_of: ClientOf
+) -> None:
+    client = client_of(staff)
+    path = "/api/scenes/odd/versions"
+    # As the decorators of both headers open one.
+    body = {"user_template": "{{ x" + " | upper" * 40 + " }}"}
+    made = client.post(path, body, "application/json", headers={"Idempotency-Key": "k"})
+    assert made.status_code == 201
+    changed = client.patch(
+        f"{path}/1",
+        {"user_template": "{{ y" + " | lower" * 40 + " }}"},
+        "application/json",
+        headers={"If-Match": client.get(f"{path}/1")["ETag"]},
+    )
+    assert changed.status_code == 200
+    assert SceneVersion.objects.get().user_template.startswith("{{ y")
 
 
 def test_the_admin_says_so_at_the_field(staff: User, scene: Scene) -> None:
