@@ -15,6 +15,7 @@ from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas
 from chat.services import rendering
+from chat.services.parameters import parameter_errors
 
 #: How often somebody else may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
@@ -30,6 +31,8 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    for name, message in parameter_errors(version.params):
+        raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
     schemas.check_size(version.variables_schema)
     return rendering.check(rendering.source_of(version), editor.pk if editor else 0)
