@@ -1,9 +1,8 @@
 """A rendering process: does one job after another, and is killed by the kernel at a bound.
 
 Run as `python -m chat.rendering.child` by chat/rendering/pool.py, with a socket as standard input.
-For each job the process answers with `{"field": ...}` for
-each field that it comes to, and at last with `{"messages": ...}`, `{"schema": ...}` or
-`{"problem": ...}`.
+For each job the process answers with `{"field": ...}` for each field that it comes to, and at last
+with `{"messages": ...}`, `{"schema": ...}` or `{"problem": ...}`.
 """
 
 from __future__ import annotations
@@ -41,6 +40,9 @@ _prompts: dict[tuple[str, str, str], Prompt] = {}
 def main() -> None:
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        # Where memory runs out, the kernel takes it before the web process.
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with socket.socket(fileno=sys.stdin.fileno()) as connection:
         while True:
             connection.settimeout(IDLE_SECONDS)

@@ -58,7 +58,7 @@ def _translate_escape(match: re.Match[str]) -> str:
     return f"\\x{{{digits}}}" if digits else match[0]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def compile_pattern(source: str) -> Pattern:
     """Raises PatternError."""
     return Pattern(source)

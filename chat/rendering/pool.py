@@ -64,7 +64,7 @@ class RenderingPool:
     """At most `processes` at once, each started when it is first needed."""
 
     def __init__(self, processes: int, max_waiting_per_owner: int) -> None:
-        self._processes = processes
+        self._processes = max(1, processes)
         self._max_waiting_per_owner = max_waiting_per_owner
         self._max_running_per_owner = max(1, processes - 1)
         self._changed = threading.Condition()
@@ -86,7 +86,13 @@ class RenderingPool:
         The result is `{"messages": ...}` or `{"schema": ...}`. Raises TooManyRenderings or
         Unavailable, here or in the result, where others raise what the work itself raises.
         """
-        message = {**asdict(source), "variables": variables, "limits": asdict(limits)}
+        message = {
+            "system": source.system,
+            "user": source.user,
+            "schema": source.schema,
+            "variables": variables,
+            "limits": asdict(limits),
+        }
         frame = encode(message)
         if len(frame) > MAX_FRAME_BYTES:
             raise TooLarge("Templates and variables together are too large.", field="variables")
