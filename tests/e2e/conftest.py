@@ -20,11 +20,13 @@ _DATABASE = "aily_e2e"
 # --- Who is at the front door -------------------------------------------------------------------
 @dataclass(frozen=True)
 class Keys:
-    """API keys of two users who know nothing of each other, and a revoked one of the first."""
+    """API keys of two users who know nothing of each other, a revoked one of the first, and one of
+    somebody who writes scenes."""
 
     alice: str
     bob: str
     revoked: str
+    author: str
 
 
 #: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
@@ -51,7 +53,8 @@ for slug, template, schema in (
     fields = {"user_template": template, "variables_schema": {"type": "object", **schema}}
     scenes.publish(scenes.create_version(scene, None, fields))
 users = [User.objects.create_user(name) for name in ("alice", "bob")]
-keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
+users += [users[0], User.objects.create_superuser("author")]
+keys = [APIKey.create(user, "e2e")[1] for user in users]
 APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
 print(*keys)
 """

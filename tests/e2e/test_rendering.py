@@ -7,6 +7,8 @@ from time import monotonic
 from typing import Any
 
 from tests.client import Answer, ChatSocket, RestClient
+from tests.e2e.conftest import Keys
+from tests.stack import Stack
 
 #: An idle machine takes a hundredth of it.
 SUBMIT_SECONDS, LIVEZ_SECONDS = 1.0, 0.5
@@ -19,6 +21,9 @@ LONG: list[tuple[str, Any]] = [
     ("growing", {"x": [1] * 60}),
 ]
 
+#: Takes seconds to compile.
+NESTED = "{{ x" + " | upper" * 180 + " }}"
+
 
 async def timed(call: Any) -> tuple[float, Answer]:
     began = monotonic()
@@ -27,7 +32,7 @@ async def timed(call: Any) -> tuple[float, Answer]:
 
 
 async def test_another_users_submits_go_on_while_renderings_are_stopped(
-    rest: RestClient, bob_rest: RestClient, socket: ChatSocket
+    stack: Stack, keys: Keys, rest: RestClient, bob_rest: RestClient, socket: ChatSocket
 ) -> None:
     async def submit_long() -> list[Answer]:
         calls = [
@@ -36,12 +41,19 @@ async def test_another_users_submits_go_on_while_renderings_are_stopped(
         ]
         return await asyncio.gather(*calls)
 
+    async def write_long() -> list[Answer]:
+        async with RestClient(stack.base_url, keys.author) as author:
+            body = {"user_template": NESTED}
+            calls = [author.post("/api/scenes/endless/versions", body) for _ in range(10)]
+            return await asyncio.gather(*calls)
+
     attack = asyncio.create_task(submit_long())
     by_socket = asyncio.create_task(
         socket.ask(type="task.submit", scene="endless", variables={"x": [1] * 60})
     )
+    written = asyncio.create_task(write_long())
     submits, probes = [], []
-    while not (attack.done() and by_socket.done()):
+    while not (attack.done() and by_socket.done() and written.done()):
         body = {"variables": {"text": "A queue is a promise."}}
         seconds, answer = await timed(bob_rest.post("/api/llmchat/prompts/summarize/api", body))
         assert answer.status == 202
@@ -58,6 +70,9 @@ async def test_another_users_submits_go_on_while_renderings_are_stopped(
     answers.discard((503, "unavailable"))
     assert answers == {(422, "template_timeout"), (422, "invalid_variable"), (202, None)}
     assert (await by_socket)["error"]["code"] == "template_timeout"
+    codes = {answer.body["code"] for answer in written.result()}
+    assert "template_timeout" in codes
+    assert codes <= {"template_timeout", "too_many_renderings", "unavailable"}
 
 
 async def test_a_rendering_apart_is_repeated_as_any_other(rest: RestClient) -> None:
