@@ -15,7 +15,7 @@ from chat.rendering.template import HeavyWorkError, Template
 from chat.rendering.template_work import has_little_code
 from chat.rendering.values import OutOfBoundsError, Size, measure
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 #: What these names mean in an expression cannot be changed.
 _CONSTANTS = frozenset(["true", "false", "none", "True", "False", "None"])
