@@ -10,12 +10,13 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
-from aily.problems import Conflict
+from aily.problems import Conflict, Forbidden
 from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import parameter_errors
+from chat.services.restrictions import denied_models
 
 #: How often somebody else may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
@@ -23,7 +24,8 @@ _MAX_CHECKS = 3
 
 def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, Any]:
     """The schema in force. Raises InvalidTemplate where templates, schema or parameters cannot be
-    used; TooManyRenderings or Unavailable where it cannot be told now.
+    used, or where the version names a model that its author may not use: with the scene, everybody
+    would. Raises TooManyRenderings or Unavailable where it cannot be told now.
 
     May wait for another process: to be called outside transactions.
     """
@@ -34,6 +36,16 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
+    if denied := denied_models(version):
+        field = "fallback_models" if denied[0] in version.fallback_models else "model"
+        # What one may not use looks as if it were not there.
+        raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
+    return _check(version, editor)
+
+
+def _check(version: SceneVersion, editor: User | None) -> dict[str, Any]:
+    """The schema in force. Raises as `validate_version` does where templates or schema cannot be
+    used."""
     schemas.check_size(version.variables_schema)
     return rendering.check(rendering.source_of(version), editor.pk if editor else 0)
 
@@ -72,10 +84,15 @@ def edit_version(
         validate_version(checked, editor)
         with transaction.atomic():
             draft = _draft(_locked(version), fields)
-            if rendering.source_of(draft) == rendering.source_of(checked):
+            if _what_is_checked(draft) == _what_is_checked(checked):
                 draft.save(update_fields=list(fields))
                 return draft
     raise _changed_meanwhile()
+
+
+def _what_is_checked(version: SceneVersion) -> tuple[Any, ...]:
+    source = rendering.source_of(version)
+    return source, version.model_id, version.fallback_models, version.params
 
 
 def _draft(version: SceneVersion, fields: Mapping[str, Any]) -> SceneVersion:
@@ -100,11 +117,11 @@ def delete_version(version: SceneVersion) -> None:
 
 
 def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
-    """Freeze a draft and make it live. Raises Conflict when it is published already."""
+    """Freeze a draft and make it live. Raises Conflict when it is published, and Forbidden."""
     for _ in range(_MAX_CHECKS):
         checked = SceneVersion.objects.get(pk=version.pk)
         _require_draft(checked)
-        schema = validate_version(checked, editor)
+        schema = _check(checked, editor)
         with transaction.atomic():
             draft = _locked(version)
             _require_draft(draft)
@@ -125,9 +142,11 @@ def _require_draft(version: SceneVersion) -> None:
 
 
 def make_live(version: SceneVersion) -> None:
-    """Move the scene to a published version, forth or back. Raises Conflict for a draft."""
+    """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
+    if denied := denied_models(version):
+        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log hears of it.

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tests.client import ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
+from tests.e2e.sessions import PASSWORD
 from tests.prepared import SEEDED
 from tests.stack import Stack
 
@@ -30,8 +31,8 @@ class Keys:
 
 
 #: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
-#: counted; a scene whose equal requests share calls and answers, and scenes that take long.
-MAKE_KEYS = """
+#: counted; and a scene whose equal requests share calls and answers.
+MAKE_KEYS = f"""
 from accounts.models import APIKey, User
 from chat.models import LLMModel, Scene
 from chat.services import scenes
@@ -39,8 +40,18 @@ default = LLMModel.objects.get(is_default=True)
 for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
     LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
 scene = Scene.objects.create(slug="shared", title="Shared")
-fields = {"user_template": "{{ text }}", "single_flight": True, "cache_ttl_seconds": 600}
+fields = {{"user_template": "{{{{ text }}}}", "single_flight": True, "cache_ttl_seconds": 600}}
 scenes.publish(scenes.create_version(scene, None, fields))
+users = [User.objects.create_user(name, password="{PASSWORD}") for name in ("alice", "bob")]
+users += [users[0], User.objects.create_superuser("author")]
+keys = [APIKey.create(user, "e2e")[1] for user in users]
+APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
+print(*keys)
+"""
+
+
+#: Scenes that take long.
+MAKE_LONG_SCENES = """
 double = "{% set a = namespace(v=(1, 1)) %}{% for i in x %}{% set a.v = (a.v, a.v) %}{% endfor %}"
 text, names = {"type": "string", "pattern": "^(a+)+$"}, {"type": "array", "uniqueItems": True}
 for slug, template, schema in (
@@ -52,11 +63,6 @@ for slug, template, schema in (
     scene = Scene.objects.create(slug=slug, title=slug)
     fields = {"user_template": template, "variables_schema": {"type": "object", **schema}}
     scenes.publish(scenes.create_version(scene, None, fields))
-users = [User.objects.create_user(name) for name in ("alice", "bob")]
-users += [users[0], User.objects.create_superuser("author")]
-keys = [APIKey.create(user, "e2e")[1] for user in users]
-APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
-print(*keys)
 """
 
 
@@ -83,7 +89,9 @@ ENVIRONMENT = {
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
     data_dir = Path(settings.DATA_DIR) / "e2e"
-    with Stack(e2e_database_url, data_dir, environment=ENVIRONMENT, script=MAKE_KEYS) as running:
+    with Stack(
+        e2e_database_url, data_dir, environment=ENVIRONMENT, script=MAKE_KEYS + MAKE_LONG_SCENES
+    ) as running:
         yield running
 
 
