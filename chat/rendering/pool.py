@@ -176,6 +176,8 @@ class RenderingPool:
                 job.future.set_exception(problem)
             except Exception as error:  # the thread serves others after this one
                 logger.exception("rendering broke")
+                # Whatever the old process would still say is no answer to the next job.
+                worker = _Worker()
                 job.future.set_exception(error)
             else:
                 job.future.set_result(answer)
@@ -188,6 +190,8 @@ def _busy() -> Unavailable:
 
 # --- One process --------------------------------------------------------------------------------
 class _ChildEndedError(Exception):
+    """`field`: what it was at; None before it has begun."""
+
     def __init__(self, returncode: int, field: str | None) -> None:
         super().__init__(returncode)
         self.returncode = returncode
@@ -223,7 +227,8 @@ class _Child:
                 field = answer["field"]
         except TimeoutError:
             self._process.kill()
-            raise _ChildEndedError(self._end() and -signal.SIGALRM, field) from None
+            self._end()
+            raise _ChildEndedError(-signal.SIGALRM, field) from None
         except OSError:
             pass
         raise _ChildEndedError(self._end(), field)
@@ -264,7 +269,7 @@ class _Worker:
                 return self._child.do(job)
             except _ChildEndedError as end:
                 self._child = None
-                if end.returncode != 0:
+                if end.field is not None:
                     raise
                 # It had nothing to do for long, or had grown, and ended before it got the job.
         child = _Child()

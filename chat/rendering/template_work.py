@@ -51,7 +51,7 @@ def has_little_code(source: str) -> bool:
             return False
     try:
         tree = ENVIRONMENT.parse(source)
-    except (TemplateSyntaxError, RecursionError):
+    except (TemplateSyntaxError, RecursionError, ValueError):
         # It will not be compiled.
         return True
     return _nesting(tree) <= MAX_NESTING
