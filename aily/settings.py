@@ -240,6 +240,8 @@ RENDERING_PROCESSES = env.int("RENDERING_PROCESSES", default=2)
 RENDERING_SECONDS = env.float("RENDERING_SECONDS", default=2)
 RENDERING_MAX_MEMORY_BYTES = env.int("RENDERING_MAX_MEMORY_BYTES", default=268_435_456)
 RENDERING_MAX_WAITING_PER_USER = env.int("RENDERING_MAX_WAITING_PER_USER", default=200)
+# Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
+CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
 
