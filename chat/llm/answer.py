@@ -163,33 +163,45 @@ class Answer:
         if name.model:
             self._model = storable(name.model)[:MAX_ID_CHARS]
 
-    def add_stream_chunk(self, chunk: WireStreamChunk) -> bool:
-        """Take an event, if it has nothing but text, reasoning or tool calls. False where it is
-        to be taken by `add_json`."""
-        choices = chunk.choices
-        if not choices or len(choices) != 1 or chunk.error is not MISSING:
-            return False
-        choice = choices[0]
-        delta = choice.delta
-        if delta is None or choice.finish_reason or choice.index or choice.error is not MISSING:
-            return False
-        reasoning = delta.reasoning_content or delta.reasoning
-        if not (delta.content or reasoning or delta.tool_calls):
-            return False
-        if delta.content:
-            self._text.append(delta.content)
-            self._has_text = True
-        if reasoning:
-            self._reasoning.append(reasoning)
-        if delta.tool_calls:
-            self._add_tool_calls(delta.tool_calls, is_whole=False)
-        if chunk.usage is not None:
-            self._usage = add_usage(self._usage, chunk.usage)
-        self.payloads += 1
+    def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
+        """Take events from `start` on, up to one that has something else than text, reasoning or
+        tool calls, and returns which that is: it is to be taken by `add_json`.
+
+        The loop that each token goes through.
+        """
+        position = start
+        for position in range(start, len(chunks)):
+            chunk = chunks[position]
+            choices = chunk.choices
+            if not choices or len(choices) != 1 or chunk.error is not MISSING:
+                break
+            choice = choices[0]
+            delta = choice.delta
+            if delta is None or choice.finish_reason or choice.index or choice.error is not MISSING:
+                break
+            reasoning = delta.reasoning_content or delta.reasoning
+            if delta.content:
+                self._text.append(delta.content)
+            elif not (reasoning or delta.tool_calls):
+                break
+            if reasoning:
+                self._reasoning.append(reasoning)
+            if delta.tool_calls:
+                self._add_tool_calls(delta.tool_calls, is_whole=False)
+            if chunk.usage is not None:
+                self._usage = add_usage(self._usage, chunk.usage)
+        else:
+            position = len(chunks)
+        if position > start:
+            self._note_deltas(position - start)
+        return position
+
+    def _note_deltas(self, count: int) -> None:
+        self.payloads += count
         self._has_deltas = True
+        self._has_text = self._has_text or bool(self._text)
         if self.finish_reason is not None:
             self._went_on = True
-        return True
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:

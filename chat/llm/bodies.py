@@ -116,13 +116,17 @@ class Events:
 
     def _feed_whole(self, piece: bytes) -> bool:
         """Take all events of a read at once, if it is as most are."""
-        answer, whole = self._answer, self._decoder.array(piece)
+        answer, whole = self._answer, self._decoder.whole(piece)
         if whole is None or answer.done:
             return False
+        data, is_single, is_last = whole
+        if is_single and data.startswith(b"{"):
+            answer.add_json(data)
+            answer.done = is_last
+            return True
         if not answer.is_named:
             answer.name(piece[6 : piece.index(b"\n")])
-        array, is_last = whole
-        chunks = decode_stream_chunks(array) if answer.is_named else None
+        chunks = decode_stream_chunks(data) if answer.is_named else None
         if chunks is None:
             return False
         self._take(chunks, piece)
@@ -132,12 +136,14 @@ class Events:
     def _take(self, chunks: list[WireStreamChunk], piece: bytes) -> None:
         """Take events as most are, and decode the others once more."""
         answer = self._answer
-        parts: list[bytes] = []
-        for position, chunk in enumerate(chunks):
-            if not answer.add_stream_chunk(chunk):
-                parts = parts or EventDecoder.separate(piece)
-                answer.add_json(parts[position])
-                self._empty_bytes += 2 * LINE_BYTES
+        position = answer.add_stream_chunks(chunks, 0)
+        if position == len(chunks):
+            return
+        parts = EventDecoder.separate(piece)
+        while position < len(chunks):
+            answer.add_json(parts[position])
+            self._empty_bytes += 2 * LINE_BYTES
+            position = answer.add_stream_chunks(chunks, position + 1)
 
     def end(self) -> None:
         answer, decoder = self._answer, self._decoder

@@ -103,7 +103,12 @@ class Exchange:
         if self._drain is not None:
             return
         if not self._waiting and self._unpack is None and len(piece) <= STEP_BYTES:
-            self._try(self._feed, piece)
+            # As most are.
+            try:
+                self._feed(piece)
+            except Exception as error:  # noqa: BLE001 - the caller is to have it
+                self._wake(error)
+            self._hand_on()
         else:
             self._put_off(piece)
 

@@ -97,9 +97,7 @@ class Connection(asyncio.Protocol):
 
     def _has_unread(self) -> bool:
         """Ask the kernel: the event loop may not have come to it yet."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._unread.poll(0))
 
     @property
     def is_complete(self) -> bool:
@@ -176,13 +174,20 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol -----------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._unread = select.poll()
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._receiver is None:  # nothing was asked for
             self.abort()
             return
         self._has_begun = True
-        self._receive(data)
+        if self._held is None and not self._parts and len(data) <= PARSED_BYTES:
+            # As most are: without a call more.
+            self._tail = data[-len(_LAST_CHUNK) :]
+            self._parse(data)
+        else:
+            self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         """Take a read, in steps if it is large."""
@@ -234,15 +239,24 @@ class Connection(asyncio.Protocol):
             if not self._is_complete:
                 self._lose(InvalidResponseError(f"the response is not HTTP: {error}"))
                 return
-        self._silent_bytes = 0 if self._pieces else self._silent_bytes + len(data)
-        most = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
+        if self._pieces:
+            self._silent_bytes = 0
+        else:
+            self._silent_bytes += len(data)
+            if self._is_silent_too_long():
+                return
         if self._head_bytes > MAX_HEAD_BYTES:
             self._lose(InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes"))
-        elif self._silent_bytes > most:
-            words = f"{most} bytes came without one of a body"
-            self._lose(InvalidResponseError(words if self._is_headed else f"{words} or its head"))
-        else:
-            self._deliver()
+            return
+        self._deliver()
+
+    def _is_silent_too_long(self) -> bool:
+        most = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
+        if self._silent_bytes <= most:
+            return False
+        what = "a byte of a body" if self._is_headed else "the end of a head"
+        self._lose(InvalidResponseError(f"{most} bytes came without {what}"))
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.release()

@@ -25,6 +25,11 @@ class Event(NamedTuple):
     is_error: bool = False
 
 
+#: The data of one event, or of several as a JSON array; whether it is one; whether the end mark
+#: follows. A plain tuple: there is one for each read.
+WholeEvents = tuple[bytes, bool, bool]
+
+
 class EventDecoder:
     """Gives the events, from bytes that may be cut anywhere.
 
@@ -49,10 +54,9 @@ class EventDecoder:
         """Of the event that is not complete yet."""
         return len(self._line) + self._data_bytes
 
-    def array(self, chunk: bytes) -> tuple[bytes, bool] | None:
-        """The data of `chunk` as one JSON array, and whether the end mark follows it, where all
-        events are whole and of one line each, as most are. None where they are not: `feed` then
-        takes any.
+    def whole(self, chunk: bytes) -> WholeEvents | None:
+        """The data of `chunk` where all events are whole and of one line each, as most are. None
+        where they are not: `feed` then takes any.
 
         Nothing is done for each event here, and in place of what separates them comes something as
         long: a twentieth of what `feed` costs.
@@ -60,18 +64,23 @@ class EventDecoder:
         if self._line or self._data or self._is_error or len(chunk) > self._max_event_bytes:
             return None
         is_last = chunk.endswith(_END_MARK)
-        whole = chunk.removesuffix(_END_MARK) if is_last else chunk
-        if is_last and not whole:
-            return b"[]", True
-        if not (whole.startswith(b"data: ") and whole.endswith(b"\n\n")):
+        events = chunk.removesuffix(_END_MARK) if is_last else chunk
+        if is_last and not events:
+            return b"[]", False, True
+        if not (events.startswith(b"data: ") and events.endswith(b"\n\n")):
             return None
-        array = b"[%b]" % whole[6:-2].replace(_BETWEEN, _COMMA)
+        data = events[6:-2]
+        if b"\r" in data:
+            return None
+        if b"\n" not in data:
+            return data, True, is_last
+        array = b"[%b]" % data.replace(_BETWEEN, _COMMA)
         # A line's end elsewhere: an event of several lines, or none.
-        return None if b"\n" in array or b"\r" in array else (array, is_last)
+        return None if b"\n" in array else (array, False, is_last)
 
     @staticmethod
     def separate(chunk: bytes) -> list[bytes]:
-        """The data of each event of what `array` has taken."""
+        """The data of each event of what `whole` has taken."""
         return chunk.removesuffix(_END_MARK)[6:-2].split(_BETWEEN)
 
     def feed(self, chunk: bytes) -> list[Event]:

@@ -86,12 +86,15 @@ def test_many_small_events_are_not_taken_for_a_large_one() -> None:
 
 def test_whole_events_come_as_one_array() -> None:
     read = b'data: {"a":"\\n\\ndata: "}\n\ndata: {"b":[1]}\n\n'
-    found = EventDecoder().array(read)
+    found = EventDecoder().whole(read)
     assert found is not None
-    assert (json.loads(found[0]), found[1]) == ([{"a": "\n\ndata: "}, {"b": [1]}], False)
-    marked = EventDecoder().array(read + b"data: [DONE]\n\n")
-    assert marked == (found[0], True)
-    assert EventDecoder().array(b"data: [DONE]\n\n") == (b"[]", True)
+    assert json.loads(found[0]) == [{"a": "\n\ndata: "}, {"b": [1]}]
+    assert found[1:] == (False, False)
+    mark = b"data: [DONE]\n\n"
+    assert EventDecoder().whole(read + mark) == (found[0], False, True)
+    assert EventDecoder().whole(mark) == (b"[]", False, True)
+    assert EventDecoder().whole(b'data: {"a":1}\n\n') == (b'{"a":1}', True, False)
+    assert EventDecoder().whole(b'data: {"a":1}\n\n' + mark) == (b'{"a":1}', True, True)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +112,10 @@ def test_whole_events_come_as_one_array() -> None:
     ],
 )
 def test_other_reads_are_no_array(read: bytes) -> None:
-    assert EventDecoder().array(read) is None
+    assert EventDecoder().whole(read) is None
 
 
 def test_the_rest_of_an_event_is_no_array() -> None:
     decoder = EventDecoder()
     decoder.feed(b'data: {"a":\n')
-    assert decoder.array(b"data: 1}\n\n") is None
+    assert decoder.whole(b"data: 1}\n\n") is None
