@@ -29,6 +29,10 @@ class Site(admin_site.Site):
             and not lacks_second_factor(user, request.session)
         )
 
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The admin's own form would let guess the old password without end."""
+        return redirect("password")
+
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Whoever may not enter comes here. Credentials are taken by the login page alone."""
         target = request.GET.get(REDIRECT_FIELD_NAME, "")

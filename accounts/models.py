@@ -18,6 +18,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 
+from accounts.login_models import LoginEvent as LoginEvent
+from accounts.login_models import UserSession as UserSession
 from aily.sockets import Access, revoke_access
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
@@ -67,7 +69,13 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         )
         super().save(*args, **kwargs)
         if is_shut_out:
-            revoke_access(Access(self.pk))
+            self.end_sessions()
+
+    def end_sessions(self) -> None:
+        """Close all open sockets, and list no session any more: with another session hash, or
+        where the user may not log in, none of them is one."""
+        self.sessions.all().delete()
+        revoke_access(Access(self.pk))
 
     def get_session_auth_hash(self) -> str:
         """Ends all other sessions when TOTP is set up or taken away, as with a new password."""

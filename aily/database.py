@@ -14,7 +14,9 @@ from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, connections
+
+from aily.postgresql.connection import BoundedConnection, PoolBusyError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +42,24 @@ def fetch_each(*questions: Question) -> list[list[tuple[Any, ...]]]:
         while cursor.nextset():
             answers.append(cursor.fetchall())
     return answers
+
+
+def is_pool_busy(error: BaseException) -> bool:
+    """Whether a database error only says that this process has no connection free just now."""
+    return isinstance(error, PoolBusyError) or isinstance(error.__cause__, PoolBusyError)
+
+
+def has_answered_since(moment: float) -> bool:
+    """Whether PostgreSQL has answered anything in this process since `moment` (monotonic)."""
+    return BoundedConnection.answered_at > moment
+
+
+def release_connections() -> None:
+    """Give this thread's connections back, but for those in a transaction: what follows waits for
+    something else. The next statement takes another one."""
+    for held in connections.all(initialized_only=True):
+        if not held.in_atomic_block:
+            held.close()
 
 
 @cache

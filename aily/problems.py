@@ -13,6 +13,7 @@ Problem
 ├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
 │   └── RateLimited  rate_limited     429  too many requests a minute
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
+    └── Busy         busy             503  this process has no room for it now; come back soon
 
 Apps add their own below these. REST renders them as RFC 9457 problem details (aily/rest.py), the
 WebSocket as the `error` of a frame.
@@ -121,3 +122,16 @@ class RateLimited(LimitReached):
 
 class Unavailable(Problem):
     code, status, title = "unavailable", 503, "Temporarily unavailable"
+
+
+#: Retry-After of Busy: most work that holds what is missing takes less.
+BUSY_RETRY_SECONDS = 1
+
+
+class Busy(Unavailable):
+    """Nothing is away: all connections or places of this process are in use."""
+
+    code, title = "busy", "Busy"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = BUSY_RETRY_SECONDS) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)

@@ -14,7 +14,7 @@ from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.core.signals import got_request_exception
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError
 from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, re_path
@@ -32,6 +32,7 @@ from aily.etags import conditional
 from aily.json_input import decode_json
 from aily.observability import metrics
 from aily.openapi import PROBLEM_TYPE, complete
+from aily.outages import AWAY, as_problem
 from aily.problems import (
     Conflict,
     Forbidden,
@@ -40,11 +41,9 @@ from aily.problems import (
     Problem,
     TooLarge,
     Unauthenticated,
-    Unavailable,
     UnsupportedMediaType,
 )
 from aily.rates import Rate
-from aily.redis import RedisAway
 from aily.replica import anote_write, note_write
 
 logger = logging.getLogger(__name__)
@@ -52,8 +51,6 @@ logger = logging.getLogger(__name__)
 AnyModel = TypeVar("AnyModel", bound=Model)
 Rows = TypeVar("Rows", bound=QuerySet[Any])
 
-#: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
-AWAY_RETRY_SECONDS = 5
 #: Django's own endings of a request, as problems.
 _BY_STATUS: dict[int, type[Problem]] = {
     problem.status: problem
@@ -256,10 +253,7 @@ def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpRespons
 
 def _away(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.warning("%s %s: %s", request.method, request.path, error)
-    return render_problem(
-        request,
-        Unavailable("A server that aily needs is away.", retry_after_seconds=AWAY_RETRY_SECONDS),
-    )
+    return render_problem(request, as_problem(error))
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -284,7 +278,7 @@ def _add_exception_handlers(api: NinjaAPI) -> None:
         ProtectedError: _in_use,
         RestrictedError: _in_use,
         IntegrityError: _integrity_error,
-        **dict.fromkeys((OperationalError, InterfaceError, *RedisAway), _away),
+        **dict.fromkeys(AWAY, _away),
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():

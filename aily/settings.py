@@ -276,6 +276,29 @@ GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
 STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
+# How often somebody may try a password at once, and then once every so many seconds; how many tries
+# a minute one address has in all. What is refused, or has to wait for its turn, is held for a while.
+LOGIN_TRIES = env.int("LOGIN_TRIES", default=5)
+LOGIN_RETRY_SECONDS = env.float("LOGIN_RETRY_SECONDS", default=15)
+LOGIN_ADDRESS_TRIES = env.int("LOGIN_ADDRESS_TRIES", default=20)
+LOGIN_HOLD_SECONDS = env.float("LOGIN_HOLD_SECONDS", default=2)
+LOGIN_HASHES_AT_ONCE = env.int("LOGIN_HASHES_AT_ONCE", default=1)
+LOGIN_HASHES_WAITING = env.int("LOGIN_HASHES_WAITING", default=20)
+if min(LOGIN_TRIES, LOGIN_ADDRESS_TRIES, LOGIN_HASHES_AT_ONCE) < 1 or LOGIN_RETRY_SECONDS <= 0:
+    raise ImproperlyConfigured(
+        "LOGIN_TRIES, LOGIN_ADDRESS_TRIES and LOGIN_HASHES_AT_ONCE must be 1 or more, "
+        "LOGIN_RETRY_SECONDS above 0"
+    )
+LOGIN_DEVICE_DAYS = env.int("LOGIN_DEVICE_DAYS", default=180)
+LOGIN_LOG_DAYS = env.int("LOGIN_LOG_DAYS", default=90)
+# The first one hashes; by the others' hashes people can log in still, and get one of the first.
+PASSWORD_HASHERS = [
+    "accounts.hashing.BoundedPBKDF2Hasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -338,7 +361,8 @@ SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
-if env.bool("BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

@@ -33,6 +33,7 @@ api = build_api(
     auth=[BearerAuth(), SessionAuth()],
 )
 
+handler500 = "aily.views.failed"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),

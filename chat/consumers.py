@@ -27,7 +27,8 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.problems import Problem, Unavailable
+from aily.outages import as_problem
+from aily.problems import Problem
 from aily.replica import anote_write
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from chat import metrics
@@ -190,8 +191,9 @@ class ChatConsumer(AsyncConsumer):
         except DatabaseError as error:
             if not isinstance(error, OperationalError | InterfaceError):
                 logger.exception("a frame could not be handled")
-            away = Unavailable("The database is away.", retry_after_seconds=5)
-            await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
+            problem = as_problem(error)
+            request_error("websocket", problem.code).inc()
+            await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
 
     async def submit(self, frame: TaskSubmit) -> None:
         submission = Submission(
