@@ -157,5 +157,6 @@ def _as_id(text: str) -> int:
 
 
 def _own_user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
+    if not isinstance(request.user, User):
+        raise PermissionDenied
     return request.user

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from guardian.models import GroupObjectPermission
 
+from accounts.login_admin import LoginEventAdmin as LoginEventAdmin
 from accounts.menus import save_item
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from accounts.permissions import find_permissions, permissions_on

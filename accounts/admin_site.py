@@ -29,7 +29,9 @@ class Site(admin_site.Site):
             and not lacks_second_factor(user, request.session)
         )
 
-    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
         """The admin's own form would let guess the old password without end."""
         return redirect("password")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +11,11 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest
 
-from accounts import throttle
+from accounts import metrics, throttle
 from accounts.devices import known_device
-from accounts.login_log import Method, Origin, Outcome, named_user, note_login
+from accounts.login_log import Origin, named_user, note_login
+from accounts.login_models import LoginMethod as Method
+from accounts.login_models import LoginOutcome as Outcome
 from accounts.models import User
 from accounts.throttle import Admission, Gate
 from aily.client_address import network_of
@@ -21,6 +24,8 @@ from aily.problems import LimitReached, retry_after
 
 #: Requests of one process that are held at once; further ones are answered without waiting.
 MAX_HELD = 1000
+#: How often one of them asks for its turn.
+POLL_SECONDS = 0.5
 
 _held = 0
 
@@ -50,9 +55,7 @@ class Attempt:
     def _of(cls, request: HttpRequest, username: str, method: Method) -> Attempt:
         account = throttle.account_name(username)
         device, origin = known_device(request, account), Origin.of(request)
-        gates_of = (
-            throttle.password_gates if method == Method.PASSWORD else throttle.code_gates
-        )
+        gates_of = throttle.password_gates if method == Method.PASSWORD else throttle.code_gates
         gates = gates_of(account, network_of(origin.address), device)
         return cls(username, account, origin, method, gates, device is not None)
 
@@ -63,19 +66,36 @@ class Attempt:
     async def enter(self) -> int:
         """Wait for a turn that comes soon. Returns 0, or after how many seconds to try again.
 
-        A refusal is held as well: programs that try again at once would else keep the process busy.
+        So a refusal takes a while as well: programs that try again at once would else keep the
+        process busy.
         """
-        admission = await throttle.admit(self.gates, self._network)
-        if 0 < admission.wait_seconds <= settings.LOGIN_HOLD_SECONDS:
-            await _hold(admission.wait_seconds)
-            admission = await throttle.admit(self.gates, self._network)
-        self.admission = admission
-        if not admission.wait_seconds:
+        if not self.gates:
             return 0
-        if admission.is_first_refusal:
+        self.admission = await throttle.admit(self.gates)
+        if self.admission.wait_seconds:
+            await self._wait_for_turn()
+        if not self.admission.wait_seconds:
+            return 0
+        if self.admission.is_first_refusal:
             await in_database(self._note_refusal)
-        await _hold(settings.LOGIN_HOLD_SECONDS)
-        return retry_after(admission.wait_seconds - settings.LOGIN_HOLD_SECONDS)
+        metrics.login(self.method, Outcome.REFUSED).inc()
+        return retry_after(self.admission.wait_seconds)
+
+    async def _wait_for_turn(self) -> None:
+        """Ask again for LOGIN_HOLD_SECONDS: tries of this moment may turn out to be right."""
+        global _held
+        deadline = time.monotonic() + settings.LOGIN_HOLD_SECONDS
+        if _held >= MAX_HELD:
+            deadline = 0
+        _held += 1
+        try:
+            while self.admission.wait_seconds and (rest := deadline - time.monotonic()) > 0:
+                await asyncio.sleep(min(rest, self.admission.wait_seconds, POLL_SECONDS))
+                self.admission = await throttle.admit(self.gates)
+        finally:
+            _held -= 1
+        if self.admission.wait_seconds:
+            self.admission = await throttle.admit(self.gates, note=self._network)
 
     def succeeded(self, *, is_last_step: bool) -> None:
         """What was sent is right. For threads."""
@@ -104,24 +124,14 @@ class Attempt:
         note_login(self.origin, self.method, Outcome.REFUSED, user)
 
 
-async def _hold(seconds: float) -> None:
-    global _held
-    if _held >= MAX_HELD:
-        return
-    _held += 1
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        _held -= 1
-
-
 def is_own_password(request: HttpRequest, user: User, password: str) -> bool:
     """Whether this is the password of who is logged in. Raises LimitReached after too many tries:
     a session that somebody left open is no place to guess from. For threads."""
     origin = Origin.of(request)
     gates = throttle.own_password_gates(user.pk)
-    admission = throttle.admit_in_thread(gates, network_of(origin.address))
+    admission = throttle.admit_in_thread(gates, note=network_of(origin.address))
     if admission.wait_seconds:
+        metrics.login(Method.OWN_PASSWORD, Outcome.REFUSED).inc()
         if admission.is_first_refusal:
             note_login(origin, Method.OWN_PASSWORD, Outcome.REFUSED, user)
         seconds = retry_after(admission.wait_seconds)

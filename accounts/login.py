@@ -19,7 +19,9 @@ from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
 
 from accounts.devices import remember_device
-from accounts.login_log import Method, Origin, Outcome, note_login
+from accounts.login_log import Origin, note_login
+from accounts.login_models import LoginMethod as Method
+from accounts.login_models import LoginOutcome as Outcome
 from accounts.models import User
 from accounts.throttle import account_name
 from accounts.totp import SESSION_MARK, check_code, lacks_second_factor

@@ -17,12 +17,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import metrics
+from accounts.login_models import LoginOutcome as Outcome
 from accounts.models import LoginEvent, User
 from aily.client_address import request_address
 
 logger = logging.getLogger(__name__)
-
-Method, Outcome = LoginEvent.Method, LoginEvent.Outcome
 
 USER_AGENT_LENGTH = 200
 #: Rows of failures that are kept: an attacker cannot push out who did log in.
@@ -35,8 +34,8 @@ _written = itertools.count(1)
 _ADD = """
 INSERT INTO accounts_loginevent AS event
     (hour, first_at, last_at, count, outcome, method, user_id, username, address, user_agent)
-VALUES (date_trunc('hour', %(now)s::timestamptz, 'UTC'), %(now)s, %(now)s, 1, %(outcome)s, %(method)s,
-        %(user)s, %(username)s, %(address)s, %(user_agent)s)
+VALUES (date_trunc('hour', %(now)s::timestamptz, 'UTC'), %(now)s, %(now)s, 1, %(outcome)s,
+        %(method)s, %(user)s, %(username)s, %(address)s, %(user_agent)s)
 ON CONFLICT (hour, username, address, method, outcome) DO UPDATE
 SET count = event.count + 1, last_at = excluded.last_at, user_agent = excluded.user_agent
 """
@@ -60,8 +59,10 @@ class Origin:
 
 
 def note_login(origin: Origin, method: str, outcome: str, user: User | None) -> None:
-    """Log, count and store one event. Never raises: the answer matters more."""
-    metrics.login(method, outcome).inc()
+    """Log and store one event, and count it, unless it stands for refusals that are counted one by
+    one. Never raises: the answer matters more."""
+    if outcome != Outcome.REFUSED:
+        metrics.login(method, outcome).inc()
     username = user.get_username() if user is not None else ""
     logger.log(
         logging.INFO if outcome == Outcome.SUCCEEDED else logging.WARNING,

@@ -1,6 +1,8 @@
-"""What is kept of log-ins: the sessions there are, and an audit trail of who got in and who did not."""
+"""What is kept of log-ins: the sessions there are, and an audit trail of tries at one."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -29,29 +31,31 @@ class UserSession(models.Model):
         return f"session {self.pk} of user {self.user_id}"
 
 
+class LoginOutcome(models.TextChoices):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused", "refused unseen"
+
+
+class LoginMethod(models.TextChoices):
+    PASSWORD = "password"  # noqa: S105 - a name
+    CODE = "code", "second factor"
+    PROVIDER = "provider", "login provider"
+    OWN_PASSWORD = "own_password", "own password, within a session"
+
+
 class LoginEvent(models.Model):
     """Log-ins, and tries at one, of an hour: equal ones share a row.
 
     What was typed as the name of no account may be a password: it is not kept.
     """
 
-    class Outcome(models.TextChoices):
-        SUCCEEDED = "succeeded"
-        FAILED = "failed"
-        REFUSED = "refused", "refused unseen"
-
-    class Method(models.TextChoices):
-        PASSWORD = "password"
-        CODE = "code", "second factor"
-        PROVIDER = "provider", "login provider"
-        OWN_PASSWORD = "own_password", "own password, within a session"
-
     hour = models.DateTimeField(editable=False)
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     count = models.PositiveIntegerField(default=1)
-    outcome = models.CharField(max_length=10, choices=Outcome)
-    method = models.CharField(max_length=12, choices=Method)
+    outcome = models.CharField(max_length=10, choices=LoginOutcome)
+    method = models.CharField(max_length=12, choices=LoginMethod)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
@@ -60,7 +64,7 @@ class LoginEvent(models.Model):
     user_agent = models.CharField(max_length=200, blank=True, help_text="Of the last one.")
 
     class Meta:
-        constraints = [
+        constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["hour", "username", "address", "method", "outcome"],
                 name="login_event",

@@ -98,7 +98,7 @@ def _write(uses: Sequence[Use], created_at: datetime | None = None) -> None:
     """Of many processes that see a session at the same moment only the first one writes. One that
     is not known yet, as its key is new, is added."""
     now = timezone.now()
-    columns = {
+    columns: dict[str, Any] = {
         "users": [use.user_id for use in uses],
         "keys": [use.session_key for use in uses],
         "addresses": [use.origin.address or None for use in uses],
@@ -176,7 +176,13 @@ def end_sessions(user_id: int, sessions: Sequence[UserSession]) -> None:
 #: The first that a user agent names; browsers also name those that they are like.
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl", "python")
 _SYSTEMS = ("iPhone", "iPad", "Android", "Windows", "Mac OS X", "CrOS", "Linux")
-_NAMES = {"Edg": "Edge", "OPR": "Opera", "Mac OS X": "macOS", "CrOS": "ChromeOS", "python": "Python"}
+_NAMES = {
+    "Edg": "Edge",
+    "OPR": "Opera",
+    "Mac OS X": "macOS",
+    "CrOS": "ChromeOS",
+    "python": "Python",
+}
 
 
 def describe(user_agent: str) -> str:

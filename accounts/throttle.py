@@ -96,13 +96,11 @@ def password_gates(account: str, network: str, device: str | None) -> list[Gate]
 
 
 def code_gates(account: str, network: str, device: str | None) -> list[Gate]:
-    """Of a second factor. That of strangers is held up by its device's row as well (totp.py)."""
-    if device is not None:
-        return [Gate(f"code-device:{account}:{device}", CODES_AT_ONCE, CODE_SECONDS)]
-    place = Gate(
-        f"code-place:{account}:{network}", settings.LOGIN_TRIES, settings.LOGIN_RETRY_SECONDS
-    )
-    return [place, _address_gate(network)]
+    """Of a second factor. Strangers pass none: the row of its device holds all of them up together,
+    ever longer, and outlasts Redis (totp.py)."""
+    if device is None:
+        return []
+    return [Gate(f"code-device:{account}:{device}", CODES_AT_ONCE, CODE_SECONDS)]
 
 
 def own_password_gates(user_id: int) -> list[Gate]:
@@ -121,20 +119,23 @@ def known_place(account: str, network: str) -> str:
 
 
 # --- Passing them ---------------------------------------------------------------------------------
-async def admit(gates: Sequence[Gate], network: str) -> Admission:
-    """Charge all gates, or say how long the one that refuses wants to be waited for."""
+async def admit(gates: Sequence[Gate], *, note: str = "") -> Admission:
+    """Charge all gates, or say how long the one that refuses wants to be waited for.
+
+    `note`: of whom a refusal is noted, to tell of it once a minute; empty: it is not.
+    """
     try:
-        return _admission(gates, await _admit.acall(*_admit_args(gates, network)))
+        return _admission(gates, await _admit.acall(*_admit_args(gates, note)))
     except RedisAway as error:
-        return _admit_locally(gates, network, error)
+        return _admit_locally(gates, note, error)
 
 
-def admit_in_thread(gates: Sequence[Gate], network: str) -> Admission:
+def admit_in_thread(gates: Sequence[Gate], *, note: str = "") -> Admission:
     """`admit`, for threads."""
     try:
-        return _admission(gates, _admit.call(*_admit_args(gates, network)))
+        return _admission(gates, _admit.call(*_admit_args(gates, note)))
     except RedisAway as error:
-        return _admit_locally(gates, network, error)
+        return _admit_locally(gates, note, error)
 
 
 def refund(admission: Admission, *, exempt: str = "") -> None:
@@ -154,15 +155,15 @@ def refund(admission: Admission, *, exempt: str = "") -> None:
         logger.warning("a try at a password stays counted: %s", error)
 
 
-def _admit_args(gates: Sequence[Gate], network: str) -> list[str | int]:
-    args: list[str | int] = [_refusal_note(network), NOTE_SECONDS]
+def _admit_args(gates: Sequence[Gate], note: str) -> list[str | int]:
+    args: list[str | int] = [_note_name(note), NOTE_SECONDS]
     for gate in gates:
         args += [gate.name, gate.interval, gate.at_once, gate.exempt]
     return args
 
 
-def _refusal_note(network: str) -> str:
-    return f"refused:{network}"
+def _note_name(note: str) -> str:
+    return f"refused:{note}" if note else ""
 
 
 def _admission(gates: Sequence[Gate], reply: Sequence[int]) -> Admission:
@@ -188,10 +189,11 @@ class _LocalGates:
             full = {
                 gate: max(self._full_at.get(gate.name, 0), now) + gate.seconds for gate in gates
             }
-            wait = max(at - gate.at_once * gate.seconds - now for gate, at in full.items())
+            waits = (at - gate.at_once * gate.seconds - now for gate, at in full.items())
+            wait = max(waits, default=0)
             # Sums of fractions: what is off by less than a millisecond is no wait.
             if wait > 0.001:
-                is_first = self._full_at.get(note, 0) <= now
+                is_first = bool(note) and self._full_at.get(note, 0) <= now
                 self._keep({note: now + NOTE_SECONDS} if is_first else {})
                 return Admission(wait, is_first_refusal=is_first, is_local=True)
             self._keep({gate.name: at for gate, at in full.items()})
@@ -214,6 +216,6 @@ class _LocalGates:
 _local = _LocalGates()
 
 
-def _admit_locally(gates: Sequence[Gate], network: str, error: Exception) -> Admission:
+def _admit_locally(gates: Sequence[Gate], note: str, error: Exception) -> Admission:
     logger.debug("counting tries at passwords in this process: Redis is away (%s)", error)
-    return _local.admit(gates, _refusal_note(network))
+    return _local.admit(gates, _note_name(note))

@@ -122,7 +122,11 @@ def check_code(user: User, code: str, *, is_known_device: bool = False) -> None:
     with transaction.atomic():
         # Whoever else tries for this user waits here, and then for the pause that this one earns.
         device = TOTPDevice.objects.select_for_update().filter(user=user).first()
-        refusal = "No authenticator is set up." if device is None else _take(device, _plain(code), is_known_device)
+        refusal = (
+            "No authenticator is set up."
+            if device is None
+            else _take(device, _plain(code), is_known_device)
+        )
     if refusal:
         raise CodeRefusedError(refusal)
 

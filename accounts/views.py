@@ -11,6 +11,7 @@ from django.contrib.auth import views
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -68,9 +69,11 @@ def _login_context() -> dict[str, str]:
 
 def _judge_password(request: HttpRequest, attempt: Attempt) -> HttpResponse:
     try:
-        response = _login_page(attempt)(request)
+        response: HttpResponse = _login_page(attempt)(request)
         # Rendered in this thread: what it reads, and the connection for it, belong here.
-        return response.render() if hasattr(response, "render") else response
+        if isinstance(response, TemplateResponse):
+            response.render()
+        return response
     except Busy as busy:
         return _refused_login(request, attempt.username, busy.retry_after_seconds or 1)
     finally:
@@ -129,9 +132,7 @@ async def log_in_by_code(request: HttpRequest) -> HttpResponse:
     return await _in_thread(_judge_code, request, user, form, attempt)
 
 
-def _judge_code(
-    request: HttpRequest, user: User, form: CodeForm, attempt: Attempt
-) -> HttpResponse:
+def _judge_code(request: HttpRequest, user: User, form: CodeForm, attempt: Attempt) -> HttpResponse:
     try:
         response = complete_login(
             request, user, form.cleaned_data["code"], is_known_device=attempt.is_known_device
@@ -146,8 +147,6 @@ def _judge_code(
         attempt.withdraw()
 
 
-def _code_page(
-    request: HttpRequest, user: User, form: CodeForm, status: int = 200
-) -> HttpResponse:
+def _code_page(request: HttpRequest, user: User, form: CodeForm, status: int = 200) -> HttpResponse:
     context = {"form": form, "username": user.username}
     return render(request, "accounts/login_code.html", context, status=status)

@@ -276,8 +276,8 @@ GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
 STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
-# How often somebody may try a password at once, and then once every so many seconds; how many tries
-# a minute one address has in all. What is refused, or has to wait for its turn, is held for a while.
+# How often somebody may try a password at once, and then once every so many seconds; how many
+# tries a minute one address has in all. A try that is to be refused waits that long for a turn.
 LOGIN_TRIES = env.int("LOGIN_TRIES", default=5)
 LOGIN_RETRY_SECONDS = env.float("LOGIN_RETRY_SECONDS", default=15)
 LOGIN_ADDRESS_TRIES = env.int("LOGIN_ADDRESS_TRIES", default=20)

@@ -191,9 +191,9 @@ class ChatConsumer(AsyncConsumer):
         except DatabaseError as error:
             if not isinstance(error, OperationalError | InterfaceError):
                 logger.exception("a frame could not be handled")
-            problem = as_problem(error)
-            request_error("websocket", problem.code).inc()
-            await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
+            away = as_problem(error)
+            request_error("websocket", away.code).inc()
+            await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
 
     async def submit(self, frame: TaskSubmit) -> None:
         submission = Submission(

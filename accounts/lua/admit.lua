@@ -1,6 +1,7 @@
 -- Admits a try at a password or code, or says how long it has to wait.
 --
--- ARGV[1]  name under which a refusal is noted for a while, so that a flood is told of once
+-- ARGV[1]  name under which a refusal is noted for a while, so that a flood is told of once (empty:
+--          it is not)
 -- ARGV[2]  for how many seconds
 -- ARGV[3…] four values a gate: its name, ms between two tries, tries at once, and the name of
 --          what exempts from it (empty: nothing does)
@@ -31,7 +32,7 @@ for i = 3, #ARGV, 4 do
   end
 end
 if wait > 0 then
-  local first = redis.call('SET', 'aily:login:' .. ARGV[1], 1, 'NX', 'EX', ARGV[2])
+  local first = ARGV[1] ~= '' and redis.call('SET', 'aily:login:' .. ARGV[1], 1, 'NX', 'EX', ARGV[2])
   return { wait, refusing, first and 1 or 0 }
 end
 for name, full in pairs(new) do

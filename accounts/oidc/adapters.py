@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.login import begin_login
-from accounts.login_log import Method
+from accounts.login_models import LoginMethod as Method
 from accounts.models import User
 from accounts.oidc.http import ProviderSession
 from accounts.oidc.pages import failed

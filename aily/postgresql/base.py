@@ -63,7 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None:
             with _lock:
                 _given_out[self.alias] -= 1
-        super()._close()
+        super()._close()  # type: ignore[misc]
 
     def _check(self, connection: Any) -> None:
         """A connection out of the pool may be from before the outage."""
