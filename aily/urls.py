@@ -9,6 +9,7 @@ from accounts.api.keys import router as keys
 from accounts.api.me import router as me
 from accounts.api.menus import router as menus
 from accounts.api.roles import router as roles
+from accounts.api.sessions import router as sessions
 from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
 from aily.rest import api_urls, build_api
@@ -25,7 +26,7 @@ admin.autodiscover()
 
 api = build_api(
     {
-        "": [me, keys, users, roles, menus, providers, webhooks, usage, budgets],
+        "": [me, sessions, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
         "/llmchat": tasks,
         "/scenes": scenes,

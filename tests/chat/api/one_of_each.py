@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts.models import APIKey, MenuItem, Role, User
+from accounts.models import APIKey, MenuItem, Role, User, UserSession
 from chat.models import (
     Budget,
     Conversation,
@@ -51,6 +53,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         event="task.completed",
         state="failed",
     )
+    session = Session.objects.create(
+        session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
+    )
     return {
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
@@ -63,6 +68,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "number": 2,
         "role_id": Role.objects.create(name=name).pk,
         "scene": name,
+        "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,

@@ -21,6 +21,7 @@ import uvicorn
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
@@ -46,6 +47,8 @@ _CHECKS = (
 )
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
+#: The old one in the example of a change.
+PASSWORD = "the one until now"
 #: Schemathesis looks at the time whenever something comes, if only a comment.
 _KEEP_ALIVE_SECONDS = 1
 _STREAM_EVENTS = 10_000
@@ -90,9 +93,12 @@ def _known(number: int) -> tuple[str, dict[str, Any]]:
     Each operation has its own: what one deletes or shuts out, the next ones need.
     """
     name = f"fuzzed-{number}"
-    user = User.objects.create_superuser(f"root-{number}", "root@example.com", "root")
+    user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    client = Client()
+    client.force_login(user)
+    known["cookie"] = client.cookies["sessionid"].value
     return APIKey.create(user, "root")[1], known
 
 
@@ -102,7 +108,14 @@ def _fuzz(operation: Any, base_url: str, secret: str, known: dict[str, Any]) -> 
     from schemathesis.checks import CHECKS
 
     session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {secret}"
+    if operation.path.startswith("/api/me/"):
+        # A key may not: a session, with its token against forged requests.
+        token = "x" * 32
+        session.headers["X-CSRFToken"] = token
+        for name, value in (("sessionid", known["cookie"]), ("csrftoken", token)):
+            session.cookies.set(name, value, domain="127.0.0.1")
+    else:
+        session.headers["Authorization"] = f"Bearer {secret}"
     ours = {name: known[name] for name in re.findall(r"{(\w+)}", operation.path)}
     checks = [CHECKS.get_one(name) for name in _CHECKS]
 
