@@ -23,6 +23,7 @@ from accounts.login_log import Origin, note_login
 from accounts.login_models import LoginMethod as Method
 from accounts.login_models import LoginOutcome as Outcome
 from accounts.models import User
+from accounts.sessions import note_use_in_thread
 from accounts.throttle import account_name
 from accounts.totp import SESSION_MARK, check_code, lacks_second_factor
 
@@ -95,8 +96,10 @@ def fully_logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
     @login_required
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if isinstance(request.user, User) and lacks_second_factor(request.user, request.session):
-            return redirect("totp")
+        if isinstance(request.user, User):
+            if lacks_second_factor(request.user, request.session):
+                return redirect("totp")
+            note_use_in_thread(request.user.pk, request)
         return view(request, *args, **kwargs)
 
     return guarded

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
@@ -65,7 +66,9 @@ FROM unnest(%(users)s::bigint[], %(keys)s::text[], %(addresses)s::inet[], %(agen
 ON CONFLICT (session_key) DO UPDATE
 SET user_id = excluded.user_id, last_used_at = excluded.last_used_at, address = excluded.address,
     user_agent = excluded.user_agent
-WHERE known.last_used_at < %(stale)s OR known.user_id <> excluded.user_id
+WHERE known.last_used_at < %(stale)s
+   OR (known.user_id, known.address, known.user_agent)
+      IS DISTINCT FROM (excluded.user_id, excluded.address, excluded.user_agent)
 """
 
 
@@ -73,6 +76,13 @@ async def note_use(user_id: int, session_key: str, origin_of: Callable[[], Origi
     """Note that a session is used, at most once a minute. Uses of a moment share a statement."""
     if _is_due(session_key):
         await _noter().submit(Use(user_id, session_key, origin_of()))
+
+
+def note_use_in_thread(user_id: int, request: HttpRequest) -> None:
+    """`note_use` for a page."""
+    key = request.session.session_key
+    if key is not None and _is_due(key):
+        _write([Use(user_id, key, Origin.of(request))])
 
 
 def _is_due(session_key: str) -> bool:
@@ -130,6 +140,9 @@ def kept_session(request: HttpRequest, user: User) -> Iterator[None]:
     new key."""
     known = UserSession.objects.filter(session_key=request.session.session_key)
     began_at = known.values_list("created_at", flat=True).first()
+    # Read now: with another hash the session would be nobody's, and be emptied.
+    if request.user != user:
+        raise PermissionDenied
     yield
     update_session_auth_hash(request, user)
     if (key := request.session.session_key) is not None:

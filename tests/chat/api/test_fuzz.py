@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import requests
 import uvicorn
+from django.test import Client
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
