@@ -308,7 +308,7 @@ def test_a_socket_uses_its_session_as_well(alice: User) -> None:
     ("agent", "device"),
     [
         (FIREFOX, "Firefox on Linux"),
-        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit Chrome/140 Safari/537 Edg/140", "Edge on Windows"),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/140 Safari/537 Edg/140", "Edge on Windows"),
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Safari/604", "Safari on iPhone"),
         ("python-requests/2.34", "Python"),
         ("Robot/7", "Robot/7"),
