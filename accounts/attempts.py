@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,13 +85,14 @@ class Attempt:
     async def _wait_for_turn(self) -> None:
         """Ask again for LOGIN_HOLD_SECONDS: tries of this moment may turn out to be right."""
         global _held
-        deadline = time.monotonic() + settings.LOGIN_HOLD_SECONDS
-        if _held >= MAX_HELD:
-            deadline = 0
+        # Those who came together would else be answered together, and hold up everybody else.
+        hold_seconds = settings.LOGIN_HOLD_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311
+        deadline = time.monotonic() + hold_seconds if _held < MAX_HELD else 0
         _held += 1
         try:
             while self.admission.wait_seconds and (rest := deadline - time.monotonic()) > 0:
-                await asyncio.sleep(min(rest, self.admission.wait_seconds, POLL_SECONDS))
+                poll_seconds = POLL_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311
+                await asyncio.sleep(min(rest, self.admission.wait_seconds, poll_seconds))
                 self.admission = await throttle.admit(self.gates)
         finally:
             _held -= 1

@@ -19,9 +19,9 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from aily.database import release_connections
 from aily.problems import Busy
 
-#: How much lower than the process's the priority of the threads is. With both cores busy they still
-#: get about a tenth of one.
-NICENESS = 10
+#: How much lower than the process's the priority of the threads is: on busy cores they get a third
+#: of what others do. With much less one that just holds Python's lock would hold up the event loop.
+NICENESS = 5
 #: Retry-After where too many wait already: about as long as those that wait take.
 RETRY_SECONDS = 5
 

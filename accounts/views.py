@@ -89,7 +89,13 @@ def _refused_login(request: HttpRequest, username: str, seconds: int) -> HttpRes
         **_login_context(),
     }
     response = render(request, "registration/login.html", context, status=429)
+    return _told_when(response, seconds)
+
+
+def _told_when(response: HttpResponse, seconds: int) -> HttpResponse:
     response["Retry-After"] = str(seconds)
+    # Django would log a line for each; a flood is told of once (accounts/login_log.py).
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
 
 
@@ -126,9 +132,7 @@ async def log_in_by_code(request: HttpRequest) -> HttpResponse:
     attempt = Attempt.at_code(request, user.get_username())
     if seconds := await attempt.enter():
         form.add_error(None, _too_often(seconds))
-        response = _code_page(request, user, form, status=429)
-        response["Retry-After"] = str(seconds)
-        return response
+        return _told_when(_code_page(request, user, form, status=429), seconds)
     return await _in_thread(_judge_code, request, user, form, attempt)
 
 

@@ -11,14 +11,11 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
 from tests.client import RestClient
-from tests.e2e.test_access import csrf_token
+from tests.guesses import browser, guesses, send, token_of
 from tests.stack import Stack
 
 AT_ONCE = 30
@@ -27,48 +24,6 @@ ATTACK_SECONDS = float(os.environ.get("LOGIN_ATTACK_SECONDS", "60"))
 IDLE_SECONDS = float(os.environ.get("LOGIN_IDLE_SECONDS", "30"))
 #: Between two requests of the user who is measured.
 PAUSE_SECONDS = 0.02
-WAIT_SECONDS = 60
-
-
-def browser(stack: Stack, address: str) -> httpx.AsyncClient:
-    """Someone at `address`, as the proxy tells (tests/e2e/conftest.py)."""
-    return httpx.AsyncClient(
-        base_url=stack.base_url,
-        headers={"X-Forwarded-For": address, "Referer": f"{stack.base_url}/login/"},
-        timeout=WAIT_SECONDS,
-    )
-
-
-async def token_of(client: httpx.AsyncClient) -> str:
-    return csrf_token((await client.get("/login/")).text)
-
-
-async def send(client: httpx.AsyncClient, token: str, name: str, password: str) -> httpx.Response:
-    form = {"csrfmiddlewaretoken": token, "username": name, "password": password}
-    return await client.post("/login/", data=form)
-
-
-@asynccontextmanager
-async def attack(stack: Stack, address: str, *names: str) -> AsyncIterator[Counter[int]]:
-    """AT_ONCE clients send wrong passwords without a pause. Gives the statuses of the answers."""
-    statuses: Counter[int] = Counter()
-
-    async def guess(number: int) -> None:
-        async with browser(stack, address) as client:
-            token = await token_of(client)
-            while True:
-                name = names[number % len(names)] if names else f"nobody-{number}"
-                answer = await send(client, token, name, f"wrong-{time.monotonic()}")
-                statuses[answer.status_code] += 1
-
-    guesses = [asyncio.create_task(guess(number)) for number in range(AT_ONCE)]
-    try:
-        yield statuses
-    finally:
-        for one in guesses:
-            assert not one.done()
-            one.cancel()
-        await asyncio.gather(*guesses, return_exceptions=True)
 
 
 async def latencies(rest: RestClient, seconds: float) -> list[float]:
@@ -87,16 +42,17 @@ async def latencies(rest: RestClient, seconds: float) -> list[float]:
 async def test_thirty_guess_at_once_and_nobody_else_notices(
     stack: Stack, bob_rest: RestClient
 ) -> None:
-    async with attack(stack, "203.0.113.1") as statuses:
+    async with guesses(stack.base_url, "203.0.113.1", AT_ONCE) as statuses:
         await latencies(bob_rest, SHORT_SECONDS)
-        async with browser(stack, "203.0.113.2") as owner:
+        async with browser(stack.base_url, "203.0.113.2") as owner:
             assert (await send(owner, await token_of(owner), "demo", "demo")).status_code == 302
     assert set(statuses) == {200, 429}
 
 
 async def test_twenty_wrong_passwords_are_slow_and_the_owner_gets_in(stack: Stack) -> None:
     address = "203.0.113.3"
-    async with browser(stack, address) as known, browser(stack, address) as attacker:
+    url = stack.base_url
+    async with browser(url, address) as known, browser(url, address) as attacker:
         assert (await send(known, await token_of(known), "demo", "demo")).status_code == 302
         known.cookies.delete("sessionid")
         token = await token_of(attacker)
@@ -117,7 +73,7 @@ def percentile(values: list[float], share: float) -> float:
 async def test_guesses_do_not_slow_down_others(stack: Stack, bob_rest: RestClient) -> None:
     await latencies(bob_rest, 3)  # warm
     idle = await latencies(bob_rest, IDLE_SECONDS)
-    async with attack(stack, "203.0.113.4") as statuses:
+    async with guesses(stack.base_url, "203.0.113.4", AT_ONCE) as statuses:
         meanwhile = await latencies(bob_rest, ATTACK_SECONDS)
     figures = [
         f"{name}: {len(found)} requests, p50 {percentile(found, 0.5) * 1000:.1f} ms, "
