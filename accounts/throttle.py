@@ -24,10 +24,12 @@ logger = logging.getLogger(__name__)
 
 #: Somebody who has logged in from an address is not held up there by what others try elsewhere.
 KNOWN_PLACE_SECONDS = 30 * 86_400
-#: How much more all strangers together may try at an account than one of them, and how much more
-#: seldom after that.
-ACCOUNT_FACTOR = 6
-STRANGERS_SLOWER = 4
+#: How many times LOGIN_TRIES one stranger may try at an account before it takes patience, and how
+#: many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all strangers
+#: together. They have several times the pace of one: from few addresses nobody uses up the tries
+#: that are left for an owner who comes from another one.
+PLACE_FACTOR, PLACE_SLOWER = 3, 20
+ACCOUNT_FACTOR, ACCOUNT_SLOWER = 6, 4
 #: A known browser may send so many wrong second factors at once, and then one in so many seconds:
 #: few enough for codes of six digits.
 CODES_AT_ONCE, CODE_SECONDS = 5, 300
@@ -83,12 +85,14 @@ def password_gates(account: str, network: str, device: str | None) -> list[Gate]
     at_once, seconds = settings.LOGIN_TRIES, settings.LOGIN_RETRY_SECONDS
     if device is not None:
         return [Gate(f"device:{account}:{device}", 2 * at_once, seconds)]
+    place = f"{account}:{network}"
     return [
-        Gate(f"place:{account}:{network}", at_once, seconds),
+        Gate(f"place:{place}", at_once, seconds),
+        Gate(f"patient:{place}", PLACE_FACTOR * at_once, PLACE_SLOWER * seconds),
         Gate(
             f"account:{account}",
             ACCOUNT_FACTOR * at_once,
-            STRANGERS_SLOWER * seconds,
+            ACCOUNT_SLOWER * seconds,
             exempt=known_place(account, network),
         ),
         _address_gate(network),

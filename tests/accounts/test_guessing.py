@@ -112,6 +112,17 @@ def test_many_addresses_together_have_few_tries_at_one_account(alice: User) -> N
     assert send(browser(ELSEWHERE), RIGHT).status_code == 302
 
 
+def test_a_patient_attacker_at_few_addresses_keeps_no_turn_from_the_owner(alice: User) -> None:
+    attackers = [browser(), browser("192.0.2.2")]
+    tried = 0
+    for _ in range(60):
+        tried += sum(statuses(attacker, 1) == [200] for attacker in attackers)
+        pass_seconds(15)
+    # In a quarter of an hour: fifteen each, and one in five minutes.
+    assert 30 <= tried <= 36
+    assert send(browser(ELSEWHERE), RIGHT).status_code == 302
+
+
 def test_an_account_that_is_not_there_is_answered_as_one_that_is(alice: User) -> None:
     def seen(name: str, address: str) -> list[tuple[int, str]]:
         client = browser(address)

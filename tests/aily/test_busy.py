@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.test import AsyncClient, Client
 
 from accounts.models import APIKey, User
-from aily.database import in_database, is_pool_busy
+from aily.database import fetch_all, in_database, is_pool_busy
 from aily.outages import as_problem
 from aily.postgresql.connection import BoundedConnection
 from aily.problems import Busy
@@ -101,7 +101,7 @@ async def test_a_database_that_answers_others_is_ready(
     """A probe that finds no thread in time is no witness against PostgreSQL."""
 
     async def busy(*args: Any) -> None:
-        await in_database(connection.ensure_connection)
+        await in_database(fetch_all, "SELECT 1")
         raise TimeoutError
 
     monkeypatch.setattr("aily.views.in_database", busy)
