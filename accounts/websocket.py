@@ -62,6 +62,12 @@ def _origin(scope: dict[str, Any]) -> Origin:
     return Origin.at(scope_address(scope), _header(scope, b"user-agent"))
 
 
+async def websocket_holds_seconds(scope: dict[str, Any]) -> float:
+    """For how long what this socket was opened with still holds; 0: it does not any more."""
+    identity = await identify_websocket(scope, check=True)
+    return 0 if identity is None else identity.holds_seconds
+
+
 class OriginRequiredForCookies:
     """ASGI wrapper: a handshake without a key must come from a page of this site, or gets a 403.
 
