@@ -54,7 +54,7 @@ def change(client: Client, old: str, new: str, again: str = "") -> Any:
 def revoked(monkeypatch: pytest.MonkeyPatch) -> list[Access]:
     """What open sockets are told to close."""
     found: list[Access] = []
-    monkeypatch.setattr("aily.sockets._tell", found.append)
+    monkeypatch.setattr("aily.sockets._tell", lambda access, **_: found.append(access))
     return found
 
 
