@@ -50,8 +50,8 @@ async def test_ending_other_sessions_closes_their_sockets_and_no_others(stack: S
         httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying,
         httpx.Client(base_url=stack.base_url, follow_redirects=True) as ended,
     ):
-        log_in(staying)
-        log_in(ended)
+        log_in(staying, "demo", "demo")
+        log_in(ended, "demo", "demo")
         async with (
             session_socket(stack, ended) as doomed,
             session_socket(stack, staying) as other,
@@ -62,7 +62,7 @@ async def test_ending_other_sessions_closes_their_sockets_and_no_others(stack: S
             assert answer.json()["ended"] >= 1
             assert await doomed.closed() == 4401
             await other.ping()
-            assert ended.get("/api/me").status_code == 401
+            assert (await asyncio.to_thread(ended.get, "/api/me")).status_code == 401
 
 
 def session_socket(stack: Stack, client: httpx.Client) -> AbstractAsyncContextManager[ChatSocket]:
