@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -93,6 +95,43 @@ def test_a_server_that_cannot_be_reached_is_an_outage(
         monkeypatch.undo()
     circuit.succeeded()
     connection.ensure_connection()
+
+
+def test_a_server_that_takes_no_more_connections_but_answers_is_not_away(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, has_begun = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            while not stop.is_set():
+                fetch_all("SELECT 1")
+                has_begun.set()
+        finally:
+            connection.close()
+
+    connect = BoundedConnection.connect
+    connected: list[bool] = []
+
+    def connect_once(*args: Any, **kwargs: Any) -> Any:
+        if connected:
+            raise OperationalError("sorry, too many clients already")
+        connected.append(True)
+        return connect(*args, **kwargs)
+
+    with small_pool(2), ThreadPoolExecutor(1) as executor:
+        monkeypatch.setattr(BoundedConnection, "connect", connect_once)
+        asking = executor.submit(ask)
+        try:
+            assert has_begun.wait(10)
+            with pytest.raises(OperationalError) as caught:
+                connection.ensure_connection()
+        finally:
+            stop.set()
+        asking.result()
+        monkeypatch.undo()
+        assert is_pool_busy(caught.value)
+        assert not BoundedConnection.circuit.is_open
 
 
 async def test_a_database_that_answers_others_is_ready(
