@@ -12,6 +12,7 @@ Problem
 ├── UnsupportedMediaType  unsupported_media_type  415  a body that is not application/json
 ├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
 │   └── RateLimited  rate_limited     429  too many requests a minute
+├── Unexpected       internal_server_error  500  a fault of aily's; its log has it
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
 
 Apps add their own below these. REST renders them as RFC 9457 problem details (aily/rest.py), the
@@ -117,6 +118,10 @@ class LimitReached(Problem):
 
 class RateLimited(LimitReached):
     code, title = "rate_limited", "Too many requests"
+
+
+class Unexpected(Problem):
+    code, status, title = "internal_server_error", 500, "Internal server error"
 
 
 class Unavailable(Problem):

@@ -18,7 +18,8 @@ def _is_event_id(value: str) -> str:
     return value
 
 
-Ref = Annotated[str, Field(max_length=100)]
+MAX_REF_CHARS = 100
+Ref = Annotated[str, Field(max_length=MAX_REF_CHARS)]
 
 
 class TaskSubmit(CompositeRequest):

@@ -30,19 +30,19 @@ from chat import eventlog, scheduler
 from chat.eventlog import Feed, Source, get_hub
 from chat.events import (
     START,
-    TERMINAL_TYPES,
     TEXT_TYPES,
-    Event,
     EventId,
     TaskQueued,
     TaskSnapshot,
     encode,
     event_type,
+    fits_frame,
     retold,
 )
 from chat.models import ServedFrom, Status, Task
 from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
+from chat.services.pieces import Followed, in_pieces, is_in_pieces, snapshot_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +54,6 @@ SETTLED_SECONDS = 10.0
 AWAY_SECONDS = 1.0
 #: How often a waiting task's place is looked up at the most.
 PLACE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """One frame for a reader; `event_id` is None for frames without a place in the log."""
-
-    event_id: EventId | None
-    type: str
-    frame: bytes
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.type in TERMINAL_TYPES
 
 
 async def follow(
@@ -192,9 +179,10 @@ class _Reader:
                 one = self.told(event_id, frame)
                 if self.is_foreign(one, self.source_id):
                     return
-                self.cursor = event_id
+                before, self.cursor = self.cursor, event_id
                 if self.text or one.type not in TEXT_TYPES:
-                    yield one
+                    for piece in in_pieces(one, before):
+                        yield piece
 
     async def live(self) -> AsyncGenerator[Followed]:
         """Frames as they come. Ends when one is missing, or none came for a while."""
@@ -207,7 +195,8 @@ class _Reader:
                 if event_id <= self.cursor:
                     continue
                 is_gap = self.text and not event_id.follows(self.cursor)
-                if is_gap and one.type != "task.snapshot":
+                # What comes in pieces is read from the log, so that all before it is known.
+                if is_in_pieces(one) or (is_gap and one.type != "task.snapshot"):
                     return
                 self.cursor = event_id
             yield one
@@ -335,21 +324,27 @@ def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
     end = EventId(task.attempt, max(task.last_event, 1))
     if task.last_event and cursor == end:
         return []
-    events: list[Event] = []
     if cursor >= end:
         end = EventId(cursor.attempt, cursor.n + 1)
-    # A reader from the start gets the whole text with the end itself, if it succeeded.
-    lacks_text = task.status != Status.SUCCEEDED or cursor != START
-    if text and lacks_text and (task.text or task.reasoning) and end.n > 1:
-        before = EventId(end.attempt, end.n - 1)
-        if cursor < before:
-            events.append(
-                TaskSnapshot(
-                    task_id=str(task.pk), id=str(before), text=task.text, reasoning=task.reasoning
-                )
-            )
-    events.append(task.terminal_event(str(end)))
-    return [
-        Followed(EventId.parse(event.id), event_type(frame), frame)
-        for event, frame in ((event, encode(event)) for event in events)
-    ]
+    event = task.terminal_event(str(end))
+    before = EventId(end.attempt, end.n - 1) if end.n > 1 else None
+    # A reader from the start gets the whole text with the end itself, if that has it.
+    has_it_all = task.status == Status.SUCCEEDED and cursor == START and fits_frame(event)
+    lacks_text = text and not has_it_all and cursor < (before or EventId(end.attempt, 1))
+    frames: list[Followed] = []
+    if lacks_text and (task.text or task.reasoning):
+        frames = _snapshot(task, before, cursor)
+    frame = encode(event)
+    return [*frames, Followed(end, event_type(frame), frame)]
+
+
+def _snapshot(task: Task, place: EventId | None, cursor: EventId) -> list[Followed]:
+    task_id = str(task.pk)
+    if place is None:
+        return list(snapshot_pieces(task_id, task.text, task.reasoning, None, cursor))
+    snapshot = TaskSnapshot(
+        task_id=task_id, id=str(place), text=task.text, reasoning=task.reasoning
+    )
+    whole = Followed(place, "task.snapshot", encode(snapshot))
+    # A log that is only late may yet get events of the ids between.
+    return list(in_pieces(whole, cursor if cursor == START else place))
