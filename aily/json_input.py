@@ -106,6 +106,20 @@ def _members(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
 
 
+# --- Lines --------------------------------------------------------------------------------------
+#: What readers may take for the end of a line, besides CR and LF: Python's `splitlines` does.
+_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+
+
+def one_line(text: bytes) -> bytes:
+    """JSON in UTF-8, without whatever a reader could take for the end of a line."""
+    if text.isascii():
+        return text
+    for character, escaped in _LINE_ENDS:
+        text = text.replace(character, escaped)
+    return text
+
+
 # --- Size ---------------------------------------------------------------------------------------
 def stored_bytes(value: Any) -> int:
     """Bytes of a value as PostgreSQL gives a jsonb back, which writes 1e300 with all its zeros."""

@@ -39,7 +39,7 @@ urlpatterns = [
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
     # What only programs ask for is answered as programs are, not with a page or a redirect.
-    re_path(r"^(api$|(v1|ws)(/|$))", unknown_path),
+    re_path(r"^(?:api$|(?:v1|ws)(?:/|$))", unknown_path),
     path("", include("accounts.urls")),
     path("", include("chat.urls")),
 ]

@@ -3,11 +3,11 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Func, IntegerField, Q, QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
@@ -27,6 +27,9 @@ from chat.models.ids import is_own
 from chat.models.tasks import ACTIVE
 
 router = Router(tags=["conversations"])
+
+#: Of the texts of one page of messages.
+MESSAGES_MAX_BYTES = 2_097_152
 
 
 class ConversationOut(Schema):
@@ -78,6 +81,36 @@ class MessageOut(Schema):
     content: str
     task_id: UUID | None
     created_at: datetime
+
+
+class MessagePage(Page):
+    """A page that ends early where its texts have more than MESSAGES_MAX_BYTES.
+
+    It has one message at least; the next page begins after those that it has.
+    """
+
+    class Output(Page.Output):
+        items: list[Any] = Field(
+            description="Fewer than `limit` where their texts have more than 2 MiB: "
+            "go on at `offset` plus their number."
+        )
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Message], pagination: Page.Input, **params: Any
+    ) -> dict[str, Any]:
+        rows = queryset.annotate(size=Func(
+            "content", function="octet_length", output_field=IntegerField()
+        ))
+        places = rows.values_list("pk", "size")
+        page = places[pagination.offset : pagination.offset + pagination.limit]
+        found, total = [], 0
+        for pk, size in page:
+            total += size
+            if found and total > MESSAGES_MAX_BYTES:
+                break
+            found.append(pk)
+        messages = queryset.in_bulk(found)
+        return {"items": [messages[pk] for pk in found], "count": queryset.count()}
 
 
 def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
@@ -158,7 +191,7 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
     summary="A conversation's messages, oldest first",
 )
 @may_read_replica
-@paginate(Page)
+@paginate(MessagePage)
 def list_messages(
     request: AuthenticatedRequest, conversation_id: UUID, order: Query[MessageOrder]
 ) -> QuerySet[Message]:

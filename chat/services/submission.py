@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from aily.json_input import stored_bytes
 from aily.openapi import example
 
 LaneName = Literal["interactive", "normal", "batch"]
-Metadata = Annotated[dict[str, JsonValue], Field(max_length=32)]
+#: Of `metadata`, as JSON: it comes with each task of a list.
+MAX_METADATA_BYTES = 16_384
+
+
+def _is_short(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if metadata and stored_bytes(metadata) > MAX_METADATA_BYTES:
+        raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes of JSON")
+    return metadata
+
+
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=32), AfterValidator(_is_short)]
 
 
 class Strict(BaseModel):
