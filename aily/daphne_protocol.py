@@ -70,7 +70,10 @@ class LeanProtocol(WebSocketProtocol):
             super().handle_reply(message)
 
     def sendHttpErrorResponse(  # noqa: N802 - autobahn's name
-        self, code: int, reason: str, responseHeaders: Any = None  # noqa: N803
+        self,
+        code: int,
+        reason: str,
+        responseHeaders: Any = None,  # noqa: N803
     ) -> None:
         headers = [(name.decode(), value.decode()) for name, value in self._response["headers"]]
         super().sendHttpErrorResponse(code, reason, headers or responseHeaders)

@@ -108,7 +108,11 @@ def _members(value: Any) -> Iterator[tuple[Any, Any]]:
 
 # --- Lines --------------------------------------------------------------------------------------
 #: What readers may take for the end of a line, besides CR and LF: Python's `splitlines` does.
-_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+_LINE_ENDS = (
+    (b"\xe2\x80\xa8", rb"\u2028"),
+    (b"\xe2\x80\xa9", rb"\u2029"),
+    (b"\xc2\x85", rb"\u0085"),
+)
 
 
 def one_line(text: bytes) -> bytes:

@@ -3,11 +3,11 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Func, IntegerField, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
@@ -18,6 +18,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.etags import if_match, takes_if_match
 from aily.openapi import example
+from aily.pages import ShortPage
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema, ordered
 from chat import settlement
@@ -27,9 +28,6 @@ from chat.models.ids import is_own
 from chat.models.tasks import ACTIVE
 
 router = Router(tags=["conversations"])
-
-#: Of the texts of one page of messages.
-MESSAGES_MAX_BYTES = 2_097_152
 
 
 class ConversationOut(Schema):
@@ -83,34 +81,8 @@ class MessageOut(Schema):
     created_at: datetime
 
 
-class MessagePage(Page):
-    """A page that ends early where its texts have more than MESSAGES_MAX_BYTES.
-
-    It has one message at least; the next page begins after those that it has.
-    """
-
-    class Output(Page.Output):
-        items: list[Any] = Field(
-            description="Fewer than `limit` where their texts have more than 2 MiB: "
-            "go on at `offset` plus their number."
-        )
-
-    def paginate_queryset(
-        self, queryset: QuerySet[Message], pagination: Page.Input, **params: Any
-    ) -> dict[str, Any]:
-        rows = queryset.annotate(size=Func(
-            "content", function="octet_length", output_field=IntegerField()
-        ))
-        places = rows.values_list("pk", "size")
-        page = places[pagination.offset : pagination.offset + pagination.limit]
-        found, total = [], 0
-        for pk, size in page:
-            total += size
-            if found and total > MESSAGES_MAX_BYTES:
-                break
-            found.append(pk)
-        messages = queryset.in_bulk(found)
-        return {"items": [messages[pk] for pk in found], "count": queryset.count()}
+class MessagePage(ShortPage):
+    columns = ("content",)
 
 
 def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
@@ -195,6 +167,7 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
 def list_messages(
     request: AuthenticatedRequest, conversation_id: UUID, order: Query[MessageOrder]
 ) -> QuerySet[Message]:
+    """Where their texts are long, a page has fewer than `limit`: go on at `offset` plus these."""
     conversation = _find(request, conversation_id)
     # Ids begin with the time, and have the index.
     by_id = order.ordering.replace("created_at", "id")

@@ -10,6 +10,8 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models, transaction
 from django.db.models import Q
 
+from aily.sizes import PARAMS_BYTES, check_sizes
+
 
 class Provider(models.Model):
     """An account at a DeepSeek- or OpenAI-compatible API."""
@@ -102,6 +104,9 @@ class LLMModel(models.Model):
                     is_default=False
                 )
             super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        check_sizes(self, "params", max_bytes=PARAMS_BYTES)
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         # save() sees to it that there is one default.

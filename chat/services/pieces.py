@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from chat.events import (
     FRAME_BYTES,
     TERMINAL_TYPES,
@@ -19,7 +21,6 @@ from chat.events import (
     TaskDelta,
     TaskSnapshot,
     cut,
-    decode,
     encode,
     event_type,
 )
@@ -47,11 +48,9 @@ def in_pieces(followed: Followed, cursor: EventId) -> Iterator[Followed]:
     if not is_in_pieces(followed):
         yield followed
         return
-    event = decode(followed.frame)
-    assert isinstance(event, TaskSnapshot)
-    yield from snapshot_pieces(
-        event.task_id, event.text, event.reasoning, followed.event_id, cursor
-    )
+    event = msgspec.json.decode(followed.frame, type=TaskSnapshot)
+    texts = event.text, event.reasoning
+    yield from snapshot_pieces(event.task_id, *texts, followed.event_id, cursor)
 
 
 def snapshot_pieces(

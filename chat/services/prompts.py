@@ -25,7 +25,7 @@ def build(
 ) -> list[dict[str, Any]]:
     """The prompt as the provider gets it: the scene's system message, history, the new turn.
 
-    Raises InvalidVariable, or TooLarge past PROMPT_MAX_BYTES of JSON.
+    Raises InvalidVariable, or TooLarge past PROMPT_MAX_BYTES of JSON, of parameters as well.
     """
     rendered = scenes.render(version, request.variables) if version else []
     own = [message.model_dump(exclude_none=True) for message in request.messages or []]
@@ -37,6 +37,10 @@ def build(
         raise TooLarge(
             f"The prompt has more than {settings.PROMPT_MAX_BYTES} bytes.",
             field="messages" if request.messages else "variables",
+        )
+    if len(msgspec.json.encode(request.params())) > settings.PROMPT_MAX_BYTES:
+        raise TooLarge(
+            f"The parameters have more than {settings.PROMPT_MAX_BYTES} bytes.", field="tools"
         )
     return messages
 

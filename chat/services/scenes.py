@@ -12,14 +12,19 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
+from aily.json_input import stored_bytes
 from aily.problems import Conflict
+from aily.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
 
-
 # --- Rendering ----------------------------------------------------------------------------------
+#: Templates and schema have bounds of their own.
+_MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TEXT_BYTES}
+
+
 class _Prompt:
     """A version, compiled."""
 
@@ -60,6 +65,9 @@ def validate_version(version: SceneVersion) -> None:
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    for name, most in _MAX_BYTES.items():
+        if stored_bytes(getattr(version, name)) > most:
+            raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
     _check_fallbacks(version.fallback_models)
     _Prompt(version)
 

@@ -25,8 +25,8 @@ from aily.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.test_sockets import ANSWER, write_long_log
-from tests.ports import free_ports
 from tests.e2e.web_servers import WebServer, running_web_server
+from tests.ports import free_ports
 from tests.stack import Stack
 
 #: What each closes its sockets with at SIGTERM, and how it ends then: uvicorn as the signal would

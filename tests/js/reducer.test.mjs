@@ -189,6 +189,7 @@ test("a snapshot in pieces replaces the text, and its last piece moves the curso
 
 test("an end without its text keeps what has come", () => {
   const end = { ...completed("1-5", null), is_truncated: true };
+  end.result.reasoning = null;
   const { task } = play([...RUN.slice(0, 4), end]);
   assert.deepEqual(
     [task.status, task.text, task.reasoning, task.isCut],
