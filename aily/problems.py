@@ -26,6 +26,8 @@ from typing import Any, ClassVar
 
 #: Bounds of every Retry-After. Clients give up on longer ones, and shorter ones are a busy loop.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1, 600
+#: Of what is told of a bad request.
+MAX_MESSAGE_CHARS, MAX_FIELD_CHARS = 1000, 200
 
 
 def retry_after(seconds: float) -> int:
@@ -44,8 +46,9 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self, message: str, *, field: str | None = None, retry_after_seconds: int | None = None
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.field = field
+        # Both may repeat what was sent, which may be long.
+        self.message = message[:MAX_MESSAGE_CHARS]
+        self.field = field and field[:MAX_FIELD_CHARS]
         self.retry_after_seconds = retry_after_seconds
         #: Headers of the REST answer, beside Retry-After.
         self.headers: dict[str, str] = {}

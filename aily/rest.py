@@ -35,6 +35,8 @@ from aily.json_input import decode_json
 from aily.observability import metrics
 from aily.openapi import PROBLEM_TYPE, complete
 from aily.problems import (
+    MAX_FIELD_CHARS,
+    MAX_MESSAGE_CHARS,
     Conflict,
     Forbidden,
     InvalidRequest,
@@ -56,6 +58,8 @@ Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 #: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
 AWAY_RETRY_SECONDS = 5
+#: Of the fields that are wrong, so many are named.
+MAX_ERRORS = 100
 #: Django's own endings of a request, as problems.
 _BY_STATUS: dict[int, type[Problem]] = {
     problem.status: problem
@@ -227,7 +231,13 @@ def _field_path(location: Sequence[str | int]) -> str:
 def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:
     return _wrong_fields(
         request,
-        [{"field": _field_path(item["loc"]), "message": item["msg"]} for item in error.errors],
+        [
+            {
+                "field": _field_path(item["loc"])[:MAX_FIELD_CHARS],
+                "message": item["msg"][:MAX_MESSAGE_CHARS],
+            }
+            for item in error.errors[:MAX_ERRORS]
+        ],
     )
 
 
@@ -301,7 +311,7 @@ class _API(NinjaAPI):
         return document
 
 
-class _Document:
+class Document:
     """The OpenAPI document, made once a process, by a thread: it takes half a second."""
 
     def __init__(self, api: NinjaAPI) -> None:
@@ -350,7 +360,7 @@ def api_urls(api: NinjaAPI) -> tuple[list[URLPattern | URLResolver], str, str]:
             pattern.callback = unknown_path
             continue
         is_document = pattern.name == "openapi-json"
-        view = _Document(api).view if is_document else pattern.callback
+        view = Document(api).view if is_document else pattern.callback
         pattern.callback = _with_problems(view)
     # No row has U+0000 in its name, and PostgreSQL refuses to be asked for one.
     first, last = re_path(r".*\x00", unknown_path), re_path("", unknown_path)

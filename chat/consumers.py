@@ -59,7 +59,7 @@ from chat.frames import (
 from chat.models import Lane
 from chat.scheduler import Place
 from chat.services.cancel import cancel
-from chat.services.follow import check_owner, follow
+from chat.services.follow import Share, check_owner, follow
 from chat.services.submit import Submission, submit
 from chat.services.watch import Watch, get_watcher
 
@@ -91,6 +91,7 @@ class ChatConsumer(AsyncConsumer):
         begin_request(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
         self.flow = FlowControl(send)
         self.jobs = Jobs("a socket's job")
+        self.share = Share()
         self.following: dict[str, Job] = {}
         self.watching: dict[str, Watch] = {}
         self.workload = Workload(MAX_FRAMES_AT_ONCE, MAX_BYTES_AT_ONCE)
@@ -268,7 +269,7 @@ class ChatConsumer(AsyncConsumer):
         return True
 
     async def push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
-        frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new)
+        frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new, share=self.share)
         async with aclosing(frames):
             async for one in frames:
                 self.remember(task_id, one.event_id)

@@ -69,6 +69,8 @@ def parse_frame(data: str | bytes) -> Frame:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # The first part of a location is the frame's type, which the client knows.
         path = [str(part) for part in first["loc"] if not _is_tag(part)]
+        if first["type"].startswith("union_tag"):
+            path = ["type"]
         raise InvalidRequest(first["msg"], field=".".join(path) or None) from error
 
 

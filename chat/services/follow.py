@@ -27,7 +27,7 @@ from aily.loops import per_loop
 from aily.problems import NotFound
 from aily.redis import RedisAway
 from chat import eventlog, scheduler
-from chat.eventlog import Feed, Source, get_hub
+from chat.eventlog import Feed, FeedPool, Source, get_hub
 from chat.events import (
     START,
     TEXT_TYPES,
@@ -50,10 +50,23 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 2.0
 #: A task that ended longer ago than this has all of its log, or never will.
 SETTLED_SECONDS = 10.0
+#: Pages of logs held for one client, and bytes of live frames.
+MAX_PAGES = 4
+MAX_FEED_BYTES = 2_097_152
 #: Pause before looking again while PostgreSQL or Redis is away.
 AWAY_SECONDS = 1.0
 #: How often a waiting task's place is looked up at the most.
 PLACE_SECONDS = 2.0
+
+
+class Share:
+    """What all readers of one client may take together, however many tasks it follows."""
+
+    def __init__(self) -> None:
+        #: Pages of logs that are being sent.
+        self.pages = asyncio.Semaphore(MAX_PAGES)
+        #: Frames that came meanwhile; what is more is read from the logs later.
+        self.feeds = FeedPool(MAX_FEED_BYTES)
 
 
 async def follow(
@@ -63,19 +76,23 @@ async def follow(
     *,
     text: bool = True,
     is_new: bool = False,
+    share: Share | None = None,
 ) -> AsyncGenerator[Followed]:
     """Give the task's frames after `after`, in order and each once, and end with the terminal one.
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is given when
     `after` is the terminal event already. `is_new` saves the look at the row of a task that was
     accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile ends
-    with what its log still has. The caller must have checked that the task is the owner's, and
+    with what its log still has. `share`: of all readers of one client. The caller must have checked that the task is the owner's, and
     close the generator (`contextlib.aclosing`).
     """
-    reader = _Reader(task_id, owner_id, after, text)
+    share = share or Share()
+    reader = _Reader(task_id, owner_id, after, text, share.pages)
     while not reader.is_over:
-        source = reader.source
-        async with get_hub().task_feed(task_id, owner_id, text=text, source=source) as feed:
+        feeding = get_hub().task_feed(
+            task_id, owner_id, text=text, source=reader.source, pool=share.feeds
+        )
+        async with feeding as feed:
             async for one in reader.frames(feed, is_new=is_new):
                 yield one
                 if one.is_terminal:
@@ -88,11 +105,14 @@ class _Reader:
 
     feed: Feed
 
-    def __init__(self, task_id: str, owner_id: int, after: EventId, text: bool) -> None:
+    def __init__(
+        self, task_id: str, owner_id: int, after: EventId, text: bool, pages: asyncio.Semaphore
+    ) -> None:
         self.task_id = task_id
         self.owner_id = owner_id
         self.cursor = after
         self.text = text
+        self.pages = pages
         #: The task that this one follows, as far as is known; None: it has a log of its own.
         self.source: Source | None = None
         #: Of the source's events, those before this one are this task's as well.
@@ -174,15 +194,22 @@ class _Reader:
 
     async def replay(self) -> AsyncGenerator[Followed]:
         """What the log has after the cursor."""
-        while page := await eventlog.read(self.source_id, self.cursor):
-            for event_id, frame in page:
-                one = self.told(event_id, frame)
-                if self.is_foreign(one, self.source_id):
+        count = eventlog.FIRST_PAGE
+        while True:
+            # Held until all of the page is taken: of a client that does not read few are read.
+            async with self.pages:
+                page = await eventlog.read(self.source_id, self.cursor, count)
+                if not page:
                     return
-                before, self.cursor = self.cursor, event_id
-                if self.text or one.type not in TEXT_TYPES:
-                    for piece in in_pieces(one, before):
-                        yield piece
+                for event_id, frame in page:
+                    one = self.told(event_id, frame)
+                    if self.is_foreign(one, self.source_id):
+                        return
+                    before, self.cursor = self.cursor, event_id
+                    if self.text or one.type not in TEXT_TYPES:
+                        for piece in in_pieces(one, before):
+                            yield piece
+            count = eventlog.next_count(page)
 
     async def live(self) -> AsyncGenerator[Followed]:
         """Frames as they come. Ends when one is missing, or none came for a while."""
