@@ -235,6 +235,8 @@ POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
 PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
+# WebSockets and event streams of one user in one web process; 0: no limit.
+MAX_CONNECTIONS_PER_USER = env.int("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------
 LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)

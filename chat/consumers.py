@@ -16,6 +16,7 @@ from django.db import InterfaceError, OperationalError
 
 from accounts.authentication import Identity
 from accounts.websocket import identify_websocket
+from aily.connections import connections
 from aily.draining import draining
 from aily.flow_control import FlowControl, Workload
 from aily.jobs import Job, Jobs
@@ -26,7 +27,7 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.problems import Problem, Unavailable, Unexpected
+from aily.problems import LimitReached, Problem, Unavailable, Unexpected
 from aily.redis import RedisAway
 from aily.replica import anote_write
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
@@ -139,6 +140,12 @@ class ChatConsumer(AsyncConsumer):
             await self.close(CLOSE_RESTART)
             return
         self.owner_id: int = identity.user.pk
+        try:
+            connections().check(self.owner_id)
+        except LimitReached:
+            await self.close(CLOSE_TOO_MANY)
+            return
+        self.open.enter_context(connections().opened(self.owner_id))
         self.api_key = identity.api_key
         self.is_open = True
         self.open.enter_context(WEBSOCKETS_OPEN.track_inprogress())

@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
+from aily.connections import connections
 from aily.database import in_database
 from aily.draining import draining
 from aily.json_input import one_line
@@ -190,6 +191,7 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
+    connections().check(request.auth.user.pk)
     accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
     return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
@@ -200,6 +202,7 @@ async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
+    connections().check(request.auth.user.pk)
     accepted = await _submit(request, body, Lane.INTERACTIVE)
     return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
 
@@ -210,6 +213,7 @@ async def task_events(
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
     owner_id = request.auth.user.pk
+    connections().check(owner_id)
     await check_owner(owner_id, task_id)
     return _event_stream(str(task_id), owner_id, _cursor(request, resume.after))
 
@@ -240,8 +244,10 @@ def _event_stream(
 async def _server_sent_events(
     task_id: str, owner_id: int, after: EventId, is_new: bool
 ) -> AsyncGenerator[bytes]:
-    frames = follow(task_id, owner_id, after, is_new=is_new)
-    async with aclosing(frames):
+    async with AsyncExitStack() as open_stream:
+        open_stream.enter_context(connections().opened(owner_id))
+        frames = follow(task_id, owner_id, after, is_new=is_new)
+        await open_stream.enter_async_context(aclosing(frames))
         coming = asyncio.ensure_future(anext(frames, None))
         stopping = asyncio.ensure_future(draining().wait())
         try:

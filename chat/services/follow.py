@@ -83,8 +83,8 @@ async def follow(
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is given when
     `after` is the terminal event already. `is_new` saves the look at the row of a task that was
     accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile ends
-    with what its log still has. `share`: of all readers of one client. The caller must have checked that the task is the owner's, and
-    close the generator (`contextlib.aclosing`).
+    with what its log still has. `share`: of all readers of one client. The caller must have checked
+    that the task is the owner's, and close the generator (`contextlib.aclosing`).
     """
     share = share or Share()
     reader = _Reader(task_id, owner_id, after, text, share.pages)

@@ -117,3 +117,25 @@ async def test_a_page_of_long_messages_is_shorter_and_the_next_one_goes_on(
         sizes.append([len(item["content"]) * 2 for item in items])
         offset += len(items)
     assert sizes == [[4_000, 4_000], [4_000], [20_000], [10]]
+
+
+async def test_a_user_has_so_many_connections(
+    api: Api, submit_as_alice: Submit, settings: Settings
+) -> None:
+    settings.MAX_CONNECTIONS_PER_USER = 2
+    task_id = await submit_as_alice("Hi")
+    path = f"{API}/tasks/{task_id}/events"
+    streams = [(await api.get(path))._iterator for _ in range(2)]
+    for stream in streams:
+        assert await anext(stream)
+    before = await in_database(Task.objects.count)
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    for answer in (await api.get(path), await api.post(f"{REQUEST}/stream", body)):
+        assert (answer.status_code, answer.json()["code"]) == (429, "limit_reached")
+        assert answer.json()["limit"] == {"name": "max_connections", "value": 2}
+    assert await in_database(Task.objects.count) == before
+    await streams.pop().aclose()
+    streams.append((await api.get(path))._iterator)
+    assert await anext(streams[-1])
+    for stream in streams:
+        await stream.aclose()
