@@ -63,7 +63,8 @@ class LeanProtocol(WebSocketProtocol):
         elif message["type"] == "websocket.http.response.body":
             self._body = message["body"]
             phrase = HTTPStatus(self._response["status"]).phrase
-            self.handshake_deferred.errback(ConnectionDeny(self._response["status"], phrase))
+            denial = ConnectionDeny(self._response["status"], phrase)  # type: ignore[no-untyped-call]
+            self.handshake_deferred.errback(denial)
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
         else:

@@ -54,7 +54,7 @@ class DrainingServer(Server):
         self._ports: list[Any] = []
         #: An application has ended, or a connection was lost, and daphne is to see to it.
         self._has_ends = False
-        self.application = _reading_on_demand(self.application)
+        self.application: Any = _reading_on_demand(self.application)
         # Whose instances are made inside of `run`.
         WebSocketFactory.protocol = LeanProtocol
         BoundedRequest.limits = import_string("aily.routing.body_limits")

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import F, Func, IntegerField, QuerySet, TextField
 from django.db.models.functions import Cast
+from django.http import HttpRequest
 
 from aily.rest import Page
 
@@ -23,7 +24,7 @@ class ShortPage(Page):
     columns: tuple[str, ...] = ()
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], pagination: Page.Input, **params: Any
+        self, queryset: QuerySet[Any], pagination: Any, request: HttpRequest, **params: Any
     ) -> dict[str, Any]:
         size: Any = sum(
             Func(Cast(F(name), TextField()), function="octet_length", output_field=IntegerField())

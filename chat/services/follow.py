@@ -166,8 +166,11 @@ class _Reader:
         ended = standing.ended if standing is not None else None
         if ended is not None and self.log_is_behind(ended):
             self.is_over = True
-            for one in _from_row(ended, self.cursor, self.text):
-                yield one
+            async with self.pages:
+                whole = await _ended_tasks().submit(self.task_id)
+                if whole is not None:
+                    for one in _from_row(whole, self.cursor, self.text):
+                        yield one
             return
         if self.is_gone:
             self.is_over = True
@@ -307,6 +310,24 @@ def _standings() -> Batcher[str, Standing | None]:
     return Batcher(handle, max_batches=2)
 
 
+#: Columns of any size. Texts are asked for by who sends them, for a few tasks at a time.
+_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+
+
+@per_loop
+def _ended_tasks() -> Batcher[str, Task | None]:
+    async def handle(task_ids: list[str]) -> Sequence[Task | None]:
+        return await in_database(_load_ended, task_ids)
+
+    return Batcher(handle, max_size=16, max_batches=2)
+
+
+def _load_ended(task_ids: list[str]) -> list[Task | None]:
+    found = Task.objects.defer("messages", "params", "metadata").in_bulk(task_ids)
+    by_id = {str(pk): task for pk, task in found.items()}
+    return [by_id.get(task_id) for task_id in task_ids]
+
+
 def _load(task_ids: list[str]) -> list[Standing | None]:
     """One light query for all, and another for those that have ended."""
     found = Task.objects.filter(pk__in=set(task_ids))
@@ -317,7 +338,7 @@ def _load(task_ids: list[str]) -> list[Standing | None]:
         )
     )  # fmt: skip
     ended = [pk for pk, _, _, status, *_ in rows if status not in ACTIVE]
-    tasks = Task.objects.defer("messages", "params").in_bulk(ended) if ended else {}
+    tasks = Task.objects.defer(*_LARGE).in_bulk(ended) if ended else {}
     by_id = {str(row[0]): _stands(row, tasks.get(row[0])) for row in rows}
     return [by_id.get(task_id) for task_id in task_ids]
 

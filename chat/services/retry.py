@@ -35,7 +35,7 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
             metadata={**task.metadata, "retry_of": str(task.pk)},
             needs_settling=True,
         )
-        for task in ended.select_related("model")
+        for task in ended.select_related("model").defer("text", "reasoning", "tool_calls")
     ]
     found = accounting.in_force(tasks)
     with transaction.atomic():

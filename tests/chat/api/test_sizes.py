@@ -91,7 +91,8 @@ async def test_an_event_is_one_line_for_every_reader(
     await in_database(Task.objects.filter(pk=task_id).update, finished_at=ago, **ended)
     response = await api.get(f"{API}/tasks/{task_id}/events")
     [event] = [chunk async for chunk in response.streaming_content]
-    *_, data, end, _ = [*event.decode().splitlines(), ""]
+    lines: list[str] = event.decode().splitlines()
+    data, end = lines[-2:]
     assert end == ""
     assert json.loads(data.removeprefix("data: "))["result"]["text"] == text
 
