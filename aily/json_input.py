@@ -125,12 +125,17 @@ def one_line(text: bytes) -> bytes:
 
 
 # --- Size ---------------------------------------------------------------------------------------
-def stored_bytes(value: Any) -> int:
-    """Bytes of a value as PostgreSQL gives a jsonb back, which writes 1e300 with all its zeros."""
+#: `5e300` is five bytes here and 301 there.
+_MAX_INFLATION = 64
+
+
+def exceeds(value: Any, max_bytes: int) -> bool:
+    """Whether a value is larger as PostgreSQL gives a jsonb back, which writes 1e300 with all its
+    zeros."""
     size = len(msgspec.json.encode(value))
-    if any(mark in repr(value) for mark in ("e+", "e-")):
-        size += sum(_digits(number) for number in _floats(value))
-    return size
+    if size * _MAX_INFLATION <= max_bytes:
+        return False
+    return size + sum(map(_digits, _floats(value))) > max_bytes
 
 
 def _digits(number: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-from aily.json_input import stored_bytes
+from aily.json_input import exceeds
 
 #: Of texts for people, such as descriptions and notes.
 TEXT_BYTES = 16_384
@@ -18,7 +18,7 @@ def check_sizes(row: Model, *fields: str, max_bytes: int = TEXT_BYTES) -> None:
     errors = {
         name: f"May have {max_bytes} bytes at most."
         for name in fields
-        if stored_bytes(getattr(row, name)) > max_bytes
+        if exceeds(getattr(row, name), max_bytes)
     }
     if errors:
         raise ValidationError(errors)

@@ -12,7 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
-from aily.json_input import stored_bytes
+from aily.json_input import exceeds
 from aily.problems import Conflict
 from aily.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate, InvalidVariable
@@ -66,7 +66,7 @@ def validate_version(version: SceneVersion) -> None:
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
     for name, most in _MAX_BYTES.items():
-        if stored_bytes(getattr(version, name)) > most:
+        if exceeds(getattr(version, name), most):
             raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
     _check_fallbacks(version.fallback_models)
     _Prompt(version)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from aily.json_input import stored_bytes
+from aily.json_input import exceeds
 from aily.openapi import example
 
 LaneName = Literal["interactive", "normal", "batch"]
@@ -16,7 +16,7 @@ MAX_METADATA_BYTES = 16_384
 
 
 def _is_short(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if metadata and stored_bytes(metadata) > MAX_METADATA_BYTES:
+    if metadata and exceeds(metadata, MAX_METADATA_BYTES):
         raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes of JSON")
     return metadata
 

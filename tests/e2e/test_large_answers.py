@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -36,15 +35,12 @@ async def make_large(stack: Stack, database_url: str, task_ids: list[str]) -> No
 
 
 @pytest.fixture
-async def large(
-    stack: Stack, e2e_database_url: str, socket: ChatSocket
-) -> AsyncIterator[list[str]]:
+async def large(stack: Stack, e2e_database_url: str, socket: ChatSocket) -> list[str]:
     prompts = [f"Large {number} [sim:latency=0,tokens=4,tps=0]" for number in range(20)]
     task_ids = await asyncio.gather(*map(socket.submit, prompts))
     await asyncio.gather(*map(socket.ended, task_ids))
     await make_large(stack, e2e_database_url, task_ids)
-    yield task_ids
-    await make_large(stack, e2e_database_url, [])
+    return task_ids
 
 
 async def test_common_clients_get_all_of_it_with_their_own_limits(
