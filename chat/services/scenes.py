@@ -17,6 +17,7 @@ from aily.problems import Conflict
 from aily.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.services.parameters import parameter_errors
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
 
@@ -68,6 +69,8 @@ def validate_version(version: SceneVersion) -> None:
     for name, most in _MAX_BYTES.items():
         if exceeds(getattr(version, name), most):
             raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
+    for name, message in parameter_errors(version.params):
+        raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
     _Prompt(version)
 
