@@ -1,6 +1,8 @@
-"""daphne's HTTP request, whose body is judged by its head before it is kept.
+"""daphne's HTTP request, whose body is judged by its head before it is kept, and whose response
+waits for a client that does not take it.
 
-Twisted itself writes a body to memory or a file, to its end, before anybody is asked.
+Twisted itself writes a body to memory or a file, to its end, before anybody is asked; and keeps a
+response, such as a stream of events, in memory until it is taken.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ class BoundedRequest(WebRequest):
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
         self._admission: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
+    # --- The body -------------------------------------------------------------------------------
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         super().gotLength(length)
         if length is None or length > ANONYMOUS_BYTES:
@@ -84,6 +89,36 @@ class BoundedRequest(WebRequest):
         channel.dataReceived = _discard
         channel._networkProducer.resumeProducing()  # noqa: SLF001
         asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.loseConnection)
+
+    # --- The response ---------------------------------------------------------------------------
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        super().handle_reply(message)
+        is_stream = message["type"] == "http.response.body" and message.get("more_body")
+        if is_stream and self.producer is None and self.channel is not None:
+            self.registerProducer(self, True)
+
+    async def drained(self) -> None:
+        """Return once the client keeps up, or is gone."""
+        await self._writable.wait()
+
+    # Twisted's IPushProducer.
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._writable.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def finish(self) -> None:
+        if self.producer is not None:
+            self.unregisterProducer()
+        super().finish()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self._writable.set()
+        super().connectionLost(reason)
 
 
 def _discard(data: bytes) -> None:

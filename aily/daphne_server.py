@@ -95,6 +95,11 @@ class DrainingServer(Server):
             protocol.check_timeouts()
         _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
 
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        await super().handle_reply(protocol, message)
+        if isinstance(protocol, BoundedRequest):
+            await protocol.drained()
+
     def kill_all_applications(self) -> Deferred[None]:
         """What daphne calls at SIGTERM. Twisted waits for the result before it stops."""
         return Deferred.fromFuture(asyncio.ensure_future(self._drain()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -12,12 +13,22 @@ import pytest
 import redis
 from websockets.asyncio.client import connect
 
+from aily.programs import WEB_SERVERS
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
-from tests.e2e.test_sockets import web_memory_bytes
+from tests.e2e.test_sockets import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
+from tests.e2e.web_servers import WebServer, running_web_server
 from tests.stack import Stack
 
 MIB = 1_048_576
+
+
+@pytest.fixture
+def server(stack: Stack, request: pytest.FixtureRequest) -> Iterator[WebServer]:
+    with running_web_server(stack, request.param) as server:
+        yield server
+
+
 TEXT = "漢字 and words, \u2028 too. " * 60_000
 REASONING = "Hm. " * 100_000
 
@@ -68,6 +79,27 @@ async def test_common_clients_get_all_of_it_with_their_own_limits(
     assert streamed.frames == frames.frames
     task = await rest.task(large[0])
     assert (task["result"]["text"], task["result"]["reasoning"]) == (TEXT, REASONING)
+
+
+@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
+async def test_a_stream_that_nobody_reads_takes_little_memory(
+    stack: Stack, keys: Keys, socket: ChatSocket, server: WebServer
+) -> None:
+    task_id = await socket.submit("Read me later [sim:latency=0,tokens=4,tps=0]")
+    end = (await socket.ended(task_id)).end
+    assert end is not None
+    ids = write_long_log(stack, task_id, end)
+    path = f"/api/llmchat/tasks/{task_id}/events"
+    before = server.memory_bytes()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65_536)
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {keys.alice}\r\n\r\n"
+    writer.write(head.encode())
+    await reader.readuntil(b"id: 1-1\n")
+    # Others read all of it meanwhile, so there was time to send it.
+    async with RestClient(server.base_url, keys.alice) as other:
+        assert [frame["id"] for frame in (await other.follow(task_id)).logged] == ids
+    assert server.memory_bytes() - before < DELTAS * DELTA_BYTES / 2
+    writer.transport.abort()
 
 
 async def test_a_client_that_follows_many_and_reads_none_takes_little_memory(
