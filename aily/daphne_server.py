@@ -54,6 +54,7 @@ class DrainingServer(Server):
         self._ports: list[Any] = []
         #: An application has ended, or a connection was lost, and daphne is to see to it.
         self._has_ends = False
+        self._is_draining = False
         self.application: Any = _reading_on_demand(self.application)
         # Whose instances are made inside of `run`.
         WebSocketFactory.protocol = LeanProtocol
@@ -96,6 +97,10 @@ class DrainingServer(Server):
         _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if self._is_draining and message["type"] == "http.response.start":
+            # The other side is to open its next connection elsewhere.
+            headers = [*message.get("headers", ()), (b"Connection", b"close")]
+            message = {**message, "headers": headers}
         await super().handle_reply(protocol, message)
         if isinstance(protocol, BoundedRequest):
             await protocol.drained()
@@ -107,7 +112,7 @@ class DrainingServer(Server):
     async def _drain(self) -> None:
         for port in self._ports:
             _stop_listening(port)
-        self.handle_reply = self._last_reply
+        self._is_draining = True
         draining().set()
         spreading = asyncio.ensure_future(
             open_sockets().close_all(CLOSE_RESTART, settings.WEB_GRACE_SECONDS / 2)
@@ -132,13 +137,6 @@ class DrainingServer(Server):
             application.cancel()
         if running:
             await asyncio.wait(running, timeout=1)
-
-    async def _last_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Have the other side open its next connection elsewhere."""
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"Connection", b"close")]
-            message = {**message, "headers": headers}
-        await super().handle_reply(protocol, message)
 
 
 def _reading_on_demand(application: Any) -> Any:
