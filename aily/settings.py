@@ -279,6 +279,8 @@ LOGOUT_REDIRECT_URL = "login"
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
+# Keys that one user may have at once, beside those that are revoked or expired.
+API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
 STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"

@@ -26,7 +26,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, webhooks
+        from chat.services import catalog, restrictions, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -39,6 +39,7 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        restrictions.connect_signals()
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()
         register_warmers(

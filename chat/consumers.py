@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
 from accounts.authentication import Identity
-from accounts.websocket import identify_websocket
+from accounts.websocket import identify_websocket, websocket_holds_seconds
 from aily.connections import connections
 from aily.draining import draining
 from aily.flow_control import FlowControl, Workload
@@ -158,7 +159,10 @@ class ChatConsumer(AsyncConsumer):
         identity = await identify_websocket(self.scope)
         if identity is None:
             return None
-        registered = open_sockets().registered(identity.access, self.close)
+        check = partial(websocket_holds_seconds, self.scope)
+        registered = open_sockets().registered(
+            identity.access, self.close, check, identity.holds_seconds
+        )
         await self.open.enter_async_context(registered)
         # It may have been taken away before there was anybody to tell.
         return await identify_websocket(self.scope, check=True)

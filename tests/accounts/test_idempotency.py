@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -75,7 +77,9 @@ def test_a_refusal_by_the_database_stores_nothing_either(staff: User, client_of:
     assert post(client, "/api/scenes", {"slug": "free", "title": "Mine"}).status_code == 201
 
 
-def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -> None:
+def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
     made = post(client, "/api/keys", {"name": "laptop"})
     again = post(client, "/api/keys", {"name": "laptop"})
     assert (made.status_code, again.status_code) == (201, 409)
@@ -88,7 +92,7 @@ def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -
 def test_every_creating_call_of_staff_honours_the_key(staff: User, client_of: ClientOf) -> None:
     client = client_of(staff)
     calls: list[tuple[str, Any]] = [
-        ("/api/providers", {"name": "p", "base_url": "http://127.0.0.1:9"}),
+        ("/api/providers", {"name": "p", "base_url": "https://1.1.1.1"}),
         ("/api/models", {"name": "m", "provider": "p"}),
         ("/api/scenes", {"slug": "s", "title": "S"}),
         ("/api/scenes/s/versions", {"user_template": "Say {{ text }}"}),
@@ -141,3 +145,18 @@ def test_a_record_is_forgotten_after_its_time(client: Client) -> None:
     assert IdempotencyRecord.objects.expired().exists()
     assert post(client, CONVERSATIONS, {"title": "Anew"}).status_code == 201
     assert IdempotencyRecord.objects.count() == 1
+
+
+def test_what_is_kept_of_a_request_does_not_let_a_password_be_guessed(
+    keeper: User,
+) -> None:
+    client = Client()
+    client.force_login(keeper)
+    body = {"username": "carol", "password": "long-enough-7"}
+    assert post(client, "/api/users", body).status_code == 201
+    text = json.dumps(body, sort_keys=True)
+    guess = hashlib.sha256(f"POST /api/users\n{text}".encode()).hexdigest()
+    record = IdempotencyRecord.objects.get()
+    assert guess != record.digest
+    assert "long-enough-7" not in (record.body or "")
+    assert post(client, "/api/users", {**body, "username": "eve"}).status_code == 422
