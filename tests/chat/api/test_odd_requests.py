@@ -69,7 +69,7 @@ def test_odd_idempotency_keys(client: Client) -> None:
     for key in KEYS:
         for path, body in (
             ("/api/llmchat/request", {"messages": messages}),
-            ("/api/keys", {"name": "x"}),
+            ("/api/conversations", {"title": "x"}),
         ):
             headers = {"Idempotency-Key": key}
             response = client.post(path, body, content_type="application/json", headers=headers)
