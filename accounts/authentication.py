@@ -31,9 +31,10 @@ from accounts.grants import USERS, UserGrants
 from accounts.keys import KeyRecord, find_key
 from accounts.limits import count_request
 from accounts.models import APIKey, User
+from accounts.repeats import is_repeat
 from accounts.totp import lacks_second_factor
 from aily.database import in_database
-from aily.problems import Forbidden
+from aily.problems import Forbidden, RateLimited
 from aily.rates import Rate
 from aily.sockets import Access, session_hash
 
@@ -189,9 +190,16 @@ async def identify_again(request: AuthenticatedRequest, *, check: bool) -> Ident
 
 
 async def _count(request: HttpRequest, identity: Identity) -> None:
-    """Count a POST, as whatever creates something is one. Raises RateLimited."""
-    if request.method == "POST":
+    """Count a POST, as whatever creates something is one. Raises RateLimited, but not where the
+    request's idempotency key was used before."""
+    if request.method != "POST":
+        return
+    try:
         rate = await count_request(identity.user.pk, identity.api_key)
+    except RateLimited:
+        if not await is_repeat(identity.user.pk, request.headers.get("Idempotency-Key")):
+            raise
+    else:
         cast("AuthenticatedRequest", request).rate = rate
 
 

@@ -20,6 +20,7 @@ from ninja.utils import contribute_operation_callback
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
+from accounts.repeats import MAX_KEY_CHARS, bare_key
 from aily.database import fetch_all
 from aily.json_input import decode_json
 from aily.openapi import takes_header
@@ -34,8 +35,8 @@ def idempotency_key(request: HttpRequest) -> str | None:
     key = request.headers.get(FIELD)
     if key is None:
         return None
-    key = key.strip().removeprefix('"').removesuffix('"')
-    if not 1 <= len(key) <= 255 or not key.isprintable():
+    key = bare_key(key)
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         message = "An idempotency key has 1 to 255 printable characters."
         raise InvalidRequest(message, field=FIELD)
     return key
@@ -73,6 +74,17 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
         return takes_idempotency_key(cast("Endpoint", honour))
 
     return decorate
+
+
+def replay(request: AuthenticatedRequest) -> HttpResponse | None:
+    """The answer to the request that this one repeats, None where it repeats none.
+
+    For endpoints that look at something outside before they come to what is `idempotent`: that may
+    have changed since. Raises as a repeated request does.
+    """
+    key = idempotency_key(request)
+    stored = _stored(request.auth.user.pk, key) if key is not None else None
+    return _replay(stored, _digest(request)) if stored is not None else None
 
 
 def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import F, Func, IntegerField, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Coalesce
 from django.http import HttpRequest
 
 from aily.rest import Page
@@ -27,7 +27,14 @@ class ShortPage(Page):
         self, queryset: QuerySet[Any], pagination: Any, request: HttpRequest, **params: Any
     ) -> dict[str, Any]:
         size: Any = sum(
-            Func(Cast(F(name), TextField()), function="octet_length", output_field=IntegerField())
+            Coalesce(
+                Func(
+                    Cast(F(name), TextField()),
+                    function="octet_length",
+                    output_field=IntegerField(),
+                ),
+                0,
+            )
             for name in self.columns
         )
         rows = queryset.annotate(bytes=size).values_list("pk", "bytes")

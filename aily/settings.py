@@ -233,6 +233,8 @@ MAX_QUEUED_PER_USER = env.int("MAX_QUEUED_PER_USER", default=20_000)
 MAX_QUEUED = env.int("MAX_QUEUED", default=200_000)
 POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
 PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
+# Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
+CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
 # WebSockets and event streams of one user in one web process; 0: no limit.

@@ -236,6 +236,7 @@ class ChatConsumer(AsyncConsumer):
                 task_id=accepted.task_id,
                 position=accepted.position,
                 eta_seconds=accepted.eta_seconds,
+                history_from=str(accepted.history_from) if accepted.history_from else None,
             )
         )
         task_id = accepted.task_id

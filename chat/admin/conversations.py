@@ -15,6 +15,7 @@ from chat.models import Conversation, Message
 
 #: Of each message.
 _SHOWN_CHARS = 2_000
+_LARGE = ("content", "parts", "reasoning", "tool_calls")
 
 
 class MessageInline(ReadOnlyInline):
@@ -30,7 +31,8 @@ class MessageInline(ReadOnlyInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         """With the beginnings of what may be megabytes, thousands of times."""
         rows: QuerySet[Message] = super().get_queryset(request)
-        return rows.defer("content").annotate(content_beginning=Left("content", _SHOWN_CHARS))
+        beginning = Left("content", _SHOWN_CHARS)
+        return rows.defer(*_LARGE).annotate(content_beginning=beginning)
 
 
 @admin.register(Conversation)

@@ -33,13 +33,21 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 
 class TaskAccepted(Schema):
     model_config = example(
-        task_id="0198c0de-9c33-7000-8000-0123456789ab", status="queued", position=3, eta_seconds=1.5
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="queued",
+        position=3,
+        eta_seconds=1.5,
+        history_from=None,
     )
 
     task_id: UUID
     status: str
     position: int | None = Field(description="1 is next; null when it is not waiting.")
     eta_seconds: float | None
+    history_from: UUID | None = Field(
+        None,
+        description="The first message of the conversation that the model is sent; null: all are.",
+    )
 
 
 class Result(Schema):
@@ -69,6 +77,7 @@ _EXAMPLE: dict[str, Any] = {
     "is_simulated": False,
     "lane": "normal",
     "conversation_id": None,
+    "history_from": None,
     "position": None,
     "eta_seconds": None,
     "usage": {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
@@ -87,6 +96,10 @@ class _Task(Schema):
     is_simulated: bool = Field(alias="model.provider.is_simulated")
     lane: LaneName
     conversation_id: UUID | None
+    history_from: UUID | None = Field(
+        description="The first message of the conversation that the model was sent, where older "
+        "ones were left out, as it has grown too long; null: all were sent."
+    )
     position: int | None
     eta_seconds: float | None
     usage: dict[str, Any] | None
