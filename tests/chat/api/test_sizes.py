@@ -8,13 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import MenuItem, User
 from aily import pages
 from aily.database import in_database
-from chat.models import Conversation, LLMModel, Message, Task
+from chat.exceptions import InvalidTemplate
+from chat.models import Conversation, LLMModel, Message, Scene, SceneVersion, Task
+from chat.services.scenes import create_version
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import Submit
 
@@ -140,3 +143,33 @@ async def test_a_user_has_so_many_connections(
     assert await anext(streams[-1])
     for stream in streams:
         await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (Scene(slug="x", title="x", description="x" * 17_000), "description"),
+        (LLMModel(name="x", params={"stop": ["x" * 66_000]}), "params"),
+        (MenuItem(label="x", translations={"de": "x" * 101}), "translations"),
+    ],
+)
+def test_what_staff_keep_has_a_bound(transactional_db: None, row: Any, field: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        row.full_clean(exclude=["provider"])
+    assert list(refused.value.message_dict) == [field]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("notes", "x" * 17_000),
+        ("params", {"stop": ["x" * 66_000]}),
+        ("fallback_models", ["x" * 17_000]),
+    ],
+)
+def test_what_a_version_keeps_has_a_bound(transactional_db: None, field: str, value: Any) -> None:
+    scene = Scene.objects.create(slug="x", title="x")
+    with pytest.raises(InvalidTemplate, match="bytes at most") as refused:
+        create_version(scene, None, {"user_template": "x", field: value})
+    assert refused.value.field == field
+    assert not SceneVersion.objects.exists()
