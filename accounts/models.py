@@ -287,12 +287,17 @@ def validate_route(value: str) -> None:
         raise ValidationError("A path, such as /admin/, or an https address.")
 
 
+MAX_LABEL_CHARS = 100
+
+
 def validate_translations(value: Any) -> None:
     is_texts = isinstance(value, dict) and all(
         isinstance(text, str) and text.strip() for text in value.values()
     )
     if not is_texts:
         raise ValidationError('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
+    if any(len(text) > MAX_LABEL_CHARS for text in value.values()):
+        raise ValidationError(f"A label may have {MAX_LABEL_CHARS} characters at most.")
     if unknown := value.keys() - dict(settings.LANGUAGES).keys():
         raise ValidationError(f"Unknown language: {', '.join(sorted(unknown))}.")
 
@@ -307,7 +312,7 @@ class MenuItem(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
     position = models.PositiveIntegerField(default=0, help_text="Among its siblings, from 0.")
-    label = models.CharField(max_length=100)
+    label = models.CharField(max_length=MAX_LABEL_CHARS)
     translations = models.JSONField(
         default=dict,
         blank=True,

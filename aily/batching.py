@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from aily.jobs import Jobs
 from aily.observability import metrics
+from aily.problems import Problem
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,7 +74,12 @@ class Batcher(Generic[T, R]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._start_batch()
-        return await future
+        try:
+            return await future
+        finally:
+            # An exception refers to this frame. Without what refers to the exception, and to what
+            # a refused caller sent, that is freed at once: the garbage collector comes seldom.
+            del future, item
 
     def _start_batch(self) -> None:
         if self._waiting and not self._is_collecting and len(self._batches) < self._max_batches:
@@ -107,6 +113,10 @@ class Batcher(Generic[T, R]):
             if future.done():
                 continue
             if isinstance(result, Exception):
+                if isinstance(result, Problem):
+                    # A refusal, no fault: nobody asks where it was found, and the frames there hold
+                    # the whole batch.
+                    result.__traceback__ = None
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -244,6 +244,8 @@ RENDERING_MAX_WAITING_PER_USER = env.int("RENDERING_MAX_WAITING_PER_USER", defau
 CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
+# WebSockets and event streams of one user in one web process; 0: no limit.
+MAX_CONNECTIONS_PER_USER = env.int("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------
 LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)

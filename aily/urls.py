@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from accounts.api.keys import router as keys
 from accounts.api.me import router as me
@@ -12,7 +12,7 @@ from accounts.api.roles import router as roles
 from accounts.api.sessions import router as sessions
 from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
-from aily.rest import api_urls, build_api
+from aily.rest import api_urls, build_api, unknown_path
 from aily.views import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
@@ -40,6 +40,8 @@ urlpatterns = [
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
+    # What only programs ask for is answered as programs are, not with a page or a redirect.
+    re_path(r"^(?:api$|(?:v1|ws)(?:/|$))", unknown_path),
     path("", include("accounts.urls")),
     path("", include("chat.urls")),
 ]

@@ -18,6 +18,7 @@ from chat.events import (
     TaskDelta,
     TaskSnapshot,
     TaskStarted,
+    cut,
     encode,
     retold,
     text_channel,
@@ -153,12 +154,15 @@ class TaskLog:
     def _coalesce(self) -> None:
         if not (self._unsent_text or self._unsent_reasoning):
             return
-        text, reasoning = "".join(self._unsent_text), "".join(self._unsent_reasoning)
+        unsent = "".join(self._unsent_text), "".join(self._unsent_reasoning)
         self._unsent_text.clear()
         self._unsent_reasoning.clear()
         self._coalesced_at = time.monotonic()
-        event = TaskDelta(task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning)
-        self._add(event, self._text_channel)
+        for text, reasoning in cut(*unsent):
+            event = TaskDelta(
+                task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning
+            )
+            self._add(event, self._text_channel)
 
     @property
     def has_pending(self) -> bool:
