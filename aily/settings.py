@@ -241,6 +241,8 @@ LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
 LLM_FIRST_TOKEN_SECONDS = env.float("LLM_FIRST_TOKEN_SECONDS", default=120)
 LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
 LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
+# How much of a provider's Retry-After is obeyed.
+LLM_RETRY_AFTER_MAX_SECONDS = env.float("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
 SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ within an attempt; a terminal event of a task that never ran has attempt 0.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -131,6 +132,17 @@ def retold(frame: bytes, of: str, to: str) -> bytes:
 
 
 # --- Frames without a place in the log ----------------------------------------------------------
+class WaitingFor(msgspec.Struct, frozen=True):
+    """What keeps a queued task, beside its turn, until about when; None: until a probe has ended.
+
+    `kind` is pause (the provider said 429), breaker (it is left alone as it fails), or retry (the
+    task's own next attempt).
+    """
+
+    kind: str
+    until: datetime | None = None
+
+
 class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     protocol: str = PROTOCOL
 
@@ -140,12 +152,14 @@ class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
 
 
 class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=True):
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
 
 
 class EventsMissed(msgspec.Struct, tag_field="type", tag="events.missed", frozen=True):

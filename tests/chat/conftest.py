@@ -65,7 +65,7 @@ async def start_worker(
     """Starts workers of the simulator on this loop."""
     settings.WORKER_GRACE_SECONDS = 0
     # Failures of a provider of this name in an earlier test are not this one's.
-    sync_redis().delete("aily:breaker:simulator", "aily:failing:simulator")
+    forget_failures("simulator")
     workers: list[Runtime] = []
     await in_database(Provider.objects.update, base_url=simulator.url)
 
@@ -94,6 +94,12 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_prompt
+
+
+def forget_failures(provider: str) -> None:
+    """What failed at a provider of this name in an earlier test."""
+    redis: Any = sync_redis()
+    redis.delete("aily:none", *redis.scan_iter(f"aily:*:{provider}"))
 
 
 async def until(condition: Callable[[], object]) -> None:
