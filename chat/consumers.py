@@ -210,6 +210,7 @@ class ChatConsumer(AsyncConsumer):
                 task_id=accepted.task_id,
                 position=accepted.position,
                 eta_seconds=accepted.eta_seconds,
+                waiting_for=accepted.waiting_for,
             )
         )
         task_id = accepted.task_id
@@ -273,7 +274,7 @@ class ChatConsumer(AsyncConsumer):
             watch.is_over = True
 
     def tell_place(self, task_id: str, place: Place) -> None:
-        frame = TaskQueued(task_id=task_id, position=place.position, eta_seconds=place.eta_seconds)
+        frame = TaskQueued(task_id, place.position, place.eta_seconds, place.waiting_for)
         self.jobs.spawn(self.send(frame))
 
     def follow_on(self, task_id: str, after: EventId) -> None:

@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Literal
@@ -42,6 +42,19 @@ router = Router(tags=["tasks"])
 SSE_KEEP_ALIVE_SECONDS = 15
 
 
+class WaitingFor(Schema):
+    model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
+
+    kind: Literal["pause", "breaker", "retry"] = Field(
+        description="pause: the provider said that there are too many calls. breaker: it fails, "
+        "and is left alone. retry: the task's own next attempt."
+    )
+    until: datetime | None = Field(description="About when; null: until a probe has ended.")
+
+
+_WAITING_FOR = "What keeps it beside its turn; null when nothing does."
+
+
 class TaskAccepted(Schema):
     model_config = example(
         task_id="0198c0de-9c33-7000-8000-0123456789ab", status="queued", position=3, eta_seconds=1.5
@@ -50,7 +63,10 @@ class TaskAccepted(Schema):
     task_id: UUID
     status: str
     position: int | None = Field(description="1 is next; null when it is not waiting.")
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(
+        description="Until it starts, `waiting_for` included; null when that is not known."
+    )
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
 
 
 class Result(Schema):
@@ -83,6 +99,7 @@ class TaskOut(Schema):
         conversation_id=None,
         position=None,
         eta_seconds=None,
+        waiting_for=None,
         usage={"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
         error=None,
         served_from="provider",
@@ -99,6 +116,7 @@ class TaskOut(Schema):
     conversation_id: UUID | None
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
     result: Result | None = Field(description="Null until there is any text.")
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
@@ -167,13 +185,31 @@ def _load(owner_id: int, task_id: UUID) -> Task:
     task: Task | None = _readable(owner_id).filter(pk=task_id).first() if is_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
-    if task.status == TaskStatus.QUEUED:
-        # The place is a courtesy: without Redis the task is still what was asked for.
-        with suppress(*RedisAway):
-            place = scheduler.place_of(task.model.pool, str(task.leader_id or task.pk))
-            if place is not None:
-                task.position, task.eta_seconds = place.position, place.eta_seconds
+    _add_places([task])
     return task
+
+
+def _add_places(tasks: Sequence[Task]) -> None:
+    queued = [task for task in tasks if task.status == TaskStatus.QUEUED]
+    if not queued:
+        return
+    # The place is a courtesy: without Redis the tasks are still what was asked for.
+    with suppress(*RedisAway):
+        waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
+        for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
+            found = place or scheduler.Place.of_retry(task.not_before)
+            if found is not None:
+                task.position, task.eta_seconds = found.position, found.eta_seconds
+                task.waiting_for = found.waiting_for
+
+
+class _TaskPage(Page):
+    """With the places of those that wait: one round trip a page."""
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
+        page = super().paginate_queryset(*args, **kwargs)
+        _add_places(page["items"])
+        return page
 
 
 # --- Submitting ---------------------------------------------------------------------------------
@@ -390,7 +426,7 @@ def _server_sent_event(one: Followed) -> bytes:
 # --- Tasks --------------------------------------------------------------------------------------
 @router.get("/tasks", response=list[TaskOut], url_name="list_tasks")
 @may_read_replica
-@paginate(Page)
+@paginate(_TaskPage)
 def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
     """Your tasks."""
     # Ids begin with the time, and have the indexes.

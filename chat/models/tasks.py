@@ -9,7 +9,14 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
+from chat.events import (
+    Event,
+    TaskCancelled,
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    WaitingFor,
+)
 from chat.models.conversations import Conversation
 from chat.models.ids import tagged_id
 from chat.models.providers import LLMModel
@@ -169,6 +176,7 @@ class Task(models.Model):
     #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
     position: int | None = None
     eta_seconds: float | None = None
+    waiting_for: WaitingFor | None = None
     #: Messages of the conversation that the prompt was built from. Not a column.
     history_length: int = 0
     #: Whether it may share a call with equal requests. Not a column.

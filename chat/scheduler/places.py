@@ -15,11 +15,21 @@ _FIELDS = ["seconds", "in_use", "cap", "blocked_by", "blocked_until"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown."""
+    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown.
 
-    position: int
+    `position` is None where it waits for its next attempt, and has no place before that.
+    """
+
+    position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = None
+
+    @classmethod
+    def of_retry(cls, not_before: datetime | None) -> Place | None:
+        """Of a task that is in no ready set before its next attempt may start; None if that is not
+        so."""
+        left = (not_before - datetime.now(UTC)).total_seconds() if not_before else 0.0
+        return cls(None, round(left, 1), WaitingFor("retry", not_before)) if left > 0 else None
 
 
 class _Stats(NamedTuple):

@@ -32,6 +32,7 @@ from aily.problems import (
 from aily.redis import RedisAway, is_redis_away, redis_unavailable, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
+from chat.events import WaitingFor
 from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import (
     Lane,
@@ -89,6 +90,7 @@ class Accepted:
     status: str
     position: int | None = None
     eta_seconds: float | None = None
+    waiting_for: WaitingFor | None = None
     #: False when the Idempotency-Key had made it before.
     is_new: bool = True
     #: True when it waits for a call of its own, which nobody else can have begun.
@@ -179,9 +181,16 @@ def _count(tasks: Sequence[Task]) -> None:
 
 
 def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
-    position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
-    waits_alone = is_new and task.served_from == ServedFrom.PROVIDER
-    return Accepted(str(task.pk), task.status, position, eta_seconds, is_new, waits_alone)
+    place = place or scheduler.Place(None, None)
+    return Accepted(
+        str(task.pk),
+        task.status,
+        place.position,
+        place.eta_seconds,
+        place.waiting_for,
+        is_new,
+        waits_alone=is_new and task.served_from == ServedFrom.PROVIDER,
+    )
 
 
 # --- Building the rows --------------------------------------------------------------------------

@@ -30,7 +30,11 @@ def ask(question: Question) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def gauges(model: LLMModel) -> QueueGauges:
     redis: Any = sync_redis()
-    redis.delete(*redis.keys(f"aily:*:{model.pool}"), *redis.keys(f"aily:*:{model.provider.name}"))
+    redis.delete(
+        "aily:none",
+        *redis.keys(f"aily:*:{model.pool}"),
+        *redis.keys(f"aily:*:{model.provider.name}"),
+    )
     return QueueGauges(settings.REDIS_URL)
 
 

@@ -168,7 +168,7 @@ async def test_no_retry_after_is_obeyed_for_longer_than_the_setting_says(
 
 
 async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: str) -> None:
-    await fill(pool)
+    running = await fill(pool)
     await throttle(pool, "1.0", retry_after=60)
     place = scheduler.place_of(pool, f"1.{CAP}")
     assert place is not None
@@ -185,7 +185,7 @@ async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: 
     place = scheduler.place_of(pool, f"1.{CAP}")
     assert place is not None
     assert place.waiting_for is None
-    assert (await claim(pool, "other", cap=2 * CAP + 2)).task_ids
+    assert (await claim(pool, cap=CAP, released=running)).task_ids
 
 
 # --- The breaker --------------------------------------------------------------------------------
