@@ -15,6 +15,7 @@ from aily.rest import api_urls, build_api
 from aily.views import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
+from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
@@ -27,7 +28,7 @@ api = build_api(
     {
         "": [me, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
-        "/llmchat": tasks,
+        "/llmchat": [tasks, pauses],
         "/scenes": scenes,
     },
     auth=[BearerAuth(), SessionAuth()],

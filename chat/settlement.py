@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: Tasks settled in one transaction.
 BATCH = 1000
+#: Tasks of a batch that are settled as well as can be; where more cannot be settled, something else is
+#: wrong, and they wait until that is put right.
+MAX_BARE = 10
 #: For how long a worker may take to store the partial answer of a cancelled task.
 PARTIAL_WAIT = timedelta(seconds=30)
 
@@ -57,6 +60,9 @@ class Settled(NamedTuple):
     tasks: int = 0
     deliveries: int = 0
 
+    def plus(self, other: Settled) -> Settled:
+        return Settled(self.tasks + other.tasks, self.deliveries + other.deliveries)
+
 
 def settle() -> Settled:
     """Settle all ended tasks that need it.
@@ -72,12 +78,12 @@ def settle_conversation(conversation_id: UUID) -> None:
 
 
 def _settle(which: str, params: dict[str, Any]) -> Settled:
-    tasks = deliveries = 0
+    total = Settled()
     while True:
         settled = _settle_some(which, {"most": BATCH, **params})
-        tasks, deliveries = tasks + settled.tasks, deliveries + settled.deliveries
+        total = total.plus(settled)
         if settled.tasks < BATCH:
-            return Settled(tasks, deliveries)
+            return total
 
 
 def _settle_some(which: str, params: dict[str, Any]) -> Settled:
@@ -88,22 +94,32 @@ def _settle_some(which: str, params: dict[str, Any]) -> Settled:
         if is_outage(error):
             raise
         note_fault("settling")
-    return _settle_these([row[0] for row in fetch_all(_DUE.format(which=which), params)])
+    settled, failed = _settle_these([row[0] for row in fetch_all(_DUE.format(which=which), params)])
+    if len(failed) > MAX_BARE:
+        logger.error("%d tasks cannot be settled: the fault is hardly theirs", len(failed))
+        return settled
+    for task_id in failed:
+        settled = settled.plus(_settle_barely(task_id))
+    return settled
 
 
-def _settle_these(ids: Sequence[UUID]) -> Settled:
-    """Settle them by halves, so that a task that cannot be settled keeps back no other."""
-    tasks = deliveries = 0
+def _settle_these(ids: Sequence[UUID]) -> tuple[Settled, list[UUID]]:
+    """Settle them by halves, so that a task that cannot be settled keeps back no other. Returns those
+    as well."""
+    settled, failed = Settled(), list[UUID]()
     for half in filter(None, (ids[: len(ids) // 2], ids[len(ids) // 2 :])):
         try:
-            settled = _settle_batch(_THESE, {"ids": half, "most": len(half)})
+            settled = settled.plus(_settle_batch(_THESE, {"ids": half, "most": len(half)}))
         except Exception as error:
             if is_outage(error):
                 raise
             note_fault("settling")
-            settled = _settle_these(half) if len(half) > 1 else _settle_barely(half[0])
-        tasks, deliveries = tasks + settled.tasks, deliveries + settled.deliveries
-    return Settled(tasks, deliveries)
+            if len(half) == 1:
+                failed += half
+                continue
+            more, also_failed = _settle_these(half)
+            settled, failed = settled.plus(more), failed + also_failed
+    return settled, failed
 
 
 def _settle_barely(task_id: UUID) -> Settled:

@@ -1,0 +1,68 @@
+"""Models that are paused and providers that are left alone: what staff sees of them, and ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.utils import timezone
+
+from chat import scheduler
+from chat.models import LLMModel, Provider
+from chat.scheduler import Block
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["model", "provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """`kind` model: the provider said 429; provider: it fails, for the `opened`-th time in a row.
+
+    `seconds_left` is 0 where a task may find out, or does, whether it is back.
+    """
+
+    kind: Kind
+    name: str
+    until: datetime
+    seconds_left: float
+    opened: int
+
+
+def pauses() -> list[Pause]:
+    """All at this moment, providers first. Raises RedisAway."""
+    models = {str(pk): name for pk, name in LLMModel.objects.values_list("pk", "name")}
+    providers = list(Provider.objects.values_list("name", flat=True))
+    paused, opened = scheduler.blocks(models, providers)
+    return [_pause("provider", block.name, block) for block in opened.values()] + [
+        _pause("model", models[pool], block) for pool, block in paused.items()
+    ]
+
+
+def _pause(kind: Kind, name: str, block: Block) -> Pause:
+    seconds = round(block.seconds_left, 1)
+    return Pause(kind, name, timezone.now() + timedelta(seconds=seconds), seconds, block.opened)
+
+
+def lift_model(model: LLMModel) -> bool:
+    """Let a model be called again at once. False when it was not paused. Raises RedisAway."""
+    was_paused = scheduler.lift_pause(model.pool)
+    if was_paused:
+        logger.warning("the pause of model %s was lifted by hand", model.name)
+    return was_paused
+
+
+def lift_provider(provider: Provider) -> bool:
+    """Let a provider be called again at once. False when it was not left alone. Raises RedisAway."""
+    was_open = scheduler.close_breaker(provider.name, _pools(provider))
+    if was_open:
+        logger.warning("the breaker of provider %s was closed by hand", provider.name)
+    return was_open
+
+
+def _pools(provider: Provider) -> Sequence[str]:
+    return [str(pk) for pk in provider.models.values_list("pk", flat=True)]
