@@ -28,6 +28,7 @@ from ninja.parser import Parser
 from psycopg.errors import UniqueViolation
 from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
+from aily.database import is_outage
 from aily.etags import conditional
 from aily.json_input import decode_json
 from aily.observability import metrics
@@ -255,6 +256,8 @@ def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpRespons
 
 
 def _away(request: HttpRequest, error: Exception) -> HttpResponse:
+    if not isinstance(error, RedisAway) and not is_outage(error):
+        return _unexpected(request, error)
     logger.warning("%s %s: %s", request.method, request.path, error)
     return render_problem(
         request,

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Tasks settled in one transaction.
 BATCH = 1000
-#: Tasks of a batch that are settled as well as can be; where more cannot be settled, something else is
-#: wrong, and they wait until that is put right.
+#: Tasks of a batch that are settled as well as can be. Where more cannot be settled something else
+#: is wrong, and they wait until that is put right.
 MAX_BARE = 10
 #: For how long a worker may take to store the partial answer of a cancelled task.
 PARTIAL_WAIT = timedelta(seconds=30)
@@ -104,8 +104,8 @@ def _settle_some(which: str, params: dict[str, Any]) -> Settled:
 
 
 def _settle_these(ids: Sequence[UUID]) -> tuple[Settled, list[UUID]]:
-    """Settle them by halves, so that a task that cannot be settled keeps back no other. Returns those
-    as well."""
+    """Settle them by halves, so that a task that cannot be settled keeps back no other. Returns
+    those as well."""
     settled, failed = Settled(), list[UUID]()
     for half in filter(None, (ids[: len(ids) // 2], ids[len(ids) // 2 :])):
         try:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from aily.database import in_database, is_outage
@@ -339,8 +339,7 @@ class Runtime:
                 await self._put_back(pool, not_started)
 
     async def _start(self, worker_id: UUID, pool: Pool, task_ids: list[str]) -> list[StartedTask]:
-        """Have the rows of these run here; where one cannot, the others do. Raises django.db.Error
-        where that may pass."""
+        """Have the rows of these run here. Where one cannot, it fails, and the others do."""
         is_alone = len(task_ids) == 1
         try:
             return await until_stored(
@@ -348,14 +347,19 @@ class Runtime:
                 doubts=0 if is_alone else 1,
             )
         except Exception as error:
-            if is_outage(error) and is_alone:
+            is_refused = isinstance(error, DatabaseError) and not is_outage(error)
+            if is_alone and not is_refused:
                 raise
             note_fault("starting tasks")
         if is_alone:
             # It would be claimed again and again.
             await until_stored(lambda: recovery.fail_unstartable(task_ids))
             return []
-        return [task for one in task_ids for task in await self._start(worker_id, pool, [one])]
+        started = []
+        for task_id in task_ids:
+            with surviving("starting tasks"):
+                started += await self._start(worker_id, pool, [task_id])
+        return started
 
     def _start_call(self, task: StartedTask, pool: Pool, *, is_probe: bool) -> None:
         call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)

@@ -57,7 +57,7 @@ def lift_model(model: LLMModel) -> bool:
 
 
 def lift_provider(provider: Provider) -> bool:
-    """Let a provider be called again at once. False when it was not left alone. Raises RedisAway."""
+    """Let a provider be called again. False when its breaker was closed. Raises RedisAway."""
     was_open = scheduler.close_breaker(provider.name, _pools(provider))
     if was_open:
         logger.warning("the breaker of provider %s was closed by hand", provider.name)
