@@ -109,6 +109,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """`until` for what only a server knows."""
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - rows set no event
+            await asyncio.sleep(0.02)
+
+
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:
     """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
     frames = frames or TaskFrames()
