@@ -18,6 +18,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from aily.faults import note_fault
 from aily.jobs import Jobs
 from aily.loops import per_loop
 from aily.redis import RedisAway
@@ -117,6 +118,10 @@ class OpenSockets:
                     self._close(revoked)
             except (*RedisAway, OSError) as error:
                 logger.warning("open sockets: Redis is away (%s)", error)
+                await asyncio.sleep(1)
+            except Exception:  # noqa: BLE001 - logged
+                # Without it nobody would hear any more that access is taken away.
+                note_fault("open sockets")
                 await asyncio.sleep(1)
 
     def _close(self, revoked: Access) -> None:

@@ -57,7 +57,11 @@ _WAITING_FOR = "What keeps it beside its turn; null when nothing does."
 
 class TaskAccepted(Schema):
     model_config = example(
-        task_id="0198c0de-9c33-7000-8000-0123456789ab", status="queued", position=3, eta_seconds=1.5
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="queued",
+        position=3,
+        eta_seconds=1.5,
+        waiting_for=None,
     )
 
     task_id: UUID

@@ -5,44 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
-from django.utils import timezone
 
 from aily.database import in_database, is_outage
 from aily.faults import note_fault, run_for_ever, surviving
-from aily.jobs import Job, Jobs
-from aily.observability import context, tracing
+from aily.jobs import Job
+from aily.observability import context
 from aily.redis import RedisAway, async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import (
     LISTENERS_CHANNEL,
     TaskExpired,
-    TaskQueued,
-    WaitingFor,
     worker_channel,
 )
 from chat.llm.client import ProviderClient
-from chat.llm.errors import (
-    ConnectTimeoutError,
-    ProviderError,
-    RateLimitError,
-    UnreachableError,
-)
 from chat.models import Status, Task, flights, transitions
-from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
 from chat.runner import lease, probing, recovery
-from chat.runner.call import Call, Stop
+from chat.runner.call import Stop
+from chat.runner.calls import Calls
 from chat.runner.listening import listen
-from chat.runner.observing import observe_call, observe_start, trace_call, trace_wait
+from chat.runner.observing import observe_start
 from chat.runner.pools import Pool, load_pools
 from chat.runner.storage import PACE, Endings, until_stored
-from chat.scheduler import Fault, Probe
+from chat.scheduler import Probe
 
 logger = logging.getLogger(__name__)
 
@@ -56,21 +46,15 @@ RENEWALS = 4
 HAND_BACK_SECONDS = 5.0
 
 
-class Runtime:
+class Runtime(Calls):
     """Claims tasks while there is room and runs each as a coroutine."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._pools: dict[str, Pool] = {}
-        self._wakes: dict[str, asyncio.Event] = {}
         self._claiming: dict[str, Job] = {}
-        self._calls: dict[str, Call] = {}
-        #: Calls, and what of them is being handed back: the process waits for their ends.
-        self._running = Jobs("a call")
-        #: Claimed, and not yet among the calls; a cancel takes them out.
-        self._starting: set[str] = set()
         #: Leases that this worker did not know of when it looked last, by pool.
         self._suspects: dict[str, set[str]] = {}
-        self._jobs = Jobs("a job of the worker")
         self._is_stopping = False
         #: False before the first lease, and from when one was found lost until there is a new one.
         self._has_lease = False
@@ -89,11 +73,6 @@ class Runtime:
     @property
     def running_calls(self) -> int:
         return len(self._calls)
-
-    def wake(self, pool: str) -> None:
-        """Look for work in `pool` now."""
-        if pool in self._wakes:
-            self._wakes[pool].set()
 
     # --- Lease ----------------------------------------------------------------------------------
     async def _live(self) -> None:
@@ -176,9 +155,6 @@ class Runtime:
                 self.wake(pool)
         await self._release_unknown()
 
-    def _is_known(self, task_id: str) -> bool:
-        return task_id in self._calls or task_id in self._starting
-
     async def _release_unknown(self) -> None:
         """Twice in a row, as the answer of a claim may be on its way."""
         known = {name: set(pool.released) | self._starting for name, pool in self._pools.items()}
@@ -222,15 +198,6 @@ class Runtime:
                 LISTENERS_CHANNEL: self._listened_to,
             }
         )
-
-    def _cancelled(self, task_id: str) -> None:
-        self._starting.discard(task_id)
-        if task_id in self._calls:
-            self._calls[task_id].stop(Stop.CANCELLED)
-
-    def _listened_to(self, task_id: str) -> None:
-        if task_id in self._calls:
-            self._calls[task_id].listened_to()
 
     # --- Claims ---------------------------------------------------------------------------------
     async def _claim_for_ever(self, pool: Pool) -> None:
@@ -361,25 +328,6 @@ class Runtime:
                 started += await self._start(worker_id, pool, [task_id])
         return started
 
-    def _start_call(self, task: StartedTask, pool: Pool, *, is_probe: bool) -> None:
-        call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
-        if is_probe:
-            call.on_first_text = lambda: self._note_success(pool, call)
-        self._calls[call.task_id] = call
-        # Cancelled after it was started, before we knew.
-        if call.task_id not in self._starting:
-            call.stop(Stop.CANCELLED)
-        self._running.spawn(self._run(call, pool))
-
-    def _is_under_way(self, task_id: str) -> bool:
-        """Whether a call of this process goes on under the lease of this task.
-
-        A task that the sweep put back between its claim and its start can be claimed once more.
-        There is one lease all the same, and the call needs it.
-        """
-        call = self._calls.get(task_id)
-        return call is not None and not call.was_answered
-
     async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
         """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
         queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
@@ -399,103 +347,6 @@ class Runtime:
         await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
         for successor in successors:
             self._requeue(successor, 0)
-
-    # --- Calls ----------------------------------------------------------------------------------
-    async def _run(self, call: Call, pool: Pool) -> None:
-        """From the first byte to the stored end, whatever is raised in between."""
-        began = time.monotonic()
-        traceparent = ""
-        try:
-            context.task_id.set(call.task_id)
-            logger.debug("attempt %d starts", call.task.attempt)
-            traceparent = await trace_wait(call)
-            with trace_call(call, traceparent) as span:
-                await call.ask()
-                with surviving("observing a call"):
-                    observe_call(call, time.monotonic() - began, span)
-        except Exception:  # noqa: BLE001 - logged
-            note_fault("call")
-        try:
-            if call.was_answered:
-                # Now, not when the end is stored: the provider has room again.
-                self._note_success(pool, call)
-                self._release(pool, call.task_id, began)
-            await self._end(call, traceparent)
-        finally:
-            if self._calls.get(call.task_id) is call:
-                del self._calls[call.task_id]
-            if not call.was_answered:
-                await self._after_failure(call, pool, began)
-
-    async def _end(self, call: Call, traceparent: str) -> None:
-        """What cannot be stored at all is found by `_give_back`."""
-        try:
-            with tracing.span("store", parent=traceparent):
-                await call.end()
-            logger.debug("attempt %d ended: %s", call.task.attempt, call.outcome)
-        except Exception:  # noqa: BLE001 - logged
-            note_fault("ending a call")
-            with surviving("ending a call"):
-                await call.fail()
-
-    def _note_success(self, pool: Pool, call: Call) -> None:
-        """That the provider answers; of a probe with its first text, once."""
-        if call.is_counted:
-            return
-        call.is_counted = True
-        pool.succeeded += 1
-        pool.owners.add(call.task.owner_id)
-        if not call.was_answered:
-            self.wake(pool.name)
-
-    async def _after_failure(self, call: Call, pool: Pool, began: float) -> None:
-        try:
-            if call.error is not None and call.error.is_outage:
-                # While the lease is still held, so that its room is not claimed too early.
-                with surviving("reporting a failure"):
-                    await self._report_failure(pool, call, call.error)
-        finally:
-            self._release(pool, call.task_id, began)
-
-    def _release(self, pool: Pool, task_id: str, began: float) -> None:
-        pool.released.append(task_id)
-        pool.seconds.append(time.monotonic() - began)
-        # With nobody waiting, the lease is given back with the next claim.
-        if pool.has_waiting:
-            self.wake(pool.name)
-
-    async def _report_failure(self, pool: Pool, call: Call, error: ProviderError) -> None:
-        try:
-            await scheduler.report_failure(
-                pool.name,
-                pool.upstream.provider,
-                call.task_id,
-                owner_id=call.task.owner_id,
-                cap=pool.cap,
-                fault=_fault(error),
-                retry_after_seconds=error.retry_after_seconds,
-            )
-        except RedisAway as away:
-            logger.warning("reporting a failure: Redis is away (%s)", away)
-
-    def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
-        # Without a pause it is handed back: the process waits for it like for the call itself.
-        jobs = self._jobs if seconds else self._running
-        jobs.spawn(self._requeue_after(task, seconds))
-
-    async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
-        """Make a task ready again. If this process dies before, or cannot, the sweep does it."""
-        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
-        pool = str(task.model_id)
-        try:
-            if seconds:
-                with surviving("telling of a retry"):
-                    await in_database(eventlog.notify, task.owner_id, _retry_notice(entry, seconds))
-                await asyncio.sleep(seconds)
-            await scheduler.aenqueue(pool, [entry])
-            self.wake(pool)
-        except RedisAway as error:
-            logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
     # --- Stopping -------------------------------------------------------------------------------
     async def stop(self) -> None:
@@ -522,7 +373,8 @@ class Runtime:
         with surviving("giving the lease up"):
             await in_database(lease.give_up, worker_id)
         try:
-            await self._writer.flush()
+            with surviving("leaving"):
+                await self._writer.flush()
             await in_database(scheduler.forget_worker, str(worker_id), list(self._pools))
             for pool in self._pools:
                 await self._ring_others(pool)
@@ -532,16 +384,3 @@ class Runtime:
         self._jobs.cancel()
         await self._client.aclose()
         await async_redis().aclose()
-
-
-def _fault(error: ProviderError) -> Fault:
-    if isinstance(error, RateLimitError):
-        return Fault.THROTTLED
-    is_unreachable = isinstance(error, UnreachableError | ConnectTimeoutError)
-    return Fault.UNREACHABLE if is_unreachable else Fault.FAILED
-
-
-def _retry_notice(entry: scheduler.Entry, seconds: float) -> TaskQueued:
-    until = timezone.now() + timedelta(seconds=seconds)
-    waiting_for = WaitingFor("retry", until)
-    return TaskQueued(entry.task_id, None, seconds, waiting_for)

@@ -143,7 +143,7 @@ def close_breaker(provider: str, pools: Iterable[str]) -> bool:
     """
     pipe = sync_redis().pipeline(transaction=True)
     pipe.delete(f"aily:breaker:{provider}")
-    kinds = ("failing", "unreachable", "failing_owners", "successes")
+    kinds = ("failures", "unreachable", "failing_owners", "successes")
     pipe.delete(*(f"aily:{kind}:{provider}" for kind in kinds))
     _unblock(pipe, pools)
     return bool(pipe.execute()[0])

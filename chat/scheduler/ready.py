@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from django.conf import settings
+
 from aily.redis import LuaScript, async_redis, sync_redis
 from chat.scheduler.breakers import WINDOW_SECONDS
 from chat.scheduler.places import Place, places_of_reply
@@ -141,6 +143,7 @@ async def claim(
         FRESH_PROBE_SECONDS,
         probe.task_id if probe else "",
         probe.kind if probe else "",
+        settings.LLM_RETRY_AFTER_MAX_SECONDS,
         *released,
     )
     return Claim([task_id.decode() for task_id in ids], left, bool(is_counting), may_probe)

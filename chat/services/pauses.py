@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,9 +11,9 @@ from typing import Literal
 
 from django.utils import timezone
 
-from chat import scheduler
-from chat.models import LLMModel, Provider
-from chat.scheduler import Block
+from chat import actors, scheduler
+from chat.models import LLMModel, Provider, transitions
+from chat.scheduler import Block, Entry
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +54,27 @@ def lift_model(model: LLMModel) -> bool:
     was_paused = scheduler.lift_pause(model.pool)
     if was_paused:
         logger.warning("the pause of model %s was lifted by hand", model.name)
+    _hasten([model.pk])
     return was_paused
 
 
 def lift_provider(provider: Provider) -> bool:
     """Let a provider be called again. False when its breaker was closed. Raises RedisAway."""
-    was_open = scheduler.close_breaker(provider.name, _pools(provider))
+    model_ids = list(provider.models.values_list("pk", flat=True))
+    was_open = scheduler.close_breaker(provider.name, [str(pk) for pk in model_ids])
     if was_open:
         logger.warning("the breaker of provider %s was closed by hand", provider.name)
+    _hasten(model_ids)
     return was_open
 
 
-def _pools(provider: Provider) -> Sequence[str]:
-    return [str(pk) for pk in provider.models.values_list("pk", flat=True)]
+def _hasten(model_ids: Sequence[int]) -> None:
+    """Let tasks of these models that wait for their next attempt make it now: most do so for what
+    was lifted."""
+    by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
+    for task_id, model_id, lane, owner_id, weight in transitions.hasten(model_ids):
+        by_pool[str(model_id)].append(Entry(str(task_id), lane, owner_id, weight))
+    for pool, entries in by_pool.items():
+        _, must_ring = scheduler.enqueue(pool, entries)
+        if must_ring:
+            actors.ring(pool)

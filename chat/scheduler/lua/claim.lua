@@ -11,7 +11,8 @@
 -- ARGV[13] seconds between two probes by tasks of owners none of whose tasks failed
 -- ARGV[14] the task that is to find out whether the provider is back; '': none
 -- ARGV[15] of it: fresh (no task of its owner has failed), healthy (it has not failed), failed
--- ARGV[16…] ids of tasks whose leases are given back
+-- ARGV[16] seconds that a pause lasts at the most
+-- ARGV[17…] ids of tasks whose leases are given back
 --
 -- aily:workers              zset  worker id -> when its leases run out (Redis time, seconds)
 -- aily:leases:<pool>:<wkr>  set   ids of the tasks it has a lease for
@@ -30,7 +31,7 @@ local pool, worker, provider = ARGV[1], ARGV[2], ARGV[8]
 local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
 local stats, mine = 'aily:stats:' .. pool, 'aily:leases:' .. pool .. ':' .. worker
 local limits, breaker = 'aily:limit:' .. pool, 'aily:breaker:' .. provider
-local first_released = 16
+local first_released = 17
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 redis.call('ZADD', 'aily:workers', now + tonumber(ARGV[3]), worker)
@@ -52,6 +53,13 @@ end
 local cap, succeeded = tonumber(ARGV[4]), tonumber(ARGV[9])
 local state = redis.call('HMGET', limits, 'limit', 'paused_until')
 local limit, paused_until = tonumber(state[1]), tonumber(state[2] or 0)
+local longest = now + tonumber(ARGV[16])
+if paused_until > longest + 1 then
+  -- From before the setting was lowered.
+  paused_until = longest
+  redis.call('HSET', limits, 'paused_until', paused_until)
+  redis.call('EXPIRE', limits, math.ceil(tonumber(ARGV[16])) + 3600)
+end
 local is_paused = paused_until > now
 if limit and succeeded > 0 then
   limit = limit + succeeded * math.max(1 / limit, cap / 2000)
@@ -61,12 +69,12 @@ end
 
 local open = redis.call('HMGET', breaker, 'open_until', 'probe_until', 'probe', 'fresh_at')
 if succeeded > 0 then
-  local failing = redis.call('ZCARD', 'aily:failing:' .. provider)
+  local failing = redis.call('ZCARD', 'aily:failures:' .. provider)
   local is_better = failing > 0
     and redis.call('INCRBY', 'aily:successes:' .. provider, succeeded) >= failing
   if open[1] or is_better then
     -- It answers, or does so half of the time: what failed until now is forgotten.
-    redis.call('DEL', breaker, 'aily:failing:' .. provider, 'aily:unreachable:' .. provider,
+    redis.call('DEL', breaker, 'aily:failures:' .. provider, 'aily:unreachable:' .. provider,
       'aily:failing_owners:' .. provider, 'aily:successes:' .. provider)
     open = {}
   elseif failing > 0 then

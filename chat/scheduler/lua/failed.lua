@@ -10,7 +10,7 @@
 --
 -- aily:limit:<pool>        hash  limit (calls at once, under the cap), paused_until (nothing is
 --                                claimed before), halved_until (one burst of 429 halves it once)
--- aily:failing:<provider>  zset  task -> when it failed last: one that is tried again and again
+-- aily:failures:<provider>  zset  task -> when it failed last: one that is tried again and again
 --                                counts once
 -- aily:unreachable:<provider>     zset  those of them that found no connection
 -- aily:failing_owners:<provider>  zset  owner -> when a task of theirs failed last
@@ -78,7 +78,7 @@ if state[1] then
   return tostring(math.max(open_until - now, 0))
 end
 
-local failing = note('aily:failing:' .. provider, task)
+local failing = note('aily:failures:' .. provider, task)
 local unreachable = 0
 if kind == 'unreachable' then unreachable = note('aily:unreachable:' .. provider, task) end
 local successes = tonumber(redis.call('GET', 'aily:successes:' .. provider) or 0)

@@ -280,7 +280,7 @@ async def test_a_reader_is_told_of_the_pause_and_of_its_end(
     assert 55 < accepted.eta_seconds <= 60
     seen = TaskFrames()
     reading = asyncio.create_task(frames_of(accepted.task_id, alice, seen))
-    await until(lambda: "task.queued" in seen.types)
+    await until(lambda: any(one["type"] == "task.queued" for one in seen.frames))
     await in_database(pauses.lift_model, model)
     frames = await reading
     (queued, *_) = [one for one in frames.frames if one["type"] == "task.queued"]

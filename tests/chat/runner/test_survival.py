@@ -18,6 +18,7 @@ from aily.database import in_database
 from aily.redis import async_redis, sync_redis
 from chat import scheduler
 from chat.eventlog import writer as event_log
+from chat.eventlog.log import aappend
 from chat.events import worker_channel
 from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
@@ -48,6 +49,9 @@ class Breaks:
         self._original, self._error, self._left = original, error, times
         self.raised = 0
 
+    def has_raised(self) -> bool:
+        return self.raised > 0
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._left:
             self._left -= 1
@@ -61,12 +65,12 @@ STEPS = [
     "chat.scheduler.claim",
     "chat.models.transitions.start",
     "chat.runner.runtime.observe_start",
-    "chat.runner.runtime.Call",
-    "chat.runner.runtime.trace_wait",
-    "chat.runner.runtime.trace_call",
+    "chat.runner.calls.Call",
+    "chat.runner.calls.trace_wait",
+    "chat.runner.calls.trace_call",
     "chat.runner.call.ChatRequest",
     "chat.llm.client.ProviderClient.ask",
-    "chat.runner.runtime.observe_call",
+    "chat.runner.calls.observe_call",
     "chat.runner.call.Call.end",
     "chat.runner.call.Call._verdict",
     "chat.runner.call.Call._ending",
@@ -117,7 +121,7 @@ async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
             # Long enough to be counted, so that its lease is said again.
             seconds = 0.6 if step == "chat.scheduler.hold" else 0
             first = await ends(await submit_as_alice(f"First [sim:latency={seconds},tokens=3]"))
-            await until(lambda broken=broken: broken.raised)
+            await until(broken.has_raised)
             second = await ends(await submit_as_alice("Second [sim:tokens=3]"))
             assert first.status == Status.SUCCEEDED or first.error == transitions.INTERNAL
             assert second.status == Status.SUCCEEDED
@@ -234,7 +238,7 @@ async def test_a_row_that_is_always_left_behind_fails_in_the_end(
     def broken(*args: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("chat.runner.runtime.Call", broken)
+    monkeypatch.setattr("chat.runner.calls.Call", broken)
     task_id = await submit_as_alice("Hello")
     task = await ends(task_id)
     assert (task.status, task.error) == (Status.FAILED, transitions.INTERNAL)
@@ -318,12 +322,11 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_log, "MAX_INTERVAL_SECONDS", 0.05)
-    append = event_log.aappend
 
     async def picky(appends: Any, *args: Any) -> Any:
         if any(b"poison" in one.frame for one in appends):
             raise ValueError("this one is not taken")
-        return await append(appends, *args)
+        return await aappend(appends, *args)
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")

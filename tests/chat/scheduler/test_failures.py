@@ -167,6 +167,16 @@ async def test_no_retry_after_is_obeyed_for_longer_than_the_setting_says(
     assert 0 < cast("int", sync_redis().ttl(key)) <= 3607, "no pause outlives its reason"
 
 
+async def test_a_pause_from_before_the_setting_was_lowered_is_cut_short(pool: str) -> None:
+    """As an older version left them, without an end."""
+    await fill(pool)
+    key = f"aily:limit:{pool}"
+    sync_redis().hset(key, mapping={"limit": 1, "paused_until": 1_789_000_000 + 10**9})
+    await claim(pool, cap=CAP)
+    assert scheduler.blocks([pool], [])[0][pool].seconds_left <= 300
+    assert cast("int", sync_redis().ttl(key)) > 0
+
+
 async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: str) -> None:
     running = await fill(pool)
     await throttle(pool, "1.0", retry_after=60)
