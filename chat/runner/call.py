@@ -50,6 +50,7 @@ class Stop(Enum):
     CANCELLED = auto()
     HANDED_BACK = auto()
     LOST = auto()
+    BROKEN = auto()
 
 
 @dataclass(slots=True)
@@ -215,6 +216,14 @@ class Call:
             answer.error = error
 
     def _write(self, delta: Delta) -> None:
+        """Take what has come. Raises nothing: it is called where all calls' bytes are read."""
+        try:
+            self._take(delta)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("call")
+            self.stop(Stop.BROKEN)
+
+    def _take(self, delta: Delta) -> None:
         if self._answer.first_token_at is None:
             self._answer.first_token_at = timezone.now()
             if self.on_first_text is not None:
@@ -333,6 +342,8 @@ class Call:
     def _verdict(self) -> Verdict:
         """What is to become of the task: the provider's errors are retried, ours are not."""
         answer = self._answer
+        if self._stop is Stop.BROKEN:
+            return Verdict(Status.FAILED, INTERNAL)
         if self._stop is Stop.HANDED_BACK and answer.completion is None and answer.error is None:
             return Verdict(Status.QUEUED)
         if answer.status is not Status.FAILED:

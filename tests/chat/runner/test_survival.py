@@ -19,13 +19,14 @@ from aily.redis import async_redis, sync_redis
 from chat import scheduler
 from chat.eventlog import writer as event_log
 from chat.eventlog.log import aappend
-from chat.events import worker_channel
+from chat.events import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.client import TaskFrames
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,7 @@ STEPS = [
     "chat.models.flights.end",
     "chat.runner.call.Call._conclude",
     "chat.eventlog.writer.TaskLog.start",
+    "chat.eventlog.writer.TaskLog.write",
     "chat.eventlog.writer.TaskLog.seal",
     "chat.eventlog.writer.TaskLog.end",
     "chat.eventlog.writer.aappend",
@@ -340,6 +342,25 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
     assert frames.types[-1] == "task.completed"
     # Those whose log is not taken are told by their row.
     assert (await frames_of(poisoned, alice)).types[-1] == "task.completed"
+
+
+async def test_messages_that_cannot_be_read_end_no_listener(
+    worker: Runtime, submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    task_id = await submit_as_alice("Long [sim:stall=middle,stall_seconds=1,tokens=10]")
+    frames = TaskFrames()
+    reading = asyncio.create_task(frames_of(task_id, alice, frames))
+    await until(lambda: frames.text)
+    for channel in (
+        user_channel(alice.pk),
+        text_channel(task_id),
+        scheduler.DOORBELL,
+        worker_channel(str(worker._worker_id)),
+    ):
+        await async_redis().publish(channel, b"\xff nobody can read this")
+    assert (await reading).types[-1] == "task.completed"
+    after = await submit_as_alice("After [sim:tokens=3]")
+    assert (await frames_of(after, alice)).types[-1] == "task.completed"
 
 
 # --- The sweep ----------------------------------------------------------------------------------
