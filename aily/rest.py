@@ -220,7 +220,9 @@ def _field_path(location: Sequence[str | int]) -> str:
         path = path[1:]
         if path:
             source, *path = path
-    return ".".join(str(part) for part in (source, *path))
+    # The types of a union are in brackets: nobody named one.
+    parts = (str(part) for part in (source, *path))
+    return ".".join(part for part in parts if not part.startswith("("))
 
 
 def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:

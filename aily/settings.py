@@ -243,6 +243,9 @@ LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
 LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
 # How much of a provider's Retry-After is obeyed.
 LLM_RETRY_AFTER_MAX_SECONDS = env.float("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
+# Whether providers may be at any address: private ones for those who are no superusers, link-local
+# ones for all.
+PROVIDER_ALLOW_PRIVATE = env.bool("PROVIDER_ALLOW_PRIVATE", default=False)
 SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------

@@ -25,12 +25,14 @@ class ChatConfig(AppConfig):
             WebhookEndpoint,
         )
         from chat.models.ids import make_id_key
+        from chat.models.providers import SECRET_COLUMNS
         from chat.services import catalog, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
-        for model in (SceneVersion, Provider, LLMModel, ModelPrice, Budget):
+        for model in (SceneVersion, LLMModel, ModelPrice, Budget):
             audited(model)
+        audited(Provider, except_for=SECRET_COLUMNS)
         audited(
             WebhookEndpoint,
             except_for=("secret", "previous_secret", "previous_secret_until", "failing_since"),

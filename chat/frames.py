@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from aily.json_input import decode_json
 from aily.problems import InvalidRequest
 from chat.events import EventId
-from chat.services.submission import CompositeRequest, Strict
+from chat.services.parameters import Strict, path_of
+from chat.services.submission import CompositeRequest
 
 
 def _is_event_id(value: str) -> str:
@@ -67,8 +68,8 @@ def parse_frame(data: str | bytes) -> Frame:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # The first part of a location is the frame's type, which the client knows.
-        path = [str(part) for part in first["loc"] if not _is_tag(part)]
-        raise InvalidRequest(first["msg"], field=".".join(path) or None) from error
+        path = path_of([part for part in first["loc"] if not _is_tag(part)])
+        raise InvalidRequest(first["msg"], field=path or None) from error
 
 
 def _is_tag(part: int | str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ from chat.models import Task
 BYTES_PER_TOKEN = 2
 #: No provider's nonsense is to burst the ledger's columns, and hold up all that is settled with it.
 MOST_TOKENS = 10**9
-#: Names of the one parameter, the newer one first.
+#: What an image is charged for at most, seen by itself; a longer file is charged when it has ended.
+OTHER_PART_TOKENS = 2000
+#: Names of the one parameter.
 MAX_TOKENS = ("max_completion_tokens", "max_tokens")
 
 
@@ -47,10 +49,12 @@ def estimate(text_bytes: int) -> int:
 def most(task: Task) -> Tokens:
     """The tokens that one call may use at most, none of them cached.
 
-    A prompt counts as the JSON it is sent in, which pays for roles and tools as well.
+    A prompt counts as the JSON it is sent in, which pays for roles and tools as well; an image, or
+    what else is no text, for what one costs at most that is only named.
     """
-    sent = [task.messages, task.params.get("tools"), task.params.get("response_format")]
-    prompt = estimate(len(msgspec.json.encode(sent)))
+    objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
+    prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
+    prompt += OTHER_PART_TOKENS * _other_parts(task.messages)
     return Tokens(prompt, 0, min(bound_completion(task), MOST_TOKENS))
 
 
@@ -60,9 +64,16 @@ def bound_completion(task: Task) -> int:
     A task that names no limit is given its model's: otherwise nothing would bound the call.
     """
     params = task.params
-    named = (params.get(name) for name in MAX_TOKENS)
-    completion = next((one for one in named if isinstance(one, int) and one > 0), None)
+    named = [params.get(name) for name in MAX_TOKENS]
+    # Which of two a provider heeds is its own affair.
+    completion = max((one for one in named if type(one) is int and one > 0), default=None)
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion
     return completion
+
+
+def _other_parts(messages: Sequence[Mapping[str, Any]]) -> int:
+    """How many parts of messages are no texts: images, audio, files."""
+    lists = (one["content"] for one in messages if isinstance(one.get("content"), list))
+    return sum(part.get("type") != "text" for parts in lists for part in parts)

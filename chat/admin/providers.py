@@ -1,27 +1,210 @@
-"""Admin of providers and models."""
+"""Admin of providers and models. Secrets are typed in and never shown."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
 
 from accounts.admin import RolePermissionInline
+from accounts.models import User
+from aily.problems import Forbidden
 from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses
 from chat.models import LLMModel, Provider
+from chat.services import providers
+from chat.services.parameters import parameter_errors
+from chat.services.providers import Addresses
+
+KEEP = "Write-only. Leave empty to keep what is stored."
+_Lines = forms.Textarea(attrs={"rows": 3, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
+
+
+class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+    """`actor` and `addresses` (of the URLs in the form) are set by the admin."""
+
+    actor: User
+    addresses: Addresses
+
+    # Not by the name of the column: Django would set that from the form, whoever sent it.
+    only_public = forms.BooleanField(
+        required=False,
+        label="Public addresses only",
+        help_text="Calls go to addresses of the public internet only. A superuser may change this; "
+        "it is set when somebody else changes an address.",
+    )
+    api_keys = forms.CharField(
+        required=False, widget=_Lines, label="API keys",
+        help_text=f"{KEEP} One a line: calls take turns between them.",
+    )  # fmt: skip
+    remove_api_keys = forms.BooleanField(required=False, label="Remove the stored keys")
+    extra_headers = forms.CharField(
+        required=False, widget=_Lines,
+        help_text=f"{KEEP} One a line, as in HTTP-Referer: https://example.com. A name without a "
+        "value removes that header.",
+    )  # fmt: skip
+    proxy_credentials = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=f"{KEEP} As in user:password.",
+    )
+    remove_proxy_credentials = forms.BooleanField(
+        required=False, label="Remove the stored credentials"
+    )
+
+    class Meta:
+        model = Provider
+        fields = (
+            "name", "base_url", "is_enabled", "is_simulated", "api_key_env", "key_header",
+            "request_fields", "connect_seconds", "first_token_seconds", "between_tokens_seconds",
+            "total_seconds", "proxy_url", "ca_bundle",
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.actor.is_superuser:
+            self.fields["only_public"].disabled = True
+        self.fields["only_public"].initial = self.instance.public_only
+
+    def clean_extra_headers(self) -> dict[str, str | None]:
+        headers: dict[str, str | None] = {}
+        for line in self.cleaned_data["extra_headers"].splitlines():
+            name, colon, value = line.partition(":")
+            if line.strip() and not colon:
+                raise ValidationError("A header is written as Name: value.")
+            if line.strip():
+                headers[name.strip()] = value.strip() or None
+        return headers
+
+    def clean_request_fields(self) -> Any:
+        return self.cleaned_data["request_fields"] or {}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        judged = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
+        try:
+            providers.assign(self.instance, self._fields(cleaned), self.actor)
+            if judged:
+                providers.check_addresses(self.instance, self.addresses)
+        except ValidationError as error:
+            self.add_error(None, error)
+        except Forbidden as error:
+            self.add_error("only_public", error.message)
+        return cleaned
+
+    def _fields(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """What is to change; nothing of the secrets that are to be kept."""
+        fields = {name: cleaned[name] for name in ProviderForm.Meta.fields}
+        if self.actor.is_superuser:
+            fields["public_only"] = cleaned["only_public"]
+        for name in ("api_keys", "proxy_credentials"):
+            if cleaned[name] or cleaned[f"remove_{name}"]:
+                fields[name] = cleaned[name]
+        if "api_keys" in fields:
+            fields["api_keys"] = fields["api_keys"].splitlines()
+        if cleaned["extra_headers"]:
+            fields["extra_headers"] = cleaned["extra_headers"]
+        return fields
 
 
 @admin.register(Provider)
 class ProviderAdmin(PausedAdmin):
     pause_kind = "provider"
     actions = (close_breakers,)
-    list_display = ("name", "base_url", "api_key_env", "is_enabled", "is_simulated", "paused_for")
-    list_filter = ("is_enabled", "is_simulated")
+    form = ProviderForm
+    list_display = (
+        "name", "base_url", "api_key_env", "stored_keys", "is_enabled", "is_simulated",
+        "public_only", "paused_for",
+    )  # fmt: skip
+    list_filter = ("is_enabled", "is_simulated", "public_only")
     search_fields = ("name", "base_url")
+    readonly_fields = ("stored_keys", "stored_headers", "secrets_changed_at")
+    fieldsets = (
+        (None, {"fields": ("name", "base_url", "is_enabled", "is_simulated", "only_public")}),
+        (
+            "Keys and headers",
+            {
+                "fields": (
+                    "api_key_env", "stored_keys", "api_keys", "remove_api_keys", "key_header",
+                    "stored_headers", "extra_headers", "secrets_changed_at",
+                )
+            },
+        ),
+        (
+            "Requests",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    "request_fields", "connect_seconds", "first_token_seconds",
+                    "between_tokens_seconds", "total_seconds",
+                ),
+            },
+        ),
+        (
+            "Network",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    "proxy_url", "proxy_credentials", "remove_proxy_credentials", "ca_bundle",
+                ),
+            },
+        ),
+    )  # fmt: skip
+
+    @admin.display(description="stored keys")
+    def stored_keys(self, provider: Provider) -> str:
+        return provider.key_hint if provider.has_api_key else "none"
+
+    @admin.display(description="stored headers")
+    def stored_headers(self, provider: Provider) -> str:
+        return ", ".join(provider.header_names) or "none"
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Looks the addresses up before Django opens its transaction."""
+        addresses: Addresses = {}
+        if request.method == "POST" and self._may_save(request):
+            if not connection.in_atomic_block:
+                connection.close()  # goes back to the pool while a name server is waited for
+            urls = (request.POST.get(name, "") for name in ("base_url", "proxy_url"))
+            addresses = providers.resolve_blocking(urls)
+        request.addresses = addresses  # type: ignore[attr-defined]
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def _may_save(self, request: HttpRequest) -> bool:
+        return self.has_add_permission(request) or self.has_change_permission(request)
+
+    def get_form(self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form = super().get_form(request, obj, **kwargs)
+        own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
+        return type(form.__name__, (form,), own)
+
+
+class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean_params(self) -> Any:
+        params = self.cleaned_data["params"]
+        if not isinstance(params, dict):
+            raise ValidationError("This must be a JSON object.")
+        if errors := parameter_errors(params):
+            raise ValidationError([f"{name}: {message}" for name, message in errors])
+        return params
 
 
 @admin.register(LLMModel)
 class LLMModelAdmin(PausedAdmin):
     pause_kind = "model"
     actions = (lift_pauses,)
+    form = LLMModelForm
     list_display = (
         "name", "provider", "max_concurrency", "input_price", "cached_input_price",
         "output_price", "currency", "is_enabled", "is_default", "is_restricted",

@@ -2,6 +2,7 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -12,13 +13,18 @@ from ninja.pagination import paginate
 from pydantic import Field, JsonValue
 
 from accounts.authentication import AuthenticatedRequest
-from accounts.idempotency import idempotent
+from accounts.idempotency import idempotent, takes_idempotency_key
 from accounts.permissions import require_permission
-from aily.etags import if_match
+from aily.database import in_database
+from aily.etags import if_match, takes_if_match
 from aily.openapi import example
 from aily.problems import InvalidRequest
 from aily.rest import Page, RequestSchema, add, change, matching, ordered
 from chat.models import LLMModel, Provider
+from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
+from chat.services import providers
+from chat.services.parameters import parameter_errors
+from chat.services.providers import Addresses
 
 router = Router(tags=["providers"])
 
@@ -26,27 +32,94 @@ router = Router(tags=["providers"])
 # --- Schemas ------------------------------------------------------------------------------------
 class ProviderOut(Schema):
     model_config = example(
-        name="deepseek",
-        base_url="https://api.deepseek.com",
-        api_key_env="DEEPSEEK_API_KEY",
+        name="azure",
+        base_url="https://name.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
         is_enabled=True,
         is_simulated=False,
+        public_only=False,
+        api_key_env="",
+        has_api_key=True,
+        key_hint="…c3f9",
+        key_header="api-key",
+        header_names=["x-ms-client"],
+        request_fields={"max_tokens": "max_completion_tokens"},
+        connect_seconds=None,
+        first_token_seconds=300,
+        between_tokens_seconds=None,
+        total_seconds=1800,
+        proxy_url="http://proxy.example:3128",
+        has_proxy_credentials=True,
+        ca_bundle="",
+        secrets_changed_at="2026-01-31T12:00:00Z",
     )
 
     name: str
     base_url: str
-    api_key_env: str = Field(description="The environment variable that holds the key.")
     is_enabled: bool
     is_simulated: bool
+    public_only: bool = Field(
+        description="Its addresses were given by somebody who is no superuser: calls go to the "
+        "public internet only."
+    )
+    api_key_env: str = Field(description="The environment variables that hold its keys.")
+    has_api_key: bool = Field(description="Whether keys are stored. They are never shown.")
+    key_hint: str = Field(description="The last characters of each stored key.")
+    key_header: str = Field(description="The header of the key; empty: Authorization: Bearer.")
+    header_names: list[str] = Field(description="Extra headers. Their values are never shown.")
+    request_fields: dict[str, str | None]
+    connect_seconds: float | None
+    first_token_seconds: float | None
+    between_tokens_seconds: float | None
+    total_seconds: float | None
+    proxy_url: str
+    has_proxy_credentials: bool
+    ca_bundle: str
+    secrets_changed_at: datetime | None
 
 
 class ProviderPatch(RequestSchema):
-    model_config = example(is_enabled=False)
+    model_config = example(
+        key_header="api-key",
+        api_keys=["8c1f..."],
+        extra_headers={"x-ms-client": "aily"},
+        request_fields={"max_tokens": "max_completion_tokens"},
+    )
 
-    base_url: str = ""
-    api_key_env: str = ""
+    base_url: str = Field(
+        "", description="Up to /chat/completions, which is put before a query. No key in it."
+    )
     is_enabled: bool = True
     is_simulated: bool = False
+    public_only: bool | None = Field(
+        None, description="For superusers: whether calls go to the public internet only."
+    )
+    api_key_env: str = Field("", description=f"{KEY_VARIABLE_RULE}; several with commas.")
+    api_keys: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_KEYS,
+        description="Write-only, stored encrypted. Replaces all; calls take turns between them.",
+    )
+    key_header: str = Field(
+        "", description="Such as api-key. Empty: the key is sent as Authorization: Bearer."
+    )
+    extra_headers: dict[str, str | None] = Field(
+        default_factory=dict,
+        max_length=2 * MAX_HEADERS,
+        description="Write-only, stored encrypted. Each is set, or removed by null; others stay.",
+    )
+    request_fields: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="Fields of the request to leave out (null) or to send by another name.",
+    )
+    connect_seconds: float | None = Field(None, description="Null: the setting's.")
+    first_token_seconds: float | None = None
+    between_tokens_seconds: float | None = None
+    total_seconds: float | None = None
+    proxy_url: str = Field("", description="Such as http://proxy.example:3128.")
+    proxy_credentials: str = Field(
+        "", description="user:password. Write-only, stored encrypted; empty: none."
+    )
+    ca_bundle: str = Field("", description="PEM, in place of the system's authorities.")
 
 
 class ProviderIn(ProviderPatch):
@@ -111,6 +184,8 @@ class ModelPatch(RequestSchema):
     def given(self) -> dict[str, Any]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
+        for name, message in parameter_errors(self.params):
+            raise InvalidRequest(message, field=f"params.{name}".rstrip("."))
         if "provider" in fields:
             fields["provider"] = Provider.objects.filter(name=self.provider).first()
             if fields["provider"] is None:
@@ -153,15 +228,24 @@ def list_providers(
     request: AuthenticatedRequest, filters: Query[ProviderFilter]
 ) -> QuerySet[Provider]:
     require_permission(request.auth.user, "chat.view_provider")
-    providers = matching(Provider.objects.all(), is_enabled=filters.is_enabled)
-    return ordered(providers, filters.ordering)
+    rows = matching(Provider.objects.all(), is_enabled=filters.is_enabled)
+    return ordered(rows, filters.ordering)
 
 
 @router.post("/providers", response={201: ProviderOut}, summary="Add a provider")
+@takes_idempotency_key
+async def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[object]:
+    await in_database(require_permission, request.auth.user, "chat.add_provider")
+    addresses = await providers.addresses_for(payload.dict(exclude_unset=True))
+    return await in_database(_create, request, payload, addresses)
+
+
 @idempotent(ProviderOut)
-def create_provider(request: AuthenticatedRequest, payload: ProviderIn) -> Status[Provider]:
-    require_permission(request.auth.user, "chat.add_provider")
-    return Status(201, add(Provider(**payload.dict())))
+def _create(
+    request: AuthenticatedRequest, payload: ProviderIn, addresses: Addresses
+) -> Status[object]:
+    fields = payload.dict(exclude_unset=True)
+    return Status(201, providers.create(fields, addresses, request.auth.user))
 
 
 @router.get("/providers/{slug:name}", response=ProviderOut, summary="One provider")
@@ -171,12 +255,27 @@ def get_provider(request: AuthenticatedRequest, name: str) -> Provider:
 
 
 @router.patch("/providers/{slug:name}", response=ProviderOut, summary="Change a provider")
-@if_match(ProviderOut, get_provider)
-def edit_provider(request: AuthenticatedRequest, name: str, payload: ProviderPatch) -> Provider:
+@takes_if_match
+async def edit_provider(
+    request: AuthenticatedRequest, name: str, payload: ProviderPatch
+) -> Provider:
+    provider = await in_database(_changeable, request, name)
+    fields = payload.dict(exclude_unset=True)
+    addresses = await providers.addresses_for(fields, provider)
+    return await in_database(_edit, request, name, fields, addresses)
+
+
+def _changeable(request: AuthenticatedRequest, name: str) -> Provider:
     require_permission(request.auth.user, "chat.change_provider")
-    provider = get_object_or_404(Provider, name=name)
-    change(provider, payload.dict(exclude_unset=True))
-    return provider
+    return get_object_or_404(Provider, name=name)
+
+
+@if_match(ProviderOut, get_provider)
+def _edit(
+    request: AuthenticatedRequest, name: str, fields: dict[str, Any], addresses: Addresses
+) -> Provider:
+    provider = _changeable(request, name)
+    return providers.change(provider.pk, fields, addresses, request.auth.user)
 
 
 @router.delete("/providers/{slug:name}", response={204: None}, summary="Delete a provider")

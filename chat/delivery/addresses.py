@@ -7,7 +7,6 @@ A name is resolved here, each of its addresses judged, and the connection made t
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,11 +14,12 @@ from functools import cache
 import httpx
 from django.conf import settings
 
+from aily.addresses import is_public
+
 MAX_URL_CHARS = 2000
 RESOLVE_SECONDS = 5
 #: Look-ups block a thread each; those of silent name servers must not use up all others'.
 RESOLVER_THREADS = 16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class UnsafeURLError(Exception):
@@ -74,34 +74,6 @@ async def check_url(url: str) -> None:
 
 def port_of(url: httpx.URL) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address, with or without a zone, is one of the public internet."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = _inner(parsed)
-        if inner is not None:
-            return is_public(str(inner))
-        if parsed.is_site_local:
-            return False
-    return parsed.is_global and not (
-        parsed.is_private
-        or parsed.is_multicast
-        or parsed.is_reserved
-        or parsed.is_loopback
-        or parsed.is_link_local
-        or parsed.is_unspecified
-    )
-
-
-def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that packets to `address` end up at, where they leave IPv6."""
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour
 
 
 @cache

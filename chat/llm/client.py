@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import count
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-import httpx
 import msgspec
 
 from chat.llm.answer import Answer
 from chat.llm.connections import Connections, Origin
 from chat.llm.deadlines import Deadlines
-from chat.llm.errors import (
-    AuthError,
-    BadRequestError,
-    ConnectTimeoutError,
-    ProviderError,
-    UnreachableError,
-)
+from chat.llm.errors import ConnectTimeoutError, ProviderError
 from chat.llm.exchange import Exchange
 from chat.llm.holds import Holds
 from chat.llm.http1 import Connection
+from chat.llm.requests import completions, written
 from chat.llm.types import ChatRequest, Completion, Delta, Patience, TimeLimits, Upstream
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class ProviderClient:
@@ -35,6 +28,8 @@ class ProviderClient:
     def __init__(self) -> None:
         self._connections = Connections()
         self._holds = Holds()
+        #: By provider: how many calls there were, which says whose turn it is of several keys.
+        self._calls: defaultdict[str, Iterator[int]] = defaultdict(count)
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,24 +55,48 @@ class ProviderClient:
         patience: Patience | None = None,
     ) -> Completion:
         """Make one call, without retries. `on_delta` is given what comes, as it comes or, with
-        `patience`, somewhat later and more at a time.
+        `patience`, somewhat later and more at a time. The provider's own limits replace `limits`.
 
         Raises ProviderError. Cancelling the caller closes the connection at once, which is how a
         provider learns to stop.
         """
+        try:
+            return await self._ask(upstream, request, limits, on_delta, patience)
+        except ProviderError as error:
+            error.hide(upstream.secrets)
+            raise
+
+    async def _ask(
+        self,
+        upstream: Upstream,
+        request: ChatRequest,
+        limits: TimeLimits,
+        on_delta: Callable[[Delta], None],
+        patience: Patience | None,
+    ) -> Completion:
+        if upstream.limits:
+            limits = msgspec.structs.replace(limits, **dict(upstream.limits))
         deadlines = Deadlines(limits)
-        address = _address(upstream.base_url, upstream.api_key)
-        written = _written(address, upstream.provider, request)
-        connection = await self._connect(address.origin, limits, deadlines)
-        answer = Answer(request.model, upstream.api_key)
+        api_key = self._next_key(upstream)
+        target = completions(upstream, api_key)
+        bytes_to_send = written(target, upstream, request)
+        connection = await self._connect(target.origin, limits, deadlines)
+        answer = Answer(request.model, api_key)
         patience = patience or Patience()
         exchange = Exchange(answer, deadlines, on_delta, patience, self._holds)
         try:
-            exchange.begin(connection, written)
+            exchange.begin(connection, bytes_to_send)
             await exchange.ended
         finally:
             exchange.close()
         return answer.completion()
+
+    def _next_key(self, upstream: Upstream) -> str | None:
+        """One after the other, so that the limits a key has are shared out."""
+        if not upstream.other_keys:
+            return upstream.api_key
+        keys = (upstream.api_key, *upstream.other_keys)
+        return keys[next(self._calls[upstream.provider]) % len(keys)]
 
     async def _connect(
         self, origin: Origin, limits: TimeLimits, deadlines: Deadlines
@@ -97,47 +116,3 @@ class ProviderClient:
                 else ConnectTimeoutError("no connection within the time limit")
             )
             raise error from None
-
-
-class _Address(NamedTuple):
-    """Where a provider's completions are, and the head of a request up to what each call adds."""
-
-    origin: Origin
-    head: bytes
-
-
-@lru_cache(maxsize=1024)
-def _address(base_url: str, api_key: str | None) -> _Address:
-    """Raises UnreachableError or AuthError where the URL or the key cannot be used."""
-    try:
-        url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
-    except httpx.InvalidURL as error:
-        raise UnreachableError(f"no connection: {error}") from error
-    port = url.port or _PORTS.get(url.scheme)
-    if port is None or not url.host:
-        raise UnreachableError("no connection: the URL is neither http: nor https:")
-    if api_key and not (api_key.isascii() and api_key.isprintable()):
-        raise AuthError("the API key holds characters that no header can carry")
-    lines = [
-        b"POST " + url.raw_path + b" HTTP/1.1",
-        b"host: " + url.netloc,
-        b"user-agent: aily",
-        b"accept: text/event-stream",
-        # Compression would hold events back until a block is full.
-        b"accept-encoding: identity",
-        b"content-type: application/json",
-        *([b"authorization: Bearer " + api_key.encode()] if api_key else []),
-    ]
-    origin = Origin(url.raw_host.decode("ascii"), port, url.scheme == "https")
-    return _Address(origin, b"\r\n".join(lines))
-
-
-def _written(address: _Address, provider: str, request: ChatRequest) -> bytes:
-    """The whole request. Raises BadRequestError."""
-    try:
-        body = msgspec.json.encode(request.body(provider))
-    except (TypeError, ValueError) as error:
-        raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
-    trace = f"\r\ntraceparent: {request.traceparent}" if request.traceparent else ""
-    end = f"{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
-    return address.head + end.encode() + body

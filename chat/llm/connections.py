@@ -9,15 +9,18 @@ import asyncio
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import aiohappyeyeballs
 import certifi
+import httpx
 
-from chat.llm.errors import UnreachableError
+from chat.llm.errors import ForbiddenAddressError, UnreachableError
 from chat.llm.http1 import Connection
+from chat.llm.tunnels import open_tunnel
+from chat.llm.types import Proxy
 
 #: How long a connection waits for its next request. Servers close theirs after a minute or so; one
 #: that they have just closed costs an attempt.
@@ -36,6 +39,18 @@ class Origin(NamedTuple):
     host: str
     port: int
     is_tls: bool
+    ca_bundle: str = ""
+    proxy: Proxy | None = None
+    may_reach: Callable[[str], bool] | None = None
+    """Judges each address that a connection would lead to."""
+
+    @property
+    def door(self) -> tuple[str, int]:
+        """The host and port that are connected to."""
+        if self.proxy is None:
+            return self.host, self.port
+        url = httpx.URL(self.proxy.url)
+        return url.raw_host.decode("ascii"), url.port or 80
 
 
 class Connections:
@@ -77,33 +92,49 @@ class Connections:
     async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
         addresses = await self._resolved(origin)
-        tls = tls_context() if origin.is_tls else None
+        tls = tls_context(origin.ca_bundle) if origin.is_tls else None
         name = origin.host if origin.is_tls else None
 
         def protocol() -> Connection:
             return Connection(lambda connection: self._give_back(origin, connection))
 
-        if len(addresses) == 1:
-            host = addresses[0][4][0]
+        is_tunnel = origin.is_tls and origin.proxy is not None
+        if len(addresses) == 1 and not is_tunnel:
+            host, port = addresses[0][4][:2]
             _, made = await loop.create_connection(
-                protocol, host, origin.port, ssl=tls, server_hostname=name
+                protocol, host, port, ssl=tls, server_hostname=name
             )
             return made
         reached = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, loop=loop
         )
-        _, made = await loop.create_connection(
-            protocol, sock=reached, ssl=tls, server_hostname=name
-        )
+        try:
+            if origin.is_tls and origin.proxy is not None:
+                await open_tunnel(reached, origin.host, origin.port, origin.proxy)
+            _, made = await loop.create_connection(
+                protocol, sock=reached, ssl=tls, server_hostname=name
+            )
+        except BaseException:
+            reached.close()
+            raise
         return made
 
     async def _resolved(self, origin: Origin) -> _Addresses:
+        """Addresses that may be connected to, and no others: what a name leads to changes.
+
+        Raises ForbiddenAddressError where there are only others.
+        """
         now = asyncio.get_running_loop().time()
         until, addresses = self._addresses.get(origin, (0.0, []))
         if now >= until:
-            addresses = await asyncio.get_running_loop().getaddrinfo(
-                origin.host, origin.port, type=socket.SOCK_STREAM
+            host, port = origin.door
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
             )
+            may_reach = origin.may_reach
+            addresses = [one for one in found if not may_reach or may_reach(str(one[4][0]))]
+            if found and not addresses:
+                raise ForbiddenAddressError(host)
             self._addresses[origin] = now + ADDRESS_SECONDS, addresses
         return addresses
 
@@ -128,10 +159,16 @@ class Connections:
             self._sweep = loop.call_later(IDLE_SECONDS / 2, self._close_old)
 
 
-@cache
-def tls_context() -> ssl.SSLContext:
-    """One a process: loading the authorities takes tens of milliseconds."""
-    tls = ssl.create_default_context()  # the system's authorities, and those that come with us
-    tls.load_verify_locations(certifi.where())
+@lru_cache(maxsize=64)
+def tls_context(ca_bundle: str = "") -> ssl.SSLContext:
+    """One a process and bundle: loading the authorities takes tens of milliseconds.
+
+    Raises ssl.SSLError where `ca_bundle` holds no certificates.
+    """
+    if ca_bundle:
+        tls = ssl.create_default_context(cadata=ca_bundle)
+    else:
+        tls = ssl.create_default_context()  # the system's authorities, and those that come with us
+        tls.load_verify_locations(certifi.where())
     tls.set_alpn_protocols(["http/1.1"])
     return tls

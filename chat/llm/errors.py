@@ -7,6 +7,7 @@
     ├── ModelNotFoundError           provider_model_not_found                404
     ├── RateLimitError               provider_rate_limited            retry  429
     ├── OverloadedError              provider_overloaded              retry  503, gave up half-way
+    ├── ForbiddenAddressError            provider_forbidden_address              not to be called
     ├── UnreachableError             provider_unreachable             retry  no connection
     ├── ProviderTimeoutError
     │   ├── ConnectTimeoutError        provider_timeout_connect         retry
@@ -22,7 +23,7 @@ The codes are an interface: they end up in a task's `error.code`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -31,6 +32,8 @@ from chat.llm.retry_after import parse_retry_after
 from chat.llm.types import storable
 
 MAX_MESSAGE_CHARS = 500
+#: A value that is shorter, as of a header `x-title: aily`, is no secret, but may be a word.
+MIN_SECRET_CHARS = 8
 
 
 class ProviderError(Exception):
@@ -55,6 +58,21 @@ class ProviderError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take secrets out of the words, should the provider have repeated them."""
+        for secret in secrets:
+            if len(secret) >= MIN_SECRET_CHARS:
+                self.message = _without_start(self.message.replace(secret, "***"), secret)
+        self.args = (self.message,)
+
+
+def _without_start(message: str, secret: str) -> str:
+    """A message that may have been cut in the middle of a secret."""
+    for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
+        if message.endswith(secret[:length]):
+            return message[:-length] + "***"
+    return message
 
 
 class BadRequestError(ProviderError):
@@ -87,6 +105,20 @@ class RateLimitError(ProviderError):
 
 class OverloadedError(ProviderError):
     code = "provider_overloaded"
+
+
+class ForbiddenAddressError(ProviderError):
+    """Nothing was sent: the host is, or has become, one of a network that calls may not enter."""
+
+    code = "provider_forbidden_address"
+    retryable = False
+    is_outage = False
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} has an address that this provider may not be at; "
+            "a superuser, or PROVIDER_ALLOW_PRIVATE, may allow it"
+        )
 
 
 class UnreachableError(ProviderError):

@@ -1,15 +1,26 @@
-"""Which models a provider offers: a question, not a call, and so asked with plain httpx."""
+"""Which models a provider offers, asked over the connections that calls go over."""
 
 from __future__ import annotations
 
-import httpx
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
 import msgspec
 
-from chat.llm.connections import tls_context
-from chat.llm.errors import InvalidResponseError, UnreachableError, error_from_response
+from chat.llm.bodies import unpacker
+from chat.llm.connections import Connections
+from chat.llm.errors import (
+    InvalidResponseError,
+    ProviderError,
+    UnreachableError,
+    error_from_response,
+)
+from chat.llm.requests import models
 from chat.llm.types import Upstream
 
 TIMEOUT_SECONDS = 10.0
+MAX_BYTES = 4 * 1024 * 1024
 
 
 class _Model(msgspec.Struct):
@@ -21,21 +32,87 @@ class _List(msgspec.Struct):
 
 
 def list_models(upstream: Upstream) -> list[str]:
-    """Names, as OpenAI's `GET /models` gives them. Raises ProviderError."""
-    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
-    url = upstream.base_url.rstrip("/") + "/models"
+    """Names, as OpenAI's `GET /models` gives them. Raises ProviderError.
+
+    Each of several keys is tried. No event loop may run in this thread.
+    """
+    return asyncio.run(_list_models(upstream))
+
+
+async def _list_models(upstream: Upstream) -> list[str]:
+    names: list[str] = []
+    for api_key in (upstream.api_key, *upstream.other_keys):
+        try:
+            names = _names(await _get(upstream, api_key), api_key)
+        except ProviderError as error:
+            error.hide(upstream.secrets)
+            raise
+    return names
+
+
+@dataclass(slots=True)
+class _Response:
+    """Receives one response."""
+
+    ended: asyncio.Future[None]
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytearray = field(default_factory=bytearray)
+
+    # --- What the connection calls --------------------------------------------------------------
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        self.status, self.headers = status, headers
+
+    def body(self, piece: bytes) -> None:
+        self.content += piece
+        if len(self.content) > MAX_BYTES:
+            self.lost(InvalidResponseError(f"the list is larger than {MAX_BYTES} bytes"))
+
+    def end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def lost(self, error: ProviderError) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+
+async def _get(upstream: Upstream, api_key: str | None) -> _Response:
+    target = models(upstream, api_key)
+    connections = Connections()
     try:
-        # As workers go: past the environment's proxies, and without following redirects.
-        response = httpx.get(
-            url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False, verify=tls_context()
-        )
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise UnreachableError(f"no answer: {error}") from error
-    if not response.is_success:
-        raise error_from_response(
-            response.status_code, response.headers, response.content, upstream.api_key
-        )
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            connection = await connections.connect(target.origin)
+            response = _Response(asyncio.get_running_loop().create_future())
+            try:
+                connection.send(target.head + b"\r\n\r\n", response)
+                await response.ended
+            finally:
+                connection.abort()
+    except TimeoutError as error:
+        raise UnreachableError(f"no answer within {TIMEOUT_SECONDS:g} s") from error
+    finally:
+        await connections.aclose()
+    return response
+
+
+def _names(response: _Response, api_key: str | None) -> list[str]:
+    content = bytes(response.content)
+    unpack = unpacker(response.headers.get("content-encoding", "").strip().lower())
+    if unpack is not None:
+        content = _unpacked(unpack(content))
+    if not 200 <= response.status < 300:
+        raise error_from_response(response.status, response.headers, content, api_key)
     try:
-        return [model.id for model in msgspec.json.decode(response.content, type=_List).data]
+        return [model.id for model in msgspec.json.decode(content, type=_List).data]
     except msgspec.DecodeError as error:
         raise InvalidResponseError(f"the list of models is none: {error}") from error
+
+
+def _unpacked(parts: Iterable[bytes]) -> bytes:
+    content = bytearray()
+    for part in parts:
+        content += part
+        if len(content) > MAX_BYTES:
+            raise InvalidResponseError(f"the list is larger than {MAX_BYTES} bytes")
+    return bytes(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
+#: DeepSeek takes letters, digits, _ and -.
+_NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -30,16 +32,52 @@ def _is_storable(text: str) -> bool:
     return True
 
 
+class Proxy(msgspec.Struct, frozen=True):
+    """An HTTP proxy: `credentials` are `user:password`, or nothing."""
+
+    url: str
+    credentials: str = ""
+
+    def __repr__(self) -> str:
+        return f"Proxy(url={self.url!r})"
+
+
 class Upstream(msgspec.Struct, frozen=True):
-    """Where a call goes. `base_url` is everything before `/chat/completions`."""
+    """Where a call goes, and how it is written. Hashable: it is a key of caches.
+
+    `base_url` is everything before `/chat/completions`, and a query that comes after it.
+    """
 
     base_url: str
     api_key: str | None
     provider: str
+    other_keys: tuple[str, ...] = ()
+    """Calls take turns between them and `api_key`."""
+    key_header: str = ""
+    """The key is sent in it as it is. Empty: as a bearer token."""
+    headers: tuple[tuple[str, str], ...] = ()
+    request_fields: tuple[tuple[str, str | None], ...] = ()
+    """Fields of the body to send by another name, None: to leave out."""
+    limits: tuple[tuple[str, float], ...] = ()
+    """Fields of TimeLimits that are this provider's own."""
+    proxy: Proxy | None = None
+    ca_bundle: str = ""
+    """Certificate authorities in PEM; empty: the system's."""
+    may_reach: Callable[[str], bool] | None = None
+    """Judges each IP address before it is connected to; None: any will do."""
+    problem: str = ""
+    """Why it cannot be called, where it cannot."""
 
     def __repr__(self) -> str:
         key = "***" if self.api_key else None
         return f"Upstream(base_url={self.base_url!r}, api_key={key!r}, provider={self.provider!r})"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be told to anybody, should the provider repeat it."""
+        proxy = self.proxy.credentials if self.proxy else ""
+        keys = (self.api_key or "", *self.other_keys, proxy)
+        return tuple(one for one in (*keys, *(value for _, value in self.headers)) if one)
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -53,7 +91,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     traceparent: str = ""
     """The trace that the call belongs to, by the W3C's Trace Context; sent as a header."""
 
-    def body(self, provider: str) -> dict[str, Any]:
+    def body(
+        self, provider: str, request_fields: Iterable[tuple[str, str | None]] = ()
+    ) -> dict[str, Any]:
         """The JSON body to post. A parameter that is None counts as not given."""
         given = self.params.items()
         body: dict[str, Any] = {
@@ -64,8 +104,19 @@ class ChatRequest(msgspec.Struct, frozen=True):
             "stream_options": {"include_usage": True},
         }
         if self.user_id:
-            body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self.user_id
+            body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+        for name, other in request_fields:
+            if name in body:
+                value = body.pop(name)
+                if other is not None:
+                    # What was given by that name stands.
+                    body.setdefault(other, value)
         return body
+
+    def _user(self) -> str | None:
+        """Whom a provider keeps apart from others: ours, or one of theirs."""
+        theirs = self.params.get("user")
+        return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
 
 
 class TimeLimits(msgspec.Struct, frozen=True):

@@ -2,32 +2,124 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
+from django.utils import timezone
+
+from aily.addresses import is_not_link_local, is_public
+from aily.encryption import decrypt, encrypt
+from chat.models.provider_fields import (
+    KEY_VARIABLE_RULE,
+    MAX_URL_CHARS,
+    check_base_url,
+    check_ca_bundle,
+    check_headers,
+    check_key_header,
+    check_key_variables,
+    check_keys,
+    check_proxy_credentials,
+    check_proxy_url,
+    check_request_fields,
+)
+
+#: Columns that hold encrypted secrets: never shown, logged or cached.
+SECRET_COLUMNS = ("encrypted_keys", "encrypted_headers", "encrypted_proxy_credentials")
+#: What a stored secret is encrypted for (aily/encryption.py).
+_PURPOSE = "chat.provider"
+MAX_SECONDS = 86_400.0
+
+
+def _seconds(help_text: str) -> Any:
+    return models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.01), MaxValueValidator(MAX_SECONDS)],
+        help_text=f"{help_text} Empty: the setting's.",
+    )
 
 
 class Provider(models.Model):
-    """An account at a DeepSeek- or OpenAI-compatible API."""
+    """An account at a DeepSeek- or OpenAI-compatible API.
+
+    Keys, values of headers and a proxy's credentials are stored encrypted and never shown again.
+    """
 
     name = models.SlugField(unique=True)
-    base_url = models.URLField(
-        help_text="Up to, and without, /chat/completions. Example: https://api.deepseek.com"
-    )
-    api_key_env = models.CharField(
-        "environment variable of the API key",
-        max_length=100,
-        blank=True,
-        validators=[RegexValidator(r"^[A-Z][A-Z0-9_]*$", "An environment variable's name.")],
-        help_text="The key itself is never stored. Empty: no key is sent.",
+    base_url = models.CharField(
+        "base URL",
+        max_length=MAX_URL_CHARS,
+        validators=[check_base_url],
+        help_text="Up to, and without, /chat/completions, which is put before a query. Examples: "
+        "https://api.deepseek.com, http://vllm:8000/v1, "
+        "https://name.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
     )
     is_enabled = models.BooleanField(default=True)
     is_simulated = models.BooleanField(
         default=False, help_text="Answers are made up; every reader is told so."
+    )
+    public_only = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Its addresses were given by somebody who is no superuser: calls go to the "
+        "public internet only.",
+    )
+
+    api_key_env = models.CharField(
+        "environment variable of the API key",
+        max_length=500,
+        blank=True,
+        validators=[check_key_variables],
+        help_text=f"{KEY_VARIABLE_RULE}, in the workers' environment; several with commas between "
+        "them: calls take turns. Empty, and no key stored: none is sent.",
+    )
+    encrypted_keys = models.TextField(blank=True, editable=False)
+    key_hint = models.CharField(max_length=200, blank=True, editable=False)
+    key_header = models.CharField(
+        "header of the key",
+        max_length=100,
+        blank=True,
+        validators=[check_key_header],
+        help_text="Such as api-key: the key is sent in it as it is. Empty: Authorization: Bearer.",
+    )
+    encrypted_headers = models.TextField(blank=True, editable=False)
+    header_names = ArrayField(
+        models.CharField(max_length=100), default=list, blank=True, editable=False
+    )
+    secrets_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    request_fields = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_request_fields],
+        help_text="Fields of the request's body to leave out (null) or to send by another name: "
+        '{"stream_options": null, "max_tokens": "max_completion_tokens"}',
+    )
+    connect_seconds = _seconds("Until there is a connection.")
+    first_token_seconds = _seconds("From the call's start to the first token.")
+    between_tokens_seconds = _seconds("From one token to the next.")
+    total_seconds = _seconds("From the call's start to the end of the answer.")
+
+    proxy_url = models.CharField(
+        "proxy",
+        max_length=MAX_URL_CHARS,
+        blank=True,
+        validators=[check_proxy_url],
+        help_text="Such as http://proxy.example:3128. Empty: none.",
+    )
+    encrypted_proxy_credentials = models.TextField(blank=True, editable=False)
+    ca_bundle = models.TextField(
+        "certificate authorities",
+        blank=True,
+        validators=[check_ca_bundle],
+        help_text="In PEM, in place of the system's. Empty: the system's.",
     )
 
     class Meta:
@@ -36,9 +128,79 @@ class Provider(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def api_key(self) -> str | None:
-        """The key from this process's environment, None when there is none."""
-        return os.environ.get(self.api_key_env) if self.api_key_env else None
+    def clean(self) -> None:
+        if self.key_header.lower() in {name.lower() for name in self.header_names}:
+            raise ValidationError({"key_header": "The key's header is among the extra ones."})
+
+    @property
+    def may_reach(self) -> Callable[[str], bool] | None:
+        """Judges the IP addresses that its calls would connect to. None: any will do."""
+        if settings.PROVIDER_ALLOW_PRIVATE:
+            return None
+        return is_public if self.public_only else is_not_link_local
+
+    # --- Secrets --------------------------------------------------------------------------------
+    @property
+    def has_api_key(self) -> bool:
+        return bool(self.encrypted_keys)
+
+    @property
+    def has_proxy_credentials(self) -> bool:
+        return bool(self.encrypted_proxy_credentials)
+
+    def api_keys(self) -> list[str]:
+        """The stored ones. Raises UnreadableSecretError."""
+        stored = self.encrypted_keys
+        return decrypt(stored, _PURPOSE).split("\n") if stored else []
+
+    def headers(self) -> dict[str, str]:
+        """The extra ones. Raises UnreadableSecretError."""
+        if not self.encrypted_headers:
+            return {}
+        headers: dict[str, str] = json.loads(decrypt(self.encrypted_headers, _PURPOSE))
+        return headers
+
+    def proxy_credentials(self) -> str:
+        """`user:password`, or nothing. Raises UnreadableSecretError."""
+        stored = self.encrypted_proxy_credentials
+        return decrypt(stored, _PURPOSE) if stored else ""
+
+    def set_api_keys(self, given: Sequence[str]) -> None:
+        """Replace the stored keys; nothing: remove them. Raises ValidationError."""
+        keys = [key for one in given if (key := one.strip(" \t"))]
+        _check("api_keys", check_keys, keys)
+        self.encrypted_keys = encrypt("\n".join(keys), _PURPOSE) if keys else ""
+        # The last characters tell keys apart; of a short one they would be too much of it.
+        self.key_hint = ", ".join(f"…{key[-4:]}" if len(key) >= 16 else "…" for key in keys)[:200]
+        self.secrets_changed_at = timezone.now()
+
+    def set_headers(self, changes: Mapping[str, str | None]) -> None:
+        """Set the value of each of these headers, None: remove it. Raises ValidationError, or
+        UnreadableSecretError where others are to be kept."""
+        changed = {name.lower() for name in changes}
+        kept = {} if changed >= {name.lower() for name in self.header_names} else self.headers()
+        headers = {name: value for name, value in kept.items() if name.lower() not in changed}
+        headers |= {
+            name: value.strip(" \t") for name, value in changes.items() if value is not None
+        }
+        _check("extra_headers", check_headers, headers)
+        self.encrypted_headers = encrypt(json.dumps(headers), _PURPOSE) if headers else ""
+        self.header_names = list(headers)
+        self.secrets_changed_at = timezone.now()
+
+    def set_proxy_credentials(self, credentials: str) -> None:
+        """Replace them; nothing: remove them. Raises ValidationError."""
+        if credentials:
+            _check("proxy_credentials", check_proxy_credentials, credentials)
+        self.encrypted_proxy_credentials = encrypt(credentials, _PURPOSE) if credentials else ""
+        self.secrets_changed_at = timezone.now()
+
+
+def _check(field: str, check: Callable[[Any], None], value: Any) -> None:
+    try:
+        check(value)
+    except ValidationError as error:
+        raise ValidationError({field: error.messages}) from error
 
 
 class LLMModel(models.Model):

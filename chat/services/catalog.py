@@ -21,6 +21,7 @@ from django.db.models import Model
 from aily.cache import Cached, KnownRows, keys
 from aily.database import Question, fetch_all
 from chat.models import LLMModel, Provider, Scene, SceneVersion
+from chat.models.providers import SECRET_COLUMNS
 
 #: Scenes kept in memory.
 MAX_SCENES = 1_000
@@ -155,6 +156,10 @@ def _load_models(wanted: Collection[str]) -> dict[str, str]:
     return dict.fromkeys(wanted, _document([*providers.values(), *models]))
 
 
+#: Of providers; no other table has columns by these names.
+_UNCACHED = {*SECRET_COLUMNS, "key_hint", "header_names", "ca_bundle"}
+
+
 class _Exact(DjangoJSONEncoder):
     """Django's cuts times to milliseconds."""
 
@@ -164,7 +169,10 @@ class _Exact(DjangoJSONEncoder):
 
 def _document(rows: Sequence[Model | None]) -> str:
     there = [row for row in rows if row is not None]
-    document: str = serializers.serialize("json", there, cls=_Exact)
+    names = {field.name for row in there for field in row._meta.concrete_fields}  # noqa: SLF001
+    # Submits need no secrets, and the cache is to know none, not even encrypted ones.
+    names -= _UNCACHED
+    document: str = serializers.serialize("json", there, fields=names, cls=_Exact)
     return document
 
 

@@ -17,6 +17,7 @@ from aily.problems import TooLarge
 from chat.models import Conversation, Message, SceneVersion, Task
 from chat.models.tasks import ACTIVE
 from chat.services import scenes
+from chat.services.messages import text_of
 from chat.services.submission import CompositeRequest
 
 
@@ -45,7 +46,7 @@ def question(messages: Sequence[dict[str, Any]]) -> str:
     """The last user message: what a conversation keeps as the question."""
     for message in reversed(messages):
         if message["role"] == "user":
-            return str(message.get("content") or "")
+            return text_of(message)
     return ""
 
 

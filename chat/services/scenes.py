@@ -15,6 +15,7 @@ from accounts.models import User
 from aily.problems import Conflict
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.services.parameters import parameter_errors
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
 
@@ -60,6 +61,8 @@ def validate_version(version: SceneVersion) -> None:
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    for name, message in parameter_errors(version.params):
+        raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
     _Prompt(version)
 

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from aily.openapi import example
+from chat.services.messages import ChatMessage
+from chat.services.parameters import Sampling, Strict
 
 LaneName = Literal["interactive", "normal", "batch"]
 Metadata = Annotated[dict[str, JsonValue], Field(max_length=32)]
-
-
-class Strict(BaseModel):
-    """Unknown fields are errors: a misspelt option must not be ignored."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ChatMessage(Strict):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[dict[str, JsonValue]] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def has_something_to_say(self) -> Self:
-        if self.content is None and not self.tool_calls:
-            raise ValueError("content is required")
-        return self
 
 
 class TaskOptions(Strict):
@@ -54,27 +36,6 @@ class SceneRequest(TaskOptions):
     model_config = example(variables={"text": "A long text ..."}, metadata={"order": "4711"})
 
     variables: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class Sampling(Strict):
-    """Request parameters passed to the provider as they are."""
-
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int | None = Field(None, gt=0, le=1_000_000)
-    stop: str | list[str] | None = None
-    response_format: dict[str, JsonValue] | None = None
-    tools: list[dict[str, JsonValue]] | None = Field(None, max_length=128)
-    tool_choice: str | dict[str, JsonValue] | None = None
-    thinking: dict[str, JsonValue] | None = None
-    reasoning_effort: Literal["minimal", "low", "medium", "high", "max"] | None = None
-
-    def params(self) -> dict[str, Any]:
-        return {
-            name: value
-            for name in Sampling.model_fields
-            if (value := getattr(self, name)) is not None
-        }
 
 
 class CompositeRequest(TaskOptions, Sampling):

@@ -51,6 +51,7 @@ from chat.models.tasks import ACTIVE
 from chat.models.transitions import store_answers
 from chat.services import catalog, limits, prompts, sharing
 from chat.services.catalog import Catalog
+from chat.services.parameters import merged
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
@@ -241,7 +242,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
         lane=lane,
         messages=prompts.build(request, version, history or []),
-        params={**model.params, **(version.params if version else {}), **request.params()},
+        params=merged(model.params, version.params if version else {}, request.params()),
         metadata=request.metadata,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest() if submission.idempotency_key else "",

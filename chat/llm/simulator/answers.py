@@ -110,7 +110,7 @@ def simulated_answer(
         if directives.nul:
             tokens.insert(len(tokens) // 2, "\x00")
     finish = "tool_calls" if calls else "stop"
-    limit = body.get("max_tokens")
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if isinstance(limit, int) and limit < len(reasoning) + len(tokens):
         reasoning, tokens = reasoning[:limit], tokens[: max(0, limit - len(reasoning))]
         finish = "length"

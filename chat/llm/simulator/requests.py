@@ -10,7 +10,7 @@ from chat.llm.simulator.answers import message_text, thinking_enabled, wants_jso
 
 MODELS = ("deepseek-flash", "deepseek-v4-pro")
 
-_ROLES = ("system", "user", "assistant", "tool", "latest_reminder")
+_ROLES = ("system", "developer", "user", "assistant", "tool", "latest_reminder")
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _USER_ID = re.compile(r"[A-Za-z0-9_-]{1,512}")
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -19,6 +19,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("presence_penalty", -2, 2),
     ("frequency_penalty", -2, 2),
     ("max_tokens", 1, 393_216),
+    ("max_completion_tokens", 1, 393_216),
     ("top_logprobs", 0, 20),
 )
 

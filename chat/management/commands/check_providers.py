@@ -1,4 +1,4 @@
-"""Asks each provider for its models, with the key that workers would use."""
+"""Asks each provider for its models, as workers would call them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chat.llm.errors import ProviderError
 from chat.llm.listing import list_models
-from chat.llm.types import Upstream
 from chat.models import Provider
+from chat.runner.pools import upstream_of
 
 
 class Command(BaseCommand):
@@ -25,12 +25,12 @@ class Command(BaseCommand):
             raise CommandError("Not every provider can be used.")
 
     def _check(self, provider: Provider) -> bool:
-        key = provider.api_key()
-        if provider.api_key_env and key is None:
-            self.stdout.write(f"{provider.name}: {provider.api_key_env} is not set")
+        upstream = upstream_of(provider)
+        if upstream.problem:
+            self.stdout.write(f"{provider.name}: {upstream.problem}")
             return False
         try:
-            offered = list_models(Upstream(provider.base_url, key, provider.name))
+            offered = list_models(upstream)
         except ProviderError as error:
             self.stdout.write(f"{provider.name}: {error}")
             return False

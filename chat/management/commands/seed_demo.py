@@ -117,12 +117,22 @@ def seed_provider() -> Provider:
     if os.environ.get("DEEPSEEK_API_KEY"):
         provider, _ = Provider.objects.get_or_create(
             name="deepseek",
-            defaults={"base_url": DEEPSEEK_URL, "api_key_env": "DEEPSEEK_API_KEY"},
+            defaults={
+                "base_url": DEEPSEEK_URL,
+                "api_key_env": "DEEPSEEK_API_KEY",
+                # The newer name of the limit is unknown there, and would limit nothing.
+                "request_fields": {"max_completion_tokens": "max_tokens"},
+            },
         )
         return provider
-    # The simulator's address belongs to this run, so it always counts.
+    # The simulator's address belongs to this run, so it always counts; it is the operator's.
     provider, _ = Provider.objects.update_or_create(
-        name="simulator", defaults={"base_url": settings.SIMULATOR_URL, "is_simulated": True}
+        name="simulator",
+        defaults={
+            "base_url": settings.SIMULATOR_URL,
+            "is_simulated": True,
+            "public_only": False,
+        },
     )
     return provider
 

@@ -22,6 +22,10 @@ const MEANINGS = {
     "It takes no more requests right now. Try again in a moment.",
   ],
   provider_overloaded: ["The provider is overloaded", "Try again in a moment."],
+  provider_forbidden_address: [
+    "The provider's address is not allowed",
+    "An administrator has to check the provider.",
+  ],
   provider_unreachable: ["The provider cannot be reached", "Try again in a moment."],
   provider_truncated: [
     "The answer broke off",

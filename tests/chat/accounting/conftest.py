@@ -29,14 +29,33 @@ def prices(model: LLMModel) -> None:
 
 @pytest.fixture
 def submit_many(alice: User) -> SubmitMany:
-    def submit(count: int = 1, *, max_tokens: int | None = 100, **of: Any) -> list[Any]:
-        return service.submit_many([submission(alice, max_tokens, **of) for _ in range(count)])
+    def submit(
+        count: int = 1,
+        *,
+        max_tokens: int | None = 100,
+        fields: dict[str, Any] | None = None,
+        **of: Any,
+    ) -> list[Any]:
+        one = {"max_tokens": max_tokens, **(fields or {})}
+        return service.submit_many([submission(alice, **one, **of) for _ in range(count)])
 
     return submit
 
 
-def submission(owner: User, max_tokens: int | None = 100, **of: Any) -> Submission:
-    body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": max_tokens}
+def submission(
+    owner: User,
+    max_tokens: int | None = 100,
+    messages: list[dict[str, Any]] | None = None,
+    max_completion_tokens: int | None = None,
+    extra_body: dict[str, Any] | None = None,
+    **of: Any,
+) -> Submission:
+    body = {
+        "messages": messages or [{"role": "user", "content": "Hi"}],
+        "max_tokens": max_tokens,
+        "max_completion_tokens": max_completion_tokens,
+        "extra_body": extra_body,
+    }
     return Submission(owner_id=owner.pk, request=CompositeRequest.model_validate(body), **of)
 
 

@@ -114,6 +114,35 @@ def test_a_budgeted_task_without_a_limit_is_held_to_its_models(
     assert Task.objects.get(pk=held.task_id).params["max_tokens"] == 50
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens": None, "max_completion_tokens": 70},
+        {"max_tokens": 70, "max_completion_tokens": 30},
+        {"max_tokens": 30, "max_completion_tokens": 70},
+        {"max_tokens": None, "extra_body": {"max_tokens": 70}},
+        {"max_tokens": 5, "extra_body": {"max_tokens": 70}},
+        {"max_tokens": 5, "extra_body": {"max_completion_tokens": 70}},
+    ],
+)
+def test_the_limit_counts_by_whichever_name_it_is_given(
+    alice: User, submit_many: SubmitMany, fields: dict[str, Any]
+) -> None:
+    budget_of(alice, limit_tokens=10_000)
+    [one] = accepted(submit_many(fields=fields))
+    entry = LedgerEntry.objects.get(task_id=one.task_id, kind=Kind.RESERVE)
+    assert entry.completion_tokens == 70
+
+
+def test_what_is_no_text_is_reserved_for(alice: User, submit_many: SubmitMany) -> None:
+    budget_of(alice, limit_tokens=100_000)
+    image = {"type": "image_url", "image_url": {"url": "https://site.example/image.png"}}
+    content = [{"type": "text", "text": "What is this?"}, image, image]
+    [one] = accepted(submit_many(fields={"messages": [{"role": "user", "content": content}]}))
+    entry = LedgerEntry.objects.get(task_id=one.task_id, kind=Kind.RESERVE)
+    assert entry.prompt_tokens > 2 * 2000
+
+
 def test_all_budgets_of_a_task_hold_or_none_is_touched(
     alice: User, submit_many: SubmitMany
 ) -> None:

@@ -60,7 +60,7 @@ RESOURCES: dict[str, tuple[Callable[[User], str], dict[str, Any]]] = {
     ),
     "scene": (_scene, {"title": "b"}),
     "version": (_version, {"notes": "b"}),
-    "provider": (_provider, {"api_key_env": "KEY"}),
+    "provider": (_provider, {"api_key_env": "LLM_KEY_P"}),
     "model": (_model, {"max_concurrency": 7}),
     "budget": (
         lambda user: (

@@ -9,8 +9,9 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
+from aily.addresses import is_link_local, is_public
 from aily.database import in_database
-from chat.delivery.addresses import UnsafeURLError, check_url, is_public, parse_url
+from chat.delivery.addresses import UnsafeURLError, check_url, parse_url
 from chat.delivery.deliverer import Deliverer
 from chat.models import LLMModel
 from tests.chat.delivery.conftest import (
@@ -30,16 +31,42 @@ FORBIDDEN = [
     "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::1", "100::1",
     "2001:db8::1", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2002:7f00:1::", "2002:a00:1::",
     "fc00::1", "fd12:3456::1", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1",
+    # What Python's own list of an older release lacks.
+    "168.63.129.16", "192.0.0.8", "192.0.0.170", "192.0.0.255", "192.88.99.1", "100.127.255.255",
+    "198.19.255.255", "0.255.255.255", "::ffff:168.63.129.16", "64:ff9b::a83f:8110",
+    "2001:2::1", "2001:20::1", "2001:1ff:ffff::1", "2002:808:808::", "3fff::1", "3fff:fff::1",
+    "5f00::1", "100:0:0:1::1", "::8.8.8.8", "64:ff9b:1::808:808", "fd00:ec2::254", "4000::1",
+    "1fff::1", "::ffff:0:8.8.8.8",
 ]  # fmt: skip
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "172.32.0.1", "2606:4700:4700::1111", "2a00:1450:4001::1",
-    "::ffff:8.8.8.8", "64:ff9b::808:808",
+    "::ffff:8.8.8.8", "64:ff9b::808:808", "192.0.1.1", "192.88.98.1", "198.20.0.1", "168.63.129.17",
+    "100.63.255.255", "100.128.0.1", "2001:200::1", "2001:4860:4860::8888", "2620:4f:8000::1",
+    "3fff:1000::1", "2003::1",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_addresses_inside_are_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+LINK_LOCAL = [
+    "169.254.169.254", "169.254.0.1", "fe80::1", "fe80::1%eth0", "168.63.129.16", "192.0.0.192",
+    "100.100.100.200", "fd00:ec2::254", "fd20:ce::254", "fd00:42::42", "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1", "::169.254.169.254",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", LINK_LOCAL)
+def test_link_local_addresses_and_metadata_services_are_known(address: str) -> None:
+    assert is_link_local(address)
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.1", "fd12::1", "1.1.1.1"])
+def test_other_addresses_are_not_link_local(address: str) -> None:
+    assert not is_link_local(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)

@@ -47,7 +47,7 @@ def check() -> str:
 
 
 def make(url: str) -> None:
-    provider = Provider.objects.create(name="p", base_url=url, api_key_env="P_KEY")
+    provider = Provider.objects.create(name="p", base_url=url, api_key_env="LLM_KEY_P")
     LLMModel.objects.create(provider=provider, name="deepseek-flash")
     LLMModel.objects.create(provider=provider, name="mine", upstream_name="not-listed")
     LLMModel.objects.create(provider=provider, name="off", is_enabled=False)
@@ -58,7 +58,7 @@ def test_a_provider_that_answers_is_told_and_what_it_does_not_list(
     simulator_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(simulator_url)
-    monkeypatch.setenv("P_KEY", "sk-right")
+    monkeypatch.setenv("LLM_KEY_P", "sk-right")
     said = check()
     assert "p: it answers, and lists" in said
     assert "p: it does not list not-listed" in said
@@ -72,9 +72,15 @@ def test_what_is_wrong_is_named_and_fails(
     simulator_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(simulator_url)
-    monkeypatch.delenv("P_KEY", raising=False)
-    assert "p: P_KEY is not set\nNot every provider" in check()
-    monkeypatch.setenv("P_KEY", "sk-wrong")
+    monkeypatch.delenv("LLM_KEY_P", raising=False)
+    assert "p: LLM_KEY_P is not set\nNot every provider" in check()
+    monkeypatch.setenv("LLM_KEY_P", "")
+    assert "p: LLM_KEY_P is not set\nNot every provider" in check()
+    # A row from before there was a rule.
+    Provider.objects.update(api_key_env="SECRET_KEY")
+    assert "p: SECRET_KEY may not be sent to a provider" in check()
+    Provider.objects.update(api_key_env="LLM_KEY_P")
+    monkeypatch.setenv("LLM_KEY_P", "sk-wrong")
     assert "p: provider_auth: " in check()
     Provider.objects.update(base_url="http://127.0.0.1:1")
     assert "p: provider_unreachable: " in check()

@@ -1,0 +1,119 @@
+"""How a request to a provider is written: its address, its head, its body."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import httpx
+import msgspec
+
+from chat.llm.connections import Origin
+from chat.llm.errors import AuthError, BadRequestError, ForbiddenAddressError, UnreachableError
+from chat.llm.tunnels import authorization_lines
+from chat.llm.types import ChatRequest, Upstream
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Target(NamedTuple):
+    """Where requests of one kind go, and their head up to what each of them adds."""
+
+    origin: Origin
+    head: bytes
+
+
+@lru_cache(maxsize=1024)
+def completions(upstream: Upstream, api_key: str | None) -> Target:
+    """Raises UnreachableError, AuthError or ForbiddenAddressError where it cannot be called."""
+    lines = [
+        b"accept: text/event-stream",
+        # Compression would hold events back until a block is full.
+        b"accept-encoding: identity",
+        b"content-type: application/json",
+    ]
+    return _target(b"POST", upstream, "/chat/completions", api_key, lines)
+
+
+def models(upstream: Upstream, api_key: str | None) -> Target:
+    """As `completions`."""
+    lines = [b"accept: application/json", b"accept-encoding: identity"]
+    return _target(b"GET", upstream, "/models", api_key, lines)
+
+
+def written(target: Target, upstream: Upstream, request: ChatRequest) -> bytes:
+    """The whole request. Raises BadRequestError."""
+    try:
+        body = msgspec.json.encode(request.body(upstream.provider, upstream.request_fields))
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
+    trace = f"\r\ntraceparent: {request.traceparent}" if request.traceparent else ""
+    end = f"{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return target.head + end.encode() + body
+
+
+def _target(
+    method: bytes, upstream: Upstream, path: str, api_key: str | None, lines: list[bytes]
+) -> Target:
+    if upstream.problem:
+        raise AuthError(upstream.problem)
+    url = _url(upstream.base_url, path)
+    origin = Origin(
+        url.raw_host.decode("ascii"),
+        url.port or _PORTS[url.scheme],
+        url.scheme == "https",
+        upstream.ca_bundle,
+        upstream.proxy,
+        upstream.may_reach,
+    )
+    asked, to_proxy = url.raw_path, []
+    if upstream.proxy is not None:
+        _judge_named_address(origin)
+        if not origin.is_tls:
+            # Over an open connection the proxy reads the request itself.
+            asked = bytes(url.raw_scheme) + b"://" + url.netloc + url.raw_path
+            to_proxy = authorization_lines(upstream.proxy)
+    head = [
+        method + b" " + asked + b" HTTP/1.1",
+        b"host: " + url.netloc,
+        b"user-agent: aily",
+        *lines,
+        *_key_lines(upstream, api_key),
+        *(f"{name}: {value}".encode() for name, value in upstream.headers),
+        *to_proxy,
+    ]
+    return Target(origin, b"\r\n".join(head))
+
+
+def _url(base_url: str, path: str) -> httpx.URL:
+    """The path goes before the query, as Azure's `?api-version=...` needs it."""
+    base, mark, query = base_url.partition("?")
+    try:
+        url = httpx.URL(base.rstrip("/") + path + mark + query)
+    except httpx.InvalidURL as error:
+        raise UnreachableError(f"no connection: {error}") from error
+    if url.scheme not in _PORTS or not url.host:
+        raise UnreachableError("no connection: the URL is neither http: nor https:")
+    return url
+
+
+def _judge_named_address(origin: Origin) -> None:
+    """Behind a proxy names are its business; an address is what it is."""
+    if origin.may_reach is None:
+        return
+    try:
+        is_reachable = origin.may_reach(origin.host)
+    except ValueError:  # a name
+        return
+    if not is_reachable:
+        raise ForbiddenAddressError(origin.host)
+
+
+def _key_lines(upstream: Upstream, api_key: str | None) -> list[bytes]:
+    if not api_key:
+        return []
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise AuthError("the API key holds characters that no header can carry")
+    if upstream.key_header:
+        return [f"{upstream.key_header}: {api_key}".encode()]
+    return [b"authorization: Bearer " + api_key.encode()]

@@ -1,0 +1,148 @@
+"""Messages of a request, in OpenAI's form: text or parts, tool calls and their results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from chat.services.parameters import Object, ShortText, Strict, kind
+
+#: Fields that a part's type calls for; none else may be there.
+_PART_FIELDS = ("text", "refusal", "image_url", "input_audio", "file", "video_url")
+
+
+class ImageURL(Strict):
+    url: str = Field(min_length=1, description="https://... or data:image/...;base64,...")
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class VideoURL(Strict):
+    url: str = Field(min_length=1)
+
+
+class InputAudio(Strict):
+    data: str = Field(min_length=1, description="Base64.")
+    format: ShortText
+
+
+class InputFile(Strict):
+    file_id: ShortText | None = None
+    file_data: str | None = Field(None, min_length=1)
+    filename: ShortText | None = None
+
+
+class ContentPart(Strict):
+    """The field that is named as the type holds it."""
+
+    type: Literal["text", "image_url", "input_audio", "file", "video_url", "refusal"]
+    text: str | None = Field(None, validate_default=True)
+    refusal: str | None = Field(None, validate_default=True)
+    image_url: ImageURL | None = Field(None, validate_default=True)
+    input_audio: InputAudio | None = Field(None, validate_default=True)
+    file: InputFile | None = Field(None, validate_default=True)
+    video_url: VideoURL | None = Field(None, validate_default=True)
+    cache_control: Object | None = None
+
+    @field_validator(*_PART_FIELDS)
+    @classmethod
+    def _fits_the_type(cls, value: Any, info: ValidationInfo) -> Any:
+        kind_of_part = info.data.get("type")
+        if kind_of_part is not None and (value is None) == (info.field_name == kind_of_part):
+            verb = "needs this field" if value is None else "has no such field"
+            raise ValueError(f"a part of the type {kind_of_part} {verb}")
+        return value
+
+
+class FunctionCall(Strict):
+    name: ShortText
+    arguments: str = Field(description="JSON, as the model wrote it.")
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+class MessageToolCall(BaseModel):
+    """What an assistant called. Further fields are the provider's, such as signatures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: ShortText
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_result(cls, value: Any) -> Any:
+        """As they are in a task's result: a name and arguments beside the id."""
+        if isinstance(value, dict) and "function" not in value and "name" in value:
+            own = {name: value[name] for name in ("name", "arguments") if name in value}
+            others = {name: one for name, one in value.items() if name not in own}
+            return {**others, "function": own}
+        return value
+
+
+_Parts = Annotated[list[ContentPart], Field(min_length=1, max_length=256), Tag("(list)")]
+Content = Annotated[Annotated[str, Tag("(text)")] | _Parts, Discriminator(kind)]
+
+
+class ChatMessage(Strict):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: ShortText | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[MessageToolCall] | None = Field(None, max_length=128)
+    tool_call_id: ShortText | None = Field(None, validate_default=True)
+
+    @field_validator("tool_calls")
+    @classmethod
+    def _are_an_assistants(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("role", "assistant") != "assistant":
+            raise ValueError("only an assistant's message has tool calls")
+        return value or None
+
+    @field_validator("tool_call_id")
+    @classmethod
+    def _is_a_tools(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("role") == "tool" and value is None:
+            raise ValueError("a tool's message names the call that it answers")
+        if info.data.get("role", "tool") != "tool" and value is not None:
+            raise ValueError("only a tool's message names a call")
+        return value
+
+    @model_validator(mode="after")
+    def has_something_to_say(self) -> Self:
+        if self.content is None and not self.tool_calls and self.refusal is None:
+            raise ValueError("content is required")
+        return self
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """The text of a message as it is stored, with a word in brackets for each other part."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return str(content or "")
+    return "\n".join(filter(None, map(_text_of_part, content)))
+
+
+def _text_of_part(part: Mapping[str, Any]) -> str:
+    kind_of_part = part["type"]
+    if kind_of_part in ("text", "refusal"):
+        return str(part[kind_of_part])
+    if kind_of_part == "file" and part["file"].get("filename"):
+        return f"[file: {part['file']['filename']}]"
+    return f"[{kind_of_part.removesuffix('_url').removeprefix('input_')}]"

@@ -1,0 +1,183 @@
+"""Request parameters that go to the provider: what a caller, a scene or a model may ask for.
+
+One vocabulary for all three: what a request may not say, no scene is published with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+MAX_EXTRA_BYTES = 65_536
+MAX_NAME_CHARS = 64
+#: What each call says for itself: who asks what of which model, and how the answer is to come.
+OWN_FIELDS = frozenset(
+    {"best_of", "extra_body", "messages", "model", "stream", "stream_options", "user_id"}
+)
+
+Object = dict[str, JsonValue]
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+_Text = Annotated[str, Tag("(text)")]
+
+
+class Strict(BaseModel):
+    """Unknown fields are errors: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def kind(value: Any) -> str:
+    """Which of a union's types to judge a value by, so that an error is about that one. In a
+    field's path these names are left out."""
+    if isinstance(value, list):
+        return "(list)"
+    return "(object)" if isinstance(value, dict) else "(text)"
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """The path of a field in an error, as its sender knows it."""
+    parts = (str(part) for part in location)
+    return ".".join(part for part in parts if not part.startswith("("))
+
+
+TextOrList = Annotated[
+    _Text | Annotated[list[str], Field(max_length=64), Tag("(list)")], Discriminator(kind)
+]
+TextOrObject = Annotated[_Text | Annotated[Object, Tag("(object)")], Discriminator(kind)]
+
+
+class KnownParameters(BaseModel):
+    """Those that have a rule."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=1_000_000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, gt=0, le=1_000_000)
+    max_completion_tokens: int | None = Field(None, gt=0, le=1_000_000)
+    n: Literal[1] | None = Field(None, description="A task has one answer.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: TextOrList | None = None
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=1024
+    )
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: Object | None = None
+    tools: list[Object] | None = Field(None, max_length=128)
+    tool_choice: TextOrObject | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Object] | None = Field(None, max_length=128)
+    function_call: TextOrObject | None = None
+    thinking: Object | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
+    verbosity: Literal["low", "medium", "high"] | None = None
+    prediction: Object | None = None
+    modalities: list[Literal["text"]] | None = Field(None, max_length=1)
+    web_search_options: Object | None = None
+    service_tier: ShortText | None = None
+    store: bool | None = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_retention: ShortText | None = None
+    safety_identifier: ShortText | None = None
+    user: ShortText | None = Field(
+        None, description="An end user of yours. Sent with your own id before it."
+    )
+
+
+class ExtraBody(KnownParameters):
+    """Further fields of the request's body."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        for name in self.model_extra or ():
+            if name in OWN_FIELDS or len(name) > MAX_NAME_CHARS:
+                raise ValueError(f"the field {name[:MAX_NAME_CHARS]} cannot be set here")
+        if len(msgspec.json.encode(self.fields())) > MAX_EXTRA_BYTES:
+            raise ValueError(f"these fields have more than {MAX_EXTRA_BYTES} bytes")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
+
+
+class Sampling(KnownParameters):
+    """Request parameters passed to the provider as they are. Null: not even the default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    extra_body: ExtraBody | None = Field(
+        None,
+        description="Further fields of the request's body, for what has none here. Not those that "
+        "aily writes itself: model, messages, stream and the like.",
+    )
+
+    def params(self) -> dict[str, Any]:
+        """What was given, with what was given as null: that takes a default away."""
+        given = self.model_fields_set
+        params = {name: getattr(self, name) for name in _NAMES if name in given}
+        return params | self.extra_body.fields() if self.extra_body else params
+
+
+_NAMES = tuple(KnownParameters.model_fields)
+
+
+def parameter_errors(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the parameters of a scene or model: fields and messages."""
+    try:
+        Sampling.model_validate(params)
+    except ValidationError as error:
+        return _errors(error)
+    return []
+
+
+def _errors(error: ValidationError) -> list[tuple[str, str]]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(path_of(one["loc"]), _words(one["type"], one["msg"])) for one in found]
+
+
+def _words(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "There is no such parameter. What only your provider knows belongs into extra_body."
+    return message.removeprefix("Value error, ")
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """With the fields of `extra_body` among the others, which they replace."""
+    extra = params.get("extra_body")
+    others = {name: value for name, value in params.items() if name != "extra_body"}
+    return {**others, **extra} if extra else others
+
+
+def merged(
+    model: Mapping[str, Any], scene: Mapping[str, Any], request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parameters of a call: the request's before the scene's before the model's.
+
+    A null takes defaults away: the request's all, the model's (what it cannot take) the scene's.
+    """
+    model = flat(model)
+    refused = {name for name, value in model.items() if value is None}
+    defaults = {**model, **flat(scene)}
+    params = {name: value for name, value in defaults.items() if name not in refused}
+    params.update(request)
+    return {name: value for name, value in params.items() if value is not None}

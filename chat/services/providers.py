@@ -1,0 +1,207 @@
+"""How a provider's settings are saved: who may send calls where, and secrets whither.
+
+Addresses are judged here so that an error comes at once; what holds is the judgement of each
+connection (chat/llm/connections.py), as names change their addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from copy import copy
+from functools import cache
+from typing import Any
+
+import httpx
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Model
+
+from accounts.models import User
+from aily.encryption import UnreadableSecretError
+from aily.problems import Forbidden, InvalidRequest
+from chat.models import Provider
+
+#: How long saving waits for a name server.
+RESOLVE_SECONDS = 2
+RESOLVER_THREADS = 4
+#: They decide who gets to see what is sent.
+ADDRESS_FIELDS = ("base_url", "proxy_url", "ca_bundle")
+#: Names that lead to a cloud's metadata service, where they lead anywhere.
+_METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
+
+#: IP addresses by URL; none where a name is not known here.
+Addresses = Mapping[str, list[str]]
+
+
+# --- Addresses ----------------------------------------------------------------------------------
+async def resolve(urls: Iterable[str]) -> Addresses:
+    """The addresses that the hosts of these URLs have now, as far as known in time."""
+    return await asyncio.to_thread(resolve_blocking, urls)
+
+
+def resolve_blocking(urls: Iterable[str]) -> Addresses:
+    """As `resolve`. Nothing that others wait for may be held meanwhile."""
+    hosts = {url: host for url in urls if url and (host := _host(url))}
+    found: dict[str, Future[list[str]]] = {
+        url: _resolvers().submit(_look_up, host) for url, host in hosts.items()
+    }
+    wait_for(found.values(), RESOLVE_SECONDS)
+    addresses: dict[str, list[str]] = {url: [] for url in hosts}
+    for url, future in found.items():
+        if not future.done():
+            future.cancel()
+            continue
+        with suppress(OSError, UnicodeError):
+            addresses[url] = future.result()
+    return addresses
+
+
+def check_addresses(provider: Provider, addresses: Addresses) -> None:
+    """Raise ValidationError where calls of `provider` would be refused their connection."""
+    may_reach = provider.may_reach
+    if may_reach is None:
+        return
+    for field in ("base_url", "proxy_url"):
+        url = getattr(provider, field)
+        if not url:
+            continue
+        host = _host(url)
+        if host in _METADATA_NAMES or not all(map(may_reach, addresses.get(url, []))):
+            raise ValidationError({field: f"{host} {_REASONS[provider.public_only]}"})
+
+
+_REASONS = {
+    True: "is, or resolves to, an address that is not public. A superuser may set such a provider, "
+    "or anybody where PROVIDER_ALLOW_PRIVATE is on.",
+    False: "is, or resolves to, a link-local address or a metadata service, which is only allowed "
+    "where PROVIDER_ALLOW_PRIVATE is on.",
+}
+
+
+def _host(url: str) -> str:
+    try:
+        return httpx.URL(url).raw_host.decode("ascii").lower().rstrip(".")
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        return ""
+
+
+def _look_up(host: str) -> list[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+@cache
+def _resolvers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve-provider")
+
+
+# --- Settings -----------------------------------------------------------------------------------
+def assign(provider: Provider, fields: Mapping[str, Any], actor: User) -> None:
+    """Set fields of a provider that is to be saved, secrets among them: `api_keys`,
+    `extra_headers` (None removes one) and `proxy_credentials`.
+
+    Raises ValidationError, or Forbidden where a superuser is asked for.
+    """
+    before = copy(provider)
+    for name in fields.keys() - _SECRETS.keys() - {"public_only"}:
+        setattr(provider, name, fields[name])
+    _require_secrets_again(before, provider, fields, actor)
+    provider.public_only = _public_only(before, provider, fields, actor)
+    for name in fields.keys() & _SECRETS.keys():
+        try:
+            _SECRETS[name](provider, fields[name])
+        except UnreadableSecretError as error:
+            message = "What is stored cannot be read with this SECRET_KEY: give all anew."
+            raise ValidationError({name: message}) from error
+
+
+def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+    """Raises ValidationError."""
+    provider = Provider()
+    assign(provider, fields, actor)
+    provider.full_clean()
+    check_addresses(provider, addresses)
+    provider.save(force_insert=True)
+    return provider
+
+
+def change(pk: int, fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+    """Raises ValidationError, Forbidden or Provider.DoesNotExist."""
+    with transaction.atomic():
+        # Of two changes of the headers at once, none is lost.
+        provider = Provider.objects.select_for_update(no_key=True).get(pk=pk)
+        assign(provider, fields, actor)
+        provider.full_clean()
+        if fields.keys() & {*ADDRESS_FIELDS, "public_only"}:
+            check_addresses(provider, addresses)
+        provider.save()
+    return provider
+
+
+_SECRETS: dict[str, Callable[[Provider, Any], None]] = {
+    "api_keys": Provider.set_api_keys,
+    "extra_headers": Provider.set_headers,
+    "proxy_credentials": Provider.set_proxy_credentials,
+}
+
+
+def _public_only(
+    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+) -> bool:
+    is_moved = _differ(before, provider, "base_url", "proxy_url")
+    wanted = fields.get("public_only")
+    if actor.is_superuser:
+        return bool(wanted) if wanted is not None else before.public_only and not is_moved
+    if wanted is False and before.public_only:
+        raise Forbidden("Only a superuser may let a provider be at a private address.")
+    return before.public_only or is_moved or bool(wanted)
+
+
+def _require_secrets_again(
+    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+) -> None:
+    """Who may change where calls go is not thereby shown the keys that are sent along."""
+    is_elsewhere = _origin(before.base_url) != _origin(provider.base_url)
+    moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
+    if is_elsewhere:
+        moved.insert(0, "base_url")
+    if actor.is_superuser or not moved:
+        return
+    given = {name.lower() for name in fields.get("extra_headers", ())}
+    missing = {
+        "api_keys": before.has_api_key and "api_keys" not in fields,
+        "extra_headers": not given >= {name.lower() for name in before.header_names},
+        "proxy_credentials": before.has_proxy_credentials and "proxy_credentials" not in fields,
+    }
+    for name, is_missing in missing.items():
+        if is_missing:
+            message = f"Where {moved[0]} changes, give these anew: they were stored for another."
+            raise ValidationError({name: message})
+
+
+def _differ(one: Model, other: Model, *names: str) -> bool:
+    return any(getattr(one, name) != getattr(other, name) for name in names)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return "", url, None
+    return parsed.scheme, _host(url), parsed.port
+
+
+async def addresses_for(fields: Mapping[str, Any], provider: Provider | None = None) -> Addresses:
+    """Those that saving these fields has to judge; none where it need not."""
+    if provider is not None and not fields.keys() & {"base_url", "proxy_url", "public_only"}:
+        return {}
+    names = ("base_url", "proxy_url")
+    urls = [fields.get(name, getattr(provider, name, "")) for name in names]
+    if not all(isinstance(url, str) for url in urls):
+        raise InvalidRequest("A URL is a text.", field="base_url")
+    return await resolve(urls)
