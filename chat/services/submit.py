@@ -20,6 +20,7 @@ from accounts.limits import Requester, count_requests
 from accounts.permissions import PermissionSet, permission_sets
 from aily.batching import Batcher, Pace
 from aily.database import fetch_each, in_database
+from aily.faults import note_fault, surviving
 from aily.loops import per_loop
 from aily.observability import tracing
 from aily.problems import (
@@ -161,14 +162,18 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
         for built, one in zip(built_tasks, outcomes, strict=True)
         if isinstance(one, Task) and one is built
     ]
-    _count(new_tasks)
-    remember_traces(
-        (str(task.pk), one.traceparent)
-        for one, task in zip(submissions, outcomes, strict=True)
-        if isinstance(task, Task)
-    )
+    # From here on they are accepted, whatever breaks.
+    with surviving("counting submits"):
+        _count(new_tasks)
+    with surviving("tracing submits"):
+        remember_traces(
+            (str(task.pk), one.traceparent)
+            for one, task in zip(submissions, outcomes, strict=True)
+            if isinstance(task, Task)
+        )
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
-    _announce_answered(new_tasks)
+    with surviving("announcing kept answers"):
+        _announce_answered(new_tasks)
     return [
         outcome
         if isinstance(outcome, Exception)
@@ -458,6 +463,8 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
                 actors.ring(pool)
     except RedisAway as error:
         logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
+    except Exception:  # noqa: BLE001 - logged; they are accepted, and the sweep makes them ready
+        note_fault("queueing")
     return places
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pkgutil import resolve_name
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from django.db import DataError, OperationalError, connection
@@ -25,6 +26,7 @@ from chat.models.tasks import ACTIVE
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
+from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
 
@@ -180,6 +182,29 @@ async def test_every_model_is_claimed_again_after_redis_broke_off_all_claims(
     task_ids = [await submit_as_alice("Hello [sim:tokens=2]", model=name) for name in names]
     tasks = [await ends(task_id) for task_id in task_ids]
     assert {task.status for task in tasks} == {Status.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    "step", ["chat.scheduler.enqueue", "chat.actors.ring", "chat.services.submit._count"]
+)
+async def test_what_was_committed_is_accepted_whatever_breaks_then(
+    submit_as_alice: Submit, model: LLMModel, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    broken = break_once(monkeypatch, step, AttributeError("broken"))
+    if step == "chat.actors.ring":
+        sync_redis().delete(f"aily:rung:{model.pool}", f"aily:messaged:{model.pool}")
+    task_id = await submit_as_alice("Hello")
+    assert broken.raised
+    await in_database(recovery.sweep)
+    assert await in_database(scheduler.missing, model.pool, [task_id]) == []
+
+
+async def test_a_task_is_cancelled_whatever_breaks_once_its_row_says_so(
+    submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await submit_as_alice("Hello")
+    break_once(monkeypatch, "chat.scheduler.remove", AttributeError("broken"))
+    assert (await cancel(alice.pk, UUID(task_id))).status == Status.CANCELLED
 
 
 # --- Rows and leases that nobody knows of ---------------------------------------------------------
