@@ -109,8 +109,9 @@ end
 
 local blocked_by, blocked_until = is_paused and 'pause' or '', is_paused and paused_until or ''
 if open[1] then
-  -- Open: nothing is taken by its turn. One call at a time may find out whether the provider is back:
-  -- any when the time has passed, before that one whose owner had no part in the opening.
+  -- Open: nothing is taken by its turn. One call at a time may find out whether the provider is back
+  -- when the time has passed; a fresh one at any time, some seconds after the last that did, which
+  -- may be slow.
   local open_until, probe_until = tonumber(open[1]), tonumber(open[2] or 0)
   -- A probe that ended without telling (cancelled, or refused for its own fault) makes way.
   for i = first_released, #ARGV do
@@ -119,8 +120,8 @@ if open[1] then
       probe_until = 0
     end
   end
-  if want > 0 and now >= probe_until then
-    if now >= open_until then out[3] = 2
+  if want > 0 then
+    if now >= math.max(open_until, probe_until) then out[3] = 2
     elseif now >= tonumber(open[4] or 0) then out[3] = 1 end
   end
   local is_allowed = out[3] == 2 or out[3] == 1 and ARGV[15] == 'fresh'

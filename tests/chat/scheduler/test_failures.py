@@ -316,6 +316,17 @@ async def test_a_task_of_an_owner_without_failures_may_probe_although_it_is_open
     assert (await claim(pool, cap=CAP, released=["2.0"])).may_probe == 0, "not one after another"
 
 
+async def test_a_slow_probe_keeps_no_owner_without_failures_waiting(pool: str) -> None:
+    for owner in (1, 2, 3):
+        scheduler.enqueue(pool, entries(owner, 5))
+    await open_breaker(pool)
+    assert await probe(pool, "2.0", "fresh") == ["2.0"]
+    assert await probe(pool, "3.0", "fresh") == []
+    pass_time(f"aily:breaker:{provider_of(pool)}", "fresh_at", "open_until")
+    assert await probe(pool, "1.0", "healthy") == [], "the slow one may tell"
+    assert await probe(pool, "3.0", "fresh") == ["3.0"]
+
+
 async def test_a_probe_that_succeeds_closes_the_breaker(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
