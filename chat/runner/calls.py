@@ -153,6 +153,7 @@ class Calls:
                 pool.upstream.provider,
                 call.task_id,
                 owner_id=call.task.owner_id,
+                lane=call.task.lane,
                 cap=pool.cap,
                 fault=_fault(error),
                 retry_after_seconds=error.retry_after_seconds,

@@ -6,7 +6,7 @@ from chat.scheduler.breakers import (
     blocks,
     bounded_wait,
     close_breaker,
-    failing_owners,
+    failing_lanes,
     lift_pause,
     report_failure,
 )
@@ -44,7 +44,7 @@ __all__ = [
     "close_breaker",
     "drain_seconds",
     "enqueue",
-    "failing_owners",
+    "failing_lanes",
     "forget_worker",
     "heads",
     "hold",

@@ -62,6 +62,7 @@ async def report_failure(
     task_id: str,
     *,
     owner_id: int,
+    lane: int,
     cap: int,
     fault: Fault,
     retry_after_seconds: float | None = None,
@@ -86,17 +87,19 @@ async def report_failure(
         BREAKER_SUCCESS_SHARE,
         BREAKER_SECONDS,
         BREAKER_MAX_SECONDS,
+        int(lane),
     )
     return float(wait)
 
 
-async def failing_owners(provider: str, owner_ids: Sequence[int]) -> set[int]:
-    """Those of these owners who had a task that failed at the provider. Raises RedisAway."""
-    if not owner_ids:
+async def failing_lanes(provider: str, lanes: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of these, (owner, lane), of which a task failed at the provider. Raises RedisAway."""
+    if not lanes:
         return set()
     client: Any = async_redis()
-    scores = await client.zmscore(f"aily:failing_owners:{provider}", list(owner_ids))
-    return {pk for pk, score in zip(owner_ids, scores, strict=True) if score is not None}
+    members = [f"{owner_id}:{lane}" for owner_id, lane in lanes]
+    scores = await client.zmscore(f"aily:failing_lanes:{provider}", members)
+    return {found for found, score in zip(lanes, scores, strict=True) if score is not None}
 
 
 def blocks(
@@ -143,7 +146,7 @@ def close_breaker(provider: str, pools: Iterable[str]) -> bool:
     """
     pipe = sync_redis().pipeline(transaction=True)
     pipe.delete(f"aily:breaker:{provider}")
-    kinds = ("failures", "unreachable", "failing_owners", "successes")
+    kinds = ("failures", "unreachable", "failing_owners", "failing_lanes", "successes")
     pipe.delete(*(f"aily:{kind}:{provider}" for kind in kinds))
     _unblock(pipe, pools)
     return bool(pipe.execute()[0])

@@ -32,7 +32,7 @@ RING_MS = 1000
 #: Nothing is claimed for this long after Redis was found empty. Workers look at each pool once a
 #: second, and reconnect within another.
 COUNTING_MS = 3000
-#: While a breaker is open, tasks of owners without a failure may probe this far apart.
+#: While a breaker is open, fresh tasks may probe this far apart.
 FRESH_PROBE_SECONDS = 2
 #: Owners of succeeded calls that one claim tells of; of more, these are enough.
 MAX_OWNERS_TOLD = 200
@@ -40,7 +40,7 @@ MAX_OWNERS_TOLD = 200
 #: first task of any owner is not far behind.
 PROBE_CANDIDATES = 100
 
-#: fresh: no task of its owner has failed; healthy: it has not failed itself; failed.
+#: fresh: no task of its owner in its lane has failed; healthy: it has not failed itself; failed.
 ProbeKind = Literal["fresh", "healthy", "failed"]
 
 

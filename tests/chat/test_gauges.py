@@ -82,6 +82,7 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
         provider,
         "a",
         owner_id=1,
+        lane=1,
         cap=500,
         fault=Fault.THROTTLED,
         retry_after_seconds=60,
@@ -89,7 +90,7 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
     for number in range(BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool, provider, f"t{number}", owner_id=1, cap=500, fault=Fault.FAILED
+            model.pool, provider, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
     scheduler.forget_worker("w", [model.pool])

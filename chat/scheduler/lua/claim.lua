@@ -8,9 +8,9 @@
 -- ARGV[10] milliseconds for which nothing is taken after Redis was found empty
 -- ARGV[11] the owners of those that succeeded, joined by commas
 -- ARGV[12] seconds for which successes count; see failed.lua
--- ARGV[13] seconds between two probes by tasks of owners none of whose tasks failed
+-- ARGV[13] seconds between two probes by fresh tasks
 -- ARGV[14] the task that is to find out whether the provider is back; '': none
--- ARGV[15] of it: fresh (no task of its owner has failed), healthy (it has not failed), failed
+-- ARGV[15] of it: fresh (no task of its owner in its lane has failed), healthy (it has not), failed
 -- ARGV[16] seconds that a pause lasts at the most
 -- ARGV[17…] ids of tasks whose leases are given back
 --
@@ -75,7 +75,8 @@ if succeeded > 0 then
   if open[1] or is_better then
     -- It answers, or does so half of the time: what failed until now is forgotten.
     redis.call('DEL', breaker, 'aily:failures:' .. provider, 'aily:unreachable:' .. provider,
-      'aily:failing_owners:' .. provider, 'aily:successes:' .. provider)
+      'aily:failing_owners:' .. provider, 'aily:failing_lanes:' .. provider,
+      'aily:successes:' .. provider)
     open = {}
   elseif failing > 0 then
     redis.call('EXPIRE', 'aily:successes:' .. provider, ARGV[12])

@@ -6,7 +6,7 @@
 -- ARGV[8] seconds for which failures and successes count
 -- ARGV[9] different tasks that must fail   ARGV[10] so many suffice where no connection came about
 -- ARGV[11] share of successes below which the breaker opens
--- ARGV[12] seconds it stays open at first  ARGV[13] at most
+-- ARGV[12] seconds it stays open at first  ARGV[13] at most   ARGV[14] the task's lane
 --
 -- aily:limit:<pool>        hash  limit (calls at once, under the cap), paused_until (nothing is
 --                                claimed before), halved_until (one burst of 429 halves it once)
@@ -14,6 +14,7 @@
 --                                counts once
 -- aily:unreachable:<provider>     zset  those of them that found no connection
 -- aily:failing_owners:<provider>  zset  owner -> when a task of theirs failed last
+-- aily:failing_lanes:<provider>   zset  <owner>:<lane> -> when a task of theirs in it failed last
 -- aily:successes:<provider>  string  calls that succeeded since tasks fail
 -- aily:served:<provider>   zset  owner -> when a task of theirs succeeded last: see claim.lua
 -- aily:breaker:<provider>  hash  open_until, opened (times in a row); see claim.lua: probe (the task
@@ -58,9 +59,11 @@ local function note(key, member)
 end
 
 -- Whose tasks failed is remembered for longer: the breaker may be open for that long.
-local owners = 'aily:failing_owners:' .. provider
+local owners, lanes = 'aily:failing_owners:' .. provider, 'aily:failing_lanes:' .. provider
 redis.call('ZADD', owners, now, owner)
+redis.call('ZADD', lanes, now, owner .. ':' .. ARGV[14])
 redis.call('EXPIRE', owners, window + 2 * tonumber(ARGV[13]))
+redis.call('EXPIRE', lanes, window + 2 * tonumber(ARGV[13]))
 
 local state = redis.call('HMGET', breaker, 'open_until', 'opened', 'probe', 'probe_kind')
 if state[1] then

@@ -32,6 +32,7 @@ async def _report(pool: str, task_id: str, fault: Fault, seconds: float | None) 
         "simulator",
         task_id,
         owner_id=1,
+        lane=1,
         cap=10,
         fault=fault,
         retry_after_seconds=seconds,

@@ -153,6 +153,7 @@ async def throttle(model: LLMModel, *, seconds: float) -> None:
         "simulator",
         "a-task",
         owner_id=1,
+        lane=1,
         cap=10,
         fault=scheduler.Fault.THROTTLED,
         retry_after_seconds=seconds,
@@ -253,6 +254,21 @@ async def test_a_provider_that_is_dead_is_left_alone_also_with_one_user(
     for number in range(breakers.BREAKER_UNREACHABLE):
         await ask(alice, f"Anybody there? {number}")
     await eventually(is_open)
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_what_is_urgent_does_not_wait_for_a_batch_of_the_same_owner(
+    worker: Runtime, alice: User
+) -> None:
+    await fail_twenty(alice)
+    await eventually(is_open)
+    # As after many more of the batch that were new when they failed.
+    later = str(time.time() + 250)
+    sync_redis().hset("aily:breaker:simulator", mapping={"open_until": later, "opened": 9})
+    began = time.monotonic()
+    accepted = await ask(alice, "Good [sim:tokens=3]", lane="interactive")
+    assert (await frames_of(accepted.task_id, alice)).types[-1] == "task.completed"
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("_quick")

@@ -350,6 +350,7 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
             "simulator",
             f"task-{number}",
             owner_id=alice.pk,
+            lane=1,
             cap=10,
             fault=Fault.FAILED,
         )

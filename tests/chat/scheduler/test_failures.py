@@ -12,6 +12,7 @@ from pytest_django import Settings
 from aily.redis import sync_redis
 from chat import scheduler
 from chat.events import WaitingFor
+from chat.models import Lane
 from chat.scheduler import Fault, Probe, breakers
 from chat.scheduler.ready import ProbeKind
 from tests.chat.scheduler.conftest import claim, entries
@@ -29,6 +30,7 @@ async def throttle(pool: str, task_id: str, retry_after: float | None = None) ->
         provider_of(pool),
         task_id,
         owner_id=1,
+        lane=1,
         cap=CAP,
         fault=Fault.THROTTLED,
         retry_after_seconds=retry_after,
@@ -37,7 +39,7 @@ async def throttle(pool: str, task_id: str, retry_after: float | None = None) ->
 
 async def fail(pool: str, task_id: str, owner_id: int = 1, fault: Fault = Fault.FAILED) -> float:
     return await scheduler.report_failure(
-        pool, provider_of(pool), task_id, owner_id=owner_id, cap=CAP, fault=fault
+        pool, provider_of(pool), task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
     )
 
 
@@ -106,7 +108,7 @@ async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
 async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
     cap = 10_000
     await scheduler.report_failure(
-        pool, provider_of(pool), "task", owner_id=1, cap=cap, fault=Fault.THROTTLED
+        pool, provider_of(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED
     )
     end_pause(pool)
     await claim(pool, cap=cap, want=0, succeeded=1_000)
@@ -309,7 +311,8 @@ async def test_a_task_of_an_owner_without_failures_may_probe_although_it_is_open
     scheduler.enqueue(pool, entries(2, 5))
     await open_breaker(pool)
     assert (await claim(pool, cap=CAP)).may_probe == 1
-    assert await scheduler.failing_owners(provider_of(pool), [1, 2]) == {1}
+    asked = [(1, Lane.NORMAL), (1, Lane.INTERACTIVE), (2, Lane.NORMAL)]
+    assert await scheduler.failing_lanes(provider_of(pool), asked) == {(1, Lane.NORMAL)}
     assert await probe(pool, "1.0", "healthy") == []
     assert await probe(pool, "2.0", "fresh") == ["2.0"]
     await fail(pool, "2.0", owner_id=2)
