@@ -201,7 +201,7 @@ def _add_places(tasks: Sequence[Task]) -> None:
     with suppress(*RedisAway):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
-            found = place or scheduler.Place.of_retry(task.not_before)
+            found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
             if found is not None:
                 task.position, task.eta_seconds = found.position, found.eta_seconds
                 task.waiting_for = found.waiting_for

@@ -10,7 +10,7 @@ from chat.scheduler.breakers import (
     lift_pause,
     report_failure,
 )
-from chat.scheduler.places import Place, drain_seconds, place_of, places, places_of
+from chat.scheduler.places import Place, drain_seconds, later, place_of, places, places_of
 from chat.scheduler.ready import (
     DOORBELL,
     Claim,
@@ -48,6 +48,7 @@ __all__ = [
     "forget_worker",
     "heads",
     "hold",
+    "later",
     "lift_pause",
     "missing",
     "place_of",

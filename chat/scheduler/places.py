@@ -43,16 +43,23 @@ class _Stats(NamedTuple):
 
     def place(self, position: int, now: float) -> Place:
         """The place of the task that is at `position`; `now` is Redis' time."""
+        blocked = self.blocked(position, now)
+        return blocked or Place(position, self._eta(position, int(self.in_use or 0)))
+
+    def blocked(self, position: int | None, now: float) -> Place | None:
+        """Of a task of the pool while nothing of it starts; None while that is not so."""
         if not self._is_blocked(now):
-            return Place(position, self._eta(position, int(self.in_use or 0)))
+            return None
         kind = (self.blocked_by or b"").decode()
         if not self.blocked_until:
             # A probe runs: its end decides.
             return Place(position, None, WaitingFor(kind, None))
         until = float(self.blocked_until)
         # Then there is room for as many as the pool allows.
-        has_room = position <= int(self.cap or position)
-        after_seconds = 0.0 if has_room else self._eta(position, int(self.cap or 0)) or 0.0
+        cap = int(self.cap or 0)
+        after_seconds = 0.0
+        if position is not None and position > cap > 0:
+            after_seconds = self._eta(position, cap) or 0.0
         waiting_for = WaitingFor(kind, datetime.fromtimestamp(round(until, 3), UTC))
         return Place(position, round(until - now + after_seconds, 1), waiting_for)
 
@@ -75,8 +82,17 @@ def places_of_reply(reply: Sequence[Any]) -> tuple[list[Place], bool]:
     return [stats.place(rank + 1, float(now)) for rank in ranks], bool(ring)
 
 
+def later(place: Place | None, retry: Place | None) -> Place | None:
+    """What a task waits for longest, of its pool and its own next attempt."""
+    if place is None or retry is None:
+        return place or retry
+    is_longer = place.eta_seconds is None or place.eta_seconds > (retry.eta_seconds or 0)
+    return place if is_longer else retry
+
+
 def place_of(pool: str, task_id: str) -> Place | None:
-    """A task's place, None when it is not waiting in the ready set. Raises RedisAway."""
+    """A task's place. Where it is not in the ready set: None, or what blocks its pool, if anything
+    does. Raises RedisAway."""
     return places_of([(pool, task_id)])[0]
 
 
@@ -109,7 +125,7 @@ def _answers(tasks: Sequence[tuple[str, str]], replies: Sequence[Any]) -> list[P
     now = seconds + micros / 1e6
     by_pool = {pool: _Stats(*fields) for pool, fields in zip(pools, stats, strict=True)}
     return [
-        None if rank is None else by_pool[pool].place(rank + 1, now)
+        by_pool[pool].blocked(None, now) if rank is None else by_pool[pool].place(rank + 1, now)
         for (pool, _), rank in zip(tasks, ranks, strict=True)
     ]
 

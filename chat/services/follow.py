@@ -242,7 +242,7 @@ class _Reader:
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
         place = await _places().submit((str(standing.model_id), self.source_id))
-        self.place = place or scheduler.Place.of_retry(standing.not_before)
+        self.place = scheduler.later(place, scheduler.Place.of_retry(standing.not_before))
         return self.place is not None and self.place != before
 
     def queued(self) -> Followed:

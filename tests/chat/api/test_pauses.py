@@ -100,6 +100,18 @@ def test_a_task_that_waits_for_its_next_attempt_says_so(
         assert told["position"] is None
 
 
+def test_of_its_own_next_attempt_and_of_its_model_a_task_tells_the_later(
+    paused: LLMModel, alice: User, client_of: ClientOf
+) -> None:
+    client = client_of(alice)
+    for seconds, kind, longest in ((20, "pause", 120), (200, "retry", 200)):
+        later = timezone.now() + timedelta(seconds=seconds)
+        task = Task.objects.create(owner=alice, model=paused, messages=[], not_before=later)
+        told = client.get(f"/api/llmchat/tasks/{task.pk}").json()
+        check_wait(told, kind, longest)
+        assert told["position"] is None
+
+
 def test_a_task_that_waits_for_its_turn_alone_waits_for_nothing_else(
     model: LLMModel, alice: User, client_of: ClientOf
 ) -> None:
