@@ -12,6 +12,7 @@ from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.contrib.auth.signals import user_logged_out
 from django.core import checks
 from django.db.models import QuerySet
+from django.db.models.signals import post_delete
 from django.http import HttpRequest
 
 from aily.sockets import Access, revoke_access, session_hash
@@ -41,7 +42,7 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts import audit, grants, keys, menus
+        from accounts import audit, delegation, grants, keys, menus
         from accounts.models import APIKey, MenuItem, Role, User
         from accounts.permissions import register_objects
         from aily.cache import Warmer, register_warmers
@@ -50,6 +51,7 @@ class AccountsConfig(AppConfig):
         keys.connect_signals()
         menus.connect_signals()
         audit.connect_signals()
+        delegation.connect_signals()
         register_objects(MenuItem, "id", ["use_menuitem"])
         register_warmers("menus", Warmer(menus.MENU, lambda: [menus.ALL]))
         register_warmers(
@@ -65,6 +67,7 @@ class AccountsConfig(AppConfig):
             Warmer(keys.KEYS, lambda: APIKey.objects.usable().values_list("digest", flat=True)),
         )
         user_logged_out.connect(close_sockets_of_session)
+        post_delete.connect(close_sockets_of_user, sender=User)
 
 
 def ids(rows: QuerySet[Any]) -> Iterable[int]:
@@ -76,3 +79,7 @@ def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwa
     session_key = request.session.session_key
     if user is not None and session_key is not None:
         revoke_access(Access(user.pk, session=session_hash(session_key)))
+
+
+def close_sockets_of_user(sender: Any, instance: Any, **kwargs: Any) -> None:
+    revoke_access(Access(instance.pk))

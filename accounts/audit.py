@@ -73,14 +73,20 @@ def connect_signals() -> None:
     api_keys_revoked.connect(_log_revoked)
 
 
-def _set_actor(sender: Any, instance: LogEntry, **kwargs: Any) -> None:
+def current_identity() -> Identity | None:
+    """Who makes the request under way; None outside of requests, and for nobody in particular."""
     request = _request.get()
-    if request is None or instance.actor_id is not None:
-        return
     identity = getattr(request, "auth", None)
-    user = identity.user if isinstance(identity, Identity) else getattr(request, "user", None)
-    if user is not None and user.is_authenticated:
-        instance.actor_id = user.pk
+    if isinstance(identity, Identity):
+        return identity
+    user = getattr(request, "user", None)
+    return Identity(user) if user is not None and user.is_authenticated else None
+
+
+def _set_actor(sender: Any, instance: LogEntry, **kwargs: Any) -> None:
+    identity = current_identity() if instance.actor_id is None else None
+    if identity is not None:
+        instance.actor_id = identity.user.pk
 
 
 def _log_revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -20,6 +22,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from ninja.errors import AuthenticationError, AuthorizationError
 from ninja.security import APIKeyCookie, HttpBearer
@@ -28,9 +31,10 @@ from accounts.grants import USERS, UserGrants
 from accounts.keys import KeyRecord, find_key
 from accounts.limits import count_request
 from accounts.models import APIKey, User
+from accounts.repeats import is_repeat
 from accounts.totp import lacks_second_factor
 from aily.database import in_database
-from aily.problems import Forbidden
+from aily.problems import Forbidden, RateLimited
 from aily.rates import Rate
 from aily.sockets import Access, session_hash
 
@@ -53,8 +57,17 @@ class Identity:
 
     @property
     def access(self) -> Access:
-        """What a socket of theirs is opened with."""
+        """What a socket or stream of theirs is opened with."""
         return Access(self.user.pk, self.api_key.pk if self.api_key else None, self.session)
+
+    @property
+    def holds_seconds(self) -> float:
+        """For how long these credentials hold if nobody takes them away, as far as is known."""
+        if self.api_key is None:
+            # When a session ends is in its row: not later than this, unless it is renewed.
+            return float(settings.SESSION_COOKIE_AGE)
+        end: datetime | None = self.api_key.expires_at
+        return inf if end is None else (end - timezone.now()).total_seconds()
 
 
 class AuthenticatedRequest(HttpRequest):
@@ -157,13 +170,36 @@ def _session_user(request: HttpRequest) -> Identity | None:
         return None
     if lacks_second_factor(user, request.session):
         raise Forbidden("Set up a second factor first, at /account/totp/.")
-    return Identity(user=user)
+    return Identity(user=user, session=_session_of(request))
+
+
+def _session_of(request: HttpRequest) -> str | None:
+    session_key = request.session.session_key
+    return None if session_key is None else session_hash(session_key)
+
+
+async def identify_again(request: AuthenticatedRequest, *, check: bool) -> Identity | None:
+    """Who made this request, if its key or session still lets them in; `check`: as above."""
+    if request.auth.api_key is not None:
+        _, _, secret = request.headers["Authorization"].partition(" ")
+        return await identify_key(secret, check=check)
+    session_key = request.session.session_key
+    if session_key is None:
+        return None
+    return await in_database(identify_session, session_key, check=check)
 
 
 async def _count(request: HttpRequest, identity: Identity) -> None:
-    """Count a POST, as whatever creates something is one. Raises RateLimited."""
-    if request.method == "POST":
+    """Count a POST, as whatever creates something is one. Raises RateLimited, but not where the
+    request's idempotency key was used before."""
+    if request.method != "POST":
+        return
+    try:
         rate = await count_request(identity.user.pk, identity.api_key)
+    except RateLimited:
+        if not await is_repeat(identity.user.pk, request.headers.get("Idempotency-Key")):
+            raise
+    else:
         cast("AuthenticatedRequest", request).rate = rate
 
 

@@ -6,7 +6,6 @@ either both or neither, whatever dies in between. Tasks have a mechanism of thei
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from functools import wraps
@@ -14,12 +13,14 @@ from typing import Any, TypeVar, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import salted_hmac
 from ninja import Schema, Status
 from ninja.renderers import JSONRenderer
 from ninja.utils import contribute_operation_callback
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
+from accounts.repeats import MAX_KEY_CHARS, bare_key
 from aily.database import fetch_all
 from aily.json_input import decode_json
 from aily.openapi import takes_header
@@ -34,8 +35,8 @@ def idempotency_key(request: HttpRequest) -> str | None:
     key = request.headers.get(FIELD)
     if key is None:
         return None
-    key = key.strip().removeprefix('"').removesuffix('"')
-    if not 1 <= len(key) <= 255 or not key.isprintable():
+    key = bare_key(key)
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         message = "An idempotency key has 1 to 255 printable characters."
         raise InvalidRequest(message, field=FIELD)
     return key
@@ -75,6 +76,17 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
     return decorate
 
 
+def replay(request: AuthenticatedRequest) -> HttpResponse | None:
+    """The answer to the request that this one repeats, None where it repeats none.
+
+    For endpoints that look at something outside before they come to what is `idempotent`: that may
+    have changed since. Raises as a repeated request does.
+    """
+    key = idempotency_key(request)
+    stored = _stored(request.auth.user.pk, key) if key is not None else None
+    return _replay(stored, _digest(request)) if stored is not None else None
+
+
 def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:
     """Say in the OpenAPI document that the endpoint honours the header."""
     contribute_operation_callback(endpoint, takes_header(FIELD))
@@ -96,7 +108,9 @@ def _lock(owner_id: int, key: str) -> None:
 
 def _digest(request: HttpRequest) -> str:
     body = json.dumps(decode_json(request.body), sort_keys=True) if request.body else ""
-    return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode()).hexdigest()
+    # With a key: the body may hold a password, which a plain hash in a dump would let be guessed.
+    value = f"{request.method} {request.path}\n{body}"
+    return salted_hmac("accounts.idempotency", value, algorithm="sha256").hexdigest()
 
 
 def _stored(owner_id: int, key: str) -> IdempotencyRecord | None:

@@ -17,6 +17,7 @@ from aily.batching import Batcher, Pace
 from aily.cache import Cached, KnownRows, keys
 from aily.database import in_database
 from aily.loops import per_loop
+from aily.sockets import Access, check_access, revoke_access
 
 #: `last_used_at` is at most this much behind, so that a busy key does not cost a write a request.
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -110,10 +111,14 @@ def connect_signals() -> None:
 
 def _saved(sender: Any, instance: APIKey, created: bool, **kwargs: Any) -> None:
     (KEYS.added if created else KEYS.invalidate)([instance.digest])
+    if not created:
+        # It may end at another time now.
+        check_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
 def _gone(sender: Any, instance: APIKey, **kwargs: Any) -> None:
     KEYS.invalidate([instance.digest])
+    revoke_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
 def _revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:

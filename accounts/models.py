@@ -12,12 +12,13 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Group, Permission
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 
+from aily.problems import Conflict
 from aily.sockets import Access, revoke_access
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
@@ -161,10 +162,14 @@ class RoleLimits(LimitOverrides):
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
-    def usable(self) -> APIKeyQuerySet:
-        """Keys that are neither revoked nor expired and whose owner may log in."""
+    def active(self) -> APIKeyQuerySet:
+        """Keys that are neither revoked nor expired."""
         not_expired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-        return self.filter(not_expired, revoked_at=None, owner__is_active=True)
+        return self.filter(not_expired, revoked_at=None)
+
+    def usable(self) -> APIKeyQuerySet:
+        """Active keys whose owner may log in."""
+        return self.active().filter(owner__is_active=True)
 
     def revoke(self) -> int:
         """Revoke those not revoked yet, and close their sockets. Returns how many that were."""
@@ -220,11 +225,22 @@ class APIKey(models.Model):
         return key, key.issue()
 
     def issue(self) -> str:
-        """Give this new key a secret, save it, and return the secret."""
+        """Give this new key a secret, save it, and return the secret.
+
+        Raises Conflict where its owner has API_KEYS_MAX_PER_USER already.
+        """
         secret = KEY_MARK + secrets.token_urlsafe(32)
         self.prefix = secret[:12]
         self.digest = self.digest_of(secret)
-        self.save(force_insert=True)
+        with transaction.atomic():
+            # One at a time for each owner, or two requests would both see room for the last one.
+            User.objects.select_for_update(no_key=True).get(pk=self.owner_id)
+            keys = APIKey.objects.filter(owner=self.owner_id).active().count()
+            if keys >= settings.API_KEYS_MAX_PER_USER:
+                raise Conflict(
+                    f"There are {keys} API keys, the most that one may have: revoke some."
+                )
+            self.save(force_insert=True)
         return secret
 
     @staticmethod

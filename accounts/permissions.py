@@ -31,7 +31,7 @@ class PermissionSet:
     grants: tuple[Grants, ...]
     roles: Mapping[int, str]
 
-    def allows(self, permission: str, obj: Model | int | None = None) -> bool:
+    def allows(self, permission: str, obj: Model | int | str | None = None) -> bool:
         """Whether this permits it, on `obj` (a row or its primary key) or on all objects."""
         if self.is_superuser:
             return True

@@ -51,6 +51,12 @@ async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> I
     return await in_database(identify_session, session_key, check=check)
 
 
+async def websocket_holds_seconds(scope: dict[str, Any]) -> float:
+    """For how long what this socket was opened with still holds; 0: it does not any more."""
+    identity = await identify_websocket(scope, check=True)
+    return 0 if identity is None else identity.holds_seconds
+
+
 class OriginRequiredForCookies:
     """ASGI wrapper: a handshake without a key must come from a page of this site, or gets a 403.
 

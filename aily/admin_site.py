@@ -1,4 +1,7 @@
-"""The admin's site: its pages read from the replica, and what staff change is noted."""
+"""The admin's site: its pages read from the replica, and what staff change is noted.
+
+Where a rule of the program forbids a change (`Forbidden`), the page says so; nothing has changed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
+from aily.problems import Forbidden
 from aily.replica import note_write, read_for
 
 
@@ -23,7 +28,10 @@ class Site(AdminSite):
             user_id = request.user.pk
 
             def respond() -> HttpResponseBase:
-                response = guarded(request, *args, **kwargs)
+                try:
+                    response = guarded(request, *args, **kwargs)
+                except Forbidden as problem:
+                    raise PermissionDenied(problem.message) from problem
                 # Its rows are read as it is rendered.
                 if isinstance(response, SimpleTemplateResponse):
                     response.render()

@@ -342,6 +342,13 @@ def _writer(request: HttpRequest) -> int | None:
     return None if identity is None else int(identity.user.pk)
 
 
+def _keep_private(request: HttpRequest, response: HttpResponse) -> None:
+    """Let no cache keep what is one user's: a read is asked for again with its ETag, and what else
+    is answered, secrets among it, is stored nowhere."""
+    may_revalidate = request.method in ("GET", "HEAD") and response.has_header("ETag")
+    response.setdefault("Cache-Control", "private, no-cache" if may_revalidate else "no-store")
+
+
 def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
     """What ninja answers by itself, plain text for a wrong method; and where the rate stands."""
 
@@ -350,12 +357,13 @@ def _with_problems(view: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in (rate.headers() if rate else {}).items():
             response.setdefault(name, value)
         response = conditional(request, response)
-        if not isinstance(response, HttpResponseNotAllowed):
-            return response
-        detail = f"Allowed here: {response['Allow']}"
-        problem = _render_status(request, HTTPStatus.METHOD_NOT_ALLOWED, detail)
-        problem["Allow"] = response["Allow"]
-        return problem
+        if isinstance(response, HttpResponseNotAllowed):
+            allowed = response["Allow"]
+            detail = f"Allowed here: {allowed}"
+            response = _render_status(request, HTTPStatus.METHOD_NOT_ALLOWED, detail)
+            response["Allow"] = allowed
+        _keep_private(request, response)
+        return response
 
     @wraps(view)
     async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -233,6 +233,8 @@ MAX_QUEUED_PER_USER = env.int("MAX_QUEUED_PER_USER", default=20_000)
 MAX_QUEUED = env.int("MAX_QUEUED", default=200_000)
 POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
 PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
+# Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
+CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
 
@@ -279,6 +281,8 @@ LOGOUT_REDIRECT_URL = "login"
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
+# Keys that one user may have at once, beside those that are revoked or expired.
+API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
 STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"

@@ -13,6 +13,7 @@ class ChatConfig(AppConfig):
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
         from accounts.audit import audited
         from accounts.permissions import register_objects
+        from accounts.repeats import register_key_lookup
         from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401
         from chat.models import (
@@ -26,7 +27,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, webhooks
+        from chat.services import catalog, repeats, restrictions, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -39,6 +40,8 @@ class ChatConfig(AppConfig):
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        register_key_lookup(repeats.has_made_task)
+        restrictions.connect_signals()
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()
         register_warmers(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
 from accounts.authentication import Identity
-from accounts.websocket import identify_websocket
+from accounts.websocket import identify_websocket, websocket_holds_seconds
 from aily.draining import draining
 from aily.flow_control import FlowControl
 from aily.jobs import Job, Jobs
@@ -143,7 +144,10 @@ class ChatConsumer(AsyncConsumer):
         identity = await identify_websocket(self.scope)
         if identity is None:
             return None
-        registered = open_sockets().registered(identity.access, self.close)
+        check = partial(websocket_holds_seconds, self.scope)
+        registered = open_sockets().registered(
+            identity.access, self.close, check, identity.holds_seconds
+        )
         await self.open.enter_async_context(registered)
         # It may have been taken away before there was anybody to tell.
         return await identify_websocket(self.scope, check=True)
@@ -211,6 +215,7 @@ class ChatConsumer(AsyncConsumer):
                 position=accepted.position,
                 eta_seconds=accepted.eta_seconds,
                 waiting_for=accepted.waiting_for,
+                history_from=str(accepted.history_from) if accepted.history_from else None,
             )
         )
         task_id = accepted.task_id

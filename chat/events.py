@@ -153,6 +153,8 @@ class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen
     position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = None
+    #: The first message of the conversation that is sent, where older ones are not.
+    history_from: str | None = None
 
 
 class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=True):

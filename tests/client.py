@@ -287,6 +287,7 @@ class RestClient:
 
     def __init__(self, base_url: str, key: str | None, trust: ssl.SSLContext | None = None) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.base_url = base_url
         self._session = aiohttp.ClientSession(
             base_url,
             headers=headers,

@@ -100,6 +100,7 @@ def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> Query
 @router.post("/keys", response={201: NewKeyOut}, summary="Make an API key")
 @idempotent(NewKeyOut, has_secret=True)
 def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
+    """For yourself, and with a session: an API key makes no keys."""
     key, secret = APIKey.create(request.auth.user, payload.name, payload.expires_at)
     out = KeyOut.from_orm(key).dict()
     return Status(201, NewKeyOut(**out, secret=secret))

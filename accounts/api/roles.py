@@ -14,7 +14,7 @@ from pydantic import Field
 from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from accounts.models import Role
+from accounts.models import Role, User
 from accounts.permissions import require_permission
 from accounts.roles import named_objects, write_role
 from aily.etags import if_match
@@ -96,7 +96,14 @@ def _roles() -> QuerySet[Any]:
     )
 
 
-def _write(role: Role, payload: RolePatch) -> Role:
+def _write(by: User, role: Role, payload: RolePatch) -> Role:
+    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
+
+    Who may give what is held against the rules as rows are saved (accounts/delegation.py).
+    """
+    if "limits" in payload.model_fields_set:
+        # As in the admin, where they are a form of their own.
+        require_permission(by, "accounts.change_rolelimits")
     write_role(role, payload.dict(exclude_unset=True))
     read: Role = _roles().get(pk=role.pk)
     return read
@@ -113,7 +120,7 @@ def list_roles(request: AuthenticatedRequest, filters: Query[RoleFilter]) -> Que
 @idempotent(RoleOut)
 def create_role(request: AuthenticatedRequest, payload: RoleIn) -> Status[Role]:
     require_permission(request.auth.user, "accounts.add_role")
-    return Status(201, _write(Role(), payload))
+    return Status(201, _write(request.auth.user, Role(), payload))
 
 
 @router.get("/roles/{int:role_id}", response=RoleOut, summary="One role")
@@ -127,7 +134,8 @@ def get_role(request: AuthenticatedRequest, role_id: int) -> Role:
 @if_match(RoleOut, get_role)
 def edit_role(request: AuthenticatedRequest, role_id: int, payload: RolePatch) -> Role:
     require_permission(request.auth.user, "accounts.change_role")
-    return _write(get_object_or_404(Role, pk=role_id), payload)
+    role = get_object_or_404(Role, pk=role_id)
+    return _write(request.auth.user, role, payload)
 
 
 @router.delete("/roles/{int:role_id}", response={204: None}, summary="Delete a role")

@@ -18,11 +18,10 @@ from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, RoleRef
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from accounts.permissions import may, permissions_of, require_permission
+from accounts.permissions import may, require_permission
 from accounts.roles import set_roles
 from aily.etags import if_match
 from aily.openapi import example
-from aily.problems import Forbidden
 from aily.rest import Page, RequestSchema, matching, ordered
 
 router = Router(tags=["users"])
@@ -73,7 +72,11 @@ class UserPatch(RequestSchema):
     email: str = Field("", max_length=254)
     is_active: bool = Field(True, description="False: shut out at once, open sockets included.")
     is_staff: bool = Field(False, description="May only be set by a superuser.")
-    roles: list[int] = Field(default_factory=list, max_length=1000, description="Ids.")
+    roles: list[int] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Ids, of roles that grant nothing you do not have. Not for yourself.",
+    )
     queue_weight: float = Field(1, ge=0.1, le=100)
     limits: LimitsPatch = NO_LIMITS
 
@@ -88,7 +91,9 @@ class UserIn(UserPatch):
     )
 
     username: str = Field(min_length=1, max_length=150)
-    password: SecretStr | None = Field(None, description="Null: logs in with keys alone.")
+    password: SecretStr | None = Field(
+        None, description="Null: logs in with keys alone. Not by a key."
+    )
 
 
 def _visible(user: User) -> QuerySet[User]:
@@ -96,17 +101,12 @@ def _visible(user: User) -> QuerySet[User]:
     return users if may(user, "accounts.view_user") else users.filter(pk=user.pk)
 
 
-def _write(by: User, user: User, payload: UserPatch) -> User:
-    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed."""
+def _write(user: User, payload: UserPatch) -> User:
+    """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
+
+    Who may write what is held against the rules as rows are saved (accounts/delegation.py).
+    """
     fields = payload.dict(exclude_unset=True, exclude={"password"})
-    if (
-        fields.get("is_staff", user.is_staff) != user.is_staff
-        and not permissions_of(by).is_superuser
-    ):
-        raise Forbidden("Only a superuser says who is staff.")
-    # Who is a superuser may do everything, this here included.
-    if user.is_superuser and not permissions_of(by).is_superuser:
-        raise Forbidden("Only a superuser changes a superuser.")
     roles = fields.pop("roles", None)
     for name, value in {**fields.pop("limits", {}), **fields}.items():
         setattr(user, name, value)
@@ -147,7 +147,7 @@ def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[Any]:
     require_permission(request.auth.user, "accounts.add_user")
     user = User(username=payload.username)
     _set_password(user, payload.password)
-    return Status(201, _write(request.auth.user, user, payload))
+    return Status(201, _write(user, payload))
 
 
 @router.get("/users/{int:user_id}", response=UserOut, summary="One user")
@@ -161,4 +161,4 @@ def edit_user(request: AuthenticatedRequest, user_id: int, payload: UserPatch) -
     """Users are not deleted here, as their tasks would go with them: shut them out."""
     require_permission(request.auth.user, "accounts.change_user")
     user = get_object_or_404(User.objects.prefetch_related("groups"), pk=user_id)
-    return _write(request.auth.user, user, payload)
+    return _write(user, payload)

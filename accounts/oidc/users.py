@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from accounts.delegation import without_actor
 from accounts.models import Role, User
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,14 @@ class LoginRefusedError(Exception):
     """The provider vouches for them, and yet they do not get in. The message is for them."""
 
 
-@transaction.atomic
 def user_of(account: SocialAccount, claims: Claims) -> User:
     """The user of this subject, who is found, linked or made. Raises LoginRefusedError."""
+    # What the provider says holds, whoever this browser was logged in as before.
+    with transaction.atomic(), without_actor():
+        return _user_of(account, claims)
+
+
+def _user_of(account: SocialAccount, claims: Claims) -> User:
     if account.pk is None:
         account.user = _linked_user(claims) or _new_user(claims)
         account.save()

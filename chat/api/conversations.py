@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -69,6 +69,8 @@ class MessageOut(Schema):
         id="0198c0de-8b22-7000-8000-0123456789ab",
         role="assistant",
         content="Take the night train.",
+        tool_calls=None,
+        tool_call_id=None,
         task_id="0198c0de-9c33-7000-8000-0123456789ab",
         created_at="2026-01-31T12:00:03Z",
     )
@@ -76,8 +78,16 @@ class MessageOut(Schema):
     id: UUID
     role: Message.Role
     content: str
+    tool_calls: list[dict[str, Any]] | None = Field(
+        description="Of an answer: what it asks to be called, as the provider is sent it again."
+    )
+    tool_call_id: str | None = Field(description="Of a result, role `tool`: the call's id.")
     task_id: UUID | None
     created_at: datetime
+
+    @staticmethod
+    def resolve_tool_call_id(message: Message) -> str | None:
+        return message.tool_call_id or None
 
 
 def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:

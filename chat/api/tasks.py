@@ -16,12 +16,13 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access import lost_access
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
 from aily.database import in_database
 from aily.draining import draining
 from aily.openapi import answers, example
-from aily.problems import InvalidRequest, NotFound
+from aily.problems import InvalidRequest, NotFound, Unauthenticated
 from aily.redis import RedisAway
 from aily.replica import may_read_replica
 from aily.rest import Moment, Page
@@ -62,6 +63,7 @@ class TaskAccepted(Schema):
         position=3,
         eta_seconds=1.5,
         waiting_for=None,
+        history_from=None,
     )
 
     task_id: UUID
@@ -71,6 +73,10 @@ class TaskAccepted(Schema):
         description="Until it starts, `waiting_for` included; null when that is not known."
     )
     waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
+    history_from: UUID | None = Field(
+        None,
+        description="The first message of the conversation that the model is sent; null: all are.",
+    )
 
 
 class Result(Schema):
@@ -101,6 +107,7 @@ class TaskOut(Schema):
         is_simulated=False,
         lane="normal",
         conversation_id=None,
+        history_from=None,
         position=None,
         eta_seconds=None,
         waiting_for=None,
@@ -118,6 +125,10 @@ class TaskOut(Schema):
     is_simulated: bool = Field(alias="model.provider.is_simulated")
     lane: LaneName
     conversation_id: UUID | None
+    history_from: UUID | None = Field(
+        description="The first message of the conversation that the model was sent, where older "
+        "ones were left out, as it has grown too long; null: all were sent."
+    )
     position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
@@ -243,30 +254,37 @@ async def _answer(
     if not must_wait:
         return Status(202, accepted)
     owner_id, task_id = request.auth.user.pk, UUID(accepted.task_id)
-    if not await _ends_in_time(accepted, owner_id):
+    if not await _ends_in_time(request, accepted):
         response["Retry-After"] = "1"
         return Status(202, await in_database(_load, owner_id, task_id))
     return Status(200, await in_database(_load, owner_id, task_id))
 
 
-async def _ends_in_time(accepted: Accepted, owner_id: int) -> bool:
-    """Wait for the task's end, up to the limit or until this process is to stop."""
-    ending = asyncio.ensure_future(_wait_for_end(accepted, owner_id))
-    stopping = asyncio.ensure_future(draining().wait())
-    try:
-        await asyncio.wait(
-            [ending, stopping],
-            timeout=settings.SYNC_WAIT_SECONDS,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not ending.done():
-            return False
-        ending.result()
-        return True
-    finally:
-        stopping.cancel()
-        ending.cancel()
-        await asyncio.wait([ending])
+async def _ends_in_time(request: AuthenticatedRequest, accepted: Accepted) -> bool:
+    """Wait for the task's end, up to the limit or until this process is to stop.
+
+    Raises Unauthenticated when the access of the request is taken away meanwhile.
+    """
+    async with lost_access(request) as lost:
+        ending = asyncio.ensure_future(_wait_for_end(accepted, request.auth.user.pk))
+        stopping = asyncio.ensure_future(draining().wait())
+        losing = asyncio.ensure_future(lost.wait())
+        try:
+            await asyncio.wait(
+                [ending, stopping, losing],
+                timeout=settings.SYNC_WAIT_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if lost.is_set():
+                raise Unauthenticated("This access was taken away, or has ended.")
+            if not ending.done():
+                return False
+            ending.result()
+            return True
+        finally:
+            for waiting in (stopping, losing, ending):
+                waiting.cancel()
+            await asyncio.wait([ending])
 
 
 async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
@@ -345,7 +363,7 @@ async def stream_prompt(
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
     accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
-    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
+    return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
 
 
 @router.post("/request/stream", url_name="stream_request", openapi_extra=answers(_STREAM, 404))
@@ -355,7 +373,7 @@ async def stream_request(
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
     accepted = await _submit(request, body, Lane.INTERACTIVE)
-    return _event_stream(accepted.task_id, request.auth.user.pk, START, is_new=accepted.waits_alone)
+    return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
 
 
 @router.get("/tasks/{uuid:task_id}/events", url_name="task_events", openapi_extra=answers(_STREAM))
@@ -363,9 +381,8 @@ async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
-    owner_id = request.auth.user.pk
-    await check_owner(owner_id, task_id)
-    return _event_stream(str(task_id), owner_id, _cursor(request, resume.after))
+    await check_owner(request.auth.user.pk, task_id)
+    return _event_stream(request, str(task_id), _cursor(request, resume.after))
 
 
 def _cursor(request: HttpRequest, after: str | None) -> EventId:
@@ -380,10 +397,10 @@ def _cursor(request: HttpRequest, after: str | None) -> EventId:
 
 
 def _event_stream(
-    task_id: str, owner_id: int, after: EventId, *, is_new: bool = False
+    request: AuthenticatedRequest, task_id: str, after: EventId, *, is_new: bool = False
 ) -> StreamingHttpResponse:
     response = StreamingHttpResponse(
-        _server_sent_events(task_id, owner_id, after, is_new), content_type="text/event-stream"
+        _server_sent_events(request, task_id, after, is_new), content_type="text/event-stream"
     )
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
@@ -392,21 +409,23 @@ def _event_stream(
 
 
 async def _server_sent_events(
-    task_id: str, owner_id: int, after: EventId, is_new: bool
+    request: AuthenticatedRequest, task_id: str, after: EventId, is_new: bool
 ) -> AsyncGenerator[bytes]:
-    frames = follow(task_id, owner_id, after, is_new=is_new)
-    async with aclosing(frames):
+    frames = follow(task_id, request.auth.user.pk, after, is_new=is_new)
+    async with aclosing(frames), lost_access(request) as lost:
         coming = asyncio.ensure_future(anext(frames, None))
         stopping = asyncio.ensure_future(draining().wait())
+        losing = asyncio.ensure_future(lost.wait())
         try:
-            while not stopping.done():
+            while True:
                 await asyncio.wait(
-                    [coming, stopping],
+                    [coming, stopping, losing],
                     timeout=SSE_KEEP_ALIVE_SECONDS,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                if stopping.done():
-                    # Between two events: the client goes on elsewhere after the last one's id.
+                if stopping.done() or losing.done():
+                    # Between two events: the client goes on elsewhere after the last one's id, if
+                    # it still may.
                     return
                 if not coming.done():
                     yield b": keep-alive\n\n"
@@ -417,8 +436,8 @@ async def _server_sent_events(
                 yield _server_sent_event(one)
                 coming = asyncio.ensure_future(anext(frames, None))
         finally:
-            stopping.cancel()
-            coming.cancel()
+            for waiting in (stopping, losing, coming):
+                waiting.cancel()
             await asyncio.wait([coming])
 
 

@@ -14,7 +14,7 @@ from ninja.pagination import paginate
 from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
-from accounts.idempotency import idempotent, takes_idempotency_key
+from accounts.idempotency import idempotent, replay, takes_idempotency_key
 from aily.database import in_database
 from aily.etags import if_match, takes_if_match
 from aily.openapi import example
@@ -172,7 +172,10 @@ def list_endpoints(
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
 @takes_idempotency_key
-async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object]:
+async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Any:
+    # What the name stands for may have changed since it was asked first.
+    if (repeated := await in_database(replay, request)) is not None:
+        return repeated
     await webhooks.require_safe(payload.url)
     return await in_database(_create, request, payload)
 

@@ -19,13 +19,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
 from django.db.models.functions import Now
 
 from aily.database import fetch_all
 from chat.models import transitions
 from chat.models.tasks import ServedFrom, Status, Task
-from chat.models.transitions import EndedQueued, Ending, store_answers
+from chat.models.transitions import Answer, EndedQueued, Ending, store_answers
 
 #: Followers whose deadline has passed, ended in one go.
 PAGE = 1000
@@ -59,7 +60,8 @@ UPDATE chat_task f SET status = l.status, attempt = l.attempt,
   FROM chat_task l
  WHERE l.id = ANY(%s) AND l.status IN ('succeeded', 'failed')
    AND f.leader_id = l.id AND f.status = 'queued'
-RETURNING f.id, f.owner_id, f.conversation_id, f.status, f.text, l.id
+RETURNING f.id, f.owner_id, l.id, f.status, f.conversation_id, f.text, f.reasoning,
+          f.tool_calls::text
 """
 
 _PROMOTE = """
@@ -167,10 +169,12 @@ def _land(leader_ids: Iterable[UUID]) -> dict[UUID, Landing]:
     ids = list(leader_ids)
     landings: defaultdict[UUID, Landing] = defaultdict(Landing)
     answers = []
-    for pk, owner_id, conversation_id, status, text, leader_id in fetch_all(_LAND, [ids]):
+    for pk, owner_id, leader_id, status, conversation_id, *said in fetch_all(_LAND, [ids]):
         landings[leader_id].followers.append(Follower(pk, owner_id))
         if conversation_id and status == Status.SUCCEEDED:
-            answers.append((conversation_id, pk, text))
+            text, reasoning, calls = said
+            decoded = msgspec.json.decode(calls)
+            answers.append(Answer(conversation_id, pk, text, reasoning, decoded))
     store_answers(answers)
     for leader_id, successor in _promote(ids):
         landings[leader_id].successor = successor

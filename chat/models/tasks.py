@@ -17,7 +17,7 @@ from chat.events import (
     TaskFailed,
     WaitingFor,
 )
-from chat.models.conversations import Conversation
+from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
 from chat.models.providers import LLMModel
 from chat.models.scenes import Scene, SceneVersion
@@ -112,6 +112,10 @@ class Task(models.Model):
     weight = models.FloatField(default=1, help_text="The owner's, when it was accepted.")
     lane = models.PositiveSmallIntegerField(choices=Lane.choices, default=Lane.INTERACTIVE)
     messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
+    history_from = models.UUIDField(
+        null=True,
+        help_text="The first message of the conversation that was sent, where older ones were not.",
+    )
     params = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, help_text="The caller's own; never sent on.")
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
@@ -177,8 +181,8 @@ class Task(models.Model):
     position: int | None = None
     eta_seconds: float | None = None
     waiting_for: WaitingFor | None = None
-    #: Messages of the conversation that the prompt was built from. Not a column.
-    history_length: int = 0
+    #: What it adds to its conversation. Not a column.
+    user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
 

@@ -6,7 +6,7 @@ changes no row has lost a race and must treat the task as somebody else's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +18,9 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from aily.database import fetch_all
-from chat.models.conversations import Conversation, Message
+from chat.models.conversations import Message, touch
 from chat.models.tasks import Status
+from chat.tool_calls import from_result
 
 #: The error of a task that failed by no fault of the provider's.
 INTERNAL = {"code": "internal", "message": "aily itself failed."}
@@ -269,9 +270,9 @@ def end(worker_id: UUID, endings: Sequence[Ending]) -> set[UUID]:
     with transaction.atomic() if stores_answers else nullcontext():
         changed = dict(fetch_all(_END, [values, ids, worker_id]))
         store_answers(
-            (changed[one.id], one.id, one.text)
+            Answer(conversation_id, one.id, one.text, one.reasoning, one.tool_calls)
             for one in endings
-            if one.status is Status.SUCCEEDED and changed.get(one.id)
+            if one.status is Status.SUCCEEDED and (conversation_id := changed.get(one.id))
         )
     return set(changed)
 
@@ -292,9 +293,12 @@ def keep_partial(worker_id: UUID, ending: Ending) -> bool:
             ],
         )
         store_answers(
-            (conversation_id, ending.id, ending.text)
-            for _, conversation_id in rows
-            if conversation_id and ending.text
+            (
+                Answer(conversation_id, ending.id, ending.text)
+                for _, conversation_id in rows
+                if conversation_id
+            ),
+            to_questions=True,
         )
     return bool(rows)
 
@@ -355,18 +359,41 @@ def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[i
         fetch_all(_NOTE_LAST_EVENTS, [ids, attempts, list(last_events)])
 
 
-def store_answers(answers: Any) -> None:
-    """Add answers to their conversations: an iterable of (conversation id, task id, text)."""
-    messages = [
-        Message(
-            conversation_id=conversation_id,
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a task adds to its conversation when it ends."""
+
+    conversation_id: UUID
+    task_id: UUID
+    text: str
+    reasoning: str = ""
+    #: Flat, as they are in the task's row.
+    tool_calls: Sequence[Any] = ()
+
+    def message(self) -> Message:
+        return Message(
+            conversation_id=self.conversation_id,
             role=Message.Role.ASSISTANT,
-            content=text,
-            task_id=task_id,
+            content=self.text,
+            # Without tool calls no provider wants it back.
+            reasoning=self.reasoning if self.tool_calls else "",
+            tool_calls=[from_result(call) for call in self.tool_calls] or None,
+            task_id=self.task_id,
         )
-        for conversation_id, task_id, text in answers
-    ]
-    if messages:
-        Message.objects.bulk_create(messages)
-        touched = [message.conversation_id for message in messages]
-        Conversation.objects.filter(pk__in=touched).update(updated_at=messages[0].created_at)
+
+
+def store_answers(given: Iterable[Answer], *, to_questions: bool = False) -> None:
+    """Add answers to their conversations; one that says nothing is no message.
+
+    With `to_questions` only those whose question is still there: of a task that was cancelled, it
+    may have been asked again meanwhile.
+    """
+    answers = [answer for answer in given if answer.text.strip() or answer.tool_calls]
+    if not answers:
+        return
+    touch({answer.conversation_id for answer in answers})
+    if to_questions:
+        asked = Message.objects.filter(task__in=[answer.task_id for answer in answers])
+        there = set(asked.values_list("task", flat=True))
+        answers = [answer for answer in answers if answer.task_id in there]
+    Message.objects.bulk_create([answer.message() for answer in answers])

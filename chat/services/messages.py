@@ -19,6 +19,8 @@ from pydantic import (
 
 from chat.services.parameters import Object, ShortText, Strict, kind
 
+#: Of the flat form, and of a stream's pieces; beside a function they say nothing.
+_NOT_OF_A_CALL = frozenset({"name", "arguments", "index"})
 #: Fields that a part's type calls for; none else may be there.
 _PART_FIELDS = ("text", "refusal", "image_url", "input_audio", "file", "video_url")
 
@@ -67,11 +69,13 @@ class ContentPart(Strict):
 
 class FunctionCall(Strict):
     name: ShortText
-    arguments: str = Field(description="JSON, as the model wrote it.")
+    arguments: str = Field("{}", description="JSON, as the model wrote it.")
 
     @field_validator("arguments", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
+        if value is None:
+            return "{}"
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
@@ -88,11 +92,11 @@ class MessageToolCall(BaseModel):
     @classmethod
     def _from_a_result(cls, value: Any) -> Any:
         """As they are in a task's result: a name and arguments beside the id."""
-        if isinstance(value, dict) and "function" not in value and "name" in value:
-            own = {name: value[name] for name in ("name", "arguments") if name in value}
-            others = {name: one for name, one in value.items() if name not in own}
-            return {**others, "function": own}
-        return value
+        if not isinstance(value, dict):
+            return value
+        flat = {name: value[name] for name in ("name", "arguments") if name in value}
+        rest = {name: given for name, given in value.items() if name not in _NOT_OF_A_CALL}
+        return {"function": flat, **rest} if flat else rest
 
 
 _Parts = Annotated[list[ContentPart], Field(min_length=1, max_length=256), Tag("(list)")]

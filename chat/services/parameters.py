@@ -23,8 +23,11 @@ from pydantic import (
 MAX_EXTRA_BYTES = 65_536
 MAX_NAME_CHARS = 64
 #: What each call says for itself: who asks what of which model, and how the answer is to come.
+#: `models` and `fallbacks` name others beside it, to OpenRouter and to LiteLLM's proxy: they would
+#: be reached past what staff restrict, price and cap.
 OWN_FIELDS = frozenset(
     {"best_of", "extra_body", "messages", "model", "stream", "stream_options", "user_id"}
+    | {"fallbacks", "models"}
 )
 
 Object = dict[str, JsonValue]

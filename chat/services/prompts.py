@@ -2,97 +2,184 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
-from django.db import IntegrityError
-from django.db.models import Count
-from django.utils import timezone
 
-from aily.problems import TooLarge
-from chat.models import Conversation, Message, SceneVersion, Task
-from chat.models.tasks import ACTIVE
-from chat.services import scenes
+from aily.problems import InvalidRequest, TooLarge
+from chat.models import Message
+from chat.models.conversations import UserTurn
+from chat.models.ids import tagged_id
+from chat.services import history as histories
+from chat.services.history import History
 from chat.services.messages import text_of
 from chat.services.submission import CompositeRequest
+from chat.tool_calls import UnpairedError, check_pairs, ids_of, is_result
+
+TITLE_CHARS = 80
+#: Roles that instruct the model; they go before all else.
+_INSTRUCTING = ("system", "developer")
+
+ProviderMessages = list[dict[str, Any]]
 
 
-def build(
-    request: CompositeRequest, version: SceneVersion | None, history: Sequence[Message]
-) -> list[dict[str, Any]]:
-    """The prompt as the provider gets it: the scene's system message, history, the new turn.
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages as the provider gets them, and what becomes of them in a conversation."""
 
-    Raises InvalidVariable, or TooLarge past PROMPT_MAX_BYTES of JSON.
+    messages: ProviderMessages
+    user_turn: UserTurn | None = None
+    #: The first message of the conversation that is sent, where older ones are not.
+    history_from: UUID | None = None
+
+
+def build(request: CompositeRequest, rendered: ProviderMessages, history: History | None) -> Prompt:
+    """The prompt: system messages, history, the scene's own message, those of the request.
+
+    Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
+    of JSON.
     """
-    rendered = scenes.render(version, request.variables) if version else []
-    own = [message.model_dump(exclude_none=True) for message in request.messages or []]
-    system = [one for one in rendered if one["role"] == "system"]
-    asked = [one for one in rendered if one["role"] != "system"]
-    past = [{"role": message.role, "content": message.content} for message in history]
-    messages = [*system, *past, *asked, *own]
+    given = [message.model_dump(exclude_none=True) for message in request.messages or []]
+    exchanges = histories.answered_exchanges(history, request.replaces) if history else []
+    awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
+    system, asked = _split(rendered)
+    own_system, own = _split(given)
+    if history is None:
+        messages = [*rendered, *given]
+        if rendered and own:
+            messages = [*_merged([*system, *own_system]), *_merged([*asked, *own])]
+        return Prompt(_small_enough(messages, request))
+    if awaited and ids_of(own[0]) == awaited:
+        # The call is in the history already.
+        own = own[1:]
+    return _continued(request, [*system, *own_system], [*asked, *own], history, exchanges, awaited)
+
+
+def _continued(
+    request: CompositeRequest,
+    system: ProviderMessages,
+    new: ProviderMessages,
+    history: History,
+    exchanges: Sequence[histories.Exchange],
+    awaited: Sequence[str],
+) -> Prompt:
+    """The prompt of the next turn of a conversation, or of its next step where tools are called."""
+    system, new = _merged(system), _merged(new)
+    room = histories.most_bytes() - histories.size_of([*system, *new]) - len("[]")
+    sent = histories.fit(history, exchanges, room, is_awaited=bool(awaited))
+    if awaited and (not sent.messages or ids_of(sent.messages[-1]) != awaited):
+        raise _too_large(request)
+    messages = [*system, *_merged([*sent.messages, *new])]
+    turn = UserTurn(
+        history.conversation_id,
+        history.updated_at,
+        _kept(new, history.conversation_id, awaited),
+        request.replaces,
+    )
+    if not history.title:
+        turn.title = _title(turn.messages)
+    history_from = None
+    if sent.is_cut:
+        history_from = sent.first_id or (turn.messages[0].id if turn.messages else None)
+    return Prompt(_small_enough(messages, request), turn, history_from)
+
+
+def _small_enough(messages: ProviderMessages, request: CompositeRequest) -> ProviderMessages:
     if len(msgspec.json.encode(messages)) > settings.PROMPT_MAX_BYTES:
-        raise TooLarge(
-            f"The prompt has more than {settings.PROMPT_MAX_BYTES} bytes.",
-            field="messages" if request.messages else "variables",
-        )
+        raise _too_large(request)
     return messages
 
 
-def question(messages: Sequence[dict[str, Any]]) -> str:
-    """The last user message: what a conversation keeps as the question."""
-    for message in reversed(messages):
-        if message["role"] == "user":
-            return text_of(message)
-    return ""
+def _too_large(request: CompositeRequest) -> TooLarge:
+    return TooLarge(
+        f"The prompt has more than {settings.PROMPT_MAX_BYTES} bytes.",
+        field="messages" if request.messages else "variables",
+    )
 
 
-def histories(wanted: Iterable[tuple[int, UUID]]) -> dict[tuple[int, UUID], list[Message]]:
-    """The messages of each (owner id, conversation id) that exists and is that owner's."""
-    ids = [conversation_id for _, conversation_id in wanted]
-    owners = dict(Conversation.objects.filter(pk__in=ids).values_list("pk", "owner_id"))
-    found: defaultdict[UUID, list[Message]] = defaultdict(list)
-    for message in Message.objects.filter(conversation_id__in=list(owners)).order_by("id"):
-        found[message.conversation_id].append(message)
-    return {(owner_id, pk): found[pk] for owner_id, pk in wanted if owners.get(pk) == owner_id}
+# --- The request's messages ---------------------------------------------------------------------
+def _checked(messages: ProviderMessages, awaited: list[str]) -> list[str]:
+    """`awaited`, the ids of tool calls whose results these messages give; [] where they do not.
 
-
-class HistoryChangedError(IntegrityError):
-    """A conversation got a message after a prompt was built from it."""
-
-
-def check_histories(tasks: Sequence[Task]) -> None:
-    """Raise HistoryChangedError unless each task's prompt holds its whole conversation.
-
-    To be called in the transaction that has inserted the tasks and touched the conversations: from
-    there on these are theirs alone, so what was answered before is there to be seen. A task that is
-    answered already shuts nobody out by itself: it raises where another is being answered.
+    Raises InvalidRequest where a call of theirs lacks its result, or a result its call.
     """
-    ids = [task.conversation_id for task in tasks if task.conversation_id]
-    counts: dict[UUID | None, int] = dict(
-        Message.objects.filter(conversation_id__in=ids)
-        .values_list("conversation_id")
-        .annotate(Count("pk"))
-        .order_by()
-    )
-    answered = [
-        task.conversation_id for task in tasks if task.conversation_id and task.status not in ACTIVE
-    ]
-    if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
-        raise HistoryChangedError
-    for task in tasks:
-        if counts.get(task.conversation_id, 0) != task.history_length:
-            raise HistoryChangedError
+    rest = _split(messages)[1]
+    first = rest[0] if rest else None
+    if first is None or not (is_result(first) or (awaited and ids_of(first) == awaited)):
+        # The user goes on without: the history is sent without the calls.
+        awaited = []
+    try:
+        check_pairs(rest, awaited if first and is_result(first) else [])
+    except UnpairedError as error:
+        positions = [index for index, message in enumerate(messages) if not _instructs(message)]
+        place = "" if error.index is None else f".{positions[error.index]}.{error.field}"
+        raise InvalidRequest(str(error), field=f"messages{place}") from None
+    return awaited
 
 
-def touch_conversations(questions: Sequence[Message]) -> None:
-    """Put conversations with a new question on top; an untitled one is named after its first."""
-    Conversation.objects.filter(pk__in=[one.conversation_id for one in questions]).update(
-        updated_at=timezone.now()
+def _instructs(message: dict[str, Any]) -> bool:
+    return message["role"] in _INSTRUCTING
+
+
+def _split(messages: ProviderMessages) -> tuple[ProviderMessages, ProviderMessages]:
+    """What instructs the model, and all else."""
+    instructions = [message for message in messages if _instructs(message)]
+    return instructions, [message for message in messages if not _instructs(message)]
+
+
+def _merged(messages: ProviderMessages) -> ProviderMessages:
+    """With texts of one role that follow each other as one message, as strict providers want it."""
+    merged: ProviderMessages = []
+    for message in messages:
+        if merged and _belong_together(merged[-1], message):
+            content = _joined(merged[-1]["content"], message["content"])
+            merged[-1] = {"role": message["role"], "content": content}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _belong_together(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Nothing but content of one role; no result of a tool call, and no call."""
+    return first.keys() == second.keys() == {"role", "content"} and first["role"] == second["role"]
+
+
+def _joined(first: Any, second: Any) -> Any:
+    if isinstance(first, str) and isinstance(second, str):
+        return "\n\n".join(text for text in (first, second) if text.strip())
+    return [*_as_parts(first), *_as_parts(second)]
+
+
+def _as_parts(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
+
+
+# --- What is kept -------------------------------------------------------------------------------
+def _kept(new: ProviderMessages, conversation_id: UUID, awaited: Sequence[str]) -> list[Message]:
+    """The results of awaited tool calls, and the last question."""
+    results = list(takewhile(is_result, new)) if awaited else []
+    questions = [message for message in new if message["role"] == "user"][-1:]
+    said = [question for question in questions if question.get("content")]
+    return [_message(message, conversation_id) for message in (*results, *said)]
+
+
+def _message(sent: dict[str, Any], conversation_id: UUID) -> Message:
+    content = sent.get("content")
+    return Message(
+        id=tagged_id(),
+        conversation_id=conversation_id,
+        role=sent["role"],
+        content=text_of(sent),
+        parts=content if isinstance(content, list) else None,
+        tool_call_id=sent.get("tool_call_id") or "",
     )
-    for one in questions:
-        if title := " ".join(one.content.split())[:80]:
-            Conversation.objects.filter(pk=one.conversation_id, title="").update(title=title)
+
+
+def _title(messages: Sequence[Message]) -> str:
+    questions = (message.content for message in messages if message.role == Message.Role.USER)
+    return " ".join(next(questions, "").split())[:TITLE_CHARS]

@@ -2,45 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
+from accounts.permissions import PermissionSet, permission_sets
 from chat import accounting
-from chat.models import Task
+from chat.accounting import BudgetsInForce
+from chat.models import Status, Task
+from chat.models.conversations import ask_again
 from chat.models.ids import tagged_id
+from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
-from chat.services.submit import enqueue
+from chat.services.submit import USE_MODEL, USE_SCENE, enqueue
 
 
 def retry_many(task_ids: Sequence[UUID]) -> int:
     """Submit the prompts of ended tasks again, as new tasks. Returns how many were.
 
-    The old ones stay as they are: what has ended never changes. Conversations are left out, as
-    their question and answer would be there twice; so are those that their owners' budgets refuse.
+    The old ones stay as they are: what has ended never changes. A question of a conversation that
+    was not answered becomes the new task's, so that it is there once; where it is the new task's
+    already, or the conversation is answering, there is no new task. Nor is there one of what the
+    owners could not submit any more: where they were shut out, may not use the scene or model now,
+    or have too small a budget.
     """
-    ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE)
-    tasks = [
-        Task(
-            id=tagged_id(),
-            owner_id=task.owner_id,
-            api_key_id=task.api_key_id,
-            scene_id=task.scene_id,
-            scene_version_id=task.scene_version_id,
-            model=task.model,
-            lane=task.lane,
-            messages=task.messages,
-            params=task.params,
-            metadata={**task.metadata, "retry_of": str(task.pk)},
-            needs_settling=True,
-        )
-        for task in ended.select_related("model")
-    ]
-    found = accounting.in_force(tasks)
+    ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
+    pairs = [(task, _copy(task)) for task in ended]
+    found = accounting.in_force([new for _, new in pairs])
+    submitted = _submit([new for _, new in pairs if new.conversation_id is None], found)
+    for task, new in pairs:
+        if new.conversation_id is not None:
+            submitted += _ask_again(task, new, found)
+    enqueue(submitted)
+    return len(submitted)
+
+
+def _copy(task: Task) -> Task:
+    """Of an answered question, the conversation keeps the answer it has."""
+    is_unanswered = task.status != Status.SUCCEEDED
+    return Task(
+        id=tagged_id(),
+        owner_id=task.owner_id,
+        api_key_id=task.api_key_id,
+        scene_id=task.scene_id,
+        scene_version_id=task.scene_version_id,
+        conversation_id=task.conversation_id if is_unanswered else None,
+        model=task.model,
+        lane=task.lane,
+        messages=task.messages,
+        history_from=task.history_from,
+        params=task.params,
+        metadata={**task.metadata, "retry_of": str(task.pk)},
+        needs_settling=True,
+    )
+
+
+def _submit(tasks: Sequence[Task], found: BudgetsInForce) -> list[Task]:
     with transaction.atomic():
         refused = accounting.reserve(tasks, found)
         allowed = [task for task in tasks if task.pk not in refused]
-        Task.objects.bulk_create(allowed)
-    enqueue(allowed)
-    return len(allowed)
+        insert_tasks(allowed)
+    return allowed
+
+
+def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
+    """`_submit` in a conversation. Of several that come at the same moment, one finds the question;
+    the constraint of one active task a conversation refuses another question's."""
+    try:
+        with transaction.atomic():
+            submitted = _submit([new], found)
+            if submitted and task.conversation_id:
+                ask_again(task.conversation_id, task.pk, new.pk)
+            return submitted
+    except IntegrityError:
+        return []
+
+
+def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
+    """Those whose owners may use their scene and model."""
+    related = ("model", "scene", "scene_version")
+    tasks = list(ended.filter(owner__is_active=True).select_related(*related))
+    held = permission_sets({task.owner_id for task in tasks})
+    return [task for task in tasks if _may_use(held[task.owner_id], task)]
+
+
+def _may_use(permissions: PermissionSet, task: Task) -> bool:
+    scene, version, model = task.scene, task.scene_version, task.model
+    if scene is not None and scene.is_restricted and not permissions.allows(USE_SCENE, scene):
+        return False
+    # A scene's own models come with the scene.
+    comes_with_scene = version is not None and (
+        version.model_id == model.pk or model.name in version.fallback_models
+    )
+    return not model.is_restricted or comes_with_scene or permissions.allows(USE_MODEL, model)

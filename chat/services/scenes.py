@@ -12,10 +12,11 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
-from aily.problems import Conflict
+from aily.problems import Conflict, Forbidden
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.services.parameters import parameter_errors
+from chat.services.restrictions import denied_models
 from chat.services.templates import PromptTemplate, too_large
 from chat.services.variables import VariablesSchema
 
@@ -56,7 +57,8 @@ def render(version: SceneVersion, variables: Mapping[str, Any]) -> list[dict[str
 
 # --- Writing ------------------------------------------------------------------------------------
 def validate_version(version: SceneVersion) -> None:
-    """Raise InvalidTemplate where templates, schema or parameters cannot be used."""
+    """Raise InvalidTemplate where templates, schema or parameters cannot be used, or where the
+    version names a model that its author may not use: with the scene, everybody would."""
     if not version.user_template.strip():
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
@@ -64,6 +66,10 @@ def validate_version(version: SceneVersion) -> None:
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
+    if denied := denied_models(version):
+        field = "fallback_models" if denied[0] in version.fallback_models else "model"
+        # What one may not use looks as if it were not there.
+        raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
     _Prompt(version)
 
 
@@ -113,7 +119,7 @@ def delete_version(version: SceneVersion) -> None:
 
 
 def publish(version: SceneVersion) -> SceneVersion:
-    """Freeze a draft and make it live. Raises Conflict when it is published already."""
+    """Freeze a draft and make it live. Raises Conflict when it is published, and Forbidden."""
     with transaction.atomic():
         draft = _locked(version)
         if draft.is_published:
@@ -127,9 +133,11 @@ def publish(version: SceneVersion) -> SceneVersion:
 
 
 def make_live(version: SceneVersion) -> None:
-    """Move the scene to a published version, forth or back. Raises Conflict for a draft."""
+    """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
         raise Conflict("Publish this version first.")
+    if denied := denied_models(version):
+        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log hears of it.

@@ -54,6 +54,10 @@ class CompositeRequest(TaskOptions, Sampling):
     conversation_id: UUID | None = Field(
         None, description="History is put before the messages; question and answer are kept."
     )
+    replaces: UUID | None = Field(
+        None,
+        description="A task of the conversation: its question and answer are taken out of it.",
+    )
 
     @model_validator(mode="after")
     def has_a_prompt(self) -> Self:
@@ -61,4 +65,6 @@ class CompositeRequest(TaskOptions, Sampling):
             raise ValueError("scene or messages is required")
         if self.scene is None and self.variables:
             raise ValueError("variables need a scene")
+        if self.replaces is not None and self.conversation_id is None:
+            raise ValueError("replaces needs a conversation_id")
         return self

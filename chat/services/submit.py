@@ -23,13 +23,7 @@ from aily.database import fetch_each, in_database
 from aily.faults import note_fault, surviving
 from aily.loops import per_loop
 from aily.observability import tracing
-from aily.problems import (
-    IdempotencyMismatch,
-    InvalidRequest,
-    LimitReached,
-    NotFound,
-    Problem,
-)
+from aily.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from aily.redis import RedisAway, is_redis_away, redis_unavailable, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
@@ -38,7 +32,6 @@ from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import (
     Lane,
     LLMModel,
-    Message,
     Scene,
     SceneVersion,
     ServedFrom,
@@ -46,13 +39,21 @@ from chat.models import (
     Task,
     flights,
 )
+from chat.models.conversations import (
+    AlreadyReplacedError,
+    HistoryChangedError,
+    claim,
+    store_user_turns,
+)
 from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
-from chat.models.transitions import store_answers
-from chat.services import catalog, limits, prompts, sharing
+from chat.models.transitions import Answer, store_answers
+from chat.services import catalog, history, limits, prompts, repeats, scenes, sharing
 from chat.services.catalog import Catalog
+from chat.services.history import History
 from chat.services.parameters import merged
+from chat.services.repeats import Known, OwnedKey
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
@@ -76,6 +77,10 @@ class Submission:
     #: Whose request it is, where it is still to be counted.
     uncounted: Requester | None = None
 
+    @property
+    def owned_key(self) -> OwnedKey | None:
+        return (self.owner_id, self.idempotency_key) if self.idempotency_key else None
+
     def digest(self) -> str:
         # A frame is a request with fields of its own, which say nothing of what is asked for.
         body = self.request.model_dump_json(
@@ -97,6 +102,8 @@ class Accepted:
     is_new: bool = True
     #: True when it waits for a call of its own, which nobody else can have begun.
     waits_alone: bool = False
+    #: The first message of the conversation that is sent, where older ones are not.
+    history_from: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +112,9 @@ class _Lookups:
 
     catalog: Catalog
     budgets: BudgetsInForce
-    histories: dict[tuple[int, UUID], list[Message]] = field(default_factory=dict)
+    #: Tasks that the submissions' idempotency keys have made before.
+    known: dict[OwnedKey, Known] = field(default_factory=dict)
+    histories: dict[tuple[int, UUID], History] = field(default_factory=dict)
     #: Of the owners; empty where nothing that is asked for is restricted.
     permissions: dict[int, PermissionSet] = field(default_factory=dict)
 
@@ -116,7 +125,11 @@ async def submit(submission: Submission) -> Accepted:
     Where Redis goes away between the check and the queueing, the task is accepted all the same, and
     the sweep queues it.
     """
-    await require_redis()
+    try:
+        await require_redis()
+    except Unavailable:
+        if submission.idempotency_key is None:
+            raise
     with tracing.span("submit", kind="producer"):
         if tracing.is_on():
             submission = replace(submission, traceparent=tracing.traceparent())
@@ -135,33 +148,46 @@ def _batcher() -> Batcher[Submission, Accepted]:
 
 def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     """Requests over a limit a minute get their RateLimited, the others are submitted; none while
-    Redis is away, as the counting may be the first to find out."""
-    refused = count_requests([one.uncounted for one in submissions])
+    Redis is away, as the counting may be the first to find out. A repeated one gets its task all
+    the same."""
+    refusals: list[Problem | None] = [*count_requests([one.uncounted for one in submissions])]
     if is_redis_away():
-        return [redis_unavailable() for _ in submissions]
-    pairs = list(zip(submissions, refused, strict=True))
-    outcomes = iter(submit_many([one for one, refusal in pairs if refusal is None]))
-    return [refusal or next(outcomes) for _, refusal in pairs]
+        refusals = [redis_unavailable() for _ in submissions]
+    allowed = [
+        submission
+        for submission, refusal in zip(submissions, refusals, strict=True)
+        if refusal is None
+    ]
+    outcomes = iter(submit_many(allowed) if allowed else [])
+    if len(allowed) == len(submissions):
+        return list(outcomes)
+    return _reuse_refused(submissions, [refusal or next(outcomes) for refusal in refusals])
+
+
+def _reuse_refused(
+    submissions: Sequence[Submission], outcomes: Sequence[Accepted | Exception]
+) -> list[Accepted | Exception]:
+    """Give the task made before where a request is refused that only repeats another."""
+    repeated = repeats.reuse_refused(submissions, outcomes)
+    places = enqueue([task for task in repeated if isinstance(task, Task)])
+    return [
+        _accepted(repeat, places.get(str(repeat.pk)), is_new=False)
+        if isinstance(repeat, Task)
+        else repeat or outcome
+        for repeat, outcome in zip(repeated, outcomes, strict=True)
+    ]
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     """Accept what can be accepted; each submission gets its Accepted or its Problem."""
     lookups = _look_up(submissions)
-    built_tasks: list[Task | Exception] = []
-    for submission in submissions:
-        try:
-            built_tasks.append(_build(submission, lookups))
-        except Problem as problem:
-            built_tasks.append(problem)
-    with limits.admitted(built_tasks) as admitted_tasks:
-        outcomes = _store(submissions, admitted_tasks, lookups.budgets)
-    outcomes = _repeated(submissions, outcomes)
-    # Not those that a repeated request found.
-    new_tasks = [
-        one
-        for built, one in zip(built_tasks, outcomes, strict=True)
-        if isinstance(one, Task) and one is built
-    ]
+    # First of all: a repeated request is not held against what has changed since.
+    repeated = repeats.reuse(submissions, lookups.known)
+    outcomes, new_tasks = _accept(
+        [one for one, repeat in zip(submissions, repeated, strict=True) if repeat is None], lookups
+    )
+    rest = iter(outcomes)
+    outcomes = [next(rest) if repeat is None else repeat for repeat in repeated]
     # From here on they are accepted, whatever breaks.
     with surviving("counting submits"):
         _count(new_tasks)
@@ -174,12 +200,35 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
     with surviving("announcing kept answers"):
         _announce_answered(new_tasks)
+    new_ids = {task.pk for task in new_tasks}
     return [
         outcome
         if isinstance(outcome, Exception)
-        else _accepted(outcome, places.get(str(outcome.pk)), built is outcome)
-        for built, outcome in zip(built_tasks, outcomes, strict=True)
+        else _accepted(outcome, places.get(str(outcome.pk)), outcome.pk in new_ids)
+        for outcome in outcomes
     ]
+
+
+def _accept(
+    submissions: Sequence[Submission], lookups: _Lookups
+) -> tuple[list[Task | Exception], list[Task]]:
+    """A task or the reason against it for each submission, and those of the tasks that are new."""
+    built_tasks = [_try_to_build(submission, lookups) for submission in submissions]
+    with limits.admitted(built_tasks) as admitted_tasks:
+        outcomes = _store(submissions, admitted_tasks, lookups.budgets)
+    outcomes = [
+        outcome if repeat is None else repeat
+        for outcome, repeat in zip(
+            outcomes, repeats.reuse_refused(submissions, outcomes), strict=True
+        )
+    ]
+    # Not those that an equal request of the same moment has made.
+    new_tasks = [
+        one
+        for built, one in zip(built_tasks, outcomes, strict=True)
+        if isinstance(one, Task) and one is built
+    ]
+    return outcomes, new_tasks
 
 
 def _count(tasks: Sequence[Task]) -> None:
@@ -196,6 +245,7 @@ def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accept
         place.waiting_for,
         is_new,
         waits_alone=is_new and task.served_from == ServedFrom.PROVIDER,
+        history_from=task.history_from,
     )
 
 
@@ -204,23 +254,40 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
     slugs = {one.request.scene for one in submissions if one.request.scene}
     owners = {one.owner_id for one in submissions}
     api_keys = {one.api_key_id for one in submissions if one.api_key_id is not None}
+    owned_keys = {one.owned_key for one in submissions if one.owned_key}
     at = timezone.now()
-    versions, budgets = fetch_each(
-        catalog.question(slugs, owners), accounting.in_force_question(owners, api_keys, at)
+    versions, budgets, *known = fetch_each(
+        catalog.question(slugs, owners),
+        accounting.in_force_question(owners, api_keys, at),
+        *([repeats.query(owned_keys)] if owned_keys else []),
     )
     found = catalog.from_rows(versions)
     lookups = _Lookups(found, accounting.in_force_from(budgets, at))
     usable: list[Scene | LLMModel] = [*found.scenes.values(), *found.models.values()]
     if any(one.is_restricted for one in usable):
         lookups.permissions = permission_sets(owners)
+    lookups.known = repeats.from_rows(known[0]) if known else {}
     wanted = {
         (one.owner_id, one.request.conversation_id)
         for one in submissions
-        if one.request.conversation_id and is_own(one.request.conversation_id)
+        if one.request.conversation_id
+        and one.owned_key not in lookups.known
+        and is_own(one.request.conversation_id)
     }
     if wanted:
-        lookups.histories = prompts.histories(wanted)
+        lookups.histories = history.read(wanted)
     return lookups
+
+
+def _try_to_build(submission: Submission, lookups: _Lookups) -> Task | Exception:
+    try:
+        return _build(submission, lookups)
+    except Problem as problem:
+        return problem
+    except Exception as error:
+        # A fault of ours in one request is not to fail those that came with it.
+        logger.exception("a request could not be built")
+        return error
 
 
 def _build(submission: Submission, lookups: _Lookups) -> Task:
@@ -228,11 +295,13 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     scene = _scene(submission, lookups)
     version = scene.live_version if scene else None
     model = _model(submission, scene, lookups)
-    history: list[Message] | None = None
+    past: History | None = None
     if request.conversation_id:
-        history = lookups.histories.get((submission.owner_id, request.conversation_id))
-        if history is None:
+        past = lookups.histories.get((submission.owner_id, request.conversation_id))
+        if past is None:
             raise NotFound("There is no such conversation.", field="conversation_id")
+    rendered = scenes.render(version, request.variables) if version else []
+    prompt = prompts.build(request, rendered, past)
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
     task = new_task(
@@ -246,7 +315,8 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         fallbacks=_fallbacks(request, version, model, lookups.catalog),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
         lane=lane,
-        messages=prompts.build(request, version, history or []),
+        messages=prompt.messages,
+        history_from=prompt.history_from,
         params=merged(model.params, version.params if version else {}, request.params()),
         metadata=request.metadata,
         idempotency_key=submission.idempotency_key,
@@ -255,7 +325,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         needs_settling=True,
     )
     task.model, task.scene, task.scene_version = model, scene, version
-    task.history_length = len(history or [])
+    task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     return task
 
 
@@ -359,37 +429,38 @@ def _needs_more_than_a_row(task: Task, found: BudgetsInForce) -> bool:
 
 
 def _insert_rows(tasks: Sequence[Task]) -> None:
-    questions = [
-        Message(
-            conversation_id=task.conversation_id,
-            role=Message.Role.USER,
-            content=prompts.question(task.messages),
-            task=task,
-        )
-        for task in tasks
-        if task.conversation_id
-    ]
     insert_tasks(tasks)
-    if questions:
-        # First, as it locks the conversations.
-        prompts.touch_conversations(questions)
-        prompts.check_histories([task for task in tasks if task.conversation_id])
-        Message.objects.bulk_create(questions)
-        store_answers(
-            (task.conversation_id, task.pk, task.text)
-            for task in tasks
-            if task.conversation_id and task.status == Status.SUCCEEDED
-        )
+    turns = [task.user_turn for task in tasks if task.user_turn]
+    if not turns:
+        return
+    # First, as it locks the conversations: from here on what was answered before is there to be
+    # seen. A task that is answered already shuts nobody out by itself.
+    claim(turns)
+    answers = [
+        Answer(task.user_turn.conversation_id, task.pk, task.text)
+        for task in tasks
+        if task.user_turn and task.status not in ACTIVE
+    ]
+    answered = [answer.conversation_id for answer in answers]
+    if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
+        raise HistoryChangedError
+    store_user_turns(turns)
+    store_answers(answers)
 
 
 def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Task | Exception:
     """Insert alone, so that the constraint that fails says whose fault it is."""
     try:
         refused = _insert([(submission, task)], found)
-    except prompts.HistoryChangedError:
+    except HistoryChangedError:
         return ConversationBusy(
             "This conversation has just got another message; submit again.",
             field="conversation_id",
+        )
+    except AlreadyReplacedError:
+        return Conflict(
+            "The question of this task is not in the conversation any more; it was asked again.",
+            field="replaces",
         )
     except IntegrityError as error:
         if "one_active_task_a_conversation" in str(error):
@@ -398,45 +469,12 @@ def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Tas
                 field="conversation_id",
             )
         if "unique_owner_idempotency_key" in str(error):
-            return _existing(submission)
+            # Of the same moment; `reuse_refused` finds it.
+            return Conflict("A request with this idempotency key has just been accepted.")
         if "chat_task_conversation_id" in str(error):
             return NotFound("There is no such conversation.", field="conversation_id")
         raise
     return refused.get(task.pk, task)
-
-
-def _existing(submission: Submission) -> Task | Exception:
-    """The task that this Idempotency-Key made before."""
-    task = Task.objects.get(
-        owner_id=submission.owner_id, idempotency_key=submission.idempotency_key
-    )
-    if task.request_digest != submission.digest():
-        return IdempotencyMismatch(
-            "This idempotency key was used with another request.", field="idempotency_key"
-        )
-    return task
-
-
-def _repeated(
-    submissions: Sequence[Submission], outcomes: list[Task | Exception]
-) -> list[Task | Exception]:
-    """Give the task made before where a limit refused a request that only repeats it."""
-    refused = [
-        one.idempotency_key
-        for one, outcome in zip(submissions, outcomes, strict=True)
-        if isinstance(outcome, LimitReached | BudgetExceeded) and one.idempotency_key
-    ]
-    if not refused:
-        return outcomes
-    known = Task.objects.filter(idempotency_key__in=refused)
-    made = set(known.values_list("owner_id", "idempotency_key"))
-    return [
-        _existing(one)
-        if isinstance(outcome, LimitReached | BudgetExceeded)
-        and (one.owner_id, one.idempotency_key) in made
-        else outcome
-        for one, outcome in zip(submissions, outcomes, strict=True)
-    ]
 
 
 # --- Queueing -----------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ from unittest.mock import ANY
 
 import pytest
 from auditlog.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.core.serializers import serialize
 from django.test import Client
 
 from accounts.models import APIKey, Role, User
 from chat.models import Scene
-from tests.conftest import ClientOf
+from tests.conftest import ClientOf, grant
 
 JSON = "application/json"
 
@@ -41,6 +42,7 @@ def test_a_change_over_rest_is_logged_with_who_made_it(
     body = {
         "name": "tasks", "permissions": ["chat.view_task"], "limits": {"max_tasks_queued": 7}
     }  # fmt: skip
+    grant(keeper, Permission.objects.filter(codename="view_task"))
     client_of(keeper).post("/api/roles", body, content_type=JSON)
     assert {who for who, _ in entries("group") + entries("rolelimits")} == {"keeper"}
     assert any("permissions" in changes for _, changes in entries("group"))
@@ -71,14 +73,15 @@ def test_a_change_in_the_admin_is_logged_and_shown_there(
 
 
 def test_no_secret_gets_into_the_log(
-    staff: User, keeper: User, alice: User, client_of: ClientOf
+    staff: User, keeper: User, alice: User, client: Client, client_of: ClientOf
 ) -> None:
-    client = client_of(keeper)
+    client.force_login(keeper)
     body = {"username": "carol", "password": "very-secret-7"}
     assert client.post("/api/users", body, content_type=JSON).status_code == 201
     alice.set_password("another-secret-8")
     alice.save()
-    secret = client_of(alice).post("/api/keys", {"name": "k"}, content_type=JSON).json()["secret"]
+    client.force_login(alice)
+    secret = client.post("/api/keys", {"name": "k"}, content_type=JSON).json()["secret"]
     client_of(alice).post("/api/webhooks", {"url": "https://93.184.215.14/hook"}, content_type=JSON)
     log = serialize("json", LogEntry.objects.all())
     assert "carol" in log
@@ -90,8 +93,8 @@ def test_no_secret_gets_into_the_log(
         assert word not in log
 
 
-def test_a_revoked_key_is_logged(alice: User, client_of: ClientOf) -> None:
-    client = client_of(alice)
+def test_a_revoked_key_is_logged(alice: User, client: Client) -> None:
+    client.force_login(alice)
     made = client.post("/api/keys", {"name": "laptop"}, content_type=JSON).json()
     client.delete(f"/api/keys/{made['id']}")
     [*_, (who, changes)] = entries("apikey", object_id=made["id"])

@@ -145,7 +145,7 @@ def test_an_unsafe_method_with_a_session_needs_the_csrf_token(alice: User) -> No
 def test_a_key_needs_no_csrf_token(alice: User) -> None:
     _, secret = APIKey.create(alice, "laptop")
     client = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {secret}"})
-    made = client.post("/api/keys", {"name": "other"}, content_type="application/json")
+    made = client.post("/api/conversations", {"title": "Mine"}, content_type="application/json")
     assert made.status_code == 201
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.idempotency import _lock
 from accounts.models import IDEMPOTENCY_LIFETIME, APIKey, IdempotencyRecord, User
-from aily.problems import Conflict
-from chat.models import Conversation, LLMModel, Provider, Scene
+from aily.problems import Conflict, InvalidRequest
+from chat.models import Conversation, LLMModel, Provider, Scene, WebhookEndpoint
+from chat.services import webhooks
 from tests.conftest import ClientOf
 
 CONVERSATIONS = "/api/conversations"
@@ -75,7 +79,9 @@ def test_a_refusal_by_the_database_stores_nothing_either(staff: User, client_of:
     assert post(client, "/api/scenes", {"slug": "free", "title": "Mine"}).status_code == 201
 
 
-def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -> None:
+def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
     made = post(client, "/api/keys", {"name": "laptop"})
     again = post(client, "/api/keys", {"name": "laptop"})
     assert (made.status_code, again.status_code) == (201, 409)
@@ -88,7 +94,7 @@ def test_the_secret_of_a_key_is_neither_stored_nor_shown_again(client: Client) -
 def test_every_creating_call_of_staff_honours_the_key(staff: User, client_of: ClientOf) -> None:
     client = client_of(staff)
     calls: list[tuple[str, Any]] = [
-        ("/api/providers", {"name": "p", "base_url": "http://127.0.0.1:9"}),
+        ("/api/providers", {"name": "p", "base_url": "https://1.1.1.1"}),
         ("/api/models", {"name": "m", "provider": "p"}),
         ("/api/scenes", {"slug": "s", "title": "S"}),
         ("/api/scenes/s/versions", {"user_template": "Say {{ text }}"}),
@@ -141,3 +147,87 @@ def test_a_record_is_forgotten_after_its_time(client: Client) -> None:
     assert IdempotencyRecord.objects.expired().exists()
     assert post(client, CONVERSATIONS, {"title": "Anew"}).status_code == 201
     assert IdempotencyRecord.objects.count() == 1
+
+
+# --- What may have changed since ----------------------------------------------------------------
+def test_a_repeat_is_answered_although_the_permission_is_gone(
+    staff: User, client_of: ClientOf
+) -> None:
+    client = client_of(staff)
+    body = {"slug": "s", "title": "S"}
+    first = post(client, "/api/scenes", body)
+    staff.is_staff = False
+    staff.save()
+    staff.user_permissions.clear()
+    again = post(client, "/api/scenes", body)
+    assert (again.status_code, again.content) == (201, first.content)
+    refused = post(client, "/api/scenes", {"slug": "t", "title": "T"}, "another")
+    assert refused.status_code == 403
+
+
+def test_a_repeat_is_answered_although_what_it_made_has_changed_or_gone(client: Client) -> None:
+    first = post(client, CONVERSATIONS, {"title": "Once"})
+    path = f"{CONVERSATIONS}/{first.json()['id']}"
+    client.patch(path, {"title": "Twice"}, content_type="application/json")
+    assert post(client, CONVERSATIONS, {"title": "Once"}).content == first.content
+    client.delete(path)
+    assert post(client, CONVERSATIONS, {"title": "Once"}).content == first.content
+    assert Conversation.objects.count() == 0
+
+
+def test_a_repeat_is_answered_over_the_limit_a_minute_and_nothing_else_is(
+    client: Client, bob: User, client_of: ClientOf, settings: Settings
+) -> None:
+    first = post(client, CONVERSATIONS, {"title": "Once"})
+    settings.RATE_LIMIT_PER_MINUTE = 1
+    again = post(client, CONVERSATIONS, {"title": "Once"})
+    assert (again.status_code, again.content) == (201, first.content)
+    mismatch = post(client, CONVERSATIONS, {"title": "Another"})
+    assert (mismatch.status_code, mismatch.json()["code"]) == (422, "idempotency_mismatch")
+    for refused in (
+        post(client, CONVERSATIONS, {"title": "Once"}, "another"),
+        client.post(CONVERSATIONS, {"title": "Once"}, content_type="application/json"),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    post(client_of(bob), CONVERSATIONS, {"title": "One"}, "bob")
+    refused = post(client_of(bob), CONVERSATIONS, {"title": "Once"})
+    assert refused.status_code == 429
+    assert Conversation.objects.count() == 2
+
+
+def test_an_endpoint_is_not_looked_up_again_for_a_repeat(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trust(url: str) -> None:
+        pass
+
+    async def refuse(url: str) -> None:
+        raise InvalidRequest("This address is not public any more.", field="url")
+
+    monkeypatch.setattr(webhooks, "require_safe", trust)
+    body = {"url": "https://hooks.example/x"}
+    first = post(client, "/api/webhooks", body)
+    assert first.status_code == 201
+    monkeypatch.setattr(webhooks, "require_safe", refuse)
+    again = post(client, "/api/webhooks", body)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert "carried out before" in again.json()["detail"]
+    mismatch = post(client, "/api/webhooks", {"url": "https://other.example/x"})
+    assert (mismatch.status_code, mismatch.json()["code"]) == (422, "idempotency_mismatch")
+    assert post(client, "/api/webhooks", body, "another").status_code == 400
+    assert WebhookEndpoint.objects.count() == 1
+
+
+def test_what_is_kept_of_a_request_does_not_let_a_password_be_guessed(
+    keeper: User,
+) -> None:
+    client = Client()
+    client.force_login(keeper)
+    body = {"username": "carol", "password": "long-enough-7"}
+    assert post(client, "/api/users", body).status_code == 201
+    text = json.dumps(body, sort_keys=True)
+    guess = hashlib.sha256(f"POST /api/users\n{text}".encode()).hexdigest()
+    record = IdempotencyRecord.objects.get()
+    assert guess != record.digest
+    assert "long-enough-7" not in (record.body or "")
+    assert post(client, "/api/users", {**body, "username": "eve"}).status_code == 422

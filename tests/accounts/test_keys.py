@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
+from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import authentication
 from accounts.models import APIKey, User
+from aily.problems import Conflict
 from tests.conftest import ClientOf
+from tests.locks import wait_for_a_lock
 
 identify_key = async_to_sync(authentication.identify_key)
 
 
-def test_a_key_shows_its_secret_once(alice: User, client_of: ClientOf) -> None:
+@pytest.fixture
+def session(alice: User) -> Client:
+    """Alice, logged in."""
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def test_a_key_shows_its_secret_once(alice: User, session: Client, client_of: ClientOf) -> None:
     client = client_of(alice)
     until = timezone.now() + timedelta(days=30)
     body = {"name": "laptop", "expires_at": until.isoformat()}
-    made = client.post("/api/keys", body, content_type="application/json")
+    made = session.post("/api/keys", body, content_type="application/json")
     assert made.status_code == 201
+    assert made["Cache-Control"] == "no-store"
     secret = made.json()["secret"]
     identity = identify_key(secret)
     assert identity is not None
@@ -152,6 +165,7 @@ def test_the_admin_shows_a_new_key_once_and_never_its_digest(
 ) -> None:
     form = {"owner": alice.pk, "name": "from admin", "expires_at_0": "", "expires_at_1": ""}
     page = admin_client.post("/admin/accounts/apikey/add/", form, follow=True)
+    assert "no-store" in page["Cache-Control"]
     key = APIKey.objects.get(name="from admin")
     [message] = [m.message for m in page.context["messages"] if "Copy this key" in m.message]
     identity = identify_key(message.rsplit(" ", 1)[1])
@@ -192,3 +206,44 @@ def test_the_admin_lists_keys_and_users_with_a_constant_number_of_queries(
         assert admin_client.get("/admin/accounts/apikey/").status_code == 200
     assert admin_client.get("/admin/accounts/user/").status_code == 200
     assert admin_client.get(f"/admin/accounts/user/{alice.pk}/change/").status_code == 200
+
+
+# --- How many -----------------------------------------------------------------------------------
+def test_there_are_so_many_keys_a_user_and_no_more(
+    alice: User, bob: User, session: Client, admin_client: Client, settings: Settings
+) -> None:
+    settings.API_KEYS_MAX_PER_USER = 2
+    expired = timezone.now() - timedelta(seconds=1)
+    keys = [APIKey.create(alice, "old", expired)[0], *(APIKey.create(alice, "n")[0] for _ in "ab")]
+    refused = session.post("/api/keys", {"name": "more"}, content_type="application/json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "revoke" in refused.json()["detail"]
+    form = {"owner": alice.pk, "name": "more"}
+    page = admin_client.post("/admin/accounts/apikey/add/", form, follow=True)
+    assert "revoke" in " ".join(str(message) for message in page.context["messages"])
+    with pytest.raises(CommandError, match="revoke"):
+        call_command("create_api_key", "alice")
+    assert APIKey.objects.filter(owner=alice).count() == 3
+    APIKey.create(bob, "his")
+    APIKey.objects.filter(pk=keys[1].pk).revoke()
+    made = session.post("/api/keys", {"name": "more"}, content_type="application/json")
+    assert made.status_code == 201
+
+
+def test_of_two_keys_at_once_only_one_gets_the_last_room(alice: User, settings: Settings) -> None:
+    settings.API_KEYS_MAX_PER_USER = 1
+
+    def make_second() -> APIKey:
+        try:
+            return APIKey.create(alice, "second")[0]
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            APIKey.create(alice, "first")
+            second = threads.submit(make_second)
+            wait_for_a_lock(or_until=second.done)
+        with pytest.raises(Conflict):
+            second.result()
+    assert [key.name for key in APIKey.objects.all()] == ["first"]

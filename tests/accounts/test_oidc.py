@@ -14,6 +14,9 @@ import httpx
 import pytest
 from auditlog.models import LogEntry
 from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.backends.cached_db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client
@@ -288,6 +291,57 @@ def test_groups_give_and_take_roles_and_staff(
         carol.groups.add(other)
         browser.cookies.clear()
     assert carol.groups.filter(pk=other.pk).exists()
+
+
+def test_the_provider_gives_roles_whoever_the_browser_was_logged_in_as(
+    provider: OpenIDProvider, browser: httpx.Client, bob: User
+) -> None:
+    authors = Role.objects.create(name="authors")
+    # Which Bob could not give.
+    provider.person["groups"] = ["writers", "operators"]
+    back = callback(browser)
+    # Bob logs in by password meanwhile, in the same session.
+    client = Client()
+    client.force_login(bob)
+    session = client.session
+    session.update(dict(SessionStore(browser.cookies["sessionid"]).items()))
+    session.save()
+    browser.cookies.set("sessionid", str(session.session_key), domain="127.0.0.1")
+    assert username(browser) == "bob"
+    browser.get(back)
+    assert username(browser) == "carol"
+    assert User.objects.get(groups=authors, is_staff=True).username == "carol"
+
+
+def test_the_link_of_a_superuser_is_cut_by_superusers_alone(
+    provider: OpenIDProvider, browser: httpx.Client, bob: User, staff: User
+) -> None:
+    """Else who has the same address at the provider could be linked in their place."""
+    User.objects.filter(pk=staff.pk).update(is_superuser=True)
+    link(staff, provider)
+    # The tests' own apps have no such permissions.
+    kind, _ = ContentType.objects.get_or_create(app_label="socialaccount", model="socialaccount")
+    for codename in ("view_socialaccount", "delete_socialaccount"):
+        bob.user_permissions.add(
+            Permission.objects.get_or_create(content_type=kind, codename=codename)[0]
+        )
+    bob.is_staff = True
+    bob.save()
+    client = Client()
+    client.force_login(bob)
+    browser.cookies.set("sessionid", client.cookies["sessionid"].value)
+    token = "x" * 32
+    browser.cookies.set("csrftoken", token)
+    form = {"csrfmiddlewaretoken": token, "post": "yes"}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM socialaccount_socialaccount")
+        [(pk,)] = cursor.fetchall()
+    links = "/admin/socialaccount/socialaccount/"
+    assert browser.get(links).status_code == 200
+    assert browser.post(f"{links}{pk}/delete/", data=form).status_code == 403
+    User.objects.filter(pk=staff.pk).update(is_superuser=False)
+    staff.user_permissions.clear()
+    assert browser.post(f"{links}{pk}/delete/", data=form).status_code == 200
 
 
 # --- The second factor ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import MenuItem, Role, User
 from chat.models import Scene
-from tests.conftest import ClientOf
+from tests.conftest import ClientOf, grant
 
 JSON = "application/json"
 
@@ -29,6 +29,7 @@ def snapshot() -> list[Any]:
 def test_a_role_says_what_may_be_done_with_everything_and_with_single_things(
     keeper: User, alice: User, scene: Scene, client_of: ClientOf
 ) -> None:
+    grant(keeper, Permission.objects.filter(codename__in=["view_task", "change_scene"]))
     client = client_of(keeper)
     body = {
         "name": "authors",
@@ -56,6 +57,8 @@ def test_a_role_says_what_may_be_done_with_everything_and_with_single_things(
 def test_a_role_is_changed_as_a_whole_and_deleted(
     keeper: User, alice: User, scene: Scene, client_of: ClientOf
 ) -> None:
+    wanted = ["view_task", "use_scene", "change_scene"]
+    grant(keeper, Permission.objects.filter(codename__in=wanted))
     client = client_of(keeper)
     objects = [
         {"permission": f"chat.{name}_scene", "object": "greet"} for name in ("use", "change")
@@ -108,8 +111,10 @@ def test_a_wrong_field_of_a_role_is_named_and_nothing_is_made(
 
 
 # --- Users --------------------------------------------------------------------------------------
-def test_users_are_made_found_and_shut_out(keeper: User, alice: User, client_of: ClientOf) -> None:
-    client = client_of(keeper)
+def test_users_are_made_found_and_shut_out(
+    keeper: User, alice: User, client: Client, client_of: ClientOf
+) -> None:
+    client.force_login(keeper)
     body = {"username": "carol", "email": "carol@aily.example", "password": "long-enough-7"}
     made = client.post("/api/users", body, content_type=JSON)
     assert made.status_code == 201

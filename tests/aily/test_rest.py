@@ -251,3 +251,26 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
             # One that was inherited shows none of what the subclass adds.
             if not name.endswith(("Patch", "In", "Request")):
                 assert example.keys() == schema["properties"].keys(), name
+
+
+# --- What caches may keep -----------------------------------------------------------------------
+def test_answers_are_private_and_what_is_no_plain_read_is_stored_nowhere(
+    client: Client, alice: User
+) -> None:
+    read = client.get("/api/me")
+    assert read["Cache-Control"] == "private, no-cache"
+    again = client.get("/api/me", headers={"If-None-Match": read["ETag"]})
+    assert (again.status_code, again["Cache-Control"]) == (304, "private, no-cache")
+    made = client.post("/api/conversations", {}, content_type="application/json")
+    path = f"/api/conversations/{made.json()['id']}"
+    others = [
+        made,
+        client.patch(path, {"title": "x"}, content_type="application/json"),
+        client.delete(path),
+        client.get(path),
+        client.put(path, {}, content_type="application/json"),
+        client.post("/api/conversations", {"x": 1}, content_type="application/json"),
+        Client().get("/api/me"),
+    ]
+    assert [one.status_code for one in others] == [201, 200, 204, 404, 405, 422, 401]
+    assert {one["Cache-Control"] for one in others} == {"no-store"}

@@ -38,8 +38,9 @@ from chat.models import (
     transitions,
 )
 from chat.models.ids import uuid7
+from chat.models.transitions import Answer, store_answers
 from chat.runner import recovery
-from chat.services import catalog, limits, retention
+from chat.services import catalog, history, limits, repeats, retention
 from tests.chat.rows import multiply
 from tests.database_plugin import empty_tables
 
@@ -168,6 +169,8 @@ def _fill_tasks(
             "model_id": f"{models[0].pk} + n % 10",
             "scene_id": f"{scenes[0].pk} + n % 20",
             "conversation_id": "CASE WHEN n % 4 = 0 THEN uuidv7() END",
+            # Many owners use the same keys.
+            "idempotency_key": "'key' || CASE WHEN n % 20 = 0 THEN n ELSE n / 400 END",
             "lane": "CASE WHEN n % 3000 = 7 THEN 2 ELSE n % 2 END",
             "served_from": "CASE WHEN n % 1000 = 9 THEN 'cache' ELSE 'provider' END",
             "status": "CASE n % 500 WHEN 1 THEN 'queued' WHEN 2 THEN 'running' WHEN 3 THEN 'failed'"
@@ -346,6 +349,11 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "purge": lambda site: next(retention.purge(timezone.now() - timedelta(days=20)), None),
     "gauges": lambda site: list(QueueGauges("redis://127.0.0.1:1").from_rows()),
     "catalog": lambda site: catalog.look_up(["s1"], [site.heavy.pk]),
+    "repeats": lambda site: repeats.find([(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]),
+    "histories": lambda site: history.read({(site.heavy.pk, site.conversation.pk)}),
+    "answers": lambda site: store_answers(
+        [Answer(site.conversation.pk, uuid7(), "text")], to_questions=True
+    ),
     "starting": lambda site: transitions.start(uuid7(), site.model.pk, [str(uuid7())]),
     "cancelling": lambda site: transitions.cancel_queued([uuid7()]),
 }
@@ -360,6 +368,35 @@ def test_a_step_of_the_queue_goes_by_an_index(
         monkeypatch.setattr("chat.settlement.BATCH", 20)
         monkeypatch.setattr("chat.services.retention.BATCH", 100)
     assert faults(site, lambda: STEPS[name](site)) == []
+
+
+def test_a_look_for_an_idempotency_key_reads_rows_of_its_owner_only(site: Site, db: None) -> None:
+    """Of 400 owners that use the same keys."""
+    tasks = Task.objects.filter(idempotency_key="key7")
+    keys = [
+        (pk, "key7") for pk in tasks.exclude(owner=site.heavy).values_list("owner_id", flat=True)
+    ]
+    assert len(keys) > 300
+    for asked in (keys[:1], keys[:200]):
+        with CaptureQueriesContext(connection) as captured:
+            assert repeats.find(asked).keys() == set(asked)
+        assert len(captured) == 1
+        assert _faults_of(captured[0]["sql"], most_read=len(asked)) == []
+
+
+def test_a_history_is_read_no_further_than_it_may_be_sent(
+    site: Site, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_MESSAGES", 100)
+    conversation = Conversation.objects.create(owner=site.heavy)
+    Message.objects.bulk_create(
+        Message(conversation=conversation, role="user", content="x" * 300) for _ in range(2_000)
+    )
+    wanted = {(site.heavy.pk, conversation.pk)}
+    with CaptureQueriesContext(connection) as captured:
+        (read,) = history.read(wanted).values()
+    assert (len(read.messages), len(captured)) == (100, 1)
+    assert _faults_of(captured[0]["sql"], most_read=2 * history.MAX_MESSAGES) == []
 
 
 _RUSH = """

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tests.client import ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
+from tests.e2e.sessions import PASSWORD
 from tests.prepared import SEEDED
 from tests.stack import Stack
 
@@ -29,7 +30,7 @@ class Keys:
 
 #: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
 #: counted; and a scene whose equal requests share calls and answers.
-MAKE_KEYS = """
+MAKE_KEYS = f"""
 from accounts.models import APIKey, User
 from chat.models import LLMModel, Scene
 from chat.services import scenes
@@ -37,9 +38,9 @@ default = LLMModel.objects.get(is_default=True)
 for name, cap in (("narrow", 1), ("capped", 5), ("metered", 100)):
     LLMModel.objects.create(provider=default.provider, name=name, max_concurrency=cap)
 scene = Scene.objects.create(slug="shared", title="Shared")
-fields = {"user_template": "{{ text }}", "single_flight": True, "cache_ttl_seconds": 600}
+fields = {{"user_template": "{{{{ text }}}}", "single_flight": True, "cache_ttl_seconds": 600}}
 scenes.publish(scenes.create_version(scene, None, fields))
-users = [User.objects.create_user(name) for name in ("alice", "bob")]
+users = [User.objects.create_user(name, password="{PASSWORD}") for name in ("alice", "bob")]
 keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
 APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
 print(*keys)

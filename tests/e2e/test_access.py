@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import time
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import httpx
 
 from tests.client import ChatSocket, RestClient, chat_socket
+from tests.e2e.sessions import log_in, log_out, make_keys
 from tests.stack import Stack
+
+#: The second that access may last after it was taken away, and what a busy machine may add to it.
+SECONDS = 2.5
 
 
 async def test_revoking_a_key_closes_the_sockets_opened_with_it(
     stack: Stack, rest: RestClient, socket: ChatSocket
 ) -> None:
-    key = (await rest.post("/api/keys", {"name": "short-lived"})).body
+    [key] = await asyncio.to_thread(make_keys, stack.base_url, {"name": "short-lived"})
     async with chat_socket(stack.base_url, key["secret"]) as doomed:
         task_id = await doomed.submit("I outlive my socket [sim:tokens=20]")
         await rest.call("DELETE", f"/api/keys/{key['id']}")
@@ -27,9 +32,9 @@ async def test_revoking_a_key_closes_the_sockets_opened_with_it(
 
 async def test_logging_out_closes_the_sockets_of_that_session(stack: Stack) -> None:
     with httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying:
-        log_in(staying)
+        log_in(staying, "demo", "demo")
         with httpx.Client(base_url=stack.base_url, follow_redirects=True) as leaving:
-            log_in(leaving)
+            log_in(leaving, "demo", "demo")
             async with (
                 session_socket(stack, leaving) as doomed,
                 session_socket(stack, staying) as other,
@@ -46,24 +51,34 @@ def session_socket(stack: Stack, client: httpx.Client) -> AbstractAsyncContextMa
     return chat_socket(stack.base_url, None, headers=headers)
 
 
-def log_in(client: httpx.Client) -> None:
-    page = client.get("/login/")
-    form = {
-        "csrfmiddlewaretoken": csrf_token(page.text),
-        "username": "demo",
-        "password": "demo",
-    }
-    response = client.post("/login/", data=form, headers={"Referer": str(client.base_url)})
-    assert response.status_code == 200
-    assert "sessionid" in client.cookies
+async def test_revoking_a_key_ends_its_streams_and_waits(stack: Stack, rest: RestClient) -> None:
+    await check_that_streams_and_waits_end(stack.base_url, rest)
 
 
-def log_out(client: httpx.Client) -> None:
-    page = client.get("/")
-    client.post("/logout/", data={"csrfmiddlewaretoken": csrf_token(page.text)})
+async def check_that_streams_and_waits_end(base_url: str, rest: RestClient) -> None:
+    """`rest` is Alice by another key, before whatever server."""
+    [key] = await asyncio.to_thread(make_keys, rest.base_url, {"name": "short-lived"})
+    body = {"messages": [{"role": "user", "content": "I outlive my readers [sim:latency=20]"}]}
+    async with (
+        RestClient(base_url, key["secret"]) as doomed,
+        doomed.stream("/api/llmchat/request/stream", "POST", json=body) as stream,
+    ):
+        events = stream.events()
+        while (await anext(events)).event != "task.started":
+            pass
+        waiting = asyncio.create_task(doomed.post("/api/llmchat/request?sync=true", body))
+        while len(await active(rest)) < 2:  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await rest.call("DELETE", f"/api/keys/{key['id']}")
+        assert [event async for event in events if event.event != "task.queued"] == []
+        answer = await waiting
+    assert time.monotonic() - began < SECONDS
+    assert (answer.status, answer.body["code"]) == (401, "unauthenticated")
+    for task in await active(rest):
+        await rest.post(f"/api/llmchat/tasks/{task['task_id']}/cancel")
 
 
-def csrf_token(page: str) -> str:
-    match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert match is not None
-    return match[1]
+async def active(rest: RestClient) -> list[Any]:
+    items: list[Any] = (await rest.get("/api/llmchat/tasks?active=true")).body["items"]
+    return items

@@ -61,7 +61,8 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     make_database(database_server, "aily_web", SEEDED)
     only = ("valkey", "simulator", "worker", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
-    with Stack(url, data_dir, environment=ENVIRONMENT, only=only, script=MAKE_KEYS) as running:
+    environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
+    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_KEYS) as running:
         yield running
 
 
@@ -155,6 +156,32 @@ def _stored_task(page: Page) -> dict[str, Any]:
     assert response.ok, response.text()
     task: dict[str, Any] = response.json()["items"][0]
     return task
+
+
+def _stored_count(page: Page) -> int:
+    """How many tasks the conversation that is open has, failed ones included."""
+    conversation_id = page.url.rpartition("/c/")[2]
+    response = page.request.get(f"/api/llmchat/tasks?conversation_id={conversation_id}")
+    count: int = response.json()["count"]
+    return count
+
+
+def _forward_own(socket: WebSocketRoute) -> None:
+    """Lets a page hear of what it submits, and of nothing that others do."""
+    server = socket.connect_to_server()
+    refs: set[str] = set()
+
+    def send(message: str | bytes) -> None:
+        refs.add(json.loads(message).get("ref", ""))
+        server.send(message)
+
+    def receive(message: str | bytes) -> None:
+        frame = json.loads(message)
+        if frame["type"] == "hello" or frame.get("ref") in refs:
+            socket.send(message)
+
+    socket.on_message(send)
+    server.on_message(receive)
 
 
 def _record_frames(page: Page) -> list[dict[str, Any]]:
@@ -301,9 +328,65 @@ def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
     answer = _wait_for_end(page)
     expect(answer.get_by_text("The provider account is empty")).to_be_visible()
     expect(answer.get_by_text("provider_balance", exact=True)).to_be_visible()
+    first = _stored_task(page)["task_id"]
     answer.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("article", name="Answer")).to_have_count(2)
-    expect(_wait_for_end(page).get_by_text("provider_balance", exact=True)).to_be_visible()
+    expect(_last_answer(page)).to_have_attribute("aria-busy", "false")
+    expect(_last_answer(page).get_by_text("provider_balance", exact=True)).to_be_visible()
+    # In the place of the first one, and of the tab that was left behind.
+    assert _stored_task(page)["task_id"] != first
+    for _ in range(2):
+        expect(page.get_by_role("article", name="You")).to_have_count(1)
+        expect(page.get_by_role("article", name="Answer")).to_have_count(1)
+        page.reload()
+
+
+def test_of_two_tabs_that_ask_again_the_second_is_told_and_shown(
+    page: Page, context: BrowserContext
+) -> None:
+    _send(page, "Not twice. [sim:status=402]")
+    _wait_for_end(page)
+    other = context.new_page()
+    # What the first tab does is not told to this one.
+    other.route_web_socket("**/ws/llmchat/", _forward_own)
+    other.goto(page.url)
+    expect(other.get_by_role("article", name="Answer")).to_have_count(1)
+    _wait_for_end(other)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("article.answer[aria-busy=true]")).to_be_visible()
+    _wait_for_end(page)
+    other.get_by_role("button", name="Try again").click()
+    expect(other.get_by_text("Asked again already")).to_be_visible()
+    expect(other.get_by_role("article", name="You")).to_have_count(1)
+    assert _stored_count(page) == 2
+
+
+def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
+    _send(page, "Stop me, then try again. [sim:tokens=2000,tps=150]")
+    _wait_for_blocks(page, 2)
+    page.get_by_role("button", name="Stop the answer").click()
+    _wait_for_end(page).get_by_role("button", name="Try again").click()
+    _wait_for_blocks(page, 1)
+    page.get_by_role("button", name="Stop the answer").click()
+    expect(_wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
+    expect(page.get_by_role("article", name="You")).to_have_count(1)
+    expect(page.get_by_role("article", name="Answer")).to_have_count(1)
+
+
+def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
+    line = page.get_by_text("Earlier messages are no longer sent to the model.")
+    for number in range(3):
+        _send(page, f"Part {number} " + "of a long story, " * 140 + "[sim:tokens=20]")
+        expect(page.get_by_role("article", name="Answer")).to_have_count(number + 1)
+        assert _wait_for_end(page).get_by_role("button", name="Try again").is_hidden()
+    for _ in range(2):
+        expect(line).to_be_visible()
+        kinds = page.locator(".turns > *").evaluate_all("all => all.map(e => e.classList[0])")
+        assert kinds.count("history-cut") == 1
+        assert 0 < kinds.index("history-cut") < len(kinds) - 1
+        assert kinds[kinds.index("history-cut") + 1] == "question"
+        page.reload()
+        _wait_for_connection(page)
+    assert _stored_task(page)["history_from"]
 
 
 def test_an_answer_is_marked_as_simulated(page: Page) -> None:

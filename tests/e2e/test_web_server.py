@@ -26,6 +26,8 @@ from aily.launcher import readiness
 from aily.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
+from tests.e2e.sessions import make_keys
+from tests.e2e.test_access import check_that_streams_and_waits_end
 from tests.e2e.test_sockets import ANSWER, write_long_log
 from tests.ports import free_ports
 from tests.stack import Stack
@@ -103,6 +105,13 @@ async def test_it_streams_refuses_large_frames_and_says_when_it_stops(
     await rest.post(f"/api/llmchat/tasks/{answer.body['task_id']}/cancel")
 
 
+@pytest.mark.parametrize("name", ["uvicorn"])
+async def test_it_ends_streams_and_waits_whose_access_is_taken_away(
+    server: WebServer, rest: RestClient
+) -> None:
+    await check_that_streams_and_waits_end(server.base_url, rest)
+
+
 async def closed_with(base_url: str, key: str) -> int | None:
     """Open a WebSocket and wait for its end. Raises InvalidStatus where it is refused."""
     url = base_url.replace("http", "ws", 1) + "/ws/llmchat/"
@@ -136,9 +145,10 @@ async def until_it_stops(port: int, pid: int) -> None:
 
 @pytest.mark.parametrize("name", ["daphne", *AT_THE_END])
 async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
-    server: WebServer, rest: RestClient, e2e_database_url: str
+    server: WebServer, stack: Stack, e2e_database_url: str
 ) -> None:
-    unknown = (await rest.post("/api/keys", {"name": "late"})).body["secret"]
+    [made] = await asyncio.to_thread(make_keys, stack.base_url, {"name": "late"})
+    unknown = made["secret"]
     async with await psycopg.AsyncConnection.connect(e2e_database_url) as connection:
         await connection.execute("LOCK accounts_apikey IN ACCESS EXCLUSIVE MODE")
         opening = asyncio.create_task(closed_with(server.base_url, unknown))
@@ -155,7 +165,8 @@ async def test_granian_closes_sockets_whose_clients_do_not_read(
     server: WebServer, stack: Stack, rest: RestClient
 ) -> None:
     """uvicorn and daphne drop them for their missing pongs, whoever closes them."""
-    doomed = [(await rest.post("/api/keys", {"name": "short-lived"})).body for _ in range(2)]
+    body = {"name": "short-lived"}
+    doomed = await asyncio.to_thread(make_keys, stack.base_url, body, body)
     async with (
         chat_socket(server.base_url, doomed[0]["secret"], max_queue=None) as slow,
         chat_socket(server.base_url, doomed[1]["secret"]) as other,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { compareEventIds, follows, newTask, reduce } from "../../static/js/chat/reducer.js";
-import { buildTurns } from "../../static/js/chat/turns.js";
+import { buildTurns, questionAndAnswer, withCut, withoutTask } from "../../static/js/chat/turns.js";
 
 const TASK = "0198";
 const started = (attempt) => ({
@@ -167,4 +167,76 @@ test("turns show a question with its running task, and a stored answer once", ()
   assert.equal(turns[1].task.model, "m");
   assert.equal(turns[3].task, running);
   assert.equal(new Set(turns.map(({ key }) => key)).size, turns.length);
+});
+
+const said = (id, role, content, task_id) => ({ id, role, content, task_id });
+const ended = (id, historyFrom = null) => ({ ...newTask(id), status: "succeeded", historyFrom });
+const shown = (turns) => turns.map(({ role, content, task }) => content ?? task?.text ?? role);
+
+test("an answer stored behind a later question stands behind its own", () => {
+  const tasks = new Map([
+    ["t1", { ...newTask("t1"), status: "cancelled" }],
+    ["t2", ended("t2")],
+  ]);
+  const turns = buildTurns(
+    [
+      said("a", "user", "one?", "t1"),
+      said("b", "user", "two?", "t2"),
+      said("c", "assistant", "on", "t1"),
+      said("d", "assistant", "two.", "t2"),
+    ],
+    tasks,
+  );
+  assert.deepEqual(shown(turns), ["one?", "on", "two?", "two."]);
+  assert.equal(turns[1].task.status, "cancelled");
+});
+
+test("answers that call tools show what they call, and results are not shown", () => {
+  const call = { id: "c", type: "function", function: { name: "weather", arguments: "{}" } };
+  const turns = buildTurns(
+    [
+      said("a", "user", "how is it?", "t1"),
+      { ...said("b", "assistant", "", "t1"), tool_calls: [call] },
+      said("c", "tool", "sunny", "t2"),
+      said("d", "assistant", "It is sunny.", "t2"),
+    ],
+    new Map(),
+  );
+  assert.deepEqual(shown(turns), ["how is it?", "Calls `weather`.", "It is sunny."]);
+});
+
+test("a line stands before the first question that was sent last", () => {
+  const messages = ["a", "b", "c"].flatMap((id) => [
+    said(`${id}1`, "user", `${id}?`, `t${id}`),
+    said(`${id}2`, "assistant", `${id}.`, `t${id}`),
+  ]);
+  const turnsOf = (...froms) =>
+    buildTurns(messages, new Map(froms.map((from, n) => [`t${"abc"[n]}`, ended(`t${"abc"[n]}`, from)])));
+  assert.deepEqual(shown(withCut(turnsOf(null, null, null))).length, 6);
+  const cut = withCut(turnsOf(null, "a1", "b1"));
+  assert.deepEqual(cut.map(({ role }) => role).indexOf("cut"), 2);
+  assert.equal(cut.length, 7);
+  // What an earlier task was sent does not count, nor does a cut above what is shown.
+  assert.equal(withCut(turnsOf(null, "b1", null)).length, 6);
+  assert.equal(withCut(turnsOf(null, null, "a1")).length, 6);
+  // Of questions asked a moment ago the ids of their tasks are known, which are made next.
+  const live = ["01", "03", "05"].flatMap((id, n) =>
+    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n])),
+  );
+  assert.equal(withCut(live).findIndex(({ role }) => role === "cut"), 2);
+  assert.equal(withCut([...live, ...questionAndAnswer("07?", null)]).length, 9);
+});
+
+test("asking again takes the question and its answer away", () => {
+  const failed = { ...newTask("t1"), status: "failed" };
+  const turns = buildTurns(
+    [
+      said("a", "user", "one?", "t1"),
+      said("b", "user", "two?", "t2"),
+      said("c", "assistant", "two.", "t2"),
+    ],
+    new Map([["t1", failed], ["t2", ended("t2")]]),
+  );
+  assert.deepEqual(shown(withoutTask(turns, "t1")), ["two?", "two."]);
+  assert.deepEqual(shown(withoutTask(turns, "t2")), ["one?", ""]);
 });

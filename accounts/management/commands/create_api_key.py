@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import APIKey, User
+from aily.problems import Conflict
 
 
 class Command(BaseCommand):
@@ -21,5 +22,8 @@ class Command(BaseCommand):
             owner = User.objects.get(username=username)
         except User.DoesNotExist:
             raise CommandError(f"There is no user named {username!r}.") from None
-        _, secret = APIKey.create(owner, name)
+        try:
+            _, secret = APIKey.create(owner, name)
+        except Conflict as problem:
+            raise CommandError(problem.message) from None
         self.stdout.write(secret)

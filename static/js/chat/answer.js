@@ -17,7 +17,7 @@ const RENDER_SHARE = 4;
 /**
  * @param {object} options
  * @param {Set<string>} options.simulatedModels
- * @param {() => void} options.onRetry asked for after an answer that failed
+ * @param {() => void} options.onRetry asked for after an answer that failed or was stopped
  * @param {() => void} options.onRendered after each change of what is seen
  * @returns {AnswerElement} `show(null)` means: not accepted by the server yet
  */
@@ -115,13 +115,12 @@ function showEnd(element, task) {
   const end = task && endOf(task);
   element.hidden = !end;
   if (!end) return;
-  const [title, help, code, retry] = element.children;
+  const [title, help, code] = element.children;
   element.classList.toggle("failed", task.status === "failed");
   setText(title, end.title);
   setText(help, end.help);
   setText(code, end.code ?? "");
   code.hidden = !end.code;
-  retry.hidden = task.status === "cancelled";
 }
 
 function endOf(task) {

@@ -9,7 +9,7 @@ import { isActive } from "./reducer.js";
 import { createQuestion } from "./question.js";
 import { href } from "./route.js";
 import { fromStored } from "./tasks.js";
-import { buildTurns, questionAndAnswer } from "./turns.js";
+import { buildTurns, questionAndAnswer, withCut, withoutTask } from "./turns.js";
 import { createWelcome } from "./welcome.js";
 
 /** As many messages or tasks as the server gives at once. */
@@ -36,7 +36,7 @@ export class ChatPage {
     this.id = id;
     this.#composer = createComposer({
       models: app.models,
-      onSend: (text) => this.#send(text),
+      onSend: (text) => this.#send(text, null),
       onStop: () => this.#stop(),
     });
     this.welcome = id === null ? createWelcome(app.library) : null;
@@ -104,8 +104,10 @@ export class ChatPage {
     return this.#turns.find(({ role, task }) => role === "answer" && (!task || isActive(task)));
   }
 
-  async #send(text) {
-    const before = this.#turns;
+  /** @param {string} text @param {string|null} replaces the task that is asked again */
+  async #send(text, replaces) {
+    const shown = this.#turns;
+    const before = replaces ? withoutTask(shown, replaces) : shown;
     this.#notices.replaceChildren();
     this.#show([...before, ...questionAndAnswer(text, null)]);
     this.#app.scroller.toEnd();
@@ -116,13 +118,16 @@ export class ChatPage {
         conversation_id: this.id,
         messages,
         model: this.#composer.model() ?? undefined,
+        replaces: replaces ?? undefined,
       });
       this.#show([...before, ...questionAndAnswer(text, task)]);
       this.#app.library.refreshSoon();
     } catch (error) {
-      this.#show(before);
-      this.#composer.setText(text);
+      this.#show(shown);
+      if (!replaces) this.#composer.setText(text);
       this.#showNotice(error);
+      // Another tab was first: what it has made of the chat is to be seen.
+      if (error.code === "conflict") await this.load().catch(console.warn);
     }
   }
 
@@ -150,7 +155,7 @@ export class ChatPage {
     if (this.welcome) this.welcome.element.hidden = turns.length > 0;
     reconcile(
       this.#list,
-      turns,
+      withCut(turns),
       ({ key }) => key,
       (turn) => this.#create(turn),
       (element, { task }) => {
@@ -162,6 +167,7 @@ export class ChatPage {
 
   #create({ key, role, content }) {
     if (role === "question") return createQuestion(content);
+    if (role === "cut") return createCut();
     return createAnswer({
       simulatedModels: this.#app.simulatedModels,
       onRetry: () => this.#askAgain(key),
@@ -169,19 +175,25 @@ export class ChatPage {
     });
   }
 
-  /** A scene is asked again with its form, which knows the variables; a message as it was. */
+  /** A scene is asked again with its form, which knows the variables; a message as it was, in the
+   * place of the question that it was. */
   #askAgain(answerKey) {
     const index = this.#turns.findIndex(({ key }) => key === answerKey);
-    const { scene } = this.#turns[index].task;
+    const { id, scene } = this.#turns[index].task;
     const question = this.#turns.slice(0, index).findLast(({ role }) => role === "question");
     if (scene) location.hash = href({ name: "scene", id: scene });
-    else if (question && !this.#active) this.#send(question.content);
+    else if (question && !this.#active) this.#send(question.content, id);
   }
 
   #showNotice(error) {
     this.#notices.replaceChildren(createNotice(error));
     this.#app.scroller.toEnd();
   }
+}
+
+function createCut() {
+  const text = "Earlier messages are no longer sent to the model.";
+  return h("p", { class: "history-cut muted", role: "note" }, text);
 }
 
 const ENDS = {

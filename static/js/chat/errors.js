@@ -12,6 +12,10 @@ const MEANINGS = {
     "Still answering",
     "This chat answers one message at a time. Wait, or stop the running answer.",
   ],
+  conflict: [
+    "Asked again already",
+    "This question was asked again elsewhere, such as in another tab.",
+  ],
   unavailable: ["Temporarily unavailable", "A part of the service is away. Try again in a moment."],
   provider_auth: ["The provider refused the key", "An administrator has to check the API key."],
   provider_balance: ["The provider account is empty", "An administrator has to top it up."],

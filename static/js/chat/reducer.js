@@ -19,6 +19,8 @@
  * @property {{code: string, message: string}|null} error
  * @property {object} usage
  * @property {string|null} finishReason
+ * @property {string|null} historyFrom id of the first message of the conversation that the model
+ *   was sent, null: all of them were
  *
  * @typedef {"applied"|"ignored"|"gap"} Outcome `gap`: events before this one are missing, so the
  *   state is unchanged and must be read again after its cursor
@@ -47,6 +49,7 @@ export function newTask(id) {
     error: null,
     usage: {},
     finishReason: null,
+    historyFrom: null,
   };
 }
 

@@ -111,7 +111,11 @@ export class Tasks extends EventTarget {
     const entry = this.#pending.get(frame.ref);
     if (!entry) return;
     this.#pending.delete(frame.ref);
-    const fresh = { ...newTask(frame.task_id), scene: entry.frame.scene ?? null };
+    const fresh = {
+      ...newTask(frame.task_id),
+      scene: entry.frame.scene ?? null,
+      historyFrom: frame.history_from ?? null,
+    };
     const task = this.#tasks.get(frame.task_id) ?? fresh;
     this.#tasks.set(task.id, task);
     // The first sending may have been accepted on the connection that was lost, with events since.
@@ -177,6 +181,7 @@ export function fromStored(row) {
     model: row.model ?? "",
     position: row.position ?? null,
     etaSeconds: row.eta_seconds ?? null,
+    historyFrom: row.history_from ?? null,
   };
   if (isActive(task)) return task;
   return {

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 import uvicorn
+from django.test import Client
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -44,6 +45,8 @@ _CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
+#: What an API key may not do.
+_BY_SESSION = {"POST /api/keys", "POST /api/users"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
 #: Schemathesis looks at the time whenever something comes, if only a comment.
@@ -84,8 +87,8 @@ async def _resolved(host: str, port: int) -> list[str]:
     return ["1.1.1.1"]
 
 
-def _known(number: int) -> tuple[str, dict[str, Any]]:
-    """A superuser's API key, and what is there, by the path parameter that names it.
+def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """A superuser's credentials as headers, and what is there, by the path parameter that names it.
 
     Each operation has its own: what one deletes or shuts out, the next ones need.
     """
@@ -93,16 +96,23 @@ def _known(number: int) -> tuple[str, dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", "root")
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
-    return APIKey.create(user, "root")[1], known
+    if label not in _BY_SESSION:
+        return {"Authorization": f"Bearer {APIKey.create(user, 'root')[1]}"}, known
+    browser, token = Client(), "x" * 32
+    browser.force_login(user)
+    cookies = f"sessionid={browser.session.session_key}; csrftoken={token}"
+    return {"Cookie": cookies, "X-CSRFToken": token}, known
 
 
-def _fuzz(operation: Any, base_url: str, secret: str, known: dict[str, Any]) -> None:
+def _fuzz(
+    operation: Any, base_url: str, credentials: dict[str, str], known: dict[str, Any]
+) -> None:
     """Raise what Schemathesis found first."""
     from schemathesis import GenerationMode
     from schemathesis.checks import CHECKS
 
     session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {secret}"
+    session.headers.update(credentials)
     ours = {name: known[name] for name in re.findall(r"{(\w+)}", operation.path)}
     checks = [CHECKS.get_one(name) for name in _CHECKS]
 
@@ -161,6 +171,6 @@ async def test_no_answer_is_a_fault_or_undocumented(
     wanted = [one for one in operations if re.search(ONLY, one.label)]
     assert wanted
     for number, operation in enumerate(wanted):
-        secret, known = await in_database(_known, number)
+        credentials, known = await in_database(_known, number, operation.label)
         with subtests.test(operation.label):
-            await asyncio.to_thread(_fuzz, operation, base_url, secret, known)
+            await asyncio.to_thread(_fuzz, operation, base_url, credentials, known)

@@ -14,7 +14,8 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from accounts.models import Role, User
 from aily.database import in_database
 from aily.problems import InvalidRequest, NotFound
-from chat.models import LLMModel, Scene
+from chat.models import LLMModel, Scene, Status, Task
+from chat.services.retry import retry_many
 from chat.services.scenes import create_version, publish
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
@@ -222,6 +223,103 @@ def test_who_may_publish_a_scene_publishes_that_one(
     assert back.json()["live_version"] == 1
 
 
+# --- Models that a version names ----------------------------------------------------------------
+@pytest.fixture
+def dear(greet: Scene, model: LLMModel) -> LLMModel:
+    Scene.objects.update(is_restricted=False)
+    return LLMModel.objects.create(provider=model.provider, name="dear", is_restricted=True)
+
+
+VERSIONS = "/api/scenes/greet/versions"
+
+
+@pytest.mark.parametrize("field", ["model", "fallback_models"])
+def test_a_version_names_only_models_that_its_author_may_use(
+    alice: User, role: Role, greet: Scene, dear: LLMModel, client_of: ClientOf, field: str
+) -> None:
+    for codename in ("change_scene", "publish_scene"):
+        grant(role, codename, greet)
+    client = client_of(alice)
+    naming = {field: "dear" if field == "model" else ["deepseek-flash", "dear"]}
+    refused = client.post(VERSIONS, {"user_template": "x", **naming}, content_type=JSON)
+    # What one may not use looks as if it were not there.
+    unknown = {field: "none" if field == "model" else ["none"]}
+    missing = client.post(VERSIONS, {"user_template": "x", **unknown}, content_type=JSON)
+    assert refused.json()["errors"][0]["field"] == missing.json()["errors"][0]["field"] == field
+    assert refused.json()["detail"].replace("dear", "none") == missing.json()["detail"]
+
+    assert client.post(VERSIONS, {"user_template": "x"}, content_type=JSON).status_code == 201
+    assert client.patch(f"{VERSIONS}/2", naming, content_type=JSON).status_code in {400, 422}
+    grant(role, "use_llmmodel", dear)
+    assert client.patch(f"{VERSIONS}/2", naming, content_type=JSON).status_code == 200
+    assert client.post(f"{VERSIONS}/2/publish").status_code == 200
+
+
+def test_a_draft_that_names_a_model_is_edited_and_made_live_by_those_who_may_use_it(
+    alice: User, role: Role, greet: Scene, dear: LLMModel, client_of: ClientOf
+) -> None:
+    """Or its words could be changed into whatever one would like to ask that model."""
+    for codename in ("change_scene", "publish_scene"):
+        grant(role, codename, greet)
+    create_version(greet, None, {"user_template": "x", "model": dear})
+    client = client_of(alice)
+    edited = client.patch(f"{VERSIONS}/2", {"user_template": "{{ mine }}"}, content_type=JSON)
+    assert edited.json()["errors"][0]["field"] == "model"
+    published = client.post(f"{VERSIONS}/2/publish")
+    assert (published.status_code, published.json()["code"]) == (403, "forbidden")
+    publish(greet.versions.get(number=2))
+    publish(create_version(greet, None, {"user_template": "y"}))
+    back = client.post("/api/scenes/greet/live", {"version": 2}, content_type=JSON)
+    assert (back.status_code, back.json()["code"]) == (403, "forbidden")
+    greet.refresh_from_db()
+    assert greet.live_version is not None
+    assert (greet.live_version.number, greet.versions.get(number=2).user_template) == (3, "x")
+
+
+def test_the_admin_holds_versions_against_the_same_rule(
+    staff: User, greet: Scene, dear: LLMModel, client: Client
+) -> None:
+    staff.user_permissions.remove(Permission.objects.get(codename="use_llmmodel"))
+    client.force_login(staff)
+    form = {
+        "scene": greet.pk, "model": dear.pk, "user_template": "x", "variables_schema": "{}",
+        "params": "{}",
+    }  # fmt: skip
+    page = client.post("/admin/chat/sceneversion/add/", form)
+    assert page.context["adminform"].form.errors.keys() == {"model"}
+    draft = create_version(greet, None, {"user_template": "x", "model": dear})
+    action = {"action": "publish", "_selected_action": [draft.pk]}
+    page = client.post("/admin/chat/sceneversion/", action, follow=True)
+    assert "may not use: dear" in page.content.decode()
+    draft.refresh_from_db()
+    assert draft.published_at is None
+
+
+# --- Asking again -------------------------------------------------------------------------------
+def test_staff_asks_again_for_those_only_who_could_ask_themselves(
+    alice: User, role: Role, greet: Scene, dear: LLMModel, model: LLMModel, loop_services: None
+) -> None:
+    version = publish(create_version(greet, None, {"user_template": "x", "model": dear}))
+
+    def ended(**fields: Any) -> Task:
+        failed: dict[str, Any] = {"owner": alice, "messages": [], "status": Status.FAILED}
+        return Task.objects.create(**{"model": model, **failed, **fields})
+
+    with_scene = ended(scene=greet, scene_version=version, model=dear)
+    named = ended(model=dear)
+    plain = ended()
+    tasks = [with_scene.pk, named.pk, plain.pk]
+    assert retry_many(tasks) == 2
+    grant(role, "use_llmmodel", dear)
+    assert retry_many(tasks) == 3
+    restrict(greet)
+    assert retry_many(tasks) == 2
+    alice.is_active = False
+    alice.save()
+    assert retry_many(tasks) == 0
+
+
+# --- The page -----------------------------------------------------------------------------------
 def test_the_page_offers_the_models_one_may_use(
     alice: User, bob: User, role: Role, model: LLMModel, client: Client
 ) -> None:

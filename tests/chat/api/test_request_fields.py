@@ -175,6 +175,8 @@ def _message(**fields: Any) -> dict[str, Any]:
         ({"top_secret": 1}, "top_secret"),
         ({"extra_body": []}, "extra_body"),
         ({"extra_body": {"model": "other"}}, "extra_body"),
+        ({"extra_body": {"models": ["other"]}}, "extra_body"),
+        ({"extra_body": {"fallbacks": ["other"]}}, "extra_body"),
         ({"extra_body": {"messages": []}}, "extra_body"),
         ({"extra_body": {"stream": False}}, "extra_body"),
         ({"extra_body": {"stream_options": None}}, "extra_body"),

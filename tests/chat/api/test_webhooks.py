@@ -64,7 +64,9 @@ async def test_an_endpoint_is_made_read_changed_and_deleted(api: Api) -> None:
 async def test_a_secret_is_shown_when_made_and_when_replaced_and_never_again(api: Api) -> None:
     new = await made(api)
     path = f"/api/webhooks/{new['id']}"
-    rotated = (await api.post(f"{path}/rotate")).json()
+    answer = await api.post(f"{path}/rotate")
+    assert answer["Cache-Control"] == "no-store"
+    rotated = answer.json()
     assert rotated["secret"] != new["secret"]
     assert rotated["previous_secret_expires_at"] is not None
     await api.post(f"{path}/test")

@@ -1,0 +1,50 @@
+"""Restricted models: who lets others use one must be allowed to use it.
+
+Others get to use a model by a scene that names it, and by another model that calls the same one at
+the same provider.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q
+from django.db.models.signals import pre_save
+
+from accounts.delegation import current_actor, protect_restriction
+from aily.problems import Forbidden
+from chat.models import LLMModel, Scene, SceneVersion
+
+USE_MODEL = "chat.use_llmmodel"
+
+
+def denied_models(version: SceneVersion) -> list[str]:
+    """The models that the version names and the user of this request may not use."""
+    actor = current_actor()
+    if actor is None:
+        return []
+    named = LLMModel.objects.filter(Q(pk=version.model_id) | Q(name__in=version.fallback_models))
+    restricted = named.filter(is_restricted=True).values_list("pk", "name")
+    return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
+
+
+def _saving_model(sender: Any, instance: LLMModel, **kwargs: Any) -> None:
+    actor = current_actor()
+    if actor is None or instance.is_restricted:
+        return
+    called = instance.upstream_name or instance.name
+    others = LLMModel.objects.filter(provider=instance.provider_id, is_restricted=True)
+    for other in others.exclude(pk=instance.pk):
+        is_same = (other.upstream_name or other.name) == called
+        if is_same and not actor.permissions.allows(USE_MODEL, other):
+            raise Forbidden(
+                f"This calls the same model as {other}, which you may not use.",
+                field="upstream_name",
+            )
+
+
+def connect_signals() -> None:
+    """Hold every change of models and scenes against the rules (accounts/delegation.py)."""
+    protect_restriction(Scene)
+    protect_restriction(LLMModel)
+    pre_save.connect(_saving_model, sender=LLMModel)
