@@ -3,11 +3,13 @@
 InvalidRequest
 ├── InvalidVariable      invalid_variable      422  a scene's variable is missing or wrong
 └── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
+    └── TemplateTimeout  template_timeout      422  working on it took too long and was stopped
 Conflict
 └── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
 LimitReached
 ├── QueueFull            queue_full            429  too many tasks wait, one user's or everybody's
-└── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
+├── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
+└── TooManyRenderings    too_many_renderings   429  too many prompts of one user wait for rendering
 Problem
 └── BudgetExceeded       budget_exceeded       429  the rest of a budget is too small for this task
 """
@@ -27,6 +29,10 @@ class InvalidTemplate(InvalidRequest):
     code, status, title = "invalid_template", 422, "Invalid template"
 
 
+class TemplateTimeout(InvalidTemplate):
+    code, title = "template_timeout", "Template takes too long"
+
+
 class ConversationBusy(Conflict):
     code, title = "conversation_busy", "Conversation busy"
 
@@ -37,6 +43,10 @@ class QueueFull(LimitReached):
 
 class TooManyInFlight(LimitReached):
     code, title = "too_many_in_flight", "Too many tasks in flight"
+
+
+class TooManyRenderings(LimitReached):
+    code, title = "too_many_renderings", "Too many prompts to render"
 
 
 class BudgetExceeded(Problem):

@@ -22,6 +22,11 @@ _OPERATION = "chat"
 
 # --- Tasks --------------------------------------------------------------------------------------
 _submitted = Counter("aily_tasks_submitted_total", "Tasks that were accepted.", ["model", "lane"])
+RENDERINGS = Counter(
+    "aily_renderings_total",
+    "Prompts that were rendered, or checked for an author, in a rendering process.",
+    ["outcome"],
+)
 _queue_seconds = Histogram(
     "aily_task_queue_duration_seconds",
     "From acceptance to the first start.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -13,7 +14,6 @@ from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Problem
 from chat.admin.readonly import ReadOnlyInline
-from chat.exceptions import InvalidTemplate
 from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
 
@@ -21,6 +21,10 @@ _WRITTEN = (
     "system_template", "user_template", "variables_schema", "model", "fallback_models",
     "params", "single_flight", "cache_ttl_seconds", "notes",
 )  # fmt: skip
+
+
+def _user(request: HttpRequest) -> User | None:
+    return request.user if isinstance(request.user, User) else None
 
 
 class VersionInline(ReadOnlyInline):
@@ -56,6 +60,9 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
+    #: Who fills it in.
+    editor: User | None = None
+
     class Meta:
         model = SceneVersion
         fields = ("scene", *_WRITTEN)
@@ -68,8 +75,8 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned["cache_ttl_seconds"] = cleaned.get("cache_ttl_seconds") or 0
         written = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
         try:
-            service.validate_version(SceneVersion(**written))
-        except InvalidTemplate as problem:
+            service.validate_version(SceneVersion(**written), self.editor)
+        except Problem as problem:
             field = problem.field if problem.field in self.fields else None
             self.add_error(field, problem.message)
         return cleaned
@@ -107,6 +114,12 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_publish_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.publish_scene")
 
+    def get_form(
+        self, request: HttpRequest, obj: SceneVersion | None = None, change: bool = False, **kw: Any
+    ) -> type[forms.ModelForm[Any]]:
+        form = super().get_form(request, obj, change, **kw)
+        return type("VersionForm", (form,), {"editor": _user(request)})
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
         # It would delete published ones as well.
@@ -118,10 +131,9 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         fields = {name: form.cleaned_data[name] for name in _WRITTEN}
         if change:
-            service.edit_version(obj, fields)
+            service.edit_version(obj, fields, _user(request))
             return
-        author = request.user if isinstance(request.user, User) else None
-        made = service.create_version(obj.scene, author, fields)
+        made = service.create_version(obj.scene, _user(request), fields)
         # The admin goes on with its own object: the log entry, the redirect.
         obj.pk, obj.number = made.pk, made.number
 
@@ -130,7 +142,8 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Publish and make live", permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
-        self._for_one(request, queryset, service.publish, "is published and live")
+        action = partial(service.publish, editor=_user(request))
+        self._for_one(request, queryset, action, "is published and live")
 
     @admin.action(description="Make live (forth or back)", permissions=["publish"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:

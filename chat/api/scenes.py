@@ -333,7 +333,7 @@ def edit_version(
     request: AuthenticatedRequest, slug: str, number: int, payload: VersionPatch
 ) -> SceneVersion:
     version = _version(request, slug, number, "chat.change_sceneversion", EDIT)
-    return service.edit_version(version, payload.given())
+    return service.edit_version(version, payload.given(), request.auth.user)
 
 
 @router.delete("/{slug:slug}/versions/{int:number}", response={204: None}, summary="Drop a draft")
@@ -350,5 +350,5 @@ def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Sta
 )
 def publish_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
     version = _version(request, slug, number, PUBLISH)
-    service.publish(version)
+    service.publish(version, request.auth.user)
     return _versions().get(pk=version.pk)

@@ -1,64 +1,34 @@
-"""Scenes: turning one into a prompt, and the only way to write its versions."""
+"""Scenes: the only way to write their versions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
 from aily.problems import Conflict, Forbidden
-from chat.exceptions import InvalidTemplate, InvalidVariable
+from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
+from chat.rendering import schema as schemas
+from chat.services import rendering
 from chat.services.parameters import parameter_errors
 from chat.services.restrictions import denied_models
-from chat.services.templates import PromptTemplate, too_large
-from chat.services.variables import VariablesSchema
+
+#: How often somebody else may write a draft while one change of it is being checked.
+_MAX_CHECKS = 3
 
 
-# --- Rendering ----------------------------------------------------------------------------------
-class _Prompt:
-    """A version, compiled."""
+def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, Any]:
+    """The schema in force. Raises InvalidTemplate where templates, schema or parameters cannot be
+    used, or where the version names a model that its author may not use: with the scene, everybody
+    would. Raises TooManyRenderings or Unavailable where it cannot be told now.
 
-    def __init__(self, version: SceneVersion) -> None:
-        """Raises InvalidTemplate."""
-        self.templates = {"user": PromptTemplate(version.user_template, "user_template")}
-        if version.system_template.strip():
-            system = PromptTemplate(version.system_template, "system_template")
-            self.templates = {"system": system, **self.templates}
-        names = {name for template in self.templates.values() for name in template.names}
-        self.variables = VariablesSchema(version.variables_schema, names)
-
-
-# Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary key,
-# and what is published does not change.
-_published_prompt = lru_cache(maxsize=256)(_Prompt)
-
-
-def render(version: SceneVersion, variables: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The messages of a prompt: `[{"role": "system" | "user", "content": ...}]`.
-
-    Raises InvalidVariable, InvalidTemplate, or TooLarge beyond PROMPT_MAX_BYTES in all.
+    May wait for another process: to be called outside transactions.
     """
-    prompt = _published_prompt(version) if version.is_published else _Prompt(version)
-    prompt.variables.validate(variables)
-    contents = {role: template.render(variables) for role, template in prompt.templates.items()}
-    if sum(len(content.encode()) for content in contents.values()) > settings.PROMPT_MAX_BYTES:
-        raise too_large()
-    if not contents["user"].strip():
-        raise InvalidVariable("With these variables the prompt is empty.", field="variables")
-    return [{"role": role, "content": content} for role, content in contents.items()]
-
-
-# --- Writing ------------------------------------------------------------------------------------
-def validate_version(version: SceneVersion) -> None:
-    """Raise InvalidTemplate where templates, schema or parameters cannot be used, or where the
-    version names a model that its author may not use: with the scene, everybody would."""
     if not version.user_template.strip():
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
@@ -70,7 +40,14 @@ def validate_version(version: SceneVersion) -> None:
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # What one may not use looks as if it were not there.
         raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
-    _Prompt(version)
+    return _check(version, editor)
+
+
+def _check(version: SceneVersion, editor: User | None) -> dict[str, Any]:
+    """The schema in force. Raises as `validate_version` does where templates or schema cannot be
+    used."""
+    schemas.check_size(version.variables_schema)
+    return rendering.check(rendering.source_of(version), editor.pk if editor else 0)
 
 
 def _check_fallbacks(names: Any) -> None:
@@ -87,27 +64,48 @@ def _check_fallbacks(names: Any) -> None:
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
     """Add a draft with the scene's next number. Raises InvalidTemplate."""
+    version = SceneVersion(scene=scene, created_by=author, **fields)
+    validate_version(version, author)
     with transaction.atomic():
         # The lock makes two authors at once take two numbers.
         Scene.objects.select_for_update().get(pk=scene.pk)
         last = SceneVersion.objects.filter(scene=scene).aggregate(last=Max("number"))["last"] or 0
-        version = SceneVersion(scene=scene, number=last + 1, created_by=author, **fields)
-        validate_version(version)
+        version.number = last + 1
         version.save(force_insert=True)
     return version
 
 
-def edit_version(version: SceneVersion, fields: Mapping[str, Any]) -> SceneVersion:
+def edit_version(
+    version: SceneVersion, fields: Mapping[str, Any], editor: User | None = None
+) -> SceneVersion:
     """Change a draft. Raises Conflict when it is published, InvalidTemplate."""
-    with transaction.atomic():
-        draft = _locked(version)
-        if draft.is_published:
-            raise Conflict("A published version does not change. Make a new one.")
-        for name, value in fields.items():
-            setattr(draft, name, value)
-        validate_version(draft)
-        draft.save(update_fields=list(fields))
-    return draft
+    for _ in range(_MAX_CHECKS):
+        checked = _draft(SceneVersion.objects.get(pk=version.pk), fields)
+        validate_version(checked, editor)
+        with transaction.atomic():
+            draft = _draft(_locked(version), fields)
+            if _what_is_checked(draft) == _what_is_checked(checked):
+                draft.save(update_fields=list(fields))
+                return draft
+    raise _changed_meanwhile()
+
+
+def _what_is_checked(version: SceneVersion) -> tuple[Any, ...]:
+    source = rendering.source_of(version)
+    return source, version.model_id, version.fallback_models, version.params
+
+
+def _draft(version: SceneVersion, fields: Mapping[str, Any]) -> SceneVersion:
+    """The version with these fields. Raises Conflict when it is published."""
+    if version.is_published:
+        raise Conflict("A published version does not change. Make a new one.")
+    for name, value in fields.items():
+        setattr(version, name, value)
+    return version
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("Somebody else has just changed this draft; look at it and try again.")
 
 
 def delete_version(version: SceneVersion) -> None:
@@ -118,18 +116,29 @@ def delete_version(version: SceneVersion) -> None:
         SceneVersion.objects.filter(pk=version.pk).delete()
 
 
-def publish(version: SceneVersion) -> SceneVersion:
+def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
     """Freeze a draft and make it live. Raises Conflict when it is published, and Forbidden."""
-    with transaction.atomic():
-        draft = _locked(version)
-        if draft.is_published:
-            raise Conflict("This version is published already.")
-        # From here on the schema is read by callers who do not look at the templates.
-        draft.variables_schema = _Prompt(draft).variables.schema
-        draft.published_at = timezone.now()
-        draft.save(update_fields=["variables_schema", "published_at"])
-        make_live(draft)
-    return draft
+    for _ in range(_MAX_CHECKS):
+        checked = SceneVersion.objects.get(pk=version.pk)
+        _require_draft(checked)
+        schema = _check(checked, editor)
+        with transaction.atomic():
+            draft = _locked(version)
+            _require_draft(draft)
+            if rendering.source_of(draft) != rendering.source_of(checked):
+                continue
+            # From here on the schema is read by callers who do not look at the templates.
+            draft.variables_schema = schema
+            draft.published_at = timezone.now()
+            draft.save(update_fields=["variables_schema", "published_at"])
+            make_live(draft)
+        return draft
+    raise _changed_meanwhile()
+
+
+def _require_draft(version: SceneVersion) -> None:
+    if version.is_published:
+        raise Conflict("This version is published already.")
 
 
 def make_live(version: SceneVersion) -> None:

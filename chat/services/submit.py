@@ -49,15 +49,21 @@ from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import Answer, store_answers
-from chat.services import catalog, history, limits, prompts, repeats, scenes, sharing
+from chat.rendering.prompt import Messages
+from chat.rendering.template import HeavyWorkError
+from chat.services import catalog, history, limits, prompts, repeats, sharing
 from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.parameters import merged
+from chat.services.rendering import Rendered, render, render_apart
 from chat.services.repeats import Known, OwnedKey
 from chat.services.submission import CompositeRequest
 from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
+
+#: How often a scene may get another version while its prompt is being rendered.
+_MAX_RENDERINGS = 3
 
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
@@ -76,6 +82,8 @@ class Submission:
     traceparent: str = ""
     #: Whose request it is, where it is still to be counted.
     uncounted: Requester | None = None
+    #: What the scene became, where that was too much work for a batch.
+    rendered: Rendered | None = None
 
     @property
     def owned_key(self) -> OwnedKey | None:
@@ -106,6 +114,14 @@ class Accepted:
     history_from: UUID | None = None
 
 
+class _NeedsRenderingError(Exception):
+    """This version is to be rendered outside the batch."""
+
+    def __init__(self, version: SceneVersion) -> None:
+        super().__init__(version.pk)
+        self.version = version
+
+
 @dataclass(slots=True)
 class _Lookups:
     """What a batch needs from the database, each table asked once."""
@@ -133,9 +149,21 @@ async def submit(submission: Submission) -> Accepted:
     with tracing.span("submit", kind="producer"):
         if tracing.is_on():
             submission = replace(submission, traceparent=tracing.traceparent())
-        accepted = await _batcher().submit(submission)
+        accepted = await _submit_rendered(submission)
     logger.debug("accepted", extra={"task_id": accepted.task_id})
     return accepted
+
+
+async def _submit_rendered(submission: Submission) -> Accepted:
+    """A prompt that is much work is rendered between two batches, so that it holds up nobody."""
+    for _ in range(_MAX_RENDERINGS):
+        try:
+            return await _batcher().submit(submission)
+        except _NeedsRenderingError as needed:
+            variables = submission.request.variables
+            rendered = await render_apart(needed.version, variables, submission.owner_id)
+            submission = replace(submission, rendered=rendered, uncounted=None)
+    raise Conflict("This scene is being changed; submit again.", field="scene")
 
 
 @per_loop
@@ -282,7 +310,7 @@ def _look_up(submissions: Sequence[Submission]) -> _Lookups:
 def _try_to_build(submission: Submission, lookups: _Lookups) -> Task | Exception:
     try:
         return _build(submission, lookups)
-    except Problem as problem:
+    except (Problem, _NeedsRenderingError) as problem:
         return problem
     except Exception as error:
         # A fault of ours in one request is not to fail those that came with it.
@@ -300,8 +328,7 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
         past = lookups.histories.get((submission.owner_id, request.conversation_id))
         if past is None:
             raise NotFound("There is no such conversation.", field="conversation_id")
-    rendered = scenes.render(version, request.variables) if version else []
-    prompt = prompts.build(request, rendered, past)
+    prompt = prompts.build(request, _rendered(submission, version), past)
     lane = Lane[request.lane.upper()] if request.lane else submission.default_lane
     deadline = request.deadline_seconds
     task = new_task(
@@ -327,6 +354,19 @@ def _build(submission: Submission, lookups: _Lookups) -> Task:
     task.model, task.scene, task.scene_version = model, scene, version
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     return task
+
+
+def _rendered(submission: Submission, version: SceneVersion | None) -> Messages:
+    """The scene's messages. Raises _NeedsRenderingError where that is much work."""
+    if version is None:
+        return []
+    known = submission.rendered
+    if known is not None and known.version_id == version.pk:
+        return known.messages
+    try:
+        return render(version, submission.request.variables)
+    except HeavyWorkError:
+        raise _NeedsRenderingError(version) from None
 
 
 def _scene(submission: Submission, lookups: _Lookups) -> Scene | None:

@@ -21,11 +21,13 @@ _DATABASE = "aily_e2e"
 # --- Who is at the front door -------------------------------------------------------------------
 @dataclass(frozen=True)
 class Keys:
-    """API keys of two users who know nothing of each other, and a revoked one of the first."""
+    """API keys of two users who know nothing of each other, a revoked one of the first, and one of
+    somebody who writes scenes."""
 
     alice: str
     bob: str
     revoked: str
+    author: str
 
 
 #: Besides the demo content: models that allow one call at once, and five, and one whose tasks are
@@ -41,9 +43,26 @@ scene = Scene.objects.create(slug="shared", title="Shared")
 fields = {{"user_template": "{{{{ text }}}}", "single_flight": True, "cache_ttl_seconds": 600}}
 scenes.publish(scenes.create_version(scene, None, fields))
 users = [User.objects.create_user(name, password="{PASSWORD}") for name in ("alice", "bob")]
-keys = [APIKey.create(user, "e2e")[1] for user in (*users, users[0])]
+users += [users[0], User.objects.create_superuser("author")]
+keys = [APIKey.create(user, "e2e")[1] for user in users]
 APIKey.objects.filter(digest=APIKey.digest_of(keys[2])).revoke()
 print(*keys)
+"""
+
+
+#: Scenes that take long.
+MAKE_LONG_SCENES = """
+double = "{% set a = namespace(v=(1, 1)) %}{% for i in x %}{% set a.v = (a.v, a.v) %}{% endfor %}"
+text, names = {"type": "string", "pattern": "^(a+)+$"}, {"type": "array", "uniqueItems": True}
+for slug, template, schema in (
+    ("endless", double + "{{ a.v }}", {}),
+    ("pattern", "{{ x }}", {"properties": {"x": text}}),
+    ("unique", "{{ x | length }}", {"properties": {"x": names}}),
+    ("growing", double + "{{ a.v == a.v }}{{ [a.v] | unique | list }}", {}),
+):
+    scene = Scene.objects.create(slug=slug, title=slug)
+    fields = {"user_template": template, "variables_schema": {"type": "object", **schema}}
+    scenes.publish(scenes.create_version(scene, None, fields))
 """
 
 
@@ -57,6 +76,7 @@ def e2e_database_url(database_server: dict[str, str]) -> str:
 ENVIRONMENT = {
     "TASK_RETRY_SECONDS": "0.2",
     "POSITION_CHECK_SECONDS": "5",
+    "RENDERING_SECONDS": "0.5",
     "WEBHOOK_ALLOW_PRIVATE": "true",
     "WEBHOOK_REQUIRE_HTTPS": "false",
     # What must not be in a log is not there even at this level.
@@ -69,7 +89,9 @@ ENVIRONMENT = {
 def stack(e2e_database_url: str) -> Iterator[Stack]:
     """aily as `make run` runs it, seeded with the demo content."""
     data_dir = Path(settings.DATA_DIR) / "e2e"
-    with Stack(e2e_database_url, data_dir, environment=ENVIRONMENT, script=MAKE_KEYS) as running:
+    with Stack(
+        e2e_database_url, data_dir, environment=ENVIRONMENT, script=MAKE_KEYS + MAKE_LONG_SCENES
+    ) as running:
         yield running
 
 

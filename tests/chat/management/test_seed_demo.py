@@ -14,7 +14,8 @@ from pytest_django import Settings
 from accounts.models import User
 from chat.accounting.prices import price_at
 from chat.models import LLMModel, Provider, Scene, SceneVersion
-from chat.services.scenes import create_version, publish, render
+from chat.services.rendering import render
+from chat.services.scenes import create_version, publish
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,82 @@
+"""jsonschema's validator, with linear keywords in place of those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from chat.rendering.patterns import compile_pattern
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "string") and not compile_pattern(pattern).matches(instance):
+        yield ValidationError(f"{_shortened(instance)} does not match {pattern[:100]!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: dict[str, Any], instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    for source, subschema in patterns.items():
+        pattern = compile_pattern(source)
+        for name, value in instance.items():
+            if pattern.matches(name):
+                yield from validator.descend(value, subschema, path=name, schema_path=source)
+
+
+def _additional_properties(
+    validator: Any, subschema: Any, instance: Any, schema: dict[str, Any]
+) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    listed = schema.get("properties", {})
+    patterns = [compile_pattern(source) for source in schema.get("patternProperties", {})]
+    for name, value in instance.items():
+        if name in listed or any(pattern.matches(name) for pattern in patterns):
+            continue
+        if subschema is False:
+            yield ValidationError(f"{_shortened(name)} is not among the properties of the schema")
+        else:
+            yield from validator.descend(value, subschema, path=name)
+
+
+def _unique_items(
+    validator: Any, is_wanted: bool, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not is_wanted or not validator.is_type(instance, "array"):
+        return
+    seen = set()
+    for number, item in enumerate(instance):
+        key = _key(item)
+        if key in seen:
+            yield ValidationError(f"item {number} is there before")
+            return
+        seen.add(key)
+
+
+def _key(value: Any) -> Any:
+    """Equal for values that JSON Schema calls equal: 1 is 1.0, but not true."""
+    if isinstance(value, dict):
+        return "object", frozenset((name, _key(item)) for name, item in value.items())
+    if isinstance(value, list):
+        return "array", tuple(map(_key, value))
+    return (bool, value) if isinstance(value, bool) else value
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 100 else f"{text[:100]}...")
+
+
+Validator: Any = extend(
+    Draft202012Validator,
+    {
+        "additionalProperties": _additional_properties,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "uniqueItems": _unique_items,
+    },
+)

@@ -1,0 +1,194 @@
+"""Looks over a JSON Schema (2020-12) before it is used: its references, its patterns, its work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from chat.rendering.patterns import PatternError, compile_pattern
+
+#: Subschemas that may apply to one value, those behind a `$ref` counted at each place that leads to
+#: them: chains of references double with each link.
+MAX_APPLIED = 1_000
+#: More names or alternatives at one place are data, which belongs into the template's variables.
+MAX_ENTRIES = 1_000
+
+_REFERENCES = ("$ref", "$dynamicRef")
+#: Keywords whose subschemas apply to the same value, by the form of what they hold.
+_SAME_LISTS = ("allOf", "anyOf", "oneOf")
+_SAME_ONES = ("not", "if", "then", "else")
+_SAME_MAPS = ("dependentSchemas",)
+#: Keywords whose subschemas apply to what is in the value, or to nothing.
+_INNER_LISTS = ("prefixItems",)
+_INNER_ONES = (
+    "items", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
+    "unevaluatedProperties", "contentSchema",
+)  # fmt: skip
+_INNER_MAPS = ("properties", "patternProperties", "$defs", "definitions")
+_UNEVALUATED = ("unevaluatedItems", "unevaluatedProperties")
+_COUNTED = ("properties", "patternProperties", "enum", "required", "dependentRequired")
+#: With no others, a value is looked at by one subschema only, in a time linear in its size.
+_LINEAR = frozenset([
+    "$comment", "$defs", "$ref", "$schema", "additionalProperties", "const", "default",
+    "deprecated", "description", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum",
+    "format", "items", "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength",
+    "minProperties", "minimum", "multipleOf", "pattern", "properties", "readOnly", "required",
+    "title", "type", "uniqueItems", "writeOnly",
+])  # fmt: skip
+_MAX_LINEAR_ENUM = 100
+_MAX_PATH = 100
+
+
+class SurveyError(ValueError):
+    """The schema cannot be used; the message says where and why."""
+
+
+class Survey:
+    """`is_linear`: checking a value takes a time that is linear in its size.
+
+    `max_applied`: subschemas that apply to one value, at most. `pattern_size`: of all patterns
+    together, in instructions.
+    """
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        """Raises SurveyError; RecursionError where it is nested too deeply."""
+        registry: Any = Registry()
+        root = DRAFT202012.create_resource(schema)
+        self._resolver = registry.with_resource("", root).resolver("")
+        self.is_linear = True
+        self.pattern_size = 0
+        self.max_applied = 1
+        self._seen: set[int] = set()
+        #: Subschemas applied to a value, by the id of the schema; None while it is being counted.
+        self._applied: dict[int, int | None] = {}
+        self._open: set[int] = set()
+        self._visit(schema, "$")
+
+    # --- Everything that is a schema ------------------------------------------------------------
+    def _visit(self, schema: Any, path: str) -> None:
+        if isinstance(schema, bool):
+            return
+        if not isinstance(schema, dict):
+            raise SurveyError(f"{_shortened(path)} is no schema.")
+        if id(schema) in self._open:
+            # It holds itself, as trees do: the depth of the value decides.
+            self.is_linear = False
+        if id(schema) in self._seen:
+            return
+        self._seen.add(id(schema))
+        self._open.add(id(schema))
+        self._check(schema, path)
+        for subschema, place in self._same(schema, path):
+            self._visit(subschema, place)
+        for subschema, place in _inner(schema, path):
+            self._visit(subschema, place)
+        self._open.discard(id(schema))
+        self._count_applied(schema, path)
+
+    def _check(self, schema: dict[str, Any], path: str) -> None:
+        if "$schema" in schema and path != "$":
+            raise SurveyError(f"{_shortened(path)}: $schema may stand at the top only.")
+        for keyword in _COUNTED:
+            entries = schema.get(keyword)
+            if isinstance(entries, list | dict) and len(entries) > MAX_ENTRIES:
+                place = _shortened(f"{path}.{keyword}")
+                raise SurveyError(f"{place} has more than {MAX_ENTRIES} entries.")
+        if isinstance(pattern := schema.get("pattern"), str):
+            self._check_pattern(pattern, f"{path}.pattern")
+        if isinstance(patterns := schema.get("patternProperties"), dict):
+            for one in patterns:
+                self._check_pattern(one, f"{path}.patternProperties")
+        self.is_linear = self.is_linear and _is_linear(schema)
+
+    def _check_pattern(self, pattern: str, path: str) -> None:
+        try:
+            size = compile_pattern(pattern).size
+        except PatternError as error:
+            raise SurveyError(
+                f"{_shortened(path)}: {pattern[:100]!r} cannot be used: {error}. Patterns are "
+                "RE2's, without look-around and back-references."
+            ) from None
+        self.pattern_size += size
+
+    # --- What applies to one value --------------------------------------------------------------
+    def _same(self, schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
+        yield from _subschemas(schema, path, _SAME_LISTS, _SAME_ONES, _SAME_MAPS)
+        for keyword in _REFERENCES:
+            if isinstance(reference := schema.get(keyword), str):
+                yield self._target(reference, f"{path}.{keyword}"), f"{path}.{keyword}"
+
+    def _target(self, reference: str, path: str) -> Any:
+        if not reference.startswith("#"):
+            raise SurveyError(f"{_shortened(path)}: a $ref may only lead into this schema.")
+        try:
+            return self._resolver.lookup(reference).contents
+        except Unresolvable as error:
+            raise SurveyError(f"{_shortened(path)} leads nowhere: {error}") from None
+
+    def _count_applied(self, schema: Any, path: str) -> int:
+        if not isinstance(schema, dict):
+            return 1
+        known = self._applied.get(id(schema), 0)
+        if known is None:
+            raise SurveyError(f"{_shortened(path)}: this $ref leads back to where it stands.")
+        if known:
+            return known
+        self._applied[id(schema)] = None
+        total = 1
+        for subschema, place in self._same(schema, path):
+            total += self._count_applied(subschema, place)
+        if any(keyword in schema for keyword in _UNEVALUATED):
+            # jsonschema applies all of them once more to find out what they have looked at.
+            total *= 2
+        if total > MAX_APPLIED:
+            raise SurveyError(
+                f"{_shortened(path)}: with what its $refs lead to, more than {MAX_APPLIED} schemas "
+                "apply here."
+            )
+        self._applied[id(schema)] = total
+        self.max_applied = max(self.max_applied, total)
+        return total
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}..."
+
+
+def _inner(schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
+    return _subschemas(schema, path, _INNER_LISTS, _INNER_ONES, _INNER_MAPS)
+
+
+def _subschemas(
+    schema: dict[str, Any],
+    path: str,
+    lists: tuple[str, ...],
+    ones: tuple[str, ...],
+    maps: tuple[str, ...],
+) -> Iterator[tuple[Any, str]]:
+    for keyword in ones:
+        if keyword in schema:
+            yield schema[keyword], f"{path}.{keyword}"
+    for keyword in lists:
+        if isinstance(schemas := schema.get(keyword), list):
+            for number, subschema in enumerate(schemas):
+                yield subschema, f"{path}.{keyword}[{number}]"
+    for keyword in maps:
+        if isinstance(named := schema.get(keyword), dict):
+            for name, subschema in named.items():
+                yield subschema, f"{path}.{keyword}.{name[:50]}"
+
+
+def _is_linear(schema: dict[str, Any]) -> bool:
+    alternatives = [*schema.get("enum", [])] if isinstance(schema.get("enum"), list) else []
+    are_few = len(alternatives) <= _MAX_LINEAR_ENUM
+    return (
+        schema.keys() <= _LINEAR
+        and are_few
+        and not any(
+            isinstance(value, dict | list) for value in (*alternatives, schema.get("const"))
+        )
+    )

@@ -1,0 +1,215 @@
+"""One prompt template, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import UndefinedError
+from jinja2.meta import find_undeclared_variables
+from jinja2.visitor import NodeTransformer
+
+from aily.problems import Problem
+from chat.exceptions import InvalidTemplate, InvalidVariable
+from chat.llm.types import storable
+from chat.rendering.sandbox import (
+    CONCAT,
+    COUNTED,
+    ENVIRONMENT,
+    FUNCTIONS,
+    MAX_BYTES,
+    MAX_LOOP_STEPS,
+    STEPS,
+    LoopLimitError,
+    joined,
+)
+from chat.rendering.template_work import TemplateWork, work_of
+
+TEMPLATE_MAX_BYTES = 65_536
+_MAX_MESSAGE = 300
+_STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.With)
+#: Jinja2 gives it a meaning of its own wherever it stands.
+_SELF = "__self"
+_LOOP = "loop"
+
+
+class HeavyWorkError(Exception):
+    """This takes more work than was allowed; it is to be done where it can be stopped."""
+
+
+class _Restrict(NodeTransformer):
+    """Refuses statements that could recurse or collect without end; counts loops and joins.
+
+    Makes sure that a name in an expression is a variable, whatever Jinja2 has of the same name.
+    """
+
+    def __init__(self) -> None:
+        self._loops = 0
+        self.uses_loop = False
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
+            raise TemplateSyntaxError(
+                f"{type(node).__name__} is not available in prompts", node.lineno
+            )
+        return super().visit(node, *args, **kwargs)
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Name:  # noqa: N802 - jinja2 looks it up
+        if node.name.startswith("__"):
+            raise TemplateSyntaxError(f"a name may not begin with __: {node.name}", node.lineno)
+        if node.name == _LOOP and self._loops:
+            raise TemplateSyntaxError(
+                "in a loop, `loop` is the state of that loop: use `loop.index` and the like, or "
+                "give the variable another name",
+                node.lineno,
+            )
+        if node.name == "self":
+            node.name = _SELF
+        return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Call:  # noqa: N802
+        called = node.node
+        if isinstance(called, nodes.Name) and called.name in FUNCTIONS:
+            called.name = FUNCTIONS[called.name]
+        elif isinstance(called, nodes.Getattr):
+            # Before anything else: a method is meant, not an item of that name.
+            self._visit_object(called)
+        else:
+            node.node = self.visit(called)
+        for field in ("args", "kwargs"):
+            setattr(node, field, [self.visit(one) for one in getattr(node, field)])
+        for field in ("dyn_args", "dyn_kwargs"):
+            if getattr(node, field) is not None:
+                setattr(node, field, self.visit(getattr(node, field)))
+        return node
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Getitem:  # noqa: N802
+        """`order.items` is what the variable has under this name, not a method of mappings."""
+        self._visit_object(node)
+        name = nodes.Const(node.attr, lineno=node.lineno)
+        return nodes.Getitem(node.node, name, node.ctx, lineno=node.lineno)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Getitem:  # noqa: N802
+        self._visit_object(node)
+        node.arg = self.visit(node.arg)
+        return node
+
+    def _visit_object(self, node: nodes.Getattr | nodes.Getitem) -> None:
+        if self._loops and isinstance(node.node, nodes.Name) and node.node.name == _LOOP:
+            self.uses_loop = True
+        else:
+            node.node = self.visit(node.node)
+
+    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
+        if node.recursive:
+            raise TemplateSyntaxError("a loop may not be recursive", node.lineno)
+        node.iter = _filtered(COUNTED, self.visit(node.iter))
+        node.else_ = [self.visit(one) for one in node.else_]
+        self._loops += 1
+        node.target = self.visit(node.target)
+        node.body = [self.visit(one) for one in node.body]
+        node.test = node.test and self.visit(node.test)
+        self._loops -= 1
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(CONCAT, nodes.List(node.nodes, lineno=node.lineno))
+
+
+def _filtered(name: str, expression: nodes.Node) -> nodes.Filter:
+    return nodes.Filter(expression, name, [], [], None, None, lineno=expression.lineno)
+
+
+def _constant(tree: nodes.Template) -> str | None:
+    """The whole text of a template that has nothing else, as system messages often are."""
+    parts = [
+        part
+        for statement in tree.body
+        for part in (statement.nodes if isinstance(statement, nodes.Output) else [statement])
+    ]
+    texts = [part.data for part in parts if isinstance(part, nodes.TemplateData)]
+    return storable("".join(texts)) if len(texts) == len(parts) else None
+
+
+class Template:
+    """A compiled template; any number of threads may render it at once.
+
+    `names`: the variables it uses; `uses_loop`: also the state of a loop, which looks like one.
+    `work`: None where it cannot be told beforehand.
+    """
+
+    def __init__(self, source: str, field: str) -> None:
+        """Compile. Raises InvalidTemplate, naming `field`."""
+        self._field = field
+        if len(source.encode(errors="surrogatepass")) > TEMPLATE_MAX_BYTES:
+            message = f"A template may have {TEMPLATE_MAX_BYTES} bytes at most."
+            raise InvalidTemplate(message, field=field)
+        try:
+            self._compile(source)
+        except TemplateSyntaxError as error:
+            message = f"Line {error.lineno}: {error.message}"
+            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - compiling works out constant expressions
+            message = f"{type(error).__name__}: {error}"
+            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
+
+    def _compile(self, source: str) -> None:
+        tree = ENVIRONMENT.parse(source)
+        self._constant = _constant(tree)
+        restrict = _Restrict()
+        restrict.visit(tree)
+        self.uses_loop = restrict.uses_loop
+        used = find_undeclared_variables(tree) - ENVIRONMENT.globals.keys()
+        self.names = {_as_written(name) for name in used}
+        self.work: TemplateWork | None = work_of(tree)
+        self._template = ENVIRONMENT.from_string(tree)
+
+    def render(
+        self, variables: Mapping[str, Any], max_bytes: int, max_steps: int = MAX_LOOP_STEPS
+    ) -> str:
+        """The text. Raises InvalidVariable, InvalidTemplate or TooLarge.
+
+        Raises HeavyWorkError where its loops go round more than `max_steps` times, which is fewer
+        than they may.
+        """
+        if self._constant is not None:
+            return self._constant
+        # Functions again: a caller's variables come before an environment's globals.
+        own = {**ENVIRONMENT.globals, STEPS: [max_steps], MAX_BYTES: max_bytes}
+        context = {**variables, **own}
+        if "self" in variables:
+            context[_SELF] = variables["self"]
+        try:
+            return storable(joined(self._template.generate(context), max_bytes))
+        except (Problem, MemoryError):
+            raise
+        except UndefinedError as error:
+            message = (error.message or "").replace(f"'{_SELF}'", "'self'")[:_MAX_MESSAGE]
+            raise InvalidVariable(message, field=self._field_of(message)) from None
+        except LoopLimitError as error:
+            if max_steps < MAX_LOOP_STEPS:
+                raise HeavyWorkError from None
+            raise self._unusable(error) from None
+        except TemplateError as error:
+            raise self._unusable(error) from None
+        except Exception as error:  # noqa: BLE001 - expressions raise what they like
+            message = f"The template cannot be rendered with these variables: {error}"
+            raise InvalidVariable(message[:_MAX_MESSAGE], field="variables") from None
+
+    def _unusable(self, error: TemplateError) -> InvalidTemplate:
+        message = f"This template cannot be rendered: {error}"
+        return InvalidTemplate(message[:_MAX_MESSAGE], field=self._field)
+
+    def _field_of(self, message: str) -> str:
+        for name in self.names:
+            if message == f"{name!r} is undefined":
+                return f"variables.{name}"
+        return "variables"
+
+
+def _as_written(name: str) -> str:
+    return "self" if name == _SELF else name

@@ -1,0 +1,70 @@
+"""Measures JSON values before anything works on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+#: Longer numbers are texts in disguise, and arithmetic with them is not linear.
+MAX_DIGITS = 100
+_MAX_BITS = int(MAX_DIGITS * math.log2(10))
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`bytes`: of all texts and names, in UTF-8. `values`: of all kinds, those in others too."""
+
+    bytes: int
+    values: int
+
+
+class OutOfBoundsError(ValueError):
+    """A value is larger than it may be; the message says in which way."""
+
+
+def measure(value: Any, max_bytes: int, max_values: int, max_depth: int) -> Size:
+    """Raises OutOfBoundsError. Stops at the first bound, so it costs no more than they allow."""
+    total_bytes = total_values = 0
+    level: list[Any] = [value]
+    for _ in range(max_depth + 1):
+        total_values += len(level)
+        if total_values > max_values:
+            raise OutOfBoundsError(f"more than {max_values} values")
+        below: list[Any] = []
+        for item in level:
+            total_bytes += _add(item, below)
+            if total_bytes > max_bytes:
+                raise OutOfBoundsError(f"more than {max_bytes} bytes")
+            if total_values + len(below) > max_values:
+                raise OutOfBoundsError(f"more than {max_values} values")
+        if not below:
+            return Size(total_bytes, total_values)
+        level = below
+    raise OutOfBoundsError(f"nested more than {max_depth} levels deep")
+
+
+def _add(item: Any, below: list[Any]) -> int:
+    """Bytes of the value itself; what is in it is added to `below`."""
+    if isinstance(item, str):
+        return _length(item)
+    if isinstance(item, dict):
+        below.extend(item.values())
+        return _length_of_all(item)
+    if isinstance(item, list):
+        below.extend(item)
+    elif isinstance(item, int):
+        if item.bit_length() > _MAX_BITS:
+            raise OutOfBoundsError(f"a number of more than {MAX_DIGITS} digits")
+    elif isinstance(item, float) and not math.isfinite(item):
+        raise OutOfBoundsError("a number that is too large")
+    return 0
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def _length_of_all(texts: Iterable[str]) -> int:
+    return sum(map(_length, texts))

@@ -1,0 +1,20 @@
+"""What is so little work that it is done at once, rather than by a process that can be stopped.
+
+The unit is about a nanosecond: what a byte costs in an operation that looks at each.
+"""
+
+from __future__ import annotations
+
+#: Of one rendering in the process that asks: some 3 ms at the worst, as many of them may come
+#: together in one batch of submits.
+MAX_WORK = 500_000
+#: Of an operation, however small its operands.
+OPERATION = 100
+#: Characters of a template between its delimiters: more takes too long to compile.
+MAX_CODE = 4_096
+#: Sum of the squared depths of all parts of its expressions: some 15 ms.
+MAX_NESTING = 15_000
+#: Longer schemas take too long to be looked over.
+MAX_SCHEMA_BYTES = 4_096
+#: Checks of one value against one schema; each takes some 10 µs.
+MAX_CHECKED_VALUES = 300

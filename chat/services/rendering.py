@@ -1,0 +1,126 @@
+"""Rendering and checking scenes: at once where that is little work, else in a process that can be
+stopped (chat/rendering/pool.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from aily.problems import Problem
+from chat import metrics
+from chat.exceptions import InvalidTemplate
+from chat.models import SceneVersion
+from chat.rendering.limits import Limits
+from chat.rendering.pool import RenderingPool
+from chat.rendering.prompt import Messages, Prompt, PromptSource, measure_variables
+from chat.rendering.template import HeavyWorkError
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a version's templates became."""
+
+    version_id: int
+    messages: Messages
+
+
+def _limits() -> Limits:
+    return Limits(
+        prompt_max_bytes=settings.PROMPT_MAX_BYTES,
+        variables_max_bytes=settings.VARIABLES_MAX_BYTES,
+        variables_max_values=settings.VARIABLES_MAX_VALUES,
+        variables_max_depth=settings.VARIABLES_MAX_DEPTH,
+        cpu_seconds=settings.RENDERING_SECONDS,
+        memory_bytes=settings.RENDERING_MAX_MEMORY_BYTES,
+    )
+
+
+@cache
+def _pool() -> RenderingPool:
+    return RenderingPool(settings.RENDERING_PROCESSES, settings.RENDERING_MAX_WAITING_PER_USER)
+
+
+def source_of(version: SceneVersion) -> PromptSource:
+    return PromptSource(version.system_template, version.user_template, version.variables_schema)
+
+
+@lru_cache(maxsize=256)
+def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
+    """Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary
+    key, and what is published does not change. None: it is not to be compiled here. What was
+    published by an earlier aily may be no longer usable."""
+    source = source_of(version)
+    try:
+        return Prompt(source) if source.is_little_work() else None
+    except InvalidTemplate as problem:
+        return problem
+
+
+def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
+    """The messages of a published version: `[{"role": "system" | "user", "content": ...}]`.
+
+    Raises HeavyWorkError where that is more than little work; InvalidVariable, InvalidTemplate, or
+    TooLarge beyond PROMPT_MAX_BYTES in all.
+    """
+    limits = _limits()
+    size = measure_variables(variables, limits)
+    prompt = _published_prompt(version)
+    if prompt is None:
+        raise HeavyWorkError
+    if isinstance(prompt, InvalidTemplate):
+        raise InvalidTemplate(prompt.message, field=prompt.field)
+    return prompt.render_if_little_work(variables, size, limits)
+
+
+async def render_apart(
+    version: SceneVersion, variables: Mapping[str, Any], owner_id: int
+) -> Rendered:
+    """`render` however much work it is, in another process.
+
+    Raises TemplateTimeout, TooManyRenderings or Unavailable besides.
+    """
+    with _counted():
+        job = _pool().submit(owner_id, source_of(version), variables, _limits())
+        answer = await asyncio.wrap_future(job)
+    return Rendered(version.pk, answer["messages"])
+
+
+def check(source: PromptSource, user_id: int) -> dict[str, Any]:
+    """The schema of what an author wrote: its own, or that which its templates imply.
+
+    Waits for another process where it is much work, with no connection to the database unless the
+    caller is in a transaction. Raises InvalidTemplate, TooManyRenderings or Unavailable.
+    """
+    if source.is_little_work():
+        prompt = Prompt(source)
+        prompt.check_names()
+        return prompt.variables.schema
+    _give_connections_back()
+    # Half of it: compiling is the beginning of a rendering, in each process that comes to it.
+    limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
+    with _counted():
+        schema: dict[str, Any] = _pool().submit(user_id, source, None, limits).result()["schema"]
+    return schema
+
+
+def _give_connections_back() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:
+        metrics.RENDERINGS.labels(problem.code).inc()
+        raise
+    metrics.RENDERINGS.labels("done").inc()

@@ -1,0 +1,180 @@
+"""The rendering processes: turns, bounds, and what happens when one of them dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from typing import Any
+
+import psutil
+import pytest
+
+from aily.problems import Unavailable
+from aily.programs import BASE_DIR
+from chat.exceptions import TemplateTimeout, TooManyRenderings
+from chat.rendering import pool as pools
+from chat.rendering.limits import Limits
+from chat.rendering.pool import RenderingPool
+from chat.rendering.prompt import PromptSource
+
+ENDLESS = PromptSource(
+    "",
+    "{% set a = namespace(v=(1, 1)) %}{% for i in range(60) %}{% set a.v = (a.v, a.v) %}"
+    "{% endfor %}{{ a.v }}",
+    {"type": "object"},
+)
+QUICK = PromptSource("", "{% for i in range(2) %}{{ x }}{% endfor %}", {"type": "object"})
+ALICE, BOB = 1, 2
+
+
+def limits(cpu_seconds: float = 0.2) -> Limits:
+    return Limits(262_144, 524_288, 20_000, 32, cpu_seconds, 268_435_456)
+
+
+def children() -> set[int]:
+    """Of this process, those that render and have not ended."""
+    return {child.pid for child in psutil.Process().children() if is_rendering(child)}
+
+
+def is_rendering(child: psutil.Process) -> bool:
+    try:
+        return any("chat.rendering.child" in argument for argument in child.cmdline())
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture
+def pool() -> Iterator[RenderingPool]:
+    before = children()
+    yield RenderingPool(processes=2, max_waiting_per_owner=5)
+    for pid in children() - before:
+        psutil.Process(pid).kill()
+
+
+def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[dict[str, Any]]:
+    return pool.submit(owner_id, QUICK, {"x": "y"}, limits())
+
+
+def text_of(job: Future[dict[str, Any]]) -> str:
+    return str(job.result(20)["messages"][0]["content"])
+
+
+def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[dict[str, Any]]:
+    return pool.submit(owner_id, ENDLESS, {}, limits())
+
+
+def test_one_owner_with_slow_jobs_leaves_a_process_to_the_others(pool: RenderingPool) -> None:
+    slow = [endless(pool) for _ in range(5)]
+    for _ in range(20):
+        assert text_of(quick(pool)) == "yy"
+    # The first of the slow ones alone takes a fifth of a second of its process.
+    assert not all(job.done() for job in slow)
+    for job in slow:
+        assert isinstance(job.exception(20), TemplateTimeout)
+
+
+def test_one_owner_has_only_so_many_waiting(pool: RenderingPool) -> None:
+    # One runs, or is about to.
+    jobs = [endless(pool) for _ in range(5)]
+    with pytest.raises(TooManyRenderings) as caught:
+        jobs.extend(endless(pool) for _ in range(2))
+    assert caught.value.details() == {"limit": {"name": "renderings_waiting", "value": 5}}
+    assert text_of(quick(pool)) == "yy"
+    for job in jobs:
+        job.cancel()
+    wait(jobs)
+
+
+def test_an_author_has_one_check_waiting(pool: RenderingPool) -> None:
+    jobs = [pool.submit(ALICE, QUICK, None, limits())]
+    with pytest.raises(TooManyRenderings):
+        jobs.extend(pool.submit(ALICE, QUICK, None, limits()) for _ in range(50))
+    assert jobs[0].result(20) == {"schema": QUICK.schema}
+
+
+def test_a_job_that_waited_too_long_is_given_up(
+    pool: RenderingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "MAX_WAIT_SECONDS", -1)
+    assert isinstance(quick(pool).exception(20), Unavailable)
+    monkeypatch.setattr(pools, "MAX_WAITING_BYTES", 10)
+    with pytest.raises(Unavailable):
+        quick(pool)
+
+
+def test_a_process_that_is_killed_is_replaced(pool: RenderingPool) -> None:
+    before = children()
+    assert text_of(quick(pool)) == "yy"
+    [pid] = children() - before
+    busy = pool.submit(BOB, ENDLESS, {}, limits(20))
+    child = psutil.Process(pid)
+    deadline = time.monotonic() + 10
+    used = child.cpu_times().user
+    # Compiling takes a tenth of that.
+    while child.cpu_times().user < used + 0.3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.kill()
+    refused = busy.exception(20)
+    assert getattr(refused, "code", None) == "invalid_template"
+    assert getattr(refused, "field", None) == "variables"
+    assert text_of(quick(pool)) == "yy"
+
+
+def test_a_process_that_went_for_want_of_work_is_not_missed(
+    pool: RenderingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = "from chat.rendering import child; child.IDLE_SECONDS = 0.01; child.main()"
+    monkeypatch.setattr(pools, "_COMMAND", (sys.executable, "-c", soon))
+    before = children()
+    for _ in range(2):
+        assert text_of(quick(pool)) == "yy"
+        deadline = time.monotonic() + 10
+        while children() - before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert children() == before
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; the first process of a container may never bury its dead."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_no_process_outlives_the_one_that_started_it() -> None:
+    """Not even one that is at work."""
+    script = (
+        "from tests.chat.rendering.test_pool import ENDLESS, children, limits, quick\n"
+        "from chat.rendering.pool import RenderingPool\n"
+        "pool = RenderingPool(2, 5)\n"
+        "quick(pool).result(20)\n"
+        "pool.submit(1, ENDLESS, {}, limits(0.5))\n"
+        "print(*children(), flush=True)\n"
+        "import os\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=BASE_DIR, stdout=subprocess.PIPE, text=True, check=False
+    )
+    pids = [int(pid) for pid in ended.stdout.split()]
+    assert pids
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+
+
+def test_a_process_has_no_secrets_and_no_django(
+    pool: RenderingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "hush")
+    before = children()
+    assert text_of(quick(pool)) == "yy"
+    [pid] = children() - before
+    child = psutil.Process(pid)
+    assert "SECRET_KEY" not in child.environ()
+    assert not [one.path for one in child.memory_maps() if "psycopg" in one.path]
