@@ -52,25 +52,27 @@ def pause(model: LLMModel) -> float:
 
 
 # --- Retry-After ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("asked", [FOREVER, "1e12", "1e300", "Fri 31 Dec 9999 23:59:59 GMT"])
-@pytest.mark.parametrize("status", [429, 503])
 async def test_no_retry_after_keeps_a_task_or_a_model_for_longer_than_the_setting_says(
-    worker: Runtime,
-    submit_as_alice: Submit,
-    model: LLMModel,
-    settings: Settings,
-    status: int,
-    asked: str,
+    start_worker: StartWorker, alice: User, model: LLMModel, settings: Settings
 ) -> None:
     settings.LLM_RETRY_AFTER_MAX_SECONDS = 60
-    task_id = await submit_as_alice(f"Later [sim:status={status},retry_after={asked}]")
-    task = await requeued(task_id)
-    assert task.not_before is not None
-    left = (task.not_before - datetime.now(UTC)).total_seconds()
-    assert 50 < left <= 61
-    assert not worker._calls
-    if status == 429:
-        assert 50 < await in_database(pause, model) <= 60
+    asked = (FOREVER, "1e12", "1e300", "Fri 31 Dec 9999 23:59:59 GMT")
+    cases = [(status, seconds) for status in (429, 503) for seconds in asked]
+    # A model each, as the first 429 pauses its own.
+    models = await in_database(
+        LLMModel.objects.bulk_create,
+        [LLMModel(provider=model.provider, name=f"m{number}") for number in range(len(cases))],
+    )
+    worker = await start_worker()
+    for (status, seconds), own in zip(cases, models, strict=True):
+        prompt = f"Later [sim:status={status},retry_after={seconds}]"
+        task = await requeued((await ask(alice, prompt, model=own.name)).task_id)
+        assert task.not_before is not None, (status, seconds)
+        left = (task.not_before - datetime.now(UTC)).total_seconds()
+        assert 50 < left <= 61, (status, seconds)
+        if status == 429:
+            assert 50 < await in_database(pause, own) <= 60, seconds
+    await until(lambda: not worker._calls)
 
 
 async def test_a_task_whose_provider_asks_to_stay_away_goes_to_its_fallback_at_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -58,21 +59,18 @@ def test_a_connection_that_just_ended_may_have_been_ended_by_the_statement() -> 
 
 
 @pytest.fixture
-def refuses(transactional_db: None) -> Iterator[Callable[[str], None]]:
-    """Has PostgreSQL refuse the ends of answers with "Poison", with an SQLSTATE."""
-
-    def refuse(state: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "CREATE FUNCTION refuse_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                "IF NEW.text LIKE '%%Poison%%' THEN "
-                f"RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; "
-                "END IF; RETURN NEW; END $$;"
-                "CREATE TRIGGER refuse_end BEFORE UPDATE ON chat_task "
-                "FOR EACH ROW EXECUTE FUNCTION refuse_end()"
-            )
-
-    yield refuse
+def _refuses(transactional_db: None) -> Iterator[None]:
+    """Has PostgreSQL refuse the ends of answers that begin with an SQLSTATE, with that."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF NEW.text LIKE 'SQLSTATE %' THEN "
+            "RAISE EXCEPTION 'refused' USING ERRCODE = substr(NEW.text, 10, 5); "
+            "END IF; RETURN NEW; END $$;"
+            "CREATE TRIGGER refuse_end BEFORE UPDATE ON chat_task "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_end()"
+        )
+    yield
     with connection.cursor() as cursor:
         cursor.execute("DROP FUNCTION IF EXISTS refuse_end CASCADE")
 
@@ -80,7 +78,7 @@ def refuses(transactional_db: None) -> Iterator[Callable[[str], None]]:
 def say_poison(
     worker: Runtime, monkeypatch: pytest.MonkeyPatch, finish_reason: str = "stop"
 ) -> None:
-    """Have the provider answer prompts with "Bad" so."""
+    """Have the provider answer "Bad 54000" with "SQLSTATE 54000", and go on as it does."""
     ask = worker._client.ask
 
     async def poisoned(
@@ -90,50 +88,45 @@ def say_poison(
         on_delta: Callable[[Delta], None],
         *rest: Any,
     ) -> Completion:
-        is_bad = b"Bad" in msgspec.json.encode(request.messages)
-        if is_bad:
-            on_delta(Delta("Poison", ""))
+        bad = re.search(rb"Bad (\w{5})", msgspec.json.encode(request.messages))
+        if bad:
+            on_delta(Delta(f"SQLSTATE {bad[1].decode()} ", ""))
         completion = await ask(upstream, request, limits, on_delta, *rest)
-        if not is_bad:
+        if not bad:
             return completion
         return msgspec.structs.replace(completion, finish_reason=finish_reason)
 
     monkeypatch.setattr(worker._client, "ask", poisoned)
 
 
-@pytest.mark.parametrize("state", ["54000", "XX000", "22001", "53200", "57014"])
-async def test_an_end_that_is_refused_fails_its_task_alone(
-    worker: Runtime,
-    submit_as_alice: Submit,
-    alice: User,
-    refuses: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    state: str,
+@pytest.mark.usefixtures("_refuses")
+async def test_ends_that_are_refused_fail_their_tasks_alone(
+    worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.01,))
-    await in_database(refuses, state)
     say_poison(worker, monkeypatch)
-    prompts = ["Bad", *(f"Good {number}" for number in range(5))]
+    bad = [f"Bad {state}" for state in ("54000", "XX000", "22001", "53200", "57014")]
+    prompts = [*bad, *(f"Good {number}" for number in range(5))]
     task_ids = await asyncio.gather(*map(submit_as_alice, prompts))
-    frames = [await frames_of(task_id, alice) for task_id in task_ids]
-    assert [one.types[-1] for one in frames] == ["task.failed", *["task.completed"] * 5]
-    task = await row(task_ids[0])
-    assert (task.status, task.error, task.text) == (Status.FAILED, transitions.INTERNAL, "")
+    ends = [(await frames_of(task_id, alice)).types[-1] for task_id in task_ids]
+    assert ends == ["task.failed"] * 5 + ["task.completed"] * 5
+    for task_id in task_ids[:5]:
+        task = await row(task_id)
+        assert (task.status, task.error, task.text) == (Status.FAILED, transitions.INTERNAL, "")
 
 
+@pytest.mark.usefixtures("_refuses")
 async def test_while_one_end_is_in_doubt_those_of_others_are_stored(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
-    refuses: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.05,))
     monkeypatch.setattr(storage, "DOUBTS", 1_000_000)
     monkeypatch.setattr(storage.until_stored, "__kwdefaults__", {"doubts": 1_000_000})
-    await in_database(refuses, "53200")
     say_poison(worker, monkeypatch)
-    bad = await submit_as_alice("Bad")
+    bad = await submit_as_alice("Bad 53200")
     await until(lambda: any(one.was_answered for one in worker._calls.values()))
     good = [await submit_as_alice(f"Good {number}") for number in range(3)]
     for task_id in good:
@@ -148,22 +141,21 @@ async def test_an_end_that_cannot_even_be_written_as_json_fails_its_task_alone(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say_poison(worker, monkeypatch, "\ud800")
-    task_ids = await asyncio.gather(*map(submit_as_alice, ["Bad", "Good 1", "Good 2"]))
+    task_ids = await asyncio.gather(*map(submit_as_alice, ["Bad 00000", "Good 1", "Good 2"]))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]
     assert [one.types[-1] for one in frames] == ["task.failed", *["task.completed"] * 2]
     assert (await row(task_ids[0])).error == transitions.INTERNAL
 
 
+@pytest.mark.usefixtures("_refuses")
 async def test_a_partial_answer_that_is_refused_leaves_the_task_cancelled(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
-    refuses: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await in_database(refuses, "54000")
     say_poison(worker, monkeypatch)
-    task_id = await submit_as_alice("Bad [sim:stall=middle,tokens=10]")
+    task_id = await submit_as_alice("Bad 54000 [sim:stall=middle,tokens=10]")
     await until(lambda: any(one.log.text for one in worker._calls.values()))
     await cancel(alice.pk, UUID(task_id))
     assert (await frames_of(task_id, alice)).types[-1] == "task.cancelled"

@@ -184,19 +184,17 @@ async def test_every_model_is_claimed_again_after_redis_broke_off_all_claims(
     assert {task.status for task in tasks} == {Status.SUCCEEDED}
 
 
-@pytest.mark.parametrize(
-    "step", ["chat.scheduler.enqueue", "chat.actors.ring", "chat.services.submit._count"]
-)
 async def test_what_was_committed_is_accepted_whatever_breaks_then(
-    submit_as_alice: Submit, model: LLMModel, monkeypatch: pytest.MonkeyPatch, step: str
+    submit_as_alice: Submit, model: LLMModel
 ) -> None:
-    broken = break_once(monkeypatch, step, AttributeError("broken"))
-    if step == "chat.actors.ring":
+    for step in ("chat.scheduler.enqueue", "chat.actors.ring", "chat.services.submit._count"):
         sync_redis().delete(f"aily:rung:{model.pool}", f"aily:messaged:{model.pool}")
-    task_id = await submit_as_alice("Hello")
-    assert broken.raised
-    await in_database(recovery.sweep)
-    assert await in_database(scheduler.missing, model.pool, [task_id]) == []
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            broken = break_once(monkeypatch, step, AttributeError("broken"))
+            task_id = await submit_as_alice("Hello")
+        assert broken.raised, step
+        await in_database(recovery.sweep)
+        assert await in_database(scheduler.missing, model.pool, [task_id]) == [], step
 
 
 async def test_a_task_is_cancelled_whatever_breaks_once_its_row_says_so(
@@ -389,22 +387,26 @@ async def test_messages_that_cannot_be_read_end_no_listener(
 
 
 # --- The sweep ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("step", ["declare_dead", "recover", "expire", "divert", "end_stranded"])
+STEPS_OF_A_SWEEP = [
+    "chat.runner.lease.can_tell_the_dead",
+    "chat.models.transitions.recover",
+    "chat.models.flights.expire",
+    "chat.scheduler.blocks",
+    "chat.models.flights.end_stranded",
+]
+
+
 async def test_a_step_of_the_sweep_that_breaks_keeps_no_other_from_being_done(
-    submit_as_alice: Submit, model: LLMModel, monkeypatch: pytest.MonkeyPatch, step: str
+    submit_as_alice: Submit, model: LLMModel
 ) -> None:
     task_id = await submit_as_alice("Hello")
-    await in_database(scheduler.remove, model.pool, [task_id])
-    inner = {
-        "declare_dead": "chat.runner.lease.can_tell_the_dead",
-        "recover": "chat.models.transitions.recover",
-        "expire": "chat.models.flights.expire",
-        "divert": "chat.scheduler.blocks",
-        "end_stranded": "chat.models.flights.end_stranded",
-    }[step]
-    break_once(monkeypatch, inner, AttributeError("broken"))
-    assert await in_database(recovery.sweep) == {model.pool}
-    assert await in_database(scheduler.missing, model.pool, [task_id]) == []
+    for step in STEPS_OF_A_SWEEP:
+        await in_database(scheduler.remove, model.pool, [task_id])
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            broken = break_once(monkeypatch, step, AttributeError("broken"))
+            assert await in_database(recovery.sweep) == {model.pool}, step
+        assert broken.raised, step
+        assert await in_database(scheduler.missing, model.pool, [task_id]) == [], step
 
 
 async def test_an_outage_ends_the_sweep_at_once(
