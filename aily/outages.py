@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
 
-from aily.database import is_pool_busy
+from aily.database import is_outage, is_pool_busy
 from aily.problems import Busy, Unavailable
 from aily.redis import RedisAway, RedisBusyError
 
@@ -12,6 +12,14 @@ from aily.redis import RedisAway, RedisBusyError
 AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisAway)
 #: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
 AWAY_RETRY_SECONDS = 5
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that PostgreSQL or Redis cannot be had.
+
+    PostgreSQL reports some refusals of one statement by the same classes; those are faults of ours.
+    """
+    return isinstance(error, RedisAway) or is_outage(error)
 
 
 def as_problem(error: BaseException) -> Unavailable:

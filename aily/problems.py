@@ -33,7 +33,7 @@ MAX_MESSAGE_CHARS, MAX_FIELD_CHARS = 1000, 200
 
 def retry_after(seconds: float) -> int:
     """`seconds` as a Retry-After: whole, rounded up and within its bounds."""
-    return min(max(math.ceil(seconds), MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
+    return max(math.ceil(min(seconds, MAX_RETRY_SECONDS)), MIN_RETRY_SECONDS)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word

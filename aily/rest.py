@@ -34,7 +34,7 @@ from aily.etags import conditional, etag_of
 from aily.json_input import decode_json
 from aily.observability import metrics
 from aily.openapi import PROBLEM_TYPE, complete
-from aily.outages import AWAY, as_problem
+from aily.outages import AWAY, as_problem, is_away
 from aily.problems import (
     MAX_FIELD_CHARS,
     MAX_MESSAGE_CHARS,
@@ -266,6 +266,8 @@ def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpRespons
 
 
 def _away(request: HttpRequest, error: Exception) -> HttpResponse:
+    if not is_away(error):
+        return _unexpected(request, error)
     logger.warning("%s %s: %s", request.method, request.path, error)
     return render_problem(request, as_problem(error))
 

@@ -252,6 +252,10 @@ LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
 LLM_FIRST_TOKEN_SECONDS = env.float("LLM_FIRST_TOKEN_SECONDS", default=120)
 LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
 LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
+# How much of a provider's Retry-After is obeyed.
+LLM_RETRY_AFTER_MAX_SECONDS = env.float("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
+if not 0 <= LLM_RETRY_AFTER_MAX_SECONDS <= 86_400:
+    raise ImproperlyConfigured("LLM_RETRY_AFTER_MAX_SECONDS must be from 0 to 86400")
 # Whether providers may be at any address: private ones for those who are no superusers, link-local
 # ones for all.
 PROVIDER_ALLOW_PRIVATE = env.bool("PROVIDER_ALLOW_PRIVATE", default=False)

@@ -16,6 +16,7 @@ from aily.rest import api_urls, build_api, unknown_path
 from aily.views import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
+from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
@@ -28,7 +29,7 @@ api = build_api(
     {
         "": [me, sessions, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
-        "/llmchat": tasks,
+        "/llmchat": [tasks, pauses],
         "/scenes": scenes,
     },
     auth=[BearerAuth(), SessionAuth()],

@@ -27,7 +27,7 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.outages import AWAY, as_problem
+from aily.outages import as_problem, is_away
 from aily.problems import LimitReached, Problem, Unexpected
 from aily.replica import anote_write
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
@@ -201,18 +201,10 @@ class ChatConsumer(AsyncConsumer):
                     await anote_write(self.owner_id)
                 case Ping():
                     await self.send(Pong())
-        except Problem as problem:
+        except Exception as error:  # noqa: BLE001 - logged, and the client is told
+            problem = _as_problem(error)
             request_error("websocket", problem.code).inc()
             await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
-        except AWAY as error:
-            away = as_problem(error)
-            request_error("websocket", away.code).inc()
-            await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
-        except Exception:
-            logger.exception("a frame could not be handled")
-            request_error("websocket", Unexpected.code).inc()
-            unexpected = Unexpected("Something went wrong here. It has been logged.")
-            await self.send(ErrorFrame(ref=frame.ref, error=unexpected.as_error()))
         finally:
             self.workload.leave(size)
 
@@ -233,6 +225,7 @@ class ChatConsumer(AsyncConsumer):
                 task_id=accepted.task_id,
                 position=accepted.position,
                 eta_seconds=accepted.eta_seconds,
+                waiting_for=accepted.waiting_for,
                 history_from=str(accepted.history_from) if accepted.history_from else None,
             )
         )
@@ -306,9 +299,7 @@ class ChatConsumer(AsyncConsumer):
         while self.places:
             task_id, place = self.places.popitem()
             if task_id in self.watching:
-                frame = TaskQueued(
-                    task_id=task_id, position=place.position, eta_seconds=place.eta_seconds
-                )
+                frame = TaskQueued(task_id, place.position, place.eta_seconds, place.waiting_for)
                 await self.send(frame)
         self.is_telling_places = False
 
@@ -400,3 +391,13 @@ def _ref_of(data: str | bytes) -> str | None:
     if not isinstance(ref, str) or len(ref) > MAX_REF_CHARS:
         return None
     return ref.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_problem(error: Exception) -> Problem:
+    """What a client is told of the error that its frame led to."""
+    if isinstance(error, Problem):
+        return error
+    if is_away(error):
+        return as_problem(error)
+    logger.error("a frame could not be handled", exc_info=error)
+    return Unexpected("Something went wrong here. It has been logged.")

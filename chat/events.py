@@ -7,6 +7,7 @@ within an attempt; a terminal event of a task that never ran has attempt 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -178,6 +179,17 @@ def retold(frame: bytes, of: str, to: str) -> bytes:
 
 
 # --- Frames without a place in the log ----------------------------------------------------------
+class WaitingFor(msgspec.Struct, frozen=True):
+    """What keeps a queued task, beside its turn, until about when; None: until a probe has ended.
+
+    `kind` is pause (the provider said 429), breaker (it is left alone as it fails), or retry (the
+    task's own next attempt).
+    """
+
+    kind: str
+    until: datetime | None = None
+
+
 class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     protocol: str = PROTOCOL
 
@@ -187,6 +199,7 @@ class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
     #: The first message of the conversation that is sent, where older ones are not.
     history_from: str | None = None
 
@@ -195,6 +208,7 @@ class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=Tru
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
 
 
 class SnapshotPiece(msgspec.Struct, tag_field="type", tag="task.snapshot", frozen=True):

@@ -31,19 +31,36 @@ from chat.services.submission import MAX_METADATA_BYTES, LaneName
 _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 
 
+class WaitingFor(Schema):
+    model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
+
+    kind: Literal["pause", "breaker", "retry"] = Field(
+        description="pause: the provider said that there are too many calls. breaker: it fails, "
+        "and is left alone. retry: the task's own next attempt."
+    )
+    until: datetime | None = Field(description="About when; null: until a probe has ended.")
+
+
+_WAITING_FOR = "What keeps it beside its turn; null when nothing does."
+
+
 class TaskAccepted(Schema):
     model_config = example(
         task_id="0198c0de-9c33-7000-8000-0123456789ab",
         status="queued",
         position=3,
         eta_seconds=1.5,
+        waiting_for=None,
         history_from=None,
     )
 
     task_id: UUID
     status: str
     position: int | None = Field(description="1 is next; null when it is not waiting.")
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(
+        description="Until it starts, `waiting_for` included; null when that is not known."
+    )
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
     history_from: UUID | None = Field(
         None,
         description="The first message of the conversation that the model is sent; null: all are.",
@@ -80,6 +97,7 @@ _EXAMPLE: dict[str, Any] = {
     "history_from": None,
     "position": None,
     "eta_seconds": None,
+    "waiting_for": None,
     "usage": {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
     "error": None,
     "served_from": "provider",
@@ -102,6 +120,7 @@ class _Task(Schema):
     )
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
     served_from: Literal["provider", "flight", "cache"] = Field(

@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 from uuid import UUID
@@ -55,13 +55,31 @@ def _load(owner_id: int, task_id: UUID) -> Task:
     task: Task | None = _readable(owner_id).filter(pk=task_id).first() if is_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
-    if task.status == TaskStatus.QUEUED:
-        # The place is a courtesy: without Redis the task is still what was asked for.
-        with suppress(*RedisAway):
-            place = scheduler.place_of(task.model.pool, str(task.leader_id or task.pk))
-            if place is not None:
-                task.position, task.eta_seconds = place.position, place.eta_seconds
+    _add_places([task])
     return task
+
+
+def _add_places(tasks: Sequence[Task]) -> None:
+    queued = [task for task in tasks if task.status == TaskStatus.QUEUED]
+    if not queued:
+        return
+    # The place is a courtesy: without Redis the tasks are still what was asked for.
+    with suppress(*RedisAway):
+        waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
+        for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
+            found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
+            if found is not None:
+                task.position, task.eta_seconds = found.position, found.eta_seconds
+                task.waiting_for = found.waiting_for
+
+
+class _TaskPage(Page):
+    """With the places of those that wait: one round trip a page."""
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
+        page = super().paginate_queryset(*args, **kwargs)
+        _add_places(page["items"])
+        return page
 
 
 # --- Submitting ---------------------------------------------------------------------------------
@@ -294,7 +312,7 @@ def _server_sent_event(one: Followed) -> bytes:
 # --- Tasks --------------------------------------------------------------------------------------
 @router.get("/tasks", response=list[TaskItem], url_name="list_tasks")
 @may_read_replica
-@paginate(Page)
+@paginate(_TaskPage)
 def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
     """Your tasks, without their results: those are in the tasks themselves."""
     # Ids begin with the time, and have the indexes.

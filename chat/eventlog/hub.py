@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from aily.faults import is_cancelled, note_fault
 from aily.loops import per_loop
 from aily.redis import RedisAway, heard, subscriber_redis
 from chat import metrics
@@ -229,6 +230,12 @@ class Hub:
                 await self._read()
             except RedisAway as error:
                 logger.warning("hub: Redis is away (%s); connecting again", error)
+            except Exception:  # noqa: BLE001 - logged; readers go on after a new connection
+                note_fault("hub")
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                note_fault("hub")
             self._pubsub = None
             self._confirmed.clear()
             await asyncio.sleep(0.5)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -260,15 +260,13 @@ class _Reader:
 
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
-        self.place = await _places().submit((str(standing.model_id), self.source_id))
+        place = await _places().submit((str(standing.model_id), self.source_id))
+        self.place = scheduler.later(place, scheduler.Place.of_retry(standing.not_before))
         return self.place is not None and self.place != before
 
     def queued(self) -> Followed:
-        frame = TaskQueued(
-            task_id=self.task_id,
-            position=self.place.position if self.place else None,
-            eta_seconds=self.place.eta_seconds if self.place else None,
-        )
+        place = self.place or scheduler.Place(None, None)
+        frame = TaskQueued(self.task_id, place.position, place.eta_seconds, place.waiting_for)
         return Followed(None, "task.queued", encode(frame))
 
 
@@ -290,8 +288,8 @@ def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
 class Standing:
     """Where a task stands by its row; `ended` is the row itself once it has ended.
 
-    `model_id` is that of whichever task is to be called, `source` who that is if another. Of that
-    one's events, those before `bound` are this task's as well.
+    `model_id` and `not_before` are those of whichever task is to be called, `source` who that is if
+    another. Of that one's events, those before `bound` are this task's as well.
     """
 
     owner_id: int
@@ -300,6 +298,7 @@ class Standing:
     ended: Task | None
     source: Source | None
     bound: EventId
+    not_before: datetime | None
 
 
 @per_loop
@@ -334,7 +333,7 @@ def _load(task_ids: list[str]) -> list[Standing | None]:
     rows: list[tuple[Any, ...]] = list(
         found.values_list(
             "pk", "owner_id", "model_id", "status", "leader_id", "leader__owner_id",
-            "leader__model_id", "leader__attempt",
+            "leader__model_id", "leader__attempt", "not_before", "leader__not_before",
         )
     )  # fmt: skip
     ended = [pk for pk, _, _, status, *_ in rows if status not in ACTIVE]
@@ -344,16 +343,17 @@ def _load(task_ids: list[str]) -> list[Standing | None]:
 
 
 def _stands(row: tuple[Any, ...], ended: Task | None) -> Standing:
-    _, owner_id, model_id, status, leader_id, leader_owner_id, leader_model_id, attempt = row
+    _, owner_id, model_id, status, leader_id, *of_leader, not_before, leader_not_before = row
+    leader_owner_id, leader_model_id, attempt = of_leader
     if leader_id is None:
-        return Standing(owner_id, model_id, status, ended, None, START)
+        return Standing(owner_id, model_id, status, ended, None, START, not_before)
     source = Source(str(leader_id), leader_owner_id)
     if ended is not None:
         bound = EventId(ended.attempt, ended.last_event)
     else:
         # Attempts that begin later are looked at again: this task may have ended by then.
         bound = EventId(attempt + 1, 0)
-    return Standing(owner_id, leader_model_id, status, ended, source, bound)
+    return Standing(owner_id, leader_model_id, status, ended, source, bound, leader_not_before)
 
 
 async def _standing(task_id: str) -> Standing | None:

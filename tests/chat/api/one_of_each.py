@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import APIKey, MenuItem, Role, User, UserSession
+from aily.redis import sync_redis
 from chat.models import (
     Budget,
     Conversation,
@@ -31,7 +33,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     """
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
-    LLMModel.objects.create(provider=provider, name=name)
+    paused = LLMModel.objects.create(provider=provider, name=name)
+    sync_redis().hset(f"aily:limit:{paused.pk}", "paused_until", str(time.time() + 600))
+    sync_redis().expire(f"aily:limit:{paused.pk}", 600)
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})

@@ -55,6 +55,9 @@ GET POST /api/providers
 GET PATCH DELETE /api/providers/{name}
 GET POST /api/models
 GET PATCH DELETE /api/models/{name}
+GET /api/llmchat/pauses
+DELETE /api/llmchat/pauses/models/{name}
+DELETE /api/llmchat/pauses/providers/{name}
 GET POST /api/budgets/items
 GET PATCH DELETE /api/budgets/items/{budget_id}
 POST /api/scenes
