@@ -29,6 +29,7 @@ from accounts.delegation import (
     permissions_to_give,
     roles_to_give,
 )
+from accounts.login_admin import LoginEventAdmin as LoginEventAdmin
 from accounts.menus import save_item
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from accounts.permissions import find_permissions, permissions_on

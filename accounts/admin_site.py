@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import User
+from accounts.sessions import note_use_in_thread
 from accounts.totp import lacks_second_factor
 from aily import admin_site
 
@@ -23,11 +24,18 @@ class Site(admin_site.Site):
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
-        return (
-            super().has_permission(request)
-            and isinstance(user, User)
-            and not lacks_second_factor(user, request.session)
-        )
+        if not isinstance(user, User) or not super().has_permission(request):
+            return False
+        if lacks_second_factor(user, request.session):
+            return False
+        note_use_in_thread(user.pk, request)
+        return True
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """The admin's own form would let guess the old password without end."""
+        return redirect("password")
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Whoever may not enter comes here. Credentials are taken by the login page alone."""

@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.contrib.admin import apps as admin
 from django.contrib.admin import autodiscover
 from django.contrib.admin.checks import check_admin_app, check_dependencies
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import checks
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete
@@ -42,7 +42,7 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts import audit, delegation, grants, keys, menus
+        from accounts import audit, delegation, grants, keys, menus, sessions
         from accounts.models import APIKey, MenuItem, Role, User
         from accounts.permissions import register_objects
         from aily.cache import Warmer, register_warmers
@@ -66,6 +66,7 @@ class AccountsConfig(AppConfig):
             "keys",
             Warmer(keys.KEYS, lambda: APIKey.objects.usable().values_list("digest", flat=True)),
         )
+        user_logged_in.connect(sessions.remember_login)
         user_logged_out.connect(close_sockets_of_session)
         post_delete.connect(close_sockets_of_user, sender=User)
 
@@ -78,6 +79,7 @@ def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwa
     """A page that was left open in another tab hears nothing more after the log-out."""
     session_key = request.session.session_key
     if user is not None and session_key is not None:
+        user.sessions.filter(session_key=session_key).delete()
         revoke_access(Access(user.pk, session=session_hash(session_key)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -30,8 +31,10 @@ from ninja.security import APIKeyCookie, HttpBearer
 from accounts.grants import USERS, UserGrants
 from accounts.keys import KeyRecord, find_key
 from accounts.limits import count_request
+from accounts.login_log import Origin
 from accounts.models import APIKey, User
 from accounts.repeats import is_repeat
+from accounts.sessions import note_use
 from accounts.totp import lacks_second_factor
 from aily.database import in_database
 from aily.problems import Forbidden, RateLimited
@@ -242,4 +245,6 @@ class SessionAuth(APIKeyCookie):
         if identity is not None:
             _csrf.check(request)
             await _count(request, identity)
+            if session_key := request.session.session_key:
+                await note_use(identity.user.pk, session_key, partial(Origin.of, request))
         return identity

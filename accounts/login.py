@@ -18,7 +18,13 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
 
+from accounts.devices import remember_device
+from accounts.login_log import Origin, note_login
+from accounts.login_models import LoginMethod as Method
+from accounts.login_models import LoginOutcome as Outcome
 from accounts.models import User
+from accounts.sessions import note_use_in_thread
+from accounts.throttle import account_name
 from accounts.totp import SESSION_MARK, check_code, lacks_second_factor
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -28,11 +34,16 @@ PENDING_SECONDS = 300
 
 
 def begin_login(
-    request: HttpRequest, user: User, next_url: str, *, is_trusted: bool = False
+    request: HttpRequest,
+    user: User,
+    next_url: str,
+    *,
+    method: Method = Method.PASSWORD,
+    is_trusted: bool = False,
 ) -> HttpResponse:
     """Log `user` in, who has proved who they are, or ask for the second factor first.
 
-    With `is_trusted` whoever vouches for them has asked for one.
+    With `is_trusted` the login provider has asked for one.
     """
     if user.has_totp and not is_trusted:
         request.session.cycle_key()
@@ -43,10 +54,19 @@ def begin_login(
             "next": next_url,
         }
         return redirect("login_code")
+    return _log_in(request, user, next_url, method, mark="provider" if is_trusted else "")
+
+
+def _log_in(
+    request: HttpRequest, user: User, next_url: str, method: Method, mark: str
+) -> HttpResponse:
     login(request, user, BACKEND)
-    if is_trusted:
-        request.session[SESSION_MARK] = "provider"
-    return redirect(next_url)
+    if mark:
+        request.session[SESSION_MARK] = mark
+    note_login(Origin.of(request), method, Outcome.SUCCEEDED, user)
+    response = redirect(next_url)
+    remember_device(request, response, account_name(user.get_username()))
+    return response
 
 
 def pending_user(request: HttpRequest) -> User | None:
@@ -61,13 +81,13 @@ def pending_user(request: HttpRequest) -> User | None:
     return user
 
 
-def complete_login(request: HttpRequest, user: User, code: str) -> HttpResponse:
+def complete_login(
+    request: HttpRequest, user: User, code: str, *, is_known_device: bool = False
+) -> HttpResponse:
     """Log the pending user in. Raises CodeRefusedError."""
-    check_code(user, code)
+    check_code(user, code, is_known_device=is_known_device)
     pending = request.session.pop(PENDING)
-    login(request, user, BACKEND)
-    request.session[SESSION_MARK] = "totp"
-    return redirect(pending["next"])
+    return _log_in(request, user, pending["next"], Method.CODE, mark="totp")
 
 
 def fully_logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
@@ -76,8 +96,10 @@ def fully_logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
     @login_required
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if isinstance(request.user, User) and lacks_second_factor(request.user, request.session):
-            return redirect("totp")
+        if isinstance(request.user, User):
+            if lacks_second_factor(request.user, request.session):
+                return redirect("totp")
+            note_use_in_thread(request.user.pk, request)
         return view(request, *args, **kwargs)
 
     return guarded

@@ -18,6 +18,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 
+from accounts.login_models import LoginEvent as LoginEvent
+from accounts.login_models import UserSession as UserSession
 from aily.problems import Conflict
 from aily.sockets import Access, revoke_access
 
@@ -68,7 +70,13 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         )
         super().save(*args, **kwargs)
         if is_shut_out:
-            revoke_access(Access(self.pk))
+            self.end_sessions()
+
+    def end_sessions(self) -> None:
+        """Close all open sockets, and list no session any more: with another session hash, or
+        where the user may not log in, none of them is one."""
+        self.sessions.all().delete()
+        revoke_access(Access(self.pk))
 
     def get_session_auth_hash(self) -> str:
         """Ends all other sessions when TOTP is set up or taken away, as with a new password."""
@@ -279,12 +287,17 @@ def validate_route(value: str) -> None:
         raise ValidationError("A path, such as /admin/, or an https address.")
 
 
+MAX_LABEL_CHARS = 100
+
+
 def validate_translations(value: Any) -> None:
     is_texts = isinstance(value, dict) and all(
         isinstance(text, str) and text.strip() for text in value.values()
     )
     if not is_texts:
         raise ValidationError('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
+    if any(len(text) > MAX_LABEL_CHARS for text in value.values()):
+        raise ValidationError(f"A label may have {MAX_LABEL_CHARS} characters at most.")
     if unknown := value.keys() - dict(settings.LANGUAGES).keys():
         raise ValidationError(f"Unknown language: {', '.join(sorted(unknown))}.")
 
@@ -299,7 +312,7 @@ class MenuItem(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
     position = models.PositiveIntegerField(default=0, help_text="Among its siblings, from 0.")
-    label = models.CharField(max_length=100)
+    label = models.CharField(max_length=MAX_LABEL_CHARS)
     translations = models.JSONField(
         default=dict,
         blank=True,

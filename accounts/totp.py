@@ -24,7 +24,6 @@ from django_otp.oath import TOTP
 from accounts.models import RecoveryCode, TOTPDevice, User
 from aily.encryption import UnreadableSecretError, decrypt, encrypt
 from aily.problems import retry_after
-from aily.sockets import Access, revoke_access
 
 logger = logging.getLogger(__name__)
 
@@ -109,24 +108,33 @@ def _note_change(user: User, *, has_totp: bool) -> None:
     user.has_totp = has_totp
     user.totp_changed_at = timezone.now()
     user.save(update_fields=["has_totp", "totp_changed_at"])
-    revoke_access(Access(user.pk))
+    user.end_sessions()
 
 
 # --- Codes ----------------------------------------------------------------------------------------
-def check_code(user: User, code: str) -> None:
-    """Take a code of the app or a recovery code, once. Raises CodeRefusedError."""
+def check_code(user: User, code: str, *, is_known_device: bool = False) -> None:
+    """Take a code of the app or a recovery code, once. Raises CodeRefusedError.
+
+    A browser that its owner has logged in with before is not held up by the pause that others have
+    earned: who knows the password could else lock the owner out. It has a bound of its own
+    (accounts/throttle.py).
+    """
     with transaction.atomic():
         # Whoever else tries for this user waits here, and then for the pause that this one earns.
         device = TOTPDevice.objects.select_for_update().filter(user=user).first()
-        refusal = "No authenticator is set up." if device is None else _take(device, _plain(code))
+        refusal = (
+            "No authenticator is set up."
+            if device is None
+            else _take(device, _plain(code), is_known_device)
+        )
     if refusal:
         raise CodeRefusedError(refusal)
 
 
-def _take(device: TOTPDevice, code: str) -> str:
+def _take(device: TOTPDevice, code: str, is_known_device: bool) -> str:
     """Why the code is refused; empty: it is taken."""
     is_allowed, why = device.verify_is_allowed()
-    if not is_allowed:
+    if not is_allowed and not is_known_device:
         seconds = (why["locked_until"] - timezone.now()).total_seconds()
         return f"Too many wrong codes. Try again in {retry_after(seconds)} s."
     if _is_right(device, code):

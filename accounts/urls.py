@@ -1,4 +1,4 @@
-"""Logging in and out, and the second factor."""
+"""Logging in and out, and one's own account."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from django.conf import settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from accounts.views import LoginView, authenticator, login_code
+from accounts.account_views import account, authenticator, password
+from accounts.views import log_in, log_in_by_code
 
-_oidc_name = settings.OIDC_NAME if settings.OIDC_ISSUER else ""
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("login/", LoginView.as_view(extra_context={"oidc_name": _oidc_name}), name="login"),
-    path("login/code/", login_code, name="login_code"),
+    path("login/", log_in, name="login"),
+    path("login/code/", log_in_by_code, name="login_code"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("account/", account, name="account"),
+    path("account/password/", password, name="password"),
     path("account/totp/", authenticator, name="totp"),
 ]
 if settings.OIDC_ISSUER:

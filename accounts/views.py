@@ -1,127 +1,156 @@
-"""Pages of logging in, and of the second factor."""
+"""Pages of logging in."""
 
 from __future__ import annotations
 
-import segno
-from django.contrib.auth import update_session_auth_hash, views
-from django.contrib.auth.decorators import login_required
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import views
 from django.contrib.auth.forms import AuthenticationForm
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from accounts import totp
-from accounts.forms import CodeForm, EnrolForm
+from accounts.attempts import Attempt
+from accounts.forms import CodeForm, LoginForm
 from accounts.login import begin_login, complete_login, pending_user
-from accounts.models import RecoveryCode, TOTPDevice, User
-from aily.encryption import UnreadableSecretError, decrypt, encrypt
+from accounts.models import User
+from accounts.totp import CodeRefusedError
+from aily.database import release_connections
+from aily.problems import Busy
 
-#: In a session: the secret that is being set up, encrypted.
-_NEW_SECRET = "totp_secret"  # noqa: S105 - a name
+R = TypeVar("R")
 
 
-class LoginView(views.LoginView):
+class LoginPage(views.LoginView):
+    """The form, and what was sent with it. `attempt`: the try at a password that it is, if any."""
+
+    form_class = LoginForm
     redirect_authenticated_user = True
+    attempt: Attempt | None = None
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        return begin_login(self.request, form.get_user(), self.get_success_url())
+        user = form.get_user()
+        if self.attempt is not None:
+            self.attempt.succeeded(is_last_step=not user.has_totp)
+        return begin_login(self.request, user, self.get_success_url())
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        if self.attempt is not None:
+            self.attempt.failed()
+        return super().form_invalid(form)
 
 
 @never_cache
 @sensitive_post_parameters()
+async def log_in(request: HttpRequest) -> HttpResponse:
+    """The login page. A password is looked at when the gates let it through, on few threads."""
+    username, password = (request.POST.get(name, "") for name in ("username", "password"))
+    if request.method != "POST" or not (username and password):
+        return await _in_thread(_login_page(None), request)
+    attempt = Attempt.at_password(request, username)
+    if seconds := await attempt.enter():
+        return _refused_login(request, username, seconds)
+    return await _in_thread(_judge_password, request, attempt)
+
+
+def _login_page(attempt: Attempt | None) -> Callable[[HttpRequest], Any]:
+    return LoginPage.as_view(attempt=attempt, extra_context=_login_context())
+
+
+def _login_context() -> dict[str, str]:
+    return {"oidc_name": settings.OIDC_NAME if settings.OIDC_ISSUER else ""}
+
+
+def _judge_password(request: HttpRequest, attempt: Attempt) -> HttpResponse:
+    try:
+        response: HttpResponse = _login_page(attempt)(request)
+        # Rendered in this thread: what it reads, and the connection for it, belong here.
+        if isinstance(response, TemplateResponse):
+            response.render()
+        return response
+    except Busy as busy:
+        return _refused_login(request, attempt.username, busy.retry_after_seconds or 1)
+    finally:
+        attempt.withdraw()
+
+
+def _refused_login(request: HttpRequest, username: str, seconds: int) -> HttpResponse:
+    # The same whether or not there is such an account.
+    context = {
+        "form": LoginForm(request, initial={"username": username[:150]}),
+        "next": request.POST.get("next", ""),
+        "refusal": _too_often(seconds),
+        **_login_context(),
+    }
+    response = render(request, "registration/login.html", context, status=429)
+    return _told_when(response, seconds)
+
+
+def _told_when(response: HttpResponse, seconds: int) -> HttpResponse:
+    response["Retry-After"] = str(seconds)
+    # Django would log a line for each; a flood is told of once (accounts/login_log.py).
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return response
+
+
+def _too_often(seconds: int) -> str:
+    unit = "second" if seconds == 1 else "seconds"
+    return f"Too many tries to log in. Try again in {seconds} {unit}."
+
+
+async def _in_thread(work: Callable[..., R], *args: Any) -> R:
+    """Run a step on the request's thread, which holds no connection between its steps."""
+
+    def run() -> R:
+        try:
+            return work(*args)
+        finally:
+            release_connections()
+
+    result: R = await sync_to_async(run, thread_sensitive=True)()
+    return result
+
+
+# --- The second step ------------------------------------------------------------------------------
+@never_cache
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
-def login_code(request: HttpRequest) -> HttpResponse:
+async def log_in_by_code(request: HttpRequest) -> HttpResponse:
     """The second step of logging in."""
-    user = pending_user(request)
+    user = await _in_thread(pending_user, request)
     if user is None:
         return redirect("login")
     form = CodeForm(request.POST or None)
-    if form.is_valid():
-        try:
-            return complete_login(request, user, form.cleaned_data["code"])
-        except totp.CodeRefusedError as error:
-            form.add_error(None, str(error))
-    return render(request, "accounts/login_code.html", {"form": form, "username": user.username})
+    if not form.is_valid():
+        return _code_page(request, user, form)
+    attempt = Attempt.at_code(request, user.get_username())
+    if seconds := await attempt.enter():
+        form.add_error(None, _too_often(seconds))
+        return _told_when(_code_page(request, user, form, status=429), seconds)
+    return await _in_thread(_judge_code, request, user, form, attempt)
 
 
-# --- The user's own authenticator -----------------------------------------------------------------
-@never_cache
-@sensitive_post_parameters()
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def authenticator(request: HttpRequest) -> HttpResponse:
-    """For staff, and whoever has one from when they were: sets it up, changes, removes it."""
-    user = request.user
-    if not isinstance(user, User) or not (user.is_staff or user.has_totp):
-        raise PermissionDenied
-    if not user.has_totp:
-        return _enrol(request, user)
-    if totp.lacks_second_factor(user, request.session):
-        raise PermissionDenied
-    return _manage(request, user)
-
-
-def _enrol(request: HttpRequest, user: User) -> HttpResponse:
-    secret = _secret_being_set_up(request)
-    form = EnrolForm(user, request.POST or None)
-    if form.is_valid():
-        try:
-            codes = totp.enrol(user, secret, form.cleaned_data["code"])
-        except totp.CodeRefusedError as error:
-            form.add_error("code", str(error))
-        else:
-            del request.session[_NEW_SECRET]
-            update_session_auth_hash(request, user)
-            request.session[totp.SESSION_MARK] = "totp"
-            return render(request, "accounts/recovery_codes.html", {"codes": codes})
-    uri = totp.provisioning_uri(user, secret, request.get_host())
-    context = {
-        "form": form,
-        "qr_code": segno.make(uri, error="m").svg_data_uri(scale=5, border=3, light="#fff"),
-        "secret": " ".join(secret[i : i + 4] for i in range(0, len(secret), 4)),
-        "is_required": totp.lacks_second_factor(user, request.session),
-    }
-    return render(request, "accounts/totp_enrol.html", context)
-
-
-def _secret_being_set_up(request: HttpRequest) -> str:
-    """The same one however often the page is loaded: it may be in the app already."""
+def _judge_code(request: HttpRequest, user: User, form: CodeForm, attempt: Attempt) -> HttpResponse:
     try:
-        return decrypt(request.session[_NEW_SECRET], totp.PURPOSE)
-    except (KeyError, UnreadableSecretError):
-        secret = totp.new_secret()
-        request.session[_NEW_SECRET] = encrypt(secret, totp.PURPOSE)
-        return secret
+        response = complete_login(
+            request, user, form.cleaned_data["code"], is_known_device=attempt.is_known_device
+        )
+        attempt.succeeded(is_last_step=True)
+        return response
+    except CodeRefusedError as error:
+        attempt.failed()
+        form.add_error(None, str(error))
+        return _code_page(request, user, form)
+    finally:
+        attempt.withdraw()
 
 
-def _manage(request: HttpRequest, user: User) -> HttpResponse:
-    action = request.POST.get("action")
-    form = CodeForm(request.POST if action in ("renew", "remove") else None)
-    if form.is_valid():
-        try:
-            totp.check_code(user, form.cleaned_data["code"])
-        except totp.CodeRefusedError as error:
-            form.add_error("code", str(error))
-        else:
-            return _renew(request, user) if action == "renew" else _remove(request, user)
-    context = {
-        "form": form,
-        "since": TOTPDevice.objects.get(user=user).created_at,
-        "codes_left": RecoveryCode.objects.filter(user=user).count(),
-    }
-    return render(request, "accounts/totp.html", context)
-
-
-def _renew(request: HttpRequest, user: User) -> HttpResponse:
-    codes = totp.renew_recovery_codes(user)
-    return render(request, "accounts/recovery_codes.html", {"codes": codes})
-
-
-def _remove(request: HttpRequest, user: User) -> HttpResponse:
-    totp.remove(user)
-    update_session_auth_hash(request, user)
-    request.session.pop(totp.SESSION_MARK, None)
-    return redirect("totp")
+def _code_page(request: HttpRequest, user: User, form: CodeForm, status: int = 200) -> HttpResponse:
+    context = {"form": form, "username": user.username}
+    return render(request, "accounts/login_code.html", context, status=status)

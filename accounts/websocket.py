@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import ParseResult
 
@@ -11,6 +12,9 @@ from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from accounts.authentication import Identity, identify_key, identify_session
+from accounts.login_log import Origin
+from accounts.sessions import note_use
+from aily.client_address import scope_address
 from aily.database import in_database
 
 #: Browsers cannot set headers on a WebSocket: they offer `aily.bearer.<key>` beside `aily.v1`.
@@ -48,7 +52,14 @@ async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> I
     session_key = cookies.get(settings.SESSION_COOKIE_NAME)
     if not session_key:
         return None
-    return await in_database(identify_session, session_key, check=check)
+    identity = await in_database(identify_session, session_key, check=check)
+    if identity is not None:
+        await note_use(identity.user.pk, session_key, partial(_origin, scope))
+    return identity
+
+
+def _origin(scope: dict[str, Any]) -> Origin:
+    return Origin.at(scope_address(scope), _header(scope, b"user-agent"))
 
 
 async def websocket_holds_seconds(scope: dict[str, Any]) -> float:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from aily.jobs import Jobs
 from aily.observability import metrics
+from aily.problems import Problem
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,7 +74,12 @@ class Batcher(Generic[T, R]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._start_batch()
-        return await future
+        try:
+            return await future
+        finally:
+            # An exception refers to this frame. Without what refers to the exception, and to what
+            # a refused caller sent, that is freed at once: the garbage collector comes seldom.
+            del future, item
 
     def _start_batch(self) -> None:
         if self._waiting and not self._is_collecting and len(self._batches) < self._max_batches:
@@ -83,13 +89,13 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         is_full = len(self._waiting) >= self._max_size
-        # Even a sleep of 0 lets everything that is ready in this tick join the batch.
-        await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+        try:
+            # Even a sleep of 0 lets everything that is ready in this tick join the batch.
+            await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+        finally:
+            self._is_collecting = False
         batch = self._waiting[: self._max_size]
         del self._waiting[: self._max_size]
-        self._is_collecting = False
-        if self._sizes is not None:
-            self._sizes.observe(len(batch))
         began = loop.time()
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
@@ -99,14 +105,35 @@ class Batcher(Generic[T, R]):
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        """Hand the batch on. Whatever happens, each caller is told: none waits for ever."""
+        results: Sequence[R | Exception] = ()
         try:
+            if self._sizes is not None:
+                self._sizes.observe(len(batch))
             results = await self._handle([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        finally:
+            # None where this batch was cancelled.
+            _hand_out(batch, results)
+
+
+def _hand_out(
+    batch: Sequence[tuple[T, asyncio.Future[R]]], results: Sequence[R | Exception]
+) -> None:
+    if len(results) != len(batch):
+        results = [RuntimeError(f"{len(results)} results for {len(batch)} items")] * len(batch)
+    for (_, future), result in zip(batch, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, StopIteration):
+            # A future cannot carry it.
+            future.set_exception(RuntimeError("StopIteration"))
+        elif isinstance(result, Exception):
+            if isinstance(result, Problem):
+                # A refusal, no fault: nobody asks where it was found, and the frames there hold
+                # the whole batch.
+                result.__traceback__ = None
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -18,12 +19,15 @@ import uvloop
 # Before daphne makes the loop that Twisted runs on: a tenth less CPU in a web process.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
+from daphne import http_protocol  # noqa: E402
 from daphne.cli import CommandLineInterface  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from daphne.ws_protocol import WebSocketFactory  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.utils.module_loading import import_string  # noqa: E402
 from twisted.internet.defer import Deferred  # noqa: E402
 
+from aily.daphne_http import BoundedRequest  # noqa: E402
 from aily.daphne_protocol import LeanProtocol  # noqa: E402
 from aily.draining import draining  # noqa: E402
 from aily.sockets import CLOSE_RESTART, PING_SECONDS, open_sockets  # noqa: E402
@@ -50,14 +54,20 @@ class DrainingServer(Server):
         self._ports: list[Any] = []
         #: An application has ended, or a connection was lost, and daphne is to see to it.
         self._has_ends = False
-        # Whose instance is made inside of `run`.
+        self._is_draining = False
+        self.application: Any = _reading_on_demand(self.application)
+        # Whose instances are made inside of `run`.
         WebSocketFactory.protocol = LeanProtocol
+        BoundedRequest.limits = import_string("aily.routing.body_limits")
+        http_protocol.WebRequest = BoundedRequest
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self._ports.append(port)
 
     def create_application(self, protocol: Any, scope: Any) -> Any:
+        if scope["type"] == "websocket":
+            scope["extensions"] = {"websocket.http.response": {}}
         queue = super().create_application(protocol, scope)
         application = self.connections.get(protocol, {}).get("application_instance")
         if application is not None:
@@ -86,6 +96,15 @@ class DrainingServer(Server):
             protocol.check_timeouts()
         _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
 
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if self._is_draining and message["type"] == "http.response.start":
+            # The other side is to open its next connection elsewhere.
+            headers = [*message.get("headers", ()), (b"Connection", b"close")]
+            message = {**message, "headers": headers}
+        await super().handle_reply(protocol, message)
+        if isinstance(protocol, BoundedRequest):
+            await protocol.drained()
+
     def kill_all_applications(self) -> Deferred[None]:
         """What daphne calls at SIGTERM. Twisted waits for the result before it stops."""
         return Deferred.fromFuture(asyncio.ensure_future(self._drain()))
@@ -93,7 +112,7 @@ class DrainingServer(Server):
     async def _drain(self) -> None:
         for port in self._ports:
             _stop_listening(port)
-        self.handle_reply = self._last_reply
+        self._is_draining = True
         draining().set()
         spreading = asyncio.ensure_future(
             open_sockets().close_all(CLOSE_RESTART, settings.WEB_GRACE_SECONDS / 2)
@@ -119,12 +138,17 @@ class DrainingServer(Server):
         if running:
             await asyncio.wait(running, timeout=1)
 
-    async def _last_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Have the other side open its next connection elsewhere."""
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"Connection", b"close")]
-            message = {**message, "headers": headers}
-        await super().handle_reply(protocol, message)
+
+def _reading_on_demand(application: Any) -> Any:
+    """The application, whose sockets are read from as it asks for messages."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            # daphne's `send` is a partial.
+            receive = partial(send.args[0].next_message, receive)
+        await application(scope, receive, send)
+
+    return wrapped
 
 
 def _call_later(seconds: float, work: Callable[[], None]) -> None:

@@ -33,7 +33,8 @@ def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """The answer to a GET with its ETag, or 304 where the caller has it already."""
     if request.method != "GET" or response.status_code != 200 or response.streaming:
         return response
-    response["ETag"] = _etag(response.content)
+    if "ETag" not in response:
+        response["ETag"] = etag_of(response.content)
     answer = get_conditional_response(request, etag=response["ETag"], response=response)
     return cast("HttpResponse", answer)
 
@@ -79,9 +80,9 @@ def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[]
     body = JSONRenderer().render(request, data, response_status=200)
     # A proxy that compresses makes an ETag weak; it names the same representation.
     given = [etag.removeprefix("W/") for etag in parse_etags(request.headers[FIELD])]
-    if "*" not in given and _etag(body.encode()) not in given:
+    if "*" not in given and etag_of(body.encode()) not in given:
         raise PreconditionFailed("This was changed since it was read.", field=FIELD)
 
 
-def _etag(representation: bytes) -> str:
+def etag_of(representation: bytes) -> str:
     return f'"{hashlib.sha256(representation).hexdigest()[:32]}"'

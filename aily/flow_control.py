@@ -1,4 +1,7 @@
-"""Backpressure for sockets: `send` waits while the client does not take what it was sent.
+"""Backpressure for sockets: what a client sends, or does not read, takes bounded memory.
+
+`send` waits while the client does not take what it was sent, and `Workload` while enough of its
+frames are being worked on, so that the next is not read.
 
 uvicorn and granian wait inside `send` itself. daphne does not: its `send` appends to Twisted's
 buffer without end. Twisted tells a registered producer when that buffer is full and when it has
@@ -16,6 +19,34 @@ from contextlib import suppress
 from typing import Any
 
 
+class Workload:
+    """How much is being worked on at once: items, and their bytes. One item of any size may be."""
+
+    def __init__(self, max_items: int, max_bytes: int) -> None:
+        self._items_left = max_items
+        self._bytes_left = max_bytes
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def enter(self, size: int) -> None:
+        """Take a place, once there is one. For one caller at a time."""
+        await self._has_room.wait()
+        self._items_left -= 1
+        self._bytes_left -= size
+        self._note()
+
+    def leave(self, size: int) -> None:
+        self._items_left += 1
+        self._bytes_left += size
+        self._note()
+
+    def _note(self) -> None:
+        if self._items_left > 0 and self._bytes_left > 0:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
 class FlowControl:
     """Wraps one connection's ASGI `send`."""
 
@@ -28,10 +59,10 @@ class FlowControl:
         for protocol in getattr(send, "args", ()):
             if hasattr(protocol, "registerProducer"):
                 # Twisted leaves the HTTP channel, that the upgrade ended, as the producer.
+                self._protocol = protocol
                 protocol.unregisterProducer()
                 protocol.registerProducer(self, True)
                 _write_at_once(protocol.transport)
-                self._protocol = protocol
 
     async def send(self, message: dict[str, Any]) -> None:
         """Returns once the client keeps up, or is gone: `receive` then tells of that."""
@@ -53,9 +84,12 @@ class FlowControl:
     # Twisted's IPushProducer; the names are its own.
     def pauseProducing(self) -> None:  # noqa: N802
         self._writable.clear()
+        # Of a client that does not read, nothing is read either: autobahn itself answers its pings.
+        self._protocol.stop_reading(self)
 
     def resumeProducing(self) -> None:  # noqa: N802
         self._writable.set()
+        self._protocol.go_on_reading(self)
 
     def stopProducing(self) -> None:  # noqa: N802
         self._writable.set()

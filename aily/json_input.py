@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,18 +19,30 @@ MAX_DEPTH = 100
 def decode_json(data: bytes | str) -> Any:
     """Decode strict JSON: no NaN, no lone surrogates, no U+0000, at most `MAX_DEPTH` levels.
 
-    Raises InvalidRequest.
+    Raises InvalidRequest, with the field where one is to blame.
     """
     try:
-        value = msgspec.json.decode(data)
+        raw = data.encode() if isinstance(data, str) else data
+        value = msgspec.json.decode(raw)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise InvalidRequest(f"This is not valid JSON: {reason}") from None
-    raw = data.encode() if isinstance(data, str) else data
+        raise _invalid(data, error) from None
     # The walk costs more than the decoding, so it is made only where it could find something.
     if b"\\u0000" in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_what_cannot_be_stored(value)
     return value
+
+
+def _invalid(data: bytes | str, error: Exception) -> InvalidRequest:
+    if isinstance(error, RecursionError):
+        return InvalidRequest("This is not valid JSON: nested too deeply")
+    try:
+        # Python's own parser takes lone surrogates and NaN, and so can tell where they are.
+        found = _first_refused(json.loads(data))
+    except (ValueError, RecursionError):
+        found = None
+    if found is None:
+        return InvalidRequest(f"This is not valid JSON: {error}")
+    return InvalidRequest(f"This is not valid JSON: {found[1]}", field=found[0])
 
 
 def _refuse_what_cannot_be_stored(value: Any) -> None:
@@ -41,7 +57,93 @@ def _refuse_what_cannot_be_stored(value: Any) -> None:
                 below.extend(item.values())
             elif isinstance(item, list):
                 below.extend(item)
-            elif isinstance(item, str) and "\0" in item:
-                raise InvalidRequest("Text must not contain the character U+0000.")
+            elif _reason(item) is not None:
+                field, reason = _first_refused(value) or (None, _reason(item))
+                raise InvalidRequest(str(reason), field=field)
         level = below
     raise InvalidRequest(f"This JSON is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _reason(item: Any) -> str | None:
+    """Why a string or number cannot be stored; None: it can.
+
+    Only what Python's own parser has read can have half a surrogate pair, or infinity.
+    """
+    if isinstance(item, str):
+        if "\0" in item:
+            return "Text must not contain the character U+0000."
+        return None if item.isascii() or _is_unicode(item) else "Text has half a surrogate pair."
+    if isinstance(item, float) and not math.isfinite(item):
+        return "A number is out of range."
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _first_refused(value: Any, path: str = "") -> tuple[str | None, str] | None:
+    """The field that is to blame, as `messages.0.content`, and why; None: nothing is."""
+    if (reason := _reason(value)) is not None:
+        return path or None, reason
+    for name, item in _members(value):
+        if (reason := _reason(name)) is not None:
+            # A name that cannot be sent back: its object stands for it.
+            return path or None, reason
+        if found := _first_refused(item, f"{path}.{name}" if path else str(name)):
+            return found
+    return None
+
+
+def _members(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+# --- Lines --------------------------------------------------------------------------------------
+#: What readers may take for the end of a line, besides CR and LF: Python's `splitlines` does.
+_LINE_ENDS = (
+    (b"\xe2\x80\xa8", rb"\u2028"),
+    (b"\xe2\x80\xa9", rb"\u2029"),
+    (b"\xc2\x85", rb"\u0085"),
+)
+
+
+def one_line(text: bytes) -> bytes:
+    """JSON in UTF-8, without whatever a reader could take for the end of a line."""
+    if text.isascii():
+        return text
+    for character, escaped in _LINE_ENDS:
+        text = text.replace(character, escaped)
+    return text
+
+
+# --- Size ---------------------------------------------------------------------------------------
+#: `5e300` is five bytes here and 301 there.
+_MAX_INFLATION = 64
+
+
+def exceeds(value: Any, max_bytes: int) -> bool:
+    """Whether a value is larger as PostgreSQL gives a jsonb back, which writes 1e300 with all its
+    zeros."""
+    size = len(msgspec.json.encode(value))
+    if size * _MAX_INFLATION <= max_bytes:
+        return False
+    return size + sum(map(_digits, _floats(value))) > max_bytes
+
+
+def _digits(number: float) -> int:
+    return len(format(Decimal(repr(number)), "f"))
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    for _, item in _members(value):
+        yield from _floats(item)

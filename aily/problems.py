@@ -12,7 +12,9 @@ Problem
 ├── UnsupportedMediaType  unsupported_media_type  415  a body that is not application/json
 ├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
 │   └── RateLimited  rate_limited     429  too many requests a minute
+├── Unexpected       internal_server_error  500  a fault of aily's; its log has it
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
+    └── Busy         busy             503  this process has no room for it now; come back soon
 
 Apps add their own below these. REST renders them as RFC 9457 problem details (aily/rest.py), the
 WebSocket as the `error` of a frame.
@@ -25,11 +27,13 @@ from typing import Any, ClassVar
 
 #: Bounds of every Retry-After. Clients give up on longer ones, and shorter ones are a busy loop.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1, 600
+#: Of what is told of a bad request.
+MAX_MESSAGE_CHARS, MAX_FIELD_CHARS = 1000, 200
 
 
 def retry_after(seconds: float) -> int:
     """`seconds` as a Retry-After: whole, rounded up and within its bounds."""
-    return min(max(math.ceil(seconds), MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
+    return max(math.ceil(min(seconds, MAX_RETRY_SECONDS)), MIN_RETRY_SECONDS)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -43,8 +47,9 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self, message: str, *, field: str | None = None, retry_after_seconds: int | None = None
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.field = field
+        # Both may repeat what was sent, which may be long.
+        self.message = message[:MAX_MESSAGE_CHARS]
+        self.field = field and field[:MAX_FIELD_CHARS]
         self.retry_after_seconds = retry_after_seconds
         #: Headers of the REST answer, beside Retry-After.
         self.headers: dict[str, str] = {}
@@ -119,5 +124,22 @@ class RateLimited(LimitReached):
     code, title = "rate_limited", "Too many requests"
 
 
+class Unexpected(Problem):
+    code, status, title = "internal_server_error", 500, "Internal server error"
+
+
 class Unavailable(Problem):
     code, status, title = "unavailable", 503, "Temporarily unavailable"
+
+
+#: Retry-After of Busy: most work that holds what is missing takes less.
+BUSY_RETRY_SECONDS = 1
+
+
+class Busy(Unavailable):
+    """Nothing is away: all connections or places of this process are in use."""
+
+    code, title = "busy", "Busy"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = BUSY_RETRY_SECONDS) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)

@@ -31,8 +31,16 @@ from aily.sentinel import async_address, sync_address
 
 #: Redis cannot do its work now; anything else that redis-py raises is a mistake of ours.
 RedisAway = (redis.ConnectionError, redis.TimeoutError, OutOfMemoryError, ReadOnlyError)
+
+
+class RedisBusyError(redis.ConnectionError):
+    """No connection of this process was free in time. Redis is not away, but cannot be asked."""
+
+
 _NoAnswer = (redis.ConnectionError, redis.TimeoutError)
 _PACKER = HiredisRespSerializer()
+#: redis-py's words for a pool all of whose connections are in use.
+NO_CONNECTION = "No connection available."
 #: A subscription that hears nothing for this long asks whether Redis is still there.
 QUIET_SECONDS = 5.0
 #: Retry-After while Redis is away: it is noticed within a second or two that it is back.
@@ -143,6 +151,12 @@ class _Guarded:
         return known != self._outages
 
 
+def _busy(error: redis.ConnectionError) -> redis.ConnectionError:
+    """What a pool could not give, as RedisBusyError where it was only full (redis-py has no type of
+    its own for that)."""
+    return RedisBusyError(str(error)) if str(error) == NO_CONNECTION else error
+
+
 class GuardedPool(_Guarded, redis.BlockingConnectionPool):
     """A pool for threads behind the circuit of its server."""
 
@@ -157,7 +171,10 @@ class GuardedPool(_Guarded, redis.BlockingConnectionPool):
     def get_connection(self, *args: Any, **options: Any) -> Any:
         if self._had_outage():
             self.disconnect(inuse_connections=False)
-        return super().get_connection()  # type: ignore[no-untyped-call]
+        try:
+            return super().get_connection()  # type: ignore[no-untyped-call]
+        except redis.ConnectionError as error:
+            raise _busy(error) from None
 
 
 class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
@@ -174,7 +191,10 @@ class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
     async def get_connection(self, *args: Any, **options: Any) -> Any:
         if self._had_outage():
             await self.disconnect(inuse_connections=False)
-        return await super().get_connection()  # type: ignore[no-untyped-call]
+        try:
+            return await super().get_connection()  # type: ignore[no-untyped-call]
+        except redis.ConnectionError as error:
+            raise _busy(error) from None
 
 
 def connection_options(url: str) -> dict[str, Any]:

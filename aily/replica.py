@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
 
+from aily.faults import note_fault
 from aily.redis import RedisAway, async_redis, sync_redis
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class Watch:
                 self._look()
             except DatabaseError as error:
                 logger.debug("the replica cannot be judged: %s", error)
+            except Exception:  # noqa: BLE001 - logged
+                note_fault("replica")
             self._tell()
             time.sleep(LOOK_SECONDS)
 

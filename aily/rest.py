@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from http import HTTPStatus
+from threading import Lock
 from typing import Annotated, Any, TypeVar, cast
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.core.signals import got_request_exception
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError
 from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, re_path
@@ -25,14 +26,18 @@ from ninja.errors import HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 from ninja.pagination import LimitOffsetPagination
 from ninja.parser import Parser
+from ninja.responses import NinjaJSONEncoder
 from psycopg.errors import UniqueViolation
 from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
-from aily.etags import conditional
+from aily.etags import conditional, etag_of
 from aily.json_input import decode_json
 from aily.observability import metrics
 from aily.openapi import PROBLEM_TYPE, complete
+from aily.outages import AWAY, as_problem, is_away
 from aily.problems import (
+    MAX_FIELD_CHARS,
+    MAX_MESSAGE_CHARS,
     Conflict,
     Forbidden,
     InvalidRequest,
@@ -40,11 +45,9 @@ from aily.problems import (
     Problem,
     TooLarge,
     Unauthenticated,
-    Unavailable,
     UnsupportedMediaType,
 )
 from aily.rates import Rate
-from aily.redis import RedisAway
 from aily.replica import anote_write, note_write
 
 logger = logging.getLogger(__name__)
@@ -52,8 +55,8 @@ logger = logging.getLogger(__name__)
 AnyModel = TypeVar("AnyModel", bound=Model)
 Rows = TypeVar("Rows", bound=QuerySet[Any])
 
-#: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
-AWAY_RETRY_SECONDS = 5
+#: Of the fields that are wrong, so many are named.
+MAX_ERRORS = 100
 #: Django's own endings of a request, as problems.
 _BY_STATUS: dict[int, type[Problem]] = {
     problem.status: problem
@@ -227,7 +230,13 @@ def _field_path(location: Sequence[str | int]) -> str:
 def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:
     return _wrong_fields(
         request,
-        [{"field": _field_path(item["loc"]), "message": item["msg"]} for item in error.errors],
+        [
+            {
+                "field": _field_path(item["loc"])[:MAX_FIELD_CHARS],
+                "message": item["msg"][:MAX_MESSAGE_CHARS],
+            }
+            for item in error.errors[:MAX_ERRORS]
+        ],
     )
 
 
@@ -257,11 +266,10 @@ def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpRespons
 
 
 def _away(request: HttpRequest, error: Exception) -> HttpResponse:
+    if not is_away(error):
+        return _unexpected(request, error)
     logger.warning("%s %s: %s", request.method, request.path, error)
-    return render_problem(
-        request,
-        Unavailable("A server that aily needs is away.", retry_after_seconds=AWAY_RETRY_SECONDS),
-    )
+    return render_problem(request, as_problem(error))
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -286,7 +294,7 @@ def _add_exception_handlers(api: NinjaAPI) -> None:
         ProtectedError: _in_use,
         RestrictedError: _in_use,
         IntegrityError: _integrity_error,
-        **dict.fromkeys((OperationalError, InterfaceError, *RedisAway), _away),
+        **dict.fromkeys(AWAY, _away),
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():
@@ -299,6 +307,33 @@ class _API(NinjaAPI):
         document = super().get_openapi_schema(**options)
         complete(document)
         return document
+
+
+class Document:
+    """The OpenAPI document, made once a process, by a thread: it takes half a second."""
+
+    def __init__(self, api: NinjaAPI) -> None:
+        self._api = api
+        self._lock = Lock()
+        #: None until somebody has asked for it.
+        self._body: bytes | None = None
+        self._etag = ""
+
+    async def view(self, request: HttpRequest) -> HttpResponse:
+        if self._body is None:
+            # Those who ask meanwhile wait, on the few threads of the loop's own pool.
+            await sync_to_async(self._make, thread_sensitive=False)()
+        response = HttpResponse(self._body, content_type="application/json")
+        response["ETag"] = self._etag
+        return response
+
+    def _make(self) -> None:
+        with self._lock:
+            if self._body is None:
+                document = self._api.get_openapi_schema()
+                body = json.dumps(document, cls=NinjaJSONEncoder).encode()
+                self._etag = etag_of(body)
+                self._body = body
 
 
 def build_api(
@@ -319,15 +354,19 @@ def api_urls(api: NinjaAPI) -> tuple[list[URLPattern | URLResolver], str, str]:
     patterns = cast("list[Any]", urls)
     for pattern in patterns:
         # Ninja's root exists for its path; asked for, it is a 404 in HTML.
-        is_root = pattern.name == "api-root"
-        pattern.callback = _unknown_path if is_root else _with_problems(pattern.callback)
+        if pattern.name == "api-root":
+            pattern.callback = unknown_path
+            continue
+        is_document = pattern.name == "openapi-json"
+        view = Document(api).view if is_document else pattern.callback
+        pattern.callback = _with_problems(view)
     # No row has U+0000 in its name, and PostgreSQL refuses to be asked for one.
-    first, last = re_path(r".*\x00", _unknown_path), re_path("", _unknown_path)
+    first, last = re_path(r".*\x00", unknown_path), re_path("", unknown_path)
     return [first, *patterns, last], app_name, namespace
 
 
 @csrf_exempt
-async def _unknown_path(request: HttpRequest) -> HttpResponse:
+async def unknown_path(request: HttpRequest) -> HttpResponse:
     return render_problem(request, NotFound("There is no such path."))
 
 

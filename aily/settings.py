@@ -244,6 +244,8 @@ RENDERING_MAX_WAITING_PER_USER = env.int("RENDERING_MAX_WAITING_PER_USER", defau
 CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
 WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
+# WebSockets and event streams of one user in one web process; 0: no limit.
+MAX_CONNECTIONS_PER_USER = env.int("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------
 LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
@@ -255,6 +257,10 @@ LLM_MAX_TEXT_BYTES = env.int("LLM_MAX_TEXT_BYTES", default=4_194_304)
 LLM_MAX_REASONING_BYTES = env.int("LLM_MAX_REASONING_BYTES", default=4_194_304)
 LLM_MAX_ARGUMENTS_BYTES = env.int("LLM_MAX_ARGUMENTS_BYTES", default=1_048_576)
 LLM_MAX_TOOL_CALLS = env.int("LLM_MAX_TOOL_CALLS", default=128)
+# How much of a provider's Retry-After is obeyed.
+LLM_RETRY_AFTER_MAX_SECONDS = env.float("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
+if not 0 <= LLM_RETRY_AFTER_MAX_SECONDS <= 86_400:
+    raise ImproperlyConfigured("LLM_RETRY_AFTER_MAX_SECONDS must be from 0 to 86400")
 # Whether providers may be at any address: private ones for those who are no superusers, link-local
 # ones for all.
 PROVIDER_ALLOW_PRIVATE = env.bool("PROVIDER_ALLOW_PRIVATE", default=False)
@@ -295,6 +301,29 @@ SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
 STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
+# How often somebody may try a password at once, and then once every so many seconds; how many
+# tries a minute one address has in all. A try that is to be refused waits that long for a turn.
+LOGIN_TRIES = env.int("LOGIN_TRIES", default=5)
+LOGIN_RETRY_SECONDS = env.float("LOGIN_RETRY_SECONDS", default=15)
+LOGIN_ADDRESS_TRIES = env.int("LOGIN_ADDRESS_TRIES", default=20)
+LOGIN_HOLD_SECONDS = env.float("LOGIN_HOLD_SECONDS", default=2)
+LOGIN_HASHES_AT_ONCE = env.int("LOGIN_HASHES_AT_ONCE", default=1)
+LOGIN_HASHES_WAITING = env.int("LOGIN_HASHES_WAITING", default=20)
+if min(LOGIN_TRIES, LOGIN_ADDRESS_TRIES, LOGIN_HASHES_AT_ONCE) < 1 or LOGIN_RETRY_SECONDS <= 0:
+    raise ImproperlyConfigured(
+        "LOGIN_TRIES, LOGIN_ADDRESS_TRIES and LOGIN_HASHES_AT_ONCE must be 1 or more, "
+        "LOGIN_RETRY_SECONDS above 0"
+    )
+LOGIN_DEVICE_DAYS = env.int("LOGIN_DEVICE_DAYS", default=180)
+LOGIN_LOG_DAYS = env.int("LOGIN_LOG_DAYS", default=90)
+# The first one hashes; by the others' hashes people can log in still, and get one of the first.
+PASSWORD_HASHERS = [
+    "accounts.hashing.BoundedPBKDF2Hasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -357,7 +386,8 @@ SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
-if env.bool("BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

@@ -23,6 +23,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from aily.faults import note_fault
 from aily.jobs import Jobs
 from aily.loops import per_loop
 from aily.redis import RedisAway
@@ -187,6 +188,10 @@ class OpenSockets:
                     self._told(access, is_revoked=message.get("is_revoked", True))
             except (*RedisAway, OSError) as error:
                 logger.warning("open sockets: Redis is away (%s)", error)
+                await asyncio.sleep(1)
+            except Exception:  # noqa: BLE001 - logged
+                # Without it nobody would hear any more that access is taken away.
+                note_fault("open sockets")
                 await asyncio.sleep(1)
 
     def _told(self, access: Access, *, is_revoked: bool) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from accounts.api.keys import router as keys
 from accounts.api.me import router as me
 from accounts.api.menus import router as menus
 from accounts.api.roles import router as roles
+from accounts.api.sessions import router as sessions
 from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
-from aily.rest import api_urls, build_api
+from aily.rest import api_urls, build_api, unknown_path
 from aily.views import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
+from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
@@ -25,19 +27,22 @@ admin.autodiscover()
 
 api = build_api(
     {
-        "": [me, keys, users, roles, menus, providers, webhooks, usage, budgets],
+        "": [me, sessions, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
-        "/llmchat": tasks,
+        "/llmchat": [tasks, pauses],
         "/scenes": scenes,
     },
     auth=[BearerAuth(), SessionAuth()],
 )
 
+handler500 = "aily.views.failed"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
+    # What only programs ask for is answered as programs are, not with a page or a redirect.
+    re_path(r"^(?:api$|(?:v1|ws)(?:/|$))", unknown_path),
     path("", include("accounts.urls")),
     path("", include("chat.urls")),
 ]

@@ -1,18 +1,24 @@
-"""Probes for whoever runs aily: is the process alive, and can it do its work?"""
+"""Probes for whoever runs aily: is the process alive, and can it do its work? And the page of a
+request that it could not."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import time
 from collections.abc import Awaitable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
+from django.views.defaults import server_error
 
-from aily.database import fetch_all, in_database
+from aily.database import fetch_all, has_answered_since, in_database
 from aily.draining import draining
 from aily.observability.server import PROBE_SECONDS
+from aily.outages import AWAY, as_problem
 from aily.redis import async_redis
 
 logger = logging.getLogger(__name__)
@@ -35,6 +41,8 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     database, redis = await asyncio.gather(
         _probe("database", in_database(_ask_database)), _probe("redis", _ask_redis())
     )
+    # All threads and connections may be in use by others, and these be answered: that is no outage.
+    database = database or has_answered_since(time.monotonic() - PROBE_SECONDS / 2)
     ready = database and redis
     parts = {"database": database, "redis": redis}
     body = {name: "ok" if answers else "unavailable" for name, answers in parts.items()}
@@ -61,3 +69,15 @@ async def _ask_redis() -> None:
     # redis-py types the sync and the async client's replies as one union.
     client: Any = async_redis()
     await client.ping()
+
+
+# --- Pages that failed ----------------------------------------------------------------------------
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: a 503 that says when to come back where a server is away or busy."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, AWAY):
+        return server_error(request)
+    problem = as_problem(error)
+    response = render(None, "503.html", {"message": problem.message}, status=problem.status)
+    response["Retry-After"] = str(problem.retry_after_seconds)
+    return response

@@ -14,6 +14,8 @@ from contextlib import suppress
 import django
 import uvicorn
 from django.conf import settings
+from uvicorn._types import ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from aily.draining import draining
@@ -21,10 +23,66 @@ from aily.listening import BACKLOG, listening_socket
 from aily.sockets import PING_SECONDS
 
 _PONG_SECONDS = 30
+#: Of one request, its headers and path; daphne takes 16 KiB.
+_MAX_HEAD_BYTES = 65_536
 #: Between two looks whether all handshakes are over; nobody tells of it. One takes milliseconds.
 _LOOK_SECONDS = 0.01
 #: Longer than proxies keep idle connections for, so that it is they who close them.
 _KEEP_ALIVE_SECONDS = 75
+
+
+class _Requests(HttpToolsProtocol):
+    """uvicorn's, which takes headers of any size."""
+
+    _head_bytes = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > _MAX_HEAD_BYTES:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+                b"content-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.close()
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """uvicorn's, which answers pings of a client that does not read, however many there are."""
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not (self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if not (self.writable.is_set() or self.close_sent):
+            self._stop_reading()
+        return message
+
+    def _stop_reading(self) -> None:
+        if not self.transport.is_closing() and self.transport.is_reading():
+            self.transport.pause_reading()
 
 
 class _DrainingServer(uvicorn.Server):
@@ -54,8 +112,8 @@ def serve(listening: socket.socket) -> None:
     config = uvicorn.Config(
         "aily.asgi:application",
         loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
+        http=_Requests,
+        ws=_Socket,
         ws_max_size=settings.WEBSOCKET_FRAME_MAX_BYTES,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=_PONG_SECONDS,

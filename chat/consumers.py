@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from contextlib import AsyncExitStack, aclosing
@@ -14,12 +13,12 @@ from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError
 
 from accounts.authentication import Identity
 from accounts.websocket import identify_websocket, websocket_holds_seconds
+from aily.connections import connections
 from aily.draining import draining
-from aily.flow_control import FlowControl
+from aily.flow_control import FlowControl, Workload
 from aily.jobs import Job, Jobs
 from aily.observability.context import begin_request
 from aily.observability.metrics import (
@@ -28,7 +27,8 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.problems import Problem, Unavailable
+from aily.outages import as_problem, is_away
+from aily.problems import LimitReached, Problem, Unexpected
 from aily.replica import anote_write
 from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from chat import metrics
@@ -48,6 +48,7 @@ from chat.events import (
     event_type,
 )
 from chat.frames import (
+    MAX_REF_CHARS,
     Frame,
     Ping,
     TaskCancel,
@@ -59,7 +60,7 @@ from chat.frames import (
 from chat.models import Lane
 from chat.scheduler import Place
 from chat.services.cancel import cancel
-from chat.services.follow import check_owner, follow
+from chat.services.follow import Share, check_owner, follow
 from chat.services.submit import Submission, submit
 from chat.services.watch import Watch, get_watcher
 
@@ -70,8 +71,9 @@ CLOSE_BAD_FRAME = 4400
 CLOSE_TOO_MANY = 4429
 #: Tasks one socket may follow at once.
 MAX_FOLLOWED = 20_000
-#: Frames of one socket being worked on; the next is read when one is done.
+#: Frames of one socket being worked on, and their bytes; the next is read when one is done.
 MAX_FRAMES_AT_ONCE = 256
+MAX_BYTES_AT_ONCE = 1_048_576
 #: Tasks of which one socket remembers how far it was told of them.
 MAX_REMEMBERED = 1_000
 #: Bad frames in a row after which a client is taken for broken.
@@ -89,10 +91,15 @@ class ChatConsumer(AsyncConsumer):
         begin_request(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
         self.flow = FlowControl(send)
         self.jobs = Jobs("a socket's job")
+        self.share = Share()
         self.following: dict[str, Job] = {}
         self.watching: dict[str, Watch] = {}
-        self.frame_slots = asyncio.Semaphore(MAX_FRAMES_AT_ONCE)
-        self.handling = Jobs("the handling of a frame", on_done=self.frame_slots.release)
+        self.workload = Workload(MAX_FRAMES_AT_ONCE, MAX_BYTES_AT_ONCE)
+        self.handling = Jobs("the handling of a frame")
+        #: Places that are still to be told, each task's latest: a client that does not read is
+        #: told none, and they do not pile up.
+        self.places: dict[str, Place] = {}
+        self.is_telling_places = False
         self.bad_frames = 0
         self.is_open = False
         self.is_closed = False
@@ -132,6 +139,12 @@ class ChatConsumer(AsyncConsumer):
             await self.close(CLOSE_RESTART)
             return
         self.owner_id: int = identity.user.pk
+        try:
+            connections().check(self.owner_id)
+        except LimitReached:
+            await self.close(CLOSE_TOO_MANY)
+            return
+        self.open.enter_context(connections().opened(self.owner_id))
         self.api_key = identity.api_key
         self.is_open = True
         self.open.enter_context(WEBSOCKETS_OPEN.track_inprogress())
@@ -167,14 +180,14 @@ class ChatConsumer(AsyncConsumer):
             return
         self.bad_frames = 0
         frame_received(frame.type).n += 1
-        await self.frame_slots.acquire()
-        self.handling.spawn(self.handle(frame))
+        await self.workload.enter(len(data))
+        self.handling.spawn(self.handle(frame, len(data)))
 
     async def websocket_disconnect(self, message: Any) -> None:
         raise StopConsumer
 
     # --- Commands -------------------------------------------------------------------------------
-    async def handle(self, frame: Frame) -> None:
+    async def handle(self, frame: Frame, size: int) -> None:
         try:
             match frame:
                 case TaskSubmit():
@@ -188,14 +201,12 @@ class ChatConsumer(AsyncConsumer):
                     await anote_write(self.owner_id)
                 case Ping():
                     await self.send(Pong())
-        except Problem as problem:
+        except Exception as error:  # noqa: BLE001 - logged, and the client is told
+            problem = _as_problem(error)
             request_error("websocket", problem.code).inc()
             await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
-        except DatabaseError as error:
-            if not isinstance(error, OperationalError | InterfaceError):
-                logger.exception("a frame could not be handled")
-            away = Unavailable("The database is away.", retry_after_seconds=5)
-            await self.send(ErrorFrame(ref=frame.ref, error=away.as_error()))
+        finally:
+            self.workload.leave(size)
 
     async def submit(self, frame: TaskSubmit) -> None:
         submission = Submission(
@@ -214,6 +225,7 @@ class ChatConsumer(AsyncConsumer):
                 task_id=accepted.task_id,
                 position=accepted.position,
                 eta_seconds=accepted.eta_seconds,
+                waiting_for=accepted.waiting_for,
                 history_from=str(accepted.history_from) if accepted.history_from else None,
             )
         )
@@ -259,7 +271,7 @@ class ChatConsumer(AsyncConsumer):
         return True
 
     async def push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
-        frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new)
+        frames = follow(task_id, self.owner_id, after, text=text, is_new=is_new, share=self.share)
         async with aclosing(frames):
             async for one in frames:
                 self.remember(task_id, one.event_id)
@@ -278,8 +290,18 @@ class ChatConsumer(AsyncConsumer):
             watch.is_over = True
 
     def tell_place(self, task_id: str, place: Place) -> None:
-        frame = TaskQueued(task_id=task_id, position=place.position, eta_seconds=place.eta_seconds)
-        self.jobs.spawn(self.send(frame))
+        self.places[task_id] = place
+        if not self.is_telling_places:
+            self.is_telling_places = True
+            self.jobs.spawn(self.tell_places())
+
+    async def tell_places(self) -> None:
+        while self.places:
+            task_id, place = self.places.popitem()
+            if task_id in self.watching:
+                frame = TaskQueued(task_id, place.position, place.eta_seconds, place.waiting_for)
+                await self.send(frame)
+        self.is_telling_places = False
 
     def follow_on(self, task_id: str, after: EventId) -> None:
         self.start_following(task_id, after, text=False)
@@ -358,9 +380,24 @@ class ChatConsumer(AsyncConsumer):
 
 
 def _ref_of(data: str | bytes) -> str | None:
-    """The `ref` of a frame that is wrong in some other way, so that the client can match it."""
+    """The `ref` of a frame that is wrong in some other way, so that the client can match it.
+
+    Half a surrogate pair in it, which no frame can have, comes back as U+FFFD.
+    """
     try:
         ref = json.loads(data)["ref"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return ref if isinstance(ref, str) and len(ref) <= 100 else None
+    if not isinstance(ref, str) or len(ref) > MAX_REF_CHARS:
+        return None
+    return ref.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_problem(error: Exception) -> Problem:
+    """What a client is told of the error that its frame led to."""
+    if isinstance(error, Problem):
+        return error
+    if is_away(error):
+        return as_problem(error)
+    logger.error("a frame could not be handled", exc_info=error)
+    return Unexpected("Something went wrong here. It has been logged.")

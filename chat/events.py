@@ -6,11 +6,20 @@ within an attempt; a terminal event of a task that never ran has attempt 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 PROTOCOL = "aily.v1"
+#: Ends and snapshots up to this size are one frame. Larger ones come in pieces: many WebSocket
+#: clients refuse frames of more than a MiB.
+FRAME_BYTES = 262_144
+#: Characters of a piece, and of a delta: mostly below the 64 KiB that many readers of SSE take as
+#: a line, and never above 128 KiB, as JSON writes a character in at most 6 bytes.
+PIECE_CHARS = 20_000
 
 
 class EventId(NamedTuple):
@@ -73,11 +82,15 @@ class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
 
 
 class TaskCompleted(Event, tag="task.completed", frozen=True):
-    """`served_from`: "provider", "flight" (another task's call) or "cache"."""
+    """`served_from`: "provider", "flight" (another task's call) or "cache".
+
+    `is_truncated` where parts of the result are null, as they are too large for one frame.
+    """
 
     result: dict[str, Any]
     usage: dict[str, Any]
     served_from: str = "provider"
+    is_truncated: bool | UnsetType = UNSET
 
 
 class TaskFailed(Event, tag="task.failed", frozen=True):
@@ -110,7 +123,42 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: msgspec.Struct) -> bytes:
-    return _encoder.encode(event)
+    """The frame of an event. An end that is too large for one leaves out what is in the row."""
+    frame = _encoder.encode(event)
+    if len(frame) > FRAME_BYTES:
+        return _encoder.encode(_shortened(event))
+    return frame
+
+
+def fits_frame(event: msgspec.Struct) -> bool:
+    """Whether `encode` leaves nothing out."""
+    return len(_encoder.encode(event)) <= FRAME_BYTES
+
+
+def _shortened(event: msgspec.Struct) -> msgspec.Struct:
+    match event:
+        case TaskCompleted():
+            result = {**event.result, "text": None, "reasoning": None}
+            if len(_encoder.encode(result)) > FRAME_BYTES // 2:
+                result["tool_calls"] = None
+            usage = event.usage if len(_encoder.encode(event.usage)) < FRAME_BYTES // 4 else {}
+            return msgspec.structs.replace(event, result=result, usage=usage, is_truncated=True)
+        case TaskFailed():
+            message = str(event.error.get("message", ""))[:PIECE_CHARS]
+            error = {"code": event.error.get("code"), "message": message}
+            return msgspec.structs.replace(event, error=error)
+    return event
+
+
+def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
+    """A text in (text, reasoning) pieces of at most PIECE_CHARS; one piece if that is enough."""
+    if len(text) + len(reasoning) <= PIECE_CHARS:
+        yield text, reasoning
+        return
+    for start in range(0, len(reasoning), PIECE_CHARS):
+        yield "", reasoning[start : start + PIECE_CHARS]
+    for start in range(0, len(text), PIECE_CHARS):
+        yield text[start : start + PIECE_CHARS], ""
 
 
 def decode(frame: bytes) -> AnyEvent:
@@ -131,6 +179,17 @@ def retold(frame: bytes, of: str, to: str) -> bytes:
 
 
 # --- Frames without a place in the log ----------------------------------------------------------
+class WaitingFor(msgspec.Struct, frozen=True):
+    """What keeps a queued task, beside its turn, until about when; None: until a probe has ended.
+
+    `kind` is pause (the provider said 429), breaker (it is left alone as it fails), or retry (the
+    task's own next attempt).
+    """
+
+    kind: str
+    until: datetime | None = None
+
+
 class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     protocol: str = PROTOCOL
 
@@ -140,6 +199,7 @@ class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
     #: The first message of the conversation that is sent, where older ones are not.
     history_from: str | None = None
 
@@ -148,6 +208,23 @@ class TaskQueued(msgspec.Struct, tag_field="type", tag="task.queued", frozen=Tru
     task_id: str
     position: int | None
     eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
+
+
+class SnapshotPiece(msgspec.Struct, tag_field="type", tag="task.snapshot", frozen=True):
+    """The beginning of a snapshot that comes in pieces. The last piece has the snapshot's id."""
+
+    task_id: str
+    text: str
+    reasoning: str
+
+
+class DeltaPiece(msgspec.Struct, tag_field="type", tag="task.delta", frozen=True):
+    """A further piece of such a snapshot."""
+
+    task_id: str
+    text: str
+    reasoning: str
 
 
 class EventsMissed(msgspec.Struct, tag_field="type", tag="events.missed", frozen=True):

@@ -19,7 +19,8 @@ def _is_event_id(value: str) -> str:
     return value
 
 
-Ref = Annotated[str, Field(max_length=100)]
+MAX_REF_CHARS = 100
+Ref = Annotated[str, Field(max_length=MAX_REF_CHARS)]
 
 
 class TaskSubmit(CompositeRequest):
@@ -69,6 +70,8 @@ def parse_frame(data: str | bytes) -> Frame:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # The first part of a location is the frame's type, which the client knows.
         path = path_of([part for part in first["loc"] if not _is_tag(part)])
+        if first["type"].startswith("union_tag"):
+            path = "type"
         raise InvalidRequest(first["msg"], field=path or None) from error
 
 

@@ -30,6 +30,12 @@ LEASES = Family("aily_leases_in_use", "Calls that hold a lease.", ("model",))
 CAP = Family("aily_leases_cap", "Calls at once that the model is set to.", ("model",))
 LIMIT = Family("aily_leases_limit", "Calls at once allowed at the moment.", ("model",))
 PAUSED = Family("aily_pool_paused", "1 while a provider's Retry-After holds.", ("model",))
+PAUSE = Family(
+    "aily_pool_pause_seconds", "How long a provider's Retry-After holds yet.", ("model",)
+)
+OPEN = Family(
+    "aily_provider_breaker_seconds", "How long a provider is left alone yet.", ("provider",)
+)
 BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
 
 _MODELS = """
@@ -111,8 +117,11 @@ class QueueGauges:
         for provider, open_until in zip(providers, replies, strict=False):
             state = 0 if open_until is None else 2 if float(open_until) > now else 1
             yield Reading(BREAKER, state, (provider,))
+            yield Reading(OPEN, max(float(open_until or 0) - now, 0.0), (provider,))
         rest = iter(replies[len(providers) :])
         for model, (in_use, limit), paused_until in zip(models.values(), rest, rest, strict=True):
             yield Reading(LEASES, int(in_use or 0), (model.name,))
             yield Reading(LIMIT, int(limit or model.cap), (model.name,))
-            yield Reading(PAUSED, int(float(paused_until or 0) > now), (model.name,))
+            left = max(float(paused_until or 0) - now, 0.0)
+            yield Reading(PAUSED, int(left > 0), (model.name,))
+            yield Reading(PAUSE, left, (model.name,))

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.login import begin_login
+from accounts.login_models import LoginMethod as Method
 from accounts.models import User
 from accounts.oidc.http import ProviderSession
 from accounts.oidc.pages import failed
@@ -23,7 +24,13 @@ class AccountAdapter(DefaultAccountAdapter):
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         """Logs in as everybody does, second factor included; allauth has no part in it."""
         next_url = kwargs["redirect_url"] or settings.LOGIN_REDIRECT_URL
-        return begin_login(request, user, next_url, is_trusted=settings.OIDC_TRUST_MFA)
+        return begin_login(
+            request,
+            user,
+            next_url,
+            method=Method.PROVIDER,
+            is_trusted=settings.OIDC_TRUST_MFA,
+        )
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):

@@ -75,6 +75,9 @@ _slow_queries = Counter(
 _batch_sizes = Histogram(
     "aily_batch_size", "Items that were handled together.", ["batch"], buckets=SIZES
 )
+_faults = Counter(
+    "aily_faults_total", "Exceptions of aily's own that a loop or a task survived.", ["place"]
+)
 
 
 def name_process(name: str) -> None:
@@ -139,6 +142,11 @@ def query(operation: str) -> HistogramTally:
 @cache
 def slow_query(operation: str) -> Counter:
     return _slow_queries.labels(_process, operation)
+
+
+@cache
+def faults(place: str) -> Counter:
+    return _faults.labels(place)
 
 
 @cache

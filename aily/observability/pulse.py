@@ -14,6 +14,7 @@ import psutil
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
+from aily.faults import surviving
 from aily.observability import metrics
 from aily.observability.tally import tell_all
 
@@ -70,7 +71,8 @@ class Pulse:
             self._loop.call_soon_threadsafe(self._turned, time.monotonic())
         tell_all()
         for sampler in self._samplers:
-            sampler()
+            with surviving("pulse"):
+                sampler()
 
     def _turned(self, asked_at: float) -> None:
         self._loop_turned_at = time.monotonic()

@@ -6,11 +6,16 @@ where something on the way still acknowledges, for ever.
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
 import psycopg
 
 from aily.circuit import Circuit
+
+
+class PoolBusyError(psycopg.OperationalError):
+    """No connection was free in time. The server is not away: others of this process go on."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -20,11 +25,15 @@ class BoundedConnection(psycopg.Connection[Any]):
     answer_seconds: ClassVar[float | None] = None
     #: The process's, of the server it leads to.
     circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
+    #: When the server last answered on any connection of this kind (monotonic).
+    answered_at: ClassVar[float] = 0.0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         limit = timeout or self.answer_seconds
         try:
-            return super().wait(gen, interval, limit)
+            answer = super().wait(gen, interval, limit)
+            type(self).answered_at = time.monotonic()
+            return answer
         except psycopg.OperationalError as error:
             timed_out = isinstance(error, psycopg.errors._WaitTimeout)  # noqa: SLF001 - its only name
             if timed_out:

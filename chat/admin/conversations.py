@@ -6,16 +6,33 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest
 
 from aily.admin import LargeTable, users_named
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Conversation, Message
 
+#: Of each message.
+_SHOWN_CHARS = 2_000
+_LARGE = ("content", "parts", "reasoning", "tool_calls")
+
 
 class MessageInline(ReadOnlyInline):
     model = Message
-    fields = ("role", "content", "task_id", "created_at")
+    fields = ("role", "beginning", "task_id", "created_at")
     readonly_fields = fields
+
+    @admin.display(description="content")
+    def beginning(self, message: Message) -> str:
+        content: str = vars(message)["content_beginning"]
+        return content if len(content) < _SHOWN_CHARS else f"{content} …"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        """With the beginnings of what may be megabytes, thousands of times."""
+        rows: QuerySet[Message] = super().get_queryset(request)
+        beginning = Left("content", _SHOWN_CHARS)
+        return rows.defer(*_LARGE).annotate(content_beginning=beginning)
 
 
 @admin.register(Conversation)

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Forbidden
+from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses
 from chat.models import LLMModel, Provider
 from chat.services import providers
 from chat.services.parameters import parameter_errors
@@ -112,11 +113,13 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Provider)
-class ProviderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ProviderAdmin(PausedAdmin):
+    pause_kind = "provider"
+    actions = (close_breakers,)
     form = ProviderForm
     list_display = (
         "name", "base_url", "api_key_env", "stored_keys", "is_enabled", "is_simulated",
-        "public_only",
+        "public_only", "paused_for",
     )  # fmt: skip
     list_filter = ("is_enabled", "is_simulated", "public_only")
     search_fields = ("name", "base_url")
@@ -198,11 +201,14 @@ class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(LLMModel)
-class LLMModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class LLMModelAdmin(PausedAdmin):
+    pause_kind = "model"
+    actions = (lift_pauses,)
     form = LLMModelForm
     list_display = (
         "name", "provider", "max_concurrency", "input_price", "cached_input_price",
         "output_price", "currency", "is_enabled", "is_default", "is_restricted",
+        "paused_for",
     )  # fmt: skip
     list_select_related = ("provider",)
     list_filter = ("provider", "is_enabled", "is_restricted")

@@ -18,6 +18,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.etags import if_match, takes_if_match
 from aily.openapi import example
+from aily.pages import ShortPage
 from aily.replica import may_read_replica
 from aily.rest import Page, RequestSchema, ordered
 from chat import settlement
@@ -88,6 +89,10 @@ class MessageOut(Schema):
     @staticmethod
     def resolve_tool_call_id(message: Message) -> str | None:
         return message.tool_call_id or None
+
+
+class MessagePage(ShortPage):
+    columns = ("content", "tool_calls")
 
 
 def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
@@ -168,14 +173,16 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
     summary="A conversation's messages, oldest first",
 )
 @may_read_replica
-@paginate(Page)
+@paginate(MessagePage)
 def list_messages(
     request: AuthenticatedRequest, conversation_id: UUID, order: Query[MessageOrder]
 ) -> QuerySet[Message]:
+    """Where their texts are long, a page has fewer than `limit`: go on at `offset` plus these."""
     conversation = _find(request, conversation_id)
     # Ids begin with the time, and have the index.
     by_id = order.ordering.replace("created_at", "id")
-    return Message.objects.filter(conversation=conversation).order_by(by_id)
+    messages = Message.objects.filter(conversation=conversation).defer("parts", "reasoning")
+    return messages.order_by(by_id)
 
 
 @router.get(

@@ -3,10 +3,9 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -19,157 +18,32 @@ from pydantic import Field
 from accounts.access import lost_access
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
+from aily.connections import connections
 from aily.database import in_database
 from aily.draining import draining
-from aily.openapi import answers, example
+from aily.json_input import one_line
+from aily.openapi import answers
 from aily.problems import InvalidRequest, NotFound, Unauthenticated
 from aily.redis import RedisAway
 from aily.replica import may_read_replica
-from aily.rest import Moment, Page
+from aily.rest import Page
 from chat import scheduler
+from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
 from chat.events import START, EventId
 from chat.models import Lane, Task
 from chat.models.ids import is_own
-from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
+from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel
-from chat.services.follow import Followed, check_owner, follow
-from chat.services.submission import CompositeRequest, LaneName, SceneRequest
+from chat.services.follow import check_owner, follow
+from chat.services.pieces import Followed
+from chat.services.submission import CompositeRequest, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
 
 router = Router(tags=["tasks"])
 
 #: A comment this often keeps proxies from closing a stream on which nothing happens.
 SSE_KEEP_ALIVE_SECONDS = 15
-
-
-class TaskAccepted(Schema):
-    model_config = example(
-        task_id="0198c0de-9c33-7000-8000-0123456789ab",
-        status="queued",
-        position=3,
-        eta_seconds=1.5,
-        history_from=None,
-    )
-
-    task_id: UUID
-    status: str
-    position: int | None = Field(description="1 is next; null when it is not waiting.")
-    eta_seconds: float | None
-    history_from: UUID | None = Field(
-        None,
-        description="The first message of the conversation that the model is sent; null: all are.",
-    )
-
-
-class Result(Schema):
-    model_config = example(
-        text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
-    )
-
-    text: str
-    reasoning: str
-    finish_reason: str | None
-    tool_calls: list[dict[str, Any]]
-
-
-class Timings(Schema):
-    created_at: datetime
-    started_at: datetime | None
-    first_token_at: datetime | None
-    finished_at: datetime | None
-
-
-class TaskOut(Schema):
-    model_config = example(
-        task_id="0198c0de-9c33-7000-8000-0123456789ab",
-        status="succeeded",
-        attempt=1,
-        scene="summarize",
-        model="deepseek-flash",
-        is_simulated=False,
-        lane="normal",
-        conversation_id=None,
-        history_from=None,
-        position=None,
-        eta_seconds=None,
-        usage={"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
-        error=None,
-        served_from="provider",
-        metadata={"order": "4711"},
-    )
-
-    task_id: UUID = Field(alias="pk")
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
-    attempt: int
-    scene: str | None
-    model: str = Field(alias="model.name")
-    is_simulated: bool = Field(alias="model.provider.is_simulated")
-    lane: LaneName
-    conversation_id: UUID | None
-    history_from: UUID | None = Field(
-        description="The first message of the conversation that the model was sent, where older "
-        "ones were left out, as it has grown too long; null: all were sent."
-    )
-    position: int | None
-    eta_seconds: float | None
-    result: Result | None = Field(description="Null until there is any text.")
-    usage: dict[str, Any] | None
-    error: dict[str, Any] | None
-    served_from: Literal["provider", "flight", "cache"] = Field(
-        description="Where the answer comes from: a call of its own, the call of an equal request "
-        "at the same moment, or the cache. The last two cost nothing."
-    )
-    metadata: dict[str, Any]
-    timings: Timings
-
-    @staticmethod
-    def resolve_scene(task: Task) -> str | None:
-        return task.scene.slug if task.scene else None
-
-    @staticmethod
-    def resolve_lane(task: Task) -> str:
-        return Lane(task.lane).name.lower()
-
-    @staticmethod
-    def resolve_result(task: Task) -> dict[str, Any] | None:
-        has_any = task.text or task.reasoning or task.status == TaskStatus.SUCCEEDED
-        return task.result() if has_any else None
-
-    @staticmethod
-    def resolve_usage(task: Task) -> dict[str, Any] | None:
-        return task.usage or None
-
-    @staticmethod
-    def resolve_timings(task: Task) -> Task:
-        return task
-
-
-class TaskFilter(Schema):
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
-        None
-    )
-    active: bool | None = Field(None, description="True: queued or running. False: ended.")
-    scene: str | None = Field(None, max_length=50)
-    conversation_id: UUID | None = None
-    lane: LaneName | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
-    ordering: Literal["created_at", "-created_at"] = "-created_at"
-
-    def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
-        wanted: dict[str, Any] = {
-            "status": self.status,
-            "scene__slug": self.scene,
-            "conversation_id": self.conversation_id,
-            "lane": Lane[self.lane.upper()] if self.lane else None,
-            "created_at__gte": self.created_after,
-            "created_at__lt": self.created_before,
-        }
-        tasks = tasks.filter(**{name: value for name, value in wanted.items() if value is not None})
-        if self.active is None:
-            return tasks
-        return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)
 
 
 def _readable(owner_id: int) -> TaskQuerySet:
@@ -181,13 +55,31 @@ def _load(owner_id: int, task_id: UUID) -> Task:
     task: Task | None = _readable(owner_id).filter(pk=task_id).first() if is_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
-    if task.status == TaskStatus.QUEUED:
-        # The place is a courtesy: without Redis the task is still what was asked for.
-        with suppress(*RedisAway):
-            place = scheduler.place_of(task.model.pool, str(task.leader_id or task.pk))
-            if place is not None:
-                task.position, task.eta_seconds = place.position, place.eta_seconds
+    _add_places([task])
     return task
+
+
+def _add_places(tasks: Sequence[Task]) -> None:
+    queued = [task for task in tasks if task.status == TaskStatus.QUEUED]
+    if not queued:
+        return
+    # The place is a courtesy: without Redis the tasks are still what was asked for.
+    with suppress(*RedisAway):
+        waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
+        for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
+            found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
+            if found is not None:
+                task.position, task.eta_seconds = found.position, found.eta_seconds
+                task.waiting_for = found.waiting_for
+
+
+class _TaskPage(Page):
+    """With the places of those that wait: one round trip a page."""
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
+        page = super().paginate_queryset(*args, **kwargs)
+        _add_places(page["items"])
+        return page
 
 
 # --- Submitting ---------------------------------------------------------------------------------
@@ -325,6 +217,7 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
+    connections().check(request.auth.user.pk)
     accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
     return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
 
@@ -335,6 +228,7 @@ async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
+    connections().check(request.auth.user.pk)
     accepted = await _submit(request, body, Lane.INTERACTIVE)
     return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
 
@@ -344,7 +238,9 @@ async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
-    await check_owner(request.auth.user.pk, task_id)
+    owner_id = request.auth.user.pk
+    connections().check(owner_id)
+    await check_owner(owner_id, task_id)
     return _event_stream(request, str(task_id), _cursor(request, resume.after))
 
 
@@ -374,8 +270,12 @@ def _event_stream(
 async def _server_sent_events(
     request: AuthenticatedRequest, task_id: str, after: EventId, is_new: bool
 ) -> AsyncGenerator[bytes]:
-    frames = follow(task_id, request.auth.user.pk, after, is_new=is_new)
-    async with aclosing(frames), lost_access(request) as lost:
+    owner_id = request.auth.user.pk
+    async with AsyncExitStack() as open_stream:
+        open_stream.enter_context(connections().opened(owner_id))
+        frames = follow(task_id, owner_id, after, is_new=is_new)
+        await open_stream.enter_async_context(aclosing(frames))
+        lost = await open_stream.enter_async_context(lost_access(request))
         coming = asyncio.ensure_future(anext(frames, None))
         stopping = asyncio.ensure_future(draining().wait())
         losing = asyncio.ensure_future(lost.wait())
@@ -406,18 +306,18 @@ async def _server_sent_events(
 
 def _server_sent_event(one: Followed) -> bytes:
     event_id = f"id: {one.event_id}\n" if one.event_id else ""
-    return f"{event_id}event: {one.type}\n".encode() + b"data: " + one.frame + b"\n\n"
+    return f"{event_id}event: {one.type}\n".encode() + b"data: " + one_line(one.frame) + b"\n\n"
 
 
 # --- Tasks --------------------------------------------------------------------------------------
-@router.get("/tasks", response=list[TaskOut], url_name="list_tasks")
+@router.get("/tasks", response=list[TaskItem], url_name="list_tasks")
 @may_read_replica
-@paginate(Page)
+@paginate(_TaskPage)
 def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> TaskQuerySet:
-    """Your tasks."""
+    """Your tasks, without their results: those are in the tasks themselves."""
     # Ids begin with the time, and have the indexes.
     by_id = filters.ordering.replace("created_at", "id")
-    return filters.apply(_readable(request.auth.user.pk)).order_by(by_id)
+    return listed(filters.apply(_readable(request.auth.user.pk))).order_by(by_id)
 
 
 @router.get("/tasks/{uuid:task_id}", response=TaskOut, url_name="get_task")

@@ -7,8 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Left
 
 from aily.database import fetch_all
+from chat.delivery.payloads import MAX_BODY_BYTES
 from chat.models import Delivery
 from chat.models.delivery import EMAIL_DESTINATION
 
@@ -68,6 +70,9 @@ RETURNING chat_delivery.id, chat_delivery.locked_until
 """
 
 
+_LARGE = ("task__messages", "task__params", "task__text", "task__reasoning", "task__tool_calls")
+
+
 def claim(most: int) -> Sequence[Delivery]:
     """Take up to `most` due deliveries, the longest due first, each with all it takes to send it.
 
@@ -79,6 +84,12 @@ def claim(most: int) -> Sequence[Delivery]:
     if not claimed:
         return []
     related = ("owner", "endpoint", "task__model", "task__scene")
-    rows = Delivery.objects.select_related(*related).defer("task__messages", "task__reasoning")
+    rows = Delivery.objects.select_related(*related).defer(*_LARGE)
+    # An answer may be megabytes; a message has no more of it than this.
+    rows = rows.annotate(text=Left("task__text", MAX_BODY_BYTES + 1)).filter(pk__in=claimed)
     # Whoever claimed it again since is the one to send it.
-    return [row for row in rows.filter(pk__in=claimed) if row.locked_until == claimed[row.pk]]
+    deliveries = [row for row in rows if row.locked_until == claimed[row.pk]]
+    for delivery in deliveries:
+        if delivery.task is not None:
+            delivery.task.text = vars(delivery)["text"]
+    return deliveries

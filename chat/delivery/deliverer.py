@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from django.db import Error as DatabaseError
 
 from aily.batching import Batcher
-from aily.database import in_database
+from aily.database import in_database, is_outage
 from aily.encryption import UnreadableSecretError
+from aily.faults import note_fault, surviving
 from aily.jobs import Jobs
 from aily.observability import tracing
 from chat import metrics
@@ -34,6 +35,7 @@ MOST = 500
 #: How long a stopping process waits for attempts; what is cut off is sent again when its lease
 #: has run out.
 STOP_SECONDS = 16
+_OURS = "Something went wrong in aily."
 
 
 class Deliverer:
@@ -74,6 +76,9 @@ class Deliverer:
             except DatabaseError as error:
                 logger.warning("claiming deliveries: %s", error)
                 return
+            except Exception:  # noqa: BLE001 - logged; the next word of a delivery goes on
+                note_fault("claiming deliveries")
+                return
             for delivery in deliveries:
                 self._sending.spawn(self._send(delivery))
 
@@ -83,7 +88,8 @@ class Deliverer:
             parent = await traceparent_of(str(delivery.task_id))
             with tracing.span(f"deliver {delivery.kind}", kind="producer", parent=parent):
                 outcome = await self._attempt(delivery)
-        metrics.deliveries(delivery.kind, outcome.word()).inc()
+        with surviving("observing a delivery"):
+            metrics.deliveries(delivery.kind, outcome.word()).inc()
         try:
             is_noted = await self._outcomes.submit(outcome)
         except DatabaseError as error:
@@ -100,7 +106,7 @@ class Deliverer:
         except Exception:
             # Without an outcome it would be tried again for ever.
             logger.exception("delivery %s: the attempt failed", delivery.pk)
-            return Outcome(delivery, is_delivered=False, error="Something went wrong in aily.")
+            return Outcome(delivery, is_delivered=False, error=_OURS)
 
     async def _send_webhook(self, delivery: Delivery) -> Outcome:
         endpoint = delivery.endpoint
@@ -149,4 +155,18 @@ def _judge(delivery: Delivery, status: int, retry_after: str) -> Outcome:
 
 
 async def _note(batch: list[Outcome]) -> Sequence[bool | Exception]:
-    return await in_database(outcomes.note, batch)
+    """Where one outcome cannot be noted the others are, and that one in plain words."""
+    try:
+        return await in_database(outcomes.note, batch)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        note_fault("noting deliveries")
+    if len(batch) == 1:
+        return await in_database(outcomes.note, [_plain(batch[0])])
+    return [noted for outcome in batch for noted in await _note([outcome])]
+
+
+def _plain(outcome: Outcome) -> Outcome:
+    error = "" if outcome.is_delivered else _OURS
+    return Outcome(outcome.delivery, is_delivered=outcome.is_delivered, error=error)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from chat.llm.types import storable
 from chat.models import Delivery, WebhookEndpoint
 
 _MINUTE, _HOUR = 60, 3600
@@ -53,8 +54,8 @@ class Outcome:
         fields: dict[str, object] = {
             "locked_until": None,
             "response_status": self.response_status,
-            # PostgreSQL cannot store U+0000, and the words may be a stranger's.
-            "error": self.error.replace("\0", "")[:MAX_ERROR_CHARS],
+            # The words may be a stranger's.
+            "error": storable(self.error)[:MAX_ERROR_CHARS],
             "next_attempt_at": None,
         }
         attempts = self.delivery.attempts
@@ -69,7 +70,7 @@ class Outcome:
 def wait_seconds(attempts: int, retry_after_seconds: float | None) -> float:
     """Seconds until the next attempt, after `attempts` of them; Retry-After is a floor."""
     wait = RETRY_SECONDS[attempts - 1]
-    if retry_after_seconds is not None:
+    if retry_after_seconds is not None and not math.isnan(retry_after_seconds):
         wait = max(wait, math.ceil(min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)))
     return wait * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
 

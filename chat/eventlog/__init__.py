@@ -1,7 +1,8 @@
 """One ordered log of events a task, and the ways to append to it, read it and be told of news."""
 
-from chat.eventlog.hub import Feed, Hub, Source, get_hub
+from chat.eventlog.hub import Feed, FeedPool, Hub, Source, get_hub
 from chat.eventlog.log import (
+    FIRST_PAGE,
     Append,
     Appended,
     aappend,
@@ -9,6 +10,7 @@ from chat.eventlog.log import (
     append,
     end_waiting,
     last_events,
+    next_count,
     notify,
     read,
     tell_listening,
@@ -16,9 +18,11 @@ from chat.eventlog.log import (
 from chat.eventlog.writer import LogWriter, TaskLog
 
 __all__ = [
+    "FIRST_PAGE",
     "Append",
     "Appended",
     "Feed",
+    "FeedPool",
     "Hub",
     "LogWriter",
     "Source",
@@ -29,6 +33,7 @@ __all__ = [
     "end_waiting",
     "get_hub",
     "last_events",
+    "next_count",
     "notify",
     "read",
     "tell_listening",

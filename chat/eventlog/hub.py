@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from aily.faults import is_cancelled, note_fault
 from aily.loops import per_loop
 from aily.redis import RedisAway, heard, subscriber_redis
 from chat import metrics
@@ -43,12 +44,26 @@ class Source:
     owner_id: int
 
 
+@dataclass(slots=True)
+class FeedPool:
+    """Bytes of frames held for several readers, such as those of one socket, and their bound."""
+
+    max_bytes: int
+    held_bytes: int = 0
+
+
 class Feed:
     """News for one reader: frames in order, or the word that some were lost."""
 
-    def __init__(self, max_bytes: int, skip: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        skip: Callable[[str], bool] | None = None,
+        pool: FeedPool | None = None,
+    ) -> None:
         self.is_lost = False
         self._skip = skip
+        self._pool = pool or FeedPool(max_bytes)
         self._frames: deque[tuple[EventId | None, str, bytes]] = deque()
         self._bytes = 0
         self._max_bytes = max_bytes
@@ -57,19 +72,27 @@ class Feed:
     def push(self, event_id: EventId | None, task_id: str, frame: bytes) -> None:
         if self._skip is not None and self._skip(task_id):
             return
-        size = self._bytes + len(frame)
+        size = len(frame)
+        is_full = self._bytes + size > self._max_bytes
         # A reader that keeps up gets a frame of any size.
-        if self._frames and size > self._max_bytes:
+        if self._frames and (is_full or self._pool.held_bytes + size > self._pool.max_bytes):
             self.lose()
         else:
             self._frames.append((event_id, task_id, frame))
-            self._bytes = size
+            self._hold(size)
             self._news.set()
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._pool.held_bytes += size
+
+    def clear(self) -> None:
+        self._frames.clear()
+        self._hold(-self._bytes)
 
     def lose(self) -> None:
         metrics.FEEDS_LOST.n += 1
-        self._frames.clear()
-        self._bytes = 0
+        self.clear()
         self.is_lost = True
         self._news.set()
 
@@ -94,7 +117,7 @@ class Feed:
         if self.is_lost or not self._frames:
             return None
         news = self._frames.popleft()
-        self._bytes -= len(news[2])
+        self._hold(-len(news[2]))
         return news
 
 
@@ -114,13 +137,19 @@ class Hub:
 
     @asynccontextmanager
     async def task_feed(
-        self, task_id: str, owner_id: int, *, text: bool, source: Source | None = None
+        self,
+        task_id: str,
+        owner_id: int,
+        *,
+        text: bool,
+        source: Source | None = None,
+        pool: FeedPool | None = None,
     ) -> AsyncIterator[Feed]:
         """News of one task; of `source` as well, where its text comes from there.
 
         Once entered, nothing that is appended later goes unnoticed.
         """
-        feed = Feed(TASK_FEED_BYTES)
+        feed = Feed(TASK_FEED_BYTES, pool=pool)
         places = [(self._life_of_task, task_id)]
         channels = {user_channel(owner_id)}
         if source is not None:
@@ -155,6 +184,7 @@ class Hub:
             await self._subscribe(channels)
             yield
         finally:
+            feed.clear()
             for table, key in places:
                 table[key].discard(feed)
                 if not table[key]:
@@ -200,6 +230,12 @@ class Hub:
                 await self._read()
             except RedisAway as error:
                 logger.warning("hub: Redis is away (%s); connecting again", error)
+            except Exception:  # noqa: BLE001 - logged; readers go on after a new connection
+                note_fault("hub")
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                note_fault("hub")
             self._pubsub = None
             self._confirmed.clear()
             await asyncio.sleep(0.5)

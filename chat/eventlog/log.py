@@ -27,8 +27,10 @@ from chat.events import (
 
 _append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
 
-#: Entries read at once: bounds what one slow reader makes Redis and this process hold.
-PAGE = 200
+#: Entries read at once, and bytes as far as the page before lets them be guessed: bounds what one
+#: slow reader makes Redis and this process hold.
+PAGE, FIRST_PAGE = 200, 50
+PAGE_BYTES = 524_288
 
 
 class Appended(IntEnum):
@@ -126,25 +128,32 @@ def last_events(attempts: Sequence[tuple[str, int]]) -> list[int]:
     ]
 
 
-async def read(task_id: str, after: EventId) -> list[tuple[EventId, bytes]]:
-    """The next page of events after `after`, oldest first; empty when there are none.
+Page = list[tuple[EventId, bytes]]
+
+
+async def read(task_id: str, after: EventId, count: int = FIRST_PAGE) -> Page:
+    """The next `count` events after `after`, oldest first; empty when there are none.
 
     Reads of the same moment share a round trip. Raises RedisAway.
     """
-    return await _reads().submit((task_id, after))
+    return await _reads().submit((task_id, after, count))
+
+
+def next_count(page: Page) -> int:
+    """How many events to read after this page."""
+    size = sum(len(frame) for _, frame in page) // len(page)
+    return min(max(PAGE_BYTES // max(size, 1), 1), PAGE)
 
 
 @per_loop
-def _reads() -> Batcher[tuple[str, EventId], list[tuple[EventId, bytes]]]:
+def _reads() -> Batcher[tuple[str, EventId, int], Page]:
     return Batcher(_read_many, max_size=50, max_batches=4)
 
 
-async def _read_many(
-    places: Sequence[tuple[str, EventId]],
-) -> list[list[tuple[EventId, bytes]]]:
+async def _read_many(places: Sequence[tuple[str, EventId, int]]) -> list[Page]:
     pipe: Any = async_redis().pipeline(transaction=False)
-    for task_id, after in places:
-        pipe.xrange(log_key(task_id), min=f"({after}", count=PAGE)
+    for task_id, after, count in places:
+        pipe.xrange(log_key(task_id), min=f"({after}", count=count)
     return [
         [(EventId.parse(entry_id.decode()), fields[b"e"]) for entry_id, fields in entries]
         for entries in await pipe.execute()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from aily.faults import note_fault, run_for_ever
 from aily.redis import RedisAway
 from chat import metrics
 from chat.eventlog.log import Append, Appended, aappend
@@ -18,6 +19,7 @@ from chat.events import (
     TaskDelta,
     TaskSnapshot,
     TaskStarted,
+    cut,
     encode,
     retold,
     text_channel,
@@ -41,6 +43,9 @@ END_INTERVAL_SECONDS = 0.05
 #: Text that nobody listens to is kept back until somebody does, but no longer than this: where the
 #: word that somebody does is lost, the text comes this much later, once.
 UNHEARD_SECONDS = 30.0
+#: After so many rounds in a row that failed, but not for Redis being away, each log has one of its
+#: own: what Redis refuses of one task must not keep back the others.
+MAX_FAULTS = 3
 #: A running task's log outlives any call; the end sets the final expiry.
 RUNNING_KEEP_SECONDS = 86_400
 
@@ -71,6 +76,7 @@ class TaskLog:
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
         self._pending: list[Append] = []
+        self._is_given_up = False
         #: When text was turned into an event last.
         self._coalesced_at = time.monotonic()
 
@@ -153,12 +159,15 @@ class TaskLog:
     def _coalesce(self) -> None:
         if not (self._unsent_text or self._unsent_reasoning):
             return
-        text, reasoning = "".join(self._unsent_text), "".join(self._unsent_reasoning)
+        unsent = "".join(self._unsent_text), "".join(self._unsent_reasoning)
         self._unsent_text.clear()
         self._unsent_reasoning.clear()
         self._coalesced_at = time.monotonic()
-        event = TaskDelta(task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning)
-        self._add(event, self._text_channel)
+        for text, reasoning in cut(*unsent):
+            event = TaskDelta(
+                task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning
+            )
+            self._add(event, self._text_channel)
 
     @property
     def has_pending(self) -> bool:
@@ -168,6 +177,8 @@ class TaskLog:
     def take_pending(self) -> list[Append]:
         """A copy, as more may be added while these are under way; no more than one round takes."""
         self._coalesce()
+        if self._is_given_up:
+            self._pending.clear()
         return self._pending[:MAX_APPENDS]
 
     def settle(self, outcomes: list[Appended]) -> None:
@@ -186,6 +197,11 @@ class TaskLog:
             self.is_heard = texts[-1] is not Appended.DONE or self._has_new_listener
             self._has_new_listener = False
         del self._pending[: len(outcomes)]
+
+    def give_up(self) -> None:
+        """Append nothing more: Redis does not take it. Readers are told the end by the row."""
+        self._is_given_up = True
+        self._pending.clear()
 
     def _refuse(self) -> None:
         self._pending.clear()
@@ -251,6 +267,8 @@ class LogWriter:
         self._ended: dict[TaskLog, None] = {}
         self._has_ended = asyncio.Event()
         self._interval = MIN_INTERVAL_SECONDS
+        #: Rounds in a row that failed, but not for Redis being away.
+        self._faults = 0
 
     def open(self, task_id: str, owner_id: int, attempt: int) -> TaskLog:
         return TaskLog(self, task_id, owner_id, attempt, self._keep_seconds)
@@ -268,11 +286,13 @@ class LogWriter:
 
     async def run(self) -> None:
         """Append for ever; the first event after a pause leaves at once."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            appended = await self._flush_and_set_pace(self._dirty)
-            await self._pause(self._interval, may_hurry=0 < appended <= FEW_EVENTS)
+        await run_for_ever("event log", self._append_once_woken)
+
+    async def _append_once_woken(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+        appended = await self._flush_and_set_pace(self._dirty)
+        await self._pause(self._interval, may_hurry=0 < appended <= FEW_EVENTS)
 
     async def _pause(self, seconds: float, *, may_hurry: bool) -> None:
         """Ends wait for a short while only or, when they `may_hurry`, end the pause."""
@@ -293,8 +313,11 @@ class LogWriter:
         started = time.perf_counter()
         try:
             appended = await self.flush(list(logs))
-        except RedisAway as error:
-            logger.warning("event log: Redis is away (%s); trying again", error)
+        except Exception as error:  # noqa: BLE001 - logged; kept, and sent again
+            if isinstance(error, RedisAway):
+                logger.warning("event log: Redis is away (%s); trying again", error)
+            else:
+                note_fault("event log")
             self._wake.set()
             self._interval = MAX_INTERVAL_SECONDS
             return 0
@@ -313,12 +336,31 @@ class LogWriter:
             self._has_ended.clear()
         try:
             with metrics.APPEND_SECONDS.time():
-                return await self._append_all(logs, since)
-        except RedisAway:
+                if self._faults < MAX_FAULTS:
+                    appended = await self._append_all(logs, since)
+                else:
+                    appended = await self._append_each(logs, since)
+        except BaseException as error:
             # Sending again is safe: ids make a repeated append a no-op.
             self._dirty.update(dict.fromkeys(logs))
             self._dirty_since = since
+            self._faults += not isinstance(error, RedisAway)
             raise
+        self._faults = 0
+        return appended
+
+    async def _append_each(self, logs: list[TaskLog], since: float) -> int:
+        """Give up those alone that Redis does not take. Raises RedisAway."""
+        appended = 0
+        for log in logs:
+            try:
+                appended += await self._append_all([log], since)
+            except RedisAway:
+                raise
+            except Exception:  # noqa: BLE001 - logged
+                note_fault("event log")
+                log.give_up()
+        return appended
 
     async def _append_all(self, logs: list[TaskLog], since: float) -> int:
         batch: list[tuple[TaskLog, list[Append]]] = []

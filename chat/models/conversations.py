@@ -81,7 +81,7 @@ class Message(models.Model):
         indexes = [models.Index(fields=["conversation", "id"], name="message_order")]
 
     def __str__(self) -> str:
-        return f"{self.role}: {self.content[:40]}"
+        return f"{self.role} {self.pk}"
 
 
 # --- Changes ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from aily.addresses import is_not_link_local, is_public
 from aily.encryption import decrypt, encrypt
+from aily.sizes import PARAMS_BYTES, check_sizes
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
@@ -264,6 +265,9 @@ class LLMModel(models.Model):
                     is_default=False
                 )
             super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        check_sizes(self, "params", max_bytes=PARAMS_BYTES)
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         # save() sees to it that there is one default.

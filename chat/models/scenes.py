@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
 
+from aily.sizes import check_sizes
 from chat.models.providers import LLMModel
 
 #: An answer is kept for 30 days at most.
@@ -50,6 +51,9 @@ class Scene(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        check_sizes(self, "description")
 
 
 class SceneVersion(models.Model):

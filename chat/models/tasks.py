@@ -9,7 +9,14 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from chat.events import Event, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
+from chat.events import (
+    Event,
+    TaskCancelled,
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    WaitingFor,
+)
 from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
 from chat.models.providers import LLMModel
@@ -173,6 +180,7 @@ class Task(models.Model):
     #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
     position: int | None = None
     eta_seconds: float | None = None
+    waiting_for: WaitingFor | None = None
     #: What it adds to its conversation. Not a column.
     user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.

@@ -22,6 +22,8 @@ from chat.models.conversations import Message, touch
 from chat.models.tasks import Status
 from chat.tool_calls import from_result
 
+#: The error of a task that failed by no fault of the provider's.
+INTERNAL = {"code": "internal", "message": "aily itself failed."}
 WORKER_LOST = {"code": "worker_lost", "message": "Its worker died too often while running it."}
 
 
@@ -138,27 +140,54 @@ UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = 0
 RETURNING id, worker_id
 """
 
+_FAIL_QUEUED = """
+UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_event + 1, error = %s
+ WHERE id = ANY(%s) AND status = 'queued' AND leader_id IS NULL
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
 _RECOVER = """
 UPDATE chat_task SET crashes = crashes + 1, worker_id = NULL,
        status = CASE WHEN crashes + 1 > %(most)s THEN 'failed' ELSE 'queued' END,
        finished_at = CASE WHEN crashes + 1 > %(most)s THEN now() END,
        error = CASE WHEN crashes + 1 > %(most)s THEN %(error)s END
- WHERE id IN (SELECT t.id FROM chat_task t JOIN chat_worker w ON w.id = t.worker_id
-               WHERE t.status = 'running' AND w.is_dead
+ WHERE id IN (SELECT t.id FROM chat_task t {whose}
                ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED)
 RETURNING id, owner_id, model_id, lane, weight, attempt, status, crashes
 """
+_RECOVER_OF_DEAD = _RECOVER.format(
+    whose="""JOIN chat_worker w ON w.id = t.worker_id
+               WHERE t.status = 'running' AND w.is_dead"""
+)
+_RECOVER_STRANDED = _RECOVER.format(
+    whose="""JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS v(id, attempt)
+                 ON v.id = t.id AND v.attempt = t.attempt
+               WHERE t.status = 'running' AND t.worker_id = %(worker)s"""
+)
 
+# What it passes over, as that may not be called now either, comes after what it has left.
 _DIVERT = """
-UPDATE chat_task t SET model_id = t.fallbacks[1], fallbacks = t.fallbacks[2:], failures = 0,
-       not_before = NULL
-  FROM (SELECT t.id, t.model_id FROM chat_task t
-          JOIN chat_llmmodel m ON m.id = t.model_id JOIN chat_provider p ON p.id = m.provider_id
+UPDATE chat_task t SET model_id = old.fallback, failures = 0, not_before = NULL,
+       fallbacks = t.fallbacks[old.place + 1:] || t.fallbacks[:old.place - 1]
+  FROM (SELECT t.id, t.model_id, f.fallback, f.place FROM chat_task t
+         CROSS JOIN LATERAL (
+           SELECT f.fallback, f.place::int
+             FROM unnest(t.fallbacks) WITH ORDINALITY AS f(fallback, place)
+             JOIN chat_llmmodel m ON m.id = f.fallback
+            WHERE f.fallback <> ALL(%(blocked)s) ORDER BY f.place LIMIT 1) f
          WHERE t.status = 'queued' AND t.leader_id IS NULL AND t.fallbacks <> '{}'
-           AND p.name = ANY(%s)
+           AND t.model_id = ANY(%(blocked)s)
          ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED) old
  WHERE t.id = old.id
 RETURNING t.id, t.owner_id, old.model_id, t.model_id, t.lane, t.weight
+"""
+
+_HASTEN = """
+UPDATE chat_task SET not_before = NULL
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE status = 'queued' AND not_before > now() AND model_id = ANY(%s)
+               ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED)
+RETURNING id, model_id, lane, owner_id, weight
 """
 
 _NOTE_LAST_EVENTS = """
@@ -186,7 +215,8 @@ class EndedQueued:
 
 @dataclass(frozen=True, slots=True)
 class RecoveredTask:
-    """A task taken from a dead worker: queued again, or failed after too many crashes."""
+    """A task that ran without a call, as one of a dead worker does: queued again, or failed after
+    too many crashes."""
 
     id: UUID
     owner_id: int
@@ -286,12 +316,39 @@ def cancel_running(task_ids: Sequence[UUID]) -> list[tuple[UUID, UUID | None]]:
 def recover(most_crashes: int) -> list[RecoveredTask]:
     """Take running tasks from workers declared dead, 1,000 at most."""
     params = {"most": most_crashes, "error": Jsonb(WORKER_LOST)}
-    return [RecoveredTask(*row) for row in fetch_all(_RECOVER, params)]
+    return [RecoveredTask(*row) for row in fetch_all(_RECOVER_OF_DEAD, params)]
 
 
-def divert(providers: Collection[str]) -> list[DivertedTask]:
-    """Hand queued tasks of these providers to their fallback models, 1,000 at most."""
-    return [DivertedTask(*row) for row in fetch_all(_DIVERT, [list(providers)])]
+def recover_stranded(
+    worker_id: UUID, attempts: Sequence[tuple[str, int]], most_crashes: int
+) -> list[RecoveredTask]:
+    """Take running tasks from a worker that has no call of these attempts, (task id, attempt)."""
+    params = {
+        "worker": worker_id,
+        "ids": [task_id for task_id, _ in attempts],
+        "attempts": [attempt for _, attempt in attempts],
+        "most": most_crashes,
+        "error": Jsonb(INTERNAL),
+    }
+    return [RecoveredTask(*row) for row in fetch_all(_RECOVER_STRANDED, params)]
+
+
+def fail_queued(task_ids: Sequence[str]) -> list[EndedQueued]:
+    """queued → failed, for tasks that cannot be started."""
+    rows = fetch_all(_FAIL_QUEUED, [Jsonb(INTERNAL), list(task_ids)])
+    return [EndedQueued(*row) for row in rows]
+
+
+def divert(model_ids: Collection[int]) -> list[DivertedTask]:
+    """Hand queued tasks of these models to their first fallback that is none of them, 1,000 at
+    most."""
+    return [DivertedTask(*row) for row in fetch_all(_DIVERT, {"blocked": list(model_ids)})]
+
+
+def hasten(model_ids: Sequence[int]) -> list[tuple[UUID, int, int, int, float]]:
+    """Let queued tasks of these models start at once, 10,000 at most: (id, model, lane, owner,
+    weight)."""
+    return [(*row,) for row in fetch_all(_HASTEN, [list(model_ids)])]
 
 
 def note_last_events(recovered: Sequence[RecoveredTask], last_events: Sequence[int]) -> None:

@@ -13,10 +13,10 @@ from enum import Enum, auto
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError
 from django.utils import timezone
 
 from aily.database import in_database
+from aily.faults import is_cancelled, note_fault, surviving
 from aily.observability import tracing
 from chat import answer_cache, metrics
 from chat.answer_cache import CachedAnswer
@@ -29,7 +29,7 @@ from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, Patienc
 from chat.models import ServedFrom, Status
 from chat.models.flights import Landing, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
-from chat.models.transitions import Ending, StartedTask
+from chat.models.transitions import INTERNAL, Ending, StartedTask
 from chat.runner.pools import Pool
 from chat.runner.storage import Endings
 
@@ -39,10 +39,9 @@ FAILURES_BEFORE_FALLBACK = 1
 #: What comes of an answer that nobody listens to is looked at this often: pieces of text come by
 #: the hundred. Who begins to listen says so (`listened_to`).
 UNHEARD_SECONDS = 10.0
+#: Where a provider asks to stay away for longer than this, a fallback takes over at once.
+FALLBACK_WAIT_SECONDS = 2.0
 _jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
-
-#: The error of a task that failed by no fault of the provider's.
-INTERNAL = {"code": "internal", "message": "aily itself failed."}
 
 
 class Stop(Enum):
@@ -51,6 +50,7 @@ class Stop(Enum):
     CANCELLED = auto()
     HANDED_BACK = auto()
     LOST = auto()
+    BROKEN = auto()
 
 
 @dataclass(slots=True)
@@ -84,6 +84,10 @@ class Call:
     writer: LogWriter
     endings: Endings
     requeue: Callable[[StartedTask | Successor, float], None]
+    #: Of a probe: called when the first text comes, which says that the provider works again.
+    on_first_text: Callable[[], None] | None = None
+    #: Whether its success has been counted.
+    is_counted: bool = False
     task_id: str = field(init=False)
     log: TaskLog = field(init=False)
     _stop: Stop | None = field(default=None, init=False)
@@ -95,7 +99,11 @@ class Call:
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
         self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
-        self._patience = Patience(lambda: 0.0 if self.log.is_heard else UNHEARD_SECONDS)
+        self._patience = Patience(self._unheard_seconds)
+
+    def _unheard_seconds(self) -> float:
+        is_awaited = self.log.is_heard or self.on_first_text is not None
+        return 0.0 if is_awaited else UNHEARD_SECONDS
 
     def listened_to(self) -> None:
         """Somebody has begun to: all text so far, and what comes, is to be logged at once."""
@@ -145,11 +153,13 @@ class Call:
         try:
             await self._ask()
         except asyncio.CancelledError:
+            if not is_cancelled():
+                note_fault("call")
             # `stop` was it, unless somebody else wants this task to end as well.
-            if self._stop is None or task is None or task.uncancel():
+            elif self._stop is None or task is None or task.uncancel():
                 raise
-        except Exception:
-            logger.exception("task %s: the call broke", self.task.id)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("call")
         finally:
             self._asking = None
 
@@ -172,6 +182,16 @@ class Call:
             logger.info("answer: %s", self.log.text)
         if not self.is_lost:
             await self._end()
+
+    async def fail(self) -> None:
+        """Store that it failed by a fault of ours, after `end` broke off. Had that stored the end
+        before, it stays."""
+        with surviving("call"):
+            self.log.seal()
+        broken = self._broken()
+        landing = await self.endings.store(broken)
+        if landing is not None:
+            await self._conclude(broken, landing)
 
     async def _ask(self) -> None:
         answer = self._answer
@@ -201,7 +221,19 @@ class Call:
             answer.error = error
 
     def _write(self, delta: Delta) -> None:
-        self._answer.first_token_at = self._answer.first_token_at or timezone.now()
+        """Take what has come. Raises nothing: it is called where all calls' bytes are read."""
+        try:
+            self._take(delta)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("call")
+            self.stop(Stop.BROKEN)
+
+    def _take(self, delta: Delta) -> None:
+        if self._answer.first_token_at is None:
+            self._answer.first_token_at = timezone.now()
+            if self.on_first_text is not None:
+                self.on_first_text()
+                self.on_first_text = None
         self.log.write(delta.text, delta.reasoning)
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
@@ -253,22 +285,31 @@ class Call:
     async def _store(self, ending: Ending) -> tuple[Ending, Landing | None]:
         try:
             return ending, await self.endings.store(ending)
-        except DatabaseError:
-            logger.exception("task %s: its end cannot be stored", self.task.id)
-        broken = Ending(
-            id=ending.id,
-            attempt=ending.attempt,
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("storing an end")
+        broken = self._broken()
+        return broken, await self.endings.store(broken)
+
+    def _broken(self) -> Ending:
+        """An end that can be stored whatever has come."""
+        return Ending(
+            id=self.task.id,
+            attempt=self.task.attempt,
             status=Status.FAILED,
             last_event=self.log.last_event + 1,
             error=INTERNAL,
-            may_lead=ending.may_lead,
-            in_conversation=ending.in_conversation,
+            may_lead=bool(self.task.flight_key),
+            in_conversation=self.task.in_conversation,
         )
-        return broken, await self.endings.store(broken)
 
     async def _keep_partial(self, ending: Ending) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
-        return await self.endings.keep_partial(replace(ending, last_event=self.log.last_event + 1))
+        partial = replace(ending, last_event=self.log.last_event + 1)
+        try:
+            return await self.endings.keep_partial(partial)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("storing a partial answer")
+        return await self.endings.keep_partial(replace(partial, text="", reasoning=""))
 
     def _next_attempt(self, verdict: Verdict) -> StartedTask:
         if not verdict.falls_back:
@@ -306,6 +347,8 @@ class Call:
     def _verdict(self) -> Verdict:
         """What is to become of the task: the provider's errors are retried, ours are not."""
         answer = self._answer
+        if self._stop is Stop.BROKEN:
+            return Verdict(Status.FAILED, INTERNAL)
         if self._stop is Stop.HANDED_BACK and answer.completion is None and answer.error is None:
             return Verdict(Status.QUEUED)
         if answer.status is not Status.FAILED:
@@ -319,12 +362,18 @@ class Call:
         error = {"code": problem.code, "message": problem.message}
         # One more try where it may help; a request that is wrong is wrong everywhere.
         most = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
-        is_hopeless = not problem.retryable or failures >= most
+        wait = backoff_seconds(
+            failures,
+            problem,
+            _jitter,
+            settings.TASK_RETRY_SECONDS,
+            settings.LLM_RETRY_AFTER_MAX_SECONDS,
+        )
+        is_sent_away = (problem.retry_after_seconds or 0) > FALLBACK_WAIT_SECONDS
+        is_hopeless = not problem.retryable or failures >= most or is_sent_away
         if self.task.fallbacks and is_hopeless and not isinstance(problem, BadRequestError):
             return Verdict(Status.QUEUED, error, falls_back=True)
         if problem.retryable and failures < settings.TASK_MAX_FAILURES:
-            first_seconds = settings.TASK_RETRY_SECONDS
-            wait = backoff_seconds(failures, problem, _jitter, first_seconds)
             return Verdict(Status.QUEUED, error, backoff_seconds=wait)
         return Verdict(Status.FAILED, error)
 

@@ -20,6 +20,11 @@ SELECT id::text FROM chat_task
  WHERE id = ANY(string_to_array(%s, ' ')::uuid[])
    AND (status <> 'running' OR worker_id IS DISTINCT FROM %s)
 """
+_STRANDED = """
+SELECT id::text, attempt FROM chat_task
+ WHERE status = 'running' AND worker_id = %s
+   AND NOT (id = ANY(string_to_array(%s, ' ')::uuid[]))
+"""
 #: Longer than a living worker takes to renew its lease once PostgreSQL is back.
 STEADY_SECONDS = 5
 
@@ -68,6 +73,11 @@ def is_held(worker_id: UUID) -> bool:
 def give_up(worker_id: UUID) -> None:
     """End the lease at once, so that the sweep need not wait for it to run out."""
     Worker.objects.filter(pk=worker_id).update(is_dead=True)
+
+
+def stranded(worker_id: UUID, task_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """(task id, attempt) of what runs by a worker's rows, and is none of `task_ids`."""
+    return [(row[0], row[1]) for row in fetch_all(_STRANDED, [worker_id, " ".join(task_ids)])]
 
 
 def taken_away(worker_id: UUID, task_ids: Sequence[str]) -> list[str]:

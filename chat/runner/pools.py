@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from aily.encryption import UnreadableSecretError
+from aily.faults import surviving
 from chat.llm.types import Proxy, TimeLimits, Upstream
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, is_key_variable, split_names
@@ -25,14 +26,17 @@ class Pool:
     #: Leases to give back with the next claim, and the seconds those calls took.
     released: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    #: How many of those calls the provider answered.
+    #: How many of those calls the provider answered, and whose they were.
     succeeded: int = 0
+    owners: set[int] = field(default_factory=set)
 
-    def take_released(self) -> tuple[list[str], float | None, int]:
-        """The leases to give back, the mean seconds of their calls, and how many succeeded."""
+    def take_released(self) -> tuple[list[str], float | None, int, set[int]]:
+        """The leases to give back, the mean seconds of their calls, how many succeeded, and for
+        whom."""
         released, seconds, succeeded = self.released, self.seconds, self.succeeded
-        self.released, self.seconds, self.succeeded = [], [], 0
-        return released, sum(seconds) / len(seconds) if seconds else None, succeeded
+        owners = self.owners
+        self.released, self.seconds, self.succeeded, self.owners = [], [], 0, set()
+        return released, sum(seconds) / len(seconds) if seconds else None, succeeded, owners
 
 
 def load_pools() -> list[Pool]:
@@ -40,7 +44,11 @@ def load_pools() -> list[Pool]:
     models = list(LLMModel.objects.select_related("provider"))
     # Each provider's once: deciphering its secrets takes more than all else here.
     providers = {model.provider_id: model.provider for model in models}
-    upstreams = {pk: upstream_of(provider) for pk, provider in providers.items()}
+    upstreams: dict[int, Upstream] = {}
+    for pk, provider in providers.items():
+        # One that cannot be used must not keep the others from being called.
+        with surviving("loading models"):
+            upstreams[pk] = upstream_of(provider)
     return [
         Pool(
             name=model.pool,
@@ -50,6 +58,7 @@ def load_pools() -> list[Pool]:
             cap=model.max_concurrency,
         )
         for model in models
+        if model.provider_id in upstreams
     ]
 
 

@@ -6,12 +6,16 @@ Every step is a conditional UPDATE or repeats without harm, so any number of swe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from aily.database import is_outage
+from aily.faults import note_fault
+from aily.redis import RedisAway
 from chat import eventlog, metrics, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, transitions
@@ -21,19 +25,43 @@ from chat.runner import lease
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
 PAGE = 1000
+#: Pages of tasks that one sweep diverts at the most.
+DIVERT_PAGES = 50
+#: A pause that is over sooner than this is no reason to go elsewhere.
+DIVERT_SECONDS = 2.0
 
 
 def sweep() -> set[str]:
     """Put right whatever is wrong. Returns the pools that have new work.
 
-    Raises django.db.Error or RedisAway while either is away; the next sweep goes on.
+    Raises django.db.Error or RedisAway while either is away; the next sweep goes on. What else one
+    step raises does not keep the others from being done.
     """
+    pools: set[str] = set()
+    steps: list[Callable[[], set[str]]] = [
+        bury,
+        recover,
+        expire,
+        divert,
+        end_stranded,
+        requeue_missing,
+    ]
+    for step in steps:
+        try:
+            pools |= step()
+        except RedisAway:
+            raise
+        except Exception as error:
+            if is_outage(error):
+                raise
+            note_fault(f"sweep: {step.__name__}")
+    return pools
+
+
+def bury() -> set[str]:
+    """`declare_dead` as a step of the sweep: there is new work only once tasks are recovered."""
     declare_dead()
-    pools = recover()
-    pools |= expire()
-    pools |= divert()
-    pools |= end_stranded()
-    return pools | requeue_missing()
+    return set()
 
 
 def declare_dead() -> int:
@@ -58,13 +86,34 @@ def declare_dead() -> int:
 def recover() -> set[str]:
     """Queue the running tasks of dead workers again, or fail those that crashed too often."""
     recovered = transitions.recover(settings.TASK_MAX_CRASHES)
+    return _recovered(recovered, transitions.WORKER_LOST)
+
+
+def give_back(worker_id: UUID, attempts: Sequence[tuple[str, int]]) -> set[str]:
+    """`recover` for what a living worker runs by its rows alone: (task id, attempt)."""
+    stranded = transitions.recover_stranded(worker_id, attempts, settings.TASK_MAX_CRASHES)
+    return _recovered(stranded, transitions.INTERNAL)
+
+
+def fail_unstartable(task_ids: Sequence[str]) -> None:
+    """End queued tasks that no worker can start."""
+    eventlog.end_waiting(
+        [
+            (one.owner_id, TaskFailed(str(one.id), one.event_id, transitions.INTERNAL))
+            for one in transitions.fail_queued(task_ids)
+        ],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
+
+
+def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set[str]:
     metrics.RECOVERED.inc(len(recovered))
     # How far the dead workers' logs went is not in the rows: the logs themselves know.
     last_events = eventlog.last_events([(str(one.id), one.attempt) for one in recovered])
     transitions.note_last_events(recovered, last_events)
     eventlog.end_waiting(
         [
-            (one.owner_id, _crashed(one, last_event))
+            (one.owner_id, _crashed(one, last_event, error))
             for one, last_event in zip(recovered, last_events, strict=True)
             if one.status == Status.FAILED
         ],
@@ -84,9 +133,9 @@ def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[s
     return set(by_pool)
 
 
-def _crashed(one: RecoveredTask, last_event: int) -> TaskFailed:
+def _crashed(one: RecoveredTask, last_event: int, error: dict[str, str]) -> TaskFailed:
     event_id = f"{one.attempt}-{last_event + 1}"
-    return TaskFailed(task_id=str(one.id), id=event_id, error=transitions.WORKER_LOST)
+    return TaskFailed(task_id=str(one.id), id=event_id, error=error)
 
 
 def expire() -> set[str]:
@@ -101,11 +150,26 @@ def expire() -> set[str]:
 
 
 def divert() -> set[str]:
-    """Let fallback models take over what waits for a provider that is being left alone."""
-    providers = scheduler.open_breakers()
-    if not providers:
-        return set()
-    diverted = transitions.divert(providers)
+    """Let fallback models take over what waits for a paused model, or for a provider that is being
+    left alone."""
+    blocked = _blocked_models()
+    pools: set[str] = set()
+    for _ in range(DIVERT_PAGES if blocked else 0):
+        diverted = transitions.divert(blocked)
+        pools |= _move(diverted)
+        if len(diverted) < PAGE:
+            break
+    return pools
+
+
+def _blocked_models() -> list[int]:
+    providers = dict(LLMModel.objects.values_list("pk", "provider__name"))
+    paused, opened = scheduler.blocks([str(pk) for pk in providers], set(providers.values()))
+    long = {pool for pool, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
+    return [pk for pk, provider in providers.items() if str(pk) in long or provider in opened]
+
+
+def _move(diverted: Sequence[DivertedTask]) -> set[str]:
     leaving: defaultdict[str, list[str]] = defaultdict(list)
     for one in diverted:
         leaving[str(one.old_model_id)].append(str(one.id))

@@ -8,24 +8,31 @@ import time
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError
 
-from aily.database import in_database
-from aily.jobs import Jobs
-from aily.observability import context, tracing
-from aily.redis import RedisAway, async_redis, heard, subscriber_redis
+from aily.database import in_database, is_outage
+from aily.faults import note_fault, run_for_ever, surviving
+from aily.jobs import Job
+from aily.observability import context
+from aily.redis import RedisAway, async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
-from chat.events import LISTENERS_CHANNEL, TaskExpired, TaskQueued, worker_channel
+from chat.events import (
+    LISTENERS_CHANNEL,
+    TaskExpired,
+    worker_channel,
+)
 from chat.llm.client import ProviderClient
-from chat.llm.errors import ProviderError, RateLimitError
 from chat.models import Status, Task, flights, transitions
-from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
-from chat.runner import lease
-from chat.runner.call import Call, Stop
-from chat.runner.observing import observe_call, observe_start, trace_call, trace_wait
+from chat.runner import lease, probing, recovery
+from chat.runner.call import Stop
+from chat.runner.calls import Calls
+from chat.runner.listening import listen
+from chat.runner.observing import observe_start
 from chat.runner.pools import Pool, load_pools
 from chat.runner.storage import PACE, Endings, until_stored
+from chat.scheduler import Probe
 
 logger = logging.getLogger(__name__)
 
@@ -39,18 +46,15 @@ RENEWALS = 4
 HAND_BACK_SECONDS = 5.0
 
 
-class Runtime:
+class Runtime(Calls):
     """Claims tasks while there is room and runs each as a coroutine."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._pools: dict[str, Pool] = {}
-        self._wakes: dict[str, asyncio.Event] = {}
-        self._calls: dict[str, Call] = {}
-        #: Calls, and what of them is being handed back: the process waits for their ends.
-        self._running = Jobs("a call")
-        #: Claimed, and not yet among the calls; a cancel takes them out.
-        self._starting: set[str] = set()
-        self._jobs = Jobs("a job of the worker")
+        self._claiming: dict[str, Job] = {}
+        #: Leases that this worker did not know of when it looked last, by pool.
+        self._suspects: dict[str, set[str]] = {}
         self._is_stopping = False
         #: False before the first lease, and from when one was found lost until there is a new one.
         self._has_lease = False
@@ -60,7 +64,7 @@ class Runtime:
         self._client = ProviderClient()
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
         self._jobs.spawn(self._writer.run())
-        self._jobs.spawn(self._live())
+        self._jobs.spawn(run_for_ever("life of a worker", self._live))
 
     @property
     def has_lease(self) -> bool:
@@ -70,29 +74,30 @@ class Runtime:
     def running_calls(self) -> int:
         return len(self._calls)
 
-    def wake(self, pool: str) -> None:
-        """Look for work in `pool` now."""
-        if pool in self._wakes:
-            self._wakes[pool].set()
-
     # --- Lease ----------------------------------------------------------------------------------
     async def _live(self) -> None:
-        """Hold a lease for as long as the process lives; start over when it is taken away."""
-        while not self._is_stopping:
-            self._worker_id: UUID = await until_stored(lease.register)
-            context.name_worker(str(self._worker_id))
-            self._endings = Endings(self._worker_id)
-            self._has_lease = True
-            logger.info("worker %s is ready", self._worker_id)
-            listener = self._jobs.spawn(self._listen())
-            holder = self._jobs.spawn(self._hold_for_ever())
+        """Hold a lease until it is taken away or the process stops. The caller starts over."""
+        if self._is_stopping:
+            await asyncio.sleep(HAND_BACK_SECONDS)
+            return
+        self._worker_id: UUID = await until_stored(lease.register)
+        context.name_worker(str(self._worker_id))
+        self._endings = Endings(self._worker_id)
+        self._has_lease = True
+        logger.info("worker %s is ready", self._worker_id)
+        beside = [
+            self._jobs.spawn(run_for_ever("listening", self._listen)),
+            self._jobs.spawn(run_for_ever("holding leases", self._hold)),
+        ]
+        try:
             await self._keep_lease()
+        finally:
             self._has_lease = False
-            listener.cancel()
-            holder.cancel()
+            for job in beside:
+                job.cancel()
             for call in self._calls.values():
                 call.stop(Stop.LOST)
-            await self._forget_leases()
+        await self._forget_leases()
 
     async def _forget_leases(self) -> None:
         """Free what this life took of the upstream's capacity, some of it after its death."""
@@ -104,35 +109,73 @@ class Runtime:
     async def _keep_lease(self) -> None:
         """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
         else can take the lease away without it."""
-        while await until_stored(lambda: lease.renew(self._worker_id)):
-            self._refresh_pools(await until_stored(load_pools))
-            await self._drop_taken_away()
+        while await self._renew():
+            for step in (self._reload_pools, self._drop_taken_away, self._give_back):
+                with surviving("renewal"):
+                    await step()
             await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
         if not self._is_stopping:
             logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
 
+    async def _renew(self) -> bool:
+        """False once the lease is lost; whatever goes wrong is no reason to think so."""
+        while True:
+            with surviving("renewal"):
+                return await until_stored(lambda: lease.renew(self._worker_id))
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _reload_pools(self) -> None:
+        self._refresh_pools(await until_stored(load_pools))
+
     def _refresh_pools(self, pools: list[Pool]) -> None:
         for pool in pools:
-            known = self._pools.get(pool.name)
-            if known is not None:
+            known = self._pools.setdefault(pool.name, pool)
+            if known is not pool:
                 known.model, known.cap = pool.model, pool.cap
                 known.upstream_model, known.upstream = pool.upstream_model, pool.upstream
-                continue
-            self._pools[pool.name] = pool
-            self._wakes[pool.name] = asyncio.Event()
-            self._jobs.spawn(self._claim_for_ever(pool))
+            self._wakes.setdefault(pool.name, asyncio.Event())
+            claiming = self._claiming.get(pool.name)
+            if claiming is None or claiming.done():
+                self._claiming[pool.name] = self._jobs.spawn(self._claim_for_ever(known))
 
     async def _drop_taken_away(self) -> None:
         ids = list(self._calls)
         for task_id in await until_stored(lambda: lease.taken_away(self._worker_id, ids)):
             self._cancelled(task_id)
 
-    async def _hold_for_ever(self) -> None:
+    async def _give_back(self) -> None:
+        """Send back what runs by its row alone, or holds but a lease, whatever has led to that."""
+        worker_id, known = self._worker_id, [*self._calls, *self._starting]
+        found = await until_stored(lambda: lease.stranded(worker_id, known))
+        # Not what was started meanwhile; what also ended is no longer what was found.
+        stranded = [one for one in found if not self._is_known(one[0])]
+        if stranded:
+            logger.error("%d tasks ran without a call: %s", len(stranded), stranded[:5])
+            for pool in await until_stored(lambda: recovery.give_back(worker_id, stranded)):
+                self.wake(pool)
+        await self._release_unknown()
+
+    async def _release_unknown(self) -> None:
+        """Twice in a row, as the answer of a claim may be on its way."""
+        known = {name: set(pool.released) | self._starting for name, pool in self._pools.items()}
+        for task_id, call in self._calls.items():
+            known.setdefault(call.pool.name, set()).add(task_id)
+        try:
+            unknown = await scheduler.unknown_leases(str(self._worker_id), known)
+        except RedisAway as error:
+            logger.warning("looking at leases: Redis is away (%s)", error)
+            return
+        for name, task_ids in unknown.items():
+            leaked = task_ids & self._suspects.get(name, set())
+            leaked = {one for one in leaked if not self._is_known(one)}
+            self._pools[name].released += leaked
+        self._suspects = unknown
+
+    async def _hold(self) -> None:
         """Have Redis count the calls that run for as long as they do. Not with the lease, nor with
         the claims alone: those wait while PostgreSQL is away, and the provider's calls go on."""
-        while True:
-            await self._hold_leases()
-            await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
+        await self._hold_leases()
+        await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
 
     async def _hold_leases(self) -> None:
         worker_id = str(self._worker_id)
@@ -148,67 +191,61 @@ class Runtime:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
-        """Hear of new work, of cancelled tasks, and of text that is listened to. What is missed
-        here, the poll and the renewal find, and text comes a little later."""
-        while True:
-            try:
-                client = subscriber_redis()
-                async with client, client.pubsub() as pubsub:
-                    cancels = worker_channel(str(self._worker_id))
-                    await pubsub.subscribe(cancels, scheduler.DOORBELL, LISTENERS_CHANNEL)
-                    async for message in heard(pubsub):
-                        if message.kind != "message":
-                            continue
-                        subject = message.data.decode()
-                        channel = message.channel.decode()
-                        if channel == cancels:
-                            self._cancelled(subject)
-                        elif channel == LISTENERS_CHANNEL:
-                            self._listened_to(subject)
-                        else:
-                            self.wake(subject)
-            except RedisAway as error:
-                logger.warning("listening: Redis is away (%s)", error)
-            await asyncio.sleep(1)
-
-    def _cancelled(self, task_id: str) -> None:
-        self._starting.discard(task_id)
-        if task_id in self._calls:
-            self._calls[task_id].stop(Stop.CANCELLED)
-
-    def _listened_to(self, task_id: str) -> None:
-        if task_id in self._calls:
-            self._calls[task_id].listened_to()
+        await listen(
+            {
+                worker_channel(str(self._worker_id)): self._cancelled,
+                scheduler.DOORBELL: self.wake,
+                LISTENERS_CHANNEL: self._listened_to,
+            }
+        )
 
     # --- Claims ---------------------------------------------------------------------------------
     async def _claim_for_ever(self, pool: Pool) -> None:
+        await run_for_ever("claiming", lambda: self._claim_when_woken(pool))
+
+    async def _claim_when_woken(self, pool: Pool) -> None:
         wake = self._wakes[pool.name]
-        while True:
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await wake.wait()
-            except TimeoutError:
-                pass
-            wake.clear()
-            began = time.monotonic()
-            try:
-                await self._claim(pool)
-            except RedisAway as error:
-                logger.warning("claiming: Redis is away (%s)", error)
-                await asyncio.sleep(POLL_SECONDS)
-            if not pool.has_waiting:
-                # So that the next claim takes several tasks. Where tasks wait for capacity, what
-                # gets free is taken at once.
-                busy_seconds = time.monotonic() - began
-                await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await wake.wait()
+        except TimeoutError:
+            pass
+        wake.clear()
+        began = time.monotonic()
+        try:
+            await self._claim(pool)
+        except (OperationalError, InterfaceError, *RedisAway) as error:
+            if not is_outage(error) and not isinstance(error, RedisAway):
+                raise
+            logger.warning("claiming: a server is away (%s)", error)
+            await asyncio.sleep(POLL_SECONDS)
+        if not pool.has_waiting:
+            # So that the next claim takes several tasks. Where tasks wait for capacity, what
+            # gets free is taken at once.
+            busy_seconds = time.monotonic() - began
+            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._has_lease and not self._is_stopping
         room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         want = max(min(room, CLAIM_SIZE), 0)
-        released, mean_seconds, succeeded = pool.take_released()
+        claimed = await self._take(pool, want)
+        if claimed.is_counting:
+            await self._hold_leases()
+        pool.has_waiting = claimed.left > 0
+        if claimed.task_ids:
+            await self._start_calls(pool, claimed.task_ids)
+        elif claimed.may_probe and claimed.left and want:
+            await self._probe(pool, only_fresh=claimed.may_probe == 1)
+        if claimed.left and len(claimed.task_ids) == want and want:
+            # There may be room for more, here and at the others.
+            self.wake(pool.name)
+            self._jobs.spawn(self._ring_others(pool.name))
+
+    async def _take(self, pool: Pool, want: int, probe: Probe | None = None) -> scheduler.Claim:
+        released, mean_seconds, succeeded, owners = pool.take_released()
         try:
-            claimed = await scheduler.claim(
+            return await scheduler.claim(
                 pool.name,
                 str(self._worker_id),
                 cap=pool.cap,
@@ -218,19 +255,24 @@ class Runtime:
                 released=released,
                 mean_seconds=mean_seconds,
                 succeeded=succeeded,
+                owners=owners,
+                probe=probe,
             )
-        except RedisAway:
+        except BaseException:
             pool.released += released
+            pool.succeeded += succeeded
+            pool.owners |= owners
             raise
-        if claimed.is_counting:
-            await self._hold_leases()
-        pool.has_waiting = claimed.left > 0
+
+    async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
+        """Let one task find out whether the provider is back."""
+        probe = await probing.choose(pool.name, pool.upstream.provider, only_fresh=only_fresh)
+        if probe is None:
+            return
+        claimed = await self._take(pool, 1, probe)
         if claimed.task_ids:
-            await self._start_calls(pool, claimed.task_ids)
-        if claimed.left and len(claimed.task_ids) == want and want:
-            # There may be room for more, here and at the others.
-            self.wake(pool.name)
-            self._jobs.spawn(self._ring_others(pool.name))
+            logger.info("task %s probes %s", probe.task_id, pool.upstream.provider)
+            await self._start_calls(pool, claimed.task_ids, is_probe=True)
 
     async def _ring_others(self, pool: str) -> None:
         try:
@@ -238,39 +280,53 @@ class Runtime:
         except RedisAway as error:
             logger.warning("ringing: Redis is away (%s)", error)
 
-    async def _start_calls(self, pool: Pool, task_ids: list[str]) -> None:
+    async def _start_calls(
+        self, pool: Pool, task_ids: list[str], *, is_probe: bool = False
+    ) -> None:
         worker_id = self._worker_id
         self._starting.update(task_ids)
-        started = await until_stored(lambda: transitions.start(worker_id, int(pool.name), task_ids))
-        observe_start(pool, started)
-        for task in started:
-            call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
-            self._calls[call.task_id] = call
-            # Cancelled after it was started, before we knew.
-            if call.task_id not in self._starting:
-                call.stop(Stop.CANCELLED)
-            self._running.spawn(self._run(call, pool))
-        self._starting.difference_update(task_ids)
-        not_started = set(task_ids) - {str(task.id) for task in started}
-        not_started = {task_id for task_id in not_started if not self._is_under_way(task_id)}
-        if not_started:
+        try:
+            started = await self._start(worker_id, pool, task_ids)
+            for task in started:
+                with surviving("starting a call"):
+                    self._start_call(task, pool, is_probe=is_probe)
+        finally:
+            self._starting.difference_update(task_ids)
+            not_started = [one for one in task_ids if not self._is_under_way(one)]
             pool.released += not_started
-            await self._expire(list(not_started))
+        with surviving("observing starts"):
+            observe_start(pool, started)
+        if not_started:
+            await self._expire(not_started)
             if await until_stored(lambda: lease.is_held(worker_id)):
                 self.wake(pool.name)
             else:
                 # Unless it has a new one by now.
                 self._has_lease = self._worker_id != worker_id
-                await self._put_back(pool, list(not_started))
+                await self._put_back(pool, not_started)
 
-    def _is_under_way(self, task_id: str) -> bool:
-        """Whether a call of this process goes on under the lease of this task.
-
-        A task that the sweep put back between its claim and its start can be claimed once more.
-        There is one lease all the same, and the call needs it.
-        """
-        call = self._calls.get(task_id)
-        return call is not None and not call.was_answered
+    async def _start(self, worker_id: UUID, pool: Pool, task_ids: list[str]) -> list[StartedTask]:
+        """Have the rows of these run here. Where one cannot, it fails, and the others do."""
+        is_alone = len(task_ids) == 1
+        try:
+            return await until_stored(
+                lambda: transitions.start(worker_id, int(pool.name), task_ids),
+                doubts=0 if is_alone else 1,
+            )
+        except Exception as error:
+            is_refused = isinstance(error, DatabaseError) and not is_outage(error)
+            if is_alone and not is_refused:
+                raise
+            note_fault("starting tasks")
+        if is_alone:
+            # It would be claimed again and again.
+            await until_stored(lambda: recovery.fail_unstartable(task_ids))
+            return []
+        started = []
+        for task_id in task_ids:
+            with surviving("starting tasks"):
+                started += await self._start(worker_id, pool, [task_id])
+        return started
 
     async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
         """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
@@ -291,71 +347,6 @@ class Runtime:
         await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
         for successor in successors:
             self._requeue(successor, 0)
-
-    # --- Calls ----------------------------------------------------------------------------------
-    async def _run(self, call: Call, pool: Pool) -> None:
-        task_id, began = call.task_id, time.monotonic()
-        context.task_id.set(task_id)
-        logger.debug("attempt %d starts", call.task.attempt)
-        try:
-            traceparent = await trace_wait(call)
-            with trace_call(call, traceparent) as span:
-                await call.ask()
-                observe_call(call, time.monotonic() - began, span)
-            if call.was_answered:
-                # Now, not when the end is stored: the provider has room again.
-                pool.succeeded += 1
-                self._release(pool, task_id, began)
-            with tracing.span("store", parent=traceparent):
-                await call.end()
-            logger.debug("attempt %d ended: %s", call.task.attempt, call.outcome)
-        finally:
-            if self._calls.get(task_id) is call:
-                del self._calls[task_id]
-            if not call.was_answered:
-                if call.error is not None and call.error.is_outage:
-                    # While the lease is still held, so that its room is not claimed too early.
-                    await self._report_failure(pool, task_id, call.error)
-                self._release(pool, task_id, began)
-
-    def _release(self, pool: Pool, task_id: str, began: float) -> None:
-        pool.released.append(task_id)
-        pool.seconds.append(time.monotonic() - began)
-        # With nobody waiting, the lease is given back with the next claim.
-        if pool.has_waiting:
-            self.wake(pool.name)
-
-    async def _report_failure(self, pool: Pool, task_id: str, error: ProviderError) -> None:
-        try:
-            await scheduler.report_failure(
-                pool.name,
-                pool.upstream.provider,
-                task_id,
-                cap=pool.cap,
-                is_throttled=isinstance(error, RateLimitError),
-                retry_after_seconds=error.retry_after_seconds,
-            )
-        except RedisAway as away:
-            logger.warning("reporting a failure: Redis is away (%s)", away)
-
-    def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
-        # Without a pause it is handed back: the process waits for it like for the call itself.
-        jobs = self._jobs if seconds else self._running
-        jobs.spawn(self._requeue_after(task, seconds))
-
-    async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
-        """Make a task ready again. If this process dies before, the sweep does it."""
-        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
-        pool = str(task.model_id)
-        try:
-            if seconds:
-                notice = TaskQueued(task_id=entry.task_id, position=None, eta_seconds=seconds)
-                await in_database(eventlog.notify, task.owner_id, notice)
-                await asyncio.sleep(seconds)
-            await scheduler.aenqueue(pool, [entry])
-            self.wake(pool)
-        except RedisAway as error:
-            logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
     # --- Stopping -------------------------------------------------------------------------------
     async def stop(self) -> None:
@@ -379,9 +370,11 @@ class Runtime:
 
     async def _leave(self) -> None:
         worker_id = self._worker_id
-        await in_database(lease.give_up, worker_id)
+        with surviving("giving the lease up"):
+            await in_database(lease.give_up, worker_id)
         try:
-            await self._writer.flush()
+            with surviving("leaving"):
+                await self._writer.flush()
             await in_database(scheduler.forget_worker, str(worker_id), list(self._pools))
             for pool in self._pools:
                 await self._ring_others(pool)

@@ -5,17 +5,21 @@ All of it can be lost: the rows say which tasks are queued, and the sweep puts t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
+
+from django.conf import settings
 
 from aily.redis import LuaScript, async_redis, sync_redis
+from chat.scheduler.breakers import WINDOW_SECONDS
+from chat.scheduler.places import Place, places_of_reply
 
 _LUA = Path(__file__).parent / "lua"
 _enqueue = LuaScript(_LUA / "enqueue.lua")
 _claim = LuaScript(_LUA / "claim.lua")
-_failed = LuaScript(_LUA / "failed.lua")
 _stand = LuaScript(_LUA / "stand.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still tells 0.001 apart at 2 * 2**42.
@@ -28,11 +32,16 @@ RING_MS = 1000
 #: Nothing is claimed for this long after Redis was found empty. Workers look at each pool once a
 #: second, and reconnect within another.
 COUNTING_MS = 3000
-#: Tasks failing in a row, none succeeding in between, after which a provider is left alone.
-BREAKER_FAILURES = 20
-#: Seconds it is left alone at first; each probe that fails doubles it, up to the maximum.
-BREAKER_SECONDS = 5
-BREAKER_MAX_SECONDS = 300
+#: While a breaker is open, fresh tasks may probe this far apart.
+FRESH_PROBE_SECONDS = 2
+#: Owners of succeeded calls that one claim tells of; of more, these are enough.
+MAX_OWNERS_TOLD = 200
+#: Tasks of each lane that are looked at for one that may probe. Owners take turns, so that the
+#: first task of any owner is not far behind.
+PROBE_CANDIDATES = 100
+
+#: fresh: no task of its owner in its lane has failed; healthy: it has not failed itself; failed.
+ProbeKind = Literal["fresh", "healthy", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,47 +53,40 @@ class Entry:
     owner_id: int
     weight: float = 1.0
 
+    @property
+    def cost(self) -> float:
+        """Virtual time that it takes. A weight that is none must not stop the sweep for all."""
+        is_usable = math.isfinite(self.weight) and self.weight > 0
+        return 1 / self.weight if is_usable else 1.0
+
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown."""
+class Probe:
+    """A waiting task that is to find out whether its provider is back."""
 
-    position: int
-    eta_seconds: float | None
+    task_id: str
+    kind: ProbeKind
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Tasks taken with their leases, and how many are still waiting. `is_counting`: Redis has lost
-    the leases, and nothing is given out before each worker had time to `hold` its own again."""
+    the leases, and nothing is given out before each worker had time to `hold` its own again.
+
+    `may_probe` 1: the breaker is open, and a fresh task may be claimed by name; 2: any may be.
+    """
 
     task_ids: list[str]
     left: int
     is_counting: bool
-
-
-def _eta(
-    position: int, seconds: bytes | None, in_use: bytes | None, cap: bytes | None
-) -> float | None:
-    """Position divided by the rate at which calls end; zero while there is room."""
-    if not (seconds and in_use and cap):
-        return 0.0 if not cap else None
-    if int(in_use) + position <= int(cap):
-        return 0.0
-    return round(position * float(seconds) / max(int(in_use), 1), 1)
+    may_probe: int = 0
 
 
 def _enqueue_args(pool: str, entries: Iterable[Entry]) -> list[str | float]:
     args: list[str | float] = [pool, LANE_WIDTH, RING_MS]
     for entry in entries:
-        args += [entry.task_id, int(entry.lane), entry.owner_id, 1 / entry.weight]
+        args += [entry.task_id, int(entry.lane), entry.owner_id, entry.cost]
     return args
-
-
-def _places(reply: Sequence[Any]) -> tuple[list[Place], bool]:
-    ring, seconds, in_use, cap, *ranks = reply
-    places = [Place(rank + 1, _eta(rank + 1, seconds, in_use, cap)) for rank in ranks]
-    return places, bool(ring)
 
 
 def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
@@ -92,12 +94,12 @@ def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
 
     Raises RedisAway; the sweep then enqueues them later.
     """
-    return _places(_enqueue.call(*_enqueue_args(pool, entries)))
+    return places_of_reply(_enqueue.call(*_enqueue_args(pool, entries)))
 
 
 async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
     """`enqueue` for an event loop."""
-    return _places(await _enqueue.acall(*_enqueue_args(pool, entries)))
+    return places_of_reply(await _enqueue.acall(*_enqueue_args(pool, entries)))
 
 
 async def ring(pool: str) -> None:
@@ -116,111 +118,44 @@ async def claim(
     released: Sequence[str] = (),
     mean_seconds: float | None = None,
     succeeded: int = 0,
+    owners: Collection[int] = (),
+    probe: Probe | None = None,
 ) -> Claim:
     """Give `released` back and take up to `want` tasks, never more than `cap` over all workers.
 
-    Fewer while the provider says that there are too many calls, none while its breaker is open.
-    `succeeded` of the released calls raise the limit again and close the breaker.
+    Fewer while the provider says that there are too many calls. While its breaker is open none but
+    `probe`, if one may be made. `succeeded` of the released calls, of tasks of `owners`, raise the
+    limit again and close the breaker.
     """
-    mean = "" if mean_seconds is None else mean_seconds
-    left, is_counting, *ids = await _claim.acall(
+    left, is_counting, may_probe, *ids = await _claim.acall(
         pool,
         worker_id,
         lease_seconds,
         cap,
         want,
         LANE_WIDTH,
-        mean,
+        "" if mean_seconds is None else mean_seconds,
         provider,
         succeeded,
         COUNTING_MS,
+        ",".join(map(str, list(owners)[:MAX_OWNERS_TOLD])),
+        WINDOW_SECONDS,
+        FRESH_PROBE_SECONDS,
+        probe.task_id if probe else "",
+        probe.kind if probe else "",
+        settings.LLM_RETRY_AFTER_MAX_SECONDS,
         *released,
     )
-    return Claim([task_id.decode() for task_id in ids], left, bool(is_counting))
+    return Claim([task_id.decode() for task_id in ids], left, bool(is_counting), may_probe)
 
 
-async def report_failure(
-    pool: str,
-    provider: str,
-    task_id: str,
-    *,
-    cap: int,
-    is_throttled: bool,
-    retry_after_seconds: float | None,
-) -> float:
-    """Note a call that failed through its provider's fault.
-
-    A 429 (`is_throttled`) halves the pool's limit and pauses it for Retry-After; other failures
-    open the provider's breaker when many tasks have one in a row. Returns the seconds until the
-    pool may be claimed from again.
-    """
-    wait = await _failed.acall(
-        pool,
-        provider,
-        int(is_throttled),
-        cap,
-        retry_after_seconds or 0,
-        BREAKER_FAILURES,
-        BREAKER_SECONDS,
-        BREAKER_MAX_SECONDS,
-        task_id,
-    )
-    return float(wait)
-
-
-def open_breakers() -> set[str]:
-    """Providers that are being left alone at the moment."""
-    client: Any = sync_redis()
-    names = [key.decode() for key in client.scan_iter("aily:breaker:*", count=100)]
-    is_open = [bool(client.hexists(name, "open_until")) for name in names]
-    return {
-        name.removeprefix("aily:breaker:")
-        for name, opened in zip(names, is_open, strict=True)
-        if opened
-    }
-
-
-def place_of(pool: str, task_id: str) -> Place | None:
-    """A task's place, None when it is not waiting in the ready set."""
-    pipe = sync_redis().pipeline(transaction=False)
-    pipe.zrank(f"aily:ready:{pool}", task_id)
-    pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use", "cap"])
-    rank, (seconds, in_use, cap) = pipe.execute()
-    if rank is None:
-        return None
-    return Place(rank + 1, _eta(rank + 1, seconds, in_use, cap))
-
-
-async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
-    """`place_of` for many (pool, task id), in one round trip."""
+async def heads(pool: str) -> list[str]:
+    """The tasks of each lane that come next, the most urgent lane first. Raises RedisAway."""
     pipe: Any = async_redis().pipeline(transaction=False)
-    pools = sorted({pool for pool, _ in tasks})
-    for pool in pools:
-        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use", "cap"])
-    for pool, task_id in tasks:
-        pipe.zrank(f"aily:ready:{pool}", task_id)
-    replies = await pipe.execute()
-    stats = dict(zip(pools, replies, strict=False))
-    return [
-        None if rank is None else Place(rank + 1, _eta(rank + 1, *stats[pool]))
-        for (pool, _), rank in zip(tasks, replies[len(pools) :], strict=True)
-    ]
-
-
-def drain_seconds(pools: Iterable[str]) -> dict[str, float]:
-    """Mean seconds until one more task of a pool starts or ends; a pool without calls is missing.
-
-    Raises RedisAway.
-    """
-    names = list(pools)
-    pipe = sync_redis().pipeline(transaction=False)
-    for pool in names:
-        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use"])
-    return {
-        pool: float(seconds) / max(int(in_use), 1)
-        for pool, (seconds, in_use) in zip(names, pipe.execute(), strict=True)
-        if seconds and in_use
-    }
+    for lane in range(3):
+        lowest, highest = lane * LANE_WIDTH, f"({(lane + 1) * LANE_WIDTH}"
+        pipe.zrangebyscore(f"aily:ready:{pool}", lowest, highest, start=0, num=PROBE_CANDIDATES)
+    return [task_id.decode() for ids in await pipe.execute() for task_id in ids]
 
 
 def remove(pool: str, task_ids: Sequence[str]) -> None:
@@ -239,6 +174,26 @@ def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
 async def stand(worker_id: str, pools: Iterable[str], lease_seconds: int) -> None:
     """Have a worker's leases count for as long again, as each claim does. Raises RedisAway."""
     await _stand.acall(worker_id, lease_seconds, *pools)
+
+
+async def unknown_leases(
+    worker_id: str, known: Mapping[str, Collection[str]]
+) -> dict[str, set[str]]:
+    """Leases that a worker has without knowing of them, by pool: such as those of a claim whose
+    answer was lost. `known` are the others of all its pools.
+
+    Asks for their names only where there are more than are known. Raises RedisAway.
+    """
+    client: Any = async_redis()
+    pipe = client.pipeline(transaction=False)
+    for pool in known:
+        pipe.scard(f"aily:leases:{pool}:{worker_id}")
+    counts = zip(known, await pipe.execute(), strict=True)
+    found = {}
+    for pool in [pool for pool, count in counts if count > len(known[pool])]:
+        names = await client.smembers(f"aily:leases:{pool}:{worker_id}")
+        found[pool] = set(map(bytes.decode, names)).difference(known[pool])
+    return found
 
 
 async def hold(pool: str, worker_id: str, task_ids: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from aily.database import in_database
+from aily.faults import note_fault
 from aily.problems import NotFound
 from aily.redis import RedisAway, sync_redis
 from chat import actors, eventlog, scheduler
@@ -65,6 +66,8 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
     except RedisAway as error:
         # Workers find out when they renew their lease, readers by their position check.
         logger.warning("cancelled, but Redis is away: %s", error)
+    except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
+        note_fault("cancelling")
     return len(waiting) + len(running)
 
 

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,22 +27,22 @@ from aily.loops import per_loop
 from aily.problems import NotFound
 from aily.redis import RedisAway
 from chat import eventlog, scheduler
-from chat.eventlog import Feed, Source, get_hub
+from chat.eventlog import Feed, FeedPool, Source, get_hub
 from chat.events import (
     START,
-    TERMINAL_TYPES,
     TEXT_TYPES,
-    Event,
     EventId,
     TaskQueued,
     TaskSnapshot,
     encode,
     event_type,
+    fits_frame,
     retold,
 )
 from chat.models import ServedFrom, Status, Task
 from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
+from chat.services.pieces import Followed, in_pieces, is_in_pieces, snapshot_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +50,23 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 2.0
 #: A task that ended longer ago than this has all of its log, or never will.
 SETTLED_SECONDS = 10.0
+#: Pages of logs held for one client, and bytes of live frames.
+MAX_PAGES = 4
+MAX_FEED_BYTES = 2_097_152
 #: Pause before looking again while PostgreSQL or Redis is away.
 AWAY_SECONDS = 1.0
 #: How often a waiting task's place is looked up at the most.
 PLACE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """One frame for a reader; `event_id` is None for frames without a place in the log."""
+class Share:
+    """What all readers of one client may take together, however many tasks it follows."""
 
-    event_id: EventId | None
-    type: str
-    frame: bytes
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.type in TERMINAL_TYPES
+    def __init__(self) -> None:
+        #: Pages of logs that are being sent.
+        self.pages = asyncio.Semaphore(MAX_PAGES)
+        #: Frames that came meanwhile; what is more is read from the logs later.
+        self.feeds = FeedPool(MAX_FEED_BYTES)
 
 
 async def follow(
@@ -76,19 +76,23 @@ async def follow(
     *,
     text: bool = True,
     is_new: bool = False,
+    share: Share | None = None,
 ) -> AsyncGenerator[Followed]:
     """Give the task's frames after `after`, in order and each once, and end with the terminal one.
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is given when
     `after` is the terminal event already. `is_new` saves the look at the row of a task that was
     accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile ends
-    with what its log still has. The caller must have checked that the task is the owner's, and
-    close the generator (`contextlib.aclosing`).
+    with what its log still has. `share`: of all readers of one client. The caller must have checked
+    that the task is the owner's, and close the generator (`contextlib.aclosing`).
     """
-    reader = _Reader(task_id, owner_id, after, text)
+    share = share or Share()
+    reader = _Reader(task_id, owner_id, after, text, share.pages)
     while not reader.is_over:
-        source = reader.source
-        async with get_hub().task_feed(task_id, owner_id, text=text, source=source) as feed:
+        feeding = get_hub().task_feed(
+            task_id, owner_id, text=text, source=reader.source, pool=share.feeds
+        )
+        async with feeding as feed:
             async for one in reader.frames(feed, is_new=is_new):
                 yield one
                 if one.is_terminal:
@@ -101,11 +105,14 @@ class _Reader:
 
     feed: Feed
 
-    def __init__(self, task_id: str, owner_id: int, after: EventId, text: bool) -> None:
+    def __init__(
+        self, task_id: str, owner_id: int, after: EventId, text: bool, pages: asyncio.Semaphore
+    ) -> None:
         self.task_id = task_id
         self.owner_id = owner_id
         self.cursor = after
         self.text = text
+        self.pages = pages
         #: The task that this one follows, as far as is known; None: it has a log of its own.
         self.source: Source | None = None
         #: Of the source's events, those before this one are this task's as well.
@@ -159,8 +166,11 @@ class _Reader:
         ended = standing.ended if standing is not None else None
         if ended is not None and self.log_is_behind(ended):
             self.is_over = True
-            for one in _from_row(ended, self.cursor, self.text):
-                yield one
+            async with self.pages:
+                whole = await _ended_tasks().submit(self.task_id)
+                if whole is not None:
+                    for one in _from_row(whole, self.cursor, self.text):
+                        yield one
             return
         if self.is_gone:
             self.is_over = True
@@ -187,14 +197,22 @@ class _Reader:
 
     async def replay(self) -> AsyncGenerator[Followed]:
         """What the log has after the cursor."""
-        while page := await eventlog.read(self.source_id, self.cursor):
-            for event_id, frame in page:
-                one = self.told(event_id, frame)
-                if self.is_foreign(one, self.source_id):
+        count = eventlog.FIRST_PAGE
+        while True:
+            # Held until all of the page is taken: of a client that does not read few are read.
+            async with self.pages:
+                page = await eventlog.read(self.source_id, self.cursor, count)
+                if not page:
                     return
-                self.cursor = event_id
-                if self.text or one.type not in TEXT_TYPES:
-                    yield one
+                for event_id, frame in page:
+                    one = self.told(event_id, frame)
+                    if self.is_foreign(one, self.source_id):
+                        return
+                    before, self.cursor = self.cursor, event_id
+                    if self.text or one.type not in TEXT_TYPES:
+                        for piece in in_pieces(one, before):
+                            yield piece
+            count = eventlog.next_count(page)
 
     async def live(self) -> AsyncGenerator[Followed]:
         """Frames as they come. Ends when one is missing, or none came for a while."""
@@ -207,7 +225,8 @@ class _Reader:
                 if event_id <= self.cursor:
                     continue
                 is_gap = self.text and not event_id.follows(self.cursor)
-                if is_gap and one.type != "task.snapshot":
+                # What comes in pieces is read from the log, so that all before it is known.
+                if is_in_pieces(one) or (is_gap and one.type != "task.snapshot"):
                     return
                 self.cursor = event_id
             yield one
@@ -241,15 +260,13 @@ class _Reader:
 
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
-        self.place = await _places().submit((str(standing.model_id), self.source_id))
+        place = await _places().submit((str(standing.model_id), self.source_id))
+        self.place = scheduler.later(place, scheduler.Place.of_retry(standing.not_before))
         return self.place is not None and self.place != before
 
     def queued(self) -> Followed:
-        frame = TaskQueued(
-            task_id=self.task_id,
-            position=self.place.position if self.place else None,
-            eta_seconds=self.place.eta_seconds if self.place else None,
-        )
+        place = self.place or scheduler.Place(None, None)
+        frame = TaskQueued(self.task_id, place.position, place.eta_seconds, place.waiting_for)
         return Followed(None, "task.queued", encode(frame))
 
 
@@ -271,8 +288,8 @@ def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
 class Standing:
     """Where a task stands by its row; `ended` is the row itself once it has ended.
 
-    `model_id` is that of whichever task is to be called, `source` who that is if another. Of that
-    one's events, those before `bound` are this task's as well.
+    `model_id` and `not_before` are those of whichever task is to be called, `source` who that is if
+    another. Of that one's events, those before `bound` are this task's as well.
     """
 
     owner_id: int
@@ -281,6 +298,7 @@ class Standing:
     ended: Task | None
     source: Source | None
     bound: EventId
+    not_before: datetime | None
 
 
 @per_loop
@@ -291,32 +309,51 @@ def _standings() -> Batcher[str, Standing | None]:
     return Batcher(handle, max_batches=2)
 
 
+#: Columns of any size. Texts are asked for by who sends them, for a few tasks at a time.
+_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+
+
+@per_loop
+def _ended_tasks() -> Batcher[str, Task | None]:
+    async def handle(task_ids: list[str]) -> Sequence[Task | None]:
+        return await in_database(_load_ended, task_ids)
+
+    return Batcher(handle, max_size=16, max_batches=2)
+
+
+def _load_ended(task_ids: list[str]) -> list[Task | None]:
+    found = Task.objects.defer("messages", "params", "metadata").in_bulk(task_ids)
+    by_id = {str(pk): task for pk, task in found.items()}
+    return [by_id.get(task_id) for task_id in task_ids]
+
+
 def _load(task_ids: list[str]) -> list[Standing | None]:
     """One light query for all, and another for those that have ended."""
     found = Task.objects.filter(pk__in=set(task_ids))
     rows: list[tuple[Any, ...]] = list(
         found.values_list(
             "pk", "owner_id", "model_id", "status", "leader_id", "leader__owner_id",
-            "leader__model_id", "leader__attempt",
+            "leader__model_id", "leader__attempt", "not_before", "leader__not_before",
         )
     )  # fmt: skip
     ended = [pk for pk, _, _, status, *_ in rows if status not in ACTIVE]
-    tasks = Task.objects.defer("messages", "params").in_bulk(ended) if ended else {}
+    tasks = Task.objects.defer(*_LARGE).in_bulk(ended) if ended else {}
     by_id = {str(row[0]): _stands(row, tasks.get(row[0])) for row in rows}
     return [by_id.get(task_id) for task_id in task_ids]
 
 
 def _stands(row: tuple[Any, ...], ended: Task | None) -> Standing:
-    _, owner_id, model_id, status, leader_id, leader_owner_id, leader_model_id, attempt = row
+    _, owner_id, model_id, status, leader_id, *of_leader, not_before, leader_not_before = row
+    leader_owner_id, leader_model_id, attempt = of_leader
     if leader_id is None:
-        return Standing(owner_id, model_id, status, ended, None, START)
+        return Standing(owner_id, model_id, status, ended, None, START, not_before)
     source = Source(str(leader_id), leader_owner_id)
     if ended is not None:
         bound = EventId(ended.attempt, ended.last_event)
     else:
         # Attempts that begin later are looked at again: this task may have ended by then.
         bound = EventId(attempt + 1, 0)
-    return Standing(owner_id, leader_model_id, status, ended, source, bound)
+    return Standing(owner_id, leader_model_id, status, ended, source, bound, leader_not_before)
 
 
 async def _standing(task_id: str) -> Standing | None:
@@ -335,21 +372,27 @@ def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
     end = EventId(task.attempt, max(task.last_event, 1))
     if task.last_event and cursor == end:
         return []
-    events: list[Event] = []
     if cursor >= end:
         end = EventId(cursor.attempt, cursor.n + 1)
-    # A reader from the start gets the whole text with the end itself, if it succeeded.
-    lacks_text = task.status != Status.SUCCEEDED or cursor != START
-    if text and lacks_text and (task.text or task.reasoning) and end.n > 1:
-        before = EventId(end.attempt, end.n - 1)
-        if cursor < before:
-            events.append(
-                TaskSnapshot(
-                    task_id=str(task.pk), id=str(before), text=task.text, reasoning=task.reasoning
-                )
-            )
-    events.append(task.terminal_event(str(end)))
-    return [
-        Followed(EventId.parse(event.id), event_type(frame), frame)
-        for event, frame in ((event, encode(event)) for event in events)
-    ]
+    event = task.terminal_event(str(end))
+    before = EventId(end.attempt, end.n - 1) if end.n > 1 else None
+    # A reader from the start gets the whole text with the end itself, if that has it.
+    has_it_all = task.status == Status.SUCCEEDED and cursor == START and fits_frame(event)
+    lacks_text = text and not has_it_all and cursor < (before or EventId(end.attempt, 1))
+    frames: list[Followed] = []
+    if lacks_text and (task.text or task.reasoning):
+        frames = _snapshot(task, before, cursor)
+    frame = encode(event)
+    return [*frames, Followed(end, event_type(frame), frame)]
+
+
+def _snapshot(task: Task, place: EventId | None, cursor: EventId) -> list[Followed]:
+    task_id = str(task.pk)
+    if place is None:
+        return list(snapshot_pieces(task_id, task.text, task.reasoning, None, cursor))
+    snapshot = TaskSnapshot(
+        task_id=task_id, id=str(place), text=task.text, reasoning=task.reasoning
+    )
+    whole = Followed(place, "task.snapshot", encode(snapshot))
+    # A log that is only late may yet get events of the ids between.
+    return list(in_pieces(whole, cursor if cursor == START else place))

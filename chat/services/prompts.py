@@ -92,6 +92,10 @@ def _continued(
 def _small_enough(messages: ProviderMessages, request: CompositeRequest) -> ProviderMessages:
     if len(msgspec.json.encode(messages)) > settings.PROMPT_MAX_BYTES:
         raise _too_large(request)
+    if len(msgspec.json.encode(request.params())) > settings.PROMPT_MAX_BYTES:
+        raise TooLarge(
+            f"The parameters have more than {settings.PROMPT_MAX_BYTES} bytes.", field="tools"
+        )
     return messages
 
 

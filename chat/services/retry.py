@@ -83,7 +83,11 @@ def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
 def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
     """Those whose owners may use their scene and model."""
     related = ("model", "scene", "scene_version")
-    tasks = list(ended.filter(owner__is_active=True).select_related(*related))
+    tasks = list(
+        ended.filter(owner__is_active=True)
+        .select_related(*related)
+        .defer("text", "reasoning", "tool_calls")
+    )
     held = permission_sets({task.owner_id for task in tasks})
     return [task for task in tasks if _may_use(held[task.owner_id], task)]
 

@@ -10,7 +10,9 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
+from aily.json_input import exceeds
 from aily.problems import Conflict, Forbidden
+from aily.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas
@@ -20,6 +22,9 @@ from chat.services.restrictions import denied_models
 
 #: How often somebody else may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
+
+#: Templates and schema have bounds of their own.
+_MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TEXT_BYTES}
 
 
 def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, Any]:
@@ -33,6 +38,9 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
+    for name, most in _MAX_BYTES.items():
+        if exceeds(getattr(version, name), most):
+            raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)

@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from aily.json_input import exceeds
 from aily.openapi import example
 from chat.services.messages import ChatMessage
 from chat.services.parameters import Sampling, Strict
 
 LaneName = Literal["interactive", "normal", "batch"]
-Metadata = Annotated[dict[str, JsonValue], Field(max_length=32)]
+#: Of `metadata`, as JSON: it comes with each task of a list.
+MAX_METADATA_BYTES = 16_384
+
+
+def _is_short(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if metadata and exceeds(metadata, MAX_METADATA_BYTES):
+        raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes of JSON")
+    return metadata
+
+
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=32), AfterValidator(_is_short)]
 
 
 class TaskOptions(Strict):

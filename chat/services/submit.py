@@ -20,12 +20,14 @@ from accounts.limits import Requester, count_requests
 from accounts.permissions import PermissionSet, permission_sets
 from aily.batching import Batcher, Pace
 from aily.database import fetch_each, in_database
+from aily.faults import note_fault, surviving
 from aily.loops import per_loop
 from aily.observability import tracing
 from aily.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from aily.redis import RedisAway, is_redis_away, redis_unavailable, require_redis
 from chat import accounting, actors, eventlog, metrics, scheduler
 from chat.accounting import BudgetsInForce
+from chat.events import WaitingFor
 from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import (
     Lane,
@@ -103,6 +105,7 @@ class Accepted:
     status: str
     position: int | None = None
     eta_seconds: float | None = None
+    waiting_for: WaitingFor | None = None
     #: False when the Idempotency-Key had made it before.
     is_new: bool = True
     #: True when it waits for a call of its own, which nobody else can have begun.
@@ -213,14 +216,18 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     )
     rest = iter(outcomes)
     outcomes = [next(rest) if repeat is None else repeat for repeat in repeated]
-    _count(new_tasks)
-    remember_traces(
-        (str(task.pk), one.traceparent)
-        for one, task in zip(submissions, outcomes, strict=True)
-        if isinstance(task, Task)
-    )
+    # From here on they are accepted, whatever breaks.
+    with surviving("counting submits"):
+        _count(new_tasks)
+    with surviving("tracing submits"):
+        remember_traces(
+            (str(task.pk), one.traceparent)
+            for one, task in zip(submissions, outcomes, strict=True)
+            if isinstance(task, Task)
+        )
     places = enqueue([task for task in outcomes if isinstance(task, Task)])
-    _announce_answered(new_tasks)
+    with surviving("announcing kept answers"):
+        _announce_answered(new_tasks)
     new_ids = {task.pk for task in new_tasks}
     return [
         outcome
@@ -257,10 +264,16 @@ def _count(tasks: Sequence[Task]) -> None:
 
 
 def _accepted(task: Task, place: scheduler.Place | None, is_new: bool) -> Accepted:
-    position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
-    waits_alone = is_new and task.served_from == ServedFrom.PROVIDER
+    place = place or scheduler.Place(None, None)
     return Accepted(
-        str(task.pk), task.status, position, eta_seconds, is_new, waits_alone, task.history_from
+        str(task.pk),
+        task.status,
+        place.position,
+        place.eta_seconds,
+        place.waiting_for,
+        is_new,
+        waits_alone=is_new and task.served_from == ServedFrom.PROVIDER,
+        history_from=task.history_from,
     )
 
 
@@ -528,6 +541,8 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
                 actors.ring(pool)
     except RedisAway as error:
         logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
+    except Exception:  # noqa: BLE001 - logged; they are accepted, and the sweep makes them ready
+        note_fault("queueing")
     return places
 
 

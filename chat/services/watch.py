@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from aily.database import fetch_all, in_database
+from aily.faults import note_fault
 from aily.jobs import Jobs
 from aily.loops import per_loop
 from aily.redis import RedisAway
@@ -104,6 +105,8 @@ class Watcher:
             await self._look(watches)
         except (OperationalError, InterfaceError, *RedisAway) as error:
             logger.warning("watching: a server is away (%s)", error)
+        except Exception:  # noqa: BLE001 - logged; they are looked at again
+            note_fault("watching")
         finally:
             for watch in watches:
                 if not watch.is_over:

@@ -79,3 +79,40 @@ async def test_an_error_goes_to_its_item_alone() -> None:
     outcomes = await asyncio.gather(batcher.submit(1), batcher.submit(-2), return_exceptions=True)
     assert outcomes[0] == 10
     assert isinstance(outcomes[1], ValueError)
+
+
+# --- Whatever a handler does, its callers are told -----------------------------------------------
+async def outcome_of(handle: object) -> tuple[list[BaseException | int], Batcher[int, int]]:
+    batcher: Batcher[int, int] = Batcher(handle)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        told = await asyncio.gather(*map(batcher.submit, (1, 2)), return_exceptions=True)
+    return told, batcher
+
+
+@pytest.mark.parametrize(
+    "results", [[1], [1, 2, 3], []], ids=["too few", "too many", "none at all"]
+)
+async def test_callers_are_told_of_results_that_are_not_theirs(results: list[int]) -> None:
+    async def handle(items: list[int]) -> list[int]:
+        return results
+
+    told, _ = await outcome_of(handle)
+    assert [type(one) for one in told] == [RuntimeError] * 2
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("broken"), StopIteration(), asyncio.CancelledError()], ids=repr
+)
+async def test_callers_are_told_of_whatever_is_raised_and_the_next_batch_is_handled(
+    error: BaseException,
+) -> None:
+    errors = [error]
+
+    async def handle(items: list[int]) -> list[int]:
+        if errors:
+            raise errors.pop()
+        return items
+
+    told, batcher = await outcome_of(handle)
+    assert all(isinstance(one, Exception) for one in told)
+    assert await batcher.submit(7) == 7

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import jsonschema
+import msgspec
+import psycopg
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import OperationalError
 from django.http import Http404, HttpResponse
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from ninja import NinjaAPI
 from ninja.errors import HttpError
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.json_input import MAX_DEPTH, decode_json
+from aily.json_input import MAX_DEPTH, decode_json, one_line
 from aily.problems import InvalidRequest, Problem, TooLarge, Unavailable
-from aily.rest import build_api
+from aily.rest import Document, build_api
+from aily.urls import api
 from tests.conftest import ClientOf
 
 
@@ -137,6 +142,23 @@ def test_each_kind_of_error_has_its_status(error: Exception, status: int, code: 
     assert_problem(answer_to(error), status, code)
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "code"),
+    [
+        ("57P01", 503, "unavailable"),
+        ("53300", 503, "unavailable"),
+        ("54000", 500, "internal_server_error"),
+        ("22P05", 500, "internal_server_error"),
+    ],
+)
+def test_a_statement_that_is_refused_is_no_outage(state: str, status: int, code: str) -> None:
+    """Clients would be told to come back, with what is refused again."""
+    error = OperationalError("as Django calls both")
+    error.__cause__ = psycopg.errors.lookup(state)("refused")
+    assert_problem(answer_to(error), status, code)
+    assert_problem(answer_to(OperationalError("the connection is closed")), 503, "unavailable")
+
+
 def test_a_problem_names_its_field_and_when_to_come_back() -> None:
     problem = Unavailable("Redis is away.", field="variables.text", retry_after_seconds=5)
     response = answer_to(problem)
@@ -232,6 +254,68 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
             # One that was inherited shows none of what the subclass adds.
             if not name.endswith(("Patch", "In", "Request")):
                 assert example.keys() == schema["properties"].keys(), name
+
+
+async def test_the_openapi_document_is_made_once_however_many_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
+) -> None:
+    made: list[object] = []
+
+    def counted(self: Any, **options: Any) -> Any:
+        made.append(self)
+        return get_schema(self, **options)
+
+    get_schema = NinjaAPI.get_openapi_schema
+    monkeypatch.setattr(NinjaAPI, "get_openapi_schema", counted)
+    document, path = Document(api), "/api/openapi.json"
+    request = RequestFactory().get(path)
+    answers = await asyncio.gather(*(document.view(request) for _ in range(20)))
+    assert len(made) == 1
+    [content] = {answer.content for answer in answers}
+    served = await async_client.get(path)
+    assert served.content == content
+    again = await async_client.get(path, headers={"If-None-Match": served["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/models", "/api", "/api/a/b", "/ws", "/ws/llmchat/"])
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_an_unknown_path_for_programs_is_a_problem(path: str, method: str) -> None:
+    assert_problem(getattr(Client(), method)(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ('{"name": "\\ud800"}', "name"),
+        ('{"a": [{"b": "\\ud800"}]}', "a.0.b"),
+        ('{"a": NaN}', "a"),
+        ('{"a": {"b\\u0000": 1}}', "a"),
+        ('{"a": {"b": "\\u0000"}}', "a.b"),
+        ("[" * 200_000, None),
+        ('{"a": ' + "9" * 5_000 + "}", None),
+        ("{" * 100_000, None),
+    ],
+)
+def test_bad_json_names_the_field(client: Client, data: str, field: str | None) -> None:
+    response = client.post("/api/keys", data, content_type="application/json")
+    problem = assert_problem(response, 400, "invalid_request")
+    assert [one["field"] for one in problem.get("errors", [])] == ([field] if field else [])
+
+
+def test_what_is_told_of_a_bad_request_is_short_however_long_that_is(client: Client) -> None:
+    body = {"x" * 100_000: 1, **{f"more{number}": 1 for number in range(1_000)}}
+    response = client.post("/api/keys", body, content_type="application/json")
+    assert_problem(response, 422, "invalid_request")
+    assert len(response.content) < 20_000
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_json_on_one_line_has_nothing_that_ends_one(mark: str) -> None:
+    value = {"text": f"before{mark}after", "other": "é ‧ 漢 🚀 \x0b"}
+    line = one_line(msgspec.json.encode(value))
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line) == value
 
 
 # --- What caches may keep -----------------------------------------------------------------------

@@ -79,6 +79,8 @@ def _frame_types() -> set[str]:
         str(struct.__struct_config__.tag)
         for struct in structs
         if issubclass(struct, msgspec.Struct) and struct not in (msgspec.Struct, events.Event)
+        # What is a part of frames has none.
+        if struct.__struct_config__.tag is not None
     }
     read = {get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(frames.Frame)}
     return sent | read

@@ -32,6 +32,8 @@ class Seen:
     text: str = ""
     ends: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    #: A snapshot has begun that comes in pieces, of which only the last has an id.
+    in_pieces: bool = False
 
     @property
     def is_ended(self) -> bool:
@@ -39,12 +41,15 @@ class Seen:
 
     def add(self, frame: dict[str, Any]) -> None:
         """Apply a frame as a client should, and note whatever must not be."""
+        kind = frame["type"]
         if "id" not in frame:
+            self.add_piece(frame)
             return
-        kind, now = frame["type"], parse_id(frame["id"])
+        now = parse_id(frame["id"])
         follows = now == (self.last[0], self.last[1] + 1) or (now[0] > self.last[0] and now[1] == 1)
         # What stands for all that came before may follow a gap: Redis lost the log.
-        stands_alone = kind == "task.snapshot" or kind in TERMINAL_TYPES
+        stands_alone = kind == "task.snapshot" or kind in TERMINAL_TYPES or self.in_pieces
+        self.in_pieces = False
         if now <= self.last or not (follows or stands_alone):
             self.problems.append(f"{kind} {now} after {self.last}")
         if self.is_ended:
@@ -56,6 +61,12 @@ class Seen:
             self.text += frame["text"]
         elif kind in TERMINAL_TYPES:
             self.ends.append(frame)
+
+    def add_piece(self, frame: dict[str, Any]) -> None:
+        if frame["type"] == "task.snapshot":
+            self.text, self.in_pieces = frame["text"], True
+        elif frame["type"] == "task.delta" and self.in_pieces:
+            self.text += frame["text"]
 
 
 class PatientUser:

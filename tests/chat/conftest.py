@@ -65,7 +65,7 @@ async def start_worker(
     """Starts workers of the simulator on this loop."""
     settings.WORKER_GRACE_SECONDS = 0
     # Failures of a provider of this name in an earlier test are not this one's.
-    sync_redis().delete("aily:breaker:simulator", "aily:failing:simulator")
+    forget_failures("simulator")
     workers: list[Runtime] = []
     await in_database(Provider.objects.update, base_url=simulator.url)
 
@@ -96,11 +96,24 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
     return submit_prompt
 
 
+def forget_failures(provider: str) -> None:
+    """What failed at a provider of this name in an earlier test."""
+    redis: Any = sync_redis()
+    redis.delete("aily:none", *redis.scan_iter(f"aily:*:{provider}"))
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something that happens on this loop has made a condition true."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - nobody there would set an event
             await asyncio.sleep(0.005)
+
+
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """`until` for what only a server knows."""
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - rows set no event
+            await asyncio.sleep(0.02)
 
 
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:

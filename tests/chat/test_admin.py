@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,6 +15,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from aily.redis import sync_redis
 from chat.models import (
     Conversation,
     Lane,
@@ -26,6 +29,7 @@ from chat.models import (
     Worker,
 )
 from chat.services.scenes import create_version, publish
+from tests.conftest import grant
 
 #: The part of a form that says which roles may do what, left empty.
 _ROLES = "guardian-groupobjectpermission-content_type-object_pk"
@@ -305,3 +309,44 @@ def test_who_is_not_staff_stays_outside(alice: User) -> None:
     client.force_login(alice)
     for table in ("task", "scene", "provider"):
         assert client.get(f"/admin/chat/{table}/").status_code == 302
+
+
+# --- Pauses -------------------------------------------------------------------------------------
+def test_a_paused_model_says_for_how_long_and_its_pause_is_lifted(
+    admin: Client, model: LLMModel
+) -> None:
+    redis: Any = sync_redis()
+    redis.hset(f"aily:limit:{model.pool}", "paused_until", str(time.time() + 100))
+    page = admin.get("/admin/chat/llmmodel/").content.decode()
+    assert re.search(r'field-paused_for">(9\d|100) s<', page)
+    assert act(admin, "llmmodel", "lift_pauses", model.pk) == "Called again: acme-1."
+    assert not re.search(
+        r'field-paused_for">\d', admin.get("/admin/chat/llmmodel/").content.decode()
+    )
+    none = "Called again: none of them was paused."
+    assert act(admin, "llmmodel", "lift_pauses", model.pk) == none
+
+
+def test_a_provider_that_is_left_alone_says_so_and_is_called_again(
+    admin: Client, model: LLMModel
+) -> None:
+    redis: Any = sync_redis()
+    redis.hset("aily:breaker:acme", mapping={"open_until": time.time() + 100, "opened": 2})
+    page = admin.get("/admin/chat/provider/").content.decode()
+    assert re.search(r'field-paused_for">(9\d|100) s<', page)
+    done = act(admin, "provider", "close_breakers", model.provider.pk)
+    assert done == "Called again: acme."
+    assert not redis.exists("aily:breaker:acme")
+
+
+def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) -> None:
+    redis: Any = sync_redis()
+    redis.hset(f"aily:limit:{model.pool}", "paused_until", str(time.time() + 100))
+    alice.is_staff = True
+    alice.save()
+    grant(alice, Permission.objects.filter(codename="view_llmmodel"))
+    client = Client()
+    client.force_login(alice)
+    form = {"action": "lift_pauses", "_selected_action": [str(model.pk)]}
+    client.post("/admin/chat/llmmodel/", form)
+    assert redis.hexists(f"aily:limit:{model.pool}", "paused_until")

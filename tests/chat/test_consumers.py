@@ -3,6 +3,7 @@ way on purpose."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,18 +21,31 @@ from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
 from aily.database import in_database
+from aily.jobs import Jobs
 from aily.postgresql.connection import BoundedConnection
 from aily.redis import async_redis, sync_redis
 from aily.routing import routes as application
 from aily.sockets import CLOSE_UNAUTHENTICATED
 from chat import consumers, eventlog, scheduler
+from chat.consumers import ChatConsumer
 from chat.eventlog import Append
-from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode, log_key, user_channel
+from chat.events import (
+    Event,
+    EventId,
+    TaskCompleted,
+    TaskQueued,
+    TaskStarted,
+    encode,
+    log_key,
+    user_channel,
+)
 from chat.models import LLMModel, Scene, Status, Task, Worker
+from chat.scheduler import Place
 from chat.services import follow as following
 from chat.services import submit as submitting
 from chat.services import watch
 from chat.services.scenes import create_version, publish
+from chat.services.watch import Watch
 from tests.chat.conftest import Submit, until
 from tests.databases import url_of
 
@@ -288,6 +302,39 @@ async def test_what_was_told_while_the_hub_heard_nothing_is_read_from_the_log(
     await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     assert (await socket.receive_json_from(timeout=10))["type"] == "events.missed"
     assert [(await next_logged(socket))["id"] for _ in range(2)] == ["1-1", "1-2"]
+
+
+async def test_one_socket_too_many_is_closed(socket: Any, alice: User, settings: Any) -> None:
+    settings.MAX_CONNECTIONS_PER_USER = 1
+    _, secret = await in_database(APIKey.create, alice, "other")
+    headers = [(b"authorization", f"Bearer {secret}".encode())]
+    other = WebsocketCommunicator(application, "/ws/llmchat/", headers)
+    assert (await other.connect())[0]
+    assert (await other.receive_output())["code"] == consumers.CLOSE_TOO_MANY
+    await other.disconnect()
+    await ping(socket)
+
+
+async def test_places_do_not_pile_up_for_a_client_that_does_not_read(
+    alice: User, loop_services: None, model: LLMModel
+) -> None:
+    """Each is sent alone; of those that come meanwhile, only a task's latest is kept."""
+    consumer, sent, may_send = ChatConsumer(), [], asyncio.Event()
+
+    async def send(frame: TaskQueued) -> None:
+        sent.append(frame.position)
+        await may_send.wait()
+
+    consumer.jobs, consumer.places, consumer.is_telling_places = Jobs("a job"), {}, False
+    consumer.watching = {"a": Watch("a", consumer.tell_place, consumer.follow_on)}
+    consumer.send = send  # type: ignore[method-assign, assignment]
+    for position in range(100, 0, -1):
+        consumer.tell_place("a", Place(position, 1.0))
+        await asyncio.sleep(0)
+    assert (len(consumer.jobs), len(consumer.places)) == (1, 1)
+    may_send.set()
+    await consumer.jobs.wait()
+    assert sent == [100, 1]
 
 
 async def test_a_frame_over_the_limit_closes_the_socket(socket: Any, settings: Any) -> None:

@@ -17,7 +17,8 @@ from aily.redis import sync_redis
 from chat import scheduler
 from chat.gauges import QueueGauges
 from chat.models import Lane, LLMModel, Task
-from chat.scheduler.ready import BREAKER_FAILURES
+from chat.scheduler import Fault
+from chat.scheduler.breakers import BREAKER_FAILURES
 
 pytestmark = pytest.mark.usefixtures("loop_services")
 
@@ -29,7 +30,11 @@ def ask(question: Question) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def gauges(model: LLMModel) -> QueueGauges:
     redis: Any = sync_redis()
-    redis.delete(*redis.keys(f"aily:*:{model.pool}"), f"aily:breaker:{model.provider.name}")
+    redis.delete(
+        "aily:none",
+        *redis.keys(f"aily:*:{model.pool}"),
+        *redis.keys(f"aily:*:{model.provider.name}"),
+    )
     return QueueGauges(settings.REDIS_URL)
 
 
@@ -73,17 +78,19 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert found["aily_leases_in_use", name] == 2
     assert found["aily_pool_paused", name] == 0
     await scheduler.report_failure(
-        model.pool, provider, "a", cap=500, is_throttled=True, retry_after_seconds=60
+        model.pool,
+        provider,
+        "a",
+        owner_id=1,
+        lane=1,
+        cap=500,
+        fault=Fault.THROTTLED,
+        retry_after_seconds=60,
     )
     assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
     for number in range(BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool,
-            provider,
-            f"t{number}",
-            cap=500,
-            is_throttled=False,
-            retry_after_seconds=None,
+            model.pool, provider, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
     scheduler.forget_worker("w", [model.pool])

@@ -341,7 +341,7 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "stranded followers": lambda site: flights.end_stranded(),
     "leaders": lambda site: fetch_all(flights._LEADERS, [["a" * 64]]),
     "successors": lambda site: flights.promote([uuid7()]),
-    "fallbacks": lambda site: transitions.divert(["acme"]),
+    "fallbacks": lambda site: transitions.divert([site.model.pk]),
     "settling": lambda site: settlement.settle(),
     "settling a conversation": lambda site: settlement.settle_conversation(site.conversation.pk),
     "deliveries due": lambda site: claims.claim(100),

@@ -66,6 +66,7 @@ ALERTS: dict[str, Case] = {
     "AilyTargetDown": gauge('up{job="web",instance="a"}', 0, 1),
     "AilyNoWorkers": gauge("aily_workers_alive", 0, 1),
     "AilyWorkersLost": counter("aily_workers_lost_total", 1, 0.1),
+    "AilyFaults": counter('aily_faults_total{place="claiming"}', 1, 0),
     "AilyCollectorSlow": gauge("aily_collector_duration_seconds", 3, 1),
     # --- web --------------------------------------------------------------------------------
     "AilyErrors": several(
@@ -110,7 +111,7 @@ ALERTS: dict[str, Case] = {
         ("aily_settlement_oldest_age_seconds", "90", "3"), ("aily_settlement_backlog", "9", "9")
     ),
     # --- providers --------------------------------------------------------------------------
-    "AilyProviderBreakerOpen": gauge('aily_provider_breaker_state{provider="p"}', 2, 1),
+    "AilyProviderBreakerOpen": gauge('aily_provider_breaker_state{provider="p"}', 1, 0),
     "AilyProviderErrors": counter(
         'aily_provider_errors_total{model="m",code="provider_overloaded"}', 60, 6
     ),
@@ -120,7 +121,10 @@ ALERTS: dict[str, Case] = {
     "AilyProviderThrottles": several(
         ('aily_leases_limit{model="m"}', "40", "90"), ('aily_leases_cap{model="m"}', "100", "100")
     ),
-    "AilyProviderPaused": gauge('aily_pool_paused{model="m"}', 1, 0),
+    "AilyProviderPaused": several(
+        ('aily_pool_pause_seconds{model="m"}', "90", "30"),
+        ('aily_pool_paused{model="m"}', "0", "0"),
+    ),
     "AilyProviderSlow": slow(
         "gen_ai_client_operation_time_to_first_chunk_seconds", 'gen_ai_request_model="m",', 30
     ),

@@ -74,6 +74,8 @@ def e2e_database_url(database_server: dict[str, str]) -> str:
 
 
 ENVIRONMENT = {
+    # Tests may come from any address.
+    "BEHIND_PROXY": "true",
     "TASK_RETRY_SECONDS": "0.2",
     "POSITION_CHECK_SECONDS": "5",
     "RENDERING_SECONDS": "0.5",

@@ -45,6 +45,26 @@ async def test_logging_out_closes_the_sockets_of_that_session(stack: Stack) -> N
                 await other.ping()
 
 
+async def test_ending_other_sessions_closes_their_sockets_and_no_others(stack: Stack) -> None:
+    with (
+        httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying,
+        httpx.Client(base_url=stack.base_url, follow_redirects=True) as ended,
+    ):
+        log_in(staying, "demo", "demo")
+        log_in(ended, "demo", "demo")
+        async with (
+            session_socket(stack, ended) as doomed,
+            session_socket(stack, staying) as other,
+        ):
+            await other.ping()
+            headers = {"X-CSRFToken": staying.cookies["csrftoken"]}
+            answer = await asyncio.to_thread(staying.delete, "/api/me/sessions", headers=headers)
+            assert answer.json()["ended"] >= 1
+            assert await doomed.closed() == 4401
+            await other.ping()
+            assert (await asyncio.to_thread(ended.get, "/api/me")).status_code == 401
+
+
 def session_socket(stack: Stack, client: httpx.Client) -> AbstractAsyncContextManager[ChatSocket]:
     cookie = f"sessionid={client.cookies['sessionid']}"
     headers = {"Cookie": cookie, "Origin": stack.base_url}

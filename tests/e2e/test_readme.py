@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from aily.programs import BASE_DIR
+from tests.e2e.conftest import Keys
 from tests.stack import Stack
 
 
@@ -19,10 +20,9 @@ def _client() -> str:
     return found[0]
 
 
-def test_the_example_prints_the_answer_of_a_task(stack: Stack) -> None:
-    key = stack.manage("manage.py", "create_api_key", "demo").stdout.split()[-1]
+def _run(stack: Stack, key: str) -> subprocess.CompletedProcess[str]:
     url = stack.base_url.replace("http", "ws") + "/ws/llmchat/"
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", _client()],
         env={**os.environ, "AILY_URL": url, "AILY_KEY": key},
         capture_output=True,
@@ -30,5 +30,16 @@ def test_the_example_prints_the_answer_of_a_task(stack: Stack) -> None:
         timeout=60,
         check=False,
     )
+
+
+def test_the_example_prints_the_answer_of_a_task(stack: Stack) -> None:
+    key = stack.manage("manage.py", "create_api_key", "demo").stdout.split()[-1]
+    result = _run(stack, key)
     assert result.returncode == 0, result.stderr
     assert "This is a *simulated* answer" in result.stdout
+
+
+def test_the_example_ends_where_coming_again_would_change_nothing(stack: Stack, keys: Keys) -> None:
+    result = _run(stack, keys.revoked)
+    assert result.returncode == 1
+    assert "4401" in result.stderr

@@ -154,7 +154,8 @@ def _stored_task(page: Page) -> dict[str, Any]:
     conversation_id = page.url.rpartition("/c/")[2]
     response = page.request.get(f"/api/llmchat/tasks?conversation_id={conversation_id}&limit=1")
     assert response.ok, response.text()
-    task: dict[str, Any] = response.json()["items"][0]
+    [item] = response.json()["items"]
+    task: dict[str, Any] = page.request.get(f"/api/llmchat/tasks/{item['task_id']}").json()
     return task
 
 

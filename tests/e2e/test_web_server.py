@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -29,6 +27,7 @@ from tests.e2e.conftest import Keys
 from tests.e2e.sessions import make_keys
 from tests.e2e.test_access import check_that_streams_and_waits_end
 from tests.e2e.test_sockets import ANSWER, write_long_log
+from tests.e2e.web_servers import WebServer, running_web_server
 from tests.ports import free_ports
 from tests.stack import Stack
 
@@ -37,45 +36,10 @@ from tests.stack import Stack
 AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM), "granian": (4503, 0)}
 
 
-@dataclass
-class WebServer:
-    name: str
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def connected(self) -> int:
-        """How many clients it has."""
-        connections = psutil.Process(self.process.pid).net_connections("tcp4")
-        return sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port
-            for one in connections
-        )
-
-    def wait_for_leavers(self, connected: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.connected() > connected:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
 @pytest.fixture
 def server(stack: Stack, name: str) -> Iterator[WebServer]:
-    options = replace(Options.from_environment(stack.environment), web_server=name)
-    program = options.programs()[-1]
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
-        port = listening.getsockname()[1]
-        with subprocess.Popen(
-            program.command, cwd=BASE_DIR, env=stack.environment, stdin=listening.fileno()
-        ) as process:
-            # The connection waits in the backlog until the process takes it.
-            while readiness("127.0.0.1", port):
-                assert process.poll() is None
-            yield WebServer(name, port, process)
-            process.terminate()
+    with running_web_server(stack, name) as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", AT_THE_END)

@@ -169,6 +169,34 @@ test("turns show a question with its running task, and a stored answer once", ()
   assert.equal(new Set(turns.map(({ key }) => key)).size, turns.length);
 });
 
+test("a snapshot in pieces replaces the text, and its last piece moves the cursor", () => {
+  const piece = (type, text) => ({ type, task_id: TASK, text, reasoning: "" });
+  const frames = [
+    ...RUN.slice(0, 3),
+    piece("task.snapshot", "One "),
+    piece("task.delta", "two "),
+    delta("1-9", "three"),
+    delta("1-10", " four"),
+  ];
+  const { task, outcomes } = play(frames);
+  assert.deepEqual(outcomes, frames.map(() => "applied"));
+  assert.deepEqual([task.text, task.cursor], ["One two three four", "1-10"]);
+  // Cut off in between, it goes on after the last id, and the snapshot comes anew.
+  const cut = play(frames.slice(0, 5)).task;
+  assert.equal(cut.cursor, "1-3");
+  assert.equal(play(frames.slice(3), cut).task.text, "One two three four");
+});
+
+test("an end without its text keeps what has come", () => {
+  const end = { ...completed("1-5", null), is_truncated: true };
+  end.result.reasoning = null;
+  const { task } = play([...RUN.slice(0, 4), end]);
+  assert.deepEqual(
+    [task.status, task.text, task.reasoning, task.isCut],
+    ["succeeded", "Hello", "hm", true],
+  );
+});
+
 const said = (id, role, content, task_id) => ({ id, role, content, task_id });
 const ended = (id, historyFrom = null) => ({ ...newTask(id), status: "succeeded", historyFrom });
 const shown = (turns) => turns.map(({ role, content, task }) => content ?? task?.text ?? role);

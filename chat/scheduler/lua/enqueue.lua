@@ -7,7 +7,8 @@
 --
 -- aily:ready:<pool>  zset  task id -> lane * width + virtual start
 -- aily:tags:<pool>   hash  now:<lane> -> virtual time; owner:<lane>:<owner> -> that owner's finish
--- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap: as of the last claim
+-- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap, blocked_by, blocked_until: as of
+--                          the last claim, see claim.lua
 -- aily:rung:<pool>   string, set while a ring is under way
 -- aily:doorbell      pub/sub channel that idle workers listen to
 -- aily:messaged:<pool>  string, set after a message where somebody heard the ring as well
@@ -16,12 +17,18 @@
 -- now, whichever is later. A thousand tasks of one owner so interleave with ten of another.
 -- A task that is in the set already keeps its place.
 --
--- Returns {ring, seconds, in_use, cap, rank, rank, …}; ranks count from 0.
+-- Returns {ring, now, seconds, in_use, cap, blocked_by, blocked_until, rank, rank, …}; ranks count
+-- from 0. `now` is Redis' time in seconds, 0 where nothing blocks the pool.
 local pool, width = ARGV[1], tonumber(ARGV[2])
 local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
-local out = {0}
-local stats = redis.call('HMGET', 'aily:stats:' .. pool, 'seconds', 'in_use', 'cap')
-for i = 1, 3 do out[i + 1] = stats[i] or '' end
+local out = {0, '0'}
+local stats = redis.call(
+  'HMGET', 'aily:stats:' .. pool, 'seconds', 'in_use', 'cap', 'blocked_by', 'blocked_until')
+for i = 1, 5 do out[i + 2] = stats[i] or '' end
+if out[6] ~= '' then
+  local time = redis.call('TIME')
+  out[2] = time[1] .. '.' .. string.format('%06d', time[2])
+end
 for i = 4, #ARGV, 4 do
   local id, lane, owner, cost = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   if not redis.call('ZSCORE', ready, id) then

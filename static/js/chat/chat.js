@@ -76,15 +76,27 @@ export class ChatPage {
       tasks.set(row.task_id, this.#app.tasks.get(row.task_id));
     }
     this.#show(buildTurns(messages, tasks));
+    await this.#readTexts(rows.items);
   }
 
-  /** The page's worth at the end of a long conversation, of which a note tells. */
+  /** Reasoning, and what came of answers that failed, one after the other: the list has no texts. */
+  async #readTexts(rows) {
+    for (const row of rows) {
+      const isAnswered = row.status === "succeeded" && !row.has_reasoning;
+      if (isAnswered || !(row.has_text || row.has_reasoning)) continue;
+      const task = this.#app.tasks.get(row.task_id);
+      if (this.#disposed) return;
+      if (task && !isActive(task)) await this.#app.tasks.readWhole(task);
+    }
+  }
+
+  /** The page's worth at the end of a long conversation, of which a note tells: of long messages
+   * fewer. */
   async #latestMessages() {
-    const read = (offset) =>
-      request("GET", `/conversations/${this.id}/messages?limit=${PAGE}&offset=${offset}`);
-    const first = await read(0);
-    this.#older.hidden = first.count <= PAGE;
-    return first.count <= PAGE ? first.items : (await read(first.count - PAGE)).items;
+    const path = `/conversations/${this.id}/messages?limit=${PAGE}&ordering=-created_at`;
+    const { items, count } = await request("GET", path);
+    this.#older.hidden = count <= items.length;
+    return items.reverse();
   }
 
   /** Something happened to a task of this user that was begun elsewhere: perhaps in this chat. */

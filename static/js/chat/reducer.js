@@ -12,6 +12,8 @@
  * @property {string|null} cursor id of the last event that is part of this state
  * @property {number} attempt
  * @property {string} text
+ * @property {boolean} inPieces a snapshot has begun whose last piece is still to come
+ * @property {boolean} isCut the text is not whole: the task itself has it
  * @property {string} reasoning
  * @property {string} model
  * @property {number|null} position place in the queue, from 1
@@ -42,6 +44,8 @@ export function newTask(id) {
     cursor: null,
     attempt: 0,
     text: "",
+    inPieces: false,
+    isCut: false,
     reasoning: "",
     model: "",
     position: null,
@@ -90,17 +94,33 @@ export function isActive(task) {
 export function reduce(task, frame) {
   if (!isActive(task)) return { task, outcome: "ignored" };
   if (frame.type === "task.accepted" || frame.type === "task.queued") return queued(task, frame);
+  if (frame.id === undefined) return piece(task, frame);
   if (compareEventIds(frame.id, task.cursor) <= 0) return { task, outcome: "ignored" };
   if (frame.type in TERMINAL) return applied(task, frame, finished(task, frame));
   if (frame.type === "task.snapshot") {
-    return applied(task, frame, { text: frame.text, reasoning: frame.reasoning });
+    return applied(task, frame, { text: frame.text, reasoning: frame.reasoning, inPieces: false });
+  }
+  // The last piece of a snapshot stands for all that came before it.
+  if (task.inPieces && frame.type === "task.delta") {
+    return applied(task, frame, { ...added(task, frame), inPieces: false });
   }
   if (!follows(frame.id, task.cursor)) return { task, outcome: "gap" };
   if (frame.type === "task.started") return applied(task, frame, started(frame));
-  return applied(task, frame, {
-    text: task.text + frame.text,
-    reasoning: task.reasoning + frame.reasoning,
-  });
+  return applied(task, frame, added(task, frame));
+}
+
+function added(task, frame) {
+  return { text: task.text + frame.text, reasoning: task.reasoning + frame.reasoning };
+}
+
+/** Part of a snapshot that is too large for one frame; without an id, the cursor stays. */
+function piece(task, frame) {
+  if (frame.type === "task.snapshot") {
+    const begun = { text: frame.text, reasoning: frame.reasoning, inPieces: true };
+    return { task: { ...task, ...begun }, outcome: "applied" };
+  }
+  if (frame.type !== "task.delta" || !task.inPieces) return { task, outcome: "ignored" };
+  return { task: { ...task, ...added(task, frame) }, outcome: "applied" };
 }
 
 function applied(task, frame, changes) {
@@ -120,15 +140,19 @@ function started(frame) {
   return { text: "", reasoning: "", model: frame.model, position: null, etaSeconds: null };
 }
 
-/** The end of a task that succeeded brings the whole text, so nothing before it can be missed. */
+/**
+ * The end of a task that succeeded brings the whole text, so nothing before it can be missed; but
+ * for a text that is too large for one frame.
+ */
 function finished(task, frame) {
   const changes = { status: TERMINAL[frame.type] };
   if (frame.type === "task.failed") return { ...changes, error: frame.error };
   if (frame.type !== "task.completed") return changes;
   return {
     ...changes,
-    text: frame.result.text,
-    reasoning: frame.result.reasoning ?? "",
+    text: frame.result.text ?? task.text,
+    reasoning: frame.result.reasoning ?? (frame.is_truncated ? task.reasoning : ""),
+    isCut: frame.is_truncated === true,
     finishReason: frame.result.finish_reason,
     usage: frame.usage,
   };

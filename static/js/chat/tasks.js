@@ -133,11 +133,16 @@ export class Tasks extends EventTarget {
     if (next.cursor !== task.cursor) this.#resuming.delete(task.id);
     this.#tasks.set(task.id, next);
     this.#changed(next);
-    if (!isActive(next) && next.status !== "succeeded") this.#settle(next);
+    if (!isActive(next) && (next.status !== "succeeded" || next.isCut)) this.readWhole(next);
   }
 
-  /** Only a success tells the whole text; the others keep the part that is stored. */
-  async #settle(task) {
+  /**
+   * Read an ended task with its texts. Only a success tells the whole text, where that fits into a
+   * frame; the others keep the part that is stored; and lists have none.
+   *
+   * @param {import("./reducer.js").TaskState} task
+   */
+  async readWhole(task) {
     try {
       const stored = fromStored(await request("GET", `/llmchat/tasks/${task.id}`));
       if (!this.#tasks.has(task.id)) return;

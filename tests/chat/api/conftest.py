@@ -25,8 +25,9 @@ class Api:
         self._client = AsyncClient()
         self._headers = {"Authorization": f"Bearer {secret}"} if secret else {}
 
-    async def get(self, path: str) -> Any:
-        return await self._client.get(path, headers=self._headers)
+    async def get(self, path: str, **headers: str) -> Any:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._client.get(path, headers={**self._headers, **given})
 
     async def post(self, path: str, body: Any = None, **headers: str) -> Any:
         """`body` is a string as it is, or anything else as JSON; `_` in a header stands for `-`."""

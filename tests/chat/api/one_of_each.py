@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts.models import APIKey, MenuItem, Role, User
+from accounts.models import APIKey, MenuItem, Role, User, UserSession
+from aily.redis import sync_redis
 from chat.models import (
     Budget,
     Conversation,
@@ -29,7 +33,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     """
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
-    LLMModel.objects.create(provider=provider, name=name)
+    paused = LLMModel.objects.create(provider=provider, name=name)
+    sync_redis().hset(f"aily:limit:{paused.pk}", "paused_until", str(time.time() + 600))
+    sync_redis().expire(f"aily:limit:{paused.pk}", 600)
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})
@@ -51,6 +57,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         event="task.completed",
         state="failed",
     )
+    session = Session.objects.create(
+        session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
+    )
     return {
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
@@ -63,6 +72,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "number": 2,
         "role_id": Role.objects.create(name=name).pk,
         "scene": name,
+        "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,

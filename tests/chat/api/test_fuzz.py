@@ -46,9 +46,18 @@ _CHECKS = (
     "response_schema_conformance",
 )
 #: What an API key may not do.
-_BY_SESSION = {"POST /api/keys", "POST /api/users"}
+_BY_SESSION = {
+    "POST /api/keys",
+    "POST /api/users",
+    "GET /api/me/sessions",
+    "DELETE /api/me/sessions",
+    "DELETE /api/me/sessions/{session_id}",
+    "POST /api/me/password",
+}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
+#: The old one in the example of a change.
+PASSWORD = "the one until now"
 #: Schemathesis looks at the time whenever something comes, if only a comment.
 _KEEP_ALIVE_SECONDS = 1
 _STREAM_EVENTS = 10_000
@@ -93,7 +102,7 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     Each operation has its own: what one deletes or shuts out, the next ones need.
     """
     name = f"fuzzed-{number}"
-    user = User.objects.create_superuser(f"root-{number}", "root@example.com", "root")
+    user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
     if label not in _BY_SESSION:

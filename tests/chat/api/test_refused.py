@@ -55,6 +55,9 @@ GET POST /api/providers
 GET PATCH DELETE /api/providers/{name}
 GET POST /api/models
 GET PATCH DELETE /api/models/{name}
+GET /api/llmchat/pauses
+DELETE /api/llmchat/pauses/models/{name}
+DELETE /api/llmchat/pauses/providers/{name}
 GET POST /api/budgets/items
 GET PATCH DELETE /api/budgets/items/{budget_id}
 POST /api/scenes
@@ -79,6 +82,12 @@ POST /api/llmchat/request
 POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET /api/scenes
+"""
+#: What takes a session: no key may do it, whoever has it.
+_SESSIONS = """
+GET DELETE /api/me/sessions
+DELETE /api/me/sessions/{session_id}
+POST /api/me/password
 """
 
 
@@ -121,7 +130,7 @@ def _rows() -> dict[str, str]:
 
 
 def test_the_table_names_every_operation() -> None:
-    tables = [_listed(table) for table in (_OWN, _RESTRICTED, _GRANTED, _EVERYBODYS)]
+    tables = [_listed(table) for table in (_OWN, _RESTRICTED, _GRANTED, _EVERYBODYS, _SESSIONS)]
     assert set.union(*tables) == set(operations())
     assert sum(map(len, tables)) == len(operations())
 
@@ -139,7 +148,7 @@ def test_another_user_may_do_nothing_with_what_is_not_theirs(
     client = client_of(alice)
     before = _rows()
     expected = dict.fromkeys(_listed(_OWN) | _listed(_RESTRICTED), 404)
-    expected |= dict.fromkeys(_listed(_GRANTED), 403)
+    expected |= dict.fromkeys(_listed(_GRANTED) | _listed(_SESSIONS), 403)
     answers = {one: _ask(client, one, known) for one in expected}
     assert answers == expected
     assert _rows() == before

@@ -127,8 +127,11 @@ async def test_retry_after_is_waited_for(
     assert time.monotonic() - started > 0.6
     # Without a position, as it is not in the ready set: the notice of the retry.
     notices = [one for one in frames.frames if one["type"] == "task.queued"]
-    (queued,) = [one for one in notices if one["position"] is None]
-    assert 0.6 <= queued["eta_seconds"] < 0.7
+    # Or, for a reader that comes later, what the row says, or the pool, which pauses for a second.
+    queued = [one for one in notices if one["position"] is None]
+    assert queued
+    assert all(0 <= one["eta_seconds"] <= 1 for one in queued)
+    assert {one["waiting_for"]["kind"] for one in queued} <= {"retry", "pause"}
     assert (await row(task_id)).status == Status.SUCCEEDED
 
 

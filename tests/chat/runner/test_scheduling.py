@@ -24,11 +24,11 @@ from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
-from chat.scheduler import ready
+from chat.scheduler import Fault, breakers, ready
 from chat.services import follow as following
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
-from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, forget_failures, frames_of, row, until
 
 #: The upstream's own cap in these tests: one request more, and it answers 429.
 CAP = 50
@@ -261,7 +261,7 @@ def fallbacks(model: LLMModel) -> Scene:
     for name in names:
         provider = Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
         LLMModel.objects.create(provider=provider, name=name)
-        sync_redis().delete(f"aily:breaker:{name}", f"aily:failing:{name}")
+        forget_failures(name)
     scene = Scene.objects.create(slug="s", title="S")
     version = SceneVersion.objects.create(
         scene=scene,
@@ -344,14 +344,15 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
     ask: Any, start_worker: StartWorker, alice: User, model: LLMModel
 ) -> None:
     worker = await start_worker()
-    for number in range(ready.BREAKER_FAILURES):
+    for number in range(breakers.BREAKER_FAILURES):
         await scheduler.report_failure(
             model.pool,
             "simulator",
             f"task-{number}",
+            owner_id=alice.pk,
+            lane=1,
             cap=10,
-            is_throttled=False,
-            retry_after_seconds=None,
+            fault=Fault.FAILED,
         )
     task_id = await ask("Hi [sim:latency=0,tokens=2]")
     for pool in await in_database(recovery.divert):

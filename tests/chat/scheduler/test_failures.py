@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
+from pytest_django import Settings
 
 from aily.redis import sync_redis
 from chat import scheduler
-from chat.scheduler import ready
+from chat.events import WaitingFor
+from chat.models import Lane
+from chat.scheduler import Fault, Probe, breakers
+from chat.scheduler.ready import ProbeKind
 from tests.chat.scheduler.conftest import claim, entries
 
 CAP = 40
@@ -23,21 +29,27 @@ async def throttle(pool: str, task_id: str, retry_after: float | None = None) ->
         pool,
         provider_of(pool),
         task_id,
+        owner_id=1,
+        lane=1,
         cap=CAP,
-        is_throttled=True,
+        fault=Fault.THROTTLED,
         retry_after_seconds=retry_after,
     )
 
 
-async def fail(pool: str, task_id: str) -> float:
+async def fail(pool: str, task_id: str, owner_id: int = 1, fault: Fault = Fault.FAILED) -> float:
     return await scheduler.report_failure(
-        pool,
-        provider_of(pool),
-        task_id,
-        cap=CAP,
-        is_throttled=False,
-        retry_after_seconds=None,
+        pool, provider_of(pool), task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
     )
+
+
+def is_open(pool: str) -> bool:
+    provider = provider_of(pool)
+    return provider in scheduler.blocks([], [provider])[1]
+
+
+async def probe(pool: str, task_id: str, kind: ProbeKind = "healthy") -> list[str]:
+    return (await claim(pool, cap=CAP, probe=Probe(task_id, kind))).task_ids
 
 
 def pass_time(key: str, *fields: str) -> None:
@@ -52,7 +64,7 @@ def end_pause(pool: str) -> None:
 
 
 def end_open_time(pool: str) -> None:
-    pass_time(f"aily:breaker:{provider_of(pool)}", "open_until", "probe_until")
+    pass_time(f"aily:breaker:{provider_of(pool)}", "open_until", "probe_until", "fresh_at")
 
 
 async def fill(pool: str) -> list[str]:
@@ -61,11 +73,6 @@ async def fill(pool: str) -> list[str]:
     running = (await claim(pool, cap=CAP)).task_ids
     assert len(running) == CAP
     return running
-
-
-async def open_breaker(pool: str) -> None:
-    for number in range(ready.BREAKER_FAILURES):
-        await fail(pool, f"task-{number}")
 
 
 # --- 429 ----------------------------------------------------------------------------------------
@@ -101,7 +108,7 @@ async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
 async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
     cap = 10_000
     await scheduler.report_failure(
-        pool, provider_of(pool), "task", cap=cap, is_throttled=True, retry_after_seconds=None
+        pool, provider_of(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED
     )
     end_pause(pool)
     await claim(pool, cap=cap, want=0, succeeded=1_000)
@@ -151,24 +158,121 @@ async def test_failures_do_not_raise_the_limit(pool: str) -> None:
     assert len(running) == CAP // 2
 
 
-# --- The breaker --------------------------------------------------------------------------------
-async def test_a_breaker_opens_when_many_different_tasks_failed_in_a_row(pool: str) -> None:
+@pytest.mark.parametrize("asked", [1e12, 1_789_000_000, math.inf, -5.0, math.nan])
+async def test_no_retry_after_is_obeyed_for_longer_than_the_setting_says(
+    pool: str, asked: float, settings: Settings
+) -> None:
+    settings.LLM_RETRY_AFTER_MAX_SECONDS = 7
+    wait = await throttle(pool, (await fill(pool))[0], retry_after=asked)
+    assert 0.9 < wait <= 7
+    key = f"aily:limit:{pool}"
+    assert 0 < cast("int", sync_redis().ttl(key)) <= 3607, "no pause outlives its reason"
+
+
+async def test_a_pause_from_before_the_setting_was_lowered_is_cut_short(pool: str) -> None:
+    """As an older version left them, without an end."""
+    await fill(pool)
+    key = f"aily:limit:{pool}"
+    sync_redis().hset(key, mapping={"limit": 1, "paused_until": 1_789_000_000 + 10**9})
+    await claim(pool, cap=CAP)
+    assert scheduler.blocks([pool], [])[0][pool].seconds_left <= 300
+    assert cast("int", sync_redis().ttl(key)) > 0
+
+
+async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: str) -> None:
     running = await fill(pool)
-    for number in range(ready.BREAKER_FAILURES - 1):
+    await throttle(pool, "1.0", retry_after=60)
+    place = scheduler.place_of(pool, f"1.{CAP}")
+    assert place is not None
+    assert place.waiting_for is not None
+    assert place.waiting_for.kind == "pause"
+    assert 59 <= (place.eta_seconds or 0) <= 60
+    client: Any = sync_redis()
+    with client.pubsub() as pubsub:
+        pubsub.subscribe(scheduler.DOORBELL)
+        pubsub.get_message(timeout=5)
+        assert scheduler.lift_pause(pool)
+        assert pubsub.get_message(timeout=5)["data"] == pool.encode()
+    assert not scheduler.lift_pause(pool)
+    place = scheduler.place_of(pool, f"1.{CAP}")
+    assert place is not None
+    assert place.waiting_for is None
+    assert (await claim(pool, cap=CAP, released=running)).task_ids
+
+
+# --- The breaker --------------------------------------------------------------------------------
+async def open_breaker(pool: str) -> None:
+    for number in range(breakers.BREAKER_FAILURES):
+        await fail(pool, f"task-{number}")
+
+
+async def test_a_breaker_opens_when_many_different_tasks_failed(pool: str) -> None:
+    running = await fill(pool)
+    for number in range(breakers.BREAKER_FAILURES - 1):
         assert await fail(pool, f"task-{number}") == 0
     assert await fail(pool, "task-0") == 0, "one that fails again and again counts once"
-    assert provider_of(pool) not in scheduler.open_breakers()
+    assert not is_open(pool)
     wait = await fail(pool, "task-last")
-    assert 0 < wait <= ready.BREAKER_SECONDS
-    assert provider_of(pool) in scheduler.open_breakers()
+    assert 0 < wait <= breakers.BREAKER_SECONDS
+    assert is_open(pool)
     assert (await claim(pool, cap=CAP, released=running)).task_ids == []
 
 
-async def test_a_success_in_between_starts_the_count_anew(pool: str) -> None:
-    for number in range(ready.BREAKER_FAILURES - 1):
+async def test_half_as_many_are_enough_where_there_is_no_connection(pool: str) -> None:
+    for number in range(breakers.BREAKER_UNREACHABLE - 1):
+        await fail(pool, f"task-{number}", fault=Fault.UNREACHABLE)
+    assert not is_open(pool)
+    await fail(pool, "task-last", fault=Fault.UNREACHABLE)
+    assert is_open(pool)
+
+
+async def test_one_owners_failures_do_not_open_it_while_another_is_served(pool: str) -> None:
+    await claim(pool, cap=CAP, succeeded=1, owners={2})
+    for number in range(3 * breakers.BREAKER_FAILURES):
+        await fail(pool, f"task-{number}", owner_id=1)
+    assert not is_open(pool)
+    await fail(pool, "of-another", owner_id=2)
+    assert is_open(pool), "now two owners say so"
+
+
+async def test_an_owner_alone_opens_it_whatever_was_served_to_them_before(pool: str) -> None:
+    await claim(pool, cap=CAP, succeeded=1, owners={1})
+    await open_breaker(pool)
+    assert is_open(pool)
+
+
+async def test_a_share_of_successes_keeps_it_closed_and_half_of_them_begins_anew(
+    pool: str,
+) -> None:
+    for number in range(breakers.BREAKER_FAILURES - 1):
         await fail(pool, f"task-{number}")
-    await claim(pool, cap=CAP, succeeded=1)
-    assert await fail(pool, "task-last") == 0
+    await claim(pool, cap=CAP, succeeded=3, owners={1})
+    assert await fail(pool, "task-19") == 0, "three of 23 succeeded"
+    await claim(pool, cap=CAP, succeeded=17, owners={1})
+    for number in range(breakers.BREAKER_FAILURES - 1):
+        assert await fail(pool, f"later-{number}") == 0
+    assert await fail(pool, "later-last") > 0
+
+
+async def test_a_provider_that_hardly_ever_answers_counts_as_failing(pool: str) -> None:
+    await fail(pool, "first", owner_id=2)
+    await claim(pool, cap=CAP, want=0, succeeded=1, owners={1})
+    # That was half of two. From now on one of thirty succeeds.
+    for number in range(30):
+        await fail(pool, f"task-{number}", owner_id=number % 3)
+        if number == 15:
+            await claim(pool, cap=CAP, want=0, succeeded=1, owners={1})
+    assert is_open(pool)
+
+
+async def test_all_that_is_kept_of_failures_runs_out(pool: str) -> None:
+    await claim(pool, cap=CAP, succeeded=1, owners={3})
+    await fail(pool, "unreachable", fault=Fault.UNREACHABLE)
+    await claim(pool, cap=CAP, want=0)
+    await open_breaker(pool)
+    keys = list(sync_redis().scan_iter(f"aily:*:{provider_of(pool)}"))
+    assert len(keys) >= 4
+    assert all(cast("int", sync_redis().ttl(key)) > 0 for key in keys)
 
 
 async def test_a_breaker_is_the_providers_and_stops_all_its_pools(pool: str) -> None:
@@ -179,50 +283,110 @@ async def test_a_breaker_is_the_providers_and_stops_all_its_pools(pool: str) -> 
         other, f"{pool}-w", cap=CAP, want=3, lease_seconds=60, provider=provider_of(pool)
     )
     assert claimed.task_ids == []
+    place = scheduler.place_of(other, "1.0")
+    assert place is not None
+    assert place.waiting_for is not None
+    assert place.waiting_for.kind == "breaker"
+    assert 4 <= (place.eta_seconds or 0) <= breakers.BREAKER_SECONDS
 
 
 async def test_a_half_open_breaker_lets_one_probe_through(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
-    assert (await claim(pool, cap=CAP)).task_ids == []
+    assert await probe(pool, "1.0") == []
     end_open_time(pool)
-    assert len((await claim(pool, cap=CAP)).task_ids) == 1
-    assert (await claim(pool, "other", cap=CAP)).task_ids == []
+    assert (await claim(pool, cap=CAP)).may_probe == 2
+    assert await probe(pool, "1.7", "failed") == ["1.7"]
+    assert (await claim(pool, "other", cap=CAP)).may_probe == 0
+    assert await probe(pool, "1.0") == []
+    place = scheduler.place_of(pool, "1.0")
+    assert place is not None
+    assert (place.eta_seconds, place.waiting_for) == (None, WaitingFor("breaker", None))
+
+
+async def test_a_task_of_an_owner_without_failures_may_probe_although_it_is_open(
+    pool: str,
+) -> None:
+    scheduler.enqueue(pool, entries(1, 5))
+    scheduler.enqueue(pool, entries(2, 5))
+    await open_breaker(pool)
+    assert (await claim(pool, cap=CAP)).may_probe == 1
+    asked = [(1, Lane.NORMAL), (1, Lane.INTERACTIVE), (2, Lane.NORMAL)]
+    assert await scheduler.failing_lanes(provider_of(pool), asked) == {(1, Lane.NORMAL)}
+    assert await probe(pool, "1.0", "healthy") == []
+    assert await probe(pool, "2.0", "fresh") == ["2.0"]
+    await fail(pool, "2.0", owner_id=2)
+    assert (await claim(pool, cap=CAP, released=["2.0"])).may_probe == 0, "not one after another"
+
+
+async def test_a_slow_probe_keeps_no_owner_without_failures_waiting(pool: str) -> None:
+    for owner in (1, 2, 3):
+        scheduler.enqueue(pool, entries(owner, 5))
+    await open_breaker(pool)
+    assert await probe(pool, "2.0", "fresh") == ["2.0"]
+    assert await probe(pool, "3.0", "fresh") == []
+    pass_time(f"aily:breaker:{provider_of(pool)}", "fresh_at", "open_until")
+    assert await probe(pool, "1.0", "healthy") == [], "the slow one may tell"
+    assert await probe(pool, "3.0", "fresh") == ["3.0"]
 
 
 async def test_a_probe_that_succeeds_closes_the_breaker(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
     end_open_time(pool)
-    probe = (await claim(pool, cap=CAP)).task_ids
-    assert len((await claim(pool, cap=CAP, released=probe, succeeded=1)).task_ids) == CAP
-    assert provider_of(pool) not in scheduler.open_breakers()
+    probes = await probe(pool, "1.0")
+    assert len((await claim(pool, cap=CAP, released=probes, succeeded=1)).task_ids) == CAP
+    assert not is_open(pool)
 
 
 async def test_a_probe_that_ends_without_telling_makes_way_for_the_next(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
     end_open_time(pool)
-    probe = (await claim(pool, cap=CAP)).task_ids
-    following = (await claim(pool, cap=CAP, released=probe)).task_ids
-    assert len(following) == 1
-    assert (await claim(pool, cap=CAP, released=["another"])).task_ids == []
-    await claim(pool, cap=CAP, want=0, released=following)
+    probes = await probe(pool, "1.0")
+    assert (await claim(pool, cap=CAP, released=["another"])).may_probe == 0
+    assert (await claim(pool, cap=CAP, released=probes)).may_probe == 2
 
 
-async def test_each_probe_that_fails_doubles_the_open_time_up_to_a_maximum(pool: str) -> None:
+async def test_each_healthy_probe_that_fails_doubles_the_open_time_up_to_a_maximum(
+    pool: str,
+) -> None:
     scheduler.enqueue(pool, entries(1, 50))
     await open_breaker(pool)
     waits = []
-    for _ in range(8):
+    for number in range(8):
         end_open_time(pool)
-        (probe,) = (await claim(pool, cap=CAP)).task_ids
-        waits.append(await fail(pool, probe))
-        assert (await claim(pool, cap=CAP, released=[probe])).task_ids == []
+        (task_id,) = await probe(pool, f"1.{number}")
+        waits.append(await fail(pool, task_id))
+        assert (await claim(pool, cap=CAP, released=[task_id])).task_ids == []
     assert waits == pytest.approx([10, 20, 40, 80, 160, 300, 300, 300], abs=1)
+
+
+async def test_a_probe_that_had_failed_before_says_nothing_of_the_provider(pool: str) -> None:
+    scheduler.enqueue(pool, entries(1, 50))
+    await open_breaker(pool)
+    waits = []
+    for number in range(4):
+        end_open_time(pool)
+        (task_id,) = await probe(pool, f"1.{number}", "failed")
+        waits.append(await fail(pool, task_id))
+    assert waits == pytest.approx([5] * 4, abs=1)
 
 
 async def test_calls_that_began_before_it_opened_do_not_open_it_further(pool: str) -> None:
     await open_breaker(pool)
     late = [await fail(pool, f"late-{number}") for number in range(20)]
-    assert max(late) <= ready.BREAKER_SECONDS
+    assert max(late) <= breakers.BREAKER_SECONDS
+
+
+async def test_a_breaker_that_is_closed_by_hand_forgets_what_failed(pool: str) -> None:
+    scheduler.enqueue(pool, entries(1, 3))
+    await open_breaker(pool)
+    await claim(pool, cap=CAP)
+    assert scheduler.close_breaker(provider_of(pool), [pool])
+    assert not scheduler.close_breaker(provider_of(pool), [pool])
+    place = scheduler.place_of(pool, "1.0")
+    assert place is not None
+    assert (place.eta_seconds, place.waiting_for) == (0.0, None)
+    assert await fail(pool, "task-last") == 0
+    assert len((await claim(pool, cap=CAP)).task_ids) == 3

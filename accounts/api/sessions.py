@@ -1,0 +1,117 @@
+"""REST: my sessions and my password. Only for who is logged in: a key has neither."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.http import Http404
+from ninja import Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field, SecretStr
+
+from accounts.attempts import is_own_password
+from accounts.authentication import AuthenticatedRequest
+from accounts.forms import MAX_PASSWORD_LENGTH
+from accounts.models import User, UserSession
+from accounts.passwords import change_password
+from accounts.sessions import describe, end_sessions, other_sessions, sessions_of
+from aily.openapi import example
+from aily.problems import Conflict, Forbidden, InvalidRequest
+from aily.rest import Page, RequestSchema
+
+router = Router(tags=["accounts"])
+
+
+class SessionOut(Schema):
+    model_config = example(
+        id=12,
+        device="Firefox on Linux",
+        user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        address="192.0.2.7",
+        created_at="2026-01-31T12:00:00Z",
+        last_used_at="2026-02-01T08:30:00Z",
+        is_current=True,
+    )
+
+    id: int
+    device: str
+    user_agent: str
+    address: str | None
+    created_at: datetime
+    last_used_at: datetime = Field(description="To the minute.")
+    is_current: bool = Field(description="The one that asks.")
+
+
+class EndedOut(Schema):
+    model_config = example(ended=3)
+
+    ended: int
+
+
+class PasswordIn(RequestSchema):
+    model_config = example(old_password="the one until now", new_password="a long sentence")  # noqa: S106
+
+    old_password: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)
+    new_password: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)
+
+
+def _session_user(request: AuthenticatedRequest) -> User:
+    """Who is logged in, with all fields. Raises Forbidden for a key."""
+    if request.auth.api_key is not None:
+        raise Forbidden("An API key cannot do this. Log in.")
+    return User.objects.get(pk=request.auth.user.pk)
+
+
+@router.get("/me/sessions", response=list[SessionOut], summary="Own sessions")
+@paginate(Page)
+def list_sessions(request: AuthenticatedRequest) -> list[dict[str, Any]]:
+    return [_as_out(request, row) for row in sessions_of(_session_user(request))]
+
+
+def _as_out(request: AuthenticatedRequest, row: UserSession) -> dict[str, Any]:
+    fields = ("id", "user_agent", "address", "created_at", "last_used_at")
+    return {
+        **{name: getattr(row, name) for name in fields},
+        "device": describe(row.user_agent),
+        "is_current": row.session_key == request.session.session_key,
+    }
+
+
+@router.delete("/me/sessions", response=EndedOut, summary="End all other own sessions")
+def end_other_sessions(request: AuthenticatedRequest) -> dict[str, int]:
+    user = _session_user(request)
+    others = list(other_sessions(user, request))
+    end_sessions(user.pk, others)
+    return {"ended": len(others)}
+
+
+@router.delete("/me/sessions/{int:session_id}", response={204: None}, summary="End one own session")
+def end_session(request: AuthenticatedRequest, session_id: int) -> Status[None]:
+    user = _session_user(request)
+    chosen = list(sessions_of(user).filter(pk=session_id))
+    if not chosen:
+        raise Http404
+    if chosen[0].session_key == request.session.session_key:
+        raise Conflict("This is the session that you are using. Log out instead.")
+    end_sessions(user.pk, chosen)
+    return Status(204, None)
+
+
+@router.post("/me/password", response={204: None}, summary="Change one's own password")
+def set_password(request: AuthenticatedRequest, payload: PasswordIn) -> Status[None]:
+    """This session stays, under a new cookie; all others end."""
+    user = _session_user(request)
+    if not user.has_usable_password():
+        raise Conflict("You log in by a login provider, and have no password here.")
+    if not is_own_password(request, user, payload.old_password.get_secret_value()):
+        raise InvalidRequest("This is not your password.", field="old_password")
+    password = payload.new_password.get_secret_value()
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({"new_password": error.messages}) from None
+    change_password(request, user, password)
+    return Status(204, None)

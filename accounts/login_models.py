@@ -1,0 +1,76 @@
+"""What is kept of log-ins: the sessions there are, and an audit trail of tries at one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class UserSession(models.Model):
+    """A session of Django's by its user, and from where it was last used.
+
+    Django's own table cannot be asked whose a session is. A row may outlive its session for a
+    while; it lets nobody in.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions"
+    )
+    session_key = models.CharField(
+        max_length=40, unique=True, editable=False, help_text="A secret, as in Django's table."
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(default=timezone.now)
+    address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"session {self.pk} of user {self.user_id}"
+
+
+class LoginOutcome(models.TextChoices):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused", "refused unseen"
+
+
+class LoginMethod(models.TextChoices):
+    PASSWORD = "password"  # noqa: S105 - a name
+    CODE = "code", "second factor"
+    PROVIDER = "provider", "login provider"
+    OWN_PASSWORD = "own_password", "own password, within a session"
+
+
+class LoginEvent(models.Model):
+    """Log-ins, and tries at one, of an hour: equal ones share a row.
+
+    What was typed as the name of no account may be a password: it is not kept.
+    """
+
+    hour = models.DateTimeField(editable=False)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    count = models.PositiveIntegerField(default=1)
+    outcome = models.CharField(max_length=10, choices=LoginOutcome)
+    method = models.CharField(max_length=12, choices=LoginMethod)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    username = models.CharField(max_length=150, blank=True, help_text="Empty: no account's.")
+    address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=200, blank=True, help_text="Of the last one.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["hour", "username", "address", "method", "outcome"],
+                name="login_event",
+                nulls_distinct=False,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username or 'unknown account'} {self.outcome} {self.last_at:%Y-%m-%d %H:%M}"

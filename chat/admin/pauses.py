@@ -1,0 +1,67 @@
+"""Columns and actions of pauses, for the admin of models and providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from aily.redis import RedisAway
+from chat.models import LLMModel, Provider
+from chat.services import pauses
+
+
+class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Says of each row how long it is paused. Redis is asked once a page."""
+
+    pause_kind: pauses.Kind
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes = super().get_changelist_instance(request)
+        left = self._seconds_left()
+        for row in changes.result_list:
+            row.paused_seconds = left.get(row.name, "")
+        return changes
+
+    def _seconds_left(self) -> dict[str, str]:
+        """By name; of none while Redis is away."""
+        try:
+            found = pauses.pauses()
+        except RedisAway:
+            return {}
+        return {
+            pause.name: f"{pause.seconds_left:.0f} s"
+            for pause in found
+            if pause.kind == self.pause_kind
+        }
+
+    @admin.display(description="paused for")
+    def paused_for(self, row: Any) -> str:
+        seconds: str = getattr(row, "paused_seconds", "")
+        return seconds
+
+    def lift(self, request: HttpRequest, rows: Any, lift: Callable[[Any], bool]) -> None:
+        try:
+            lifted = [row.name for row in rows if lift(row)]
+        except RedisAway:
+            self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
+            return
+        names = ", ".join(lifted) or "none of them was paused"
+        self.message_user(request, f"Called again: {names}.")
+
+
+@admin.action(permissions=["change"], description="Lift the pause")
+def lift_pauses(
+    modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
+) -> None:
+    modeladmin.lift(request, queryset, pauses.lift_model)
+
+
+@admin.action(permissions=["change"], description="Close the breaker")
+def close_breakers(
+    modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
+) -> None:
+    modeladmin.lift(request, queryset, pauses.lift_provider)

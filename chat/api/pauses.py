@@ -1,0 +1,72 @@
+"""REST: models that are paused and providers that are left alone, for staff."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from datetime import datetime
+from typing import Literal
+
+from django.shortcuts import get_object_or_404
+from ninja import Router, Schema, Status
+from ninja.pagination import paginate
+from pydantic import Field
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.permissions import require_permission
+from aily.openapi import answers, example
+from aily.rest import Page
+from chat.models import LLMModel, Provider
+from chat.services import pauses
+
+router = Router(tags=["providers"])
+
+
+class PauseOut(Schema):
+    model_config = example(
+        kind="model",
+        name="deepseek-chat",
+        until="2026-11-29T15:00:00Z",
+        seconds_left=42.5,
+        opened=0,
+    )
+
+    kind: Literal["model", "provider"] = Field(
+        description="model: its provider said that there are too many calls (429). provider: it "
+        "fails, and is left alone."
+    )
+    name: str
+    until: datetime
+    seconds_left: float = Field(
+        description="0: a task may find out, or does, whether the provider is back."
+    )
+    opened: int = Field(description="How often in a row a provider was left alone.")
+
+
+@router.get("/pauses", response=list[PauseOut], summary="Pauses and open breakers")
+@paginate(Page)
+def list_pauses(request: AuthenticatedRequest) -> list[pauses.Pause]:
+    require_permission(request.auth.user, "chat.view_provider")
+    return pauses.pauses()
+
+
+@router.delete(
+    "/pauses/providers/{slug:name}",
+    response={204: None},
+    summary="Call a provider again that is left alone",
+    openapi_extra=answers({}, 404),
+)
+def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_provider")
+    pauses.lift_provider(get_object_or_404(Provider, name=name))
+    return Status(204, None)
+
+
+@router.delete(
+    "/pauses/models/{path:name}",
+    response={204: None},
+    summary="Call a model again that is paused",
+    openapi_extra=answers({}, 404),
+)
+def lift_model(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_llmmodel")
+    pauses.lift_model(get_object_or_404(LLMModel, name=name))
+    return Status(204, None)

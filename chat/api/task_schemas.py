@@ -1,0 +1,218 @@
+"""What REST tells of tasks, one by one and in lists."""
+
+# Annotations stay objects here: ninja looks them up.
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db.models import (
+    BooleanField,
+    Case,
+    ExpressionWrapper,
+    F,
+    JSONField,
+    Q,
+    Value,
+    When,
+)
+from django.db.models.expressions import RawSQL
+from ninja import Schema
+from pydantic import Field
+
+from aily.openapi import example
+from aily.rest import Moment
+from chat.models import Lane, Task
+from chat.models.tasks import ACTIVE, TaskQuerySet
+from chat.models.tasks import Status as TaskStatus
+from chat.services.submission import MAX_METADATA_BYTES, LaneName
+
+#: Columns of any size, which no list has.
+_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+
+
+class WaitingFor(Schema):
+    model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
+
+    kind: Literal["pause", "breaker", "retry"] = Field(
+        description="pause: the provider said that there are too many calls. breaker: it fails, "
+        "and is left alone. retry: the task's own next attempt."
+    )
+    until: datetime | None = Field(description="About when; null: until a probe has ended.")
+
+
+_WAITING_FOR = "What keeps it beside its turn; null when nothing does."
+
+
+class TaskAccepted(Schema):
+    model_config = example(
+        task_id="0198c0de-9c33-7000-8000-0123456789ab",
+        status="queued",
+        position=3,
+        eta_seconds=1.5,
+        waiting_for=None,
+        history_from=None,
+    )
+
+    task_id: UUID
+    status: str
+    position: int | None = Field(description="1 is next; null when it is not waiting.")
+    eta_seconds: float | None = Field(
+        description="Until it starts, `waiting_for` included; null when that is not known."
+    )
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
+    history_from: UUID | None = Field(
+        None,
+        description="The first message of the conversation that the model is sent; null: all are.",
+    )
+
+
+class Result(Schema):
+    model_config = example(
+        text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
+    )
+
+    text: str
+    reasoning: str
+    finish_reason: str | None
+    tool_calls: list[dict[str, Any]]
+
+
+class Timings(Schema):
+    created_at: datetime
+    started_at: datetime | None
+    first_token_at: datetime | None
+    finished_at: datetime | None
+
+
+_EXAMPLE: dict[str, Any] = {
+    "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
+    "status": "succeeded",
+    "attempt": 1,
+    "scene": "summarize",
+    "model": "deepseek-flash",
+    "is_simulated": False,
+    "lane": "normal",
+    "conversation_id": None,
+    "history_from": None,
+    "position": None,
+    "eta_seconds": None,
+    "waiting_for": None,
+    "usage": {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
+    "error": None,
+    "served_from": "provider",
+    "metadata": {"order": "4711"},
+}
+
+
+class _Task(Schema):
+    task_id: UUID = Field(alias="pk")
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+    attempt: int
+    scene: str | None
+    model: str = Field(alias="model.name")
+    is_simulated: bool = Field(alias="model.provider.is_simulated")
+    lane: LaneName
+    conversation_id: UUID | None
+    history_from: UUID | None = Field(
+        description="The first message of the conversation that the model was sent, where older "
+        "ones were left out, as it has grown too long; null: all were sent."
+    )
+    position: int | None
+    eta_seconds: float | None
+    waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
+    usage: dict[str, Any] | None
+    error: dict[str, Any] | None
+    served_from: Literal["provider", "flight", "cache"] = Field(
+        description="Where the answer comes from: a call of its own, the call of an equal request "
+        "at the same moment, or the cache. The last two cost nothing."
+    )
+    metadata: dict[str, Any]
+    timings: Timings
+
+    @staticmethod
+    def resolve_scene(task: Task) -> str | None:
+        return task.scene.slug if task.scene else None
+
+    @staticmethod
+    def resolve_lane(task: Task) -> str:
+        return Lane(task.lane).name.lower()
+
+    @staticmethod
+    def resolve_usage(task: Task) -> dict[str, Any] | None:
+        return task.usage or None
+
+    @staticmethod
+    def resolve_timings(task: Task) -> Task:
+        return task
+
+
+class TaskOut(_Task):
+    model_config = example(**_EXAMPLE)
+
+    result: Result | None = Field(description="Null until there is any text.")
+
+    @staticmethod
+    def resolve_result(task: Task) -> dict[str, Any] | None:
+        has_any = task.text or task.reasoning or task.status == TaskStatus.SUCCEEDED
+        return task.result() if has_any else None
+
+
+class TaskItem(_Task):
+    """A task of a list, without its result: a hundred of those may be hundreds of megabytes."""
+
+    model_config = example(**_EXAMPLE, has_text=True, has_reasoning=False)
+
+    has_text: bool = Field(description="Whether its result has any; it is in the task itself.")
+    has_reasoning: bool
+
+    @staticmethod
+    def resolve_metadata(task: Task) -> dict[str, Any]:
+        shown: dict[str, Any] = vars(task)["shown_metadata"]
+        return shown
+
+
+def listed(tasks: TaskQuerySet) -> TaskQuerySet:
+    """What a `TaskItem` is made of, without the columns of any size.
+
+    Rows from before MAX_METADATA_BYTES may have more metadata; theirs are left out.
+    """
+    # Only what is large on disk is measured; what lies in the row is short enough.
+    is_short = RawSQL(
+        "pg_column_size(chat_task.metadata) <= 2000"
+        " OR octet_length(chat_task.metadata::text) <= %s",
+        [2 * MAX_METADATA_BYTES],
+        output_field=BooleanField(),
+    )
+    return tasks.defer(*_LARGE).annotate(
+        shown_metadata=Case(When(is_short, then=F("metadata")), default=Value({}, JSONField())),
+        has_text=ExpressionWrapper(~Q(text=""), BooleanField()),
+        has_reasoning=ExpressionWrapper(~Q(reasoning=""), BooleanField()),
+    )
+
+
+class TaskFilter(Schema):
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
+        None
+    )
+    active: bool | None = Field(None, description="True: queued or running. False: ended.")
+    scene: str | None = Field(None, max_length=50)
+    conversation_id: UUID | None = None
+    lane: LaneName | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    ordering: Literal["created_at", "-created_at"] = "-created_at"
+
+    def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
+        wanted: dict[str, Any] = {
+            "status": self.status,
+            "scene__slug": self.scene,
+            "conversation_id": self.conversation_id,
+            "lane": Lane[self.lane.upper()] if self.lane else None,
+            "created_at__gte": self.created_after,
+            "created_at__lt": self.created_before,
+        }
+        tasks = tasks.filter(**{name: value for name, value in wanted.items() if value is not None})
+        if self.active is None:
+            return tasks
+        return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)

@@ -1,0 +1,150 @@
+"""Where a queued task stands, when it may start, and what it waits for beside its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from aily.redis import async_redis, sync_redis
+from chat.events import WaitingFor
+
+_FIELDS = ["seconds", "in_use", "cap", "blocked_by", "blocked_until"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown.
+
+    `position` is None where it waits for its next attempt, and has no place before that.
+    """
+
+    position: int | None
+    eta_seconds: float | None
+    waiting_for: WaitingFor | None = None
+
+    @classmethod
+    def of_retry(cls, not_before: datetime | None) -> Place | None:
+        """Of a task that is in no ready set before its next attempt may start; None if that is not
+        so."""
+        left = (not_before - datetime.now(UTC)).total_seconds() if not_before else 0.0
+        return cls(None, round(left, 1), WaitingFor("retry", not_before)) if left > 0 else None
+
+
+class _Stats(NamedTuple):
+    """aily:stats of a pool, as of its last claim or failure; see chat/scheduler/lua/claim.lua."""
+
+    seconds: bytes | None
+    in_use: bytes | None
+    cap: bytes | None
+    blocked_by: bytes | None
+    blocked_until: bytes | None
+
+    def place(self, position: int, now: float) -> Place:
+        """The place of the task that is at `position`; `now` is Redis' time."""
+        blocked = self.blocked(position, now)
+        return blocked or Place(position, self._eta(position, int(self.in_use or 0)))
+
+    def blocked(self, position: int | None, now: float) -> Place | None:
+        """Of a task of the pool while nothing of it starts; None while that is not so."""
+        if not self._is_blocked(now):
+            return None
+        kind = (self.blocked_by or b"").decode()
+        if not self.blocked_until:
+            # A probe runs: its end decides.
+            return Place(position, None, WaitingFor(kind, None))
+        until = float(self.blocked_until)
+        # Then there is room for as many as the pool allows.
+        cap = int(self.cap or 0)
+        after_seconds = 0.0
+        if position is not None and position > cap > 0:
+            after_seconds = self._eta(position, cap) or 0.0
+        waiting_for = WaitingFor(kind, datetime.fromtimestamp(round(until, 3), UTC))
+        return Place(position, round(until - now + after_seconds, 1), waiting_for)
+
+    def _is_blocked(self, now: float) -> bool:
+        return bool(self.blocked_by) and (not self.blocked_until or float(self.blocked_until) > now)
+
+    def _eta(self, position: int, in_use: int) -> float | None:
+        """Position divided by the rate at which calls end; zero while there is room."""
+        if not self.cap or in_use + position <= int(self.cap):
+            return 0.0
+        if not self.seconds:
+            return None
+        return round(position * float(self.seconds) / max(in_use, 1), 1)
+
+
+def places_of_reply(reply: Sequence[Any]) -> tuple[list[Place], bool]:
+    """What enqueue.lua returns: the tasks' places, and whether the doorbell must be rung."""
+    ring, now, *rest = reply
+    stats, ranks = _Stats(*rest[: len(_FIELDS)]), rest[len(_FIELDS) :]
+    return [stats.place(rank + 1, float(now)) for rank in ranks], bool(ring)
+
+
+def later(place: Place | None, retry: Place | None) -> Place | None:
+    """What a task waits for longest, of its pool and its own next attempt."""
+    if place is None or retry is None:
+        return place or retry
+    is_longer = place.eta_seconds is None or place.eta_seconds > (retry.eta_seconds or 0)
+    return place if is_longer else retry
+
+
+def place_of(pool: str, task_id: str) -> Place | None:
+    """A task's place. Where it is not in the ready set: None, or what blocks its pool, if anything
+    does. Raises RedisAway."""
+    return places_of([(pool, task_id)])[0]
+
+
+def places_of(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
+    """`place_of` for many (pool, task id), in one round trip."""
+    pipe = sync_redis().pipeline(transaction=False)
+    _ask(pipe, tasks)
+    return _answers(tasks, pipe.execute())
+
+
+async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
+    """`places_of` for an event loop."""
+    pipe: Any = async_redis().pipeline(transaction=False)
+    _ask(pipe, tasks)
+    return _answers(tasks, await pipe.execute())
+
+
+def _ask(pipe: Any, tasks: Sequence[tuple[str, str]]) -> None:
+    pipe.time()
+    for pool in _pools(tasks):
+        pipe.hmget(f"aily:stats:{pool}", _FIELDS)
+    for pool, task_id in tasks:
+        pipe.zrank(f"aily:ready:{pool}", task_id)
+
+
+def _answers(tasks: Sequence[tuple[str, str]], replies: Sequence[Any]) -> list[Place | None]:
+    pools = _pools(tasks)
+    (seconds, micros), *rest = replies
+    stats, ranks = rest[: len(pools)], rest[len(pools) :]
+    now = seconds + micros / 1e6
+    by_pool = {pool: _Stats(*fields) for pool, fields in zip(pools, stats, strict=True)}
+    return [
+        by_pool[pool].blocked(None, now) if rank is None else by_pool[pool].place(rank + 1, now)
+        for (pool, _), rank in zip(tasks, ranks, strict=True)
+    ]
+
+
+def _pools(tasks: Sequence[tuple[str, str]]) -> list[str]:
+    return sorted({pool for pool, _ in tasks})
+
+
+def drain_seconds(pools: Iterable[str]) -> dict[str, float]:
+    """Mean seconds until one more task of a pool starts or ends; a pool without calls is missing.
+
+    Raises RedisAway.
+    """
+    names = list(pools)
+    pipe = sync_redis().pipeline(transaction=False)
+    for pool in names:
+        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use"])
+    return {
+        pool: float(seconds) / max(int(in_use), 1)
+        for pool, (seconds, in_use) in zip(names, pipe.execute(), strict=True)
+        if seconds and in_use
+    }

@@ -1,0 +1,80 @@
+"""Models that are paused and providers that are left alone: what staff sees of them, and ends."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.utils import timezone
+
+from chat import actors, scheduler
+from chat.models import LLMModel, Provider, transitions
+from chat.scheduler import Block, Entry
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["model", "provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """`kind` model: the provider said 429; provider: it fails, for the `opened`-th time in a row.
+
+    `seconds_left` is 0 where a task may find out, or does, whether it is back.
+    """
+
+    kind: Kind
+    name: str
+    until: datetime
+    seconds_left: float
+    opened: int
+
+
+def pauses() -> list[Pause]:
+    """All at this moment, providers first. Raises RedisAway."""
+    models = {str(pk): name for pk, name in LLMModel.objects.values_list("pk", "name")}
+    providers = list(Provider.objects.values_list("name", flat=True))
+    paused, opened = scheduler.blocks(models, providers)
+    return [_pause("provider", block.name, block) for block in opened.values()] + [
+        _pause("model", models[pool], block) for pool, block in paused.items()
+    ]
+
+
+def _pause(kind: Kind, name: str, block: Block) -> Pause:
+    seconds = round(block.seconds_left, 1)
+    return Pause(kind, name, timezone.now() + timedelta(seconds=seconds), seconds, block.opened)
+
+
+def lift_model(model: LLMModel) -> bool:
+    """Let a model be called again at once. False when it was not paused. Raises RedisAway."""
+    was_paused = scheduler.lift_pause(model.pool)
+    if was_paused:
+        logger.warning("the pause of model %s was lifted by hand", model.name)
+    _hasten([model.pk])
+    return was_paused
+
+
+def lift_provider(provider: Provider) -> bool:
+    """Let a provider be called again. False when its breaker was closed. Raises RedisAway."""
+    model_ids = list(provider.models.values_list("pk", flat=True))
+    was_open = scheduler.close_breaker(provider.name, [str(pk) for pk in model_ids])
+    if was_open:
+        logger.warning("the breaker of provider %s was closed by hand", provider.name)
+    _hasten(model_ids)
+    return was_open
+
+
+def _hasten(model_ids: Sequence[int]) -> None:
+    """Let tasks of these models that wait for their next attempt make it now: most do so for what
+    was lifted."""
+    by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
+    for task_id, model_id, lane, owner_id, weight in transitions.hasten(model_ids):
+        by_pool[str(model_id)].append(Entry(str(task_id), lane, owner_id, weight))
+    for pool, entries in by_pool.items():
+        _, must_ring = scheduler.enqueue(pool, entries)
+        if must_ring:
+            actors.ring(pool)

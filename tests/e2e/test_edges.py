@@ -1,0 +1,197 @@
+"""What anybody can send to a web server's doors, behind each of those offered."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import socket as sockets
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from aily.programs import WEB_SERVERS
+from tests.client import RestClient, chat_socket
+from tests.e2e.conftest import Keys
+from tests.e2e.web_servers import WebServer, running_web_server
+from tests.stack import Stack
+
+MIB = 1_048_576
+#: What a flooding client may take of a process, with what Python keeps of it for later.
+MAX_GROWTH_BYTES = 16 * MIB
+
+
+@pytest.fixture(scope="module", params=WEB_SERVERS)
+def server(stack: Stack, request: pytest.FixtureRequest) -> Iterator[WebServer]:
+    with running_web_server(stack, request.param) as server:
+        yield server
+
+
+# --- Paths --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", ["/ws/", "/ws/nothing/", "/ws/llmchat", "/elsewhere"])
+async def test_a_handshake_for_an_unknown_path_is_a_404(
+    server: WebServer, keys: Keys, path: str
+) -> None:
+    url = server.base_url.replace("http", "ws", 1) + path
+    for headers in ({}, {"Authorization": f"Bearer {keys.alice}"}):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, additional_headers=headers)
+        assert refused.value.response.status_code == 404
+        assert json.loads(refused.value.response.body)["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/chat/completions", "/api", "/api/x", "/ws/llmchat/"])
+async def test_an_unknown_path_for_programs_is_a_problem(server: WebServer, path: str) -> None:
+    async with RestClient(server.base_url, None) as client:
+        for method in ("GET", "POST"):
+            answer = await client.call(method, path, allow_redirects=False)
+            assert (answer.status, answer.body["code"]) == (404, "not_found")
+
+
+# --- Sockets that send and do not read ----------------------------------------------------------
+class RawSocket:
+    """A WebSocket of plain bytes, which reads only what it wants to."""
+
+    def __init__(self, server: WebServer, key: str) -> None:
+        self._socket = sockets.socket()
+        # Answers that nobody reads wait with the server soon.
+        self._socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        self._socket.connect(("127.0.0.1", server.port))
+        nonce = base64.b64encode(os.urandom(16)).decode()
+        self._socket.sendall(
+            f"GET /ws/llmchat/ HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {nonce}\r\n"
+            f"Sec-WebSocket-Version: 13\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+        )
+        while b'"hello"' not in self._socket.recv(65_536):
+            pass
+
+    def flood(self, frames: bytes, size: int) -> int:
+        """Send up to `size` bytes of these frames. Returns what was taken until it would block for
+        half a second."""
+        self._socket.settimeout(0.5)
+        sent = 0
+        rest = b""
+        while sent < size:
+            rest = rest or frames
+            try:
+                taken = self._socket.send(rest)
+            except TimeoutError:
+                break
+            sent, rest = sent + taken, rest[taken:]
+        return sent
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """Masked with zeros, which changes nothing."""
+    size = len(payload)
+    if size < 126:
+        head = bytes([first, 0x80 | size])
+    elif size < 65_536:
+        head = bytes([first, 0xFE]) + size.to_bytes(2)
+    else:
+        head = bytes([first, 0xFF]) + size.to_bytes(8)
+    return head + bytes(4) + payload
+
+
+FLOODS = {
+    "cancels": frame(
+        b'{"type":"task.cancel","ref":"%b","task_id":"%b"}' % (b"x" * 100, str(uuid4()).encode())
+    )
+    * 1000,
+    "pings of the protocol": frame(b"x" * 100, first=0x89) * 1000,
+    "submits": frame(
+        b'{"type":"task.submit","scene":"nothing","variables":{"text":"' + b"x" * 200_000 + b'"}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_socket_that_sends_and_does_not_read_takes_little_memory(
+    server: WebServer, keys: Keys, kind: str
+) -> None:
+    if (server.name, kind) == ("granian", "pings of the protocol"):
+        pytest.skip("granian keeps the answers: see deploy/README.md")
+    for size in (4 * MIB, 32 * MIB):
+        # The first makes the process load what it needs once.
+        before = server.memory_bytes()
+        flooding = await asyncio.to_thread(RawSocket, server, keys.bob)
+        try:
+            sent = await asyncio.to_thread(flooding.flood, FLOODS[kind], size)
+            async with chat_socket(server.base_url, keys.alice) as other:
+                await other.ping()
+            growth = server.memory_bytes() - before
+        finally:
+            flooding.close()
+    assert growth < MAX_GROWTH_BYTES, f"of {sent} bytes"
+
+
+# --- Bodies -------------------------------------------------------------------------------------
+async def answer_to(server: WebServer, head: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Status and rest of the answer to a head and what there is of its body, which never ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(f"{head}\r\nHost: 127.0.0.1\r\n\r\n".encode() + body)
+        async with asyncio.timeout(10):
+            status = await reader.readline()
+            rest = await reader.readuntil(b"\r\n\r\n")
+            return int(status.split()[1]), rest
+    finally:
+        writer.transport.abort()
+
+
+POST = "POST /api/llmchat/request HTTP/1.1\r\nContent-Type: application/json\r\n"
+WRONG_KEY = "Authorization: Bearer aily_of-nobody\r\n"
+CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (POST + "Content-Length: 1000000", 401),
+        (POST + WRONG_KEY + "Content-Length: 1000000", 401),
+        (POST + WRONG_KEY + "Transfer-Encoding: chunked", 401),
+        (POST + WRONG_KEY + "Content-Length: 100000000000", 413),
+        ("POST /login/ HTTP/1.1\r\nContent-Length: 1000000", 413),
+    ],
+)
+async def test_a_body_of_nobody_known_is_refused_before_it_is_there(
+    server: WebServer, head: str, status: int
+) -> None:
+    got, rest = await answer_to(server, head, b"10\r\n" if "chunked" in head else b"{")
+    assert got == status
+    assert (b"www-authenticate" in rest.lower()) == (status == 401)
+
+
+async def test_a_body_over_the_limit_is_refused_while_it_comes(
+    server: WebServer, keys: Keys
+) -> None:
+    head = POST + f"Authorization: Bearer {keys.alice}\r\n"
+    assert (await answer_to(server, head + "Content-Length: 2000000"))[0] == 413
+    assert (await answer_to(server, head + "Transfer-Encoding: chunked", CHUNK * 17))[0] == 413
+    # One that anonymous callers could not send, in either way.
+    text = "x" * 200_000
+    messages = [{"role": "user", "content": f"{text} [sim:latency=0,tokens=1,tps=0]"}]
+    body = json.dumps({"messages": messages}).encode()
+    length = f"Content-Length: {len(body)}"
+    assert (await answer_to(server, head + length, body))[0] == 202
+    chunked = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    assert (await answer_to(server, head + "Transfer-Encoding: chunked", chunked))[0] == 202
+
+
+async def test_a_head_without_end_is_refused(server: WebServer) -> None:
+    endless = "GET /livez HTTP/1.1\r\n" + "".join(
+        f"X-{number}: {'x' * 4000}\r\n" for number in range(250)
+    )
+    try:
+        status, _ = await answer_to(server, endless.rstrip())
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return
+    assert status in (400, 431)

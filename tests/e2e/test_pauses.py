@@ -1,0 +1,36 @@
+"""A provider that asks for an endless pause: everybody is told, and staff end it."""
+
+from __future__ import annotations
+
+from tests.client import ChatSocket, RestClient
+from tests.stack import Stack
+
+
+async def test_an_endless_retry_after_is_bounded_told_and_lifted(
+    stack: Stack, socket: ChatSocket, rest: RestClient
+) -> None:
+    first = await socket.submit(
+        "Pause [sim:status=429,retry_after=1789000000,times=1,tokens=3]", model="metered"
+    )
+    frames = socket.frames_of(first).frames
+    await socket.until(lambda: any(one.get("waiting_for") for one in frames))
+    notice = next(one for one in frames if one.get("waiting_for"))
+    assert notice["waiting_for"]["kind"] == "retry"
+    assert 290 < notice["eta_seconds"] <= 301
+    accepted = await rest.post(
+        "/api/llmchat/request",
+        {"messages": [{"role": "user", "content": "Hi [sim:tokens=3]"}], "model": "metered"},
+    )
+    assert accepted.status == 202
+    assert accepted.body["waiting_for"]["kind"] == "pause"
+    assert 280 < accepted.body["eta_seconds"] <= 300
+    task = await rest.task(accepted.body["task_id"])
+    assert task["waiting_for"] == accepted.body["waiting_for"]
+    listed = stack.manage("manage.py", "pauses").stdout.splitlines()[-1]
+    assert listed.startswith("model metered: ")
+    lifted = stack.manage("manage.py", "pauses", "--lift", "metered").stdout.splitlines()
+    assert lifted[-1] == "metered: lifted"
+    ended = await rest.follow(accepted.body["task_id"])
+    assert ended.types[-1] == "task.completed"
+    # The one that was sent away need not wait any more either.
+    assert (await socket.ended(first)).types[-1] == "task.completed"
