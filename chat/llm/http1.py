@@ -126,11 +126,15 @@ class Connection(asyncio.Protocol):
             later = list(self._parts)
             self._parts.clear()
             self._receive(b"".join(held))
-            if later and self._receiver is None:  # the response has ended: it is nobody's
-                self.abort()
-                return
-            self._parts.extend(later)
-            self._see_to_parts()
+            if later:
+                self._go_on_with(later)
+
+    def _go_on_with(self, parts: list[bytes]) -> None:
+        if self._receiver is None:  # the response has ended: they are nobody's
+            self.abort()
+            return
+        self._parts.extend(parts)
+        self._see_to_parts()
 
     @property
     def is_behind(self) -> bool:
