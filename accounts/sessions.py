@@ -16,7 +16,7 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: `last_used_at` is written no more often than this.
 LAST_USED_PRECISION = timedelta(minutes=1)
+#: For how long noting a use waits for a row that another transaction holds.
+LOCK_TIMEOUT = "200ms"
 #: Sessions whose use this process remembers to have noted.
 MAX_NOTED = 50_000
 #: With one more the session that was not used for longest ends.
@@ -116,7 +118,9 @@ def _write(uses: Sequence[Use], created_at: datetime | None = None) -> None:
     }
     times = {"created": created_at or now, "now": now, "stale": now - LAST_USED_PRECISION}
     try:
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # A row that some long transaction is changing must not hold up whoever else is noted.
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
             cursor.execute(_UPSERT, {**columns, **times})
     except DatabaseError as error:
         # What the session is used for can do without.
