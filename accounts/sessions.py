@@ -16,7 +16,7 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -59,12 +59,15 @@ class Use:
 #: When this process last noted the use of a session (monotonic), by its hash.
 _noted: dict[str, float] = {}
 
+# The time limit holds before the first row is looked for: a row that a long transaction is changing
+# must not hold up the other sessions of the statement.
 _UPSERT = """
+WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', %(lock_timeout)s, true))
 INSERT INTO accounts_usersession AS known
     (user_id, session_key, created_at, last_used_at, address, user_agent)
 SELECT DISTINCT ON (session_key) user_id, session_key, %(created)s, %(now)s, address, user_agent
 FROM unnest(%(users)s::bigint[], %(keys)s::text[], %(addresses)s::inet[], %(agents)s::text[])
-    AS used(user_id, session_key, address, user_agent)
+    AS used(user_id, session_key, address, user_agent), bounded
 ON CONFLICT (session_key) DO UPDATE
 SET user_id = excluded.user_id, last_used_at = excluded.last_used_at, address = excluded.address,
     user_agent = excluded.user_agent
@@ -118,10 +121,8 @@ def _write(uses: Sequence[Use], created_at: datetime | None = None) -> None:
     }
     times = {"created": created_at or now, "now": now, "stale": now - LAST_USED_PRECISION}
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            # A row that some long transaction is changing must not hold up whoever else is noted.
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-            cursor.execute(_UPSERT, {**columns, **times})
+        with connection.cursor() as cursor:
+            cursor.execute(_UPSERT, {**columns, **times, "lock_timeout": LOCK_TIMEOUT})
     except DatabaseError as error:
         # What the session is used for can do without.
         logger.warning("the use of %d session(s) could not be noted: %s", len(uses), error)
