@@ -202,9 +202,9 @@ class ChatConsumer(AsyncConsumer):
                 case Ping():
                     await self.send(Pong())
         except Exception as error:  # noqa: BLE001 - logged, and the client is told
-            problem = _as_problem(error)
-            request_error("websocket", problem.code).inc()
-            await self.send(ErrorFrame(ref=frame.ref, error=problem.as_error()))
+            # No name here: a problem refers to this frame, which has what was sent. With one, the
+            # garbage collector would have to find them, and it comes seldom.
+            await self.tell_problem(frame.ref, _as_problem(error))
         finally:
             self.workload.leave(size)
 
@@ -358,11 +358,14 @@ class ChatConsumer(AsyncConsumer):
         metrics.FRAMES_SENT.n += 1
         await self.flow.send_text(frame)
 
+    async def tell_problem(self, ref: str | None, problem: Problem) -> None:
+        request_error("websocket", problem.code).inc()
+        await self.send(ErrorFrame(ref=ref, error=problem.as_error()))
+
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
         frame_received("invalid").n += 1
-        request_error("websocket", problem.code).inc()
-        await self.send(ErrorFrame(ref=_ref_of(data), error=problem.as_error()))
+        await self.tell_problem(_ref_of(data), problem)
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)
 
