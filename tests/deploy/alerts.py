@@ -83,6 +83,12 @@ ALERTS: dict[str, Case] = {
     ),
     "AilyEventLoopBlocked": slow("aily_event_loop_lag_seconds", 'process="web",', 0.5),
     "AilySocketsPerProcessHigh": gauge('aily_websockets_open{instance="a"}', 16_000, 9_000),
+    # Together they are too many; in the quiet case most log-ins succeed.
+    "AilyLoginsFail": several(
+        ('aily_logins_total{method="password",outcome="failed"}', "0+24", "0+6"),
+        ('aily_logins_total{method="password",outcome="refused"}', "0+24", "0+6"),
+        ('aily_logins_total{method="password",outcome="succeeded"}', "0+6", "0+600"),
+    ),
     # --- queue ------------------------------------------------------------------------------
     "AilyQueueOld": gauge('aily_queue_oldest_age_seconds{model="m",lane="interactive"}', 300, 60),
     # In the quiet case the provider's cap is used up: there is nothing to start.
