@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 from uuid import UUID
@@ -255,12 +255,26 @@ def _cursor(request: HttpRequest, after: str | None) -> EventId:
         raise InvalidRequest('An event id looks like "2-17".', field=field) from None
 
 
+class _EventStream(StreamingHttpResponse):
+    """Ends what it streams when it is closed, even before a client that does not read.
+
+    Django leaves that to the freeing of the response: until then the user's place would be taken.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, content_type="text/event-stream")
+        self._events = events
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self._events):
+            async for event in self._events:
+                yield event
+
+
 def _event_stream(
     request: AuthenticatedRequest, task_id: str, after: EventId, *, is_new: bool = False
 ) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(
-        _server_sent_events(request, task_id, after, is_new), content_type="text/event-stream"
-    )
+    response = _EventStream(_server_sent_events(request, task_id, after, is_new))
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     response["Location"] = reverse("api-1:get_task", args=[task_id])

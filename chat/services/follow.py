@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,8 +93,8 @@ async def follow(
         feeding = get_hub().task_feed(
             task_id, owner_id, text=text, source=reader.source, pool=share.feeds
         )
-        async with feeding as feed:
-            async for one in reader.frames(feed, is_new=is_new):
+        async with feeding as feed, aclosing(reader.frames(feed, is_new=is_new)) as frames:
+            async for one in frames:
                 yield one
                 if one.is_terminal:
                     return
@@ -137,8 +138,9 @@ class _Reader:
                     self.is_gone = standing is None
                 if standing is not None and self.moves_to(standing):
                     return
-                async for one in self.round(standing):
-                    yield one
+                async with aclosing(self.round(standing)) as frames:
+                    async for one in frames:
+                        yield one
             except (OperationalError, InterfaceError, *RedisAway) as error:
                 logger.warning("following %s: a server is away (%s)", self.task_id, error)
                 await asyncio.sleep(AWAY_SECONDS)
@@ -161,8 +163,9 @@ class _Reader:
         if self.text:
             await eventlog.tell_listening(self.source_id)
         self.feed.caught_up()
-        async for one in self.replay():
-            yield one
+        async with aclosing(self.replay()) as frames:
+            async for one in frames:
+                yield one
         ended = standing.ended if standing is not None else None
         if ended is not None and self.log_is_behind(ended):
             self.is_over = True
@@ -175,8 +178,9 @@ class _Reader:
         if self.is_gone:
             self.is_over = True
             return
-        async for one in self.live():
-            yield one
+        async with aclosing(self.live()) as frames:
+            async for one in frames:
+                yield one
 
     def log_is_behind(self, ended: Task) -> bool:
         """True when the log will not tell the end of an ended task any more.

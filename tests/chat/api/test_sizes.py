@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from channels.testing import HttpCommunicator
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import MenuItem, User
+from accounts.models import APIKey, MenuItem, User
 from aily import pages
+from aily.connections import connections
 from aily.database import in_database
+from aily.routing import routes
 from chat.exceptions import InvalidTemplate
 from chat.models import Conversation, LLMModel, Message, Scene, SceneVersion, Task
 from chat.services.scenes import create_version
@@ -123,26 +127,57 @@ async def test_a_page_of_long_messages_is_shorter_and_the_next_one_goes_on(
     assert sizes == [[4_000, 4_000], [4_000], [20_000], [10]]
 
 
+async def unread(scope: Any, receive: Any, send: Any) -> None:
+    """The application before a client that takes the first event and no more."""
+
+    async def send_until_event(message: Any) -> None:
+        await send(message)
+        if message.get("body"):
+            await asyncio.Event().wait()
+
+    await routes(scope, receive, send_until_event)
+
+
+class Stream(HttpCommunicator):
+    """A task's events, as a web server has them of the application."""
+
+    def __init__(self, application: Any, path: str, secret: str) -> None:
+        key = (b"authorization", f"Bearer {secret}".encode())
+        super().__init__(application, "GET", path, headers=[(b"host", b"127.0.0.1"), key])
+
+    async def begin(self) -> None:
+        await self.send_input({"type": "http.request", "body": b""})
+        assert (await self.receive_output(10))["status"] == 200
+        assert (await self.receive_output(10))["body"]
+
+    async def close(self) -> None:
+        await self.send_input({"type": "http.disconnect"})
+        await self.wait(10)
+
+
+@pytest.mark.parametrize("application", [routes, unread], ids=["read", "unread"])
 async def test_a_user_has_so_many_connections(
-    api: Api, submit_as_alice: Submit, settings: Settings
+    api: Api, alice: User, submit_as_alice: Submit, settings: Settings, application: Any
 ) -> None:
     settings.MAX_CONNECTIONS_PER_USER = 2
     task_id = await submit_as_alice("Hi")
     path = f"{API}/tasks/{task_id}/events"
-    streams = [(await api.get(path))._iterator for _ in range(2)]
-    for stream in streams:
-        assert await anext(stream)
+    _, secret = await in_database(APIKey.create, alice, "streams")
+    streams = [Stream(application, path, secret) for _ in range(3)]
+    for stream in streams[:2]:
+        await stream.begin()
     before = await in_database(Task.objects.count)
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     for answer in (await api.get(path), await api.post(f"{REQUEST}/stream", body)):
         assert (answer.status_code, answer.json()["code"]) == (429, "limit_reached")
         assert answer.json()["limit"] == {"name": "max_connections", "value": 2}
     assert await in_database(Task.objects.count) == before
-    await streams.pop().aclose()
-    streams.append((await api.get(path))._iterator)
-    assert await anext(streams[-1])
-    for stream in streams:
-        await stream.aclose()
+    await streams[1].close()
+    # The place is free when the application is done with the one, not some time after it.
+    connections().check(alice.pk)
+    await streams[2].begin()
+    for stream in (streams[0], streams[2]):
+        await stream.close()
 
 
 @pytest.mark.parametrize(
