@@ -19,7 +19,8 @@ from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import LLMModel, Provider, Status
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
-from tests.chat.conftest import Submit, frames_of, row
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.client import TaskFrames
 
 #: Faults that another attempt may cure, and the error code of a task that never gets past them.
 RETRIED = {
@@ -119,11 +120,16 @@ async def test_a_fault_that_no_attempt_can_cure_fails_the_task_at_once(
 
 
 async def test_retry_after_is_waited_for(
-    worker: Runtime, submit_as_alice: Submit, alice: User
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User
 ) -> None:
-    started = time.monotonic()
     task_id = await submit_as_alice("Later [sim:status=429,retry_after=0.6,times=1]")
-    frames = await frames_of(task_id, alice)
+    frames = TaskFrames()
+    reading = asyncio.ensure_future(frames_of(task_id, alice, frames))
+    # There before the attempt, so that the notice of the retry cannot be missed.
+    await until(lambda: frames.frames)
+    started = time.monotonic()
+    await start_worker()
+    await reading
     assert time.monotonic() - started > 0.6
     # Without a position, as it is not in the ready set: the notice of the retry.
     notices = [one for one in frames.frames if one["type"] == "task.queued"]
