@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from aily.faults import is_cancelled
 from aily.jobs import Jobs
 from aily.observability import metrics
 from aily.problems import Problem
@@ -87,6 +88,16 @@ class Batcher(Generic[T, R]):
             self._batches.spawn(self._run())
 
     async def _run(self) -> None:
+        try:
+            await self._run_next()
+        except asyncio.CancelledError:
+            if is_cancelled():
+                # The loop ends: those that wait would have the next batch begin on it.
+                _hand_out(self._waiting, ())
+                self._waiting.clear()
+            raise
+
+    async def _run_next(self) -> None:
         loop = asyncio.get_running_loop()
         is_full = len(self._waiting) >= self._max_size
         try:

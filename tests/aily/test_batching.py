@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -116,3 +117,24 @@ async def test_callers_are_told_of_whatever_is_raised_and_the_next_batch_is_hand
     told, batcher = await outcome_of(handle)
     assert all(isinstance(one, Exception) for one in told)
     assert await batcher.submit(7) == 7
+
+
+@pytest.mark.parametrize("max_batches", [1, 2])
+def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
+    """One batch is being handled, another is about to begin, and a third waits."""
+    faults: list[str] = []
+
+    async def end_midway() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: faults.append(context["message"])
+        )
+        handler = Handler()
+        pace = Pace(min_seconds=LONG, max_seconds=LONG)
+        batcher = Batcher(handler, max_size=2, max_batches=max_batches, pace=pace)
+        callers = [asyncio.ensure_future(batcher.submit(item)) for item in range(5)]
+        await handler.arrived.acquire()
+        assert not any(caller.done() for caller in callers)
+
+    asyncio.run(end_midway())
+    gc.collect()
+    assert faults == []
