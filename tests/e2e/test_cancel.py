@@ -127,7 +127,7 @@ async def test_cancelled_while_waiting_for_its_next_attempt_the_stream_ends_with
     task_id = await socket.submit("Try later [sim:latency=0,status=503,retry_after=60]")
     frames = await socket.got(task_id, "task.started")
     # Not the notice of a place before the first attempt, where that begins late.
-    await socket.until(lambda: frames.types[-1] == "task.queued")
+    await socket.until(lambda: frames.frames[-1]["type"] == "task.queued")
     await cancel("rest", rest, socket, task_id)
     await socket.ended(task_id)
     frames.check_ids()
