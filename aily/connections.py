@@ -21,8 +21,10 @@ class Connections:
     def __init__(self) -> None:
         self._of_user: Counter[int] = Counter()
 
-    def check(self, user_id: int) -> None:
-        """Raise LimitReached where a user has as many as one may have."""
+    @contextmanager
+    def opened(self, user_id: int) -> Iterator[None]:
+        """Counts from the moment this is entered. Raises LimitReached where a user has as many as
+        one may have."""
         most: int = settings.MAX_CONNECTIONS_PER_USER
         if most and self._of_user[user_id] >= most:
             raise LimitReached(
@@ -31,9 +33,6 @@ class Connections:
                 limit=most,
                 retry_after_seconds=_RETRY_SECONDS,
             )
-
-    @contextmanager
-    def opened(self, user_id: int) -> Iterator[None]:
         self._of_user[user_id] += 1
         try:
             yield

@@ -140,11 +140,10 @@ class ChatConsumer(AsyncConsumer):
             return
         self.owner_id: int = identity.user.pk
         try:
-            connections().check(self.owner_id)
+            self.open.enter_context(connections().opened(self.owner_id))
         except LimitReached:
             await self.close(CLOSE_TOO_MANY)
             return
-        self.open.enter_context(connections().opened(self.owner_id))
         self.api_key = identity.api_key
         self.is_open = True
         self.open.enter_context(WEBSOCKETS_OPEN.track_inprogress())

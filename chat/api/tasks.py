@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -217,9 +217,11 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
-    connections().check(request.auth.user.pk)
-    accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
-    return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
+    with _place(request) as place:
+        accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
+        return _event_stream(
+            request, accepted.task_id, START, place.pop_all(), is_new=accepted.waits_alone
+        )
 
 
 @router.post("/request/stream", url_name="stream_request", openapi_extra=answers(_STREAM, 404))
@@ -228,9 +230,11 @@ async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
-    connections().check(request.auth.user.pk)
-    accepted = await _submit(request, body, Lane.INTERACTIVE)
-    return _event_stream(request, accepted.task_id, START, is_new=accepted.waits_alone)
+    with _place(request) as place:
+        accepted = await _submit(request, body, Lane.INTERACTIVE)
+        return _event_stream(
+            request, accepted.task_id, START, place.pop_all(), is_new=accepted.waits_alone
+        )
 
 
 @router.get("/tasks/{uuid:task_id}/events", url_name="task_events", openapi_extra=answers(_STREAM))
@@ -238,10 +242,17 @@ async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
-    owner_id = request.auth.user.pk
-    connections().check(owner_id)
-    await check_owner(owner_id, task_id)
-    return _event_stream(request, str(task_id), _cursor(request, resume.after))
+    with _place(request) as place:
+        await check_owner(request.auth.user.pk, task_id)
+        after = _cursor(request, resume.after)
+        return _event_stream(request, str(task_id), after, place.pop_all())
+
+
+def _place(request: AuthenticatedRequest) -> ExitStack:
+    """One of the user's connections. Raises LimitReached."""
+    place = ExitStack()
+    place.enter_context(connections().opened(request.auth.user.pk))
+    return place
 
 
 def _cursor(request: HttpRequest, after: str | None) -> EventId:
@@ -256,25 +267,41 @@ def _cursor(request: HttpRequest, after: str | None) -> EventId:
 
 
 class _EventStream(StreamingHttpResponse):
-    """Ends what it streams when it is closed, even before a client that does not read.
+    """Ends what it streams when it is closed, even before a client that does not read, and gives
+    back its place among the user's connections.
 
-    Django leaves that to the freeing of the response: until then the user's place would be taken.
+    Django leaves the first to the freeing of the response, which may come late.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], place: ExitStack) -> None:
         super().__init__(events, content_type="text/event-stream")
         self._events = events
+        self._place = place
+        self._loop = asyncio.get_running_loop()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self._events):
-            async for event in self._events:
-                yield event
+        with self._place:
+            async with aclosing(self._events):
+                async for event in self._events:
+                    yield event
+
+    def close(self) -> None:
+        """On any thread; of one that was never sent as well."""
+        super().close()
+        with suppress(RuntimeError):  # the loop is closed, and its connections with it
+            self._loop.call_soon_threadsafe(self._place.close)
 
 
 def _event_stream(
-    request: AuthenticatedRequest, task_id: str, after: EventId, *, is_new: bool = False
+    request: AuthenticatedRequest,
+    task_id: str,
+    after: EventId,
+    place: ExitStack,
+    *,
+    is_new: bool = False,
 ) -> StreamingHttpResponse:
-    response = _EventStream(_server_sent_events(request, task_id, after, is_new))
+    events = _server_sent_events(request, task_id, after, is_new)
+    response = _EventStream(events, place)
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     response["Location"] = reverse("api-1:get_task", args=[task_id])
@@ -286,7 +313,6 @@ async def _server_sent_events(
 ) -> AsyncGenerator[bytes]:
     owner_id = request.auth.user.pk
     async with AsyncExitStack() as open_stream:
-        open_stream.enter_context(connections().opened(owner_id))
         frames = follow(task_id, owner_id, after, is_new=is_new)
         await open_stream.enter_async_context(aclosing(frames))
         lost = await open_stream.enter_async_context(lost_access(request))

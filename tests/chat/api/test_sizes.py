@@ -174,10 +174,31 @@ async def test_a_user_has_so_many_connections(
     assert await in_database(Task.objects.count) == before
     await streams[1].close()
     # The place is free when the application is done with the one, not some time after it.
-    connections().check(alice.pk)
+    with connections().opened(alice.pk):
+        pass
     await streams[2].begin()
     for stream in (streams[0], streams[2]):
         await stream.close()
+
+
+async def test_connections_of_the_same_moment_are_counted(
+    api: Api, submit_as_alice: Submit, settings: Settings
+) -> None:
+    settings.MAX_CONNECTIONS_PER_USER = 2
+    path = f"{API}/tasks/{await submit_as_alice('Hi')}/events"
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    answers = await asyncio.gather(*(api.get(path) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
+    for answer in answers:
+        answer.close()
+    # Nobody has read them, and what is refused takes no place.
+    assert (await api.get(f"{API}/tasks/{uuid4()}/events")).status_code == 404
+    for _ in range(3):
+        assert (await api.post(f"{REQUEST}/stream", {**body, "model": "none"})).status_code == 400
+    answers = await asyncio.gather(*(api.get(path) for _ in range(2)))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    for answer in answers:
+        answer.close()
 
 
 @pytest.mark.parametrize(
