@@ -28,6 +28,7 @@ MAX_EMPTY_BYTES = 64 * 1024 * 1024
 LINE_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _DEFLATE = -zlib.MAX_WBITS
+_EVENT_END = b"\n\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -100,13 +101,27 @@ class Events:
     def feed(self, piece: bytes) -> None:
         answer, payloads = self._answer, self._answer.payloads
         if not self._feed_whole(piece):
-            self._feed_any(piece)
+            self._feed_cut(piece)
         if answer.payloads > payloads or answer.done:
             self._empty_bytes = 0
             self._on_payload()
         else:
             self._empty_bytes += len(piece)
             _check_emptiness(self._empty_bytes - self._decoder.pending_bytes)
+
+    def _feed_cut(self, piece: bytes) -> None:
+        """Take a part of a large read, which may be cut anywhere: those between the events that
+        are cut may still be as most are."""
+        if self._decoder.pending_bytes:
+            rest, mark, piece = piece.partition(_EVENT_END)
+            self._feed_any(rest + mark)
+        elif piece.endswith(_EVENT_END):
+            self._feed_any(piece)
+            return
+        events, mark, begun = piece.rpartition(_EVENT_END)
+        if not self._feed_whole(events + mark):
+            self._feed_any(events + mark)
+        self._feed_any(begun)
 
     def _feed_any(self, piece: bytes) -> None:
         lines = self._decoder.lines

@@ -12,7 +12,7 @@ from chat.llm.deadlines import Deadlines
 from chat.llm.errors import InvalidResponseError, ProviderError
 from chat.llm.holds import Hold, Holds
 from chat.llm.http1 import Connection
-from chat.llm.turns import STEP_BYTES, Turns
+from chat.llm.turns import STEP_BYTES, Turns, is_step
 from chat.llm.types import Delta, Patience
 
 #: The end of a response follows the end of the answer at once; awaiting it saves the connection
@@ -102,7 +102,7 @@ class Exchange:
     def body(self, piece: bytes) -> None:
         if self._drain is not None:
             return
-        if not self._waiting and self._unpack is None and len(piece) <= STEP_BYTES:
+        if not self._waiting and self._unpack is None and is_step(piece):
             # As most are.
             try:
                 self._feed(piece)
