@@ -115,8 +115,8 @@ class Events:
         return b""
 
     def _feed_cut(self, piece: bytes) -> None:
-        """Take a part of a large read, which may be cut anywhere: those between the events that
-        are cut may still be as most are."""
+        """Take a part of a large read, which may be cut anywhere. The events between those that are
+        cut may still be as most are."""
         if self._decoder.pending_bytes:
             rest, mark, piece = piece.partition(_EVENT_END)
             self._feed_any(rest + mark)

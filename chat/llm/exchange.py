@@ -247,7 +247,8 @@ class Exchange:
             except ProviderError:
                 self._waiting.clear()
                 raise
-            self._feed(part)  # is a step: all of it is looked at
+            if rest := self._feed(part):  # with what waited for it, it was more than a step
+                self._waiting.appendleft(_slices(rest))
             return
 
     def _when_all_is_looked_at(self, do: Callable[[], None]) -> None:
