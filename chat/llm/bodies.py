@@ -16,7 +16,7 @@ from chat.llm.errors import (
 )
 from chat.llm.pages import plain_text
 from chat.llm.sse import EventDecoder
-from chat.llm.turns import STEP_BYTES
+from chat.llm.turns import LIGHT_BYTES, LIGHT_EVENTS, STEP_BYTES, is_step
 from chat.llm.vendor_errors import error_from_response
 from chat.llm.wire import WireStreamChunk, decode_stream_chunks
 
@@ -28,13 +28,16 @@ MAX_EMPTY_BYTES = 64 * 1024 * 1024
 LINE_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _DEFLATE = -zlib.MAX_WBITS
+_EVENT_END = b"\n\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Body(Protocol):
     """Fills an Answer. `feed` and `end` raise ProviderError."""
 
-    def feed(self, piece: bytes) -> None: ...
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece. Returns what would take more than a step, and was not taken: it is to come
+        in pieces of STEP_BYTES."""
 
     def end(self) -> None:
         """Nothing comes any more, as it should be."""
@@ -61,7 +64,7 @@ class Unread:
         self._blanks = b""
         self._empty_bytes = 0
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         piece = self._blanks + piece
         self._blanks = b""
         begun = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
@@ -70,10 +73,10 @@ class Unread:
             self._blanks = begun
             self._empty_bytes += len(piece) - len(begun)
             _check_emptiness(self._empty_bytes)
-            return
+            return b""
         body = self._body(begun[:1])
         self._read_as(body)
-        body.feed(begun)
+        return body.feed(begun)
 
     def end(self) -> None:
         if "json" in self._content_type:
@@ -97,16 +100,33 @@ class Events:
         self._decoder = EventDecoder(answer.limits.event_bytes)
         self._empty_bytes = 0
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         answer, payloads = self._answer, self._answer.payloads
         if not self._feed_whole(piece):
-            self._feed_any(piece)
+            if not is_step(piece):
+                return piece
+            self._feed_cut(piece)
         if answer.payloads > payloads or answer.done:
             self._empty_bytes = 0
             self._on_payload()
         else:
             self._empty_bytes += len(piece)
             _check_emptiness(self._empty_bytes - self._decoder.pending_bytes)
+        return b""
+
+    def _feed_cut(self, piece: bytes) -> None:
+        """Take a part of a large read, which may be cut anywhere. The events between those that are
+        cut may still be as most are."""
+        if self._decoder.pending_bytes:
+            rest, mark, piece = piece.partition(_EVENT_END)
+            self._feed_any(rest + mark)
+        elif piece.endswith(_EVENT_END):
+            self._feed_any(piece)
+            return
+        events, mark, begun = piece.rpartition(_EVENT_END)
+        if not self._feed_whole(events + mark):
+            self._feed_any(events + mark)
+        self._feed_any(begun)
 
     def _feed_any(self, piece: bytes) -> None:
         lines = self._decoder.lines
@@ -116,6 +136,8 @@ class Events:
 
     def _feed_whole(self, piece: bytes) -> bool:
         """Take all events of a read at once, if it is as most are."""
+        if len(piece) > LIGHT_BYTES:
+            return False
         answer, whole = self._answer, self._decoder.whole(piece)
         if whole is None or answer.done:
             return False
@@ -127,7 +149,7 @@ class Events:
         if not answer.is_named:
             answer.name(piece[6 : piece.index(b"\n")])
         chunks = decode_stream_chunks(data) if answer.is_named else None
-        if chunks is None:
+        if chunks is None or len(chunks) > LIGHT_EVENTS:
             return False
         self._take(chunks, piece)
         answer.done = is_last
@@ -139,9 +161,10 @@ class Events:
         position = answer.add_stream_chunks(chunks, 0)
         if position == len(chunks):
             return
-        parts = EventDecoder.separate(piece)
+        # Mostly it is the last that are left.
+        left = EventDecoder.separate(piece, len(chunks) - position)
         while position < len(chunks):
-            answer.add_json(parts[position])
+            answer.add_json(left[position - len(chunks)])
             self._empty_bytes += 2 * LINE_BYTES
             position = answer.add_stream_chunks(chunks, position + 1)
 
@@ -166,13 +189,14 @@ class Json:
         self._on_payload = on_payload
         self._body = bytearray()
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         most = self._answer.limits.event_bytes
         self._body += piece
         if len(self._body) > most:
             raise AnswerTooLargeError(f"the response is larger than {most} bytes")
         if not piece.isspace():
             self._on_payload()
+        return b""
 
     def end(self) -> None:
         self._answer.add_json(bytes(self._body))
@@ -189,10 +213,11 @@ class Page:
         self._answer = answer
         self._body = bytearray()
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         self._body += piece
         if len(self._body) >= MAX_ERROR_BODY_BYTES:
             raise self._error()
+        return b""
 
     def end(self) -> None:
         raise self._error()
@@ -215,10 +240,11 @@ class Refusal:
         self._secret = secret
         self._body = bytearray()
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> bytes:
         self._body += piece
         if len(self._body) >= MAX_ERROR_BODY_BYTES:
             raise self._error()
+        return b""
 
     def end(self) -> None:
         raise self._error()

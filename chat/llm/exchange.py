@@ -102,15 +102,16 @@ class Exchange:
     def body(self, piece: bytes) -> None:
         if self._drain is not None:
             return
-        if not self._waiting and self._unpack is None and len(piece) <= STEP_BYTES:
-            # As most are.
+        if not self._waiting and self._unpack is None:
             try:
-                self._feed(piece)
+                piece = self._feed(piece)
             except Exception as error:  # noqa: BLE001 - the caller is to have it
                 self._wake(error)
-            self._hand_on()
-        else:
-            self._put_off(piece)
+                piece = b""
+            if not piece:  # as most are
+                self._hand_on()
+                return
+        self._put_off(piece)
 
     def end(self, *, is_framed: bool) -> None:
         self._connection = None
@@ -175,10 +176,12 @@ class Exchange:
     def _read_as(self, body: Body) -> None:
         self._body = body
 
-    def _feed(self, piece: bytes) -> None:
+    def _feed(self, piece: bytes) -> bytes:
+        """Look at a piece. Returns what is to be looked at in steps."""
         is_judged = self._ended.done() and not self._ended.cancelled()
         if self._body is not None and not is_judged and not self._answer.done:
-            self._body.feed(piece)
+            return self._body.feed(piece)
+        return b""
 
     def _payload_came(self) -> None:
         """A read had something to say."""
@@ -244,7 +247,8 @@ class Exchange:
             except ProviderError:
                 self._waiting.clear()
                 raise
-            self._feed(part)
+            if rest := self._feed(part):  # with what waited for it, it was more than a step
+                self._waiting.appendleft(_slices(rest))
             return
 
     def _when_all_is_looked_at(self, do: Callable[[], None]) -> None:

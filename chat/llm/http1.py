@@ -26,7 +26,7 @@ from chat.llm.errors import (
 from chat.llm.turns import Turns
 
 #: Parsed in one step. Chunks of a single byte take some 10 ns a byte.
-PARSED_BYTES = 32 * 1024
+PARSED_BYTES = 64 * 1024
 #: Of all headers and trailers of a response, interim ones included.
 MAX_HEAD_BYTES = 64 * 1024
 #: What a header, or an interim response, counts beside its bytes.

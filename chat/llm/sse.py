@@ -79,9 +79,9 @@ class EventDecoder:
         return None if b"\n" in array else (array, False, is_last)
 
     @staticmethod
-    def separate(chunk: bytes) -> list[bytes]:
-        """The data of each event of what `whole` has taken."""
-        return chunk.removesuffix(_END_MARK)[6:-2].split(_BETWEEN)
+    def separate(chunk: bytes, count: int) -> list[bytes]:
+        """The data of the last `count` events of what `whole` has taken."""
+        return chunk.removesuffix(_END_MARK)[6:-2].rsplit(_BETWEEN, count)[-count:]
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Raises AnswerTooLargeError."""

@@ -10,9 +10,11 @@ from email.utils import format_datetime
 
 import pytest
 
+from chat.llm import answer
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
 from chat.llm.types import Delta, Patience, TimeLimits, Usage
+from chat.llm.wire import WireChunk, decode_chunk
 from tests.chat.llm.calls import (
     DONE,
     STOP,
@@ -81,6 +83,42 @@ async def test_a_patient_caller_is_given_larger_pieces_and_the_end_at_once(
     async with raw_provider(response(), 0.05, *pieces) as provider, asyncio.timeout(10):
         await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, patience)
     assert [one.text for one in got] == ["a", "bc"]
+
+
+def long_event(number: int) -> bytes:
+    """As long as DeepSeek's are, and with an id as most have."""
+    return text_event(f"{number} ").replace(b"{", b'{"id":"%s",' % (b"x" * 200), 1)
+
+
+async def test_what_was_held_of_an_answer_is_looked_at_at_once(client: ProviderClient) -> None:
+    """In steps, no event would come as most do, and each step's text would be logged by itself."""
+    got: list[Delta] = []
+    events = [long_event(number) for number in range(100)]
+    pieces = [piece for i in range(1, 100, 11) for piece in (0.01, b"".join(events[i : i + 11]))]
+    async with raw_provider(response(), 0.02, events[0], *pieces, STOP, DONE) as provider:
+        asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: 30)
+        await client.ask(upstream(provider.url), *asked)
+    assert [one.text for one in got] == ["0 ", "".join(f"{number} " for number in range(1, 100))]
+
+
+@pytest.mark.parametrize("seconds", [0, 30], ids=["at once", "held"])
+async def test_a_large_read_costs_by_the_event_only_where_it_is_cut(
+    client: ProviderClient, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    decoded: list[bytes] = []
+
+    def decode(data: bytes) -> WireChunk | None:
+        decoded.append(data)
+        return decode_chunk(data)
+
+    monkeypatch.setattr(answer, "decode_chunk", decode)
+    got: list[Delta] = []
+    large = b"".join(long_event(number) for number in range(2000))
+    async with raw_provider(response(), 0.02, text_event("a"), 0.02, large + STOP + DONE) as server:
+        asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: seconds)
+        await client.ask(upstream(server.url), *asked)
+    assert "".join(one.text for one in got) == "a" + "".join(f"{n} " for n in range(2000))
+    assert len(decoded) < 100
 
 
 CHUNKED = (
