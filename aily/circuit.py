@@ -25,6 +25,8 @@ class Circuit:
         self._lock = Lock()
         self._is_open = False
         self._next_probe = 0.0
+        #: When the server last answered (monotonic), where whoever asks it notes that.
+        self.answered_at = 0.0
         #: How often the server went away. Connections from before that may lead nowhere.
         self.outages = 0
 

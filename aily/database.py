@@ -97,7 +97,7 @@ def is_pool_busy(error: BaseException) -> bool:
 
 def has_answered_since(moment: float) -> bool:
     """Whether PostgreSQL has answered anything in this process since `moment` (monotonic)."""
-    return BoundedConnection.answered_at > moment
+    return BoundedConnection.circuit.answered_at > moment
 
 
 def release_connections() -> None:

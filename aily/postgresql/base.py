@@ -57,7 +57,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return True
         if not isinstance(error, PoolTimeout) or self.pool is None:
             return False
-        return _given_out[self.alias] >= self.pool.max_size or self._kind.answered_at > began
+        if _given_out[self.alias] >= self.pool.max_size:
+            return True
+        return self._kind.circuit.answered_at > began
 
     def _close(self) -> None:
         if self.connection is not None:

@@ -25,14 +25,13 @@ class BoundedConnection(psycopg.Connection[Any]):
     answer_seconds: ClassVar[float | None] = None
     #: The process's, of the server it leads to.
     circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
-    #: When the server last answered on any connection of this kind (monotonic).
-    answered_at: ClassVar[float] = 0.0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         limit = timeout or self.answer_seconds
         try:
             answer = super().wait(gen, interval, limit)
-            type(self).answered_at = time.monotonic()
+            # Not on the class: each write to one empties the interpreter's caches of its methods.
+            self.circuit.answered_at = time.monotonic()
             return answer
         except psycopg.OperationalError as error:
             timed_out = isinstance(error, psycopg.errors._WaitTimeout)  # noqa: SLF001 - its only name

@@ -223,18 +223,18 @@ class Call:
     def _write(self, delta: Delta) -> None:
         """Take what has come. Raises nothing: it is called where all calls' bytes are read."""
         try:
-            self._take(delta)
+            if self._answer.first_token_at is None:
+                self._first_text_came()
+            self.log.write(delta.text, delta.reasoning)
         except Exception:  # noqa: BLE001 - logged
             note_fault("call")
             self.stop(Stop.BROKEN)
 
-    def _take(self, delta: Delta) -> None:
-        if self._answer.first_token_at is None:
-            self._answer.first_token_at = timezone.now()
-            if self.on_first_text is not None:
-                self.on_first_text()
-                self.on_first_text = None
-        self.log.write(delta.text, delta.reasoning)
+    def _first_text_came(self) -> None:
+        self._answer.first_token_at = timezone.now()
+        if self.on_first_text is not None:
+            self.on_first_text()
+            self.on_first_text = None
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
         at = self.task.deadline_at

@@ -137,11 +137,14 @@ class Sampling(KnownParameters):
     def params(self) -> dict[str, Any]:
         """What was given, with what was given as null: that takes a default away."""
         given = self.model_fields_set
+        if given.isdisjoint(_SAMPLING):
+            return {}
         params = {name: getattr(self, name) for name in _NAMES if name in given}
         return params | self.extra_body.fields() if self.extra_body else params
 
 
 _NAMES = tuple(KnownParameters.model_fields)
+_SAMPLING = frozenset(Sampling.model_fields)
 
 
 def parameter_errors(params: Mapping[str, Any]) -> list[tuple[str, str]]:

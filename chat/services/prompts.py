@@ -44,6 +44,8 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
     Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
     of JSON.
     """
+    if history is None and not request.messages:
+        return Prompt(_small_enough(rendered, request))
     given = [message.model_dump(exclude_none=True) for message in request.messages or []]
     exchanges = histories.answered_exchanges(history, request.replaces) if history else []
     awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
