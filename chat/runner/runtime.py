@@ -8,12 +8,13 @@ import time
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 
 from aily.database import in_database, is_outage
 from aily.faults import note_fault, run_for_ever, surviving
 from aily.jobs import Job
 from aily.observability import context
+from aily.outages import AWAY, is_away
 from aily.redis import RedisAway, async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
@@ -214,8 +215,8 @@ class Runtime(Calls):
         began = time.monotonic()
         try:
             await self._claim(pool)
-        except (OperationalError, InterfaceError, *RedisAway) as error:
-            if not is_outage(error) and not isinstance(error, RedisAway):
+        except AWAY as error:
+            if not is_away(error):
                 raise
             logger.warning("claiming: a server is away (%s)", error)
             await asyncio.sleep(POLL_SECONDS)

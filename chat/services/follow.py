@@ -19,14 +19,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from aily.batching import Batcher
 from aily.database import in_database
 from aily.loops import per_loop
+from aily.outages import AWAY
 from aily.problems import NotFound
-from aily.redis import RedisAway
 from chat import eventlog, scheduler
 from chat.eventlog import Feed, FeedPool, Source, get_hub
 from chat.events import (
@@ -141,7 +140,7 @@ class _Reader:
                 async with aclosing(self.round(standing)) as frames:
                     async for one in frames:
                         yield one
-            except (OperationalError, InterfaceError, *RedisAway) as error:
+            except AWAY as error:
                 logger.warning("following %s: a server is away (%s)", self.task_id, error)
                 await asyncio.sleep(AWAY_SECONDS)
             is_new = False

@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from aily.database import fetch_all, in_database
 from aily.faults import note_fault
 from aily.jobs import Jobs
 from aily.loops import per_loop
-from aily.redis import RedisAway
+from aily.outages import AWAY
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Status
@@ -103,7 +102,7 @@ class Watcher:
         """Look, and have each looked at once more when it is due, unless it is over."""
         try:
             await self._look(watches)
-        except (OperationalError, InterfaceError, *RedisAway) as error:
+        except AWAY as error:
             logger.warning("watching: a server is away (%s)", error)
         except Exception:  # noqa: BLE001 - logged; they are looked at again
             note_fault("watching")
