@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from auditlog.models import LogEntry
 from django.contrib.sessions.models import Session
-from django.db import connections
+from django.db import connections, transaction
 from django.test import AsyncClient, Client
 
 from accounts import sessions
@@ -145,6 +146,19 @@ def test_a_new_password_needs_the_token_against_forged_requests(alice: User) -> 
 
 
 # --- Sessions -------------------------------------------------------------------------------------
+def test_a_session_that_somebody_is_changing_still_lets_in(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = browser(alice)
+    monkeypatch.setattr(sessions, "LAST_USED_PRECISION", timedelta(0))
+    with transaction.atomic():
+        held = UserSession.objects.select_for_update().get(user=alice)
+        # Its use is noted over another connection, which comes to the lock.
+        assert username(here) == "alice"
+    monkeypatch.undo()
+    assert UserSession.objects.get().last_used_at == held.last_used_at
+
+
 def test_sessions_are_listed_with_where_they_are_used(alice: User, bob: User) -> None:
     here = browser(alice)
     browser(alice, "2001:db8::7", "curl/8.5")
