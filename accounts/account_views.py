@@ -36,7 +36,7 @@ _NEW_SECRET = "totp_secret"  # noqa: S105 - a name
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def authenticator(request: HttpRequest) -> HttpResponse:
-    """For staff, and whoever has one from when they were: sets it up, changes, removes it."""
+    """For staff, and users who set one up when they were staff: set up, change or remove it."""
     user = request.user
     if not isinstance(user, User) or not (user.is_staff or user.has_totp):
         raise PermissionDenied

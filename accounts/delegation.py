@@ -29,7 +29,7 @@ from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from accounts.permissions import PermissionSet, permissions_of
 from aily.problems import Forbidden
 
-#: Fields that only a superuser sets, whoever's they are.
+#: Fields that only a superuser may set, on any account.
 POWER_FIELDS = frozenset({"is_staff", "is_superuser"})
 #: Fields that nobody but a superuser sets for themselves.
 ALLOWANCE_FIELDS = frozenset(
@@ -74,7 +74,7 @@ def without_actor() -> Iterator[None]:
 
 # --- The rules ----------------------------------------------------------------------------------
 def may_change_user(by: User, user: User) -> bool:
-    """Whether `user` has nothing that `by` lacks: whoever changes an account could take it over."""
+    """Whether `user` has nothing that `by` lacks: to change an account is to control it."""
     held = permissions_of(by)
     if held.is_superuser or by.pk == user.pk:
         return True

@@ -23,7 +23,7 @@ def is_away(error: Exception) -> bool:
 
 
 def as_problem(error: BaseException) -> Unavailable:
-    """The problem that an error of AWAY is, for whoever made the request."""
+    """The problem to answer a request with that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
         return Busy("All connections of this process are in use. Try again.")
     return Unavailable("A server that aily needs is away.", retry_after_seconds=AWAY_RETRY_SECONDS)
