@@ -12,7 +12,7 @@ import msgspec
 
 from aily.cache.keys import ANSWERS
 from aily.cache.store import client
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ def put(flight_key: str, model_id: int, answer: CachedAnswer, ttl_seconds: int) 
     """Keep an answer of this model to the request of this digest."""
     try:
         client().set(key_of(flight_key, model_id), msgspec.msgpack.encode(answer), ex=ttl_seconds)
-    except RedisAway:
+    except RedisUnavailable:
         return  # the connections' pool has said so
 
 
@@ -38,7 +38,7 @@ def get(requests: Collection[tuple[str, int]]) -> dict[tuple[str, int], CachedAn
         return {}
     try:
         values: Any = client().mget([key_of(*one) for one in requests])
-    except RedisAway:
+    except RedisUnavailable:
         return {}
     return {
         one: msgspec.msgpack.decode(value, type=CachedAnswer)

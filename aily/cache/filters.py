@@ -39,7 +39,7 @@ class KeyFilter(Generic[K]):
         self._built_at = float("-inf")
 
     def impossible(self, keys: Collection[K]) -> set[K]:
-        """Those of the keys that cannot exist. Raises RedisAway."""
+        """Those of the keys that cannot exist. Raises RedisUnavailable."""
         connection: Any = store.client()
         mark = connection.get(self._mark_key)
         with self._lock:

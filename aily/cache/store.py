@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import redis
 from django_redis import get_redis_connection
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
+from aily.redis.scripts import LuaScript
 
 logger = logging.getLogger(__name__)
 
@@ -22,26 +22,23 @@ BATCH_SIZE = 200
 
 
 def client() -> redis.Redis:
-    """django-redis's client, without its pickling. Raises RedisAway."""
+    """django-redis's client, without its pickling. Raises RedisUnavailable."""
     found: redis.Redis = get_redis_connection("default")
     return found
 
 
-@cache
-def _store_script() -> Any:
-    return client().register_script((Path(__file__).parent / "store.lua").read_text())
+_store = LuaScript(Path(__file__).parent / "lua" / "store.lua", client)
 
 
 def store_built(token: str, entries: Sequence[tuple[str, str, bytes, int]]) -> None:
-    """Store (lock key, key, value, milliseconds to live) where our lock still stands."""
-    if not entries:
-        return
-    keys: list[str] = []
-    args: list[str | bytes | int] = [token]
-    for lock_key, key, value, milliseconds in entries:
-        keys += lock_key, key
-        args += value, milliseconds
-    _store_script()(keys, args, client=client())
+    """Store (lock key, key, value, milliseconds to live) where the lock still has our token."""
+    if entries:
+        _store.call_many(
+            [
+                ([lock_key, key], [token, value, milliseconds])
+                for lock_key, key, value, milliseconds in entries
+            ]
+        )
 
 
 # --- Removing -----------------------------------------------------------------------------------
@@ -55,12 +52,12 @@ def unlink(keys: Iterable[str]) -> None:
         _owed.update(keys)
     try:
         settle_removals()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("%d cached values are to be removed later: %s", len(_owed), error)
 
 
 def settle_removals() -> None:
-    """Remove what is to be removed. Raises RedisAway; then it is still to be removed."""
+    """Remove what is to be removed. Raises RedisUnavailable; then it is still to be removed."""
     if not _owed:
         return
     with _owed_lock:
@@ -73,7 +70,7 @@ def settle_removals() -> None:
 def unlink_matching(pattern: str) -> int:
     """Remove all keys that match, some hundred at a time (SCAN and UNLINK). Returns how many.
 
-    Redis answers others in between. Raises RedisAway.
+    Redis answers others in between. Raises RedisUnavailable.
     """
     connection: Any = client()
     cursor, removed = 0, 0

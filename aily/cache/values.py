@@ -22,7 +22,7 @@ from aily.cache.keys import Keyspace
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.statements import in_database
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 #: Seconds after which a builder counts as dead, and others build themselves.
 LOCK_SECONDS = 5.0
@@ -150,7 +150,7 @@ class Cached(Generic[K, V]):
             return self._loaded(keys)
         try:
             return self._fetch_shared(keys)
-        except RedisAway:
+        except RedisUnavailable:
             asked_at = time.monotonic()
             values = self._loaded(keys)
             self._remember(values, asked_at)

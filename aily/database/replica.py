@@ -25,7 +25,9 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
 
 from aily.concurrency.faults import note_fault
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.database import keys
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -146,10 +148,6 @@ def _watch() -> Watch:
 _told: dict[int, float] = {}
 
 
-def _key(user_id: int) -> str:
-    return f"aily:wrote:{user_id}"
-
-
 def _pin_milliseconds() -> int:
     return int((settings.DATABASE_REPLICA_MAX_LAG_SECONDS + TOLD_SECONDS) * 1000)
 
@@ -170,8 +168,8 @@ def note_write(user_id: int) -> None:
         return
     now = time.monotonic()
     try:
-        sync_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        sync_redis().set(keys.wrote(user_id), 1, px=_pin_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
@@ -183,8 +181,8 @@ async def anote_write(user_id: int) -> None:
         return
     now = time.monotonic()
     try:
-        await async_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        await async_redis().set(keys.wrote(user_id), 1, px=_pin_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
@@ -192,8 +190,8 @@ async def anote_write(user_id: int) -> None:
 
 def _has_written(user_id: int) -> bool:
     try:
-        return bool(sync_redis().exists(_key(user_id)))
-    except RedisAway:
+        return bool(sync_redis().exists(keys.wrote(user_id)))
+    except RedisUnavailable:
         return True
 
 

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from aily.database.statements import fetch_all
 from aily.observability.collector import Family, Question, Reading
-from aily.redis.clients import asking_redis
+from aily.redis.clients import probe_client
 from aily.redis.sentinel import is_sentinel, service_of
 
 #: No question of the exporter's may take longer, in milliseconds and seconds.
@@ -109,7 +109,7 @@ def _server_of(url: str) -> str:
 
 def client(url: str) -> redis.Redis:
     """A client that gives up soon."""
-    return asking_redis(url, TIMEOUT_SECONDS)
+    return probe_client(url, TIMEOUT_SECONDS)
 
 
 def redis_question(service: str, url: str) -> Question:

@@ -20,7 +20,7 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
-from aily.redis.clients import guarded_pool
+from aily.redis.guarded import guarded_pool
 
 #: A consumer's `misses` after a message: Dramatiq waits 5 ms times two to this power, up to twice
 #: that, before it looks again. From 0 on it would look seven times until it is back at its slowest.

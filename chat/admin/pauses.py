@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -30,7 +30,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """By name; of none while Redis is away."""
         try:
             found = pauses.pauses()
-        except RedisAway:
+        except RedisUnavailable:
             return {}
         return {
             pause.name: f"{pause.seconds_left:.0f} s"
@@ -46,7 +46,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def lift(self, request: HttpRequest, rows: Any, lift: Callable[[Any], bool]) -> None:
         try:
             lifted = [row.name for row in rows if lift(row)]
-        except RedisAway:
+        except RedisUnavailable:
             self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
             return
         names = ", ".join(lifted) or "none of them was paused"

@@ -21,7 +21,7 @@ from accounts.lost_access import lost_access
 from aily.database.replica import may_read_replica
 from aily.database.statements import in_database
 from aily.problems import InvalidRequest, NotFound, Unauthenticated
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from aily.rest.api import Page
 from aily.rest.json_input import one_line
 from aily.rest.openapi import answers
@@ -64,7 +64,7 @@ def _add_places(tasks: Sequence[Task]) -> None:
     if not queued:
         return
     # The place is a courtesy: without Redis the tasks are still what was asked for.
-    with suppress(*RedisAway):
+    with suppress(*RedisUnavailable):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from aily.observability import tracing
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
+from chat.observability import keys
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,10 @@ def remember(traceparents: Iterable[tuple[str, str]]) -> None:
     for task_id, traceparent in traceparents:
         if traceparent:
             # A request that is repeated finds a task that has its trace.
-            pipe.set(_key(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
+            pipe.set(keys.trace(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
     try:
         pipe.execute()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("traces begin anew: Redis is away (%s)", error)
 
 
@@ -39,11 +41,7 @@ async def traceparent_of(task_id: str) -> str:
         return ""
     client: Any = async_redis()
     try:
-        kept = await client.get(_key(task_id))
-    except RedisAway:
+        kept = await client.get(keys.trace(task_id))
+    except RedisUnavailable:
         return ""
     return kept.decode() if kept else ""
-
-
-def _key(task_id: str) -> str:
-    return f"aily:trace:{task_id}"

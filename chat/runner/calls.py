@@ -13,7 +13,7 @@ from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.statements import in_database
 from aily.observability import context, tracing
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskQueued, WaitingFor
@@ -158,7 +158,7 @@ class Calls:
                 fault=_fault(error),
                 retry_after_seconds=error.retry_after_seconds,
             )
-        except RedisAway as away:
+        except RedisUnavailable as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
@@ -177,7 +177,7 @@ class Calls:
                 await asyncio.sleep(seconds)
             await scheduler.aenqueue(pool, [entry])
             self.wake(pool)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
 

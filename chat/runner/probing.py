@@ -32,7 +32,7 @@ async def choose(pool: str, provider: str, *, only_fresh: bool) -> Probe | None:
     """A waiting task of an owner none of whose tasks in its lane failed, the most urgent first;
     else, unless `only_fresh`, one that has not failed itself, else any.
 
-    Raises RedisAway and django.db.Error.
+    Raises RedisUnavailable and django.db.Error.
     """
     heads = await scheduler.heads(pool)
     waiting = await in_database(_look_up, heads)

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from aily.concurrency.faults import note_fault
 from aily.database.statements import is_outage
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, transitions
@@ -35,7 +35,7 @@ DIVERT_SECONDS = 2.0
 def sweep() -> set[str]:
     """Put right whatever is wrong. Returns the pools that have new work.
 
-    Raises django.db.Error or RedisAway while either is away; the next sweep goes on. What else one
+    Raises django.db.Error or RedisUnavailable while either is away; the next sweep goes on. What else one
     step raises does not keep the others from being done.
     """
     pools: set[str] = set()
@@ -50,7 +50,7 @@ def sweep() -> set[str]:
     for step in steps:
         try:
             pools |= step()
-        except RedisAway:
+        except RedisUnavailable:
             raise
         except Exception as error:
             if is_outage(error):
@@ -80,7 +80,7 @@ def declare_dead() -> int:
     pools = [str(pk) for pk in LLMModel.objects.values_list("pk", flat=True)] if dead else []
     metrics.WORKERS_LOST.inc(len(dead))
     for pk in dead:
-        scheduler.forget_worker(str(pk), pools)
+        scheduler.drop_worker(str(pk), pools)
     return len(dead)
 
 

@@ -15,7 +15,8 @@ from aily.concurrency.jobs import Job
 from aily.database.outages import AWAY, is_away
 from aily.database.statements import in_database, is_outage
 from aily.observability import context
-from aily.redis.clients import RedisAway, async_redis
+from aily.redis.clients import async_redis
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import (
@@ -103,8 +104,8 @@ class Runtime(Calls):
     async def _forget_leases(self) -> None:
         """Free what this life took of the upstream's capacity, some of it after its death."""
         try:
-            await in_database(scheduler.forget_worker, str(self._worker_id), list(self._pools))
-        except RedisAway as error:
+            await in_database(scheduler.drop_worker, str(self._worker_id), list(self._pools))
+        except RedisUnavailable as error:
             logger.warning("forgetting leases: Redis is away (%s)", error)
 
     async def _keep_lease(self) -> None:
@@ -162,8 +163,8 @@ class Runtime(Calls):
         for task_id, call in self._calls.items():
             known.setdefault(call.pool.name, set()).add(task_id)
         try:
-            unknown = await scheduler.unknown_leases(str(self._worker_id), known)
-        except RedisAway as error:
+            unknown = await scheduler.unknown_slots(str(self._worker_id), known)
+        except RedisUnavailable as error:
             logger.warning("looking at leases: Redis is away (%s)", error)
             return
         for name, task_ids in unknown.items():
@@ -185,10 +186,10 @@ class Runtime(Calls):
             if not call.was_answered:
                 by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
-            await scheduler.stand(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
+            await scheduler.renew_worker(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
             for pool, ids in by_pool.items():
-                await scheduler.hold(pool, worker_id, ids)
-        except RedisAway as error:
+                await scheduler.restore_slots(pool, worker_id, ids)
+        except RedisUnavailable as error:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
@@ -278,7 +279,7 @@ class Runtime(Calls):
     async def _ring_others(self, pool: str) -> None:
         try:
             await scheduler.ring(pool)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("ringing: Redis is away (%s)", error)
 
     async def _start_calls(
@@ -376,10 +377,10 @@ class Runtime(Calls):
         try:
             with surviving("leaving"):
                 await self._writer.flush()
-            await in_database(scheduler.forget_worker, str(worker_id), list(self._pools))
+            await in_database(scheduler.drop_worker, str(worker_id), list(self._pools))
             for pool in self._pools:
                 await self._ring_others(pool)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("leaving: Redis is away (%s)", error)
         self._running.cancel()
         self._jobs.cancel()

@@ -14,7 +14,8 @@ from django.db import transaction
 from aily.concurrency.faults import note_fault
 from aily.database.statements import in_database
 from aily.problems import NotFound
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
 from chat.events import TaskCancelled, worker_channel
 from chat.models import Status, Task, flights
@@ -63,7 +64,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
     try:
         _tell(waiting, running)
         _enqueue(successors)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         # Workers find out when they renew their lease, readers by their position check.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above

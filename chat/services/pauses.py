@@ -35,7 +35,7 @@ class Pause:
 
 
 def pauses() -> list[Pause]:
-    """All at this moment, providers first. Raises RedisAway."""
+    """All at this moment, providers first. Raises RedisUnavailable."""
     models = {str(pk): name for pk, name in LLMModel.objects.values_list("pk", "name")}
     providers = list(Provider.objects.values_list("name", flat=True))
     paused, opened = scheduler.blocks(models, providers)
@@ -50,7 +50,7 @@ def _pause(kind: Kind, name: str, block: Block) -> Pause:
 
 
 def lift_model(model: LLMModel) -> bool:
-    """Let a model be called again at once. False when it was not paused. Raises RedisAway."""
+    """Let a model be called again at once. False when it was not paused. Raises RedisUnavailable."""
     was_paused = scheduler.lift_pause(model.pool)
     if was_paused:
         logger.warning("the pause of model %s was lifted by hand", model.name)
@@ -59,7 +59,7 @@ def lift_model(model: LLMModel) -> bool:
 
 
 def lift_provider(provider: Provider) -> bool:
-    """Let a provider be called again. False when its breaker was closed. Raises RedisAway."""
+    """Let a provider be called again. False when its breaker was closed. Raises RedisUnavailable."""
     model_ids = list(provider.models.values_list("pk", flat=True))
     was_open = scheduler.close_breaker(provider.name, [str(pk) for pk in model_ids])
     if was_open:

@@ -24,7 +24,8 @@ from aily.concurrency.loops import per_loop
 from aily.database.statements import fetch_each, in_database
 from aily.observability import tracing
 from aily.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
-from aily.redis.clients import RedisAway, is_redis_away, redis_unavailable, require_redis
+from aily.redis.clients import is_redis_unavailable, queue_unavailable, require_redis
+from aily.redis.errors import RedisUnavailable
 from chat import accounting, actors, eventlog, scheduler
 from chat.accounting import BudgetsInForce
 from chat.events import WaitingFor
@@ -180,8 +181,8 @@ def _count_and_submit(submissions: Sequence[Submission]) -> list[Accepted | Exce
     Redis is away, as the counting may be the first to find out. A repeated one gets its task all
     the same."""
     refusals: list[Problem | None] = [*count_requests([one.uncounted for one in submissions])]
-    if is_redis_away():
-        refusals = [redis_unavailable() for _ in submissions]
+    if is_redis_unavailable():
+        refusals = [queue_unavailable() for _ in submissions]
     allowed = [
         submission
         for submission, refusal in zip(submissions, refusals, strict=True)
@@ -540,7 +541,7 @@ def enqueue(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
             places |= {entry.task_id: place for entry, place in zip(entries, found, strict=True)}
             if must_ring:
                 actors.ring(pool)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
     except Exception:  # noqa: BLE001 - logged; they are accepted, and the sweep makes them ready
         note_fault("queueing")
@@ -557,5 +558,5 @@ def _announce_answered(tasks: Sequence[Task]) -> None:
         eventlog.announce(
             [(task.owner_id, task.terminal_event(f"0-{task.last_event}")) for task in answered]
         )
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("answered %d tasks, but Redis is away: %s", len(answered), error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._handle(options["lift"], lift_all=options["lift_all"])
-        except RedisAway as error:
+        except RedisUnavailable as error:
             raise CommandError(f"Redis is away: {error}") from error
 
     def _handle(self, names: list[str], *, lift_all: bool) -> None:

@@ -18,7 +18,8 @@ from aily.database.backend.connection import BoundedConnection
 from aily.database.outages import as_problem
 from aily.database.statements import fetch_all, in_database, is_pool_busy
 from aily.problems import Busy
-from aily.redis.clients import AsyncGuardedPool, GuardedPool, RedisBusyError
+from aily.redis.errors import RedisBusyError
+from aily.redis.guarded import AsyncGuardedPool, GuardedPool
 from tests.pools import held_connections, small_pool
 
 TASKS = "/api/llmchat/tasks"

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import redis
 
-from aily.redis.clients import Heard, async_redis, heard, subscriber_redis
+from aily.redis.clients import async_redis
+from aily.redis.pubsub import PubSubMessage, listen, subscriber_client
 
 
 async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_services: None) -> None:
     client: Any = async_redis()
-    async with subscriber_redis() as subscriber, subscriber.pubsub() as pubsub:
+    async with subscriber_client() as subscriber, subscriber.pubsub() as pubsub:
         await pubsub.subscribe("news")
         pipe = client.pipeline(transaction=False)
         for number in range(300):
@@ -23,9 +24,9 @@ async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_service
         await pubsub.unsubscribe("more")
         await client.publish("news", "end")
         # All of it waits in the socket now: a server answers in order.
-        found: list[Heard] = []
+        found: list[PubSubMessage] = []
         async with asyncio.timeout(10):
-            async for one in heard(pubsub):
+            async for one in listen(pubsub):
                 found.append(one)
                 if one.data == b"end":
                     break
@@ -42,9 +43,9 @@ async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_service
 
 async def test_a_subscription_that_is_cut_off_is_told(loop_services: None) -> None:
     client: Any = async_redis()
-    async with subscriber_redis() as subscriber, subscriber.pubsub() as pubsub:
+    async with subscriber_client() as subscriber, subscriber.pubsub() as pubsub:
         await pubsub.subscribe("news")
-        listening = heard(pubsub)
+        listening = listen(pubsub)
         assert (await anext(listening)).kind == "subscribe"
         await client.client_kill_filter(_type="pubsub")
         with pytest.raises(redis.ConnectionError):

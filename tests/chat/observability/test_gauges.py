@@ -93,7 +93,7 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
             model.pool, provider, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
-    scheduler.forget_worker("w", [model.pool])
+    scheduler.drop_worker("w", [model.pool])
 
 
 @pytest.mark.django_db

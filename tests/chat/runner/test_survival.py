@@ -87,9 +87,9 @@ STEPS = [
     "chat.runner.lease.renew",
     "chat.runner.lease.taken_away",
     "chat.runner.lease.stranded",
-    "chat.scheduler.stand",
-    "chat.scheduler.hold",
-    "chat.scheduler.unknown_leases",
+    "chat.scheduler.renew_worker",
+    "chat.scheduler.restore_slots",
+    "chat.scheduler.unknown_slots",
     "chat.runner.runtime.load_pools",
 ]
 
@@ -123,7 +123,7 @@ async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
         with subtests.test(step=step), pytest.MonkeyPatch.context() as monkeypatch:
             broken = break_once(monkeypatch, step, AttributeError("no 'read_response'"))
             # Long enough to be counted, so that its lease is said again.
-            seconds = 0.6 if step == "chat.scheduler.hold" else 0
+            seconds = 0.6 if step == "chat.scheduler.restore_slots" else 0
             first = await ends(await submit_as_alice(f"First [sim:latency={seconds},tokens=3]"))
             await until(broken.has_raised)
             second = await ends(await submit_as_alice("Second [sim:tokens=3]"))

@@ -151,7 +151,7 @@ async def test_the_leases_of_a_worker_that_is_silent_run_out(pool: str) -> None:
 async def test_the_leases_of_a_worker_declared_dead_count_no_longer(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     await claim(pool, "dead", cap=2)
-    scheduler.forget_worker(f"{pool}-dead", [pool])
+    scheduler.drop_worker(f"{pool}-dead", [pool])
     assert len((await claim(pool, cap=2)).task_ids) == 2
 
 
@@ -159,7 +159,7 @@ async def test_leases_that_redis_lost_are_said_again(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     mine = (await claim(pool, cap=2)).task_ids
     sync_redis().delete(f"aily:leases:{pool}:{pool}-w")
-    await scheduler.hold(pool, f"{pool}-w", mine)
+    await scheduler.restore_slots(pool, f"{pool}-w", mine)
     assert (await claim(pool, "other", cap=2)).task_ids == []
 
 

@@ -15,7 +15,8 @@ from accounts.models import APIKey, RoleLimits, User
 from aily.database.statements import in_database
 from aily.problems import LimitReached, RateLimited
 from aily.redis import rates
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import LLMModel, Task
@@ -130,7 +131,7 @@ async def test_the_bounds_hold_while_redis_is_away(
     alice: User, model: LLMModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> object:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(scheduler, "drain_seconds", away)
     monkeypatch.setattr(scheduler, "enqueue", away)
@@ -236,7 +237,7 @@ async def test_while_redis_is_away_no_request_is_refused_for_its_rate(
     settings.RATE_LIMIT_PER_MINUTE = 1
 
     async def away(*args: object) -> None:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(rates._count, "acall", away)
     for _ in range(5):

@@ -1,0 +1,94 @@
+"""Subscriptions: one connection each, which reports its loss instead of hiding it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+
+from aily.redis.guarded import connection_options
+from aily.redis.sentinel import async_address
+
+#: A subscription without a message for this long asks whether Redis is still there.
+QUIET_SECONDS = 5.0
+
+
+class PubSubMessage(NamedTuple):
+    """One message. `kind`: message, subscribe or unsubscribe (the confirmations), pong.
+
+    Only a message has data.
+    """
+
+    kind: str
+    channel: bytes
+    data: bytes
+
+
+def subscriber_client() -> redis.asyncio.Redis:
+    """A client for one pub/sub connection, which raises at each loss of it.
+
+    No retries: redis-py would connect again without a word, and hide that messages were lost.
+    """
+    url = settings.REDIS_URL
+    address, found = async_address(url)
+    return redis.asyncio.Redis.from_url(
+        address, retry=AsyncRetry(NoBackoff(), 0), **connection_options(url), **found
+    )
+
+
+async def listen(pubsub: PubSub) -> AsyncIterator[PubSubMessage]:
+    """All messages of a subscription, confirmations included, for ever.
+
+    Raises RedisUnavailable when the connection is lost, at the latest after twice QUIET_SECONDS
+    without a word from Redis: a network that swallows packets breaks no connection.
+    """
+    connection = pubsub.connection
+    # A timeout around each read costs twice what the read does: the watchdog bounds all of them.
+    connection.socket_timeout = None
+    watchdog = _Watchdog(pubsub)
+    watching = asyncio.create_task(watchdog.run())
+    try:
+        while True:
+            response = await connection.read_response(disconnect_on_error=False, push_request=True)
+            watchdog.has_news = True
+            if response[0] == b"message":
+                yield PubSubMessage("message", response[1], response[2])
+            elif message := await pubsub.handle_message(response):
+                yield PubSubMessage(message["type"], message["channel"] or b"", b"")
+    finally:
+        watching.cancel()
+
+
+class _Watchdog:
+    """Asks a quiet connection whether Redis is still there, and closes one that does not answer."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self.has_news = True
+        self._pubsub = pubsub
+
+    async def run(self) -> None:
+        while await self._is_answered():
+            pass
+        # The read that waits on it raises ConnectionError.
+        await self._pubsub.connection.disconnect(nowait=True)
+
+    async def _is_answered(self) -> bool:
+        """Whether Redis said something within QUIET_SECONDS, or then within as long of a ping."""
+        if not await self._has_news():
+            with suppress(redis.RedisError):
+                await self._pubsub.ping()
+            return await self._has_news()
+        return True
+
+    async def _has_news(self) -> bool:
+        self.has_news = False
+        await asyncio.sleep(QUIET_SECONDS)
+        return self.has_news
