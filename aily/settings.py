@@ -150,9 +150,9 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
     DATABASE_ROUTERS = ["aily.database.replica.ReplicaRouter"]
 
 # --- Redis --------------------------------------------------------------------------------------
-# Roles, each with a URL of its own. Losing any of them loses no task; the cache may evict at any time.
-# Dramatiq (the doorbell), the channel layer and the rates are small, and stay on a single server
-# each. Dramatiq has a database of its own because its maintenance runs KEYS.
+# Roles, each with a URL of its own. Losing any of them loses no task; the cache may evict at any
+# time. Dramatiq (the doorbell), the channel layer and the rates are small, and stay on a single
+# server each. Dramatiq has a database of its own because its maintenance runs KEYS.
 REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
 REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
 

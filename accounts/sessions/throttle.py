@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 #: A user who has logged in from an address is not held up there by what others try elsewhere.
 KNOWN_PLACE_SECONDS = 30 * 86_400
 #: How many times LOGIN_TRIES one unknown address may try at an account before its tries slow down,
-#: and how many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all unknown
-#: addresses together. Together they have several times the pace of one, so that a few addresses do
-#: not use up the tries that are left for an owner who comes from another one.
+#: and how many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all
+#: unknown addresses together. Together they have several times the pace of one, so that a few
+#: addresses do not use up the tries that are left for an owner who comes from another one.
 PLACE_FACTOR, PLACE_SLOWER = 3, 20
 ACCOUNT_FACTOR, ACCOUNT_SLOWER = 6, 4
 #: A known browser may send so many wrong second factors at once, and then one in so many seconds:

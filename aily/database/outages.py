@@ -25,4 +25,6 @@ def as_problem(error: BaseException) -> Unavailable:
     """The problem to answer a request with that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
         return Busy("All connections of this process are in use. Try again.")
-    return Unavailable("A server that aily needs is away.", retry_after_seconds=OUTAGE_RETRY_SECONDS)
+    return Unavailable(
+        "A server that aily needs is away.", retry_after_seconds=OUTAGE_RETRY_SECONDS
+    )

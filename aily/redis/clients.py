@@ -1,13 +1,14 @@
 """Redis clients by role: one a process for threads, one an event loop.
 
-REDIS_URL holds the queue and the event logs. RATES_REDIS_URL holds what counts requests and tries at
-passwords: a small role that stays on a single server.
+REDIS_URL holds the queue and the event logs. RATES_REDIS_URL holds the counts of requests and of
+tries at passwords: a small role that stays on a single server.
 """
 
 from __future__ import annotations
 
 import asyncio
 from functools import cache
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
@@ -17,7 +18,7 @@ from django.conf import settings
 from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
 from aily.problems import Unavailable
 from aily.redis.errors import RedisUnavailable
-from aily.redis.guarded import async_guarded_pool, guarded_pool
+from aily.redis.guarded import GuardedPool, async_guarded_pool, guarded_pool
 from aily.redis.sentinel import sync_address
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, redis.asyncio.Redis]] = (
@@ -80,7 +81,7 @@ def probe_client(url: str, timeout_seconds: float) -> redis.Redis:
 # --- Whether the queue's Redis answers ----------------------------------------------------------
 async def require_redis() -> None:
     """Raise Unavailable while Redis is known to be away. Costs nothing while it is not."""
-    client = async_redis()
+    client: Any = async_redis()
     if not client.connection_pool.circuit.is_open:
         return
     try:
@@ -91,8 +92,8 @@ async def require_redis() -> None:
 
 def is_redis_unavailable() -> bool:
     """True while Redis is known to be away; for threads."""
-    is_open: bool = sync_redis().connection_pool.circuit.is_open
-    return is_open
+    pool = cast("GuardedPool", sync_redis().connection_pool)
+    return pool.circuit.is_open
 
 
 def queue_unavailable() -> Unavailable:

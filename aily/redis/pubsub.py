@@ -11,6 +11,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
@@ -50,10 +51,12 @@ async def listen(pubsub: PubSub) -> AsyncIterator[PubSubMessage]:
     Raises RedisUnavailable when the connection is lost, at the latest after twice QUIET_SECONDS
     without a word from Redis: a network that swallows packets breaks no connection.
     """
-    connection = pubsub.connection
-    # A timeout around each read costs twice what the read does: the watchdog bounds all of them.
+    connection: AbstractConnection | None = pubsub.connection
+    if connection is None:
+        raise redis.ConnectionError("not subscribed")
+    # A timeout around each read would cost more than the read: the watchdog bounds all of them.
     connection.socket_timeout = None
-    watchdog = _Watchdog(pubsub)
+    watchdog = _Watchdog(pubsub, connection)
     watching = asyncio.create_task(watchdog.run())
     try:
         while True:
@@ -61,7 +64,7 @@ async def listen(pubsub: PubSub) -> AsyncIterator[PubSubMessage]:
             watchdog.has_news = True
             if response[0] == b"message":
                 yield PubSubMessage("message", response[1], response[2])
-            elif message := await pubsub.handle_message(response):
+            elif message := await pubsub.handle_message(response):  # type: ignore[no-untyped-call]
                 yield PubSubMessage(message["type"], message["channel"] or b"", b"")
     finally:
         watching.cancel()
@@ -70,25 +73,25 @@ async def listen(pubsub: PubSub) -> AsyncIterator[PubSubMessage]:
 class _Watchdog:
     """Asks a quiet connection whether Redis is still there, and closes one that does not answer."""
 
-    def __init__(self, pubsub: PubSub) -> None:
+    def __init__(self, pubsub: PubSub, connection: AbstractConnection) -> None:
         self.has_news = True
-        self._pubsub = pubsub
+        self._pubsub, self._connection = pubsub, connection
 
     async def run(self) -> None:
-        while await self._is_answered():
+        while await self._is_alive():
             pass
-        # The read that waits on it raises ConnectionError.
-        await self._pubsub.connection.disconnect(nowait=True)
+        # The pending read then raises ConnectionError.
+        await self._connection.disconnect(nowait=True)
 
-    async def _is_answered(self) -> bool:
+    async def _is_alive(self) -> bool:
         """Whether Redis said something within QUIET_SECONDS, or then within as long of a ping."""
-        if not await self._has_news():
-            with suppress(redis.RedisError):
-                await self._pubsub.ping()
-            return await self._has_news()
-        return True
+        if await self._had_news():
+            return True
+        with suppress(redis.RedisError):
+            await self._pubsub.ping()
+        return await self._had_news()
 
-    async def _has_news(self) -> bool:
+    async def _had_news(self) -> bool:
         self.has_news = False
         await asyncio.sleep(QUIET_SECONDS)
         return self.has_news

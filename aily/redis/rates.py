@@ -25,9 +25,7 @@ logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
 
-_count = LuaScript(
-    Path(__file__).parent / "lua" / "count.lua", sync_rates_redis, async_rates_redis
-)
+_count = LuaScript(Path(__file__).parent / "lua" / "count.lua", sync_rates_redis, async_rates_redis)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 def append(appends: Sequence[Append]) -> list[Appended]:
     """Append in one round trip. Raises RedisUnavailable."""
-    reply = _append.call("", *(arg for one in appends for arg in one.args()))
+    reply = _append.call([], ["", *(arg for one in appends for arg in one.args())])
     return [Appended(code) for code in reply]
 
 
@@ -81,7 +81,7 @@ async def aappend(appends: Sequence[Append], written_at: float | None = None) ->
     """`append` for an event loop; `written_at`, Unix seconds, lets readers tell how late it is."""
     batch_size("append").observe(len(appends))
     stamp = "" if written_at is None else f"@{written_at * 1000:.0f}"
-    reply = await _append.acall(stamp, *(arg for one in appends for arg in one.args()))
+    reply = await _append.acall([], [stamp, *(arg for one in appends for arg in one.args())])
     return [Appended(code) for code in reply]
 
 

@@ -4,6 +4,7 @@ from chat.models.accounting import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
+from chat.models.pools import apools_of, pools_of
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -29,4 +30,6 @@ __all__ = [
     "Task",
     "WebhookEndpoint",
     "Worker",
+    "apools_of",
+    "pools_of",
 ]

@@ -275,5 +275,10 @@ class LLMModel(models.Model):
 
     @property
     def pool(self) -> str:
-        """Name of the ready set and of the upstream leases that its tasks share."""
-        return str(self.pk)
+        """Name of the ready set and of the slots that its tasks share."""
+        return pool_name(self.provider_id, self.pk)
+
+
+def pool_name(provider_id: int, model_id: int) -> str:
+    """The name of a model's pool, as chat/scheduler/keys.py takes it apart."""
+    return f"{provider_id}.{model_id}"

@@ -16,7 +16,7 @@ from aily.database.errors import is_outage
 from aily.database.outages import AWAY, is_away
 from aily.database.threads import in_database
 from aily.observability import context
-from aily.redis.clients import async_redis
+from aily.redis.clients import close_async_clients
 from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
@@ -131,6 +131,11 @@ class Runtime(Calls):
         self._refresh_pools(await until_stored(load_pools))
 
     def _refresh_pools(self, pools: list[Pool]) -> None:
+        self._pool_names = {pool.model_id: pool.name for pool in pools}
+        for pool in self._pools.values():
+            if self._pool_names.get(pool.model_id, pool.name) != pool.name:
+                # The model has moved to another provider: calls of the old one end, none starts.
+                pool.cap = 0
         for pool in pools:
             known = self._pools.setdefault(pool.name, pool)
             if known is not pool:
@@ -181,15 +186,15 @@ class Runtime(Calls):
         await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
 
     async def _hold_leases(self) -> None:
-        worker_id = str(self._worker_id)
+        worker_id, lease_seconds = str(self._worker_id), settings.WORKER_LEASE_SECONDS
         by_pool: dict[str, list[str]] = {}
         for task_id, call in self._calls.items():
             if not call.was_answered:
                 by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
-            await scheduler.renew_worker(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
+            await scheduler.renew_worker(worker_id, self._pools, lease_seconds)
             for pool, ids in by_pool.items():
-                await scheduler.restore_slots(pool, worker_id, ids)
+                await scheduler.restore_slots(pool, worker_id, ids, lease_seconds)
         except RedisUnavailable as error:
             logger.warning("Redis is away: %s", error)
 
@@ -254,7 +259,6 @@ class Runtime(Calls):
                 cap=pool.cap,
                 want=want,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
-                provider=pool.upstream.provider,
                 released=released,
                 mean_seconds=mean_seconds,
                 succeeded=succeeded,
@@ -269,7 +273,7 @@ class Runtime(Calls):
 
     async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
         """Let one task find out whether the provider is back."""
-        probe = await probing.choose(pool.name, pool.upstream.provider, only_fresh=only_fresh)
+        probe = await probing.choose(pool, only_fresh=only_fresh)
         if probe is None:
             return
         claimed = await self._take(pool, 1, probe)
@@ -313,7 +317,7 @@ class Runtime(Calls):
         is_alone = len(task_ids) == 1
         try:
             return await until_stored(
-                lambda: transitions.start(worker_id, int(pool.name), task_ids),
+                lambda: transitions.start(worker_id, pool.model_id, task_ids),
                 doubts=0 if is_alone else 1,
             )
         except Exception as error:
@@ -386,4 +390,4 @@ class Runtime(Calls):
         self._running.cancel()
         self._jobs.cancel()
         await self._client.aclose()
-        await async_redis().aclose()
+        await close_async_clients()

@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def cost(self) -> float:
-        """Virtual time that it takes. A weight that is no number must not stop the sweep for all."""
+        """Virtual time that it takes. A weight that is no number must not stop the whole sweep."""
         is_usable = math.isfinite(self.weight) and self.weight > 0
         return 1 / self.weight if is_usable else 1.0
 

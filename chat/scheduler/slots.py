@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aily.redis.clients import async_redis, sync_redis
-from aily.redis.scripts import LuaScript
+from aily.redis.scripts import LuaScript, ScriptCall
 from chat.scheduler.keys import PoolKeys, pool_keys, provider_keys, provider_of
 
 _LUA = Path(__file__).parent / "lua"
@@ -21,7 +21,7 @@ async def renew_worker(worker_id: str, pools: Iterable[str], lease_seconds: int)
 
     Raises RedisUnavailable.
     """
-    calls = [
+    calls: list[ScriptCall] = [
         (
             [
                 provider_keys(provider).workers,

@@ -26,6 +26,7 @@ from chat.models.tasks import ACTIVE
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
+from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
@@ -188,7 +189,8 @@ async def test_what_was_committed_is_accepted_whatever_breaks_then(
     submit_as_alice: Submit, model: LLMModel
 ) -> None:
     for step in ("chat.scheduler.enqueue", "chat.actors.ring", "chat.services.submit._count"):
-        sync_redis().delete(f"aily:rung:{model.pool}", f"aily:messaged:{model.pool}")
+        keys = pool_keys(model.pool)
+        sync_redis().delete(keys.rung, keys.messaged)
         with pytest.MonkeyPatch.context() as monkeypatch:
             broken = break_once(monkeypatch, step, AttributeError("broken"))
             task_id = await submit_as_alice("Hello")
@@ -272,12 +274,12 @@ async def test_a_row_that_is_always_left_behind_fails_in_the_end(
     assert frames.end["error"] == transitions.INTERNAL
 
 
-async def test_leases_of_a_claim_whose_answer_was_lost_are_given_back(
+async def test_slots_of_a_claim_whose_reply_was_lost_are_given_back(
     worker: Runtime, submit_as_alice: Submit, model: LLMModel
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
     worker._refresh_pools(await in_database(load_pools))
-    lost = f"aily:leases:{model.pool}:{worker._worker_id}"
+    lost = pool_keys(model.pool).slots(str(worker._worker_id))
     await async_redis().sadd(lost, "a-task-that-nobody-runs")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -355,9 +357,9 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "poison")
+    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "poison")
     poisoned = await submit_as_alice("Say poison [sim:tokens=3]")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "deepseek-flash")
+    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "deepseek-flash")
     await ends(poisoned)
     good = await submit_as_alice("Good [sim:tokens=3]")
     frames = await frames_of(good, alice)
