@@ -24,7 +24,7 @@ from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
-from chat.scheduler import Fault, breakers, ready
+from chat.scheduler import Fault, breakers, claims
 from chat.scheduler.keys import pool_keys
 from chat.services import follow as following
 from chat.services.submission import CompositeRequest
@@ -369,7 +369,7 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ready, "COUNTING_MS", 1500)
+    monkeypatch.setattr(claims, "COUNTING_MS", 1500)
     await set_cap(2)
     worker, other = await start_worker(), await start_worker()
     first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=4]"] * 2)
