@@ -87,11 +87,15 @@ class Unread:
 
     def _body(self, first: bytes) -> Body:
         if first in (b"{", b"["):
-            return Json(self._answer, self._on_payload)
-        return Page(self._answer) if first == b"<" else Events(self._answer, self._on_payload)
+            return JsonBody(self._answer, self._on_payload)
+        return (
+            HtmlBody(self._answer)
+            if first == b"<"
+            else EventStreamBody(self._answer, self._on_payload)
+        )
 
 
-class Events:
+class EventStreamBody:
     """A stream. `on_payload` is called when a read brought more than keep-alives."""
 
     def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
@@ -181,7 +185,7 @@ class Events:
         return None if self._answer.done or self._answer.is_finished else error
 
 
-class Json:
+class JsonBody:
     """A whole answer from a server that does not stream."""
 
     def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
@@ -206,7 +210,7 @@ class Json:
         return error
 
 
-class Page:
+class HtmlBody:
     """A page of HTML where an answer belongs: its words may say why."""
 
     def __init__(self, answer: Answer) -> None:
@@ -230,7 +234,7 @@ class Page:
         return InvalidResponseError(f"the response is a page, no stream of events: {words}")
 
 
-class Refusal:
+class ErrorBody:
     """What goes with a status other than 2xx, as much of it as comes: the status is the news, the
     body only explains it."""
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from chat.llm.answer import Answer
-from chat.llm.bodies import Body, Refusal, Unpack, Unread, unpacker
+from chat.llm.bodies import Body, ErrorBody, Unpack, Unread, unpacker
 from chat.llm.errors import InvalidResponseError, ProviderError
 from chat.llm.transport.deadlines import Deadlines
 from chat.llm.transport.holds import Hold, Holds
@@ -146,7 +146,7 @@ class Exchange:
         answer.name_request(headers.get("x-request-id") or headers.get("x-deepseek-request-id"))
         encoding = headers.get("content-encoding", "").strip().lower()
         if not 200 <= status < 300:
-            self._body = Refusal(status, headers, answer.secret)
+            self._body = ErrorBody(status, headers, answer.secret)
             self._unpack = self._unpacker_of_refusal(encoding)
             return
         self._unpack = unpacker(encoding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.llm.answer import Answer
-from chat.llm.bodies import Events
+from chat.llm.bodies import EventStreamBody
 from chat.llm.errors import ProviderError
 from chat.llm.sse import Event
 from chat.llm.types import Completion, ToolCall, Usage
@@ -40,7 +40,7 @@ RECORDED = (
 
 def _read(chunks: list[bytes]) -> tuple[str, str, Completion]:
     answer = Answer("asked-for", None)
-    events = Events(answer, lambda: None)
+    events = EventStreamBody(answer, lambda: None)
     answer.name_request("req-1")
     text = reasoning = ""
     for chunk in chunks:
