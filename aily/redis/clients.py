@@ -65,9 +65,9 @@ def async_client(url: str) -> redis.asyncio.Redis:
 
 
 async def close_async_clients() -> None:
-    """Close the running loop's connections. The clients connect again when they are used."""
-    for client in _of_loops.get(asyncio.get_running_loop(), {}).values():
-        await client.aclose()
+    """Close the running loop's connections, before the loop ends."""
+    for client in _of_loops.pop(asyncio.get_running_loop(), {}).values():
+        await client.aclose(close_connection_pool=True)
 
 
 def probe_client(url: str, timeout_seconds: float) -> redis.Redis:

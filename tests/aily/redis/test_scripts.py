@@ -107,8 +107,8 @@ async def claim_in_all_states() -> None:
     await open_breaker()
     assert (await claim(released=["task-0"])).may_probe
     assert (await claim(probe=Probe("task-2", "fresh"))).task_ids == ["task-2"]
-    ended = {"released": ["task-1", "task-2"], "mean_seconds": 2.0}
-    await claim(**ended, succeeded=2, owners={1, 2})
+    ended = ["task-1", "task-2"]
+    await claim(released=ended, mean_seconds=2.0, succeeded=2, owners={1, 2})
     assert scheduler.blocks([POOL], ["7"]) == ({}, {})
 
 
@@ -177,7 +177,7 @@ def checked(
     settings.REDIS_URL = settings.RATES_REDIS_URL = cluster.url
     caches = {**settings.CACHES["default"], "LOCATION": [cluster.url]}
     settings.CACHES = {**settings.CACHES, "default": caches}
-    for script in [found for found in gc.get_objects() if isinstance(found, LuaScript)]:
+    for script in [found for found in gc.get_objects() if type(found) is LuaScript]:
         monkeypatch.setattr(script, "_source", SHEBANG + PRELUDE + script._source)
         sha = hashlib.sha1(script._source.encode(), usedforsecurity=False).hexdigest()
         monkeypatch.setattr(script, "_sha", sha)
@@ -198,7 +198,7 @@ async def test_a_script_uses_the_keys_that_it_is_given_and_they_share_a_slot(
     [script] = [
         found
         for found in gc.get_objects()
-        if isinstance(found, LuaScript) and found.path == ROOT / path
+        if type(found) is LuaScript and found.path == ROOT / path
     ]
     assert checked.script_exists(script._sha) == [False]
     try:
