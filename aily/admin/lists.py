@@ -22,7 +22,7 @@ MAX_ROWS = 10_000
 MAX_FILTERED_ROWS = 100_000
 
 
-class CappedPaginator(Paginator[Model]):
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts up to `MAX_ROWS` and no further."""
 
     @cached_property
