@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -95,11 +96,12 @@ async def claim(
     return Claim([task_id.decode() for task_id in ids], left, bool(is_counting), may_probe)
 
 
-def _keys(pool: str, worker_id: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def _keys(pool: str, worker_id: str) -> tuple[str, ...]:
     """In claim.lua's order."""
     keys = pool_keys(pool)
     provider = keys.provider
-    return [
+    return (
         keys.ready,
         keys.virtual_times,
         keys.stats,
@@ -117,4 +119,4 @@ def _keys(pool: str, worker_id: str) -> list[str]:
         provider.failing_lanes,
         provider.successes,
         provider.served,
-    ]
+    )

@@ -89,11 +89,15 @@ if succeeded > 0 then
   end
 end
 
-local own = redis.call('SCARD', slots)
-local in_use, living = own, redis.call('ZRANGEBYSCORE', workers, now, '+inf')
-local counts = redis.call('HMGET', in_use_by_worker, unpack(living))
-for i, other in ipairs(living) do
-  if other ~= worker then in_use = in_use + tonumber(counts[i] or 0) end
+-- Of its own slots a worker counts those that it has; of the others the last count counts.
+local is_living, own, counted = {}, redis.call('SCARD', slots), 0
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', workers, now, '+inf')) do is_living[other] = true end
+local in_use, counts = own, redis.call('HGETALL', in_use_by_worker)
+for i = 1, #counts, 2 do
+  local other, count = counts[i], tonumber(counts[i + 1])
+  if other == worker then counted = count
+  elseif is_living[other] then in_use = in_use + count
+  else redis.call('HDEL', in_use_by_worker, other) end
 end
 local allowed = math.min(cap, math.floor(limit or cap))
 local want = math.min(wanted, allowed - in_use)
@@ -149,18 +153,11 @@ if want > 0 then
     take(popped[i])
   end
 end
-if own > 0 then redis.call('HSET', in_use_by_worker, worker, own)
-else redis.call('HDEL', in_use_by_worker, worker) end
--- Dead workers leave their counts behind.
-if redis.call('HLEN', in_use_by_worker) > #living then
-  local is_living = {}
-  for _, other in ipairs(living) do is_living[other] = true end
-  for _, other in ipairs(redis.call('HKEYS', in_use_by_worker)) do
-    if not is_living[other] then redis.call('HDEL', in_use_by_worker, other) end
-  end
+if own ~= counted then
+  if own > 0 then redis.call('HSET', in_use_by_worker, worker, own)
+  else redis.call('HDEL', in_use_by_worker, worker) end
 end
 redis.call('EXPIRE', slots, slot_seconds * 10)
-redis.call('EXPIRE', in_use_by_worker, slot_seconds * 10)
 local left = redis.call('ZCARD', ready)
 -- An empty set starts the next busy time with a clean slate, and keeps the virtual times few.
 if left == 0 then redis.call('DEL', virtual_times) end
