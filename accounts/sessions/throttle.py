@@ -44,8 +44,8 @@ MAX_USERNAME_LENGTH = 200
 MAX_LOCAL_GATES = 10_000
 
 _scripts = Path(__file__).parent / "lua"
-_admit = LuaScript(_scripts / "admit.lua", sync_rates_redis, async_rates_redis)
-_refund = LuaScript(_scripts / "refund.lua", sync_rates_redis, async_rates_redis)
+_admit = LuaScript[Sequence[int]](_scripts / "admit.lua", sync_rates_redis, async_rates_redis)
+_refund = LuaScript[None](_scripts / "refund.lua", sync_rates_redis, async_rates_redis)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from rbloom import Bloom
 
@@ -40,22 +40,24 @@ class KeyFilter(Generic[K]):
 
     def impossible(self, keys: Collection[K]) -> set[K]:
         """Those of the keys that cannot exist. Raises RedisUnavailable."""
-        connection: Any = store.client()
-        mark = connection.get(self._mark_key)
+        mark = self._read_mark()
         with self._lock:
             if mark is None or mark != self._mark:
-                self._rebuild(connection)
+                self._rebuild()
                 mark = self._mark
             bloom = self._bloom if mark is not None else None
         return set() if bloom is None else {key for key in keys if str(key) not in bloom}
 
-    def _rebuild(self, connection: Any) -> None:
+    def _read_mark(self) -> bytes | None:
+        return cast("bytes | None", store.client().get(self._mark_key))
+
+    def _rebuild(self) -> None:
         """Build anew under a mark that was set before the keys are read."""
         self._mark = None
         if time.monotonic() - self._built_at < REBUILD_SECONDS:
             return
-        connection.set(self._mark_key, secrets.token_hex(8), nx=True)
-        mark = connection.get(self._mark_key)
+        store.client().set(self._mark_key, secrets.token_hex(8), nx=True)
+        mark = self._read_mark()
         keys = [str(key) for key in self._every_key()]
         self._bloom = Bloom(max(len(keys), 1), FALSE_POSITIVES)
         self._bloom.update(keys)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import cast
 
 import redis
 from django_redis import get_redis_connection
@@ -16,7 +16,7 @@ from aily.redis.scripts import LuaScript
 
 logger = logging.getLogger(__name__)
 
-#: What one SCAN is asked for (Valkey may give seven times as many), and what one UNLINK removes:
+#: Keys that one SCAN asks for (Valkey may give seven times as many), and that one UNLINK removes:
 #: about a tenth of a millisecond of Redis each.
 BATCH_SIZE = 200
 
@@ -27,7 +27,7 @@ def client() -> redis.Redis:
     return found
 
 
-_store = LuaScript(Path(__file__).parent / "lua" / "store.lua", client)
+_store = LuaScript[int](Path(__file__).parent / "lua" / "store.lua", client)
 
 
 def store_built(token: str, entries: Sequence[tuple[str, str, bytes, int]]) -> None:
@@ -42,29 +42,29 @@ def store_built(token: str, entries: Sequence[tuple[str, str, bytes, int]]) -> N
 
 
 # --- Removing -----------------------------------------------------------------------------------
-_owed: set[str] = set()
-_owed_lock = Lock()
+_to_remove: set[str] = set()
+_to_remove_lock = Lock()
 
 
 def unlink(keys: Iterable[str]) -> None:
     """Remove keys. While the cache is away they are remembered, and removed before it is read."""
-    with _owed_lock:
-        _owed.update(keys)
+    with _to_remove_lock:
+        _to_remove.update(keys)
     try:
-        settle_removals()
+        retry_removals()
     except RedisUnavailable as error:
-        logger.warning("%d cached values are to be removed later: %s", len(_owed), error)
+        logger.warning("%d cached values are to be removed later: %s", len(_to_remove), error)
 
 
-def settle_removals() -> None:
-    """Remove what is to be removed. Raises RedisUnavailable; then it is still to be removed."""
-    if not _owed:
+def retry_removals() -> None:
+    """Remove the keys that are still to be removed. Raises RedisUnavailable and keeps them then."""
+    if not _to_remove:
         return
-    with _owed_lock:
-        keys = list(_owed)
+    with _to_remove_lock:
+        keys = list(_to_remove)
     _unlink(client(), keys)
-    with _owed_lock:
-        _owed.difference_update(keys)
+    with _to_remove_lock:
+        _to_remove.difference_update(keys)
 
 
 def unlink_matching(pattern: str) -> int:
@@ -72,15 +72,16 @@ def unlink_matching(pattern: str) -> int:
 
     Redis answers others in between. Raises RedisUnavailable.
     """
-    connection: Any = client()
+    connection = client()
     cursor, removed = 0, 0
     while True:
-        cursor, keys = connection.scan(cursor, match=pattern, count=BATCH_SIZE)
+        page = connection.scan(cursor, match=pattern, count=BATCH_SIZE)
+        cursor, keys = cast("tuple[int, list[bytes]]", page)
         removed += _unlink(connection, keys)
         if cursor == 0:
             return removed
 
 
-def _unlink(connection: Any, keys: Sequence[str | bytes]) -> int:
+def _unlink(connection: redis.Redis, keys: Sequence[str | bytes]) -> int:
     batches = (keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE))
-    return sum(connection.unlink(*batch) for batch in batches)
+    return sum(cast("int", connection.unlink(*batch)) for batch in batches)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
@@ -77,7 +77,7 @@ class Cached(Generic[K, V]):
     def __init__(
         self,
         keyspace: Keyspace[K],
-        kind: Any,
+        kind: object,
         load: Callable[[Collection[K]], Mapping[K, V]],
         *,
         every_key: Callable[[], Iterable[K]] | None = None,
@@ -157,7 +157,7 @@ class Cached(Generic[K, V]):
             return values
 
     def _fetch_shared(self, keys: list[K]) -> dict[K, V | None]:
-        store.settle_removals()
+        store.retry_removals()
         values: dict[K, V | None] = {}
         give_up_at = time.monotonic() + LOCK_SECONDS
         while True:
@@ -178,7 +178,8 @@ class Cached(Generic[K, V]):
             time.sleep(LOOK_SECONDS)
 
     def _read(self, keys: Sequence[K]) -> dict[K, _Entry[V]]:
-        raw: Any = store.client().mget([self.keyspace.key(key) for key in keys])
+        found = store.client().mget([self.keyspace.key(key) for key in keys])
+        raw = cast("list[bytes | None]", found)
         entries = ((key, self._decode(data)) for key, data in zip(keys, raw, strict=True) if data)
         return {key: entry for key, entry in entries if entry is not None}
 

@@ -7,8 +7,9 @@ tries at passwords: a small role that stays on a single server.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from functools import cache
-from typing import Any, cast
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import redis
@@ -18,7 +19,7 @@ from django.conf import settings
 from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
 from aily.problems import Unavailable
 from aily.redis.errors import RedisUnavailable
-from aily.redis.guarded import GuardedPool, async_guarded_pool, guarded_pool
+from aily.redis.guarded import AsyncGuardedPool, GuardedPool, async_guarded_pool, guarded_pool
 from aily.redis.sentinel import sync_address
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, redis.asyncio.Redis]] = (
@@ -81,11 +82,11 @@ def probe_client(url: str, timeout_seconds: float) -> redis.Redis:
 # --- Whether the queue's Redis answers ----------------------------------------------------------
 async def require_redis() -> None:
     """Raise Unavailable while Redis is known to be away. Costs nothing while it is not."""
-    client: Any = async_redis()
-    if not client.connection_pool.circuit.is_open:
+    client = async_redis()
+    if not cast("AsyncGuardedPool", client.connection_pool).circuit.is_open:
         return
     try:
-        await client.ping()
+        await cast("Awaitable[bool]", client.ping())
     except RedisUnavailable:
         raise queue_unavailable() from None
 

@@ -7,19 +7,20 @@ refuses all callers but one a second, which finds out whether the server answers
 from __future__ import annotations
 
 import socket
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
+from redis.connection import Connection, HiredisRespSerializer
 from redis.retry import Retry
 
 from aily.concurrency.circuit import Circuit, circuit_of
 from aily.redis.errors import NO_ANSWER, RedisBusyError, refuses_writes
-from aily.redis.sentinel import async_address, sync_address
+from aily.redis.sentinel import Sentinels, async_address, sync_address
 
 #: redis-py's words for a pool all of whose connections are in use.
 NO_CONNECTION = "No connection available."
@@ -119,7 +120,7 @@ class _AsyncReportingConnection:
 class _Pool(Protocol):
     """What the mixin below needs of redis-py's pools."""
 
-    connection_kwargs: dict[str, Any]
+    connection_kwargs: dict[str, object]
     connection_class: type
 
 
@@ -128,7 +129,7 @@ class _Guarded:
 
     connection_mixin: type
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         pool = cast("_Pool", self)
         self.circuit = _circuit(pool.connection_kwargs)
@@ -148,8 +149,9 @@ class _Guarded:
         return known != self._outages
 
 
-def _circuit(connection_kwargs: dict[str, Any]) -> Circuit:
-    if sentinels := connection_kwargs.get("connection_pool"):
+def _circuit(connection_kwargs: dict[str, object]) -> Circuit:
+    sentinels = connection_kwargs.get("connection_pool")
+    if isinstance(sentinels, Sentinels):
         return circuit_of(f"Redis {sentinels.label}")
     where = (connection_kwargs.get(name, "") for name in ("host", "port", "path"))
     return circuit_of("Redis " + ":".join(str(part) for part in where if part))
@@ -166,18 +168,19 @@ class GuardedPool(_Guarded, redis.BlockingConnectionPool):
     connection_mixin = _ReportingConnection
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Any:
+    def from_url(cls, url: str, **options: object) -> Self:
         """Takes Sentinel's URLs as well (aily/redis/sentinel.py)."""
         address, found = sync_address(url)
         return super().from_url(address, **options, **found)
 
-    def get_connection(self, *args: object, **options: object) -> Any:
+    def get_connection(self, *args: object, **options: object) -> Connection:
         if self._had_outage():
             self.disconnect(inuse_connections=False)
         try:
-            return super().get_connection()  # type: ignore[no-untyped-call]
+            connection: Connection = super().get_connection()  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             raise _or_busy(error) from None
+        return connection
 
 
 class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
@@ -186,40 +189,39 @@ class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
     connection_mixin = _AsyncReportingConnection
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Any:
+    def from_url(cls, url: str, **options: object) -> Self:
         """Takes Sentinel's URLs as well."""
         address, found = async_address(url)
         return super().from_url(address, **options, **found)
 
-    async def get_connection(self, *args: object, **options: object) -> Any:
+    async def get_connection(self, *args: object, **options: object) -> AbstractConnection:
         if self._had_outage():
             await self.disconnect(inuse_connections=False)
         try:
-            return await super().get_connection()  # type: ignore[no-untyped-call]
+            connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             raise _or_busy(error) from None
+        return connection
 
 
 def guarded_pool(url: str) -> GuardedPool:
     """A pool of up to 16 connections for threads. A connection that the server dropped meanwhile is
     replaced once; what timed out is not tried again."""
-    pool: GuardedPool = GuardedPool.from_url(
+    return GuardedPool.from_url(
         url,
         max_connections=16,
         timeout=settings.REDIS_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
         **connection_options(url),
     )
-    return pool
 
 
 def async_guarded_pool(url: str) -> AsyncGuardedPool:
     """`guarded_pool` for an event loop: commands beyond 32 at once wait their turn."""
-    pool: AsyncGuardedPool = AsyncGuardedPool.from_url(
+    return AsyncGuardedPool.from_url(
         url,
         max_connections=32,
         timeout=settings.REDIS_TIMEOUT_SECONDS,
         retry=AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,)),
         **connection_options(url),
     )
-    return pool

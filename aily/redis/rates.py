@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
 
-_count = LuaScript(Path(__file__).parent / "lua" / "count.lua", sync_rates_redis, async_rates_redis)
+_count = LuaScript[Sequence[int]](
+    Path(__file__).parent / "lua" / "count.lua", sync_rates_redis, async_rates_redis
+)
 
 
 @dataclass(frozen=True, slots=True)

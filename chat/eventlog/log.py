@@ -27,7 +27,7 @@ from chat.events import (
     user_channel,
 )
 
-_append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
+_append = LuaScript[list[int]](Path(__file__).parent / "lua" / "append.lua")
 
 #: Entries read at once, and bytes as far as the page before lets them be guessed: bounds what one
 #: slow reader makes Redis and this process hold.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from redis.client import Pipeline
@@ -16,7 +16,7 @@ from aily.redis.clients import async_redis, sync_redis
 from aily.redis.scripts import LuaScript
 from chat.scheduler.keys import DOORBELL, PoolKeys, pool_keys, provider_keys, provider_of
 
-_failed = LuaScript(Path(__file__).parent / "lua" / "failed.lua")
+_failed = LuaScript[bytes](Path(__file__).parent / "lua" / "failed.lua")
 
 #: For how long a failure or a success counts.
 WINDOW_SECONDS = 60
@@ -122,7 +122,8 @@ async def failing_lanes(pool: str, lanes: Sequence[tuple[int, int]]) -> set[tupl
     if not lanes:
         return set()
     key = provider_keys(provider_of(pool)).failing_lanes
-    scores: Any = await async_redis().zmscore(key, [_lane_member(*lane) for lane in lanes])
+    asked = async_redis().zmscore(key, [_lane_member(*lane) for lane in lanes])
+    scores = await cast("Awaitable[list[float | None]]", asked)
     return {lane for lane, score in zip(lanes, scores, strict=True) if score is not None}
 
 

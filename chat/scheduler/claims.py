@@ -16,7 +16,10 @@ from chat.scheduler.breakers import WINDOW_SECONDS
 from chat.scheduler.keys import pool_keys
 from chat.scheduler.ready import LANE_WIDTH
 
-_claim = LuaScript(Path(__file__).parent / "lua" / "claim.lua")
+#: left, is_counting, may_probe, and the ids of the tasks
+_claim = LuaScript[tuple[int, int, int, *tuple[bytes, ...]]](
+    Path(__file__).parent / "lua" / "claim.lua"
+)
 
 #: Nothing is claimed for this long after Redis was found empty. Workers look at each pool once a
 #: second, and reconnect within another.

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
+
+from redis.asyncio.client import Pipeline as AsyncPipeline
+from redis.client import Pipeline
 
 from aily.redis.clients import async_redis, sync_redis
 from chat.events import WaitingFor
 from chat.scheduler.keys import pool_keys
 
+#: ring, now, the fields of `stats` below, and a rank a task
+EnqueueReply = tuple[int, bytes, *tuple[bytes | int, ...]]
 _FIELDS = ["seconds", "in_use", "cap", "blocked_by", "blocked_until"]
 
 
@@ -75,10 +80,11 @@ class _Stats(NamedTuple):
         return round(position * float(self.seconds) / max(in_use, 1), 1)
 
 
-def places_of_reply(reply: Sequence[Any]) -> tuple[list[Place], bool]:
+def places_of_reply(reply: EnqueueReply) -> tuple[list[Place], bool]:
     """Parse enqueue.lua's reply: the tasks' places, and whether the doorbell must be rung."""
     ring, now, *rest = reply
-    stats, ranks = _Stats(*rest[: len(_FIELDS)]), rest[len(_FIELDS) :]
+    stats = _Stats(*cast("list[bytes]", rest[: len(_FIELDS)]))
+    ranks = cast("list[int]", rest[len(_FIELDS) :])
     return [stats.place(rank + 1, float(now)) for rank in ranks], bool(ring)
 
 
@@ -107,12 +113,12 @@ def places_of(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
 
 async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
     """`places_of` for an event loop."""
-    pipe: Any = async_redis().pipeline(transaction=False)
+    pipe = async_redis().pipeline(transaction=False)
     _read_places(pipe, tasks)
     return _to_places(tasks, await pipe.execute())
 
 
-def _read_places(pipe: Any, tasks: Sequence[tuple[str, str]]) -> None:
+def _read_places(pipe: Pipeline | AsyncPipeline, tasks: Sequence[tuple[str, str]]) -> None:
     pipe.time()
     for pool in _pools(tasks):
         pipe.hmget(pool_keys(pool).stats, _FIELDS)
@@ -120,10 +126,12 @@ def _read_places(pipe: Any, tasks: Sequence[tuple[str, str]]) -> None:
         pipe.zrank(pool_keys(pool).ready, task_id)
 
 
-def _to_places(tasks: Sequence[tuple[str, str]], replies: Sequence[Any]) -> list[Place | None]:
+def _to_places(tasks: Sequence[tuple[str, str]], replies: Sequence[object]) -> list[Place | None]:
+    """Of the replies to the commands of `_read_places`, in their order."""
     pools = _pools(tasks)
-    (seconds, micros), *rest = replies
-    stats, ranks = rest[: len(pools)], rest[len(pools) :]
+    seconds, micros = cast("tuple[int, int]", replies[0])
+    stats = cast("list[list[bytes | None]]", replies[1 : 1 + len(pools)])
+    ranks = cast("list[int | None]", replies[1 + len(pools) :])
     now = seconds + micros / 1e6
     by_pool = {pool: _Stats(*fields) for pool, fields in zip(pools, stats, strict=True)}
     return [

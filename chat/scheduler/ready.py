@@ -9,14 +9,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from aily.redis.clients import async_redis, sync_redis
 from aily.redis.scripts import LuaScript, ScriptCall
 from chat.scheduler.keys import DOORBELL, pool_keys
-from chat.scheduler.places import Place, places_of_reply
+from chat.scheduler.places import EnqueueReply, Place, places_of_reply
 
-_enqueue = LuaScript(Path(__file__).parent / "lua" / "enqueue.lua")
+_enqueue = LuaScript[EnqueueReply](Path(__file__).parent / "lua" / "enqueue.lua")
 
 #: Lane L's scores start at L * LANE_WIDTH. A double still has steps below 0.001 at 2 * 2**42.
 LANE_WIDTH = 2**42
@@ -91,5 +91,6 @@ def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
     """Those of `task_ids` that are not in the ready set."""
     if not task_ids:
         return []
-    scores: Any = sync_redis().zmscore(pool_keys(pool).ready, list(task_ids))
+    found = sync_redis().zmscore(pool_keys(pool).ready, list(task_ids))
+    scores = cast("list[float | None]", found)
     return [task_id for task_id, score in zip(task_ids, scores, strict=True) if score is None]

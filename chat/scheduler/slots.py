@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from aily.redis.clients import async_redis, sync_redis
 from aily.redis.scripts import LuaScript, ScriptCall
 from chat.scheduler.keys import PoolKeys, pool_keys, provider_keys, provider_of
 
 _LUA = Path(__file__).parent / "lua"
-_renew = LuaScript(_LUA / "renew.lua")
-_restore = LuaScript(_LUA / "restore.lua")
+_renew = LuaScript[None](_LUA / "renew.lua")
+_restore = LuaScript[None](_LUA / "restore.lua")
 
 
 async def renew_worker(worker_id: str, pools: Iterable[str], lease_seconds: int) -> None:
@@ -43,14 +43,15 @@ async def unknown_slots(
 
     Reads their task ids only where there are more than are known. Raises RedisUnavailable.
     """
-    client: Any = async_redis()
+    client = async_redis()
     pipe = client.pipeline(transaction=False)
     for pool in known:
         pipe.scard(pool_keys(pool).slots(worker_id))
     counts = zip(known, await pipe.execute(), strict=True)
     found = {}
     for pool in [pool for pool, count in counts if count > len(known[pool])]:
-        task_ids = await client.smembers(pool_keys(pool).slots(worker_id))
+        members = client.smembers(pool_keys(pool).slots(worker_id))
+        task_ids = await cast("Awaitable[set[bytes]]", members)
         found[pool] = {task_id.decode() for task_id in task_ids}.difference(known[pool])
     return found
 
@@ -65,8 +66,10 @@ async def restore_slots(
     """
     keys = pool_keys(pool)
     slots = keys.slots(worker_id)
-    client: Any = async_redis()
-    if task_ids and await client.scard(slots) < len(task_ids):
+    if not task_ids:
+        return
+    count = await cast("Awaitable[int]", async_redis().scard(slots))
+    if count < len(task_ids):
         await _restore.acall([slots, keys.in_use], [worker_id, lease_seconds, *task_ids])
 
 
