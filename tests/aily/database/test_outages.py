@@ -1,4 +1,4 @@
-"""A pool that is full is no outage: who finds no room is told so, and nobody else is shut out."""
+"""A full pool is no outage: requests without a connection are refused, others are served."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def key(alice: User) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-async def test_a_full_pool_refuses_who_finds_no_room_and_shuts_nobody_out(
+async def test_a_full_pool_refuses_requests_and_serves_the_next_one(
     key: dict[str, str], async_client: AsyncClient
 ) -> None:
     def hold_and_ask() -> list[Any]:
@@ -52,7 +52,7 @@ async def test_a_full_pool_refuses_who_finds_no_room_and_shuts_nobody_out(
         assert (answer.status_code, answer.json()["code"]) == (503, "busy")
         assert answer["Retry-After"] == "1"
     assert not is_open
-    # At once: no second has to pass until somebody may try again.
+    # At once: the circuit breaker was not opened for a second.
     assert served.status_code == 200
 
 
