@@ -133,7 +133,7 @@ def test_the_login_is_the_servers_and_the_database_the_last_word() -> None:
     url, options = sync_address("rediss+sentinel://me:p%40ss@one,[::1]:5000/master/3?db=2")
     parsed: Any = redis.ConnectionPool.from_url(url).connection_kwargs
     assert (parsed["username"], parsed["password"], parsed["db"]) == ("me", "p@ss", 2)
-    assert issubclass(cast("type", options["connection_class"]), redis.SSLConnection)
+    assert issubclass(options["connection_class"], redis.SSLConnection)
 
 
 def test_a_server_is_told_by_its_service_and_its_sentinels() -> None:
