@@ -105,11 +105,13 @@ INFO = {
 
 
 def redis_services() -> dict[str, str]:
-    """URLs of the Redis servers by the first role each has: redis, broker or cache."""
+    """URLs of the Redis servers by the first role each has: redis, broker, cache, rates or layer."""
     urls = {
         "redis": settings.REDIS_URL,
         "broker": settings.DRAMATIQ_REDIS_URL,
         "cache": settings.CACHE_URL,
+        "rates": settings.RATES_REDIS_URL,
+        "layer": settings.LAYER_REDIS_URL,
     }
     by_server: dict[str, str] = {}
     for role, url in urls.items():

@@ -29,7 +29,7 @@ from chat.scheduler.keys import pool_keys
 from chat.services import follow as following
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
-from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row, until
 
 #: The upstream's own cap in these tests: one request more, and it answers 429.
 CAP = 50
@@ -327,6 +327,32 @@ async def test_a_request_that_is_wrong_is_wrong_everywhere(
     await frames_of(task_id, alice)
     assert (await row(task_id)).status == Status.FAILED
     assert simulator.stats.requests == 1
+
+
+async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_along(
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    worker = await start_worker()
+    await scheduler.report_failure(
+        model.pool,
+        "a-task",
+        owner_id=1,
+        lane=1,
+        cap=1,
+        fault=Fault.THROTTLED,
+        retry_after_seconds=600,
+    )
+    old_pool, waiting = model.pool, await submit_as_alice("Waits [sim:tokens=2]")
+    url = await in_database(lambda: Provider.objects.get(pk=model.provider_id).base_url)
+    other = await in_database(lambda: Provider.objects.create(name="other", base_url=url))
+    model.provider = other
+    await in_database(model.save)
+    await worker._reload_pools()
+    assert worker._pools[old_pool].cap == 0, "it starts nothing more at the old provider"
+    await eventually(lambda: in_database(recovery.sweep))
+    for task_id in (waiting, await submit_as_alice("New [sim:tokens=2]")):
+        assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
+    assert await in_database(scheduler.missing, model.pool, [waiting]) == [waiting]
 
 
 async def test_with_a_single_failure_allowed_a_fallback_takes_over_at_once(
