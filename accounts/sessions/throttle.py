@@ -25,7 +25,7 @@ from aily.redis.scripts import LuaScript, ScriptCall
 
 logger = logging.getLogger(__name__)
 
-#: A user who has logged in from an address is not held up there by what others try elsewhere.
+#: A user who has logged in from an address is not delayed there by what others try elsewhere.
 KNOWN_PLACE_SECONDS = 30 * 86_400
 #: How many times LOGIN_TRIES one unknown address may try at an account before its tries slow down,
 #: and how many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all

@@ -1,4 +1,4 @@
-"""Which keys there are at all, so that made-up ones cost no query however many different ones come.
+"""Filters of existing keys, so that made-up ones cost no query, however many different ones come.
 
 A Bloom filter in each process: about ten bits a key, one made-up key in a hundred gets through.
 """
@@ -23,8 +23,8 @@ REBUILD_SECONDS = 1.0
 K = TypeVar("K", bound="int | str")
 
 
-class KeyFilter(Generic[K]):
-    """The keys of a keyspace. Never wrong about one that exists, from the moment its maker goes on.
+class ExistingKeys(Generic[K]):
+    """The existing keys of a keyspace. Never excludes one whose creation has returned.
 
     A mark in Redis says that no key was made since: it is removed with every new key, and a filter
     counts only as long as the mark is the one it was built under.
@@ -39,7 +39,7 @@ class KeyFilter(Generic[K]):
         self._built_at = float("-inf")
 
     def impossible(self, keys: Collection[K]) -> set[K]:
-        """Those of the keys that cannot exist. Raises RedisUnavailable."""
+        """Those of the keys that do not exist for certain. Raises RedisUnavailable."""
         mark = self._read_mark()
         with self._lock:
             if mark is None or mark != self._mark:
@@ -65,5 +65,5 @@ class KeyFilter(Generic[K]):
         self._built_at = time.monotonic()
 
     def expire(self) -> None:
-        """A key was made, and that is committed."""
+        """Have all processes build their filter anew: a new key is committed."""
         store.unlink([self._mark_key])

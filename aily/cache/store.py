@@ -47,7 +47,7 @@ _to_remove_lock = Lock()
 
 
 def unlink(keys: Iterable[str]) -> None:
-    """Remove keys. While the cache is away they are remembered, and removed before it is read."""
+    """Remove keys. While the cache is away they are kept, and removed before it is read again."""
     with _to_remove_lock:
         _to_remove.update(keys)
     try:
@@ -70,7 +70,7 @@ def retry_removals() -> None:
 def unlink_matching(pattern: str) -> int:
     """Remove all keys that match, some hundred at a time (SCAN and UNLINK). Returns how many.
 
-    Redis answers others in between. Raises RedisUnavailable.
+    Redis serves other clients in between. Raises RedisUnavailable.
     """
     connection = client()
     cursor, removed = 0, 0

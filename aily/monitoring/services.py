@@ -105,7 +105,7 @@ INFO = {
 
 
 def redis_services() -> dict[str, str]:
-    """URLs of the Redis servers by the first role each has: redis, broker, cache, rates or layer."""
+    """URLs of the Redis servers by the first role of each: redis, broker, cache, rates, layer."""
     urls = {
         "redis": settings.REDIS_URL,
         "broker": settings.DRAMATIQ_REDIS_URL,

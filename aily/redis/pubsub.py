@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ def subscriber_client() -> redis.asyncio.Redis:
     )
 
 
-async def listen(pubsub: PubSub) -> AsyncIterator[PubSubMessage]:
+async def listen(pubsub: PubSub) -> AsyncGenerator[PubSubMessage, None]:
     """All messages of a subscription, confirmations included, for ever.
 
     Raises RedisUnavailable when the connection is lost, at the latest after twice QUIET_SECONDS

@@ -71,7 +71,7 @@ if succeeded > 0 then
   local is_better = failing > 0
     and redis.call('INCRBY', successes, succeeded) >= failing
   if open[1] or is_better then
-    -- It answers, or does so half of the time: what failed until now is forgotten.
+    -- The provider answers, or does so half of the time: failures until now are forgotten.
     redis.call('DEL', breaker, failures, unreachable, failing_owners, failing_lanes, successes)
     open = {}
   elseif failing > 0 then
