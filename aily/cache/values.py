@@ -238,7 +238,7 @@ class Cached(Generic[K, V]):
         return _Entry(value, time.time() < fresh_until)
 
     def _remember(self, values: Mapping[K, V | None], asked_at: float) -> None:
-        """Keep copies. Their time runs from the beginning of the look-up: a change may come in it."""
+        """Keep copies. Their time runs from when the look-up began: a change may come during it."""
         if not self.keyspace.local_seconds:
             return
         until = asked_at + self.keyspace.local_seconds
