@@ -23,7 +23,7 @@ class AuditLogAdmin(LargeTable, LogEntryAdmin):
         ("timestamp", admin.DateFieldListFilter),
     )
     search_fields = ("actor__username",)
-    search_help_text = "The beginning of the actor's name, or the primary key of a row."
+    search_help_text = "The beginning of the name of who did it, or the primary key of a row."
     ordering = ("-id",)
 
     def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
