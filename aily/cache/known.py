@@ -56,7 +56,7 @@ class KnownRows(Generic[N]):
     def connect_signals(self) -> None:
         """Have every row that is made, renamed or deleted forget what is cached."""
 
-        def forget(sender: Any, instance: Model, **kwargs: Any) -> None:
+        def forget(sender: type[Model], instance: Model, **kwargs: object) -> None:
             self._cached.invalidate([getattr(instance, self._owner) if self._owner else ALL_OWNERS])
 
         for signal in (post_save, post_delete):

@@ -51,6 +51,10 @@ async def listen(pubsub: PubSub) -> AsyncGenerator[PubSubMessage, None]:
     Raises RedisUnavailable when the connection is lost, at the latest after twice QUIET_SECONDS
     without a word from Redis: a network that swallows packets breaks no connection.
     """
+    task = asyncio.current_task()
+    # While it connects, redis-py may take a cancelling of the caller's task for its own timeout.
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
     connection: AbstractConnection | None = pubsub.connection
     if connection is None:
         raise redis.ConnectionError("not subscribed")

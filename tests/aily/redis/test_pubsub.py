@@ -61,6 +61,26 @@ async def test_a_subscription_that_is_cut_off_raises(client: Any) -> None:
             await anext(messages)
 
 
+async def test_a_task_whose_cancelling_was_swallowed_is_cancelled_all_the_same(client: Any) -> None:
+    """As redis-py may do while it connects; the task would else go on for ever."""
+
+    async def subscribe_and_listen() -> None:
+        async with subscriber_client() as subscriber, subscriber.pubsub() as pubsub:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await pubsub.subscribe("news")
+            async for _ in listen(pubsub):
+                pass
+
+    task = asyncio.create_task(subscribe_and_listen())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            await task
+
+
 async def test_a_quiet_subscription_to_a_living_server_goes_on(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
