@@ -4,7 +4,7 @@ from chat.accounting.budgets import (
     BudgetsInForce,
     in_force,
     in_force_from,
-    in_force_question,
+    in_force_query,
     reserve,
 )
 from chat.accounting.settling import NearEnd, settle
@@ -16,7 +16,7 @@ __all__ = [
     "bound_completion",
     "in_force",
     "in_force_from",
-    "in_force_question",
+    "in_force_query",
     "reserve",
     "settle",
 ]

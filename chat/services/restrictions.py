@@ -15,7 +15,7 @@ from accounts.delegation import current_actor, protect_restriction
 from aily.problems import Forbidden
 from chat.models import LLMModel, Scene, SceneVersion
 
-USE_MODEL = "chat.use_llmmodel"
+USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
 
 def denied_models(version: SceneVersion) -> list[str]:

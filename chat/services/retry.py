@@ -16,7 +16,8 @@ from chat.models.conversations import ask_again
 from chat.models.ids import tagged_id
 from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
-from chat.services.submit import USE_MODEL, USE_SCENE, enqueue
+from chat.services.restrictions import USE_MODEL, USE_SCENE
+from chat.services.submit.enqueue import make_ready
 
 
 def retry_many(task_ids: Sequence[UUID]) -> int:
@@ -35,7 +36,7 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     for task, new in pairs:
         if new.conversation_id is not None:
             submitted += _ask_again(task, new, found)
-    enqueue(submitted)
+    make_ready(submitted)
     return len(submitted)
 
 

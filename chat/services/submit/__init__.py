@@ -12,14 +12,15 @@ from dataclasses import replace
 
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database, is_outage
+from aily.database.errors import is_outage
+from aily.database.threads import in_database
 from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
 from aily.redis.clients import require_redis
 from chat.services.rendering import render_apart
-from chat.services.submit.admit import admit, refuse_over_rate
-from chat.services.submit.build import build
-from chat.services.submit.enqueue import enqueue
+from chat.services.submit.admit import admit_tasks, refuse_over_rate
+from chat.services.submit.build import build_tasks
+from chat.services.submit.enqueue import enqueue_tasks
 from chat.services.submit.idempotency import reuse_refused
 from chat.services.submit.pending import (
     Accepted,
@@ -28,8 +29,8 @@ from chat.services.submit.pending import (
     Submission,
     open_in,
 )
-from chat.services.submit.resolve import resolve
-from chat.services.submit.store import store
+from chat.services.submit.resolve import resolve_names
+from chat.services.submit.store import store_tasks
 
 __all__ = ["Accepted", "Submission", "submit", "submit_many"]
 
@@ -89,7 +90,7 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     # An equal request may have come first, and have used up the limit: its task is the answer.
     reuse_refused(batch)
     # From here on they are accepted, whatever breaks.
-    enqueue(batch)
+    enqueue_tasks(batch)
     return [pending.outcome() for pending in batch]
 
 
@@ -102,7 +103,7 @@ def _accept(batch: Sequence[PendingSubmission]) -> None:
     if not batch:
         return
     try:
-        budgets = resolve(batch)
+        budgets = resolve_names(batch)
     except Exception as error:
         if is_outage(error):
             raise
@@ -113,6 +114,6 @@ def _accept(batch: Sequence[PendingSubmission]) -> None:
         for pending in batch:
             _accept([pending])
         return
-    build(batch)
-    with admit(batch):
-        store(batch, budgets)
+    build_tasks(batch)
+    with admit_tasks(batch):
+        store_tasks(batch, budgets)

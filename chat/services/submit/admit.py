@@ -26,7 +26,7 @@ def refuse_over_rate(batch: Sequence[PendingSubmission]) -> None:
 
 
 @contextmanager
-def admit(batch: Sequence[PendingSubmission]) -> Iterator[None]:
+def admit_tasks(batch: Sequence[PendingSubmission]) -> Iterator[None]:
     """Refuse tasks for which the queue has no room. The others are stored before this ends."""
     with limits.admitted(list(new_tasks(batch))) as refusals:
         if refusals:

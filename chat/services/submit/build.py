@@ -24,7 +24,7 @@ from chat.services.submit.pending import (
 )
 
 
-def build(batch: Sequence[PendingSubmission]) -> None:
+def build_tasks(batch: Sequence[PendingSubmission]) -> None:
     """Set each submission's task, or refuse it."""
     take_on(batch, _build)
 

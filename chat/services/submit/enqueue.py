@@ -19,7 +19,7 @@ from chat.services.submit.pending import PendingSubmission, new_tasks
 logger = logging.getLogger(__name__)
 
 
-def enqueue(batch: Sequence[PendingSubmission]) -> None:
+def enqueue_tasks(batch: Sequence[PendingSubmission]) -> None:
     """Queue the batch's tasks and set their places. Raises nothing: they are accepted."""
     accepted = [pending for pending in batch if pending.refusal is None]
     tasks = list(new_tasks(batch))
@@ -29,14 +29,14 @@ def enqueue(batch: Sequence[PendingSubmission]) -> None:
         remember_traces(
             (str(pending.task.pk), pending.submission.traceparent) for pending in accepted
         )
-    places = enqueue_tasks([pending.task for pending in accepted])
+    places = make_ready([pending.task for pending in accepted])
     for pending in accepted:
         pending.place = places.get(str(pending.task.pk), pending.place)
     with surviving("announcing kept answers"):
         _announce_answered(tasks)
 
 
-def enqueue_tasks(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
+def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     """Make committed tasks ready and ring; those that wait for another's answer stay as they are.
 
     While Redis is away they wait for the sweep. A repeated request may bring a task that waits for

@@ -143,9 +143,7 @@ def open_in(batch: Iterable[PendingSubmission]) -> list[PendingSubmission]:
     return [pending for pending in batch if pending.is_open]
 
 
-def take_on(
-    batch: Iterable[PendingSubmission], step: Callable[[PendingSubmission], None]
-) -> None:
+def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmission], None]) -> None:
     """Take each open submission one step on. What a step raises refuses that submission alone."""
     for pending in open_in(batch):
         try:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts.access.permissions import PermissionSet, permission_sets
-from aily.database.statements import fetch_each
+from aily.database.rows import fetch_each
 from aily.problems import InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
@@ -26,7 +26,7 @@ from chat.services.submit.idempotency import reuse_idempotent
 from chat.services.submit.pending import PendingSubmission, Submission, Target, take_on
 
 
-def resolve(batch: Sequence[PendingSubmission]) -> BudgetsInForce:
+def resolve_names(batch: Sequence[PendingSubmission]) -> BudgetsInForce:
     """Set each submission's target, or refuse it. Returns the budgets that hold for the batch.
 
     Repeated requests come first: what has changed since the earlier one is not held against them.
@@ -45,7 +45,7 @@ class Lookups:
     catalog: Catalog
     budgets: BudgetsInForce
     #: Tasks that the submissions' idempotency keys have made before.
-    earlier_tasks: dict[OwnedKey, EarlierTask] = field(default_factory=dict)
+    earlier_tasks: dict[OwnedKey, EarlierTask]
     histories: dict[tuple[int, UUID], History] = field(default_factory=dict)
     #: Of the owners; empty if nothing that is asked for is restricted.
     permissions: dict[int, PermissionSet] = field(default_factory=dict)
@@ -65,17 +65,20 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
     }
     owned_keys = {submission.owned_key for submission in submissions if submission.owned_key}
     at = timezone.now()
-    versions, budgets, *keys = fetch_each(
-        catalog.versions_query(slugs, owners),
-        accounting.in_force_question(owners, api_keys, at),
-        *([repeats.keys_query(owned_keys)] if owned_keys else []),
-    )
+    versions_query = catalog.versions_query(slugs, owners)
+    budgets_query = accounting.in_force_query(owners, api_keys, at)
+    earlier: list[EarlierTask] = []
+    if owned_keys:
+        versions, budgets, earlier = fetch_each(
+            versions_query, budgets_query, repeats.keys_query(owned_keys)
+        )
+    else:
+        versions, budgets = fetch_each(versions_query, budgets_query)
     found = catalog.from_rows(versions)
-    lookups = Lookups(found, accounting.in_force_from(budgets, at))
+    lookups = Lookups(found, accounting.in_force_from(budgets, at), repeats.by_key(earlier))
     usable: list[Scene | LLMModel] = [*found.scenes.values(), *found.models.values()]
     if any(row.is_restricted for row in usable):
         lookups.permissions = permission_sets(owners)
-    lookups.earlier_tasks = repeats.from_rows(keys[0]) if keys else {}
     conversations = {
         (submission.owner_id, submission.request.conversation_id)
         for submission in submissions

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from aily.database.statements import is_outage
+from aily.database.errors import is_outage
 from aily.problems import Conflict, NotFound, Problem
 from chat import accounting
 from chat.accounting import BudgetsInForce
@@ -29,7 +29,7 @@ from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
 logger = logging.getLogger(__name__)
 
 
-def store(batch: Sequence[PendingSubmission], budgets: BudgetsInForce) -> None:
+def store_tasks(batch: Sequence[PendingSubmission], budgets: BudgetsInForce) -> None:
     """Commit the tasks, and refuse those that their budgets do not allow.
 
     Where PostgreSQL refuses the batch, as a constraint or a value of some task is in the way, they

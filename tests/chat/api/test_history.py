@@ -22,9 +22,9 @@ from chat.models.conversations import HistoryChangedError, UserTurn, claim, touc
 from chat.models.transitions import Answer, store_answers
 from chat.runner.runtime import Runtime
 from chat.services import history
-from chat.services import submit as submitting
 from chat.services.retry import retry_many
 from chat.services.scenes import create_version, publish
+from chat.services.submit import resolve, submit_many
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import frames_of, row, until
 from tests.locks import wait_for_a_lock
@@ -510,20 +510,20 @@ async def test_what_another_process_has_stored_since_the_history_was_read_is_not
         "conversation_id": str(conversation.pk),
         "replaces": old["task_id"],
     }
-    look_up = submitting._look_up
+    look_up = resolve.look_up
 
     def be_too_late(submissions: Any) -> Any:
         lookups = look_up(submissions)
-        monkeypatch.setattr(submitting, "_look_up", look_up)
+        monkeypatch.setattr(resolve, "look_up", look_up)
         if first == "retry":
-            submitting.submit_many(submissions)
+            submit_many(submissions)
             Task.objects.active().update(status=Status.FAILED)
         else:
             part = Answer(conversation.pk, UUID(old["task_id"]), "As far as")
             store_answers([part], to_questions=True)
         return lookups
 
-    monkeypatch.setattr(submitting, "_look_up", be_too_late)
+    monkeypatch.setattr(resolve, "look_up", be_too_late)
     refused = await api.post(REQUEST, body)
     assert (refused.status_code, refused.json()["code"]) == (409, "conversation_busy")
     questions = [content for role, content in await stored(conversation) if role == "user"]

@@ -146,7 +146,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     counted: list[set[int]] = []
     count_rows = limits._count_rows
 
-    def noted(owners: set[int]) -> dict[int, tuple[int, int]]:
+    def noted(owners: set[int]) -> dict[int, limits.CountRow]:
         counted.append(owners)
         return count_rows(owners)
 
@@ -154,7 +154,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     monkeypatch.setattr(limits, "TRUST_SECONDS", 60)
     for _ in range(5):
         await submit_batch(alice, 10)
-    assert counted == [{alice.pk, limits.EVERYBODY}]
+    assert counted == [{alice.pk, limits.ALL_OWNERS}]
 
 
 # --- Whose limits -------------------------------------------------------------------------------
