@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
-#: Of a job or an answer. JSON of a byte may take six.
+from chat.tool_calls import PromptMessage
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+#: Of a job or a reply. JSON of a byte may take six.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
-#: What an answer calls a MemoryError; other problems go by the names of their classes.
+#: What a reply calls a MemoryError; other problems go by the names of their classes.
 OUT_OF_MEMORY = "out_of_memory"
 
 
-def encode(message: dict[str, Any]) -> bytes:
+class Job(TypedDict):
+    """What a process is asked to render or, without variables, to check."""
+
+    system: str
+    user: str
+    schema: dict[str, JsonValue]
+    variables: Mapping[str, JsonValue] | None
+    #: The fields of Limits.
+    limits: dict[str, Any]
+
+
+class Reply(TypedDict, total=False):
+    """What a process sends: `field` for each field that it comes to, and at last one of the others.
+
+    With a `problem` come its `message` and its `field`.
+    """
+
+    field: str | None
+    messages: list[PromptMessage]
+    schema: dict[str, JsonValue]
+    problem: str
+    message: str
+
+
+def encode(message: Mapping[str, object]) -> bytes:
     body = json.dumps(message).encode()
     return len(body).to_bytes(4, "big") + body
 
 
-def write_frame(connection: socket.socket, message: dict[str, Any]) -> None:
+def write_frame(connection: socket.socket, message: Mapping[str, object]) -> None:
     connection.sendall(encode(message))
 
 
-def read_frame(connection: socket.socket) -> dict[str, Any] | None:
-    """The next frame; None at the end. Raises OSError, TimeoutError among them."""
+def read_frame(connection: socket.socket) -> bytes | None:
+    """The JSON of the next frame; None at the end. Raises OSError, TimeoutError among them."""
     head = _read(connection, 4)
     length = int.from_bytes(head, "big")
     if len(head) < 4 or length > MAX_FRAME_BYTES:
         return None
     body = _read(connection, length)
-    if len(body) < length:
-        return None
-    message: dict[str, Any] = json.loads(body)
-    return message
+    return body if len(body) == length else None
 
 
 def _read(connection: socket.socket, length: int) -> bytes:

@@ -7,6 +7,7 @@ never has all processes.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -20,21 +21,31 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aily.problems import Problem, TooLarge, Unavailable
 from chat.exceptions import InvalidTemplate, InvalidVariable, TemplateTimeout, TooManyRenderings
-from chat.rendering.frames import MAX_FRAME_BYTES, OUT_OF_MEMORY, encode, read_frame
+from chat.rendering.frames import (
+    MAX_FRAME_BYTES,
+    OUT_OF_MEMORY,
+    Job,
+    Reply,
+    encode,
+    read_frame,
+)
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import PromptSource
 
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
 logger = logging.getLogger(__name__)
 
-#: A job that has waited for so long is given up: there are too many owners with slow ones.
+#: A job that has waited for this long is given up: too many owners have slow ones.
 MAX_WAIT_SECONDS = 10
-#: Of one author's, as a thread waits for each, and may be in a transaction.
+#: Checks of one author that may wait: a thread waits for each, perhaps in a transaction.
 MAX_CHECKS_WAITING = 1
-#: Of all jobs that wait.
+#: All waiting jobs together.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 #: The kernel's limits end the process before; this is for one that it has stopped.
 _MARGIN_SECONDS = 2
@@ -49,15 +60,15 @@ _PROBLEMS: dict[str, type[Problem]] = {
 
 
 @dataclass(slots=True)
-class _Job:
+class _QueuedJob:
     owner_id: int
     frame: bytes
     limits: Limits
-    #: Of the owner's, for this one to be taken.
+    #: Jobs of the owner that may wait, for this one to be taken.
     max_waiting: int
     expires_at: float
-    #: The child's answer. Raises Problem.
-    future: Future[dict[str, Any]] = field(default_factory=Future)
+    #: The child's last reply. Raises Problem.
+    future: Future[Reply] = field(default_factory=Future)
 
 
 class RenderingPool:
@@ -68,7 +79,7 @@ class RenderingPool:
         self._max_waiting_per_owner = max_waiting_per_owner
         self._max_running_per_owner = max(1, processes - 1)
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[int, deque[_Job]] = OrderedDict()
+        self._waiting: OrderedDict[int, deque[_QueuedJob]] = OrderedDict()
         self._waiting_bytes = 0
         self._running: Counter[int] = Counter()
         self._threads = 0
@@ -78,15 +89,15 @@ class RenderingPool:
         self,
         owner_id: int,
         source: PromptSource,
-        variables: Mapping[str, Any] | None,
+        variables: Mapping[str, JsonValue] | None,
         limits: Limits,
-    ) -> Future[dict[str, Any]]:
+    ) -> Future[Reply]:
         """Render, or without variables check what an author wrote.
 
-        The result is `{"messages": ...}` or `{"schema": ...}`. Raises TooManyRenderings or
-        Unavailable, here or in the result, where others raise what the work itself raises.
+        The result has `messages` or a `schema`. Raises TooManyRenderings or Unavailable, here or
+        from the result, and from the result what the work itself raises.
         """
-        message = {
+        message: Job = {
             "system": source.system,
             "user": source.user,
             "schema": source.schema,
@@ -97,7 +108,7 @@ class RenderingPool:
         if len(frame) > MAX_FRAME_BYTES:
             raise TooLarge("Templates and variables together are too large.", field="variables")
         max_waiting = MAX_CHECKS_WAITING if variables is None else self._max_waiting_per_owner
-        job = _Job(owner_id, frame, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS)
+        job = _QueuedJob(owner_id, frame, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS)
         with self._changed:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)
@@ -110,7 +121,7 @@ class RenderingPool:
             self._changed.notify()
         return job.future
 
-    def _admit(self, job: _Job) -> None:
+    def _admit(self, job: _QueuedJob) -> None:
         if len(self._waiting.get(job.owner_id, ())) >= job.max_waiting:
             raise TooManyRenderings(
                 "Too many of your prompts wait for being rendered or checked.",
@@ -122,7 +133,7 @@ class RenderingPool:
             raise _busy()
 
     # --- Taking turns ---------------------------------------------------------------------------
-    def _take(self) -> _Job:
+    def _take(self) -> _QueuedJob:
         with self._changed:
             self._idle_threads += 1
             while (job := self._next()) is None:
@@ -130,7 +141,7 @@ class RenderingPool:
             self._idle_threads -= 1
             return job
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _QueuedJob | None:
         for owner_id in list(self._waiting):
             if self._running[owner_id] >= self._max_running_per_owner:
                 continue
@@ -139,7 +150,7 @@ class RenderingPool:
                 return job
         return None
 
-    def _next_of(self, owner_id: int) -> _Job | None:
+    def _next_of(self, owner_id: int) -> _QueuedJob | None:
         """The owner's oldest job that is still wanted; it goes to the end of the turns."""
         jobs = self._waiting[owner_id]
         wanted = None
@@ -171,16 +182,16 @@ class RenderingPool:
         while True:
             job = self._take()
             try:
-                answer = worker.do(job)
+                reply = worker.do(job)
             except Problem as problem:
                 job.future.set_exception(problem)
             except Exception as error:  # the thread serves others after this one
                 logger.exception("rendering broke")
-                # Whatever the old process would still say is no answer to the next job.
+                # What the old process may still send is no reply to the next job.
                 worker = _Worker()
                 job.future.set_exception(error)
             else:
-                job.future.set_result(answer)
+                job.future.set_result(reply)
             self._give_back(job.owner_id)
 
 
@@ -190,7 +201,7 @@ def _busy() -> Unavailable:
 
 # --- One process --------------------------------------------------------------------------------
 class _ChildEndedError(Exception):
-    """`field`: what it was at; None before it has begun."""
+    """`field`: the one that it was working on; None before the first."""
 
     def __init__(self, returncode: int, field: str | None) -> None:
         super().__init__(returncode)
@@ -213,18 +224,19 @@ class _Child:
                 stdout=subprocess.DEVNULL,
             )
 
-    def do(self, job: _Job) -> dict[str, Any]:
-        """The answer. Raises _ChildEndedError; then there is no process any more."""
-        field = None
+    def do(self, job: _QueuedJob) -> Reply:
+        """The last reply. Raises _ChildEndedError; then there is no process any more."""
+        field: str | None = None
         self._connection.settimeout(job.limits.wall_seconds + _MARGIN_SECONDS)
         try:
             self._connection.sendall(job.frame)
-            while (answer := read_frame(self._connection)) is not None:
-                if "problem" in answer:
-                    return {"field": field, **answer}
-                if "field" not in answer:
-                    return answer
-                field = answer["field"]
+            while (frame := read_frame(self._connection)) is not None:
+                reply: Reply = json.loads(frame)
+                if "problem" in reply:
+                    reply.setdefault("field", field)
+                if "problem" in reply or "field" not in reply:
+                    return reply
+                field = reply["field"]
         except TimeoutError:
             self._process.kill()
             self._end()
@@ -248,21 +260,21 @@ class _Worker:
     def __init__(self) -> None:
         self._child: _Child | None = None
 
-    def do(self, job: _Job) -> dict[str, Any]:
-        """The answer. Raises Problem."""
+    def do(self, job: _QueuedJob) -> Reply:
+        """The last reply. Raises Problem."""
         try:
-            answer = self._ask(job)
+            reply = self._ask(job)
         except _ChildEndedError as end:
             raise _problem_of(end, job.limits) from None
-        if "problem" not in answer:
-            return answer
-        if answer["problem"] == OUT_OF_MEMORY:
+        if "problem" not in reply:
+            return reply
+        if reply["problem"] == OUT_OF_MEMORY:
             mebibytes = job.limits.memory_bytes // 1_048_576
             message = f"Working on this takes more than {mebibytes} MiB of memory."
-            raise InvalidTemplate(message, field=answer["field"])
-        raise _PROBLEMS[answer["problem"]](answer["message"], field=answer["field"])
+            raise InvalidTemplate(message, field=reply["field"])
+        raise _PROBLEMS[reply["problem"]](reply["message"], field=reply["field"])
 
-    def _ask(self, job: _Job) -> dict[str, Any]:
+    def _ask(self, job: _QueuedJob) -> Reply:
         """Ask the process, or a new one where that has ended. Raises _ChildEndedError."""
         if self._child is not None:
             try:
@@ -273,9 +285,9 @@ class _Worker:
                     raise
                 # It had nothing to do for long, or had grown, and ended before it got the job.
         child = _Child()
-        answer = child.do(job)
+        reply = child.do(job)
         self._child = child
-        return answer
+        return reply
 
 
 def _problem_of(end: _ChildEndedError, limits: Limits) -> Problem:
