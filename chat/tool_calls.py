@@ -37,9 +37,9 @@ class ResultCall(TypedDict, total=False):
     arguments: str | None
 
 
-ContentPart = dict[str, "JsonValue"]
+Part = dict[str, "JsonValue"]
 #: Text, or parts such as texts and images.
-Content = str | list[ContentPart] | None
+Content = str | list[Part] | None
 
 
 class PromptMessage(TypedDict, total=False):

@@ -4,7 +4,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -153,7 +153,7 @@ class ModelOut(Schema):
     upstream_name: str
     max_concurrency: int
     default_max_tokens: int
-    params: dict[str, Any]
+    params: dict[str, object]
     input_price: Decimal
     cached_input_price: Decimal
     output_price: Decimal
@@ -181,7 +181,7 @@ class ModelPatch(RequestSchema):
     is_default: bool = Field(False, description="Takes the place of the model that was it.")
     is_restricted: bool = False
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         for name, message in parameter_errors(self.params):
@@ -272,7 +272,7 @@ def _changeable(request: AuthenticatedRequest, name: str) -> Provider:
 
 @if_match(ProviderOut, get_provider)
 def _edit(
-    request: AuthenticatedRequest, name: str, fields: dict[str, Any], addresses: Addresses
+    request: AuthenticatedRequest, name: str, fields: dict[str, object], addresses: Addresses
 ) -> Provider:
     provider = _changeable(request, name)
     return providers.change(provider.pk, fields, addresses, request.auth.user)

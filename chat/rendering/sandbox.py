@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined, pass_context
@@ -85,10 +84,10 @@ def _concat(context: Context, parts: Iterable[object]) -> str:
 
 @pass_context
 def _join(
-    context: Context, values: Iterable[object], separator: str = "", attribute: str | None = None
+    context: Context, values: Iterable[Any], separator: str = "", attribute: str | None = None
 ) -> str:
     if attribute is not None:
-        values = list(map(itemgetter(attribute), values))
+        values = [value[attribute] for value in values]
     return joined(map(str, values), context[MAX_BYTES], str(separator))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
 
 from django.conf import settings
 from django.db import connections
+from pydantic import JsonValue
 
 from aily.problems import Problem
 from chat.exceptions import InvalidTemplate
@@ -63,7 +63,7 @@ def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
         return problem
 
 
-def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
+def render(version: SceneVersion, variables: Mapping[str, JsonValue]) -> Messages:
     """The messages of a published version: `[{"role": "system" | "user", "content": ...}]`.
 
     Raises HeavyWorkError where that is more than little work; InvalidVariable, InvalidTemplate, or
@@ -80,7 +80,7 @@ def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
 
 
 async def render_apart(
-    version: SceneVersion, variables: Mapping[str, Any], owner_id: int
+    version: SceneVersion, variables: Mapping[str, JsonValue], owner_id: int
 ) -> Rendered:
     """`render` however much work it is, in another process.
 
@@ -88,11 +88,11 @@ async def render_apart(
     """
     with _counted():
         job = _pool().submit(owner_id, source_of(version), variables, _limits())
-        answer = await asyncio.wrap_future(job)
-    return Rendered(version.pk, answer["messages"])
+        reply = await asyncio.wrap_future(job)
+    return Rendered(version.pk, reply["messages"])
 
 
-def check(source: PromptSource, user_id: int) -> dict[str, Any]:
+def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:
     """The schema of what an author wrote: its own, or that which its templates imply.
 
     Waits for another process where it is much work, with no connection to the database unless the
@@ -106,8 +106,7 @@ def check(source: PromptSource, user_id: int) -> dict[str, Any]:
     # Half of it: compiling is the beginning of a rendering, in each process that comes to it.
     limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
     with _counted():
-        schema: dict[str, Any] = _pool().submit(user_id, source, None, limits).result()["schema"]
-    return schema
+        return _pool().submit(user_id, source, None, limits).result()["schema"]
 
 
 def _give_connections_back() -> None:

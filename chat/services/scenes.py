@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import Conflict, Forbidden
@@ -20,14 +20,14 @@ from chat.services import rendering
 from chat.services.parameters import parameter_errors
 from chat.services.restrictions import denied_models
 
-#: How often somebody else may write a draft while one change of it is being checked.
+#: How often another author may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
 
 #: Templates and schema have bounds of their own.
 _MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TEXT_BYTES}
 
 
-def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, Any]:
+def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, JsonValue]:
     """The schema in force. Raises InvalidTemplate where templates, schema or parameters cannot be
     used, or where the version names a model that its author may not use: with the scene, everybody
     would. Raises TooManyRenderings or Unavailable where it cannot be told now.
@@ -38,9 +38,9 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
-    for name, most in _MAX_BYTES.items():
-        if exceeds(getattr(version, name), most):
-            raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
+    for name, max_bytes in _MAX_BYTES.items():
+        if exceeds(getattr(version, name), max_bytes):
+            raise InvalidTemplate(f"This may have {max_bytes} bytes at most.", field=name)
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
@@ -51,16 +51,19 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
     return _check(version, editor)
 
 
-def _check(version: SceneVersion, editor: User | None) -> dict[str, Any]:
+def _check(version: SceneVersion, editor: User | None) -> dict[str, JsonValue]:
     """The schema in force. Raises as `validate_version` does where templates or schema cannot be
     used."""
     schemas.check_size(version.variables_schema)
     return rendering.check(rendering.source_of(version), editor.pk if editor else 0)
 
 
-def _check_fallbacks(names: Any) -> None:
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not is_list or len(names) != len(set(names)):
+def _check_fallbacks(names: object) -> None:
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) != len(set(names))
+    ):
         raise InvalidTemplate(
             "This must be a JSON list of different model names.", field="fallback_models"
         )
@@ -70,7 +73,7 @@ def _check_fallbacks(names: Any) -> None:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
 
 
-def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
+def create_version(scene: Scene, author: User | None, fields: Mapping[str, object]) -> SceneVersion:
     """Add a draft with the scene's next number. Raises InvalidTemplate."""
     version = SceneVersion(scene=scene, created_by=author, **fields)
     validate_version(version, author)
@@ -84,7 +87,7 @@ def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any])
 
 
 def edit_version(
-    version: SceneVersion, fields: Mapping[str, Any], editor: User | None = None
+    version: SceneVersion, fields: Mapping[str, object], editor: User | None = None
 ) -> SceneVersion:
     """Change a draft. Raises Conflict when it is published, InvalidTemplate."""
     for _ in range(_MAX_CHECKS):
@@ -98,12 +101,12 @@ def edit_version(
     raise _changed_meanwhile()
 
 
-def _what_is_checked(version: SceneVersion) -> tuple[Any, ...]:
+def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
     source = rendering.source_of(version)
     return source, version.model_id, version.fallback_models, version.params
 
 
-def _draft(version: SceneVersion, fields: Mapping[str, Any]) -> SceneVersion:
+def _draft(version: SceneVersion, fields: Mapping[str, object]) -> SceneVersion:
     """The version with these fields. Raises Conflict when it is published."""
     if version.is_published:
         raise Conflict("A published version does not change. Make a new one.")
