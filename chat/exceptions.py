@@ -16,13 +16,9 @@ Problem
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
-
-if TYPE_CHECKING:
-    # Rendering processes load this module, and need no pydantic.
-    from pydantic import JsonValue
 
 
 class InvalidVariable(InvalidRequest):
@@ -59,10 +55,14 @@ class BudgetExceeded(Problem):
     code, status, title = "budget_exceeded", 429, "Budget exceeded"
 
     def __init__(
-        self, message: str, *, budget: dict[str, JsonValue], retry_after_seconds: int | None = None
+        self,
+        message: str,
+        *,
+        budget: Mapping[str, str | None],
+        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.budget = budget
 
-    def details(self) -> dict[str, JsonValue]:
+    def details(self) -> dict[str, object]:
         return {"budget": self.budget}

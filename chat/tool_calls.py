@@ -7,7 +7,7 @@ A task's result lists its calls flat (`id`, `name`, `arguments`); providers want
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
-class ResultCall(TypedDict, total=False):
-    """A call as a task's result lists it. A provider may have left out any of it."""
-
-    id: str | None
-    name: str | None
-    arguments: str | None
-
-
 Part = dict[str, "JsonValue"]
 #: Text, or parts such as texts and images.
 Content = str | list[Part] | None
@@ -56,13 +48,13 @@ class PromptMessage(TypedDict, total=False):
     tool_call_id: str
 
 
-def from_result(call: ResultCall) -> ToolCall:
+def from_result(call: Mapping[str, object]) -> ToolCall:
     """A call of a task's result as providers take it back, whatever it lacks."""
     function: FunctionCall = {
-        "name": call.get("name") or "",
-        "arguments": call.get("arguments") or "{}",
+        "name": str(call.get("name") or ""),
+        "arguments": str(call.get("arguments") or "{}"),
     }
-    return {"id": call.get("id") or "", "type": "function", "function": function}
+    return {"id": str(call.get("id") or ""), "type": "function", "function": function}
 
 
 def ids_of(message: PromptMessage) -> list[str]:

@@ -16,13 +16,14 @@ from chat.exceptions import BudgetExceeded, ConversationBusy
 from chat.models import Task, flights
 from chat.models.conversations import (
     AlreadyReplacedError,
+    AssistantTurn,
     HistoryChangedError,
     claim,
+    store_assistant_turns,
     store_user_turns,
 )
 from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
-from chat.models.transitions import Answer, store_answers
 from chat.services import sharing
 from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
 
@@ -127,7 +128,7 @@ def _continue_conversations(tasks: Sequence[Task]) -> None:
     # seen. A task that is answered already shuts no other out by itself.
     claim(turns)
     answers = [
-        Answer(task.user_turn.conversation_id, task.pk, task.text)
+        AssistantTurn(task.user_turn.conversation_id, task.pk, task.text)
         for task in tasks
         if task.user_turn and task.status not in ACTIVE
     ]
@@ -135,4 +136,4 @@ def _continue_conversations(tasks: Sequence[Task]) -> None:
     if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
         raise HistoryChangedError
     store_user_turns(turns)
-    store_answers(answers)
+    store_assistant_turns(answers)
