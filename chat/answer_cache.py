@@ -16,7 +16,7 @@ from aily.redis.clients import RedisAway
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
-    """An answer as a task's row holds it. `usage` is that of the call that gave it."""
+    """The answer of a task's row. `usage` is that of the call that gave it."""
 
     text: str
     reasoning: str
@@ -49,5 +49,5 @@ def get(requests: Collection[tuple[str, int]]) -> dict[tuple[str, int], CachedAn
 
 
 def key_of(flight_key: str, model_id: int) -> str:
-    """The model apart: what a fallback answered is not what was asked for."""
+    """The key of an answer. It contains the model: a fallback's answer is another one."""
     return ANSWERS.key(f"{model_id}:{flight_key}")

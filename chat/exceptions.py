@@ -7,7 +7,7 @@ InvalidRequest
 Conflict
 └── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
 LimitReached
-├── QueueFull            queue_full            429  too many tasks wait, one user's or everybody's
+├── QueueFull            queue_full            429  too many tasks wait, of one user or of all
 ├── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
 └── TooManyRenderings    too_many_renderings   429  too many prompts of one user wait for rendering
 Problem
@@ -50,7 +50,7 @@ class TooManyRenderings(LimitReached):
 
 
 class BudgetExceeded(Problem):
-    """`budget` says which one it is, in words and numbers that JSON can hold."""
+    """`budget` describes the budget, in texts for JSON."""
 
     code, status, title = "budget_exceeded", 429, "Budget exceeded"
 

@@ -1,4 +1,4 @@
-"""REST: scenes for everybody to use, their versions for staff to write."""
+"""REST: scenes, and their versions, which staff write."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 

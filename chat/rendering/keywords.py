@@ -1,4 +1,4 @@
-"""jsonschema's validator, with linear keywords in place of those that are not."""
+"""jsonschema's validator, with keywords that take linear time in place of its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Rendering in processes of its own, which are killed where it takes too long.
+"""Rendering in separate processes, which are killed when it takes too long.
 
-A thread for each process waits for it, so jobs can come from coroutines and from threads, whatever
-event loop runs. Owners take turns: a job waits behind one job of each other owner, and one owner
-never has all processes.
+A thread waits for each process, so that jobs may come from coroutines of any event loop and from
+threads. Owners take turns: a job waits behind one job of each other owner, and one owner never has
+all processes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MARGIN_SECONDS = 2
 _COMMAND = (sys.executable, "-m", "chat.rendering.child")
 _ROOT = Path(__file__).resolve().parent.parent.parent
-#: Nothing else of the environment: templates are somebody else's code, and it holds secrets.
+#: The only variables that a process gets: templates are foreign code, and the others hold secrets.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 _OUT_OF_TIME = (-signal.SIGPROF, -signal.SIGALRM)
 _PROBLEMS: dict[str, type[Problem]] = {
@@ -72,7 +72,7 @@ class _QueuedJob:
 
 
 class RenderingPool:
-    """At most `processes` at once, each started when it is first needed."""
+    """At most `processes` rendering processes, each started when it is first needed."""
 
     def __init__(self, processes: int, max_waiting_per_owner: int) -> None:
         self._processes = max(1, processes)
@@ -113,7 +113,7 @@ class RenderingPool:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)
             self._waiting_bytes += len(frame)
-            # Idle threads may have been given something to do, and not have woken up yet.
+            # An idle thread may have a job already and not have woken up yet.
             waiting = sum(map(len, self._waiting.values()))
             if waiting > self._idle_threads and self._threads < self._processes:
                 self._threads += 1
@@ -255,7 +255,7 @@ class _Child:
 
 
 class _Worker:
-    """What a thread has: one process after another."""
+    """One thread's process, replaced when it ends."""
 
     def __init__(self) -> None:
         self._child: _Child | None = None
@@ -283,7 +283,7 @@ class _Worker:
                 self._child = None
                 if end.field is not None:
                     raise
-                # It had nothing to do for long, or had grown, and ended before it got the job.
+                # It was idle for long or had grown, and ended before it got the job.
         child = _Child()
         reply = child.do(job)
         self._child = child

@@ -26,7 +26,7 @@ _REFERENCES = ("$ref", "$dynamicRef")
 _SAME_LISTS = ("allOf", "anyOf", "oneOf")
 _SAME_SINGLES = ("not", "if", "then", "else")
 _SAME_MAPS = ("dependentSchemas",)
-#: Keywords whose subschemas apply to what is in the value, or to nothing.
+#: Keywords whose subschemas apply to values inside the value, or to none.
 _INNER_LISTS = ("prefixItems",)
 _INNER_SINGLES = (
     "items", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
@@ -35,7 +35,7 @@ _INNER_SINGLES = (
 _INNER_MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _UNEVALUATED = ("unevaluatedItems", "unevaluatedProperties")
 _COUNTED = ("properties", "patternProperties", "enum", "required", "dependentRequired")
-#: With no others, a value is looked at by one subschema only, in a time linear in its size.
+#: With no other keywords, one subschema checks each value, in a time linear in its size.
 _LINEAR = frozenset([
     "$comment", "$defs", "$ref", "$schema", "additionalProperties", "const", "default",
     "deprecated", "description", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum",
@@ -79,7 +79,7 @@ class Survey:
         if not isinstance(schema, dict):
             raise SurveyError(f"{_shortened(path)} is no schema.")
         if id(schema) in self._open:
-            # It holds itself, as trees do: the depth of the value decides.
+            # It contains itself, as trees do: the work depends on the depth of the value.
             self.is_linear = False
         if id(schema) in self._seen:
             return

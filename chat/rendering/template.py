@@ -140,8 +140,8 @@ def _constant(tree: nodes.Template) -> str | None:
 class Template:
     """A compiled template; any number of threads may render it at once.
 
-    `names`: the variables it uses; `uses_loop`: also the state of a loop, which looks like one.
-    `work`: None where it cannot be told beforehand.
+    `names`: the variables it uses. `uses_loop`: it uses the state of a loop, which looks like a
+    variable. `work`: None if it cannot be known beforehand.
     """
 
     def __init__(self, source: str, field: str) -> None:

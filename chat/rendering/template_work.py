@@ -72,7 +72,7 @@ def _nesting(tree: nodes.Template) -> int:
 
 @dataclass(slots=True)
 class _Operations:
-    """`whole`: those that may look at all of the variables."""
+    """Numbers of operations. `whole`: those of them that may read all of the variables."""
 
     all: int = 0
     whole: int = 0

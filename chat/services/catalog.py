@@ -1,8 +1,8 @@
 """Scenes and models as submits need them, without loading them for every batch.
 
-One light query tells whether what this process has loaded still is what the database holds. What a
-process lacks comes from the shared cache, under the version of its rows: it is never out of date,
-and a process that starts asks PostgreSQL for nothing that another has had before.
+One light query reads the versions of their rows; what this process has loaded under the same
+version is still current. What it lacks comes from the shared cache, whose keys contain the version:
+it is never out of date, and a new process reads nothing again that another has cached.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SELECT 'weight', id::text, queue_weight::text FROM accounts_user WHERE id = ANY(
 
 
 class VersionRow(Row, frozen=True):
-    """What the database holds now: the version of all models or of a scene, an owner's weight."""
+    """The version of all models or of a scene, or an owner's weight, as of now."""
 
     kind: Literal["models", "scene", "weight"]
     #: A scene's slug, an owner's id; of the models nothing.

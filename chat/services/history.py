@@ -1,9 +1,9 @@
-"""The history of conversations as providers are sent it: bounded, and valid for strict ones.
+"""The history of a conversation in the form that providers get: bounded, and valid for strict ones.
 
-An *exchange* is what was asked (a question, results of tool calls) with its answer; an exchange
+An *exchange* is what was asked (a question, or results of tool calls) and its answer. An exchange
 without an answer, as its task failed, is left out. A *turn* is a question and the exchanges that
-follow from it: one, or more where tools are called. Providers that are strict want turns that begin
-with the user, and every tool call right before its results.
+follow from it: one, or more if tools are called. Strict providers want turns that begin with the
+user, and every tool call directly before its results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_MESSAGES = 1000
 #: stays the same for some turns, for which providers' caches know it.
 CUT_SHARE = 0.75
 
-#: Stands for an answer that called tools, where the user went on without their results.
+#: Sent in place of an answer that called tools, if the user went on without their results.
 INTERRUPTED = "(interrupted)"
 
 # Messages that are too old to be sent are not read, except the newest question: it is sent with the
@@ -126,7 +126,7 @@ class History:
     title: str
     #: The conversation's first message, read or not; None: there is none.
     first_id: UUID | None
-    #: Where what was sent last began, if that was not the first message.
+    #: The first message of the part that was sent last, if that was not the whole.
     sent_from: UUID | None
     messages: list[StoredMessage] = field(default_factory=list)
 
@@ -138,7 +138,7 @@ class History:
 
 
 def max_bytes() -> int:
-    """Of a prompt with history."""
+    """Maximum size of a prompt with history."""
     tokens: int = settings.CONVERSATION_MAX_TOKENS
     return min(tokens * BYTES_PER_TOKEN, int(settings.PROMPT_MAX_BYTES))
 
@@ -255,7 +255,7 @@ def awaited_results(exchanges: Sequence[Exchange]) -> list[str]:
 # --- Fitting ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The messages of a history that are sent, and the first's id, if older ones are left out."""
+    """The messages of a history that are sent. `is_cut`: older ones are left out."""
 
     messages: list[PromptMessage]
     is_cut: bool
@@ -263,7 +263,7 @@ class Sent:
 
 
 def fit(history: History, exchanges: Sequence[Exchange], room: int, *, is_awaited: bool) -> Sent:
-    """As much of the end of a history as `room` bytes hold; all of it where it fits.
+    """The end of a history that fits into `room` bytes; all of it if it fits.
 
     With `is_awaited` results of the last answer's tool calls are about to follow.
     """

@@ -1,9 +1,9 @@
-"""How many tasks may wait, and how many of one user may be in flight: checked before storing.
+"""Limits of how many tasks may wait, and how many of one user may be in flight.
 
-The rows are counted, so that the bounds hold while Redis is away. A count is trusted for a second
-while little of the room it found has been used, so that far from a bound a submit costs no query.
-Within a process the bounds are exact. Processes that count at the same moment may together go over
-a bound by what each of them accepts in that batch.
+They are checked before tasks are stored, by counting rows, so that they hold while Redis is away.
+A count is used for a second while little of the room that it found has been used: far from a limit
+a submit costs no query. Within a process the limits are exact. Processes that count at the same
+moment may together exceed a limit by what each of them accepts in that batch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import Task
 
-#: A count is taken again after this long, or when more than this part of the room it found is used.
+#: A count is taken again after these seconds, or when more than this share of its room is used.
 TRUST_SECONDS = 1.0
 TRUST_SHARE = 0.25
-#: Seconds until a place gets free, where no call has ended yet to tell.
+#: Estimate of the seconds until a place is free, before any call has ended.
 UNKNOWN_SECONDS = 10.0
-#: Stands for the owners of all tasks together.
+#: In place of an owner: the tasks of all owners together.
 ALL_OWNERS = 0
 
 _COUNT = """
@@ -106,18 +106,18 @@ class _Count:
 
 
 class Depths:
-    """What one process knows of how full the queue is."""
+    """What one process knows of the number of queued and running tasks."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: dict[int, _Count] = {}
-        #: Admitted and perhaps not committed yet, by owner.
+        #: Tasks admitted and perhaps not committed yet, by owner.
         self._pending: Counter[int] = Counter()
 
     def admit(self, wishes: Sequence[Sequence[Bound]]) -> list[tuple[Bound, int] | None]:
         """Admit a task for each list of bounds, in order, where all of them have room.
 
-        Else gives the bound that has none, and how many places must get free for this task.
+        For each that is refused: the bound that has no room, and how many places must get free.
         """
         with self._lock:
             self._count_again(wishes)

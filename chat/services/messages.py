@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 #: Fields of the flat form and of a stream's pieces, which mean nothing beside a function.
 _NOT_OF_A_CALL = frozenset({"name", "arguments", "index"})
-#: A part has the one that is called as its type, and no other.
+#: A part has the one that is named like its type, and no other.
 _PART_FIELDS = ("text", "refusal", "image_url", "input_audio", "file", "video_url")
 
 
@@ -48,7 +48,7 @@ class InputFile(Strict):
 
 
 class ContentPart(Strict):
-    """A part of a message. What it holds is in the field that is called as its type."""
+    """A part of a message. What it holds is in the field that is named like its type."""
 
     type: Literal["text", "image_url", "input_audio", "file", "video_url", "refusal"]
     text: str | None = Field(None, validate_default=True)

@@ -1,4 +1,4 @@
-"""Rendering and checking scenes: at once where that is little work, else in a process that can be
+"""Rendering and checking scenes: at once if that is little work, else in a process that can be
 stopped (chat/rendering/pool.py)."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chat.rendering.template import HeavyWorkError
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a version's templates became."""
+    """The messages that a version's templates became."""
 
     version_id: int
     messages: Messages
@@ -53,9 +53,12 @@ def source_of(version: SceneVersion) -> PromptSource:
 
 @lru_cache(maxsize=256)
 def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
-    """Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary
-    key, and what is published does not change. None: it is not to be compiled here. What was
-    published by an earlier aily may be no longer usable."""
+    """The compiled prompt of a published version; None if compiling it is too much work here.
+
+    Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary key,
+    and a published version does not change. An InvalidTemplate is a version that an earlier aily
+    published, and that cannot be used any more.
+    """
     source = source_of(version)
     try:
         return Prompt(source) if source.is_little_work() else None
@@ -93,7 +96,7 @@ async def render_apart(
 
 
 def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:
-    """The schema of what an author wrote: its own, or that which its templates imply.
+    """The schema of a draft: its own, or the one that its templates imply.
 
     Waits for another process where it is much work, with no connection to the database unless the
     caller is in a transaction. Raises InvalidTemplate, TooManyRenderings or Unavailable.
@@ -102,14 +105,14 @@ def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:
         prompt = Prompt(source)
         prompt.check_names()
         return prompt.variables.schema
-    _give_connections_back()
-    # Half of it: compiling is the beginning of a rendering, in each process that comes to it.
+    _return_connections()
+    # Half of the time: a rendering compiles first, in each process that has not done so yet.
     limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
     with _counted():
         return _pool().submit(user_id, source, None, limits).result()["schema"]
 
 
-def _give_connections_back() -> None:
+def _return_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()

@@ -1,4 +1,4 @@
-"""Scenes: the only way to write their versions."""
+"""Writing scenes' versions; nothing else writes them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TE
 
 def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, JsonValue]:
     """The schema in force. Raises InvalidTemplate where templates, schema or parameters cannot be
-    used, or where the version names a model that its author may not use: with the scene, everybody
-    would. Raises TooManyRenderings or Unavailable where it cannot be told now.
+    used, or the version names a model that its author may not use: all users of the scene would
+    use it. Raises TooManyRenderings or Unavailable if it cannot be checked now.
 
     May wait for another process: to be called outside transactions.
     """
@@ -46,7 +46,7 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
     _check_fallbacks(version.fallback_models)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
-        # What one may not use looks as if it were not there.
+        # The same error as for a model that does not exist.
         raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
     return _check(version, editor)
 
@@ -138,7 +138,7 @@ def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
             _require_draft(draft)
             if rendering.source_of(draft) != rendering.source_of(checked):
                 continue
-            # From here on the schema is read by callers who do not look at the templates.
+            # From here on callers read the schema without the templates.
             draft.variables_schema = schema
             draft.published_at = timezone.now()
             draft.save(update_fields=["variables_schema", "published_at"])
@@ -160,7 +160,7 @@ def make_live(version: SceneVersion) -> None:
         raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
-    # Saved, not updated: the audit log hears of it.
+    # Saved, not updated: the audit log listens to the signals of saving.
     scene.save(update_fields=["live_version", "updated_at"])
 
 

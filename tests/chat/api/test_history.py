@@ -285,12 +285,14 @@ async def test_tool_calls_are_kept_with_their_results_and_sent_back_in_the_provi
     assert sent[-1][:3] == [asked, calling, result]
     assert texts(sent[-1])[3:] == [answer["result"]["text"], "Thanks"]
     listed = (await api.get(f"/api/conversations/{conversation.pk}/messages")).json()["items"]
-    assert [one["role"] for one in listed] == [
+    assert [message["role"] for message in listed] == [
         "user", "assistant", "tool", "assistant", "user", "assistant",
     ]  # fmt: skip
     assert listed[1]["tool_calls"] == calling["tool_calls"]
     assert (listed[2]["tool_call_id"], listed[2]["content"]) == (call["id"], "Sunny")
-    assert [one["tool_calls"] for one in listed if one["role"] != "assistant"] == [None] * 3
+    assert [message["tool_calls"] for message in listed if message["role"] != "assistant"] == [
+        None
+    ] * 3
 
 
 async def test_calls_that_a_client_sends_back_with_their_results_are_there_once(
@@ -299,7 +301,7 @@ async def test_calls_that_a_client_sends_back_with_their_results_are_there_once(
     task = await called(ask)
     flat = {"role": "assistant", "tool_calls": task["result"]["tool_calls"]}
     await ask([{"role": "system", "content": "Be brief."}, flat, *results_of(task)])
-    assert [one["role"] for one in sent[-1]] == ["system", "user", "assistant", "tool"]
+    assert [message["role"] for message in sent[-1]] == ["system", "user", "assistant", "tool"]
 
 
 async def test_results_whose_task_failed_can_be_sent_again(
@@ -310,7 +312,7 @@ async def test_results_whose_task_failed_can_be_sent_again(
     fields = {"deadline_seconds": 0.001}
     assert (await ask(results_of(task, "Rain"), **fields))["status"] == "expired"
     await ask(results_of(task, "Sunny"))
-    assert [one["role"] for one in sent[-1]] == ["user", "assistant", "tool"]
+    assert [message["role"] for message in sent[-1]] == ["user", "assistant", "tool"]
     assert sent[-1][-1]["content"] == "Sunny"
 
 
@@ -328,7 +330,13 @@ async def test_results_that_are_there_are_kept_where_the_last_ones_are_not(
     task = await ask(results_of(task), tools=[WEATHER])
     assert task["result"]["finish_reason"] == "tool_calls"
     await ask("Never mind")
-    assert [one["role"] for one in sent[-1]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert [message["role"] for message in sent[-1]] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
+    ]
     assert sent[-1][3]["content"] == history.INTERRUPTED
 
 
@@ -434,7 +442,7 @@ async def test_the_call_of_a_task_that_shares_anothers_answer_is_kept_as_well(
 
     await in_database(share)
     await ask([RESULT])
-    assert [one["role"] for one in sent[-1]] == ["user", "assistant", "tool"]
+    assert [message["role"] for message in sent[-1]] == ["user", "assistant", "tool"]
     assert sent[-1][1]["reasoning_content"] == "Hm."
 
 
@@ -630,9 +638,9 @@ async def test_a_conversation_that_has_grown_too_long_goes_on_without_its_beginn
     size = len(msgspec.json.encode(sent[-1]))
     assert 2_500 < size <= 2_000 * history.BYTES_PER_TOKEN
     listed = (await api.get(f"/api/conversations/{conversation.pk}/messages?limit=100")).json()
-    ids = [one["id"] for one in listed["items"]]
+    ids = [message["id"] for message in listed["items"]]
     assert ids.index(task["history_from"]) == ids.index(
-        next(one["id"] for one in listed["items"] if one["content"] == first["content"])
+        next(message["id"] for message in listed["items"] if message["content"] == first["content"])
     )
     # For some turns it begins at the same place: providers' caches know it.
     again = await ask(own)
@@ -663,7 +671,7 @@ async def test_a_question_that_leaves_no_room_is_asked_without_history(
     settings.CONVERSATION_MAX_TOKENS, settings.PROMPT_MAX_BYTES = 500, 3_000
     await ask("Hello")
     task = await ask("x" * 2_000)
-    assert [len(one["content"]) for one in sent[-1]] == [2_000]
+    assert [len(message["content"]) for message in sent[-1]] == [2_000]
     question = await in_database(Message.objects.get, task=task["task_id"], role="user")
     assert task["history_from"] == str(question.pk)
     refused = await ask("x" * 4_000)
@@ -704,7 +712,7 @@ async def test_of_ten_thousand_messages_those_are_read_that_may_be_sent(
     wanted = {(conversation.owner_id, conversation.pk)}
     (read,) = (await in_database(history.read, wanted)).values()
     assert 100 < len(read.messages) <= history.MAX_MESSAGES
-    assert sum(len(one.content) for one in read.messages) <= history.most_bytes()
+    assert sum(len(message.content) for message in read.messages) <= history.max_bytes()
     assert read.messages[-1].content.startswith("? How is it?"[2:])
 
 

@@ -45,7 +45,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             return real(host, port, *args, **kwargs)
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in known[host]]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in known[host]
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return known

@@ -137,7 +137,7 @@ def test_the_table_names_every_operation() -> None:
 
 def test_nobody_may_do_anything(known: dict[str, Any]) -> None:
     before = _rows()
-    answers = {one: _ask(Client(), one, known) for one in operations()}
+    answers = {operation: _ask(Client(), operation, known) for operation in operations()}
     assert answers == dict.fromkeys(answers, 401)
     assert _rows() == before
 
@@ -149,7 +149,7 @@ def test_another_user_may_do_nothing_with_what_is_not_theirs(
     before = _rows()
     expected = dict.fromkeys(_listed(_OWN) | _listed(_RESTRICTED), 404)
     expected |= dict.fromkeys(_listed(_GRANTED) | _listed(_SESSIONS), 403)
-    answers = {one: _ask(client, one, known) for one in expected}
+    answers = {operation: _ask(client, operation, known) for operation in expected}
     assert answers == expected
     assert _rows() == before
 

@@ -177,4 +177,4 @@ def test_a_process_has_no_secrets_and_no_django(
     [pid] = children() - before
     child = psutil.Process(pid)
     assert "SECRET_KEY" not in child.environ()
-    assert not [one.path for one in child.memory_maps() if "psycopg" in one.path]
+    assert not [mapped.path for mapped in child.memory_maps() if "psycopg" in mapped.path]

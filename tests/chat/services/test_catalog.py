@@ -96,7 +96,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fields(row: Model) -> dict[str, Any]:
-    return {one.attname: getattr(row, one.attname) for one in row._meta.concrete_fields}
+    return {column.attname: getattr(row, column.attname) for column in row._meta.concrete_fields}
 
 
 @pytest.fixture
