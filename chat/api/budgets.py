@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from decimal import Decimal
-from typing import Literal, TypeVar
+from typing import Literal
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -15,15 +15,13 @@ from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, User
-from aily.problems import InvalidRequest
 from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from chat.api.references import referenced
 from chat.models import Budget
 
 router = Router(tags=["budgets"])
-
-R = TypeVar("R")
 
 PeriodName = Literal["day", "week", "month", "total"]
 MAX_COUNT = 2**63 - 1
@@ -91,12 +89,6 @@ class BudgetFilter(Schema):
     ordering: Literal["name", "-name", "created_at", "-created_at"] = "created_at"
 
 
-def _required(row: R | None, field: str) -> R:
-    if row is None:
-        raise InvalidRequest("There is no such one.", field=field)
-    return row
-
-
 @router.get("/budgets/items", response=list[BudgetItemOut], summary="All budgets")
 @paginate(Page)
 def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> QuerySet[Budget]:
@@ -116,9 +108,9 @@ def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budg
     require_permission(request.auth.user, "chat.add_budget")
     fields = payload.dict()
     if payload.user is not None:
-        fields["user"] = _required(User.objects.filter(username=payload.user).first(), "user")
+        fields["user"] = referenced(User.objects.filter(username=payload.user).first(), "user")
     if payload.api_key is not None:
-        fields["api_key"] = _required(APIKey.objects.filter(pk=payload.api_key).first(), "api_key")
+        fields["api_key"] = referenced(APIKey.objects.filter(pk=payload.api_key).first(), "api_key")
     return Status(201, add(Budget(**fields)))
 
 

@@ -20,6 +20,7 @@ from aily.problems import InvalidRequest
 from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
+from chat.api.references import referenced
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
 from chat.services import providers
@@ -187,9 +188,11 @@ class ModelPatch(RequestSchema):
         for name, message in parameter_errors(self.params):
             raise InvalidRequest(message, field=f"params.{name}".rstrip("."))
         if "provider" in fields:
-            fields["provider"] = Provider.objects.filter(name=self.provider).first()
-            if fields["provider"] is None:
-                raise InvalidRequest(f"There is no provider {self.provider!r}.", field="provider")
+            fields["provider"] = referenced(
+                Provider.objects.filter(name=self.provider).first(),
+                "provider",
+                f"There is no provider {self.provider!r}.",
+            )
         return fields
 
 

@@ -16,10 +16,11 @@ from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from aily.problems import Forbidden, InvalidRequest, NotFound
+from aily.problems import Forbidden, NotFound
 from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from chat.api.references import referenced
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
@@ -180,9 +181,11 @@ class VersionPatch(RequestSchema):
         """The fields of the request, its model looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         if fields.get("model") is not None:
-            fields["model"] = LLMModel.objects.filter(name=self.model).first()
-            if fields["model"] is None:
-                raise InvalidRequest(f"There is no model {self.model!r}.", field="model")
+            fields["model"] = referenced(
+                LLMModel.objects.filter(name=self.model).first(),
+                "model",
+                f"There is no model {self.model!r}.",
+            )
         return fields
 
 
@@ -293,10 +296,8 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
     scene = _scene(request, slug, PUBLISH)
     version = scene.versions.filter(number=payload.version).first()
-    if version is None:
-        message = f"Scene {slug!r} has no version {payload.version}."
-        raise InvalidRequest(message, field="version")
-    service.make_live(version)
+    message = f"Scene {slug!r} has no version {payload.version}."
+    service.make_live(referenced(version, "version", message))
     scene.refresh_from_db()
     return scene
 

@@ -27,6 +27,7 @@ from chat.accounting.reports import (
     usage_by,
     with_current_periods,
 )
+from chat.api.references import referenced
 from chat.models import LedgerEntry
 
 router = Router(tags=["usage"])
@@ -138,9 +139,7 @@ def _whose(request: AuthenticatedRequest, username: str | None) -> User:
         return request.auth.user
     require_permission(request.auth.user, "chat.view_ledgerentry")
     user = User.objects.filter(username=username).first()
-    if user is None:
-        raise InvalidRequest(f"There is no user {username!r}.", field="query.user")
-    return user
+    return referenced(user, "query.user", f"There is no user {username!r}.")
 
 
 @router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")

@@ -30,11 +30,11 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     """
     ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
     pairs = [(task, _copy(task)) for task in ended]
-    found = accounting.in_force([new for _, new in pairs])
-    submitted = _submit([new for _, new in pairs if new.conversation_id is None], found)
+    budgets = accounting.in_force([new for _, new in pairs])
+    submitted = _submit([new for _, new in pairs if new.conversation_id is None], budgets)
     for task, new in pairs:
         if new.conversation_id is not None:
-            submitted += _ask_again(task, new, found)
+            submitted += _ask_again(task, new, budgets)
     make_ready(submitted)
     return len(submitted)
 
@@ -60,20 +60,20 @@ def _copy(task: Task) -> Task:
     )
 
 
-def _submit(tasks: Sequence[Task], found: BudgetsInForce) -> list[Task]:
+def _submit(tasks: Sequence[Task], budgets: BudgetsInForce) -> list[Task]:
     with transaction.atomic():
-        refused = accounting.reserve(tasks, found)
+        refused = accounting.reserve(tasks, budgets)
         allowed = [task for task in tasks if task.pk not in refused]
         insert_tasks(allowed)
     return allowed
 
 
-def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
+def _ask_again(task: Task, new: Task, budgets: BudgetsInForce) -> Iterable[Task]:
     """`_submit` in a conversation. Of several at the same moment, one finds the question; a task of
     another question is refused by the constraint of one active task a conversation."""
     try:
         with transaction.atomic():
-            submitted = _submit([new], found)
+            submitted = _submit([new], budgets)
             if submitted and task.conversation_id:
                 ask_again(task.conversation_id, task.pk, new.pk)
             return submitted

@@ -13,7 +13,7 @@ from chat.accounting import BudgetsInForce
 from chat.models import ServedFrom, Status, Task
 
 
-def prepare(tasks: Sequence[Task], found: BudgetsInForce) -> None:
+def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
     """Mark tasks that may share, and give them kept answers, before they are stored.
 
     A task that is answered by this has ended without having started.
@@ -23,7 +23,7 @@ def prepare(tasks: Sequence[Task], found: BudgetsInForce) -> None:
         version = task.scene_version
         if version is None or not (version.single_flight or version.cache_ttl_seconds):
             continue
-        if found.of(task):
+        if budgets.of(task):
             # Sent on, so that it is part of what makes requests the same.
             accounting.bound_completion(task)
         task.flight_key = _digest(task)

@@ -1,7 +1,13 @@
 """Submitting tasks: from a valid request to a committed row, a place in the queue and a ring.
 
 Submits that arrive together form a batch: they share look-ups, one transaction and one Redis round
-trip. `submit_many` is the way of a batch; each of its stages is a module.
+trip. `submit_many` takes a batch through the stages, each of which is a module:
+
+    resolve   look up what the requests name; a repeated request gets its earlier task
+    build     render the prompts and make the rows
+    admit     refuse tasks for which the queue has no room
+    store     reserve budgets and insert the rows; once committed, a task is accepted
+    enqueue   make the tasks ready and ring the workers
 """
 
 from __future__ import annotations

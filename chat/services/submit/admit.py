@@ -1,4 +1,4 @@
-"""Stage `admit`: limits. How many requests a minute, and how many tasks at once."""
+"""Stage `admit`: the limits of requests a minute and of tasks at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refuse_over_rate(batch: Sequence[PendingSubmission]) -> None:
 @contextmanager
 def admit_tasks(batch: Sequence[PendingSubmission]) -> Iterator[None]:
     """Refuse tasks for which the queue has no room. The others are stored before this ends."""
-    with limits.admitted(list(new_tasks(batch))) as refusals:
+    with limits.admitted(new_tasks(batch)) as refusals:
         if refusals:
             for pending in open_in(batch):
                 if (refusal := refusals.get(pending.task.pk)) is not None:

@@ -1,4 +1,4 @@
-"""Stage `build`: the prompt and the row of each task, not stored yet."""
+"""Stage `build`: render the prompt of each task and make its row, which is not stored yet."""
 
 from __future__ import annotations
 

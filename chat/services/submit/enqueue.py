@@ -1,4 +1,4 @@
-"""Stage `enqueue`: committed tasks become ready, workers are rung, and sockets get notices."""
+"""Stage `enqueue`: make committed tasks ready, ring the workers, and send events of kept answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def enqueue_tasks(batch: Sequence[PendingSubmission]) -> None:
     """Queue the batch's tasks and set their places. Raises nothing: they are accepted."""
     accepted = [pending for pending in batch if pending.refusal is None]
-    tasks = list(new_tasks(batch))
+    tasks = new_tasks(batch)
     with surviving("counting submits"):
         metrics.count_submitted((task.model.name, Lane(task.lane).name.lower()) for task in tasks)
     with surviving("tracing submits"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -156,5 +156,5 @@ def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmissio
             pending.refuse(fault)
 
 
-def new_tasks(batch: Iterable[PendingSubmission]) -> Iterator[Task]:
-    return (pending.task for pending in batch if pending.is_open)
+def new_tasks(batch: Iterable[PendingSubmission]) -> list[Task]:
+    return [pending.task for pending in batch if pending.is_open]

@@ -1,4 +1,4 @@
-"""Stage `resolve`: what requests name, looked up for a whole batch, each table asked once."""
+"""Stage `resolve`: look up what the requests of a batch name, with one query a table."""
 
 from __future__ import annotations
 

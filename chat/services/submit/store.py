@@ -1,4 +1,5 @@
-"""Stage `store`: the tasks of a batch, with what they reserve and add, in one transaction."""
+"""Stage `store`: commit the tasks of a batch in one transaction, with what they reserve of budgets
+and add to conversations."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def store_tasks(batch: Sequence[PendingSubmission], budgets: BudgetsInForce) -> 
     Where PostgreSQL refuses the batch, as a constraint or a value of some task is in the way, they
     are inserted one at a time. Raises django.db.Error if it is away; then nothing was stored.
     """
-    tasks = list(new_tasks(batch))
+    tasks = new_tasks(batch)
     if not tasks:
         return
     sharing.prepare(tasks, budgets)

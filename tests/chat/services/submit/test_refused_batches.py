@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,7 +13,8 @@ from django.db import DataError, OperationalError
 
 from accounts.models import User
 from aily.database.threads import in_database
-from chat.models import Conversation, LLMModel, Message, Task
+from chat import accounting
+from chat.models import Budget, Conversation, LLMModel, Message, Task
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, store, submit, submit_many
 
@@ -26,8 +29,8 @@ def submission(
     return Submission(owner.pk, CompositeRequest.model_validate(body), idempotency_key=key)
 
 
-#: Refused by PostgreSQL as no text of a jsonb column, by the driver as no text, as too long a text
-#: for its column, and as too large a number for a numeric.
+#: Values that PostgreSQL refuses when a task is inserted, or that the driver refuses when it is
+#: looked up.
 GUILTY: dict[str, Callable[[User], Submission]] = {
     "NUL in a message": lambda owner: submission(owner, "before\0after"),
     "NUL in a key": lambda owner: submission(owner, key="before\0after"),
@@ -87,6 +90,46 @@ async def test_a_refused_turn_leaves_its_conversation_as_it_was(
     assert messages == [(kept.pk, "Hi")]
     await in_database(refused.refresh_from_db)
     assert refused.title == ""
+
+
+async def test_what_is_committed_one_by_one_is_accepted_though_postgresql_goes_away_meanwhile(
+    alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_batch = store.insert_batch
+    tries = 0
+
+    def be_away_for_the_second(tasks: Sequence[Task], budgets: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise DataError("a value of one of them")
+        if tries == 3:
+            raise OperationalError("server closed the connection unexpectedly")
+        return insert_batch(tasks, budgets)
+
+    monkeypatch.setattr(store, "insert_batch", be_away_for_the_second)
+    outcomes = await in_database(submit_many, [submission(alice) for _ in range(3)])
+    assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, Accepted]
+    assert await in_database(Task.objects.count) == 2
+
+
+async def test_a_budget_that_is_deleted_while_its_period_is_made_fails_no_submit(
+    alice: User, bob: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of the new period refers to it, and is refused."""
+    budget = await in_database(
+        lambda: Budget.objects.create(name="pocket money", user=alice, limit_calls=10)
+    )
+    in_force_from = accounting.in_force_from
+
+    def delete_first(budgets: Any, at: datetime) -> Any:
+        monkeypatch.setattr(accounting, "in_force_from", in_force_from)
+        Budget.objects.filter(pk=budget.pk).delete()
+        return in_force_from(budgets, at)
+
+    monkeypatch.setattr(accounting, "in_force_from", delete_first)
+    outcomes = await in_database(submit_many, [submission(alice), submission(bob)])
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
 
 
 async def test_while_postgresql_is_away_a_batch_is_tried_once(
