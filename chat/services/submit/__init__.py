@@ -92,7 +92,12 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
     """
     batch = [PendingSubmission(submission) for submission in submissions]
     refuse_over_rate(batch)
-    _accept(open_in(batch))
+    try:
+        _accept(open_in(batch))
+    except Exception as error:
+        if is_outage(error):
+            raise
+        _accept_one_by_one(open_in(batch))
     # An equal request may have come first, and have used up the limit: its task is the answer.
     reuse_refused(batch)
     # From here on they are accepted, whatever breaks.
@@ -101,25 +106,20 @@ def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]
 
 
 def _accept(batch: Sequence[PendingSubmission]) -> None:
-    """From requests to committed rows.
-
-    A look-up that PostgreSQL refuses for one request is done again for each alone, so that only
-    that one fails.
-    """
+    """From requests to committed rows. Nothing was stored if this raises."""
     if not batch:
         return
-    try:
-        budgets = resolve_names(batch)
-    except Exception as error:
-        if is_outage(error):
-            raise
-        if len(batch) == 1:
-            logger.exception("a request could not be looked up")
-            batch[0].refuse(error)
-            return
-        for pending in batch:
-            _accept([pending])
-        return
+    budgets = resolve_names(batch)
     build_tasks(batch)
     with admit_tasks(batch):
         store_tasks(batch, budgets)
+
+
+def _accept_one_by_one(batch: Sequence[PendingSubmission]) -> None:
+    """`_accept`, where PostgreSQL has refused the batch for one submission: only that one fails."""
+    for pending in batch:
+        try:
+            _accept([pending])
+        except Exception as error:
+            logger.exception("a submission failed")
+            pending.refuse(error)

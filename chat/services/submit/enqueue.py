@@ -1,4 +1,4 @@
-"""Stage `enqueue`: make committed tasks ready, ring the workers, and send events of kept answers."""
+"""Stage `enqueue`: make committed tasks ready, ring the workers, send events of kept answers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from aily.database.threads import in_database
 from chat import accounting
 from chat.models import Budget, Conversation, LLMModel, Message, Task
 from chat.services.submission import CompositeRequest
-from chat.services.submit import Accepted, Submission, store, submit, submit_many
+from chat.services.submit import Accepted, Submission, resolve, store, submit, submit_many
 
 pytestmark = pytest.mark.usefixtures("loop_services")
 
@@ -51,10 +51,11 @@ async def test_of_a_batch_with_a_value_that_postgresql_refuses_only_its_submit_f
     refused = outcomes.pop(place)
     # The driver's own is raised where a statement is put together by hand.
     assert isinstance(refused, DataError | psycopg.DataError), refused
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+    assert accepted == outcomes
     rows = await in_database(lambda: list(Task.objects.order_by("id")))
     assert [task.messages[0]["content"] for task in rows] == ["First", "Last"]
-    assert [str(task.pk) for task in rows] == [outcome.task_id for outcome in outcomes]
+    assert [str(task.pk) for task in rows] == [outcome.task_id for outcome in accepted]
 
 
 async def test_submits_of_the_same_moment_are_accepted_beside_one_that_is_refused(
@@ -108,6 +109,27 @@ async def test_what_is_committed_one_by_one_is_accepted_though_postgresql_goes_a
         return insert_batch(tasks, budgets)
 
     monkeypatch.setattr(store, "insert_batch", be_away_for_the_second)
+    outcomes = await in_database(submit_many, [submission(alice) for _ in range(3)])
+    assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, Accepted]
+    assert await in_database(Task.objects.count) == 2
+
+
+async def test_what_is_looked_up_one_by_one_is_accepted_though_postgresql_goes_away_meanwhile(
+    alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = resolve.look_up
+    tries = 0
+
+    def be_away_for_the_second(submissions: Sequence[Submission]) -> resolve.Lookups:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise DataError("a value of one of them")
+        if tries == 3:
+            raise OperationalError("server closed the connection unexpectedly")
+        return look_up(submissions)
+
+    monkeypatch.setattr(resolve, "look_up", be_away_for_the_second)
     outcomes = await in_database(submit_many, [submission(alice) for _ in range(3)])
     assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, Accepted]
     assert await in_database(Task.objects.count) == 2
