@@ -18,7 +18,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import RawSQL
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from aily.rest.openapi import example
 from aily.rest.requests import Moment
@@ -85,7 +85,7 @@ class Timings(Schema):
     finished_at: datetime | None
 
 
-_EXAMPLE: dict[str, object] = {
+_EXAMPLE: dict[str, JsonValue] = {
     "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
     "status": "succeeded",
     "attempt": 1,

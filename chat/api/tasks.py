@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpResponse, StreamingHttpResponse
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from ninja import Query, Router, Schema, Status
-from ninja.pagination import paginate
+from ninja.pagination import LimitOffsetPagination, paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
@@ -23,7 +24,7 @@ from aily.database.threads import in_database
 from aily.problems import NotFound, Unauthenticated
 from aily.redis.clients import RedisAway
 from aily.rest.openapi import documented_responses
-from aily.rest.pages import Page
+from aily.rest.pages import Page, PageContent
 from aily.web.shutdown import draining
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
@@ -71,8 +72,14 @@ def _add_places(tasks: Sequence[Task]) -> None:
 class _TaskPage(Page):
     """A page of tasks with their places in the queue, which cost one round trip."""
 
-    def paginate_queryset(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        page: dict[str, Any] = super().paginate_queryset(*args, **kwargs)
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Model],
+        pagination: LimitOffsetPagination.Input,
+        request: HttpRequest,
+        **params: object,
+    ) -> PageContent:
+        page = super().paginate_queryset(queryset, pagination, request, **params)
         _add_places(page["items"])
         return page
 

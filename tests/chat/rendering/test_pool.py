@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from aily.launcher.programs import BASE_DIR
 from aily.problems import Unavailable
 from chat.exceptions import TemplateTimeout, TooManyRenderings
 from chat.rendering import pool as pools
+from chat.rendering.frames import Reply
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import PromptSource
@@ -54,15 +54,15 @@ def pool() -> Iterator[RenderingPool]:
         psutil.Process(pid).kill()
 
 
-def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[dict[str, Any]]:
+def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[Reply]:
     return pool.submit(owner_id, QUICK, {"x": "y"}, limits())
 
 
-def text_of(job: Future[dict[str, Any]]) -> str:
+def text_of(job: Future[Reply]) -> str:
     return str(job.result(20)["messages"][0]["content"])
 
 
-def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[dict[str, Any]]:
+def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[Reply]:
     return pool.submit(owner_id, ENDLESS, {}, limits())
 
 
