@@ -1,7 +1,7 @@
 """A rendering process: does one job after another, and is killed by the kernel at a bound.
 
 Run as `python -m chat.rendering.child` by chat/rendering/pool.py, with a socket as standard input.
-What it is sent and what it replies is in chat/rendering/frames.py.
+What it is sent and what it replies is in chat/rendering/protocol.py.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from aily.problems import Problem
-from chat.rendering.frames import OUT_OF_MEMORY, Job, Reply, read_frame, write_frame
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import Prompt, PromptSource
+from chat.rendering.protocol import OUT_OF_MEMORY, Job, Reply, receive, send
 
 _OnField = Callable[[str], None]
 
@@ -45,14 +45,14 @@ def main() -> None:
         while True:
             connection.settimeout(IDLE_SECONDS)
             try:
-                frame = read_frame(connection)
+                job = receive(connection)
             except OSError:
                 return
-            if frame is None:
+            if job is None:
                 return
             connection.settimeout(None)
-            reply = _do_within_limits(connection, json.loads(frame))
-            write_frame(connection, reply)
+            reply = _do_within_limits(connection, json.loads(job))
+            send(connection, reply)
             if reply.get("problem") == OUT_OF_MEMORY or _resident_bytes() > _MAX_RESIDENT_BYTES:
                 return
 
@@ -80,7 +80,7 @@ def _do_within_limits(connection: socket.socket, job: Job) -> Reply:
 
 def _do(connection: socket.socket, job: Job, limits: Limits) -> Reply:
     def on_field(field: str) -> None:
-        write_frame(connection, {"field": field})
+        send(connection, {"field": field})
 
     source = job["system"], job["user"], json.dumps(job["schema"])
     if job["variables"] is None:

@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING
 
 from aily.problems import Problem, TooLarge, Unavailable
 from chat.exceptions import InvalidTemplate, InvalidVariable, TemplateTimeout, TooManyRenderings
-from chat.rendering.frames import (
-    MAX_FRAME_BYTES,
+from chat.rendering.limits import Limits
+from chat.rendering.prompt import PromptSource
+from chat.rendering.protocol import (
+    MAX_BYTES,
     OUT_OF_MEMORY,
     Job,
     Reply,
     encode,
-    read_frame,
+    receive,
 )
-from chat.rendering.limits import Limits
-from chat.rendering.prompt import PromptSource
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -62,7 +62,8 @@ _PROBLEMS: dict[str, type[Problem]] = {
 @dataclass(slots=True)
 class _QueuedJob:
     owner_id: int
-    frame: bytes
+    #: Encoded for the process.
+    request: bytes
     limits: Limits
     #: Jobs of the owner that may wait, for this one to be taken.
     max_waiting: int
@@ -104,15 +105,17 @@ class RenderingPool:
             "variables": variables,
             "limits": asdict(limits),
         }
-        frame = encode(message)
-        if len(frame) > MAX_FRAME_BYTES:
+        request = encode(message)
+        if len(request) > MAX_BYTES:
             raise TooLarge("Templates and variables together are too large.", field="variables")
         max_waiting = MAX_CHECKS_WAITING if variables is None else self._max_waiting_per_owner
-        job = _QueuedJob(owner_id, frame, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS)
+        job = _QueuedJob(
+            owner_id, request, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS
+        )
         with self._changed:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)
-            self._waiting_bytes += len(frame)
+            self._waiting_bytes += len(request)
             # An idle thread may have a job already and not have woken up yet.
             waiting = sum(map(len, self._waiting.values()))
             if waiting > self._idle_threads and self._threads < self._processes:
@@ -129,7 +132,7 @@ class RenderingPool:
                 limit=job.max_waiting,
                 retry_after_seconds=1,
             )
-        if self._waiting_bytes + len(job.frame) > MAX_WAITING_BYTES:
+        if self._waiting_bytes + len(job.request) > MAX_WAITING_BYTES:
             raise _busy()
 
     # --- Taking turns ---------------------------------------------------------------------------
@@ -156,7 +159,7 @@ class RenderingPool:
         wanted = None
         while jobs and wanted is None:
             job = jobs.popleft()
-            self._waiting_bytes -= len(job.frame)
+            self._waiting_bytes -= len(job.request)
             if not job.future.set_running_or_notify_cancel():
                 continue
             if job.expires_at < time.monotonic():
@@ -229,9 +232,9 @@ class _Child:
         field: str | None = None
         self._connection.settimeout(job.limits.wall_seconds + _MARGIN_SECONDS)
         try:
-            self._connection.sendall(job.frame)
-            while (frame := read_frame(self._connection)) is not None:
-                reply: Reply = json.loads(frame)
+            self._connection.sendall(job.request)
+            while (received := receive(self._connection)) is not None:
+                reply: Reply = json.loads(received)
                 if "problem" in reply:
                     reply.setdefault("field", field)
                 if "problem" in reply or "field" not in reply:

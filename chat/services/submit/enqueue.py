@@ -65,7 +65,7 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
 
 
 def _announce_answered(tasks: Sequence[Task]) -> None:
-    """Tell the owners' sockets of tasks that were answered when they were accepted.
+    """Send the owners' sockets the end of tasks that were answered when they were accepted.
 
     A follower of one of them reads the end in its row.
     """

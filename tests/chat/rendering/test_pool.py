@@ -15,10 +15,10 @@ from aily.launcher.programs import BASE_DIR
 from aily.problems import Unavailable
 from chat.exceptions import TemplateTimeout, TooManyRenderings
 from chat.rendering import pool as pools
-from chat.rendering.frames import Reply
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import PromptSource
+from chat.rendering.protocol import Reply
 
 ENDLESS = PromptSource(
     "",

@@ -1,4 +1,5 @@
-"""Frames between a web process and its rendering processes: four bytes of length, and JSON."""
+"""What a web process and its rendering processes send each other: JSON after its length in four
+bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 #: Of a job or a reply. JSON of a byte may take six.
-MAX_FRAME_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 
 #: What a reply calls a MemoryError; other problems go by the names of their classes.
 OUT_OF_MEMORY = "out_of_memory"
@@ -43,20 +44,20 @@ class Reply(TypedDict, total=False):
     message: str
 
 
-def encode(message: Mapping[str, object]) -> bytes:
+def encode(message: Job | Reply) -> bytes:
     body = json.dumps(message).encode()
     return len(body).to_bytes(4, "big") + body
 
 
-def write_frame(connection: socket.socket, message: Mapping[str, object]) -> None:
+def send(connection: socket.socket, message: Job | Reply) -> None:
     connection.sendall(encode(message))
 
 
-def read_frame(connection: socket.socket) -> bytes | None:
-    """The JSON of the next frame; None at the end. Raises OSError, TimeoutError among them."""
+def receive(connection: socket.socket) -> bytes | None:
+    """The next JSON; None at the end. Raises OSError, TimeoutError among them."""
     head = _read(connection, 4)
     length = int.from_bytes(head, "big")
-    if len(head) < 4 or length > MAX_FRAME_BYTES:
+    if len(head) < 4 or length > MAX_BYTES:
         return None
     body = _read(connection, length)
     return body if len(body) == length else None
