@@ -211,6 +211,14 @@ async def submit_request(
 
 
 # --- Streams ------------------------------------------------------------------------------------
+async def _stream(request: AuthenticatedRequest, body: CompositeRequest) -> StreamingHttpResponse:
+    with open_connection(request) as connection:
+        accepted = await _submit(request, body, Lane.INTERACTIVE)
+        return event_stream(
+            request, accepted.task_id, START, connection.pop_all(), is_new=accepted.waits_alone
+        )
+
+
 @router.post(
     "/prompts/{slug:scene}/stream",
     url_name="stream_prompt",
@@ -221,11 +229,7 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
-    with open_connection(request) as connection:
-        accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
-        return event_stream(
-            request, accepted.task_id, START, connection.pop_all(), is_new=accepted.waits_alone
-        )
+    return await _stream(request, _composite(scene, body))
 
 
 @router.post(
@@ -236,11 +240,7 @@ async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
-    with open_connection(request) as connection:
-        accepted = await _submit(request, body, Lane.INTERACTIVE)
-        return event_stream(
-            request, accepted.task_id, START, connection.pop_all(), is_new=accepted.waits_alone
-        )
+    return await _stream(request, body)
 
 
 @router.get(

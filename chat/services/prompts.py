@@ -14,6 +14,7 @@ from aily.problems import InvalidRequest, TooLarge
 from chat.models import Message
 from chat.models.conversations import UserTurn
 from chat.models.ids import tagged_id
+from chat.rendering.prompt import Messages
 from chat.services import history as histories
 from chat.services.history import History
 from chat.services.messages import text_of
@@ -31,8 +32,6 @@ from chat.tool_calls import (
 TITLE_CHARS = 80
 #: Roles that instruct the model; they go before all else.
 _INSTRUCTING = ("system", "developer")
-
-Messages = list[PromptMessage]
 
 
 @dataclass(frozen=True, slots=True)
