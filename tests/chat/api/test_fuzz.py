@@ -68,7 +68,7 @@ async def base_url(
     scenes: None, start_worker: StartWorker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[str]:
     """The application on a free port, on this loop."""
-    # The demo content names another simulator, which nobody has started.
+    # The demo content names another simulator, which does not run.
     await in_database(Provider.objects.update, base_url=simulator.url)
     await start_worker()
     monkeypatch.setattr(event_streams, "SSE_KEEP_ALIVE_SECONDS", _KEEP_ALIVE_SECONDS)

@@ -356,7 +356,7 @@ def test_a_name_that_moves_inside_is_judged_again(
     judge = upstream_of(Provider.objects.get()).may_reach
     assert judge is not None
     assert [judge("1.1.1.1"), judge("127.0.0.1"), judge("169.254.169.254")] == [True, False, False]
-    # A name that nobody knows yet is judged when it is connected to.
+    # A name without an address is checked when a connection is made.
     del names["api.acme.example"]
     assert edit(editor, base_url=f"{PUBLIC}/v1").status_code == 200
 

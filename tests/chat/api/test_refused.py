@@ -1,4 +1,4 @@
-"""Each operation of the REST API is refused to who is nobody, and to who may not do it.
+"""Each operation of the REST API is refused without a login, and without the permission.
 
 The table names every operation of the OpenAPI document: one that is added has to be put into it.
 """
@@ -83,7 +83,7 @@ POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET /api/scenes
 """
-#: What takes a session: no key may do it, whoever has it.
+#: Operations that take a session: no API key may do them.
 _SESSIONS = """
 GET DELETE /api/me/sessions
 DELETE /api/me/sessions/{session_id}

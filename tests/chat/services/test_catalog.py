@@ -1,4 +1,4 @@
-"""What a process has loaded is used again until somebody changes it, and not a moment longer."""
+"""The catalog: a process uses what it has loaded until a row changes, and not a moment longer."""
 
 from __future__ import annotations
 

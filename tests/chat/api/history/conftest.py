@@ -18,7 +18,7 @@ from tests.chat.api.conftest import API, Api
 REQUEST = f"{API}/request"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 ASKED = {"role": "user", "content": "How is it?"}
-#: Asks and waits for the end; gives the task as REST tells it.
+#: Asks and waits for the end; gives the task as REST shows it.
 Ask = Callable[..., Awaitable[Any]]
 
 
@@ -29,7 +29,7 @@ def conversation(alice: User, model: LLMModel) -> Conversation:
 
 @pytest.fixture
 def sent(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The messages of each request that came to the provider; each is held against strict rules."""
+    """The messages of each request that came to the provider; each is checked by strict rules."""
     requests: list[Any] = []
     answer = simulator._answer
 

@@ -48,7 +48,7 @@ async def test_in_a_conversation_instructions_go_first_wherever_they_are_given(
 async def test_messages_of_ones_own_are_sent_as_they_are(
     api: Api, worker: Runtime, sent: list[Any]
 ) -> None:
-    """Nobody but the caller knows what a list without scene and conversation is meant to be."""
+    """Only the caller knows what a list without scene and conversation is meant to be."""
     own = [
         {"role": "user", "content": "One"},
         {"role": "user", "content": "Two"},
