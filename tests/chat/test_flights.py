@@ -103,7 +103,7 @@ def answer_to(text: str) -> str:
 
 async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
     following = follow(task_id, owner.pk, EventId.parse(after))
-    return [msgspec.json.decode(frame.frame) async for frame in following]
+    return [msgspec.json.decode(followed.frame) async for followed in following]
 
 
 async def check_whole(task_ids: Sequence[str], frames: Sequence[TaskFrames], text: str) -> None:
@@ -230,7 +230,7 @@ async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_
 async def test_in_a_conversation_a_shared_answer_is_kept_as_any_other(
     ask: Ask, worker: Runtime, go_on: asyncio.Event, alice: User, bob: User
 ) -> None:
-    chats = [await in_database(Conversation.objects.create, owner=user) for user in (alice, bob)]
+    chats = [await in_database(Conversation.objects.create, owner=owner) for owner in (alice, bob)]
     text = f"Hello, both {STALLS}"
     leader = await ask(alice, text, conversation_id=str(chats[0].pk))
     follower = await ask(bob, text, conversation_id=str(chats[1].pk))
