@@ -25,19 +25,19 @@ _NO_PLACE = scheduler.Place(None, None)
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request of one user. `default_lane` holds where the request names none."""
+    """One request of one user. `default_lane` is its lane if the request names none."""
 
     owner_id: int
     request: CompositeRequest
     default_lane: Lane = Lane.NORMAL
     idempotency_key: str | None = None
-    #: The key that the user came with; None: a session.
+    #: The API key that authenticated the request; None: a session.
     api_key_id: int | None = None
-    #: The trace that the task belongs to, while traces are on.
+    #: The W3C trace context of the request; empty while traces are off.
     traceparent: str = ""
-    #: Whose request it is, where it is still to be counted.
+    #: Whose limit of requests a minute this counts against; None: it is counted already.
     uncounted: Requester | None = None
-    #: What the scene became, where that was too much work for a batch.
+    #: The scene's messages, if rendering them was too much work for a batch.
     rendered: Rendered | None = None
 
     @property
@@ -45,7 +45,7 @@ class Submission:
         return (self.owner_id, self.idempotency_key) if self.idempotency_key else None
 
     def digest(self) -> str:
-        # A frame is a request with fields of its own, which say nothing of what is asked for.
+        # A WebSocket frame has further fields, which are no part of the request.
         body = self.request.model_dump_json(
             include=set(CompositeRequest.model_fields), exclude_defaults=True
         )
@@ -79,7 +79,7 @@ class NeedsRenderingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request names: rows that its owner may use now."""
+    """The rows that a request names, and that its owner may use now."""
 
     scene: Scene | None
     version: SceneVersion | None

@@ -40,7 +40,7 @@ def resolve_names(batch: Sequence[PendingSubmission]) -> BudgetsInForce:
 # --- Looking up ---------------------------------------------------------------------------------
 @dataclass(slots=True)
 class Lookups:
-    """What the database holds of all that a batch names."""
+    """All rows that a batch names, as the database has them."""
 
     catalog: Catalog
     budgets: BudgetsInForce
@@ -58,6 +58,7 @@ class Lookups:
 
 
 def look_up(submissions: Sequence[Submission]) -> Lookups:
+    """In one round trip, or a second one where histories are read. Raises django.db.Error."""
     slugs = {submission.request.scene for submission in submissions if submission.request.scene}
     owners = {submission.owner_id for submission in submissions}
     api_keys = {
@@ -150,7 +151,7 @@ def _is_enabled(model: LLMModel) -> bool:
 def _fallbacks(
     request: CompositeRequest, version: SceneVersion | None, model: LLMModel, catalog: Catalog
 ) -> list[int]:
-    """The scene's fallback models; none where the caller asked for a certain model."""
+    """The ids of the scene's fallback models; none if the request names a model."""
     if version is None or request.model is not None:
         return []
     named = (catalog.models.get(name) for name in version.fallback_models)

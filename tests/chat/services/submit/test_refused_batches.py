@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -93,43 +94,22 @@ async def test_a_refused_turn_leaves_its_conversation_as_it_was(
     assert refused.title == ""
 
 
-async def test_what_is_committed_one_by_one_is_accepted_though_postgresql_goes_away_meanwhile(
-    alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("stage", "name"), [(resolve, "look_up"), (store, "insert_batch")])
+async def test_tried_one_by_one_only_what_meets_an_outage_is_refused(
+    alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch, stage: ModuleType, name: str
 ) -> None:
-    insert_batch = store.insert_batch
-    tries = 0
+    """What is committed by then is accepted."""
+    step = getattr(stage, name)
+    refused = DataError("a value of one of them")
+    away = OperationalError("server closed the connection unexpectedly")
+    errors = iter([refused, None, away, None])
 
-    def be_away_for_the_second(tasks: Sequence[Task], budgets: Any) -> Any:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            raise DataError("a value of one of them")
-        if tries == 3:
-            raise OperationalError("server closed the connection unexpectedly")
-        return insert_batch(tasks, budgets)
+    def fail(*args: Any) -> Any:
+        if error := next(errors):
+            raise error
+        return step(*args)
 
-    monkeypatch.setattr(store, "insert_batch", be_away_for_the_second)
-    outcomes = await in_database(submit_many, [submission(alice) for _ in range(3)])
-    assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, Accepted]
-    assert await in_database(Task.objects.count) == 2
-
-
-async def test_what_is_looked_up_one_by_one_is_accepted_though_postgresql_goes_away_meanwhile(
-    alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look_up = resolve.look_up
-    tries = 0
-
-    def be_away_for_the_second(submissions: Sequence[Submission]) -> resolve.Lookups:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            raise DataError("a value of one of them")
-        if tries == 3:
-            raise OperationalError("server closed the connection unexpectedly")
-        return look_up(submissions)
-
-    monkeypatch.setattr(resolve, "look_up", be_away_for_the_second)
+    monkeypatch.setattr(stage, name, fail)
     outcomes = await in_database(submit_many, [submission(alice) for _ in range(3)])
     assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, Accepted]
     assert await in_database(Task.objects.count) == 2
