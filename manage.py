@@ -3,11 +3,26 @@
 
 import os
 import sys
+from contextlib import nullcontext
 
 from django.core.management import execute_from_command_line
 
-if __name__ == "__main__":
+#: Commands that run until they are stopped, and wait for a server that is away.
+LONG_RUNNING = ("crontab", "runserver", "simulate_llm")
+
+
+def main() -> None:
+    """Run the command of the command line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     # A migration may take its time.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
-    execute_from_command_line(sys.argv)
+    # Imports the settings, which end the process if a variable is wrong.
+    from aily.database.command_outages import end_at_outage
+
+    is_long_running = sys.argv[1:2] and sys.argv[1] in LONG_RUNNING
+    with nullcontext() if is_long_running else end_at_outage():
+        execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

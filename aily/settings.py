@@ -6,33 +6,54 @@ imported while no service runs.
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from servestatic.compress import Compressor
 
 from aily import embedded
 from aily.database.backend.connection import BoundedConnection, ReplicaConnection
+from aily.environment import Environment, refuse, refuse_mistyped_names
+from aily.environment.addresses import (
+    allowed_host_problem,
+    database_url_problem,
+    email_url_problem,
+    http_url_problem,
+    origin_problem,
+    redis_url_problem,
+    secret_key_problem,
+    sender_problem,
+)
+from aily.environment.launcher import LauncherVariables
 from aily.observability.logs import configuration as log_configuration
 from aily.redis.sentinel import async_address
 from aily.secrets.secret_key import load_or_create_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment(os.environ)
+_GIBIBYTE = 2**30
+
+_GIBIBYTE = 2**30
 
 # --- Core ---------------------------------------------------------------------------------------
-DATA_DIR = env.path("AILY_DATA_DIR", default=str(BASE_DIR / "var"))
-DATA_DIR = Path(str(DATA_DIR)).resolve()
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or load_or_create_secret_key(DATA_DIR)
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+DATA_DIR = env.path("AILY_DATA_DIR", default=BASE_DIR / "var")
+DEBUG = env.boolean("DEBUG", default=False)
+SECRET_KEY = env.checked("SECRET_KEY", secret_key_problem)
+try:
+    SECRET_KEY = SECRET_KEY or load_or_create_secret_key(DATA_DIR)
+except (OSError, ValueError) as _error:
+    refuse(f"AILY_DATA_DIR={DATA_DIR} cannot be used: {_error}")
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env.checked_items(
+    "ALLOWED_HOSTS", allowed_host_problem, default=["localhost", "127.0.0.1", "[::1]"]
+)
+CSRF_TRUSTED_ORIGINS = env.checked_items("CSRF_TRUSTED_ORIGINS", origin_problem)
 ROOT_URLCONF = "aily.urls"
 ASGI_APPLICATION = "aily.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -91,20 +112,19 @@ TEMPLATES = [
 # --- Database -----------------------------------------------------------------------------------
 # Connections come from psycopg's pool and go back after every unit of work (CONN_MAX_AGE 0), so
 # that none is held while a process waits for a provider, a socket or Redis.
-DATABASE_THREADS = env.int("DATABASE_THREADS", default=4)
+DATABASE_THREADS = env.integer("DATABASE_THREADS", default=4, minimum=1, maximum=256)
+_database_url = env.checked("DATABASE_URL", database_url_problem)
 DATABASES: dict[str, Any] = {
-    "default": env.db_url_config(
-        env.str("DATABASE_URL", default="") or embedded.database_url(DATA_DIR)
-    )
+    "default": Env.db_url_config(_database_url or embedded.database_url(DATA_DIR))
 }
 DATABASES["default"].update(ENGINE="aily.database.backend", CONN_MAX_AGE=0)
-BoundedConnection.answer_seconds = env.float("DATABASE_ANSWER_SECONDS", default=10) or None
+BoundedConnection.answer_seconds = env.number("DATABASE_ANSWER_SECONDS", default=10) or None
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={
         "connection_class": BoundedConnection,
         "min_size": 1,
-        "max_size": env.int("DATABASE_POOL_SIZE", default=10),
-        "timeout": env.float("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
+        "max_size": env.integer("DATABASE_POOL_SIZE", default=10, minimum=1, maximum=1000),
+        "timeout": env.seconds("DATABASE_POOL_TIMEOUT_SECONDS", default=5, maximum=600),
         # By itself the pool tries again ever more seldom for five minutes. When it gives up, the
         # next unit of work makes it try anew.
         "reconnect_timeout": 1,
@@ -123,12 +143,12 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
 # What may be read from a replica, and when: aily/database/replica.py.
-DATABASE_REPLICA_MAX_LAG_SECONDS = env.float("DATABASE_REPLICA_MAX_LAG_SECONDS", default=3)
-if DATABASE_REPLICA_MAX_LAG_SECONDS < 2:
-    raise ImproperlyConfigured("DATABASE_REPLICA_MAX_LAG_SECONDS must be 2 or more")
-if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
+DATABASE_REPLICA_MAX_LAG_SECONDS = env.number(
+    "DATABASE_REPLICA_MAX_LAG_SECONDS", default=3, minimum=2
+)
+if _replica_url := env.checked("DATABASE_REPLICA_URL", database_url_problem):
     _options = DATABASES["default"]["OPTIONS"]
-    _replica = env.db_url_config(_replica_url)
+    _replica = Env.db_url_config(_replica_url)
     DATABASES["replica"] = {
         **_replica,
         **{name: DATABASES["default"][name] for name in ("ENGINE", "CONN_MAX_AGE")},
@@ -153,26 +173,27 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
 # Roles, each with a URL of its own. Losing any of them loses no task; the cache may evict at any
 # time. Dramatiq (the doorbell), the channel layer and the rates are small, and stay on a single
 # server each. Dramatiq has a database of its own because its maintenance runs KEYS.
-REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
-REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
+REDIS_URL = env.checked("REDIS_URL", redis_url_problem, default=embedded.redis_url(DATA_DIR, 0))
+REDIS_TIMEOUT_SECONDS = env.seconds("REDIS_TIMEOUT_SECONDS", default=2, maximum=600)
 
 
 def _redis_address(variable: str, url: str) -> tuple[str, dict[str, Any]]:
-    """Raises ImproperlyConfigured naming the variable."""
+    """Ends the process with a sentence that names the variable."""
     try:
         return async_address(url)
     except ValueError as error:
-        raise ImproperlyConfigured(f"{variable}: {error}") from None
+        refuse(f"{variable}: {error}")
 
 
 def _redis_role_url(variable: str, database: int | None = None) -> str:
     """The URL of a role: its own variable, or REDIS_URL, with another database number if given."""
     usual = embedded.with_redis_database(REDIS_URL, database) if database else REDIS_URL
-    url = str(env.str(variable, default="") or usual)
+    url = env.checked(variable, redis_url_problem, default=usual)
     _redis_address(variable, url)
     return url
 
 
+_redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
 RATES_REDIS_URL = _redis_role_url("RATES_REDIS_URL")
@@ -218,64 +239,80 @@ CHANNEL_LAYERS = {
 # Its connections are aily's (chat/management/commands/crontab.py): it makes none of this URL.
 DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://"}
 # How many provider calls one worker process runs at once.
-WORKER_MAX_CALLS = env.int("WORKER_MAX_CALLS", default=5000)
-WORKER_LEASE_SECONDS = env.int("WORKER_LEASE_SECONDS", default=20)
-WORKER_GRACE_SECONDS = env.int("WORKER_GRACE_SECONDS", default=25)
+WORKER_MAX_CALLS = env.integer("WORKER_MAX_CALLS", default=5000, minimum=1, maximum=1000000)
+WORKER_LEASE_SECONDS = env.integer("WORKER_LEASE_SECONDS", default=20, minimum=1, maximum=3600)
+WORKER_GRACE_SECONDS = env.integer("WORKER_GRACE_SECONDS", default=25, minimum=1, maximum=3600)
 
 # --- Tasks --------------------------------------------------------------------------------------
-LLM_API_ASYNC_DEFAULT = env.bool("LLM_API_ASYNC_DEFAULT", default=True)
-SYNC_WAIT_SECONDS = env.int("SYNC_WAIT_SECONDS", default=60)
-TASK_MAX_FAILURES = env.int("TASK_MAX_FAILURES", default=4)
-TASK_RETRY_SECONDS = env.float("TASK_RETRY_SECONDS", default=1.0)
-TASK_MAX_CRASHES = env.int("TASK_MAX_CRASHES", default=5)
-EVENT_LOG_TTL_SECONDS = env.int("EVENT_LOG_TTL_SECONDS", default=900)
+LLM_API_ASYNC_DEFAULT = env.boolean("LLM_API_ASYNC_DEFAULT", default=True)
+SYNC_WAIT_SECONDS = env.integer("SYNC_WAIT_SECONDS", default=60, minimum=1, maximum=3600)
+TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maximum=100)
+TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
+TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)
+EVENT_LOG_TTL_SECONDS = env.integer("EVENT_LOG_TTL_SECONDS", default=900, minimum=1, maximum=604800)
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
-RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", default=60_000)
-MAX_TASKS_IN_FLIGHT = env.int("MAX_TASKS_IN_FLIGHT", default=20_000)
-MAX_QUEUED_PER_USER = env.int("MAX_QUEUED_PER_USER", default=20_000)
-MAX_QUEUED = env.int("MAX_QUEUED", default=200_000)
-POSITION_CHECK_SECONDS = env.float("POSITION_CHECK_SECONDS", default=15)
-PROMPT_MAX_BYTES = env.int("PROMPT_MAX_BYTES", default=262_144)
-VARIABLES_MAX_BYTES = env.int("VARIABLES_MAX_BYTES", default=524_288)
-VARIABLES_MAX_VALUES = env.int("VARIABLES_MAX_VALUES", default=20_000)
-VARIABLES_MAX_DEPTH = env.int("VARIABLES_MAX_DEPTH", default=32)
-RENDERING_PROCESSES = env.int("RENDERING_PROCESSES", default=2)
-RENDERING_SECONDS = env.float("RENDERING_SECONDS", default=2)
-RENDERING_MAX_MEMORY_BYTES = env.int("RENDERING_MAX_MEMORY_BYTES", default=268_435_456)
-RENDERING_MAX_WAITING_PER_USER = env.int("RENDERING_MAX_WAITING_PER_USER", default=200)
+RATE_LIMIT_PER_MINUTE = env.integer("RATE_LIMIT_PER_MINUTE", default=60_000)
+MAX_TASKS_IN_FLIGHT = env.integer("MAX_TASKS_IN_FLIGHT", default=20_000)
+MAX_QUEUED_PER_USER = env.integer("MAX_QUEUED_PER_USER", default=20_000)
+MAX_QUEUED = env.integer("MAX_QUEUED", default=200_000)
+POSITION_CHECK_SECONDS = env.seconds("POSITION_CHECK_SECONDS", default=15, maximum=3600)
+PROMPT_MAX_BYTES = env.integer("PROMPT_MAX_BYTES", default=262_144, minimum=1, maximum=_GIBIBYTE)
+VARIABLES_MAX_BYTES = env.integer(
+    "VARIABLES_MAX_BYTES", default=524_288, minimum=1, maximum=_GIBIBYTE
+)
+VARIABLES_MAX_VALUES = env.integer("VARIABLES_MAX_VALUES", default=20_000, minimum=1)
+VARIABLES_MAX_DEPTH = env.integer("VARIABLES_MAX_DEPTH", default=32, minimum=1, maximum=200)
+RENDERING_PROCESSES = env.integer("RENDERING_PROCESSES", default=2, minimum=1, maximum=64)
+RENDERING_SECONDS = env.seconds("RENDERING_SECONDS", default=2, maximum=600)
+RENDERING_MAX_MEMORY_BYTES = env.integer(
+    "RENDERING_MAX_MEMORY_BYTES", default=268_435_456, minimum=2**26, maximum=2**36
+)
+RENDERING_MAX_WAITING_PER_USER = env.integer(
+    "RENDERING_MAX_WAITING_PER_USER", default=200, minimum=1
+)
 # Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
-CONVERSATION_MAX_TOKENS = env.int("CONVERSATION_MAX_TOKENS", default=64_000)
-DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("REQUEST_MAX_BYTES", default=1_048_576)
-WEBSOCKET_FRAME_MAX_BYTES = env.int("WEBSOCKET_FRAME_MAX_BYTES", default=262_144)
+CONVERSATION_MAX_TOKENS = env.integer("CONVERSATION_MAX_TOKENS", default=64_000, minimum=1)
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(
+    "REQUEST_MAX_BYTES", default=1_048_576, minimum=1, maximum=_GIBIBYTE
+)
+WEBSOCKET_FRAME_MAX_BYTES = env.integer(
+    "WEBSOCKET_FRAME_MAX_BYTES", default=262_144, minimum=1, maximum=2**24
+)
 # WebSockets and event streams of one user in one web process; 0: no limit.
-MAX_CONNECTIONS_PER_USER = env.int("MAX_CONNECTIONS_PER_USER", default=10_000)
+MAX_CONNECTIONS_PER_USER = env.integer("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------
-LLM_CONNECT_SECONDS = env.float("LLM_CONNECT_SECONDS", default=10)
-LLM_FIRST_TOKEN_SECONDS = env.float("LLM_FIRST_TOKEN_SECONDS", default=120)
-LLM_BETWEEN_TOKENS_SECONDS = env.float("LLM_BETWEEN_TOKENS_SECONDS", default=60)
-LLM_TOTAL_SECONDS = env.float("LLM_TOTAL_SECONDS", default=600)
+LLM_CONNECT_SECONDS = env.seconds("LLM_CONNECT_SECONDS", default=10)
+LLM_FIRST_TOKEN_SECONDS = env.seconds("LLM_FIRST_TOKEN_SECONDS", default=120)
+LLM_BETWEEN_TOKENS_SECONDS = env.seconds("LLM_BETWEEN_TOKENS_SECONDS", default=60)
+LLM_TOTAL_SECONDS = env.seconds("LLM_TOTAL_SECONDS", default=600)
 # Of one answer. An output of 384K tokens, as large as any model's, is about two megabytes.
-LLM_MAX_TEXT_BYTES = env.int("LLM_MAX_TEXT_BYTES", default=4_194_304)
-LLM_MAX_REASONING_BYTES = env.int("LLM_MAX_REASONING_BYTES", default=4_194_304)
-LLM_MAX_ARGUMENTS_BYTES = env.int("LLM_MAX_ARGUMENTS_BYTES", default=1_048_576)
-LLM_MAX_TOOL_CALLS = env.int("LLM_MAX_TOOL_CALLS", default=128)
+LLM_MAX_TEXT_BYTES = env.integer(
+    "LLM_MAX_TEXT_BYTES", default=4_194_304, minimum=1, maximum=_GIBIBYTE
+)
+LLM_MAX_REASONING_BYTES = env.integer(
+    "LLM_MAX_REASONING_BYTES", default=4_194_304, minimum=1, maximum=_GIBIBYTE
+)
+LLM_MAX_ARGUMENTS_BYTES = env.integer(
+    "LLM_MAX_ARGUMENTS_BYTES", default=1_048_576, minimum=1, maximum=_GIBIBYTE
+)
+LLM_MAX_TOOL_CALLS = env.integer("LLM_MAX_TOOL_CALLS", default=128, minimum=1)
 # How much of a provider's Retry-After is obeyed.
-LLM_RETRY_AFTER_MAX_SECONDS = env.float("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
-if not 0 <= LLM_RETRY_AFTER_MAX_SECONDS <= 86_400:
-    raise ImproperlyConfigured("LLM_RETRY_AFTER_MAX_SECONDS must be from 0 to 86400")
+LLM_RETRY_AFTER_MAX_SECONDS = env.number("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
 # Whether providers may be at any address: private ones for those who are no superusers, link-local
 # ones for all.
-PROVIDER_ALLOW_PRIVATE = env.bool("PROVIDER_ALLOW_PRIVATE", default=False)
-SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:8001")
+PROVIDER_ALLOW_PRIVATE = env.boolean("PROVIDER_ALLOW_PRIVATE", default=False)
+SIMULATOR_URL = env.checked("SIMULATOR_URL", http_url_problem, default="http://127.0.0.1:8001")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------
 # Users name the URLs: aily would lend them its place in the network.
-WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
-WEBHOOK_REQUIRE_HTTPS = env.bool("WEBHOOK_REQUIRE_HTTPS", default=True)
+WEBHOOK_ALLOW_PRIVATE = env.boolean("WEBHOOK_ALLOW_PRIVATE", default=False)
+WEBHOOK_REQUIRE_HTTPS = env.boolean("WEBHOOK_REQUIRE_HTTPS", default=True)
 # Such as smtp+tls://user:password@mail.example:587. By default mails become files.
-_email = env.email_url("EMAIL_URL", default=f"filemail:///{DATA_DIR}/mail")
+_email = Env.email_url_config(
+    env.checked("EMAIL_URL", email_url_problem, default=f"filemail:///{DATA_DIR}/mail")
+)
 EMAIL_BACKEND = _email["EMAIL_BACKEND"]
 EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"]
 EMAIL_HOST = _email["EMAIL_HOST"]
@@ -284,13 +321,13 @@ EMAIL_HOST_USER = _email["EMAIL_HOST_USER"]
 EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_PASSWORD"]
 EMAIL_USE_TLS = _email.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL = _email.get("EMAIL_USE_SSL", False)
-EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=15)
-EMAIL_MAX_PER_HOUR = env.int("EMAIL_MAX_PER_HOUR", default=20)
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="aily@localhost")
+EMAIL_TIMEOUT = env.integer("EMAIL_TIMEOUT_SECONDS", default=15, minimum=1, maximum=600)
+EMAIL_MAX_PER_HOUR = env.integer("EMAIL_MAX_PER_HOUR", default=20, minimum=1)
+DEFAULT_FROM_EMAIL = env.checked("DEFAULT_FROM_EMAIL", sender_problem, default="aily@localhost")
 
 # --- Web ---------------------------------------------------------------------------------------
 # How long a stopping web process lets requests end; its sockets are closed in the first half.
-WEB_GRACE_SECONDS = env.float("WEB_GRACE_SECONDS", default=5)
+WEB_GRACE_SECONDS = env.seconds("WEB_GRACE_SECONDS", default=5, maximum=3600)
 
 # --- Accounts and sessions ----------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -302,24 +339,19 @@ ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 # Keys that one user may have at once, beside those that are revoked or expired.
-API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
+API_KEYS_MAX_PER_USER = env.integer("API_KEYS_MAX_PER_USER", default=50, minimum=1)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
-STAFF_TOTP_REQUIRED = env.bool("STAFF_TOTP_REQUIRED", default=False)
+STAFF_TOTP_REQUIRED = env.boolean("STAFF_TOTP_REQUIRED", default=False)
 # How often somebody may try a password at once, and then once every so many seconds; how many
 # tries a minute one address has in all. A try that is to be refused waits that long for a turn.
-LOGIN_TRIES = env.int("LOGIN_TRIES", default=5)
-LOGIN_RETRY_SECONDS = env.float("LOGIN_RETRY_SECONDS", default=15)
-LOGIN_ADDRESS_TRIES = env.int("LOGIN_ADDRESS_TRIES", default=20)
-LOGIN_HOLD_SECONDS = env.float("LOGIN_HOLD_SECONDS", default=2)
-LOGIN_HASHES_AT_ONCE = env.int("LOGIN_HASHES_AT_ONCE", default=1)
-LOGIN_HASHES_WAITING = env.int("LOGIN_HASHES_WAITING", default=20)
-if min(LOGIN_TRIES, LOGIN_ADDRESS_TRIES, LOGIN_HASHES_AT_ONCE) < 1 or LOGIN_RETRY_SECONDS <= 0:
-    raise ImproperlyConfigured(
-        "LOGIN_TRIES, LOGIN_ADDRESS_TRIES and LOGIN_HASHES_AT_ONCE must be 1 or more, "
-        "LOGIN_RETRY_SECONDS above 0"
-    )
-LOGIN_DEVICE_DAYS = env.int("LOGIN_DEVICE_DAYS", default=180)
-LOGIN_LOG_DAYS = env.int("LOGIN_LOG_DAYS", default=90)
+LOGIN_TRIES = env.integer("LOGIN_TRIES", default=5, minimum=1)
+LOGIN_RETRY_SECONDS = env.seconds("LOGIN_RETRY_SECONDS", default=15)
+LOGIN_ADDRESS_TRIES = env.integer("LOGIN_ADDRESS_TRIES", default=20, minimum=1)
+LOGIN_HOLD_SECONDS = env.number("LOGIN_HOLD_SECONDS", default=2, maximum=60)
+LOGIN_HASHES_AT_ONCE = env.integer("LOGIN_HASHES_AT_ONCE", default=1, minimum=1, maximum=64)
+LOGIN_HASHES_WAITING = env.integer("LOGIN_HASHES_WAITING", default=20)
+LOGIN_DEVICE_DAYS = env.integer("LOGIN_DEVICE_DAYS", default=180, minimum=1, maximum=3650)
+LOGIN_LOG_DAYS = env.integer("LOGIN_LOG_DAYS", default=90, minimum=1, maximum=3650)
 # The first one hashes; by the others' hashes people can log in still, and get one of the first.
 PASSWORD_HASHERS = [
     "accounts.sessions.hashing.BoundedPBKDF2Hasher",
@@ -341,23 +373,25 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- Login by OpenID Connect --------------------------------------------------------------------
 # Off without an issuer: then no app, address or module of it is there.
-OIDC_ISSUER = env.str("OIDC_ISSUER", default="").rstrip("/")
-OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
-OIDC_NAME = env.str("OIDC_NAME", default="single sign-on")
-OIDC_CREATE_USERS = env.bool("OIDC_CREATE_USERS", default=True)
-OIDC_LINK_BY_EMAIL = env.bool("OIDC_LINK_BY_EMAIL", default=False)
-OIDC_TRUST_MFA = env.bool("OIDC_TRUST_MFA", default=False)
-OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+OIDC_ISSUER = env.checked("OIDC_ISSUER", http_url_problem).rstrip("/")
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID", default="")
+OIDC_NAME = env.text("OIDC_NAME", default="single sign-on")
+OIDC_CREATE_USERS = env.boolean("OIDC_CREATE_USERS", default=True)
+OIDC_LINK_BY_EMAIL = env.boolean("OIDC_LINK_BY_EMAIL", default=False)
+OIDC_TRUST_MFA = env.boolean("OIDC_TRUST_MFA", default=False)
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", default="groups")
 # Such as writers=authors,support=readers: roles by the provider's groups.
-OIDC_ROLES = env.dict("OIDC_ROLES", default={})
-OIDC_STAFF_GROUP = env.str("OIDC_STAFF_GROUP", default="")
-OIDC_TIMEOUT_SECONDS = env.float("OIDC_TIMEOUT_SECONDS", default=5)
+OIDC_ROLES = env.pairs("OIDC_ROLES")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET", default="")
+OIDC_SCOPES = env.items("OIDC_SCOPES", default=["openid", "profile", "email"])
+OIDC_STAFF_GROUP = env.text("OIDC_STAFF_GROUP", default="")
+OIDC_TIMEOUT_SECONDS = env.seconds("OIDC_TIMEOUT_SECONDS", default=5, maximum=600)
 if OIDC_ISSUER:
     _issuer = urlsplit(OIDC_ISSUER)
     if _issuer.scheme != "https" and _issuer.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ImproperlyConfigured("OIDC_ISSUER must be an https address")
+        refuse("OIDC_ISSUER must be an https address")
     if not OIDC_CLIENT_ID:
-        raise ImproperlyConfigured("OIDC_ISSUER needs OIDC_CLIENT_ID")
+        refuse("OIDC_ISSUER needs OIDC_CLIENT_ID")
     INSTALLED_APPS += ["allauth.account", "allauth.socialaccount", "accounts.oidc"]
     MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
     ACCOUNT_ADAPTER = "accounts.oidc.adapters.AccountAdapter"
@@ -370,10 +404,10 @@ if OIDC_ISSUER:
                     "provider_id": OIDC_ISSUER,
                     "name": OIDC_NAME,
                     "client_id": OIDC_CLIENT_ID,
-                    "secret": env.str("OIDC_CLIENT_SECRET", default=""),
+                    "secret": OIDC_CLIENT_SECRET,
                     "settings": {
                         "server_url": OIDC_ISSUER,
-                        "scope": env.list("OIDC_SCOPES", default=["openid", "profile", "email"]),
+                        "scope": OIDC_SCOPES,
                     },
                 }
             ]
@@ -382,7 +416,7 @@ if OIDC_ISSUER:
 
 # --- Security -----------------------------------------------------------------------------------
 # HTTPS=true once TLS ends at aily or at the proxy in front of it.
-HTTPS = env.bool("HTTPS", default=False)
+HTTPS = env.boolean("HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
@@ -390,7 +424,7 @@ SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
-BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+BEHIND_PROXY = env.boolean("BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
@@ -417,23 +451,29 @@ STORAGES = {
 # No page loads a source map, and those of the API's documentation take longer than all else.
 SERVESTATIC_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")
 # Without collectstatic (tests, a fresh clone) files are served straight from their source.
-SERVESTATIC_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=DEBUG)
+SERVESTATIC_USE_FINDERS = env.boolean("STATIC_FROM_SOURCE", default=DEBUG)
 
 # --- Metrics ------------------------------------------------------------------------------------
 # Served by the process itself on a port of its own; 0: not at all, or by the exporter.
-METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
-METRICS_PORT = env.int("METRICS_PORT", default=0)
-SLOW_QUERY_SECONDS = env.float("SLOW_QUERY_SECONDS", default=1.0)
+METRICS_HOST = env.host("METRICS_HOST", default="127.0.0.1")
+METRICS_PORT = env.integer("METRICS_PORT", default=0, maximum=65535)
+SLOW_QUERY_SECONDS = env.seconds("SLOW_QUERY_SECONDS", default=1.0)
 
 # --- Traces -------------------------------------------------------------------------------------
 # OpenTelemetry's own variable; the exporter reads it, and the others of its kind, by itself.
-OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+OTEL_EXPORTER_OTLP_ENDPOINT = env.checked("OTEL_EXPORTER_OTLP_ENDPOINT", http_url_problem)
+if OTEL_EXPORTER_OTLP_ENDPOINT and find_spec("opentelemetry") is None:
+    refuse("OTEL_EXPORTER_OTLP_ENDPOINT needs: pip install -r deploy/requirements-otel.txt")
 
 # --- Logging ------------------------------------------------------------------------------------
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
-LOG_FORMAT = env.str("LOG_FORMAT", default="text")
-if LOG_FORMAT not in ("text", "json"):
-    raise ImproperlyConfigured(f"LOG_FORMAT must be text or json, not {LOG_FORMAT!r}")
+LOG_LEVEL = env.choice(
+    "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO"
+)
+LOG_FORMAT = env.choice("LOG_FORMAT", ("text", "json"), default="text")
 # Prompts and answers in the log: to look for a fault, never by default.
-LOG_PROMPTS = env.bool("LOG_PROMPTS", default=False)
+LOG_PROMPTS = env.boolean("LOG_PROMPTS", default=False)
 LOGGING = log_configuration(LOG_LEVEL, LOG_FORMAT)
+
+# --- The launcher's variables, and mistyped names ------------------------------------------------
+LauncherVariables.read(env)
+refuse_mistyped_names(os.environ, env.names, env.items("AILY_IGNORED_VARIABLES"))

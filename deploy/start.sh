@@ -9,19 +9,31 @@ if [ -d .venv ]; then
 fi
 export PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=aily.settings
 
+refuse() {
+    echo "aily: $1" >&2
+    exit 2
+}
+
+# Twisted separates the parts of an address by colons: those of an IPv6 address are escaped.
+escaped_host() {
+    echo "${HOST:-127.0.0.1}" | sed 's/[][]//g; s/:/\\:/g'
+}
+
 case "${1:-}" in
     web)
         module=
         case "${WEB_SERVER:-daphne}" in
+            daphne) ;;
             uvicorn) module=aily.web.servers.uvicorn ;;
             granian) module=aily.web.servers.granian ;;
+            *) refuse "WEB_SERVER must be one of daphne, uvicorn, granian, not '$WEB_SERVER'" ;;
         esac
         if [ -n "$module" ]; then
             exec python -m "$module" --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"
         fi
         limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
         exec python -m aily.web.servers.daphne --verbosity 0 --no-server-name \
-            -e "tcp:${PORT:-8000}:interface=${HOST:-127.0.0.1}:backlog=4096" \
+            -e "tcp:${PORT:-8000}:interface=$(escaped_host):backlog=4096" \
             --websocket-max-message-size "$limit" --websocket-max-frame-size "$limit" \
             aily.asgi:application
         ;;
@@ -29,6 +41,9 @@ case "${1:-}" in
         # How often, in milliseconds, an idle worker looks for Dramatiq's messages.
         export dramatiq_worker_timeout="${dramatiq_worker_timeout:-500}"
         # Dramatiq waits longer than the calls do, and whoever stops this process longer still.
+        case "${WORKER_GRACE_SECONDS:-25}" in
+            *[!0-9]*) refuse "WORKER_GRACE_SECONDS must be a number of seconds, not '$WORKER_GRACE_SECONDS'" ;;
+        esac
         patience="$(((${WORKER_GRACE_SECONDS:-25} + 10) * 1000))"
         exec python -m dramatiq aily.worker --processes 1 --threads 2 \
             --worker-shutdown-timeout "$patience"

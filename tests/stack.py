@@ -19,7 +19,8 @@ from aily.embedded import redis_url
 from aily.embedded.addresses import metrics_dir
 from aily.embedded.service import make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
-from aily.launcher.programs import BASE_DIR, WEB_SERVERS, Options
+from aily.environment.launcher import WEB_SERVERS
+from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.readiness import readiness
 from aily.launcher.supervision import Program
 from tests.ports import free_ports

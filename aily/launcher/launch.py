@@ -19,6 +19,7 @@ from aily.embedded.service import make_private, wait_until_ready
 from aily.launcher.errors import StartupError
 from aily.launcher.preconditions import (
     check_ports,
+    check_settings,
     end_previous_run,
     raise_open_file_limit,
     sole_launcher,
@@ -43,6 +44,7 @@ def launch(stop: StopRequest, progress: Progress) -> None:
     options = Options.from_environment(os.environ)
     os.environ.update(options.child_environment())
     with sole_launcher(options) as free:
+        check_settings()
         if free:
             end_previous_run(options, progress)
         check_ports(options)

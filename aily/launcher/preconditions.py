@@ -8,8 +8,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
+
 from aily.embedded.addresses import runtime_dir
 from aily.embedded.service import process_of
+from aily.environment import refuse
 from aily.launcher.errors import StartupError
 from aily.launcher.programs import Options
 from aily.launcher.progress import Progress
@@ -26,14 +29,23 @@ def sole_launcher(options: Options) -> Iterator[bool]:
 
     The kernel drops the lock with the process, so a killed launcher never blocks the next one.
     """
-    options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (options.data_dir / "launcher.lock").open("w") as lock:
+    try:
+        options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_file = (options.data_dir / "launcher.lock").open("w")
+    except OSError as error:
+        refuse(f"AILY_DATA_DIR={options.data_dir} cannot be used: {error}")
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
+
+
+def check_settings() -> None:
+    """Import the settings, which end this process if a variable is wrong: before all others do."""
+    settings.DEBUG  # noqa: B018 (the first access imports them)
 
 
 def check_ports(options: Options) -> None:

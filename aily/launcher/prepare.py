@@ -10,7 +10,7 @@ from pathlib import Path
 
 import django
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 
 def prepare(*, demo: bool, locked: bool = False) -> None:
@@ -24,7 +24,11 @@ def prepare(*, demo: bool, locked: bool = False) -> None:
     if demo:
         call_command("seed_demo", locked=locked)
     collect_changed_assets(clear=demo)
-    call_command("warm_cache")
+    try:
+        call_command("warm_cache")
+    except CommandError as error:
+        # It fills by itself once it is back.
+        sys.stderr.write(f"{error}\n")
 
 
 def collect_changed_assets(*, clear: bool) -> None:
@@ -63,4 +67,8 @@ if __name__ == "__main__":
     # A migration may take its time.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
     django.setup()
-    prepare(demo="--without-demo" not in sys.argv[1:], locked="--locked" in sys.argv[1:])
+    # Imported late: it reads the settings.
+    from aily.database.command_outages import end_at_outage
+
+    with end_at_outage():
+        prepare(demo="--without-demo" not in sys.argv[1:], locked="--locked" in sys.argv[1:])

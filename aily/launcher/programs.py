@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -13,21 +13,17 @@ from aily.embedded.addresses import metrics_dir
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService
 from aily.embedded.valkey import EmbeddedValkey
+from aily.environment import Environment, refuse
+from aily.environment.launcher import WEB_SERVERS, LauncherVariables
 from aily.launcher.supervision import Program
 from aily.process.lifetimes import tied_to_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
-#: The first is the default.
-WEB_SERVERS = ("daphne", "uvicorn", "granian")
 #: The modules to run for those that have no command line of their own.
 WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn", "granian": "aily.web.servers.granian"}
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
-
-
-class ConfigurationError(Exception):
-    """The environment asks for something impossible; the message names the variable."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +54,47 @@ class Options:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
         """Raises ConfigurationError naming the variable that is wrong."""
-        data_dir = Path(environment.get("AILY_DATA_DIR") or BASE_DIR / "var").resolve()
-        port = _integer(environment, "PORT", 8000, maximum=65_535)
-        simulator_port = _integer(environment, "SIMULATOR_PORT", port + 1, maximum=65_535)
+        env = Environment(environment)
+        data_dir = env.path("AILY_DATA_DIR", default=BASE_DIR / "var")
+        given = LauncherVariables.read(env)
         services: list[EmbeddedService] = []
-        if not environment.get("DATABASE_URL"):
+        if not env.text("DATABASE_URL", default=""):
             services.append(EmbeddedPostgres(data_dir))
-        if not environment.get("REDIS_URL"):
+        if not env.text("REDIS_URL", default=""):
             services.append(EmbeddedValkey(data_dir))
-        return cls(
+        has_real_provider = bool(env.text("DEEPSEEK_API_KEY", default=""))
+        options = cls(
             data_dir=data_dir,
-            host=environment.get("HOST") or "127.0.0.1",
-            port=port,
-            simulator_port=None if environment.get("DEEPSEEK_API_KEY") else simulator_port,
-            web_processes=_integer(environment, "WEB_PROCESSES", default_web_processes()),
-            worker_processes=_integer(environment, "WORKER_PROCESSES", 2),
-            worker_grace_seconds=_integer(environment, "WORKER_GRACE_SECONDS", 25, maximum=3600),
-            web_grace_seconds=_integer(environment, "WEB_GRACE_SECONDS", 5, maximum=3600),
-            websocket_frame_max_bytes=_integer(
-                environment, "WEBSOCKET_FRAME_MAX_BYTES", 262_144, maximum=2**24
+            host=given.host,
+            port=given.port,
+            simulator_port=None if has_real_provider else given.simulator_port,
+            web_processes=given.web_processes,
+            worker_processes=given.worker_processes,
+            worker_grace_seconds=env.integer(
+                "WORKER_GRACE_SECONDS", default=25, minimum=1, maximum=3600
+            ),
+            web_grace_seconds=math.ceil(env.seconds("WEB_GRACE_SECONDS", default=5, maximum=3600)),
+            websocket_frame_max_bytes=env.integer(
+                "WEBSOCKET_FRAME_MAX_BYTES", default=262_144, minimum=1, maximum=2**24
             ),
             services=tuple(services),
-            metrics_port=_integer(environment, "METRICS_PORT", port + 2, minimum=0, maximum=65_535),
-            metrics_host=environment.get("METRICS_HOST") or "127.0.0.1",
-            web_server=_web_server(environment.get("WEB_SERVER") or WEB_SERVERS[0]),
+            metrics_port=env.integer(
+                "METRICS_PORT", default=min(given.port + 2, 65_535), maximum=65_535
+            ),
+            metrics_host=env.host("METRICS_HOST", default="127.0.0.1"),
+            web_server=given.web_server,
         )
+        options._refuse_same_ports()
+        return options
+
+    def _refuse_same_ports(self) -> None:
+        ports = {"PORT": self.port}
+        others = {"SIMULATOR_PORT": self.simulator_port, "METRICS_PORT": self.metrics_port or None}
+        for variable, port in others.items():
+            if port in ports.values():
+                refuse(f"{variable} must be a port of its own, not {port} once more")
+            if port is not None:
+                ports[variable] = port
 
     @property
     def browser_host(self) -> str:
@@ -118,39 +130,6 @@ class Options:
             programs.append(_simulator(self.simulator_port))
         programs += [_worker(self), _scheduler(), _web(self)]
         return [*programs, _exporter(self)] if self.metrics_port else programs
-
-
-def default_web_processes() -> int:
-    """Half as many as cores: the other half is for workers and servers.
-
-    One more costs CPU if cores are short: submits that arrive in two processes make batches of half
-    the size (figures in ARCHITECTURE.md).
-    """
-    return max((os.cpu_count() or 1) // 2, 1)
-
-
-def _integer(
-    environment: Mapping[str, str],
-    variable: str,
-    default: int,
-    *,
-    minimum: int = 1,
-    maximum: int = 64,
-) -> int:
-    text = environment.get(variable) or str(default)
-    if not (text.isdecimal() and minimum <= int(text) <= maximum):
-        raise ConfigurationError(
-            f"{variable} must be a number from {minimum} to {maximum}, not {text!r}"
-        )
-    return int(text)
-
-
-def _web_server(name: str) -> str:
-    if name not in WEB_SERVERS:
-        raise ConfigurationError(
-            f"WEB_SERVER must be one of {', '.join(WEB_SERVERS)}, not {name!r}"
-        )
-    return name
 
 
 def _python(*arguments: str) -> list[str]:

@@ -17,12 +17,12 @@ from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.cached_db import SessionStore
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client
 
 from accounts.authentication import identify_session
 from accounts.models import Role, TOTPDevice, User
+from aily.environment import ConfigurationError
 from aily.launcher.programs import BASE_DIR
 from tests.accounts.authenticator import Authenticator, set_up
 from tests.accounts.oidc_site import OIDCSite
@@ -131,7 +131,7 @@ def test_what_is_set_wrongly_is_said_at_the_start(
 ) -> None:
     monkeypatch.setenv("OIDC_ISSUER", issuer)
     monkeypatch.setenv("OIDC_CLIENT_ID", client_id)
-    with pytest.raises(ImproperlyConfigured, match=complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
         runpy.run_path(str(BASE_DIR / "aily" / "settings.py"))
 
 

@@ -38,11 +38,12 @@ DOCUMENTS = (
 _READERS = (
     "aily/settings.py",
     "aily/launcher/programs.py",
+    "aily/environment/launcher.py",
     "chat/management/commands/seed_demo.py",
 )
 _READ = re.compile(
-    r"""(?:env\.\w+|environ\.get|environment\.get|_redis_role_url|_integer)\(
-        \s*(?:environment,\s*)?"([A-Z][A-Z0-9_]+)\"""",
+    r"""(?:env\.\w+|environ\.get|_redis_role_url)\(
+        \s*"([A-Z][A-Z0-9_]+)\"""",
     re.VERBOSE,
 )
 

@@ -19,7 +19,8 @@ import psycopg
 import pytest
 from websockets.asyncio.client import connect
 
-from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
+from aily.environment import ConfigurationError
+from aily.launcher.programs import BASE_DIR, WEB_MODULES, Options
 from aily.launcher.readiness import readiness
 from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket

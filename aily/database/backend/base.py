@@ -11,6 +11,7 @@ from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from aily.database.backend.connection import BoundedConnection, PoolBusyError
+from aily.database.backend.probe import probe
 
 #: Connections that each pool of this process has given out, by its alias.
 _given_out: Counter[str] = Counter()
@@ -33,6 +34,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         circuit = self._kind.circuit
         if not circuit.lets_through():
             raise psycopg.OperationalError("the database is away")
+        if self._kind.probe_seconds and not circuit.answered_at:
+            probe(conn_params, self._kind.probe_seconds)
         was_open, began = circuit.is_open, time.monotonic()
         try:
             connection: BoundedConnection = super().get_new_connection(conn_params)

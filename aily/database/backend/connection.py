@@ -26,6 +26,8 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     #: None: no bound.
     answer_seconds: ClassVar[float | None] = None
+    #: How long the server may take to accept a first connection; None: as long as the pool waits.
+    probe_seconds: ClassVar[float | None] = None
     #: Shared by all connections of the process to this server.
     circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
 

@@ -35,8 +35,8 @@ class Command(BaseCommand):
             for kind in kinds:
                 self._warm(kind, warmers[kind])
         except RedisUnavailable as error:
-            # It fills by itself once it is back.
-            self.stderr.write(f"The cache is away, nothing was put into it: {error}")
+            message = f"The cache cannot be used (CACHE_URL), nothing was put into it: {error}"
+            raise CommandError(message, returncode=2) from None
 
     def _warm(self, kind: str, warmers: Sequence[Warmer]) -> None:
         started = time.monotonic()

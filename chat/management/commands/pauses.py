@@ -26,7 +26,7 @@ class Command(BaseCommand):
         try:
             self._handle(lift, lift_all=lift_all)
         except RedisUnavailable as error:
-            raise CommandError(f"Redis is away: {error}") from error
+            raise CommandError(f"Redis is away: {error}", returncode=2) from error
 
     def _handle(self, names: list[str], *, lift_all: bool) -> None:
         if lift_all:

@@ -19,7 +19,8 @@ import pytest
 import redis
 
 from aily.embedded import database_url, redis_url
-from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
+from aily.environment import ConfigurationError
+from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.readiness import readiness
 from tests.ports import free_ports
 
