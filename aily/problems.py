@@ -132,6 +132,12 @@ class Unavailable(Problem):
     code, status, title = "unavailable", 503, "Temporarily unavailable"
 
 
+class StorageFull(Unavailable):
+    """The disk of aily, PostgreSQL or Redis is full. Reads go on."""
+
+    code, title = "storage_full", "Storage full"
+
+
 #: Retry-After of Busy: most work that holds what is missing takes less.
 BUSY_RETRY_SECONDS = 1
 

@@ -280,6 +280,11 @@ WEBSOCKET_FRAME_MAX_BYTES = env.integer(
     "WEBSOCKET_FRAME_MAX_BYTES", default=262_144, minimum=1, maximum=2**24
 )
 # WebSockets and event streams of one user in one web process; 0: no limit.
+# Free bytes on the disk of AILY_DATA_DIR below which tasks are refused. PostgreSQL ends when it
+# cannot write its log, and then nothing could be read either: so submits end first.
+MIN_FREE_DISK_BYTES = env.integer(
+    "MIN_FREE_DISK_BYTES", default=0 if _database_url else 67_108_864, maximum=2**50
+)
 MAX_CONNECTIONS_PER_USER = env.integer("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------

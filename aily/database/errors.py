@@ -43,6 +43,11 @@ def may_be_refused(error: BaseException) -> bool:
     return state is None or state.startswith(_AMBIGUOUS_STATES)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether PostgreSQL has refused the statement because its disk is full."""
+    return _state(error) == "53100"
+
+
 def is_pool_busy(error: BaseException) -> bool:
     """Whether the error only says that this process has no free connection at the moment."""
     return isinstance(error, PoolBusyError) or isinstance(error.__cause__, PoolBusyError)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from django.db import InterfaceError, OperationalError
 
 from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
-from aily.database.errors import is_outage, is_pool_busy
-from aily.problems import Busy, Unavailable
-from aily.redis.errors import RedisBusyError, RedisUnavailable
+from aily.database.errors import is_disk_full, is_outage, is_pool_busy
+from aily.problems import Busy, StorageFull, Unavailable
+from aily.redis.errors import RedisBusyError, RedisDiskError, RedisUnavailable
+
+#: Somebody has to make room: that takes longer than a restart.
+_FULL_DISK_RETRY_SECONDS = 10
 
 #: Exceptions that an outage of PostgreSQL or Redis raises.
 AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisUnavailable)
@@ -25,6 +28,16 @@ def as_problem(error: BaseException) -> Unavailable:
     """The problem for a request that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
         return Busy("All connections of this process are in use. Try again.")
+    if isinstance(error, RedisDiskError) or is_disk_full(error):
+        return storage_full()
     return Unavailable(
         "A server that aily needs is away.", retry_after_seconds=OUTAGE_RETRY_SECONDS
+    )
+
+
+def storage_full() -> StorageFull:
+    """The problem of a request that would have to store something."""
+    return StorageFull(
+        "The disk is full. Nothing was stored; what is stored can be read.",
+        retry_after_seconds=_FULL_DISK_RETRY_SECONDS,
     )

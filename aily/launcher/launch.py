@@ -37,6 +37,8 @@ _READY_SECONDS = 90
 _SERVICE_RETRY_SECONDS = 10
 #: Seconds between two looks at the supervised processes while all is well.
 _WATCH_SECONDS = 2
+#: What supervisord has given up is tried again: a full disk may last for hours.
+_TRY_AGAIN_SECONDS = 15
 
 
 def launch(stop: StopRequest, progress: Progress) -> None:
@@ -67,6 +69,7 @@ class Launcher:
         self._progress = progress
         self._supervisor = Supervisor(options.data_dir, options.programs())
         self._reported: set[tuple[str, str]] = set()
+        self._tried_again_at = monotonic()
 
     def run(self) -> None:
         """Run until a signal comes (StopRequested) or supervisord dies (StartupError)."""
@@ -184,9 +187,13 @@ class Launcher:
         failing = {(s.name, s.state): s for s in self._supervisor.states() if _is_failing(s)}
         for key in failing.keys() - self._reported:
             state = failing[key]
-            outcome = "given up" if state.state == "FATAL" else "fails, being tried again"
-            self._progress.warn(f"{state.name}: {outcome}; see {state.log_file}")
+            self._progress.warn(f"{state.name}: fails, being tried again; see {state.log_file}")
         self._reported = set(failing)
+        if monotonic() - self._tried_again_at > _TRY_AGAIN_SECONDS:
+            self._tried_again_at = monotonic()
+            for state in failing.values():
+                if state.state == "FATAL":
+                    self._supervisor.start_again(state)
 
 
 def _is_failing(state: ProcessState) -> bool:

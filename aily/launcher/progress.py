@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -29,10 +29,10 @@ class Progress:
         self._output.print(f"  {what:<36} {time.monotonic() - started:5.1f} s")
 
     def print_line(self, line: str) -> None:
-        self._output.print(line)
+        _print(self._output, line)
 
     def warn(self, line: str) -> None:
-        self._errors.print(line)
+        _print(self._errors, line)
 
     def show_log(self, log_file: Path) -> None:
         """Print the end of a log on stderr."""
@@ -40,3 +40,9 @@ class Progress:
         self._errors.print(f"--- last lines of {log_file}")
         for line in lines[-_LOG_TAIL_LINES:]:
             self._errors.print(line)
+
+
+def _print(console: Console, line: str) -> None:
+    """Print, unless the output is a file on a full disk: nothing ends for that."""
+    with suppress(OSError):
+        console.print(line)

@@ -83,6 +83,7 @@ class _ProcessInfo(TypedDict):
     """The part of supervisor's getAllProcessInfo that is used."""
 
     name: str
+    group: str
     statename: str
     pid: int
     stdout_logfile: str
@@ -96,6 +97,8 @@ class ProcessState:
     state: str
     pid: int
     log_file: Path
+    #: Of all processes of its program.
+    group: str
 
 
 class Supervisor:
@@ -122,7 +125,7 @@ class Supervisor:
         with configuration.open("w") as file:
             self._configuration().write(file)
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
+        command = [sys.executable, "-m", "aily.launcher.supervisord", "-c", str(configuration)]
         with self.output_file.open("wb") as output:
             self._process = subprocess.Popen(
                 tied_to_parent(command),
@@ -175,12 +178,25 @@ class Supervisor:
             self._rpc("close")()
             return []
         states = [
-            ProcessState(info["name"], info["statename"], info["pid"], Path(info["stdout_logfile"]))
+            ProcessState(
+                info["name"],
+                info["statename"],
+                info["pid"],
+                Path(info["stdout_logfile"]),
+                info["group"],
+            )
             for info in processes
         ]
         for pid in {state.pid for state in states} - {0, *self._descendants}:
             self._remember(pid)
         return states
+
+    def start_again(self, state: ProcessState) -> None:
+        """Have a process that was given up tried again."""
+        try:
+            self._rpc.supervisor.startProcess(f"{state.group}:{state.name}", False)
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            self._rpc("close")()
 
     def _remember(self, pid: int) -> None:
         try:

@@ -16,6 +16,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from aily.concurrency.faults import surviving
 from aily.observability import metrics
+from aily.observability.shared_files import return_to_files
 from aily.observability.tally import tell_all
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Pulse:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._turned, time.monotonic())
         tell_all()
+        return_to_files()
         for sampler in self._samplers:
             with surviving("pulse"):
                 sampler()

@@ -12,3 +12,7 @@ from pathlib import Path
 MULTIPROC_DIR = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
 if MULTIPROC_DIR:
     Path(MULTIPROC_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Only where it is needed, as it imports prometheus_client.
+    from aily.observability.shared_files import use_allocated_files
+
+    use_allocated_files()

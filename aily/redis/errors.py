@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import redis
+from redis._parsers.base import BaseParser
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 
@@ -10,10 +11,20 @@ class RedisBusyError(redis.ConnectionError):
     """No connection of this process was free in time. Redis itself may be well."""
 
 
+class RedisDiskError(redis.ResponseError):
+    """Redis refuses writes (MISCONF): it cannot write its files, as when the disk is full.
+
+    It still answers reads, and takes writes again by itself when there is room.
+    """
+
+
+# redis-py knows no class for it. One for all clients: whatever catches RedisUnavailable gets it.
+BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
+
 #: Redis did not answer. What a circuit counts as a failure of the server.
 NO_ANSWER = (redis.ConnectionError, redis.TimeoutError)
 #: Redis cannot do its work now; anything else that redis-py raises is a mistake of ours.
-RedisUnavailable = (*NO_ANSWER, OutOfMemoryError, ReadOnlyError)
+RedisUnavailable = (*NO_ANSWER, OutOfMemoryError, ReadOnlyError, RedisDiskError)
 
 
 def refuses_writes(error: redis.ResponseError) -> bool:

@@ -236,7 +236,7 @@ def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing
     with launched(launcher.data_dir, launcher.port) as second:
         wait_for_ready_line(second)
 
-        daemons = second.matching("supervisor.supervisord")
+        daemons = second.matching("aily.launcher.supervisord")
         assert [process.ppid() for process in daemons] == [second.process.pid]
         with psycopg.connect(database_url(launcher.data_dir)) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
@@ -249,7 +249,7 @@ def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: 
     # On data that is prepared already, and without a simulator: quick to start.
     with launched(launcher.data_dir, DEEPSEEK_API_KEY="unused") as another:
         wait_for_ready_line(another)
-        for process in another.matching("supervisor.supervisord"):
+        for process in another.matching("aily.launcher.supervisord"):
             process.kill()
 
         assert another.process.wait(DEADLINE_SECONDS) == 1
