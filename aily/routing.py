@@ -11,6 +11,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
 
+from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402 - needs Django's apps
+from accounts.metrics import create_series  # noqa: E402
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
 from aily.problems import NotFound  # noqa: E402
 from aily.web.body_limits import BodyLimits, LimitedBodies, problem_response  # noqa: E402
@@ -36,6 +38,7 @@ class KnownPaths:
         await send({"type": "websocket.http.response.body", "body": body})
 
 
+create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 routes = ProtocolTypeRouter(
     {

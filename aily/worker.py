@@ -15,12 +15,14 @@ django.setup()
 from aily.process.garbage import spare_collections  # noqa: E402
 from aily.process.lifetimes import die_with_parent  # noqa: E402
 from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
+from chat.observability.metrics import create_delivery_series  # noqa: E402
 
 # Dramatiq makes the event loop of the calls as the policy says.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 # When Dramatiq's master is killed nobody would ever stop its worker process.
 die_with_parent()
 
+create_delivery_series()
 broker = dramatiq.get_broker()
 broker.add_middleware(RunCalls())
 spare_collections()

@@ -7,6 +7,8 @@ import time
 from functools import cache
 from threading import Lock
 
+from aily.observability.outage_lines import begin_outage, end_outage
+
 logger = logging.getLogger(__name__)
 
 #: Seconds between two attempts to find out whether a server is back.
@@ -53,6 +55,7 @@ class Circuit:
     def succeeded(self) -> None:
         if self._is_open:
             self._is_open = False
+            end_outage(self._server)
             logger.warning("%s answers again", self._server)
 
     def failed(self) -> None:
@@ -61,6 +64,7 @@ class Circuit:
             delay = PROBE_EVERY_SECONDS if self._is_open else 0
             if not self._is_open:
                 logger.warning("%s does not answer", self._server)
+                begin_outage(self._server)
                 self.outages += 1
             self._is_open = True
             self._next_probe = time.monotonic() + delay

@@ -16,6 +16,25 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 
 
+#: Where faults are survived: the values of the metric's label. Their series begin at 0, as
+#: Prometheus sees no increase in one that appears with its first fault.
+PLACES = (
+    *("announcing kept answers", "call", "cancelling", "claiming", "claiming deliveries"),
+    *("counting submits", "ending a call", "event log", "giving the lease up", "holding leases"),
+    *("hub", "leaving", "life of a worker", "listening", "loading models", "observing a call"),
+    *("observing a delivery", "observing starts", "open sockets", "pulse", "queueing", "renewal"),
+    *("replica", "reporting a failure", "settling", "starting a call", "starting tasks"),
+    *("storing a partial answer", "storing an end", "storing outcomes of deliveries"),
+    *("sweep: bury", "sweep: recover", "sweep: expire", "sweep: divert", "sweep: end_stranded"),
+    *("sweep: requeue_missing", "telling of a retry", "tracing submits", "watching"),
+)
+
+
+def create_fault_series() -> None:
+    for place in PLACES:
+        metrics.faults(place)
+
+
 def note_fault(place: str) -> None:
     """Log and count the exception that is being handled."""
     logger.error("%s: an exception was survived", place, exc_info=sys.exception())

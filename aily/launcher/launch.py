@@ -24,7 +24,7 @@ from aily.launcher.preconditions import (
     raise_open_file_limit,
     sole_launcher,
 )
-from aily.launcher.programs import BASE_DIR, Options
+from aily.launcher.programs import BASE_DIR, Options, address
 from aily.launcher.progress import Progress
 from aily.launcher.readiness import readiness
 from aily.launcher.stop_request import StopRequest
@@ -166,7 +166,7 @@ class Launcher:
 
     def _announce(self) -> None:
         options = self._options
-        self._progress.print_line(f"ready http://{options.browser_host}:{options.port}")
+        self._progress.print_line(f"ready http://{options.address}")
         if options.loopback_only:
             self._progress.print_line("  login: demo / demo, staff: admin / admin")
         else:
@@ -177,7 +177,7 @@ class Launcher:
         if options.simulator_port is not None:
             self._progress.print_line("  answers are simulated; set DEEPSEEK_API_KEY for real ones")
         if options.metrics_port:
-            metrics = f"http://{options.metrics_host}:{options.metrics_port}/metrics"
+            metrics = f"http://{address(options.metrics_host, options.metrics_port)}/metrics"
             self._progress.print_line(f"  metrics: {metrics}")
         self._progress.print_line(f"  logs: {log_dir(options.data_dir)}; Ctrl-C stops")
 

@@ -14,7 +14,7 @@ from aily.embedded.addresses import runtime_dir
 from aily.embedded.service import process_of
 from aily.environment import refuse
 from aily.launcher.errors import StartupError
-from aily.launcher.programs import Options
+from aily.launcher.programs import Options, address
 from aily.launcher.progress import Progress
 from aily.launcher.supervision import pid_file
 from aily.process.lifetimes import end_processes
@@ -56,22 +56,21 @@ def check_ports(options: Options) -> None:
     if options.metrics_port:
         wanted.append(("METRICS_PORT", options.metrics_host, options.metrics_port))
     for variable, host, port in wanted:
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind((host, port))
-                candidate.listen()
-            except OSError as error:
-                raise StartupError(_port_message(variable, host, port, error)) from error
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            # With SO_REUSEADDR, as the processes do it themselves.
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            raise StartupError(_port_message(variable, host, port, error)) from error
 
 
 def _port_message(variable: str, host: str, port: int, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         variable = "METRICS_HOST" if variable == "METRICS_PORT" else "HOST"
-        return f"{variable}={host} is not an IPv4 address or name"
+        return f"{variable}={host} is neither an address of this machine nor a name"
     if error.errno == 98:
         return f"port {port} is already in use; choose another with {variable}=…"
-    return f"cannot listen on {host}:{port}: {error.strerror}; choose another with {variable}=…"
+    return f"cannot listen on {address(host, port)}: {error.strerror}; choose another {variable}=…"
 
 
 def end_previous_run(options: Options, progress: Progress) -> None:

@@ -23,7 +23,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 #: The modules to run for those that have no command line of their own.
 WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn", "granian": "aily.web.servers.granian"}
 
-_ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
+#: How this machine reaches a process that listens on all addresses.
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not listened on by default)
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,16 @@ class Options:
     @property
     def browser_host(self) -> str:
         """The address to reach the web processes at from this machine."""
-        return "127.0.0.1" if self.host == _ANY_ADDRESS else self.host
+        return _LOOPBACK_OF.get(self.host, self.host)
+
+    @property
+    def address(self) -> str:
+        """`host:port` as it stands in the URL of this machine's browsers."""
+        return address(self.browser_host, self.port)
 
     @property
     def loopback_only(self) -> bool:
-        return self.host == "localhost" or self.host.startswith("127.")
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def child_environment(self) -> dict[str, str]:
         """Variables that every process gets besides those that `make run` was given."""
@@ -130,6 +136,11 @@ class Options:
             programs.append(_simulator(self.simulator_port))
         programs += [_worker(self), _scheduler(), _web(self)]
         return [*programs, _exporter(self)] if self.metrics_port else programs
+
+
+def address(host: str, port: int) -> str:
+    """`host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _python(*arguments: str) -> list[str]:
@@ -202,7 +213,7 @@ def _web(options: Options) -> Program:
         stop_wait_seconds=options.web_grace_seconds + 5,
         processes=options.web_processes,
         working_dir=BASE_DIR,
-        shared_socket=f"{options.host}:{options.port}",
+        shared_socket=address(options.host, options.port),
     )
 
 

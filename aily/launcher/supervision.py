@@ -150,6 +150,7 @@ class Supervisor:
         parser = RawConfigParser()
         parser["supervisord"] = {key: _literal(value) for key, value in daemon.items()}
         parser["unix_http_server"] = {"file": _literal(str(self._socket)), "chmod": "0700"}
+        parser["supervisorctl"] = {"serverurl": _literal(f"unix://{self._socket}")}
         parser["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         }

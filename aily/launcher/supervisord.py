@@ -1,13 +1,18 @@
-"""supervisord, which goes on when its logs cannot be written: run by `python -m`.
+"""supervisord, which goes on when its logs cannot be written, and knows IPv6: run by `python -m`.
 
 By itself it ends when the disk of a log is full, and takes every process along.
 """
 
 from __future__ import annotations
 
+import re
+import socket
 from pathlib import Path
 
 from supervisor import loggers, supervisord
+from supervisor.datatypes import InetStreamSocketConfig
+
+_IPV6_SOCKET = re.compile(r"tcp://\[([0-9a-fA-F:.]+)\]:(\d+)")
 
 
 class LossyFile(loggers.RotatingFileHandler):
@@ -32,6 +37,25 @@ class LossyFile(loggers.RotatingFileHandler):
         """Nothing: a traceback on standard error is a line on the same full disk."""
 
 
+class _IPv6Socket(InetStreamSocketConfig):
+    """supervisor's listening socket, which knows IPv4 only."""
+
+    def create_and_bind(self) -> socket.socket:
+        return socket.create_server(self.addr(), family=socket.AF_INET6)
+
+
+class _Options(supervisord.ServerOptions):
+    """supervisor's configuration file, where a socket may be `tcp://[IPv6 address]:port`."""
+
+    def parse_fcgi_socket(
+        self, sock: str, proc_uid: object, socket_owner: object, socket_mode: object, backlog: int
+    ) -> InetStreamSocketConfig:
+        if address := _IPV6_SOCKET.fullmatch(sock):
+            return _IPv6Socket(address[1], int(address[2]), backlog=backlog)
+        return super().parse_fcgi_socket(sock, proc_uid, socket_owner, socket_mode, backlog)
+
+
 if __name__ == "__main__":
     loggers.RotatingFileHandler = LossyFile
+    supervisord.ServerOptions = _Options
     supervisord.main()

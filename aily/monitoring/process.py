@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from aily.concurrency.faults import create_fault_series
 from aily.database.errors import has_answered_since
 from aily.database.rows import execute
 from aily.monitoring.pulse import Pulse, sample_pool
@@ -29,6 +30,8 @@ def observe(
     `parts` are what /readyz asks besides Redis and, if it is used, the database.
     """
     metrics.name_process(process)
+    metrics.create_series(process)
+    create_fault_series()
     tracing.begin(process)
     checks: dict[str, Check] = {"redis": _ask_redis, **(parts or {})}
     pulse = Pulse()

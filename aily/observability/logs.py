@@ -9,6 +9,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from aily.observability import context, metrics
+from aily.observability.outage_lines import OutageLines
 
 #: What PostgreSQL quotes of the row or statement that it refused, prompts included.
 _QUOTED = re.compile(r"^(\s*)(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+):.*$", re.MULTILINE)
@@ -90,12 +91,12 @@ def configuration(level: str, kind: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": formatters,
-        "filters": {"context": {"()": Context}},
+        "filters": {"context": {"()": Context}, "outages": {"()": OutageLines}},
         "handlers": {
             "console": {
                 "class": "logging.StreamHandler",
                 "formatter": kind,
-                "filters": ["context"],
+                "filters": ["outages", "context"],
             }
         },
         "root": {"handlers": ["console"], "level": level},

@@ -80,6 +80,25 @@ _faults = Counter(
 )
 
 
+#: Refusals that an alert watches.
+_WATCHED_REFUSALS = ("queue_full", "too_many_in_flight", "unavailable", "storage_full")
+#: Labels of `aily_db_slow_queries_total`.
+OPERATIONS = ("select", "insert", "update", "delete", "other")
+
+
+def create_series(process: str) -> None:
+    """Begin the series that alerts watch at 0.
+
+    Prometheus sees no increase in a series that appears with its first error already counted.
+    """
+    for operation in OPERATIONS:
+        slow_query(operation)
+    if process == "web":
+        for transport in ("rest", "websocket"):
+            for code in _WATCHED_REFUSALS:
+                request_error(transport, code)
+
+
 def name_process(name: str) -> None:
     """Say which kind of process this is, before anything is counted: its `process` label."""
     global _process

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +39,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     #: A process that is started again at once finds its port free.
     allow_reuse_address = True
+
+
+class _IPv6Server(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -92,7 +97,8 @@ def serve(
 ) -> WSGIServer:
     """Serve from a thread. `parts` are what /readyz asks. Raises OSError when the port is taken."""
     application = _application(metrics or registry(), is_alive, parts)
-    server = make_server(host, port, application, _Server, _Quiet)
+    kind = _IPv6Server if ":" in host else _Server
+    server = make_server(host, port, application, kind, _Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 

@@ -147,6 +147,25 @@ def delivery_seconds(kind: str) -> Histogram:
     return _delivery_seconds.labels(kind)
 
 
+#: Errors of a provider that an alert watches by model.
+_WATCHED_ERRORS = ("provider_auth", "provider_balance", "provider_overloaded")
+
+
+def create_model_series(models: Iterable[str]) -> None:
+    """Begin the series that alerts watch by model at 0, as in aily/observability/metrics.py."""
+    for model in models:
+        retries(model)
+        task_seconds(model, "failed")
+        for code in _WATCHED_ERRORS:
+            provider_errors(model, code)
+
+
+def create_delivery_series() -> None:
+    for kind in ("webhook", "email"):
+        for outcome in ("delivered", "retried", "failed"):
+            deliveries(kind, outcome)
+
+
 def count_submitted(accepted: Iterable[tuple[str, str]]) -> None:
     """Count accepted tasks by (model, lane)."""
     for (model, lane), number in Count(accepted).items():

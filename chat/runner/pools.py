@@ -10,6 +10,7 @@ from aily.secrets.encryption import UnreadableSecretError
 from chat.llm.types import Proxy, TimeLimits, Upstream
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, is_key_variable, split_names
+from chat.observability.metrics import create_model_series
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Pool:
 def load_pools() -> list[Pool]:
     """All models. A disabled one keeps running what was accepted before."""
     models = list(LLMModel.objects.select_related("provider"))
+    create_model_series(model.name for model in models)
     # Each provider's once: deciphering its secrets takes more than all else here.
     providers = {model.provider_id: model.provider for model in models}
     upstreams: dict[int, Upstream] = {}

@@ -62,7 +62,12 @@ _ENDS = "aily_task_duration_seconds_count"
 ALERTS: dict[str, Case] = {
     # --- services ---------------------------------------------------------------------------
     "AilyServiceDown": gauge('aily_up{service="redis"}', 0, 1),
-    "AilyExporterDown": several(("up", "1", "1"), ("aily_workers_alive", "_", "2")),
+    # While PostgreSQL is away the exporter tells of no workers: it is up all the same.
+    "AilyExporterDown": several(
+        ("up", "1", "1"),
+        ('aily_up{service="database"}', "_", "0"),
+        ("aily_workers_alive", "_", "_"),
+    ),
     "AilyTargetDown": gauge('up{job="web",instance="a"}', 0, 1),
     "AilyNoWorkers": gauge("aily_workers_alive", 0, 1),
     "AilyWorkersLost": counter("aily_workers_lost_total", 1, 0.1),

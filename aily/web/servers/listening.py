@@ -17,4 +17,5 @@ def listening_socket(module: str, description: str | None) -> socket.socket:
     given = parser.parse_args()
     if given.port is None:
         return socket.socket(fileno=_SOCKET_FD)
-    return socket.create_server((given.host, given.port), backlog=BACKLOG)
+    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+    return socket.create_server((given.host, given.port), family=family, backlog=BACKLOG)

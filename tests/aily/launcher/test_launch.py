@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from aily.environment import ConfigurationError
 from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.readiness import readiness
 from tests.ports import free_ports
+from tests.prepared import copy_prepared
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 
@@ -286,3 +288,26 @@ def test_the_exporter_alone_has_the_metrics_port() -> None:
     without = Options.from_environment({"METRICS_PORT": "0"})
     assert "exporter" not in [program.name for program in without.programs()]
     assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn", "granian"])
+def test_it_listens_on_an_ipv6_address(server: str, tmp_path: Path) -> None:
+    port = free_ports(3)[0]
+    variables = {"HOST": "[::1]", "METRICS_HOST": "::1", "METRICS_PORT": str(port + 2)}
+    copy_prepared("postgres", tmp_path)
+    copy_prepared("static", tmp_path)
+    with launched(tmp_path, port, WEB_SERVER=server, **variables) as launcher:
+        wait_until(lambda: "logs: " in launcher.output or launcher.process.poll(), "not ready")
+        assert f"\nready http://[::1]:{port}\n" in launcher.output, launcher.output
+        assert "login: demo / demo" in launcher.output
+        assert readiness("::1", port) == ""
+        wait_until(lambda: readiness("::1", port + 2) == "", "no exporter")
+
+        configuration = str(tmp_path / "run" / "supervisord.conf")
+        status = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "status"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert re.search(r"web:web-0\s+(RUNNING|STARTING)", status.stdout), status
