@@ -16,7 +16,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
-from aily.redis import sync_redis
+from tests.embedded_plugin import run_servers
 from tests.prepared import MIGRATED
 from tests.running import Running
 
@@ -50,22 +50,18 @@ def _settings_of_tests() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _known_redis() -> None:
-    """A new Redis gives out no task at first: workers may have lost their leases with the old."""
-    sync_redis().set("aily:known", 1)
-
-
 @pytest.fixture(autouse=True)
 def _empty_cache(_settings_of_tests: None) -> None:
     """What an earlier test cached is about rows that are gone."""
-    store.client().flushdb()
+    if run_servers.are_started:
+        store.client().flushdb()
     forget_copies()
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """pytest-django's hook: the test database begins as a copy of one that is migrated."""
+    run_servers.ensure_started()
     if not os.environ.get("DATABASE_URL"):
         connections[DEFAULT_DB_ALIAS].settings_dict["TEST"]["TEMPLATE"] = MIGRATED
 
@@ -73,6 +69,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session")
 def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
     """How libpq reaches the tests' PostgreSQL, as far as it is set."""
+    run_servers.ensure_started()
     with django_db_blocker.unblock():
         parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
     wanted = {"host", "port", "user", "password"}

@@ -23,7 +23,7 @@ from aily.launcher import readiness
 from aily.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.supervision import Program
 from tests.ports import free_ports
-from tests.prepared import copy_prepared
+from tests.prepared import copy_assets
 from tests.running import Running
 
 _READY_SECONDS = 180
@@ -131,7 +131,7 @@ class Stack(Running):
     def start(self) -> None:
         make_private(self.data_dir / "log")
         shutil.rmtree(metrics_dir(self.data_dir), ignore_errors=True)
-        copy_prepared("static", self.data_dir)
+        copy_assets(self.data_dir)
         self._valkey.prepare()
         for program in self._options.programs():
             if self._only and program.name not in self._only:

@@ -16,7 +16,7 @@ from aily.embedded.addresses import valkey_socket
 from tests.client import Answer, ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import MAKE_KEYS, Keys
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.proxy import Proxy
 from tests.stack import Stack
 
@@ -42,7 +42,7 @@ class Cuttable:
 def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
     if not database_server.get("host", "").startswith("/"):
         pytest.skip("the network is cut in front of the embedded PostgreSQL only")
-    make_database(database_server, "aily_outages", SEEDED)
+    make_database(database_server, "aily_outages", MIGRATED)
     data_dir = Path(settings.DATA_DIR) / "outages"
     postgres_socket = Path(database_server["host"]) / ".s.PGSQL.5432"
     with Proxy(postgres_socket) as postgres, Proxy(valkey_socket(data_dir)) as valkey:

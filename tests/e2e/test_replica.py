@@ -16,7 +16,7 @@ from django.conf import settings
 from aily.embedded.addresses import postgres_socket_dir
 from tests.client import RestClient, chat_socket
 from tests.databases import make_database, url_of
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.proxy import Proxy
 from tests.replica import Replica
 from tests.stack import Stack
@@ -57,7 +57,7 @@ class Site:
 def site(database_server: dict[str, str]) -> Iterator[Site]:
     if not database_server.get("host", "").startswith("/"):
         pytest.skip("a replica is made of the embedded PostgreSQL only")
-    make_database(database_server, "aily_replica", SEEDED)
+    make_database(database_server, "aily_replica", MIGRATED)
     data_dir = Path(settings.DATA_DIR)
     with (
         Replica(data_dir / "replica", database_server) as replica,
