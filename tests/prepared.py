@@ -25,8 +25,8 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from aily.embedded.addresses import DATABASE_NAME, database_url
 from aily.embedded.postgres import EmbeddedPostgres
-from aily.prepare import collect_changed_assets
-from aily.programs import BASE_DIR
+from aily.launcher.prepare import collect_changed_assets
+from aily.launcher.programs import BASE_DIR
 from tests.servers import Servers
 
 #: The cluster's database that tests copy. `aily`, beside it, is the installation's own.
@@ -49,7 +49,9 @@ _OWN = {
 
 
 def _make_cluster() -> None:
-    with Servers(_ROOT, {"REDIS_URL": "none"}):
+    servers = Servers(_ROOT, {"REDIS_URL": "none"})
+    servers.end_leftovers()
+    with servers:
         _run("migrate")
 
 
