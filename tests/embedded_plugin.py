@@ -79,7 +79,7 @@ class RunServers:
         """Start them when anything of this process connects to the socket of the run's Valkey."""
         socket = str(valkey_socket(self._data_dir))
         for kind in (redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection):
-            kind.connect = self._starting_before(kind.connect, socket)
+            _patch.setattr(kind, "connect", self._starting_before(kind.connect, socket))
 
     def _starting_before(self, connect: Callable[..., Any], socket: str) -> Callable[..., Any]:
         @functools.wraps(connect)
@@ -94,6 +94,7 @@ class RunServers:
         self._servers.stop()
 
 
+_patch = pytest.MonkeyPatch()
 _data_dir, _lock = _claim_data_dir()
 os.environ["AILY_DATA_DIR"] = str(_data_dir)
 run_servers = RunServers(_data_dir)
@@ -120,3 +121,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_unconfigure() -> None:
     run_servers.stop()
+    _patch.undo()

@@ -47,14 +47,16 @@ def install_base() -> Path:
 
 
 def download_wheels() -> Path:
-    """The packages of requirements.txt for the machine's Python, which has no way out."""
-    wheels = _CACHE / "wheels"
-    _run(
+    """The packages of requirements.lock for the machine's Python, which has no way out."""
+    wheels, lock = _CACHE / "wheels", BASE_DIR / "requirements.lock"
+    download = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
-        # Wanted by redis below Python 3.11.3, which Debian's is; pip looks at the one that runs it.
-        *("--requirement", str(BASE_DIR / "requirements.txt"), "async-timeout"),
-    )
+        *("--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
+    ]
+    _run(*download, "--requirement", str(lock))
+    # Wanted by redis below Python 3.11.3, which Debian's is; pip looks at the one that runs it.
+    line = next(line for line in lock.read_text().splitlines() if line.startswith("async-timeout="))
+    _run(*download, line.split()[0])
     return wheels
 
 
