@@ -17,9 +17,7 @@ PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
 
 
-def wait_until(
-    condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS
-) -> T:
+def wait_until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS) -> T:
     """Ask until the answer is true, and return it. Raises TimeoutError naming `what`."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
@@ -28,9 +26,7 @@ def wait_until(
     return answer
 
 
-async def until(
-    condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS
-) -> T:
+async def until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS) -> T:
     """`wait_until` on an event loop, for what happens in this process."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

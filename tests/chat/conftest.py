@@ -23,6 +23,8 @@ from chat.services.follow import follow
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
+from tests.waiting import eventually as eventually
+from tests.waiting import until as until
 
 StartWorker = Callable[[], Awaitable[Runtime]]
 #: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
@@ -100,20 +102,6 @@ def forget_failures(provider: str) -> None:
     """What failed at a provider of this name in an earlier test."""
     redis: Any = sync_redis()
     redis.delete("aily:none", *redis.scan_iter(f"aily:*:{provider}"))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something that happens on this loop has made a condition true."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nobody there would set an event
-            await asyncio.sleep(0.005)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """`until` for what only a server knows."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.02)
 
 
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:

@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
+from tests.deploy.monitoring import dashboard_expressions, metric_names
 from tests.deploy.rolling import roll
-from tests.deploy.test_monitoring import dashboard_expressions, metric_names
 
 #: Half of an answer, and then nothing.
 STALLS = "[sim:latency=0,tokens=60,tps=0,stall=middle]"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.client import PATIENCE_SECONDS, ChatSocket, RestClient
+from tests.waiting import eventually
 
 #: Any other words for the same would be another prompt, and another answer.
 NEVER = "[sim:latency=60]"
@@ -31,10 +32,11 @@ async def stats_of(simulator: RestClient) -> Any:
 async def seconds_until(simulator: RestClient, counter: str) -> float:
     """Wait until one of the simulator's counters is no longer zero."""
     started = time.monotonic()
-    while not (await stats_of(simulator))[counter]:
-        seconds = time.monotonic() - started
-        assert seconds < PATIENCE_SECONDS, f"{counter} stayed zero"
-        await asyncio.sleep(0.01)
+
+    async def count() -> int:
+        return int((await stats_of(simulator))[counter])
+
+    await eventually(count, counter, PATIENCE_SECONDS)
     return time.monotonic() - started
 
 

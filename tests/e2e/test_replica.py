@@ -20,6 +20,7 @@ from tests.prepared import MIGRATED
 from tests.proxy import Proxy
 from tests.replica import Replica
 from tests.stack import Stack
+from tests.waiting import eventually
 
 CONVERSATIONS = "/api/conversations"
 #: Enough requests that both web processes have answered some.
@@ -107,12 +108,12 @@ class Reader:
 
     async def until(self, path: str, table: str, *, all_there: bool) -> None:
         """Ask again and again, until all of `SEVERAL` requests go to the replica, or none."""
-        async with asyncio.timeout(30):
-            while True:
-                reads = await self.reads_at_replica(path, table)
-                if (reads >= SEVERAL) if all_there else (reads == 0):
-                    return
-                await asyncio.sleep(0.1)
+
+        async def go_there() -> bool:
+            reads = await self.reads_at_replica(path, table)
+            return (reads >= SEVERAL) if all_there else (reads == 0)
+
+        await eventually(go_there, f"reads of {table}", 30)
 
 
 @pytest.fixture
@@ -224,9 +225,11 @@ async def test_a_replica_whose_network_swallows_packets_is_missed_by_nobody(
         # Whoever was on the way there gets an answer, from the primary.
         await asyncio.gather(*(bob.get(CONVERSATIONS) for _ in range(SEVERAL)))
         # After that nobody tries to go there: a single one would wait longer than all these.
-        async with asyncio.timeout(30):
-            while await seconds_of(bob, SEVERAL) > ANSWER_SECONDS:
-                pass
+
+        async def are_quick() -> bool:
+            return await seconds_of(bob, SEVERAL) <= ANSWER_SECONDS
+
+        await eventually(are_quick, "quick answers", 30)
     finally:
         site.network.heal()
     await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import psutil
 from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.run import readiness
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -35,10 +35,7 @@ class WebServer:
         )
 
     def wait_for_leavers(self, connected: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.connected() > connected:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: self.connected() <= connected, "those that leave", seconds)
 
     def memory_bytes(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
@@ -54,7 +51,14 @@ def running_web_server(stack: Stack, name: str) -> Iterator[WebServer]:
             program.command, cwd=BASE_DIR, env=stack.environment, stdin=listening.fileno()
         ) as process:
             # The connection waits in the backlog until the process takes it.
-            while readiness("127.0.0.1", port):
-                assert process.poll() is None
+            wait_until_ready(port, process)
             yield WebServer(name, port, process)
             process.terminate()
+
+
+def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    def is_ready() -> bool:
+        assert process.poll() is None
+        return not readiness("127.0.0.1", port)
+
+    wait_until(is_ready, "the web server", 60)

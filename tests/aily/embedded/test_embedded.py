@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from aily.embedded.service import (
     wait_until_ready,
 )
 from aily.embedded.valkey import EmbeddedValkey
+from tests.waiting import wait_until
 
 SOCKET_PATH_MAX_BYTES = 107
 
@@ -195,7 +195,6 @@ def test_a_server_ends_with_the_process_that_started_it(
 
         starter.send_signal(signal.SIGKILL)
 
-    deadline = time.monotonic() + 10
-    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "still running"
-        time.sleep(0.02)
+    wait_until(
+        lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "its end", 10
+    )

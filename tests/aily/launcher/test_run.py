@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import redis
 from aily.embedded import database_url, redis_url
 from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
 from aily.launcher.run import readiness
+from tests import waiting
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
@@ -64,10 +64,7 @@ class Launched:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    waiting.wait_until(condition, what, DEADLINE_SECONDS)
 
 
 @contextmanager
