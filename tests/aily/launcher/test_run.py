@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from aily.embedded import database_url, redis_url
-from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
+from aily.launcher.programs import BASE_DIR
 from aily.launcher.run import readiness
 from tests import waiting
 from tests.ports import free_ports
@@ -116,33 +116,6 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("running")) as running:
         wait_for_ready_line(running)
         yield running
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"), [("PORT", "http"), ("PORT", "70000"), ("WEB_PROCESSES", "0")]
-)
-def test_a_wrong_number_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{variable} must be a number .*{value}"):
-        Options.from_environment({variable: value})
-
-
-def test_given_servers_keep_the_embedded_ones_off() -> None:
-    given = {"DATABASE_URL": "postgres://db.example/aily", "REDIS_URL": "redis://redis.example"}
-
-    assert Options.from_environment(given).services == ()
-    assert [service.name for service in Options.from_environment({}).services] == [
-        "postgres",
-        "valkey",
-    ]
-
-
-def test_a_providers_key_keeps_the_simulator_off() -> None:
-    names = [
-        program.name for program in Options.from_environment({"DEEPSEEK_API_KEY": "k"}).programs()
-    ]
-
-    assert "web" in names
-    assert "simulator" not in names
 
 
 def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
@@ -272,13 +245,3 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert "preparing the database failed" in launcher.output
         assert "connection" in launcher.output.split("--- last lines of ")[1]
         assert launcher.processes() == []
-
-
-def test_the_exporter_alone_has_the_metrics_port() -> None:
-    options = Options.from_environment({"PORT": "9000"})
-    [exporter] = [one for one in options.programs() if one.name == "exporter"]
-    assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
-    assert options.child_environment()["METRICS_PORT"] == "0"
-    without = Options.from_environment({"METRICS_PORT": "0"})
-    assert "exporter" not in [one.name for one in without.programs()]
-    assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()

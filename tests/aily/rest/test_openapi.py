@@ -1,0 +1,97 @@
+"""The OpenAPI document: complete, true, and made once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import jsonschema
+import pytest
+from django.test import AsyncClient, Client, RequestFactory
+from ninja import NinjaAPI
+
+from aily.rest.api import Document
+from aily.urls import api
+
+
+def test_the_documentation_loads_nothing_that_its_policy_forbids(transactional_db: None) -> None:
+    page = Client().get("/api/docs")
+    assert page.status_code == 200
+    assert "script-src" not in page["Content-Security-Policy"]
+    html = page.content.decode()
+    assert "https://" not in html
+    assert "<script>" not in html
+    schema = Client().get("/api/openapi.json").json()
+    assert "/api/keys" in schema["paths"]
+    assert schema["info"]["title"] == "aily"
+
+
+def test_each_operation_is_documented_with_its_problems_and_examples() -> None:
+    schema = Client().get("/api/openapi.json").json()
+    assert {"BearerAuth", "SessionAuth"} == schema["components"]["securitySchemes"].keys()
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            assert {"401", "503"} <= responses.keys(), (method, path)
+            described = [*responses.values(), operation.get("requestBody", {})]
+            contents = [one for part in described for one in part.get("content", {}).values()]
+            assert all("example" in content for content in contents), (method, path)
+            if "201" in responses:
+                headers = [one.get("$ref", "") for one in operation["parameters"]]
+                assert "#/components/parameters/Idempotency-Key" in headers, (method, path)
+
+
+def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> None:
+    document = Client().get("/api/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def check(schema: dict[str, Any], example: Any) -> None:
+        named = {"components": document["components"], **schema}
+        jsonschema.Draft202012Validator(named, format_checker=jsonschema.FormatChecker()).validate(
+            example
+        )
+
+    bodies = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            body = operation.get("requestBody")
+            responses = [one for code, one in operation["responses"].items() if code[0] == "2"]
+            for described in [body, *responses] if body else responses:
+                content = described.get("content", {}).get("application/json")
+                if content is not None:
+                    check(content["schema"], content["example"])
+            if body:
+                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                bodies.append(name)
+                assert schemas[name].get("examples"), (method, path)
+    assert len(bodies) > 20
+    for name, schema in schemas.items():
+        is_own = name.endswith(("Patch", "In", "Out", "Request")) and not name.startswith("Paged")
+        assert "examples" in schema or not is_own, name
+        for example in schema.get("examples", ()):
+            check({"$ref": f"#/components/schemas/{name}"}, example)
+            # One that was inherited shows none of what the subclass adds.
+            if not name.endswith(("Patch", "In", "Request")):
+                assert example.keys() == schema["properties"].keys(), name
+
+
+async def test_the_openapi_document_is_made_once_however_many_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
+) -> None:
+    made: list[object] = []
+
+    def counted(self: Any, **options: Any) -> Any:
+        made.append(self)
+        return get_schema(self, **options)
+
+    get_schema = NinjaAPI.get_openapi_schema
+    monkeypatch.setattr(NinjaAPI, "get_openapi_schema", counted)
+    document, path = Document(api), "/api/openapi.json"
+    request = RequestFactory().get(path)
+    answers = await asyncio.gather(*(document.view(request) for _ in range(20)))
+    assert len(made) == 1
+    [content] = {answer.content for answer in answers}
+    served = await async_client.get(path)
+    assert served.content == content
+    again = await async_client.get(path, headers={"If-None-Match": served["ETag"]})
+    assert again.status_code == 304
