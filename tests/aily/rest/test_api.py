@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 
 import msgspec
-import psycopg
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import OperationalError
 from django.http import Http404
 from django.test import Client
 from ninja.errors import HttpError
@@ -118,23 +116,6 @@ def test_an_unexpected_error_is_a_500_that_tells_nothing(caplog: pytest.LogCaptu
 )
 def test_each_kind_of_error_has_its_status(error: Exception, status: int, code: str) -> None:
     assert_problem(answer_to(error), status, code)
-
-
-@pytest.mark.parametrize(
-    ("state", "status", "code"),
-    [
-        ("57P01", 503, "unavailable"),
-        ("53300", 503, "unavailable"),
-        ("54000", 500, "internal_server_error"),
-        ("22P05", 500, "internal_server_error"),
-    ],
-)
-def test_a_statement_that_is_refused_is_no_outage(state: str, status: int, code: str) -> None:
-    """Clients would be told to come back, with what is refused again."""
-    error = OperationalError("as Django calls both")
-    error.__cause__ = psycopg.errors.lookup(state)("refused")
-    assert_problem(answer_to(error), status, code)
-    assert_problem(answer_to(OperationalError("the connection is closed")), 503, "unavailable")
 
 
 def test_a_body_that_is_not_sent_as_json_is_a_415(client: Client) -> None:
