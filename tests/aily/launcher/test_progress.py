@@ -12,7 +12,7 @@ from aily.launcher.progress import Progress
 def test_a_step_is_one_line_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     with progress.step("starting [servers]"):
-        progress.say("ready http://127.0.0.1:8000")
+        progress.print_line("ready http://127.0.0.1:8000")
     output = capsys.readouterr()
     said, step = output.out.splitlines()
     assert said == "ready http://127.0.0.1:8000"

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import jsonschema
-import pytest
-from django.test import AsyncClient, Client, RequestFactory
-from ninja import NinjaAPI
-
-from aily.rest.api import Document
-from aily.urls import api
+from django.test import Client
 
 
 def test_the_documentation_loads_nothing_that_its_policy_forbids(transactional_db: None) -> None:
@@ -73,25 +67,3 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
             # One that was inherited shows none of what the subclass adds.
             if not name.endswith(("Patch", "In", "Request")):
                 assert example.keys() == schema["properties"].keys(), name
-
-
-async def test_the_openapi_document_is_made_once_however_many_ask_at_once(
-    monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
-) -> None:
-    made: list[object] = []
-
-    def counted(self: Any, **options: Any) -> Any:
-        made.append(self)
-        return get_schema(self, **options)
-
-    get_schema = NinjaAPI.get_openapi_schema
-    monkeypatch.setattr(NinjaAPI, "get_openapi_schema", counted)
-    document, path = Document(api), "/api/openapi.json"
-    request = RequestFactory().get(path)
-    answers = await asyncio.gather(*(document.view(request) for _ in range(20)))
-    assert len(made) == 1
-    [content] = {answer.content for answer in answers}
-    served = await async_client.get(path)
-    assert served.content == content
-    again = await async_client.get(path, headers={"If-None-Match": served["ETag"]})
-    assert again.status_code == 304

@@ -19,7 +19,7 @@ import redis
 
 from aily.embedded import database_url, redis_url
 from aily.launcher.programs import BASE_DIR
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from tests import waiting
 from tests.ports import free_ports
 
@@ -89,7 +89,7 @@ def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launch
     with (
         output_file.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "aily.launcher.run"],
+            [sys.executable, "-m", "aily.launcher"],
             cwd=BASE_DIR,
             env=environment,
             stdout=output,
