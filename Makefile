@@ -1,6 +1,7 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check fix lock fuzz bench chaos hosts systemd browser servers clean
+.PHONY: help run test quick check check-lint check-types check-layers check-migrations \
+  check-deployment fix lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -34,12 +35,25 @@ test: .venv/.tests browser servers ## check and all tests
 quick: .venv/.tests ## the tests that a change touches, and why each; ARGS="--base COMMIT -x" and the like
 	@$(BIN)/python -m tests.quick $(ARGS)
 
+# All at once, each with its output in one piece; all that fail are named.
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
+	@$(MAKE) --no-print-directory --jobs 4 --keep-going --output-sync=target \
+	  check-lint check-types check-layers check-migrations check-deployment
+
+check-lint:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+check-types:
 	@$(BIN)/mypy
+
+check-layers:
 	@$(BIN)/lint-imports
+
+check-migrations:
 	@$(OFFLINE) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+check-deployment:
 	@$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 fix: .venv/.tests ## format, and repair what can be repaired

@@ -91,3 +91,11 @@ def test_what_postgresql_quotes_is_cut_out(log: Log) -> None:
     line = log("refused: %s", error, exc_info=(ValueError, error, None))
     assert "null value in column" in line
     assert "my secret prompt" not in line
+
+
+@pytest.mark.parametrize(
+    ("level", "of_packages"), [("DEBUG", "WARNING"), ("INFO", "WARNING"), ("CRITICAL", "CRITICAL")]
+)
+def test_packages_log_warnings_unless_even_less_is_asked_for(level: str, of_packages: str) -> None:
+    loggers = logs.configuration(level, "text")["loggers"]
+    assert loggers["psycopg"] == loggers["httpx"] == {"level": of_packages}
