@@ -35,6 +35,11 @@ def changed_files(base: str) -> list[str]:
     return _git("diff", "--name-only", base) + _git("ls-files", "--others", "--exclude-standard")
 
 
+def import_graph() -> grimp.ImportGraph:
+    """Which module imports which, the tests among them."""
+    return grimp.build_graph(*_PACKAGES, cache_dir=None)
+
+
 def pick(changed: Iterable[str], graph: grimp.ImportGraph) -> dict[str, str]:
     """Test files and directories, each with the reason why it is among them."""
     picked = {_ALWAYS: "always"}
@@ -57,8 +62,8 @@ def _tests_of(file: str, graph: grimp.ImportGraph) -> dict[str, str]:
     if path.parts[0] == "deploy":
         return {"tests/deploy/test_files.py": f"{file} changed"}
     # A Lua script, a template, a catalogue: the tests of the package that it belongs to.
-    mirror = "tests" / path.parent
-    return {str(mirror): f"{file} changed"} if _holds_tests(mirror) else {}
+    mirror = next(filter(_holds_tests, ("tests" / parent for parent in path.parents)), None)
+    return {} if mirror is None else {str(mirror): f"{file} changed"}
 
 
 def _holds_tests(directory: PurePosixPath) -> bool:
@@ -104,7 +109,7 @@ def _git(*arguments: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-def _default_base() -> str:
+def default_base() -> str:
     """Where this branch left `main`; on `main` itself that is the last commit."""
     for branch in ("main", "origin/main"):
         try:
@@ -118,8 +123,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make quick", description=__doc__)
     parser.add_argument("--base", help="commit to compare with (default: where main was left)")
     options, pytest_arguments = parser.parse_known_args()
-    changed = changed_files(options.base or _default_base())
-    picked = pick(changed, grimp.build_graph(*_PACKAGES, cache_dir=None))
+    changed = changed_files(options.base or default_base())
+    picked = pick(changed, import_graph())
     sys.stdout.writelines(f"{test}: {reason}\n" for test, reason in sorted(picked.items()))
     sys.stdout.flush()
     os.chdir(BASE_DIR)

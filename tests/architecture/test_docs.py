@@ -30,6 +30,8 @@ DOCUMENTS = (
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "deploy/README.md",
     "chat/PROTOCOL.md",
 )
