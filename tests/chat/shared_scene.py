@@ -37,4 +37,4 @@ def answer_to(text: str) -> str:
 
 async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
     following = follow(task_id, owner.pk, EventId.parse(after))
-    return [msgspec.json.decode(one.frame) async for one in following]
+    return [msgspec.json.decode(followed.frame) async for followed in following]

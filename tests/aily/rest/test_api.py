@@ -75,5 +75,5 @@ def test_answers_are_private_and_what_is_no_plain_read_is_stored_nowhere(
         client.post("/api/conversations", {"x": 1}, content_type="application/json"),
         Client().get("/api/me"),
     ]
-    assert [one.status_code for one in others] == [201, 200, 204, 404, 405, 422, 401]
-    assert {one["Cache-Control"] for one in others} == {"no-store"}
+    assert [response.status_code for response in others] == [201, 200, 204, 404, 405, 422, 401]
+    assert {response["Cache-Control"] for response in others} == {"no-store"}

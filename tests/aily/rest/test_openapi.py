@@ -28,10 +28,12 @@ def test_each_operation_is_documented_with_its_problems_and_examples() -> None:
             responses = operation["responses"]
             assert {"401", "503"} <= responses.keys(), (method, path)
             described = [*responses.values(), operation.get("requestBody", {})]
-            contents = [one for part in described for one in part.get("content", {}).values()]
+            contents = [
+                content for part in described for content in part.get("content", {}).values()
+            ]
             assert all("example" in content for content in contents), (method, path)
             if "201" in responses:
-                headers = [one.get("$ref", "") for one in operation["parameters"]]
+                headers = [parameter.get("$ref", "") for parameter in operation["parameters"]]
                 assert "#/components/parameters/Idempotency-Key" in headers, (method, path)
 
 
@@ -49,7 +51,9 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             body = operation.get("requestBody")
-            responses = [one for code, one in operation["responses"].items() if code[0] == "2"]
+            responses = [
+                response for code, response in operation["responses"].items() if code[0] == "2"
+            ]
             for described in [body, *responses] if body else responses:
                 content = described.get("content", {}).get("application/json")
                 if content is not None:

@@ -58,4 +58,4 @@ def test_a_body_that_is_not_sent_as_json_is_a_415(client: Client) -> None:
 def test_bad_json_names_the_field(client: Client, data: str, field: str | None) -> None:
     response = client.post("/api/keys", data, content_type="application/json")
     problem = assert_problem(response, 400, "invalid_request")
-    assert [one["field"] for one in problem.get("errors", [])] == ([field] if field else [])
+    assert [error["field"] for error in problem.get("errors", [])] == ([field] if field else [])
