@@ -97,7 +97,7 @@ class TaskFrames:
             follows = got == (attempt, n + 1) or (got[0] > attempt and got[1] == 1)
             may_skip = stands_alone and got > (attempt, n)
             assert follows or may_skip, (
-                f"{got} after {attempt}-{n}: {[one['id'] for one in self.logged]}"
+                f"{got} after {attempt}-{n}: {[event['id'] for event in self.logged]}"
             )
             attempt, n = got
 
@@ -183,7 +183,7 @@ class ChatSocket:
     async def got(self, task_id: str, kind: str) -> TaskFrames:
         """The frames of a task, once one of this type is among them."""
         frames = self.frames_of(task_id)
-        await self.until(lambda: any(one["type"] == kind for one in frames.frames))
+        await self.until(lambda: any(frame["type"] == kind for frame in frames.frames))
         return frames
 
     async def closed(self) -> int | None:
@@ -350,8 +350,8 @@ class RestClient:
     ) -> AsyncGenerator[ServerSentEvent]:
         """The events of a stream as they come. Close it (`aclosing`) to leave early."""
         async with self.stream(path, method, **options) as stream:
-            async for one in stream.events():
-                yield one
+            async for event in stream.events():
+                yield event
 
     async def follow(self, task_id: str, after: str | None = None) -> TaskFrames:
         """The frames of a task's event stream, to its end."""
@@ -360,11 +360,11 @@ class RestClient:
 
     async def collect(self, path: str, **options: Any) -> TaskFrames:
         frames = TaskFrames()
-        async for one in self.events(path, **options):
-            if one.comment is None:
-                assert one.id == one.data.get("id")
-                assert one.event == one.data["type"]
-                frames.add(one.data)
+        async for event in self.events(path, **options):
+            if event.comment is None:
+                assert event.id == event.data.get("id")
+                assert event.event == event.data["type"]
+                frames.add(event.data)
         return frames
 
 

@@ -99,7 +99,7 @@ def grant(user: User, permissions: QuerySet[Permission]) -> None:
     """Straight into the table: the audit log reads each one's app by a query of its own, which
     took half of some tests' time. For users that nobody has looked up yet."""
     granted = User.user_permissions.through
-    rows = [granted(user=user, permission=one) for one in permissions]
+    rows = [granted(user=user, permission=permission) for permission in permissions]
     granted.objects.bulk_create(rows, ignore_conflicts=True)
 
 

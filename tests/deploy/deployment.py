@@ -338,8 +338,12 @@ class Deployment(Running):
 
     def stop(self) -> None:
         """Aily's own processes first, all at once; then what they need."""
-        started = [one for one in self.processes.values() if hasattr(one, "popen")]
-        servers = [one for one in started if one.program.name in _SERVERS]
+        started = [process for process in self.processes.values() if hasattr(process, "popen")]
+        servers = [process for process in started if process.program.name in _SERVERS]
         with ThreadPoolExecutor(len(_PORTS)) as threads:
-            list(threads.map(StackProcess.stop, [one for one in started if one not in servers]))
+            list(
+                threads.map(
+                    StackProcess.stop, [process for process in started if process not in servers]
+                )
+            )
             list(threads.map(StackProcess.stop, servers))

@@ -83,7 +83,7 @@ def blocks(chapter: str) -> list[str]:
     """The indented commands below a heading of deploy/README.md."""
     text = (DEPLOY / "README.md").read_text().split(f"## {chapter}\n")[1].split("\n## ")[0]
     found = re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)
-    return [re.sub(r"^    ", "", one, flags=re.MULTILINE) for one in found]
+    return [re.sub(r"^    ", "", command, flags=re.MULTILINE) for command in found]
 
 
 class Installation:

@@ -87,8 +87,8 @@ def _promtool_case(
 def test_dashboards_are_whole(path: Path) -> None:
     dashboard = json.loads(path.read_text())
     assert dashboard["uid"] == path.stem
-    panels = [one for one in dashboard["panels"] if one["type"] != "row"]
-    assert len({one["id"] for one in dashboard["panels"]}) == len(dashboard["panels"])
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     for panel in panels:
         assert panel["targets"], panel["title"]
         assert panel["datasource"]["uid"] == _data_source()["uid"]

@@ -115,5 +115,5 @@ async def test_another_user_does_not_get_at_a_task_that_shares_an_answer(
         await bob_rest.post(f"{path}/cancel"),
     ):
         assert answer.status == 404
-    for one in (first, task_id):
-        assert (await socket.ended(one)).types[-1] == "task.completed"
+    for shared_id in (first, task_id):
+        assert (await socket.ended(shared_id)).types[-1] == "task.completed"

@@ -150,7 +150,7 @@ async def test_who_has_written_reads_it_at_once_from_any_process(
         before = site.replica.reads_of("chat_conversation")
         for _ in range(SEVERAL):
             listed = await alice.get(CONVERSATIONS)
-            assert made["id"] in {one["id"] for one in listed["items"]}
+            assert made["id"] in {item["id"] for item in listed["items"]}
         assert site.replica.reads_of("chat_conversation") == before
     finally:
         site.replica.resume()
@@ -167,7 +167,7 @@ async def test_who_has_submitted_by_a_socket_finds_the_task_at_once(
         async with chat_socket(site.stack.base_url, site.alice) as socket:
             task_id = await socket.submit("I am in the list")
         for _ in range(SEVERAL):
-            assert task_id in {one["task_id"] for one in (await alice.get(tasks))["items"]}
+            assert task_id in {item["task_id"] for item in (await alice.get(tasks))["items"]}
     finally:
         site.replica.resume()
     await alice.until(tasks, "chat_task", all_there=True)

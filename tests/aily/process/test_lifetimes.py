@@ -82,7 +82,7 @@ def test_a_polite_process_is_not_killed_and_a_stubborn_one_is(
 ) -> None:
     polite, stubborn = started(_SLEEP), started(_STUBBORN)
     ended += polite, stubborn
-    end_processes([psutil.Process(one.pid) for one in (polite, stubborn)], grace_seconds=0.5)
+    end_processes([psutil.Process(process.pid) for process in ended], grace_seconds=0.5)
     assert polite.wait(10) == -signal.SIGTERM
     assert stubborn.wait(10) == -signal.SIGKILL
 
