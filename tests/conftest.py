@@ -1,4 +1,4 @@
-"""The cast of the tests: Alice, Bob who must not see what is hers, and somebody of the staff."""
+"""Fixtures of all tests: database, cache, and three users: Alice, Bob and a member of staff."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def pytest_runtest_makereport(
     if report.failed:
         used = getattr(item, "funcargs", {}).items()
         report.sections += [
-            (f"logs of {name}", one.log_tail()) for name, one in used if isinstance(one, Running)
+            (f"logs of {name}", value.log_tail())
+            for name, value in used
+            if isinstance(value, Running)
         ]
     return report
 
@@ -96,8 +98,8 @@ def bob(transactional_db: None) -> User:
 
 
 def grant(user: User, permissions: QuerySet[Permission]) -> None:
-    """Straight into the table: the audit log reads each one's app by a query of its own, which
-    took half of some tests' time. For users that nobody has looked up yet."""
+    """Insert the user's permissions without signals: the audit log would read the app of each
+    permission by a query of its own, half of some tests' time. Cached permissions stay."""
     granted = User.user_permissions.through
     rows = [granted(user=user, permission=permission) for permission in permissions]
     granted.objects.bulk_create(rows, ignore_conflicts=True)

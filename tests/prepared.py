@@ -60,7 +60,7 @@ def _make_assets() -> None:
 
 
 def _run(step: str) -> None:
-    """In a process of its own: this one's settings are the tests'."""
+    """Run a step in a new process: the settings of this process are those of the tests."""
     subprocess.run(
         [sys.executable, "-m", "tests.prepared", step],
         cwd=BASE_DIR,
@@ -159,7 +159,7 @@ def _migrate() -> None:
     """Fill the cluster of AILY_DATA_DIR, whose server runs."""
     EmbeddedPostgres(_ROOT).create_database()
     call_command("migrate", interactive=False, verbosity=0)
-    # A database that somebody is connected to is no template.
+    # PostgreSQL copies no database that has connections.
     connection = connections[DEFAULT_DB_ALIAS]
     assert isinstance(connection, DatabaseWrapper)
     connection.close()

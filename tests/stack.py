@@ -27,7 +27,7 @@ from tests.running import Running
 from tests.waiting import wait_until
 
 _READY_SECONDS = 180
-#: All in one process: most of what each takes is Python's start.
+#: All in one process: most of the time of each step is Python's start.
 _PREPARE = "from aily.launcher.prepare import prepare\nprepare(demo=True)\n"
 
 

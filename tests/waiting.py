@@ -1,6 +1,6 @@
-"""Waiting for what sets no event: a row, a process, a server's answer. Always with a deadline.
+"""Polling with a deadline, for state that no event announces: a row, a process, a server's answer.
 
-What a test can be told of, it waits for by an event, a future or a queue instead.
+Where an event, a future or a queue can announce it, a test waits for that instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.01
 
 
 def wait_until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS) -> T:
-    """Ask until the answer is true, and return it. Raises TimeoutError naming `what`."""
+    """Call `condition` until its result is true, and return that. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         _check(deadline, what or condition, answer)
@@ -27,7 +27,7 @@ def wait_until(condition: Callable[[], T], what: str = "", seconds: float = PATI
 
 
 async def until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS) -> T:
-    """`wait_until` on an event loop, for what happens in this process."""
+    """`wait_until` on an event loop, for state of this process."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         _check(deadline, what or condition, answer)
@@ -38,7 +38,7 @@ async def until(condition: Callable[[], T], what: str = "", seconds: float = PAT
 async def eventually(
     condition: Callable[[], Awaitable[T]], what: str = "", seconds: float = PATIENCE_SECONDS
 ) -> T:
-    """`until` for what only a server knows."""
+    """`until` with a coroutine function, for state of a server."""
     deadline = time.monotonic() + seconds
     while not (answer := await condition()):
         _check(deadline, what or condition, answer)

@@ -1,4 +1,4 @@
-"""What somebody needs who takes the repository over: versions, checks, and true instructions."""
+"""What a new maintainer relies on: versions, checks, and instructions that are true."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aily.launcher.programs import BASE_DIR
 
 CONTRIBUTING = (BASE_DIR / "CONTRIBUTING.md").read_text()
 MAKEFILE = (BASE_DIR / "Makefile").read_text()
-_RELEASE = re.compile(r"^## \[?(\d+\.\d+\.\d+)\]? - (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
+_RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\](?: - (\d{4}-\d{2}-\d{2}))?$", re.MULTILINE)
 
 
 def test_the_version_is_that_of_the_latest_release_in_the_changelog() -> None:
     project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]
     releases = _RELEASE.findall((BASE_DIR / "CHANGELOG.md").read_text())
     assert releases[0][0] == project["version"]
-    assert releases == sorted(releases, reverse=True)
+    assert releases[0][1], "it has a date"
 
 
 def test_the_workflow_calls_the_commands_that_everybody_calls() -> None:

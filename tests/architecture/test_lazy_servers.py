@@ -32,8 +32,8 @@ def test_a_unit_test_starts_none(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/postgres"))
 
 
-@pytest.mark.skipif("REDIS_URL" in os.environ, reason="a server of somebody else's")
+@pytest.mark.skipif("REDIS_URL" in os.environ, reason="the server is not ours")
 def test_the_first_connection_to_redis_starts_it(tmp_path: Path) -> None:
     test = "tests/aily/redis/test_rates.py::test_subjects_are_counted_apart"
-    # As with a database of somebody else's, so that none is made for this.
+    # With a database of its own, so that none is made for this test.
     assert run_tests(tmp_path, test, DATABASE_URL="postgres://127.0.0.1:1/none") == {"valkey"}

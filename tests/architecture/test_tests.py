@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aily.launcher.programs import BASE_DIR
+from tests import distribution_plugin
 
 TESTS = BASE_DIR / "tests"
 #: Programs that measure and break an installation; they keep a pace of their own.
@@ -115,6 +116,12 @@ def test_no_test_module_is_imported() -> None:
     assert found == []
 
 
+def test_the_order_of_the_tests_names_files_that_are_there() -> None:
+    """A slow file that has moved would begin last, and the run would wait for it."""
+    named = (*distribution_plugin._SLOWEST_FIRST, *distribution_plugin._INSTALLATIONS)
+    assert [name for name in named if not (BASE_DIR / name).exists()] == []
+
+
 # --- Waiting ------------------------------------------------------------------------------------
 def _loops(tree: ast.AST, function: str = "") -> Iterator[tuple[str, ast.While]]:
     """All `while` loops, each with the name of the function that it is in."""
@@ -172,7 +179,7 @@ def test_a_loop_that_is_told_is_not(loop: str) -> None:
 
 
 def test_waiting_is_done_in_one_place_and_has_a_deadline() -> None:
-    """tests/waiting.py, where nothing better tells: an event, a future, a queue."""
+    """Polling is done by tests/waiting.py alone."""
     found = {
         (str(file.relative_to(TESTS)), function)
         for file in _python_files(TESTS)
