@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aily.database.statements import fetch_all
+from aily.database.rows import execute, fetch_column
 from tests.waiting import wait_until
 
 _WAITING = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -18,6 +18,6 @@ def wait_for_a_lock(waiters: int = 1, or_until: Callable[[], bool] = bool) -> No
 
 def _waiting() -> int:
     # A transaction goes on seeing the connections that were there at its first look.
-    fetch_all("SELECT pg_stat_clear_snapshot()")
-    [(waiting,)] = fetch_all(_WAITING)
-    return int(waiting)
+    execute("SELECT pg_stat_clear_snapshot()")
+    [waiting] = fetch_column(int, _WAITING)
+    return waiting

@@ -10,7 +10,7 @@ from chat.models import Worker
 
 
 def make_witness() -> None:
-    """A worker that has been alive for long, so that others can be told dead."""
+    """A worker whose lease was renewed for long, so that it may declare others dead."""
     now = timezone.now()
     Worker.objects.create(
         hostname="witness",

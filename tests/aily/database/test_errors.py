@@ -19,7 +19,7 @@ from tests.aily.problem_answers import answer_to, assert_problem
     ],
 )
 def test_a_statement_that_is_refused_is_no_outage(state: str, status: int, code: str) -> None:
-    """Clients would be told to come back, with what is refused again."""
+    """Otherwise clients would retry a request that is refused again."""
     error = OperationalError("as Django calls both")
     error.__cause__ = psycopg.errors.lookup(state)("refused")
     assert_problem(answer_to(error), status, code)
