@@ -12,14 +12,12 @@ sees nothing of other processes.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import grimp
-import pytest
 
 from aily.launcher.programs import BASE_DIR
 
@@ -127,8 +125,8 @@ def main() -> None:
     picked = pick(changed, import_graph())
     sys.stdout.writelines(f"{test}: {reason}\n" for test, reason in sorted(picked.items()))
     sys.stdout.flush()
-    os.chdir(BASE_DIR)
-    sys.exit(pytest.main([*sorted(picked), *pytest_arguments]))
+    command = [sys.executable, "-m", "pytest", *sorted(picked), *pytest_arguments]
+    sys.exit(subprocess.run(command, cwd=BASE_DIR, check=False).returncode)
 
 
 if __name__ == "__main__":
