@@ -30,7 +30,7 @@ def test_a_filter_without_an_index_looks_through_the_newest_rows(
 ) -> None:
     rows = User.objects.filter(username__startswith="u")
     assert newest(rows).count() == len(users)
-    monkeypatch.setattr(lists, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(lists, "MAX_FILTERED_ROWS", 3)
     assert set(newest(rows)) == set(users[-3:])
     assert list(newest(rows.filter(username="u00"))) == []
 
