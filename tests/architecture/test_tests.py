@@ -62,6 +62,8 @@ _TESTED_BY = {
     "aily/web/staticfiles.py": "tests/e2e/test_web.py",
     "aily/worker.py": "tests/e2e/test_workers.py",
 }
+#: Directories about one thing that several modules do.
+_OF_SEVERAL_MODULES = {Path("chat/api/history")}
 #: Loops that work at a pace of their own, and wait for nothing.
 _PACED = {
     ("chat/llm/test_floods.py", "measure"),
@@ -102,6 +104,7 @@ def test_each_test_file_of_aily_is_named_as_its_module() -> None:
 @pytest.mark.parametrize("package", ["aily", "accounts", "chat"])
 def test_the_directories_of_the_tests_are_those_of_the_code(package: str) -> None:
     tested = {file.parent.relative_to(TESTS) for file in (TESTS / package).rglob("test_*.py")}
+    tested -= _OF_SEVERAL_MODULES
     assert [directory for directory in tested if not (BASE_DIR / directory).is_dir()] == []
 
 

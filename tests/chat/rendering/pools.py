@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
 
 import psutil
 
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import PromptSource
+from chat.rendering.protocol import Reply
 
 ENDLESS = PromptSource(
     "",
@@ -44,5 +44,5 @@ def is_rendering(child: psutil.Process) -> bool:
         return False
 
 
-def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[dict[str, Any]]:
+def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[Reply]:
     return pool.submit(owner_id, QUICK, {"x": "y"}, limits())

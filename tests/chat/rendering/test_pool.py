@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from aily.problems import Unavailable
 from chat.exceptions import TemplateTimeout, TooManyRenderings
 from chat.rendering import pool as pools
 from chat.rendering.pool import RenderingPool
+from chat.rendering.protocol import Reply
 from tests.chat.rendering.pools import (
     ALICE,
     BOB,
@@ -36,11 +36,11 @@ def pool() -> Iterator[RenderingPool]:
         psutil.Process(pid).kill()
 
 
-def text_of(job: Future[dict[str, Any]]) -> str:
+def text_of(job: Future[Reply]) -> str:
     return str(job.result(20)["messages"][0]["content"])
 
 
-def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[dict[str, Any]]:
+def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[Reply]:
     return pool.submit(owner_id, ENDLESS, {}, limits())
 
 
@@ -147,4 +147,4 @@ def test_a_process_has_no_secrets_and_no_django(
     [pid] = children() - before
     child = psutil.Process(pid)
     assert "SECRET_KEY" not in child.environ()
-    assert not [one.path for one in child.memory_maps() if "psycopg" in one.path]
+    assert not [mapped.path for mapped in child.memory_maps() if "psycopg" in mapped.path]
