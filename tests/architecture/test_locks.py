@@ -78,6 +78,18 @@ def test_all_locks_agree(machine: dict[str, str]) -> None:
         assert locked(lock, machine).items() <= everything.items()
 
 
+def test_what_is_no_longer_required_is_no_longer_locked() -> None:
+    """uv notes which packages a requirements file names itself: `# via -r requirements.txt`."""
+    lock = "tests/requirements.lock"
+    named = {
+        canonicalize_name(block.partition("==")[0])
+        for block in re.split(r"\n(?=\S)", (BASE_DIR / lock).read_text())
+        if re.search(r"^ +# .*-r \S+$", block, re.MULTILINE)
+    }
+    wanted = [requirement for file in LOCKS[lock] for requirement in required(file)]
+    assert named == {canonicalize_name(requirement.name) for requirement in wanted}
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_is_nothing_but_pins_with_hashes(lock: str) -> None:
     """No address of an index, no path of a machine."""
