@@ -22,7 +22,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from aily.embedded.addresses import redis_url, valkey_socket
+from aily.embedded.addresses import valkey_socket
 from tests.prepared import TEST_ROOT, copy_cluster, prepare_all
 from tests.servers import Servers
 
@@ -70,10 +70,6 @@ class RunServers:
         if not os.environ.get("DATABASE_URL"):
             copy_cluster(self._data_dir)
         self._servers.start()
-        url = os.environ.get("REDIS_URL") or redis_url(self._data_dir, 0)
-        with redis.Redis.from_url(url) as client:
-            # A new Redis gives out no task at first: workers may have lost their slots with it.
-            client.set("aily:known", 1)
 
     def start_on_first_connection(self) -> None:
         """Start them when anything of this process connects to the socket of the run's Valkey."""

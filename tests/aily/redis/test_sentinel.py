@@ -13,7 +13,10 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from aily.redis.clients import RedisAway, async_redis, guarded_pool, heard, subscriber_redis
+from aily.redis.clients import async_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.guarded import guarded_pool
+from aily.redis.pubsub import listen, subscriber_client
 from aily.redis.sentinel import service_of, sync_address
 from tests.sentinels import SentinelServers
 from tests.waiting import eventually
@@ -82,10 +85,10 @@ async def test_all_clients_find_the_promoted_replica_by_themselves(
     await until_it_works(lambda: demoted.set("after", 2))
     assert await eventually(lambda: answer(loop.get("after")), "the loop", BACK_SECONDS) == b"2"
     assert servers.named_port() == servers.replica_port
-    async with subscriber_redis() as client, client.pubsub() as pubsub:
+    async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe("news")
         async with asyncio.timeout(BACK_SECONDS):
-            async for message in heard(pubsub):
+            async for message in listen(pubsub):
                 if message.kind == "message":
                     break
                 await asyncio.to_thread(threads.publish, "news", "here")
@@ -100,7 +103,7 @@ async def answer(asked: Awaitable[Any]) -> Any:
     """None while Redis is away."""
     try:
         return await asked
-    except RedisAway:
+    except RedisUnavailable:
         return None
 
 
