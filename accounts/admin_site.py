@@ -1,4 +1,4 @@
-"""The admin's site as this app has it: it has no way in of its own, and knows the second factor."""
+"""The admin's site: uses the login page of this app, and asks for the second factor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.sessions.totp import lacks_second_factor
@@ -20,7 +21,7 @@ from aily.admin import site as admin_site
 
 class Site(admin_site.Site):
     site_header = site_title = "aily"
-    index_title = "Administration"
+    index_title = _("Administration")
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
@@ -34,11 +35,11 @@ class Site(admin_site.Site):
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        """The admin's own form would let guess the old password without end."""
+        """Redirect to the account's page: the admin's form does not limit guesses at the password."""
         return redirect("password")
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Whoever may not enter comes here. Credentials are taken by the login page alone."""
+        """Send users without access to the login page, the second factor, or an error page."""
         target = request.GET.get(REDIRECT_FIELD_NAME, "")
         if not url_has_allowed_host_and_scheme(target, {request.get_host()}):
             target = reverse("admin:index", current_app=self.name)

@@ -1,4 +1,4 @@
-"""Accounts: who the user is."""
+"""Accounts: users, what they may do, and logging in."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from django.core import checks
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from aily.web.access_revocation import Access, revoke_access, session_hash
 
 
 class AdminConfig(admin.SimpleAdminConfig):
-    """Leaves autodiscovery to the URLs: what it loads is of use to the web processes alone, and
-    costs each start of another 50 ms."""
+    """Django's admin, but autodiscovered by the URLs: only web processes need it, and it would add
+    50 ms to the start of all others."""
 
     default = False
     default_site = "accounts.admin_site.Site"
@@ -31,7 +32,7 @@ class AdminConfig(admin.SimpleAdminConfig):
 
 
 def check_admin(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Django's check of the admin, of all of it: no URL may have been looked at yet."""
+    """Run Django's checks of the admin after autodiscovery, as URLs may not be loaded yet."""
     autodiscover()
     found: list[checks.CheckMessage] = check_admin_app(**kwargs)
     return found
@@ -39,6 +40,7 @@ def check_admin(**kwargs: Any) -> list[checks.CheckMessage]:
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = _("Accounts")
     default = True
 
     def ready(self) -> None:
@@ -47,8 +49,10 @@ class AccountsConfig(AppConfig):
         from accounts.access.permissions import register_objects
         from accounts.models import APIKey, MenuItem, Role, User
         from accounts.sessions import user_sessions as sessions
+        from aily.admin.model_texts import translate_models
         from aily.cache import Warmer, register_warmers
 
+        translate_models(self)
         grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()
@@ -78,7 +82,7 @@ def ids(rows: QuerySet[Any]) -> Iterable[int]:
 
 
 def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    """A page that was left open in another tab hears nothing more after the log-out."""
+    """Close the sockets of other tabs of the session that logs out."""
     session_key = request.session.session_key
     if user is not None and session_key is not None:
         user.sessions.filter(session_key=session_key).delete()

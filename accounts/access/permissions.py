@@ -37,17 +37,17 @@ class PermissionSet:
             return True
         pk = None if obj is None else str(obj.pk if isinstance(obj, Model) else obj)
         if self.is_staff or _is_use(permission):
-            return any(one.allows(permission, pk) for one in self.grants)
-        return any(pk in one.objects.get(permission, ()) for one in self.grants)
+            return any(grants.allows(permission, pk) for grants in self.grants)
+        return any(pk in grants.objects.get(permission, ()) for grants in self.grants)
 
     def everywhere(self) -> list[str]:
         """The permissions that hold on all objects."""
-        names = {name for one in self.grants for name in one.permissions}
+        names = {name for grants in self.grants for name in grants.permissions}
         return sorted(name for name in names if self.is_staff or _is_use(name))
 
     def objects(self, permission: str) -> set[str]:
         """The primary keys of the single objects that `permission` is granted on."""
-        return {pk for one in self.grants for pk in one.objects.get(permission, ())}
+        return {pk for grants in self.grants for pk in grants.objects.get(permission, ())}
 
 
 _NOTHING = PermissionSet(is_staff=False, is_superuser=False, grants=(), roles={})
@@ -58,18 +58,18 @@ def _is_use(permission: str) -> bool:
 
 
 def permission_sets(user_ids: Collection[int]) -> dict[int, PermissionSet]:
-    """What these users may do; nothing, for those that are not active. No query when warm."""
+    """Return what these users may do: nothing if they are not active. No query when cached."""
     users = USERS.get_many(user_ids)
     roles = ROLES.get_many({role for user in users.values() for role in user.roles})
     found = dict.fromkeys(user_ids, _NOTHING)
     for pk, user in users.items():
         if user.is_active:
-            theirs = {role: roles[role] for role in user.roles if role in roles}
+            role_grants = {role: roles[role] for role in user.roles if role in roles}
             found[pk] = PermissionSet(
                 user.is_staff,
                 user.is_superuser,
-                (user, *theirs.values()),
-                {role: grants.name for role, grants in theirs.items()},
+                (user, *role_grants.values()),
+                {role: grants.name for role, grants in role_grants.items()},
             )
     return found
 
@@ -79,7 +79,7 @@ def permissions_of(user: User) -> PermissionSet:
 
 
 def may(user: User, permission: str, obj: Model | int | None = None) -> bool:
-    """Whether `user` has `permission`, on `obj` or on all objects. No query when warm."""
+    """Return whether `user` has `permission`, on `obj` or on all objects. No query when cached."""
     return permissions_of(user).allows(permission, obj)
 
 
@@ -134,7 +134,7 @@ def _drop_grants(sender: type[Model], instance: Model, **kwargs: object) -> None
         rows = granted.objects.filter(
             content_type=ContentType.objects.get_for_model(sender), object_pk=str(instance.pk)
         )
-        for row in rows:  # one by one, as signals tell the cache
+        for row in rows:  # one by one: signals invalidate the cache
             row.delete()
 
 
@@ -147,5 +147,5 @@ def find_permissions(names: Collection[str]) -> dict[str, Permission]:
     """Django's rows of those of the permissions that exist, by name ("chat.use_scene")."""
     wanted = {name.partition(".")[2] for name in names}
     found = Permission.objects.select_related("content_type").filter(codename__in=wanted)
-    by_name = {f"{one.content_type.app_label}.{one.codename}": one for one in found}
-    return {name: one for name, one in by_name.items() if name in names}
+    by_name = {f"{row.content_type.app_label}.{row.codename}": row for row in found}
+    return {name: row for name, row in by_name.items() if name in names}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.translation import get_language_from_request
 from ninja import Router, Schema
 from pydantic import Field
 
 from accounts.access.limits import limits_of
-from accounts.access.menus import menu_of
+from accounts.access.menus import menu_language, menu_of
 from accounts.access.permissions import permissions_of
 from accounts.access.roles import named_objects
 from accounts.api.menus import MenuOut
@@ -53,10 +52,10 @@ def me(request: AuthenticatedRequest) -> dict[str, Any]:
         "permissions": permissions.everywhere(),
         "objects": named_objects(
             (name, pk)
-            for one in permissions.grants
-            for name in one.objects
-            for pk in one.objects[name]
+            for grants in permissions.grants
+            for name in grants.objects
+            for pk in grants.objects[name]
         ),
         "limits": limits_of([user.pk])[user.pk],
-        "menu": menu_of(permissions, get_language_from_request(request)),
+        "menu": menu_of(permissions, menu_language(request)),
     }

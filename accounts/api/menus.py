@@ -6,12 +6,11 @@ from typing import Any, Self
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils.translation import get_language_from_request
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
-from accounts.access.menus import MenuNode, menu_of, save_item
+from accounts.access.menus import MenuNode, menu_language, menu_of, save_item
 from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
@@ -114,7 +113,7 @@ def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
 
 @router.get("/menus", response=list[MenuOut], summary="The menu as you see it")
 def get_menu(request: AuthenticatedRequest) -> list[MenuNode]:
-    nodes = menu_of(permissions_of(request.auth.user), get_language_from_request(request))
+    nodes = menu_of(permissions_of(request.auth.user), menu_language(request))
     return list(nodes)  # a tuple would be a status and an answer
 
 

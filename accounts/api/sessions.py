@@ -1,4 +1,4 @@
-"""REST: my sessions and my password. Only for who is logged in: a key has neither."""
+"""REST: own sessions and own password. Only with a session: an API key has neither."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
@@ -59,7 +59,7 @@ class PasswordIn(RequestSchema):
 
 
 def _session_user(request: AuthenticatedRequest) -> User:
-    """Who is logged in, with all fields. Raises Forbidden for a key."""
+    """Return the logged-in user, with all fields. Raises Forbidden for a key."""
     if request.auth.api_key is not None:
         raise Forbidden("An API key cannot do this. Log in.")
     return User.objects.get(pk=request.auth.user.pk)

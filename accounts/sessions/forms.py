@@ -8,6 +8,7 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.sessions.attempts import is_own_password
@@ -30,18 +31,18 @@ class CodeForm(forms.Form):
 
 
 def _check_own_password(request: HttpRequest, user: User, password: str) -> str:
-    """The password. Raises ValidationError where it is not the user's."""
+    """Return the password. Raises ValidationError if it is not the user's."""
     try:
         is_right = is_own_password(request, user, password)
     except LimitReached as error:
         raise forms.ValidationError(error.message) from None
     if not is_right:
-        raise forms.ValidationError("This is not your password.")
+        raise forms.ValidationError(_("This is not your password."))
     return password
 
 
 class EnrolForm(CodeForm):
-    """The first code, and the password: a session that somebody left open is not enough."""
+    """The first code, and the password: a session that was left open is not enough."""
 
     password = forms.CharField(strip=False, required=False, max_length=MAX_PASSWORD_LENGTH)
 
@@ -51,7 +52,7 @@ class EnrolForm(CodeForm):
 
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
-        # Who comes by a login provider has none.
+        # A user of a login provider has none.
         if not self._user.has_usable_password():
             return password
         return _check_own_password(self._request, self._user, password)
