@@ -35,7 +35,7 @@ class Site(admin_site.Site):
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        """Redirect to the account's page: the admin's form does not limit guesses at the password."""
+        """Redirect to the account's page: the admin's form does not limit guesses at passwords."""
         return redirect("password")
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 
 #: `last_used_at` is at most this much behind.
 LAST_USED_PRECISION = timedelta(minutes=1)

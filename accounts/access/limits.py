@@ -14,7 +14,7 @@ from accounts.access.grants import LimitOverrides as _Overrides
 from accounts.models import APIKey
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import RateLimited
 from aily.redis.rates import Counter, Rate, count, refusals
 
@@ -102,7 +102,7 @@ async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
 
 
 def count_requests(requesters: Sequence[Requester | None]) -> list[RateLimited | None]:
-    """Count many requests at once; None is not counted. Blocks. Returns each one's refusal, or None."""
+    """Count many requests at once, but none for None. Blocks. Returns a refusal, or None, of each."""
     limits = limits_of({requester[0] for requester in requesters if requester is not None})
     return refusals(
         [

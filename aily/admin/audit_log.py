@@ -8,6 +8,7 @@ from auditlog.admin import LogEntryAdmin
 from auditlog.models import LogEntry
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable, NewestChoices, NewestRelated, users_named
 
@@ -25,7 +26,7 @@ class AuditLogAdmin(LargeTable, LogEntryAdmin):
         ("timestamp", admin.DateFieldListFilter),
     )
     search_fields = ("actor__username",)
-    search_help_text = "The beginning of the name of who did it, or the primary key of a row."
+    search_help_text = _("The beginning of the user's name, or the primary key of a row.")
     ordering = ("-id",)
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:

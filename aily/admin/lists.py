@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 
 #: Lists end here, and actions take no more: filter or search for what lies beyond.
 MAX_ROWS = 10_000
@@ -63,7 +64,10 @@ class _AmongNewest:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.title = f"{self.title} (of the newest {LOOKED_THROUGH:,})"
+        self.title = gettext("%(filter)s (of the newest %(rows)s)") % {
+            "filter": self.title,
+            "rows": f"{LOOKED_THROUGH:,}",
+        }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         found: QuerySet[Any] = super().queryset(request, queryset)  # type: ignore[misc]

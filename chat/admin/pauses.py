@@ -8,6 +8,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from aily.redis.clients import RedisAway
 from chat.models import LLMModel, Provider
@@ -15,7 +17,7 @@ from chat.services import pauses
 
 
 class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Says of each row how long it is paused. Redis is asked once a page."""
+    """Shows how long each row is paused. One look at Redis a page."""
 
     pause_kind: pauses.Kind
 
@@ -27,18 +29,18 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
-        """By name; of none while Redis is away."""
+        """Return the seconds left of each pause, by name; empty while Redis is away."""
         try:
             found = pauses.pauses()
         except RedisAway:
             return {}
         return {
-            pause.name: f"{pause.seconds_left:.0f} s"
+            pause.name: gettext("%(seconds)d s") % {"seconds": round(pause.seconds_left)}
             for pause in found
             if pause.kind == self.pause_kind
         }
 
-    @admin.display(description="paused for")
+    @admin.display(description=_("paused for"))
     def paused_for(self, row: Any) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
@@ -47,20 +49,22 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             lifted = [row.name for row in rows if lift(row)]
         except RedisAway:
-            self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
+            self.message_user(
+                request, gettext("Redis is away: nothing was lifted."), messages.ERROR
+            )
             return
-        names = ", ".join(lifted) or "none of them was paused"
-        self.message_user(request, f"Called again: {names}.")
+        names = ", ".join(lifted) or gettext("none of them was paused")
+        self.message_user(request, gettext("Called again: %(names)s.") % {"names": names})
 
 
-@admin.action(permissions=["change"], description="Lift the pause")
+@admin.action(permissions=["change"], description=_("Lift the pause"))
 def lift_pauses(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
 ) -> None:
     modeladmin.lift(request, queryset, pauses.lift_model)
 
 
-@admin.action(permissions=["change"], description="Close the breaker")
+@admin.action(permissions=["change"], description=_("Close the circuit breaker"))
 def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:

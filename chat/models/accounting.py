@@ -64,7 +64,7 @@ class ModelPrice(models.Model):
 
     def clean(self) -> None:
         if self.starts_at is not None and self.starts_at == self.ends_at:
-            raise ValidationError({"ends_at": "This window is empty."})
+            raise ValidationError({"ends_at": _("This window is empty.")})
 
     @property
     def has_window(self) -> bool:

@@ -131,7 +131,7 @@ class Provider(models.Model):
 
     def clean(self) -> None:
         if self.key_header.lower() in {name.lower() for name in self.header_names}:
-            raise ValidationError({"key_header": "The key's header is among the extra ones."})
+            raise ValidationError({"key_header": _("The key's header is among the extra ones.")})
 
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
