@@ -63,6 +63,11 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
     # Whether there is a TOTPDevice: kept here to save requests a query.
     has_totp = models.BooleanField("TOTP", default=False, db_default=False, editable=False)
     totp_changed_at = models.DateTimeField(null=True, editable=False)
+    # Pages note it (accounts/sessions/login.py): mails are written where no browser says.
+    language = models.CharField(
+        max_length=10, blank=True, default="", db_default="", editable=False,
+        help_text="Of mails: that of the last page.",
+    )  # fmt: skip
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save. Deactivating a user or changing the password ends their sessions."""
@@ -248,9 +253,7 @@ class APIKey(models.Model):
             User.objects.select_for_update(no_key=True).get(pk=self.owner_id)
             keys = APIKey.objects.filter(owner=self.owner_id).active().count()
             if keys >= settings.API_KEYS_MAX_PER_USER:
-                message = _(
-                    "There are %(count)d API keys, the most one user may have: revoke some."
-                )
+                message = _("There are %(count)d API keys, as many as allowed: revoke some.")
                 raise Conflict(message % {"count": keys})
             self.save(force_insert=True)
         return secret

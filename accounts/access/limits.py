@@ -102,7 +102,7 @@ async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
 
 
 def count_requests(requesters: Sequence[Requester | None]) -> list[RateLimited | None]:
-    """Count many requests at once, but none for None. Blocks. Returns a refusal, or None, of each."""
+    """Count many requests at once, but none for None. Blocks. Returns each refusal, or None."""
     limits = limits_of({requester[0] for requester in requesters if requester is not None})
     return refusals(
         [

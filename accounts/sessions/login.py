@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import get_language
 
 from accounts.login_models import LoginMethod as Method
 from accounts.login_models import LoginOutcome as Outcome
@@ -101,6 +102,14 @@ def fully_logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
             if lacks_second_factor(request.user, request.session):
                 return redirect("totp")
             note_use_in_thread(request.user.pk, request)
+            _note_language(request.user)
         return view(request, *args, **kwargs)
 
     return guarded
+
+
+def _note_language(user: User) -> None:
+    """Keep the language of the page for the user's mails. A write only when it changes."""
+    language = get_language() or ""
+    if user.language != language:
+        User.objects.filter(pk=user.pk).update(language=language)

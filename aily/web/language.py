@@ -11,6 +11,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.middleware.locale import LocaleMiddleware
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import deactivate
 
 #: Paths below these are asked for by programs; "/api/docs" is a page, in English only.
 PROGRAM_PATHS = ("/api/", "/livez", "/readyz")
@@ -20,7 +21,10 @@ class PageLocaleMiddleware(LocaleMiddleware):
     """Django's LocaleMiddleware, for pages alone."""
 
     def process_request(self, request: HttpRequest) -> None:
-        if not request.path_info.startswith(PROGRAM_PATHS):
+        if request.path_info.startswith(PROGRAM_PATHS):
+            # An earlier request of the same context, as in tests, may have left its language.
+            deactivate()
+        else:
             super().process_request(request)
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:

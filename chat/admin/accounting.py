@@ -25,6 +25,12 @@ from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.accounting import DIMENSIONS
 
+_UNITS = {"calls": _("calls"), "tokens": _("tokens")}
+
+
+def _unit(budget: Budget, dimension: str) -> str:
+    return budget.currency if dimension == "money" else str(_UNITS[dimension])
+
 
 @admin.register(ModelPrice)
 class ModelPriceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -61,7 +67,7 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def limits(self, budget: Budget) -> str:
         values = {name: getattr(budget, f"limit_{name}") for name in DIMENSIONS}
         return ", ".join(
-            f"{value:f} {budget.currency if name == 'money' else gettext(name)}"
+            f"{value:f} {_unit(budget, name)}"
             for name, value in values.items()
             if value is not None
         )
@@ -71,7 +77,7 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         now = state(budget)
         parts = [(name, getattr(now, name)) for name in DIMENSIONS]
         return ", ".join(
-            f"{part.spent:f} ({part.reserved:f}) {budget.currency if name == 'money' else gettext(name)}"
+            f"{part.spent:f} ({part.reserved:f}) {_unit(budget, name)}"
             for name, part in parts
             if part.limit is not None
         )

@@ -65,7 +65,9 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
                 sent += 1
             except Conflict as conflict:
                 messages.warning(request, f"{delivery}: {conflict.message}")
-        text = ngettext("Sending %(count)d delivery again.", "Sending %(count)d deliveries again.", sent)
+        text = ngettext(
+            "Sending %(count)d delivery again.", "Sending %(count)d deliveries again.", sent
+        )
         messages.success(request, text % {"count": sent})
 
 

@@ -12,8 +12,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import ngettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from aily.admin.lists import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
 from chat.admin.readonly import ReadOnlyAdmin

@@ -1,4 +1,4 @@
-"""What an e-mail says, and handing it to the mail server."""
+"""E-mails: their text, in the language of their reader, and sending."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
 
 from chat.models import Delivery
 
@@ -20,7 +22,11 @@ _TEMPLATES = {
     "budget.near_end": "chat/mail/budget_near_end.txt",
     "tasks.summary": "chat/mail/tasks_summary.txt",
 }
-_IN_WORDS = {"task.completed": "finished", "task.failed": "failed", "task.expired": "expired"}
+_IN_WORDS = {
+    "task.completed": _("finished"),
+    "task.failed": _("failed"),
+    "task.expired": _("expired"),
+}
 
 
 def message_of(delivery: Delivery) -> EmailMessage:
@@ -36,7 +42,8 @@ def message_of(delivery: Delivery) -> EmailMessage:
         "counts": [(_IN_WORDS[event], delivery.data.get(event)) for event in _IN_WORDS],
         **delivery.data,
     }
-    rendered = render_to_string(_TEMPLATES[delivery.event], context)
+    with override(delivery.owner.language or settings.LANGUAGE_CODE):
+        rendered = render_to_string(_TEMPLATES[delivery.event], context)
     subject, _, body = rendered.partition("\n")
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     return EmailMessage(

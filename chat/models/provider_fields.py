@@ -65,7 +65,9 @@ def check_proxy_url(url: str) -> None:
 
 def _parse(url: str) -> httpx.URL:
     if len(url) > MAX_URL_CHARS:
-        raise ValidationError(_("The URL is longer than %(limit)d characters.") % {"limit": MAX_URL_CHARS})
+        raise ValidationError(
+            _("The URL is longer than %(limit)d characters.") % {"limit": MAX_URL_CHARS}
+        )
     if "\\" in url or any(character.isspace() for character in url):
         raise ValidationError(_("The URL must not contain spaces or backslashes."))
     try:
@@ -96,7 +98,10 @@ def check_key_variables(names: str) -> None:
         raise ValidationError(_("More than %(limit)d variables.") % {"limit": MAX_KEYS})
     for name in listed:
         if not is_key_variable(name):
-            raise ValidationError(_("%(name)r is not the name of a key: %(rule)s.") % {"name": name[:50], "rule": KEY_VARIABLE_RULE})
+            raise ValidationError(
+                _("%(name)r is not the name of a key: %(rule)s.")
+                % {"name": name[:50], "rule": KEY_VARIABLE_RULE}
+            )
 
 
 def split_names(names: str) -> list[str]:
@@ -110,7 +115,9 @@ def check_keys(keys: list[str]) -> None:
         if not (key.isascii() and key.isprintable()):
             raise ValidationError(_("A key holds characters that no header can carry."))
         if len(key) > MAX_KEY_CHARS:
-            raise ValidationError(_("A key has more than %(limit)d characters.") % {"limit": MAX_KEY_CHARS})
+            raise ValidationError(
+                _("A key has more than %(limit)d characters.") % {"limit": MAX_KEY_CHARS}
+            )
 
 
 def check_key_header(name: str) -> None:
@@ -129,14 +136,18 @@ def check_headers(headers: dict[str, str]) -> None:
     if len(headers) > MAX_HEADERS:
         raise ValidationError(_("More than %(limit)d headers.") % {"limit": MAX_HEADERS})
     if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
-        raise ValidationError(_("The headers have more than %(limit)d bytes.") % {"limit": MAX_HEADER_BYTES})
+        raise ValidationError(
+            _("The headers have more than %(limit)d bytes.") % {"limit": MAX_HEADER_BYTES}
+        )
     names = [name.lower() for name in headers]
     if len(set(names)) != len(names):
         raise ValidationError(_("A header is named twice."))
     for name, value in headers.items():
         _check_header_name(name)
         if not (value.isascii() and value.isprintable()):
-            raise ValidationError(_("The value of %(name)s holds characters that are not printable.") % {"name": name})
+            raise ValidationError(
+                _("The value of %(name)s holds characters that are not printable.") % {"name": name}
+            )
 
 
 def check_proxy_credentials(credentials: str) -> None:
@@ -155,7 +166,9 @@ def check_request_fields(fields: Any) -> None:
         raise ValidationError(_("More than %(limit)d fields.") % {"limit": MAX_REQUEST_FIELDS})
     for name, other in fields.items():
         if other is not None and not (isinstance(other, str) and _FIELD_NAME.fullmatch(other)):
-            raise ValidationError(_("%(name)s: null, or the name that is sent in its place.") % {"name": name[:64]})
+            raise ValidationError(
+                _("%(name)s: null, or the name that is sent in its place.") % {"name": name[:64]}
+            )
         if not _FIELD_NAME.fullmatch(name):
             raise ValidationError(_("%(name)r is not the name of a field.") % {"name": name[:64]})
         for touched in UNTOUCHABLE_FIELDS & {name, other}:

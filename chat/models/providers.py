@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from aily.network.public_addresses import is_not_link_local, is_public
 from aily.rest.sizes import PARAMS_BYTES, check_sizes

@@ -305,7 +305,6 @@ def test_a_socket_uses_its_session_as_well(alice: User) -> None:
     client = Client()
     client.force_login(alice)
     UserSession.objects.all().delete()
-    sessions._noted.clear()
     scope = {
         "client": ("192.0.2.9", 4711),
         "headers": [

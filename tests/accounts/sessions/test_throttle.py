@@ -315,7 +315,7 @@ def test_staff_see_the_trail_and_nobody_changes_it(alice: User, keeper: User) ->
     client = Client()
     client.force_login(keeper)
     page = client.get("/admin/accounts/loginevent/").content.decode()
-    for word in ("alice", "failed", "refused unseen", HERE):
+    for word in ("alice", "failed", "refused unchecked", HERE):
         assert word in page
     found = client.get("/admin/accounts/loginevent/", {"q": HERE}).content.decode()
     assert "alice" in found

@@ -68,7 +68,7 @@ def test_setting_up_takes_the_code_and_the_password(staff: User) -> None:
     client.force_login(staff)
     app = Authenticator(shown_secret(client.get("/account/totp/").content.decode()), [])
     for code, password, complaint in (
-        (app.wrong_code(), PASSWORD, "does not fit"),
+        (app.wrong_code(), PASSWORD, "This code is wrong"),
         (app.code(), "wrong", "not your password"),
         (app.code(), "", "not your password"),
     ):
