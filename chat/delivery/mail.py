@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
-from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -30,10 +29,12 @@ _IN_WORDS = {
 
 
 def message_of(delivery: Delivery) -> EmailMessage:
-    """The mail, whose Message-ID is the same at every attempt. The template's first line is the
-    subject."""
+    """The mail of a delivery; its Message-ID is the same at every attempt.
+
+    The template's first line is the subject.
+    """
     task = delivery.task
-    context: dict[str, Any] = {
+    context: dict[str, object] = {
         "user": delivery.owner,
         "task": task,
         "excerpt": task.text[:EXCERPT_CHARS] if task else "",
@@ -55,5 +56,5 @@ def message_of(delivery: Delivery) -> EmailMessage:
 
 
 def send(message: EmailMessage) -> None:
-    """Blocks. Raises OSError, of which smtplib's errors are, when the server does not take it."""
+    """Send the mail; blocks. Raises OSError, as smtplib's errors are, if the server refuses it."""
     message.send()

@@ -26,7 +26,7 @@ from chat.events import Event, EventId, TaskCancelled, TaskCompleted, TaskExpire
 from chat.llm.client import ProviderClient
 from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
-from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, Patience, TimeLimits
+from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, ReadDelay, TimeLimits
 from chat.models import ServedFrom, Status
 from chat.models.flights import FlightOutcome, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
@@ -56,7 +56,7 @@ class Stop(Enum):
 
 
 @dataclass(slots=True)
-class Answer:
+class StreamState:
     """What came of the call so far, the text itself apart (the log has it)."""
 
     status: Status = Status.FAILED
@@ -95,13 +95,13 @@ class Call:
     _stop: Stop | None = field(default=None, init=False)
     #: The task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
-    _answer: Answer = field(default_factory=Answer, init=False)
-    _patience: Patience = field(init=False)
+    _answer: StreamState = field(default_factory=StreamState, init=False)
+    _read_delay: ReadDelay = field(init=False)
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
         self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
-        self._patience = Patience(self._unheard_seconds)
+        self._read_delay = ReadDelay(self._unheard_seconds)
 
     def _unheard_seconds(self) -> float:
         is_awaited = self.log.is_heard or self.on_first_text is not None
@@ -110,7 +110,7 @@ class Call:
     def listened_to(self) -> None:
         """Somebody has begun to: all text so far, and what comes, is to be logged at once."""
         self.log.listened_to()
-        self._patience.lose()
+        self._read_delay.cancel()
 
     def stop(self, why: Stop) -> None:
         """Close the connection to the provider. A call that is ending already just goes on."""
@@ -213,7 +213,7 @@ class Call:
                     request,
                     _limits(),
                     self._write,
-                    self._patience,
+                    self._read_delay,
                     _answer_limits(),
                 )
             answer.status = Status.SUCCEEDED
