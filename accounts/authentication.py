@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 from django.conf import settings
@@ -97,18 +97,24 @@ async def identify_key(secret: str, *, check: bool = False) -> Identity | None:
 
 # Rows made of cached columns. The others are deferred: reading one costs a query.
 def _user(pk: int, grants: UserGrants) -> User:
-    known = {name: getattr(grants, name) for name in grants.__struct_fields__}
-    return _row(User, {**known, "id": pk})
+    return _row(User, pk, grants)
 
 
 def _api_key(record: KeyRecord) -> APIKey:
-    known = msgspec.structs.asdict(record)
-    return _row(APIKey, {**known, "id": record.pk})
+    return _row(APIKey, record.pk, record)
 
 
-def _row(model: type[Row], known: dict[str, Any]) -> Row:
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in known]  # noqa: SLF001
-    return model.from_db(None, names, [known[name] for name in names])
+def _row(model: type[Row], pk: int, record: msgspec.Struct) -> Row:
+    names = _columns_of(model, type(record))
+    values = [pk, *(getattr(record, name) for name in names[1:])]
+    return model.from_db(None, names, values)
+
+
+@cache
+def _columns_of(model: type[Model], record: type[msgspec.Struct]) -> list[str]:
+    """Return the model's columns that are fields of the record, in order, after the primary key."""
+    columns = [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - documented
+    return ["id", *(name for name in columns if name in record.__struct_fields__)]
 
 
 def _known_user(session: SessionBase, *, check: bool = False) -> User | None:

@@ -13,6 +13,7 @@ from aily.database.threads import in_database
 
 #: `last_used_at` is at most this much behind.
 LAST_USED_PRECISION = timedelta(minutes=1)
+_PRECISION_SECONDS = LAST_USED_PRECISION.total_seconds()
 
 Key = TypeVar("Key", bound=Hashable)
 Use = TypeVar("Use")
@@ -36,7 +37,7 @@ class LastUse(Generic[Key, Use]):
         """Return whether a use is to be written now. If so, it counts as written."""
         now = time.monotonic()
         written_at = self._written_at.get(key)
-        if written_at is not None and written_at > now - LAST_USED_PRECISION.total_seconds():
+        if written_at is not None and written_at > now - _PRECISION_SECONDS:
             return False
         if len(self._written_at) >= self._max_remembered:
             self._written_at.clear()
