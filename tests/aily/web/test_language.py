@@ -56,7 +56,9 @@ def test_a_page_is_in_the_language_chosen_or_asked_for(
 def test_a_choice_lasts_and_leads_back() -> None:
     client = browser("en", enforce_csrf_checks=True)
     page = client.get("/login/?next=/account/")
-    assert all(name in page.text for _code, name in LANGUAGES)
+    # Each by its own name, whatever the page is in.
+    assert all(f">{name}</button>" in page.text for _code, name in LANGUAGES)
+    assert ">English</button>" in browser("zh-CN").get("/login/").text
     form = {"language": "zh-hans", "next": "/login/?next=/account/"}
     assert client.post("/language/", form).status_code == 403
     form["csrfmiddlewaretoken"] = client.cookies["csrftoken"].value
@@ -194,6 +196,14 @@ def test_the_admin_is_in_chinese(admin_client: Client) -> None:
     provider = admin_client.get("/admin/chat/provider/add/").text
     for words in ("基础 URL", "密钥与请求头", "仅限公网地址", "每行一个"):
         assert words in provider, words
+
+
+def test_the_audit_log_names_fields_in_chinese(admin_client: Client, alice: User) -> None:
+    APIKey.create(alice, "laptop")
+    admin_client.cookies["django_language"] = "zh-hans"
+    page = admin_client.get("/admin/auditlog/logentry/").text
+    assert "API 密钥 - laptop" in page
+    assert "ID, 所有者, 名称, 前缀" in page
 
 
 def test_a_plural_takes_no_s_in_chinese(admin_client: Client) -> None:
