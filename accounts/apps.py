@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
@@ -11,12 +10,14 @@ from django.contrib.admin import autodiscover
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import checks
-from django.db.models import QuerySet
 from django.db.models.signals import post_delete
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from aily.web.access_revocation import Access, revoke_access, session_hash
+
+if TYPE_CHECKING:
+    from accounts.models import User
 
 
 class AdminConfig(admin.SimpleAdminConfig):
@@ -77,11 +78,9 @@ class AccountsConfig(AppConfig):
         post_delete.connect(close_sockets_of_user, sender=User)
 
 
-def ids(rows: QuerySet[Any]) -> Iterable[int]:
-    return rows.values_list("pk", flat=True)
-
-
-def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
+def close_sockets_of_session(
+    sender: object, request: HttpRequest, user: User | None, **kwargs: object
+) -> None:
     """Close the sockets of other tabs of the session that logs out."""
     session_key = request.session.session_key
     if user is not None and session_key is not None:
@@ -89,5 +88,5 @@ def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwa
         revoke_access(Access(user.pk, session=session_hash(session_key)))
 
 
-def close_sockets_of_user(sender: Any, instance: Any, **kwargs: Any) -> None:
+def close_sockets_of_user(sender: object, instance: User, **kwargs: object) -> None:
     revoke_access(Access(instance.pk))

@@ -84,13 +84,13 @@ def current_identity() -> Identity | None:
     return Identity(user) if user is not None and user.is_authenticated else None
 
 
-def _set_actor(sender: Any, instance: LogEntry, **kwargs: Any) -> None:
+def _set_actor(sender: object, instance: LogEntry, **kwargs: object) -> None:
     identity = current_identity() if instance.actor_id is None else None
     if identity is not None:
         instance.actor_id = identity.user.pk
 
 
-def _log_revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:
+def _log_revoked(sender: object, digests: list[str], **kwargs: object) -> None:
     # Keys are revoked by one UPDATE, which sends no signals.
     changes = {"revoked_at": ("None", str(timezone.now()))}
     for key in APIKey.objects.filter(digest__in=digests):

@@ -41,6 +41,9 @@ _TO_USERS = gettext_lazy(
     "Only a superuser gives permissions to a user, or takes them away: use a role."
 )
 
+#: A permission on a single object, of a role or of a user (guardian).
+ObjectGrant = GroupObjectPermission | UserObjectPermission
+
 _has_no_actor: ContextVar[bool] = ContextVar("has_no_actor", default=False)
 
 
@@ -156,7 +159,7 @@ def _require_all_of_role(actor: Actor, role: Group) -> None:
 
 # --- Users --------------------------------------------------------------------------------------
 def _check_user(
-    sender: Any, instance: User, update_fields: Collection[str] | None, **kwargs: Any
+    sender: object, instance: User, update_fields: Collection[str] | None, **kwargs: object
 ) -> None:
     actor = current_actor()
     if actor is None:
@@ -195,7 +198,7 @@ def _require_no_credentials(before: User | None, user: User, changed: set[str]) 
         raise Forbidden(_("An API key changes no address that is logged in with."), field="email")
 
 
-def _check_user_deletion(sender: Any, instance: User, **kwargs: Any) -> None:
+def _check_user_deletion(sender: object, instance: User, **kwargs: object) -> None:
     if actor := current_actor():
         _require_control(actor, instance)
 
@@ -203,7 +206,7 @@ def _check_user_deletion(sender: Any, instance: User, **kwargs: Any) -> None:
 def protect_rows_of_users(model: type[Model]) -> None:
     """Let only actors who may change its `user` delete a row of `model`."""
 
-    def check(sender: Any, instance: Any, **kwargs: Any) -> None:
+    def check(sender: object, instance: Any, **kwargs: object) -> None:
         if actor := current_actor():
             _require_control(actor, instance.user)
 
@@ -211,7 +214,12 @@ def protect_rows_of_users(model: type[Model]) -> None:
 
 
 def _check_roles_of_users(
-    sender: Any, instance: Model, action: str, reverse: bool, pk_set: Any, **kwargs: Any
+    sender: object,
+    instance: Model,
+    action: str,
+    reverse: bool,
+    pk_set: set[int] | None,
+    **kwargs: object,
 ) -> None:
     actor = current_actor()
     if actor is None or actor.is_superuser or not action.startswith("pre_"):
@@ -232,7 +240,9 @@ def _check_roles_of_users(
         _require_all_of_role(actor, role)
 
 
-def _check_permissions_of_users(sender: Any, action: str, pk_set: Any, **kwargs: Any) -> None:
+def _check_permissions_of_users(
+    sender: object, action: str, pk_set: set[int] | None, **kwargs: object
+) -> None:
     actor = current_actor()
     is_change = action in ("pre_add", "pre_remove") and pk_set
     if actor and not actor.is_superuser and (is_change or action == "pre_clear"):
@@ -240,14 +250,14 @@ def _check_permissions_of_users(sender: Any, action: str, pk_set: Any, **kwargs:
 
 
 # --- Roles --------------------------------------------------------------------------------------
-def _check_role(sender: Any, instance: Group, **kwargs: Any) -> None:
+def _check_role(sender: object, instance: Group, **kwargs: object) -> None:
     actor = current_actor()
     if actor and instance.pk is not None:
         _require_all_of_role(actor, instance)
 
 
 def _check_permissions_of_roles(
-    sender: Any, instance: Model, action: str, pk_set: Any, **kwargs: Any
+    sender: object, instance: Model, action: str, pk_set: set[int] | None, **kwargs: object
 ) -> None:
     actor = current_actor()
     if actor is None or actor.is_superuser or not action.startswith("pre_") or pk_set == set():
@@ -270,7 +280,7 @@ def _require_permission(actor: Actor, name: str, object_pk: str | None) -> None:
         raise Forbidden(message % {"permission": name})
 
 
-def _check_role_limits(sender: Any, instance: RoleLimits, **kwargs: Any) -> None:
+def _check_role_limits(sender: object, instance: RoleLimits, **kwargs: object) -> None:
     actor = current_actor()
     if actor is None or actor.is_superuser:
         return
@@ -279,7 +289,7 @@ def _check_role_limits(sender: Any, instance: RoleLimits, **kwargs: Any) -> None
         raise Forbidden(_("Somebody else has to change the limits of a role of yours."))
 
 
-def _check_object_grant(sender: Any, instance: Any, **kwargs: Any) -> None:
+def _check_object_grant(sender: type[ObjectGrant], instance: ObjectGrant, **kwargs: object) -> None:
     """Check a permission on a single object, both as stored and as it is to be."""
     actor = current_actor()
     if actor is None or actor.is_superuser:
@@ -291,14 +301,16 @@ def _check_object_grant(sender: Any, instance: Any, **kwargs: Any) -> None:
         _require_permission(actor, _name(row.permission), row.object_pk)
 
 
-def _check_object_grant_deletion(sender: Any, instance: Any, **kwargs: Any) -> None:
+def _check_object_grant_deletion(
+    sender: type[ObjectGrant], instance: ObjectGrant, **kwargs: object
+) -> None:
     # The object itself was deleted: its grants go with it.
     if instance.content_object is not None:
         _check_object_grant(sender, instance)
 
 
 # --- Keys, and what is restricted ---------------------------------------------------------------
-def _check_key(sender: Any, instance: APIKey, **kwargs: Any) -> None:
+def _check_key(sender: object, instance: APIKey, **kwargs: object) -> None:
     actor = current_actor()
     if actor is None:
         return
@@ -308,7 +320,7 @@ def _check_key(sender: Any, instance: APIKey, **kwargs: Any) -> None:
         raise Forbidden(_("API keys are made, and changed, for oneself."), field="owner")
 
 
-def _check_key_deletion(sender: Any, instance: APIKey, **kwargs: Any) -> None:
+def _check_key_deletion(sender: object, instance: APIKey, **kwargs: object) -> None:
     if actor := current_actor():
         _require_control(actor, instance.owner)
 
@@ -319,7 +331,7 @@ def protect_restriction(model: type[Model]) -> None:
     use = f"{meta.app_label}.use_{meta.model_name}"
 
     def check(
-        sender: Any, instance: Any, update_fields: Collection[str] | None, **kwargs: Any
+        sender: type[Model], instance: Any, update_fields: Collection[str] | None, **kwargs: object
     ) -> None:
         is_saved = update_fields is None or "is_restricted" in update_fields
         if instance.is_restricted or instance.pk is None or not is_saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import ParseResult
@@ -22,14 +23,18 @@ from aily.network.client_address import scope_address
 BEARER_SUBPROTOCOL = "aily.bearer."
 
 
-def _header(scope: dict[str, Any], name: bytes) -> str:
+Scope = dict[str, Any]
+Application = Callable[[Scope, object, object], Awaitable[None]]
+
+
+def _header(scope: Scope, name: bytes) -> str:
     for header, value in scope["headers"]:
         if header == name:
             return str(value.decode("latin1"))
     return ""
 
 
-def bearer_key(scope: dict[str, Any]) -> str | None:
+def bearer_key(scope: Scope) -> str | None:
     """Return the API key of a handshake: of the Authorization header, else of a subprotocol."""
     method, _, key = _header(scope, b"authorization").partition(" ")
     if method.lower() == "bearer":
@@ -40,7 +45,7 @@ def bearer_key(scope: dict[str, Any]) -> str | None:
     return None
 
 
-async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> Identity | None:
+async def identify_websocket(scope: Scope, *, check: bool = False) -> Identity | None:
     """Return the identity behind a handshake, else None. A key that does not work is refused, with
     or without a session cookie.
 
@@ -59,11 +64,11 @@ async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> I
     return identity
 
 
-def _origin(scope: dict[str, Any]) -> Origin:
+def _origin(scope: Scope) -> Origin:
     return Origin.at(scope_address(scope), _header(scope, b"user-agent"))
 
 
-async def websocket_holds_seconds(scope: dict[str, Any]) -> float:
+async def websocket_holds_seconds(scope: Scope) -> float:
     """Return how long the credentials of this socket are still valid; 0 if they are not."""
     identity = await identify_websocket(scope, check=True)
     return 0 if identity is None else identity.holds_seconds
@@ -76,10 +81,10 @@ class OriginRequiredForCookies:
     stops them. A key is only sent by a client that has it.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Application) -> None:
         self.app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: object, send: object) -> None:
         app = self.app
         if bearer_key(scope) is None:
             app = _SiteOriginValidator(app, _site_origins(_header(scope, b"host")))

@@ -23,7 +23,7 @@ Apps add their own below these. REST answers with RFC 9457 problem details
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 #: Bounds of every Retry-After. Clients give up on longer ones, and shorter ones are a busy loop.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1, 600
@@ -54,13 +54,13 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         #: Headers of the REST answer, beside Retry-After.
         self.headers: dict[str, str] = {}
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         """Members of its own that a problem adds to a REST answer and to a frame's `error`."""
         return {}
 
-    def as_error(self) -> dict[str, Any]:
+    def as_error(self) -> dict[str, object]:
         """The `error` object of a WebSocket frame."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message, **self.details()}
+        error: dict[str, object] = {"code": self.code, "message": self.message, **self.details()}
         if self.field is not None:
             error["field"] = self.field
         if self.retry_after_seconds is not None:
@@ -116,7 +116,7 @@ class LimitReached(Problem):
         self.limit_name = limit_name
         self.limit = limit
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         return {"limit": {"name": self.limit_name, "value": self.limit}}
 
 

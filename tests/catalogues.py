@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
@@ -45,6 +44,7 @@ _DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 #: What the code names a message by: a text, or its singular and plural.
 MessageId = str | tuple[str, ...]
+Translation = MessageId | list[str] | None
 
 
 # --- What is to be translated ---------------------------------------------------------------------
@@ -84,7 +84,7 @@ def _messages_in(path: Path) -> Iterator[MessageId]:
     for _line, message, _comments, _context in extract(
         "python", io.BytesIO(source.encode()), keywords=_KEYWORDS
     ):
-        yield cast("MessageId", message)
+        yield message
 
 
 def model_texts(app: str) -> Iterator[str]:
@@ -131,7 +131,7 @@ def read_compiled(app: str, language: str) -> Catalog:
         return read_mo(file)
 
 
-def update(app: str, language: str) -> list[MessageId]:
+def update(app: str, language: str) -> list[str]:
     """Bring a catalogue up to date and compile it. Returns what it does not translate."""
     catalog = read_catalogue(app, language)
     catalog.update(messages_of(app), no_fuzzy_matching=True)
@@ -148,16 +148,16 @@ def update(app: str, language: str) -> list[MessageId]:
     return untranslated(catalog)
 
 
-def untranslated(catalog: Catalog) -> list[MessageId]:
+def untranslated(catalog: Catalog) -> list[str]:
     """Return the messages without a translation, or with a fuzzy one."""
     return [
-        message.id
+        str(message.id)
         for message in catalog
         if message.id and (message.fuzzy or not all(_parts(message.string)))
     ]
 
 
-def _parts(text: MessageId | None) -> Iterable[str]:
+def _parts(text: Translation) -> Iterable[str]:
     """Return the forms of a translation: several where the language has plurals."""
     return (text or "",) if text is None or isinstance(text, str) else text
 

@@ -8,8 +8,8 @@ minutes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TypeVar
 
 import msgspec
 from django.contrib.auth.models import Group
@@ -19,6 +19,8 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from accounts.models import RoleLimits, User
 from aily.cache import Cached, keys
+
+V = TypeVar("V")
 
 
 class Grants(msgspec.Struct, frozen=True):
@@ -59,7 +61,10 @@ _USER_COLUMNS = ("username", "is_active", "is_staff", "is_superuser", "has_totp"
 
 
 def _load_users(ids: Collection[int]) -> dict[int, UserGrants]:
-    roles = _grouped(User.groups.through.objects.filter(user__in=ids), "user_id", "group_id")
+    roles: defaultdict[int, list[int]] = defaultdict(list)
+    members = User.groups.through.objects.filter(user__in=ids)
+    for user_id, role_id in members.values_list("user_id", "group_id"):
+        roles[user_id].append(role_id)
     permissions = _permissions(User.user_permissions.through.objects.filter(user__in=ids), "user")
     objects = _objects(UserObjectPermission.objects.filter(user__in=ids), "user")
     return {
@@ -91,24 +96,17 @@ def _limits(row: User | RoleLimits) -> LimitOverrides:
     return row.requests_per_minute, row.max_tasks_in_flight, row.max_tasks_queued
 
 
-def _grouped(rows: QuerySet[Any], by: str, value: str) -> defaultdict[int, list[Any]]:
-    found: defaultdict[int, list[Any]] = defaultdict(list)
-    for pk, grouped in rows.values_list(by, value):
-        found[pk].append(grouped)
-    return found
-
-
 _PERMISSION = ("permission__content_type__app_label", "permission__codename")
 
 
-def _permissions(rows: QuerySet[Any], holder: str) -> defaultdict[int, frozenset[str]]:
+def _permissions(rows: QuerySet[Model], holder: str) -> defaultdict[int, frozenset[str]]:
     found: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
     for pk, app, codename in rows.values_list(f"{holder}_id", *_PERMISSION):
         found[pk] |= {f"{app}.{codename}"}
     return found
 
 
-def _objects(rows: QuerySet[Any], holder: str) -> defaultdict[int, dict[str, frozenset[str]]]:
+def _objects(rows: QuerySet[Model], holder: str) -> defaultdict[int, dict[str, frozenset[str]]]:
     found: defaultdict[int, dict[str, frozenset[str]]] = defaultdict(dict)
     for pk, app, codename, object_pk in rows.values_list(f"{holder}_id", *_PERMISSION, "object_pk"):
         permission = f"{app}.{codename}"
@@ -123,21 +121,23 @@ ROLES: Cached[int, RoleGrants] = Cached(keys.ROLES, RoleGrants, _load_roles)
 # --- Invalidating ---------------------------------------------------------------------------------
 def connect_signals() -> None:
     """Invalidate the cache at each change of users, roles and what is granted to them."""
-    _invalidate_rows(User, USERS, lambda user: user.pk)
-    _invalidate_rows(UserObjectPermission, USERS, lambda granted: granted.user_id)
-    _invalidate_rows(Group, ROLES, lambda group: group.pk)
-    _invalidate_rows(RoleLimits, ROLES, lambda limits: limits.role_id)
-    _invalidate_rows(GroupObjectPermission, ROLES, lambda granted: granted.group_id)
+    _invalidate_rows(User, USERS, "pk")
+    _invalidate_rows(UserObjectPermission, USERS, "user_id")
+    _invalidate_rows(Group, ROLES, "pk")
+    _invalidate_rows(RoleLimits, ROLES, "role_id")
+    _invalidate_rows(GroupObjectPermission, ROLES, "group_id")
     _invalidate_links(User.groups.through, USERS, "user_id", "group_id")
     _invalidate_links(User.user_permissions.through, USERS, "user_id", "permission_id")
     _invalidate_links(Group.permissions.through, ROLES, "group_id", "permission_id")
 
 
-def _invalidate_rows(model: Any, cached: Cached[int, Any], key: Callable[[Any], int]) -> None:
-    def invalidate(sender: Any, instance: Model, **kwargs: Any) -> None:
+def _invalidate_rows(model: type[Model], cached: Cached[int, V], key: str) -> None:
+    """At each change of a row of `model`, invalidate the entry that its field `key` names."""
+
+    def invalidate(sender: object, instance: Model, **kwargs: object) -> None:
         # Each login writes last_login, which grants nothing.
         if kwargs.get("update_fields") != frozenset({"last_login"}):
-            cached.invalidate([key(instance)])
+            cached.invalidate([getattr(instance, key)])
 
     # A proxy of the model sends signals of its own.
     for sender in {model, *_proxies(model)}:
@@ -149,18 +149,26 @@ def _proxies(model: type[Model]) -> Iterable[type[Model]]:
     return [subclass for subclass in model.__subclasses__() if subclass._meta.proxy]  # noqa: SLF001
 
 
-def _invalidate_links(through: Any, cached: Cached[int, Any], holder: str, other: str) -> None:
+def _invalidate_links(
+    through: type[Model], cached: Cached[int, V], holder: str, other: str
+) -> None:
     """For changes of a many-to-many relation, invalidate the entries of its `holder` side."""
 
     def invalidate(
-        sender: Any, instance: Model, action: str, reverse: bool, pk_set: Any, **kwargs: Any
+        sender: object,
+        instance: Model,
+        action: str,
+        reverse: bool,
+        pk_set: set[int] | None,
+        **kwargs: object,
     ) -> None:
         if not reverse:
             cached.invalidate([instance.pk])
         elif pk_set is not None:
             cached.invalidate(pk_set)
         elif action == "pre_clear":
-            cleared = through.objects.filter(**{other: instance.pk})
+            manager = through._base_manager  # noqa: SLF001 - documented, for all its name
+            cleared = manager.filter(**{other: instance.pk})
             cached.invalidate(cleared.values_list(holder, flat=True))
 
     m2m_changed.connect(invalidate, sender=through, weak=False)

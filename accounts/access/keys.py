@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from django.db.models import Q
@@ -85,17 +84,17 @@ def connect_signals() -> None:
     KEY_IDS.connect_signals()
 
 
-def _saved(sender: Any, instance: APIKey, created: bool, **kwargs: Any) -> None:
+def _saved(sender: object, instance: APIKey, created: bool, **kwargs: object) -> None:
     (KEYS.added if created else KEYS.invalidate)([instance.digest])
     if not created:
         # Its end may have changed.
         check_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
-def _gone(sender: Any, instance: APIKey, **kwargs: Any) -> None:
+def _gone(sender: object, instance: APIKey, **kwargs: object) -> None:
     KEYS.invalidate([instance.digest])
     revoke_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
-def _revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:
+def _revoked(sender: object, digests: list[str], **kwargs: object) -> None:
     KEYS.invalidate(digests)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -97,7 +96,7 @@ def menu_language(request: HttpRequest) -> str:
         # Such as zh-cn, which stands for zh-hans, and de-at.
         variants = (code, *LANG_INFO.get(code, {}).get("fallback", ()), code.partition("-")[0])
         if known := next((code for code in variants if code in MENU_LANGUAGES), None):
-            return known
+            return str(known)
     return str(settings.LANGUAGE_CODE)
 
 
@@ -133,7 +132,7 @@ def connect_signals() -> None:
         signal.connect(_changed, sender=MenuItem)
 
 
-def _changed(sender: Any, **kwargs: Any) -> None:
+def _changed(sender: object, **kwargs: object) -> None:
     MENU.invalidate([ALL])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ninja import Router, Schema
 from pydantic import Field
 
@@ -40,7 +38,7 @@ class MeOut(Schema):
 
 
 @router.get("/me", response=MeOut, summary="The user behind these credentials")
-def me(request: AuthenticatedRequest) -> dict[str, Any]:
+def me(request: AuthenticatedRequest) -> dict[str, object]:
     user = request.auth.user
     permissions = permissions_of(user)
     return {

@@ -2,7 +2,7 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-from typing import Any, Self
+from typing import Self
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -89,7 +89,7 @@ class ItemPatch(RequestSchema):
     )
     permission: str = Field("", description="Only for those who have this permission as well.")
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields of the request, its parent looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         if self.parent is not None:
@@ -107,7 +107,7 @@ class ItemIn(ItemPatch):
     label: str
 
 
-def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
+def _write(item: MenuItem, fields: dict[str, object]) -> MenuItem:
     assign(item, fields)
     save_item(item)
     return item

@@ -16,7 +16,7 @@ from accounts.access.roles import named_objects, write_role
 from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from accounts.models import Role, User
+from accounts.models import Role, RoleLimits, User
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, ordered
@@ -53,7 +53,7 @@ class RoleOut(Schema):
         )
 
     @staticmethod
-    def resolve_limits(role: Role) -> Any:
+    def resolve_limits(role: Role) -> RoleLimits | None:
         return getattr(role, "limits", None)
 
 

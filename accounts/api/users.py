@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -144,7 +144,7 @@ def list_users(request: AuthenticatedRequest, filters: Query[UserFilter]) -> Que
 
 @router.post("/users", response={201: UserOut}, summary="Make a user")
 @idempotent(UserOut)
-def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[Any]:
+def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[User]:
     require_permission(request.auth.user, "accounts.add_user")
     user = User(username=payload.username)
     _set_password(user, payload.password)

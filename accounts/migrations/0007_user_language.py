@@ -4,35 +4,52 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0006_login_events_sessions'),
+        ("accounts", "0006_login_events_sessions"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='user',
-            name='language',
-            field=models.CharField(blank=True, db_default='', default='', editable=False, help_text='Of mails: that of the last page.', max_length=10),
+            model_name="user",
+            name="language",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                editable=False,
+                help_text="Of mails: that of the last page.",
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='loginevent',
-            name='outcome',
-            field=models.CharField(choices=[('succeeded', 'Succeeded'), ('failed', 'Failed'), ('refused', 'refused unchecked')], max_length=10),
+            model_name="loginevent",
+            name="outcome",
+            field=models.CharField(
+                choices=[
+                    ("succeeded", "Succeeded"),
+                    ("failed", "Failed"),
+                    ("refused", "refused unchecked"),
+                ],
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='loginevent',
-            name='user_agent',
-            field=models.CharField(blank=True, help_text='Of the last attempt.', max_length=200),
+            model_name="loginevent",
+            name="user_agent",
+            field=models.CharField(blank=True, help_text="Of the last attempt.", max_length=200),
         ),
         migrations.AlterField(
-            model_name='loginevent',
-            name='username',
-            field=models.CharField(blank=True, help_text='Empty: there is no account.', max_length=150),
+            model_name="loginevent",
+            name="username",
+            field=models.CharField(
+                blank=True, help_text="Empty: there is no account.", max_length=150
+            ),
         ),
         migrations.AlterField(
-            model_name='totpdevice',
-            name='last_step',
-            field=models.BigIntegerField(default=-1, editable=False, help_text='Time step of the last code used.'),
+            model_name="totpdevice",
+            name="last_step",
+            field=models.BigIntegerField(
+                default=-1, editable=False, help_text="Time step of the last code used."
+            ),
         ),
     ]

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.oidc.tokens import verified_claims
+from accounts.oidc.tokens import Claims, verified_claims
 
 
 class OIDCAdapter(OpenIDConnectOAuth2Adapter):
@@ -22,8 +22,8 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
     nonce = ""
 
     @property
-    def openid_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().openid_config
+    def openid_config(self) -> Claims:
+        config: Claims = super().openid_config
         if config.get("issuer", "").rstrip("/") != settings.OIDC_ISSUER:
             raise OAuth2Error("the provider's configuration is of another issuer")
         return config
@@ -57,7 +57,7 @@ class OIDCProvider(OpenIDConnectProvider):
     oauth2_adapter_class = OIDCAdapter
     pkce_enabled_default = True
 
-    def extract_extra_data(self, data: dict[str, Any]) -> dict[str, Any]:
+    def extract_extra_data(self, data: Claims) -> Claims:
         """Nothing about people is kept here but what users have."""
         return {}
 

@@ -7,6 +7,8 @@ from typing import Any
 import jwt
 from django.utils.crypto import constant_time_compare
 
+#: What a token says of its subject, or a document of the provider.
+Claims = dict[str, Any]
 #: Signatures that only who has the private key can make. Neither "none" nor the client secret's.
 ALGORITHMS = [
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -18,12 +20,10 @@ LEEWAY = 60
 MAX_SUBJECT = 191
 
 
-def verified_claims(
-    token: str, keys: dict[str, Any], *, issuer: str, client_id: str, nonce: str
-) -> dict[str, Any]:
+def verified_claims(token: str, keys: Claims, *, issuer: str, client_id: str, nonce: str) -> Claims:
     """The token's claims. `keys` is the provider's JWKS document. Raises jwt.PyJWTError."""
     key_id = jwt.get_unverified_header(token).get("kid")
-    claims: dict[str, Any] = jwt.decode(
+    claims: Claims = jwt.decode(
         token,
         _key(jwt.PyJWKSet.from_dict(keys), key_id),
         algorithms=ALGORITHMS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
@@ -15,10 +14,10 @@ from django.utils.translation import gettext as _
 
 from accounts.delegation import without_actor
 from accounts.models import Role, User
+from accounts.oidc.tokens import Claims
 
 logger = logging.getLogger(__name__)
 
-Claims = dict[str, Any]
 _NO_USERNAME = re.compile(r"[^\w.@+-]+")
 
 

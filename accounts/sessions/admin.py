@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -33,20 +32,20 @@ class LoginEventAdmin(LargeTable, admin.ModelAdmin):  # type: ignore[type-arg]
     def shown_name(self, event: LoginEvent) -> str:
         return event.username or gettext("(no such account)")
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[LoginEvent], term: str) -> QuerySet[LoginEvent]:
         return queryset.filter(user__in=users_named(term)) | from_address(queryset, term)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
 
-def from_address(queryset: QuerySet[Any], address: str) -> QuerySet[Any]:
+def from_address(queryset: QuerySet[LoginEvent], address: str) -> QuerySet[LoginEvent]:
     """Return the events from an address; none if the text is no address."""
     return queryset.filter(address=address) if _is_address(address) else queryset.none()
 

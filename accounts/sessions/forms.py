@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.core.validators import MaxLengthValidator
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -19,9 +17,9 @@ MAX_PASSWORD_LENGTH = 1000
 
 
 class LoginForm(AuthenticationForm):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["password"].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
+    """Django's, with a bound on the password."""
+
+    password = forms.CharField(strip=False, max_length=MAX_PASSWORD_LENGTH)
 
 
 class CodeForm(forms.Form):
@@ -46,8 +44,8 @@ class EnrolForm(CodeForm):
 
     password = forms.CharField(strip=False, required=False, max_length=MAX_PASSWORD_LENGTH)
 
-    def __init__(self, request: HttpRequest, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, request: HttpRequest, user: User, data: QueryDict | None) -> None:
+        super().__init__(data)
         self._request, self._user = request, user
 
     def clean_password(self) -> str:
@@ -64,8 +62,8 @@ class PasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     old_password = forms.CharField(strip=False, max_length=MAX_PASSWORD_LENGTH)
     field_order = ("old_password", "new_password1", "new_password2")
 
-    def __init__(self, request: HttpRequest, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(user, *args, **kwargs)
+    def __init__(self, request: HttpRequest, user: User, data: QueryDict | None) -> None:
+        super().__init__(user, data)
         self._request = request
         for name in ("new_password1", "new_password2"):
             self.fields[name].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))

@@ -11,8 +11,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container
 from urllib.parse import quote, urlencode
 
 from auditlog.models import LogEntry
@@ -42,7 +41,7 @@ class CodeRefusedError(Exception):
 
 
 # --- Who needs one --------------------------------------------------------------------------------
-def lacks_second_factor(user: User, session: Mapping[str, Any]) -> bool:
+def lacks_second_factor(user: User, session: Container[str]) -> bool:
     """Return whether the user must give a second factor before this session may do anything.
 
     No query.

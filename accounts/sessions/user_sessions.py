@@ -89,7 +89,7 @@ def _write(uses: Sequence[Use], created_at: datetime | None = None) -> None:
     Of many processes that see a session at the same moment only the first one writes.
     """
     now = timezone.now()
-    columns: dict[str, Any] = {
+    columns: dict[str, list[int] | list[str] | list[str | None]] = {
         "users": [use.user_id for use in uses],
         "keys": [use.session_key for use in uses],
         "addresses": [use.origin.address or None for use in uses],
@@ -109,7 +109,7 @@ _last_use: LastUse[str, Use] = LastUse(_write, MAX_REMEMBERED)
 
 
 # --- Beginning and keeping ------------------------------------------------------------------------
-def remember_login(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
+def remember_login(sender: object, request: HttpRequest, user: User, **kwargs: object) -> None:
     """Add the session that begins. Receiver of Django's `user_logged_in`."""
     if (key := request.session.session_key) is None:
         return

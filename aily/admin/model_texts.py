@@ -24,7 +24,7 @@ def translate_models(app: AppConfig) -> None:
         if not isinstance(meta.verbose_name, Promise):
             # First the plural: Django's would add an "s" to the translated singular.
             meta.verbose_name_plural = gettext_lazy(str(meta.verbose_name_plural))
-            meta.verbose_name = gettext_lazy(meta.verbose_name)
+            meta.verbose_name = gettext_lazy(str(meta.verbose_name))
         for field in own_fields(model):
             field.verbose_name = _lazy(field.verbose_name)
             field.help_text = _lazy(field.help_text)

@@ -162,6 +162,7 @@ def test_a_page_of_the_admin_says_why_not(cast: Cast) -> None:
     assert "You cannot give what you do not have: chat.use_scene." in refused.content.decode()
     client.cookies["django_language"] = "zh-hans"
     refused = ATTACKS["admin_grants_ones_role_the_use_of_a_scene"].attempt(client, cast)
+    assert refused is not None
     assert "不能授予您没有的权限：chat.use_scene。" in refused.content.decode()
 
 

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from accounts import last_use
 from accounts.last_use import LAST_USED_PRECISION, LastUse
 
 
@@ -14,7 +13,7 @@ from accounts.last_use import LAST_USED_PRECISION, LastUse
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time of the module's clock, as its one element."""
     now = [1000.0]
-    monkeypatch.setattr(last_use.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("accounts.last_use.time.monotonic", lambda: now[0])
     return now
 
 

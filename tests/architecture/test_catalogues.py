@@ -15,6 +15,7 @@ from tests.catalogues import (
     APPS,
     LANGUAGES,
     ROOT,
+    Translation,
     messages_of,
     read_catalogue,
     read_compiled,
@@ -64,8 +65,8 @@ def _texts(catalogue: Catalog) -> dict[str, str]:
     return {_first(message.id): _first(message.string) for message in catalogue if message.id}
 
 
-def _first(text: str | tuple[str, ...] | list[str]) -> str:
-    return text if isinstance(text, str) else text[0]
+def _first(text: Translation) -> str:
+    return text or "" if text is None or isinstance(text, str) else text[0]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

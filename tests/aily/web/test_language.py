@@ -203,7 +203,8 @@ def test_the_audit_log_names_fields_in_chinese(admin_client: Client, alice: User
     admin_client.cookies["django_language"] = "zh-hans"
     page = admin_client.get("/admin/auditlog/logentry/").text
     assert "API 密钥 - laptop" in page
-    assert "ID, 所有者, 名称, 前缀" in page
+    assert "前缀" in page
+    assert "created_at" not in page
 
 
 def test_a_plural_takes_no_s_in_chinese(admin_client: Client) -> None:
