@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from auditlog.admin import LogEntryAdmin
 from auditlog.models import LogEntry
 from django.contrib import admin
@@ -26,7 +24,7 @@ def _labels(model: type[Model]) -> dict[str, str]:
 
 @admin.register(LogEntry)
 class AuditLogAdmin(LargeTable, LogEntryAdmin):
-    """The library's, whose list would read the whole log five times over."""
+    """The library's page with a list that does not read the whole log."""
 
     list_display = ("created", "resource_url", "action", "changed_fields", "user_url")
     date_hierarchy = None
@@ -46,10 +44,9 @@ class AuditLogAdmin(LargeTable, LogEntryAdmin):
             return ""
         model = entry.content_type.model_class()
         labels = {} if model is None else _labels(model)
-        return Truncator(", ".join(labels.get(name, name) for name in entry.changes_dict)).chars(
-            MAX_CHANGES_CHARS
-        )
+        names = ", ".join(labels.get(name, name) for name in entry.changes_dict)
+        return Truncator(names).chars(MAX_CHANGES_CHARS)
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         by_actor = queryset.filter(actor__in=users_named(term))
         return by_actor | queryset.filter(object_pk=term)
