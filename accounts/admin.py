@@ -95,8 +95,8 @@ class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_staff", "is_superuser", "is_active", "has_totp", "groups")
     actions = ("reset_totp",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        fields = super().get_readonly_fields(request, obj)
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        fields = tuple(map(str, super().get_readonly_fields(request, obj)))
         if actor_of(request).is_superuser:
             return fields
         own = {*ALLOWANCE_FIELDS, "groups"} if obj is not None and obj.pk == request.user.pk else ()
@@ -253,9 +253,14 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or may_change_user(actor_of(request), obj.owner))
 
-    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, object] | None = None,
+    ) -> HttpResponse:
         try:
-            return super().add_view(request, *args, **kwargs)
+            return super().add_view(request, form_url, extra_context)
         except Conflict as problem:
             messages.error(request, problem.message)
             return redirect("admin:accounts_apikey_changelist")

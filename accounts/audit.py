@@ -28,17 +28,17 @@ _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
 @sync_and_async_middleware
-def remember_request(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+def remember_request(get_response: Callable[[HttpRequest], Any]) -> Callable[..., object]:
     """Middleware. The library's own would put a thread between each async request and its view."""
 
-    async def remember_async(request: HttpRequest) -> Any:
+    async def remember_async(request: HttpRequest) -> object:
         token = _request.set(request)
         try:
             return await get_response(request)
         finally:
             _request.reset(token)
 
-    def remember(request: HttpRequest) -> Any:
+    def remember(request: HttpRequest) -> object:
         token = _request.set(request)
         try:
             return get_response(request)

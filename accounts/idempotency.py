@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -27,7 +27,7 @@ from aily.rest.json_input import decode_json
 from aily.rest.openapi import takes_header
 
 FIELD = "Idempotency-Key"
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
@@ -50,7 +50,7 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
-        def honour(request: AuthenticatedRequest, *args: Any, **kwargs: Any) -> Any:
+        def honour(request: AuthenticatedRequest, *args: object, **kwargs: object) -> object:
             key = idempotency_key(request)
             if key is None:
                 return endpoint(request, *args, **kwargs)
@@ -60,7 +60,7 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
                 stored = _stored(request.auth.user.pk, key)
                 if stored is not None:
                     return _replay(stored, digest)
-                result: Status[Any] = endpoint(request, *args, **kwargs)
+                result = cast("Status[object]", endpoint(request, *args, **kwargs))
                 status, body = result.status_code, _render(request, schema, result)
                 IdempotencyRecord.objects.create(
                     owner=request.auth.user,
@@ -133,7 +133,7 @@ def _replay(stored: IdempotencyRecord, digest: str) -> HttpResponse:
     return _response(stored.status, stored.body)
 
 
-def _render(request: HttpRequest, schema: type[Schema], result: Status[Any]) -> str:
+def _render(request: HttpRequest, schema: type[Schema], result: Status[object]) -> str:
     data = schema.from_orm(result.value).model_dump()
     body: str = JSONRenderer().render(request, data, response_status=result.status_code)
     return body

@@ -299,11 +299,8 @@ MAX_LABEL_CHARS = 100
 MENU_LANGUAGES = frozenset(code for code, _name in global_settings.LANGUAGES)
 
 
-def validate_translations(value: Any) -> None:
-    is_texts = isinstance(value, dict) and all(
-        isinstance(text, str) and text.strip() for text in value.values()
-    )
-    if not is_texts:
+def validate_translations(value: object) -> None:
+    if not isinstance(value, dict) or not all(map(_is_label, value.values())):
         message = _('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
         raise ValidationError(message)
     if any(len(text) > MAX_LABEL_CHARS for text in value.values()):
@@ -312,6 +309,10 @@ def validate_translations(value: Any) -> None:
     if unknown := value.keys() - MENU_LANGUAGES:
         message = _("Unknown language: %(codes)s.")
         raise ValidationError(message % {"codes": ", ".join(sorted(unknown))})
+
+
+def _is_label(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 class MenuItem(models.Model):

@@ -43,7 +43,7 @@ class RoleOut(Schema):
         )
 
     @staticmethod
-    def resolve_objects(role: Any) -> list[dict[str, str]]:
+    def resolve_objects(role: Role) -> list[dict[str, str]]:
         return named_objects(
             (
                 f"{grant.permission.content_type.app_label}.{grant.permission.codename}",

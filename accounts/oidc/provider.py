@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -28,12 +27,20 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
             raise OAuth2Error("the provider's configuration is of another issuer")
         return config
 
-    def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> Any:
+    def complete_login(
+        self,
+        request: HttpRequest,
+        app: SocialApp,
+        token: SocialToken,
+        *,
+        response: dict[str, str],
+        **kwargs: object,
+    ) -> SocialLogin:
         """Called with the answer to the code. allauth would trust its ID token unverified."""
         with get_adapter().get_requests_session() as session:
             keys = session.get(self.openid_config["jwks_uri"]).json()
         claims = verified_claims(
-            kwargs["response"]["id_token"],
+            response["id_token"],
             keys,
             issuer=self.openid_config["issuer"],
             client_id=app.client_id,
@@ -49,7 +56,7 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
         login.claims = claims
         return login
 
-    def get_callback_url(self, request: HttpRequest, app: Any) -> str:
+    def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         return request.build_absolute_uri(reverse("oidc_callback"))
 
 

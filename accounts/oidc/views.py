@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 import jwt
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -76,7 +75,9 @@ def login(request: HttpRequest) -> HttpResponse:
 class _CallbackView(OAuth2CallbackView):
     adapter: OIDCAdapter
 
-    def _get_state(self, request: HttpRequest, provider: Any) -> tuple[Any, HttpResponse | None]:
+    def _get_state(
+        self, request: HttpRequest, provider: object
+    ) -> tuple[dict[str, str] | None, HttpResponse | None]:
         """The state of this session that the answer names; used up with that."""
         state, response = super()._get_state(request, provider)
         if state is not None:

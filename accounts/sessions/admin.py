@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -32,7 +32,7 @@ class LoginEventAdmin(LargeTable, admin.ModelAdmin):  # type: ignore[type-arg]
     def shown_name(self, event: LoginEvent) -> str:
         return event.username or gettext("(no such account)")
 
-    def search(self, queryset: QuerySet[LoginEvent], term: str) -> QuerySet[LoginEvent]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         return queryset.filter(user__in=users_named(term)) | from_address(queryset, term)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -45,7 +45,7 @@ class LoginEventAdmin(LargeTable, admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
 
-def from_address(queryset: QuerySet[LoginEvent], address: str) -> QuerySet[LoginEvent]:
+def from_address(queryset: QuerySet[Model], address: str) -> QuerySet[Model]:
     """Return the events from an address; none if the text is no address."""
     return queryset.filter(address=address) if _is_address(address) else queryset.none()
 

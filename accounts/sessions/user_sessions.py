@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import update_session_auth_hash
@@ -163,7 +163,7 @@ def end_sessions(user_id: int, sessions: Sequence[UserSession]) -> None:
     UserSession.objects.filter(pk__in=[session.pk for session in sessions]).delete()
     Session.objects.filter(session_key__in=keys).delete()
     # Not through the session store: while the cache is away it would leave them there for good.
-    cache: Any = caches[settings.SESSION_CACHE_ALIAS]
+    cache = caches[settings.SESSION_CACHE_ALIAS]
     unlink(str(cache.make_key(f"{SessionStore.cache_key_prefix}{key}")) for key in keys)
     for key in keys:
         revoke_access(Access(user_id, session=session_hash(key)))

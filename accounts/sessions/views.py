@@ -108,7 +108,7 @@ def _too_often(seconds: int) -> str:
     ) % {"seconds": seconds}
 
 
-async def _in_thread(work: Callable[..., R], *args: Any) -> R:
+async def _in_thread(work: Callable[..., R], *args: object) -> R:
     """Run `work` on the request's thread, and give its database connection back afterwards."""
 
     def run() -> R:
