@@ -101,7 +101,7 @@ def menu_language(request: HttpRequest) -> str:
 
 
 def menu_of(permissions: PermissionSet, language: str) -> tuple[MenuNode, ...]:
-    """The items that these permissions show. All users who see the same share one document."""
+    """Return the items that these permissions show. Users who see the same share one document."""
     records = MENU.get(ALL) or ()
     visible = frozenset(record.pk for record in records if record.is_for(permissions))
     return _tree(records, visible, language)
@@ -116,7 +116,7 @@ def _tree(
         if record.pk in visible:
             below[record.parent].append(record)
 
-    # An item whose parent is not shown is not reached.
+    # Items below one that is not shown are not shown either.
     def nodes(parent: int | None) -> tuple[MenuNode, ...]:
         return tuple(
             MenuNode(item.pk, item.label_in(language), item.icon, item.route, nodes(item.pk))
@@ -144,7 +144,7 @@ def save_item(item: MenuItem) -> None:
     """
     try:
         with transaction.atomic():
-            # First of all, or two moves might wait for each other's rows.
+            # First: two moves could otherwise wait for each other's rows.
             _lock_tree()
             item.save()
             _number(item)
@@ -155,7 +155,7 @@ def save_item(item: MenuItem) -> None:
 
 
 def _lock_tree() -> None:
-    """The lock of the trigger, to the end of the transaction."""
+    """Take the trigger's lock until the transaction ends."""
     fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
 
 

@@ -1,4 +1,4 @@
-"""Writing roles: names of permissions and objects in, rows out, in one transaction."""
+"""Writes roles from names of permissions and objects, in one transaction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def set_roles(user: User, role_ids: Sequence[int]) -> None:
 
 
 def named_objects(granted: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    """(permission, primary key) pairs as callers know them. One query a kind of object."""
+    """Return (permission, key) pairs by the names of the API. One query a kind of object."""
     wanted: defaultdict[ObjectKind, set[str]] = defaultdict(set)
     pairs = sorted(set(granted))
     for permission, pk in pairs:

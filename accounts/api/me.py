@@ -1,4 +1,4 @@
-"""REST: who am I, and what may I do?"""
+"""REST: the user behind the credentials, with permissions, limits and menu."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REST: the menu as one sees it, and its items for staff."""
+"""REST: the user's menu, and the menu items for staff."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 

@@ -1,4 +1,4 @@
-"""REST: users, for staff. Everybody else sees themselves."""
+"""REST: users, for staff. Other users see themselves."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 

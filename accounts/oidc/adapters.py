@@ -1,4 +1,4 @@
-"""Where allauth asks what to do: its own pages, forms and sessions are never reached."""
+"""allauth's adapters: its own pages, forms and sessions are never used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AccountAdapter(DefaultAccountAdapter):
         redirect_url: str | None = None,
         **kwargs: object,
     ) -> HttpResponse:
-        """Logs in as everybody does, second factor included; allauth has no part in it."""
+        """Log in as after a password, second factor included, in place of allauth's own login."""
         next_url = redirect_url or settings.LOGIN_REDIRECT_URL
         return begin_login(
             request,

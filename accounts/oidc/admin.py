@@ -1,4 +1,4 @@
-"""Of allauth's tables staff see who is linked to which subject, and can cut that link."""
+"""Admin of the links between users and subjects of the login provider (allauth's tables)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from accounts.admin import actor_of
 from accounts.delegation import may_change_user
 
-# Not used: the provider stands in the environment, no token is kept.
+# Not used: the provider is configured by the environment, and no token is stored.
 for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
     admin.site.unregister(model)
 

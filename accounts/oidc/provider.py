@@ -1,4 +1,4 @@
-"""The provider as allauth is told of it: by this module's name it finds `provider_classes`."""
+"""The provider as allauth finds it: by this module's name and its `provider_classes`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accounts.oidc.tokens import Claims, verified_claims
 
 
 class OIDCAdapter(OpenIDConnectOAuth2Adapter):
-    """One login: knows the nonce that was sent along, and asks the provider."""
+    """The requests of one login to the provider, and the nonce that was sent with it."""
 
     #: Of the state that the callback belongs to.
     nonce = ""
@@ -36,7 +36,7 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
         response: dict[str, str],
         **kwargs: object,
     ) -> SocialLogin:
-        """Called with the answer to the code. allauth would trust its ID token unverified."""
+        """Verify the ID token of the token response: allauth would trust it unverified."""
         with get_adapter().get_requests_session() as session:
             keys = session.get(self.openid_config["jwks_uri"]).json()
         claims = verified_claims(
@@ -50,7 +50,7 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
         if "userinfo_endpoint" in self.openid_config:
             info = self._fetch_user_info(token.token)
             if info.get("sub") != claims["sub"]:
-                raise OAuth2Error("the provider tells of somebody else")
+                raise OAuth2Error("the user info is of another subject")
             claims = {**info, **claims}
         login = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
         login.claims = claims
@@ -65,7 +65,7 @@ class OIDCProvider(OpenIDConnectProvider):
     pkce_enabled_default = True
 
     def extract_extra_data(self, data: Claims) -> Claims:
-        """Nothing about people is kept here but what users have."""
+        """Return nothing: what is known of a person is in the user's row."""
         return {}
 
 

@@ -127,9 +127,9 @@ def test_what_one_has_one_gives_in_the_admin_and_over_rest(cast: Cast) -> None:
     body = {"name": "viewers", "permissions": ["chat.view_task"]}
     role = client.post("/api/roles", body, content_type=JSON).json()
     given = client.patch(f"/api/users/{cast.alice.pk}", {"roles": [role["id"]]}, content_type=JSON)
-    assert [one["name"] for one in given.json()["roles"]] == ["viewers"]
+    assert [role["name"] for role in given.json()["roles"]] == ["viewers"]
     assert change(client, cast.alice, groups=[cast.plain.pk]).status_code == 302
-    assert [one.name for one in cast.alice.groups.all()] == ["plain"]
+    assert [role.name for role in cast.alice.groups.all()] == ["plain"]
     assert change(client, cast.alice, email="alice@aily.example").status_code == 302
     cast.alice.refresh_from_db()
     assert cast.alice.email == "alice@aily.example"

@@ -1,4 +1,4 @@
-"""Takes away a user's second factor, for who lost both authenticator and recovery codes."""
+"""Removes a user's second factor after the loss of both authenticator and recovery codes."""
 
 from __future__ import annotations
 
