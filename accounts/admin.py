@@ -1,7 +1,7 @@
 """Admin of users, roles, menus and API keys. Secrets are shown once, digests never.
 
 The pages do not offer what the user may not change. The rule itself is enforced where rows are
-saved (accounts/delegation.py).
+saved (accounts/delegation_checks.py).
 """
 
 from __future__ import annotations

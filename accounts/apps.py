@@ -45,7 +45,7 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts import audit, delegation
+        from accounts import audit, delegation_checks
         from accounts.access import grants, keys, menus
         from accounts.access.permissions import register_objects
         from accounts.models import APIKey, MenuItem, Role, User
@@ -58,7 +58,7 @@ class AccountsConfig(AppConfig):
         keys.connect_signals()
         menus.connect_signals()
         audit.connect_signals()
-        delegation.connect_signals()
+        delegation_checks.connect_signals()
         register_objects(MenuItem, "id", ["use_menuitem"])
         register_warmers("menus", Warmer(menus.MENU, lambda: [menus.ALL]))
         register_warmers(

@@ -104,7 +104,7 @@ def _roles() -> QuerySet[Any]:
 def _write(by: User, role: Role, payload: RolePatch) -> Role:
     """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
 
-    The rules of delegation are enforced as rows are saved (accounts/delegation.py).
+    The rules of delegation are enforced as rows are saved (accounts/delegation_checks.py).
     """
     if "limits" in payload.model_fields_set:
         # As in the admin, where they are a form of their own.

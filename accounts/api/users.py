@@ -105,7 +105,7 @@ def _visible(user: User) -> QuerySet[User]:
 def _write(user: User, payload: UserPatch) -> User:
     """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
 
-    The rules of delegation are enforced as rows are saved (accounts/delegation.py).
+    The rules of delegation are enforced as rows are saved (accounts/delegation_checks.py).
     """
     fields = payload.dict(exclude_unset=True, exclude={"password"})
     roles = fields.pop("roles", None)

@@ -26,7 +26,10 @@ from aily.problems import NotFound, PreconditionFailed
 from aily.rest.openapi import takes_header
 
 FIELD = "If-Match"
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+Request = TypeVar("Request", bound=HttpRequest)
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
