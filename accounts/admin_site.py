@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
+from django.views.i18n import JavaScriptCatalog
 
 from accounts.models import User
 from accounts.sessions.totp import lacks_second_factor
@@ -29,6 +30,12 @@ class Site(admin_site.Site):
             return False
         note_use_in_thread(user.pk, request)
         return True
+
+    def i18n_javascript(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
+        """Serve the texts of the admin's scripts, with those that Django's catalogue lacks."""
+        view = JavaScriptCatalog.as_view(packages=["django.contrib.admin", "aily"])
+        response: HttpResponse = view(request)
+        return response
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, object] | None = None

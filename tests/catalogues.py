@@ -25,10 +25,13 @@ from django.utils.translation import override, to_locale
 from django.utils.translation.template import templatize
 
 ROOT = Path(__file__).resolve().parent.parent
-APPS = ("accounts", "aily", "chat")
 LANGUAGES = ("zh-hans",)
+#: App and domain of each catalogue; "djangojs" is what scripts of the admin say.
+CATALOGUES = (("accounts", "django"), ("aily", "django"), ("aily", "djangojs"), ("chat", "django"))
 #: Packages that show texts in the admin and have no Chinese: aily's catalogue has it.
 UNTRANSLATED_PACKAGES = ("auditlog",)
+#: Parts of Django that pages show. What its own catalogues lack is in aily's.
+DJANGO_PARTS = ("conf", "contrib/admin", "contrib/auth")
 _TEMPLATES = (".html", ".txt")
 _KEYWORDS = {
     "_": None,
@@ -48,19 +51,41 @@ Translation = MessageId | list[str] | None
 
 
 # --- What is to be translated ---------------------------------------------------------------------
-def messages_of(app: str) -> Catalog:
-    """Return all messages of an app, without translations."""
+def messages_of(app: str, domain: str, language: str) -> Catalog:
+    """Return all messages of a catalogue, without translations."""
     catalog = Catalog(charset="utf-8")
-    folders = [ROOT / app]
+    messages: list[MessageId] = []
     if app == "aily":
-        folders += [_package_folder(name) for name in UNTRANSLATED_PACKAGES]
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            for message in _messages_in(path):
-                catalog.add(message)
-    for text in model_texts(app):
-        catalog.add(text)
+        messages += _missing_in_django(domain, language)
+    if domain == "django":
+        folders = [ROOT / app]
+        if app == "aily":
+            folders += [_package_folder(name) for name in UNTRANSLATED_PACKAGES]
+        paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
+        messages += [message for path in paths for message in _messages_in(path)]
+        messages += model_texts(app)
+    for message in messages:
+        catalog.add(message)
     return catalog
+
+
+def _missing_in_django(domain: str, language: str) -> Iterator[MessageId]:
+    """Yield what Django's catalogues of a language do not translate yet."""
+    for part in DJANGO_PARTS:
+        locale = _package_folder("django") / part / "locale"
+        english, other = (
+            locale / name / "LC_MESSAGES" / f"{domain}.po" for name in ("en", to_locale(language))
+        )
+        if english.exists():
+            missing = {_key(text) for text in untranslated(_read(other, language))}
+            known = {_key(message.id) for message in _read(other, language)}
+            for message in _read(english, "en"):
+                if message.id and (_key(message.id) in missing or _key(message.id) not in known):
+                    yield message.id
+
+
+def _key(message: MessageId | list[str]) -> str:
+    return message if isinstance(message, str) else message[0]
 
 
 def _package_folder(name: str) -> Path:
@@ -114,32 +139,35 @@ def _texts_of(model: type[Model]) -> Iterator[str]:
 
 
 # --- Catalogues -----------------------------------------------------------------------------------
-def po_path(app: str, language: str) -> Path:
-    return ROOT / app / "locale" / to_locale(language) / "LC_MESSAGES" / "django.po"
+def po_path(app: str, domain: str, language: str) -> Path:
+    return ROOT / app / "locale" / to_locale(language) / "LC_MESSAGES" / f"{domain}.po"
 
 
-def read_catalogue(app: str, language: str) -> Catalog:
-    path = po_path(app, language)
+def read_catalogue(app: str, domain: str, language: str) -> Catalog:
+    return _read(po_path(app, domain, language), language)
+
+
+def _read(path: Path, language: str) -> Catalog:
     if not path.exists():
         return Catalog(locale=to_locale(language), charset="utf-8")
     with path.open("rb") as file:
         return read_po(file, locale=to_locale(language))
 
 
-def read_compiled(app: str, language: str) -> Catalog:
-    with po_path(app, language).with_suffix(".mo").open("rb") as file:
+def read_compiled(app: str, domain: str, language: str) -> Catalog:
+    with po_path(app, domain, language).with_suffix(".mo").open("rb") as file:
         return read_mo(file)
 
 
-def update(app: str, language: str) -> list[str]:
+def update(app: str, domain: str, language: str) -> list[MessageId]:
     """Bring a catalogue up to date and compile it. Returns what it does not translate."""
-    catalog = read_catalogue(app, language)
-    catalog.update(messages_of(app), no_fuzzy_matching=True)
+    catalog = read_catalogue(app, domain, language)
+    catalog.update(messages_of(app, domain, language), no_fuzzy_matching=True)
     catalog.project, catalog.version, catalog.header_comment = "aily", "", ""
     catalog.last_translator = catalog.language_team = catalog.msgid_bugs_address = "aily"
     catalog.fuzzy = False
     catalog.creation_date = catalog.revision_date = _DATE
-    path = po_path(app, language)
+    path = po_path(app, domain, language)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         write_po(file, catalog, width=100, no_location=True, sort_output=True, ignore_obsolete=True)
@@ -148,10 +176,10 @@ def update(app: str, language: str) -> list[str]:
     return untranslated(catalog)
 
 
-def untranslated(catalog: Catalog) -> list[str]:
+def untranslated(catalog: Catalog) -> list[MessageId]:
     """Return the messages without a translation, or with a fuzzy one."""
     return [
-        str(message.id)
+        message.id if isinstance(message.id, str) else tuple(message.id)
         for message in catalog
         if message.id and (message.fuzzy or not all(_parts(message.string)))
     ]
@@ -168,10 +196,10 @@ def main() -> None:
         import django
 
         django.setup()
-    for app in APPS:
+    for app, domain in CATALOGUES:
         for language in LANGUAGES:
-            missing = update(app, language)
-            path = po_path(app, language).relative_to(ROOT)
+            missing = update(app, domain, language)
+            path = po_path(app, domain, language).relative_to(ROOT)
             sys.stdout.write(f"{path}: {len(missing)} to translate\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -205,6 +206,15 @@ def test_the_audit_log_names_fields_in_chinese(admin_client: Client, alice: User
     assert "API 密钥 - laptop" in page
     assert "前缀" in page
     assert "created_at" not in page
+
+
+def test_what_djangos_catalogues_lack_is_in_chinese_as_well(admin_client: Client) -> None:
+    admin_client.cookies["django_language"] = "zh-hans"
+    scripts = admin_client.get("/admin/jsi18n/").text
+    assert json.dumps("选择全部%s") in scripts
+    assert json.dumps("过滤") in scripts  # Django's own
+    short = {"old_password": "password", "new_password1": "Zk3xQ", "new_password2": "Zk3xQ"}
+    assert "密码太短，至少需要 8 个字符。" in admin_client.post("/account/password/", short).text
 
 
 def test_a_plural_takes_no_s_in_chinese(admin_client: Client) -> None:
