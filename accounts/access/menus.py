@@ -23,7 +23,7 @@ from psycopg.errors import CheckViolation
 from accounts.access.permissions import PermissionSet
 from accounts.models import MENU_LANGUAGES, MenuItem
 from aily.cache import Cached, keys
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.problems import Conflict
 
 USE = "accounts.use_menuitem"
@@ -156,7 +156,7 @@ def save_item(item: MenuItem) -> None:
 
 def _lock_tree() -> None:
     """Take the trigger's lock until the transaction ends."""
-    fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
+    execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
 
 
 def _number(item: MenuItem) -> None:

@@ -46,6 +46,7 @@ _REPLAYED_LSN = """
 SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint WHERE pg_is_in_recovery()
 """
 
+
 class _AuthenticatedRequest(Protocol):
     @property
     def auth(self) -> Any: ...
@@ -63,7 +64,9 @@ class ReplicaRouter:
 
     def db_for_read(self, model: type[Model], **hints: object) -> str:
         may_read = _is_allowed.get() and model._meta.app_label in APPS  # noqa: SLF001 - documented
-        return ALIAS if may_read and not connections[DEFAULT_DB_ALIAS].in_atomic_block else "default"
+        return (
+            ALIAS if may_read and not connections[DEFAULT_DB_ALIAS].in_atomic_block else "default"
+        )
 
     def db_for_write(self, model: type[Model], **hints: object) -> str:
         return DEFAULT_DB_ALIAS
