@@ -81,7 +81,7 @@ def _missing_in_django(domain: str, language: str) -> Iterator[MessageId]:
             known = {_key(message.id) for message in _read(other, language)}
             for message in _read(english, "en"):
                 if message.id and (_key(message.id) in missing or _key(message.id) not in known):
-                    yield message.id
+                    yield message.id if isinstance(message.id, str) else tuple(message.id)
 
 
 def _key(message: MessageId | list[str]) -> str:
