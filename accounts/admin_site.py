@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -32,11 +33,10 @@ class Site(admin_site.Site):
         note_use_in_thread(user.pk, request)
         return True
 
-    def i18n_javascript(
-        self, request: HttpRequest, extra_context: object = None
-    ) -> HttpResponseBase:
+    def i18n_javascript(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
         """Serve the texts of the admin's scripts, with those that Django's catalogue lacks."""
-        return JavaScriptCatalog.as_view(packages=["django.contrib.admin", "aily"])(request)
+        view = JavaScriptCatalog.as_view(packages=["django.contrib.admin", "aily"])
+        return cast("HttpResponse", view(request))
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, object] | None = None
