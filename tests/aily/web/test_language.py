@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from asgiref.sync import sync_to_async
+from channels.testing import HttpCommunicator
+from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import APIKey, LoginEvent, User
+from aily.routing import routes
 from aily.settings import LANGUAGES
 from chat.models import LLMModel
 
@@ -84,6 +89,22 @@ def test_a_language_that_pages_are_not_in_changes_nothing(language: str) -> None
 def test_a_choice_leads_to_no_other_site() -> None:
     form = {"language": "en", "next": "https://evil.example/"}
     assert browser().post("/language/", form)["Location"] == "/"
+
+
+async def test_requests_at_the_same_moment_keep_their_languages(transactional_db: None) -> None:
+    async def heading(accepts: str) -> str:
+        headers = [(b"host", b"127.0.0.1"), (b"accept-language", accepts.encode())]
+        communicator = HttpCommunicator(routes, "GET", "/login/", b"", headers)
+        body: bytes = (await communicator.get_response(20))["body"]
+        await communicator.wait(10)
+        found = re.search(r"<h1>(.*)</h1>", body.decode())
+        assert found is not None
+        return found[1]
+
+    asked = ["en", CHINESE] * 10
+    headings = await asyncio.gather(*map(heading, asked))
+    assert headings == ["Log in", "登录"] * 10
+    await sync_to_async(connections.close_all)()
 
 
 # --- Pages of errors ------------------------------------------------------------------------------
