@@ -1,7 +1,7 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help run test quick check check-lint check-types check-layers check-migrations \
-  check-deployment fix lock fuzz bench chaos hosts systemd browser servers clean
+  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -66,6 +66,9 @@ lock: .venv/.tests ## write the lock files anew after a change of requirements; 
 	@for name in requirements deploy/requirements-otel; do \
 	  $(COMPILE) --no-annotate --upgrade --constraints tests/requirements.lock \
 	    --output-file $$name.lock $$name.txt || exit; done
+
+catalogues: .venv/.tests ## bring the translations up to date and compile them
+	@$(BIN)/python -m tests.catalogues
 
 fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
 	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py --timeout 1800 $(ARGS)
