@@ -1,12 +1,12 @@
-"""What the endpoints on users and roles have in common."""
+"""Schemas that the endpoints of users and roles share."""
 
 from __future__ import annotations
 
 from ninja import Schema
 from pydantic import Field
 
-from aily.rest.api import RequestSchema
 from aily.rest.openapi import example
+from aily.rest.requests import RequestSchema
 
 Count = int | None
 

@@ -12,7 +12,7 @@ import xmlrpc.client
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
@@ -60,8 +60,8 @@ class Program:
             "startretries": str(_START_RETRIES),
             "stopsignal": self.stop_signal,
             "stopwaitsecs": str(self.stop_wait_seconds),
-            # The polite signal goes to the program alone (Dramatiq passes it on, and takes a
-            # second one as an order to drop everything), the kill to all it started.
+            # The stop signal goes to the program alone (Dramatiq passes it on, and would treat a
+            # second one as an order to drop everything), the kill to its whole group.
             "stopasgroup": "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
@@ -75,8 +75,18 @@ class Program:
             options["socket_backlog"] = "4096"
         return {key: _literal(value) for key, value in options.items()} | {
             "process_name": "%(program_name)s-%(process_num)d",
-            "stdout_logfile": f"{_literal(str(logs / self.name))}-%(process_num)d.log",
+            # supervisor expands this option twice.
+            "stdout_logfile": f"{_literal(_literal(str(logs / self.name)))}-%(process_num)d.log",
         }
+
+
+class _ProcessInfo(TypedDict):
+    """The part of supervisor's getAllProcessInfo that is used."""
+
+    name: str
+    statename: str
+    pid: int
+    stdout_logfile: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class ProcessState:
 
 
 class Supervisor:
-    """A supervisord of our own. It and its programs end when this process does, however it does."""
+    """A supervisord of this process: it and its programs end with it, even when it is killed."""
 
     def __init__(self, data_dir: Path, programs: list[Program]) -> None:
         self._runtime_dir = runtime_dir(data_dir)
@@ -161,13 +171,13 @@ class Supervisor:
     def states(self) -> list[ProcessState]:
         """The supervised processes; none while supervisord does not answer."""
         try:
-            answer = cast("list[dict[str, Any]]", self._rpc.supervisor.getAllProcessInfo())
+            processes = cast("list[_ProcessInfo]", self._rpc.supervisor.getAllProcessInfo())
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             self._rpc("close")()
             return []
         states = [
             ProcessState(info["name"], info["statename"], info["pid"], Path(info["stdout_logfile"]))
-            for info in answer
+            for info in processes
         ]
         for pid in {state.pid for state in states} - {0, *self._descendants}:
             self._remember(pid)
@@ -187,7 +197,7 @@ class Supervisor:
         self._process.terminate()
         deadline = time.monotonic() + timeout_seconds
         while self.running() and time.monotonic() < deadline:
-            # The question wakes supervisord, which by itself looks around once a second.
+            # The call wakes supervisord, which otherwise checks once a second.
             self.states()
             time.sleep(0.05)
         self._process.kill()

@@ -1,8 +1,8 @@
-"""Conditional requests: an ETag is the digest of a representation, whoever reads it.
+"""Conditional requests: an ETag is the digest of a representation, the same for every reader.
 
 GET answers 304 to the ETag in If-None-Match. PATCH and DELETE with If-Match lock the row, compare
 with what a GET would answer now, and write in the same transaction: of two writers that read the
-same, one is refused. Who sends no If-Match takes no lock and costs nothing.
+same version, one is refused. A request without If-Match takes no lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from django.db import transaction
 from django.db.models import Model
@@ -26,11 +26,15 @@ from aily.problems import NotFound, PreconditionFailed
 from aily.rest.openapi import takes_header
 
 FIELD = "If-Match"
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+Request = TypeVar("Request", bound=HttpRequest)
+_Endpoint = Callable[Concatenate[Request, P], R]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """The answer to a GET with its ETag, or 304 where the caller has it already."""
+    """Add the ETag to the answer of a GET, or answer 304 if the caller has that version."""
     if request.method != "GET" or response.status_code != 200 or response.streaming:
         return response
     if "ETag" not in response:
@@ -39,32 +43,34 @@ def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     return cast("HttpResponse", answer)
 
 
-def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endpoint], Endpoint]:
-    """Let an endpoint that writes what `read` gives, described by `schema`, honour If-Match.
+def if_match(
+    schema: type[Schema], read: Callable[..., Model]
+) -> Callable[[_Endpoint[Request, P, R]], _Endpoint[Request, P, R]]:
+    """Make an endpoint honour If-Match: it writes the row that `read` returns, shown as `schema`.
 
     `read` is the endpoint's GET: it takes the request and the path's parameters.
     """
 
-    def decorate(endpoint: Endpoint) -> Endpoint:
+    def decorate(endpoint: _Endpoint[Request, P, R]) -> _Endpoint[Request, P, R]:
         @wraps(endpoint)
-        def honour(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        def honour(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if FIELD not in request.headers:
                 return endpoint(request, *args, **kwargs)
             with transaction.atomic():
-                # As the endpoint is given them: those of the resolver are text.
+                # From the endpoint's arguments: those of the resolver are not converted.
                 path = request.resolver_match.kwargs if request.resolver_match else {}
                 given = signature(endpoint).bind(request, *args, **kwargs).arguments
                 named = {name: given[name] for name in path}
                 _require_match(request, schema, partial(read, request, **named))
                 return endpoint(request, *args, **kwargs)
 
-        return takes_if_match(cast("Endpoint", honour))
+        return takes_if_match(honour)
 
     return decorate
 
 
 def takes_if_match(endpoint: Endpoint) -> Endpoint:
-    """Say in the OpenAPI document that the endpoint honours the header."""
+    """Document in OpenAPI that the endpoint honours the header."""
     contribute_operation_callback(endpoint, takes_header(FIELD))
     return endpoint
 
@@ -72,7 +78,7 @@ def takes_if_match(endpoint: Endpoint) -> Endpoint:
 def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[], Model]) -> None:
     """Lock the row until the transaction ends. Raises PreconditionFailed."""
     row = read()
-    # The base manager's, as no join can be locked.
+    # The base manager has no joins, which cannot be locked.
     rows = type(row)._base_manager.select_for_update(no_key=True)  # noqa: SLF001
     if not rows.filter(pk=row.pk).exists():
         raise NotFound("There is no such thing, or it is not yours.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import (
     LargeTable,
@@ -21,7 +21,13 @@ from aily.admin.lists import (
 from chat.accounting.reports import in_days, state, usage_by, with_current_periods
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
-from chat.models.accounting import DIMENSIONS
+from chat.models.budgets import DIMENSIONS
+
+_UNITS = {"calls": _("calls"), "tokens": _("tokens")}
+
+
+def _unit(budget: Budget, dimension: str) -> str:
+    return budget.currency if dimension == "money" else str(_UNITS[dimension])
 
 
 @admin.register(ModelPrice)
@@ -42,7 +48,7 @@ class PeriodInline(ReadOnlyInline):
         "spent_tokens", "spent_money",
     )  # fmt: skip
     readonly_fields = fields
-    verbose_name_plural = "periods, the newest first"
+    verbose_name_plural = _("periods, the newest first")
 
 
 @admin.register(Budget)
@@ -55,21 +61,21 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     autocomplete_fields = ("user", "api_key")
     inlines = (PeriodInline,)
 
-    @admin.display(description="limits")
+    @admin.display(description=_("limits"))
     def limits(self, budget: Budget) -> str:
         values = {name: getattr(budget, f"limit_{name}") for name in DIMENSIONS}
         return ", ".join(
-            f"{value:f} {budget.currency if name == 'money' else name}"
+            f"{value:f} {_unit(budget, name)}"
             for name, value in values.items()
             if value is not None
         )
 
-    @admin.display(description="spent in this period (reserved)")
+    @admin.display(description=_("spent in this period (reserved)"))
     def current(self, budget: Budget) -> str:
         now = state(budget)
         parts = [(name, getattr(now, name)) for name in DIMENSIONS]
         return ", ".join(
-            f"{part.spent:f} ({part.reserved:f}) {budget.currency if name == 'money' else name}"
+            f"{part.spent:f} ({part.reserved:f}) {_unit(budget, name)}"
             for name, part in parts
             if part.limit is not None
         )
@@ -80,19 +86,21 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(
         self, request: HttpRequest, obj: Budget | None = None
     ) -> tuple[str, ...]:
-        # What has been counted belongs to these: another one needs a budget of its own.
+        # The counters are those of this owner, period and currency: for others make a new budget.
         return () if obj is None else ("user", "api_key", "period", "currency")
 
 
 # --- Ledger -------------------------------------------------------------------------------------
 class EntryFilter(admin.SimpleListFilter):
-    """Usage, or what became of budgets."""
+    """Usage entries, or entries of budgets."""
 
-    title = "entries"
+    title = _("entries")
     parameter_name = "entries"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("usage", "Usage of tasks"), ("budgets", "Of budgets")]
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
+    ) -> list[tuple[str, str]]:
+        return [("usage", gettext("Usage of tasks")), ("budgets", gettext("Of budgets"))]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[LedgerEntry]
@@ -123,13 +131,15 @@ class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
     )
     list_per_page = 50
     search_fields = ("owner__username",)
-    search_help_text = "The beginning of the owner's name: finds usage."
+    search_help_text = _("The beginning of the owner's name: finds usage.")
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         # Only usage has an index by owner.
         return queryset.filter(budget__isnull=True, owner__in=users_named(term))
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, object] | None = None
+    ) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             changes = response.context_data.get("cl")
@@ -138,13 +148,17 @@ class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
         return response
 
 
-def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, Any]:
-    """Sums of the listed usage; of today while no day, month or year is chosen, as the ledger
-    may have millions of entries."""
+def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, object]:
+    """Sums of the listed usage; only of today if no time is chosen, as the ledger may have millions
+    of entries."""
     usage = listed.filter(budget__isnull=True)
     is_chosen = any(name.startswith("at__") for name in request.GET)
     if not is_chosen:
         today = timezone.now().date()
         usage = in_days(usage, today, today)
-    tables = [(name.capitalize(), usage_by(usage, name)) for name in ("model", "user")]
-    return {"totals": tables, "totals_of": "of the time chosen" if is_chosen else "of today"}
+    tables = [
+        (gettext("Model"), usage_by(usage, "model")),
+        (gettext("User"), usage_by(usage, "user")),
+    ]
+    heading = gettext("Usage of the time chosen") if is_chosen else gettext("Usage of today")
+    return {"totals": tables, "totals_heading": heading}

@@ -9,6 +9,9 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import RolePermissionInline
 from accounts.models import User
@@ -19,8 +22,12 @@ from chat.services import providers
 from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
 
-KEEP = "Write-only. Leave empty to keep what is stored."
+KEEP = _("Write-only. Leave empty to keep what is stored.")
 _Lines = forms.Textarea(attrs={"rows": 3, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
+
+
+#: `cleaned_data` of a form.
+_Cleaned = dict[str, Any]
 
 
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -29,30 +36,35 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     actor: User
     addresses: Addresses
 
-    # Not by the name of the column: Django would set that from the form, whoever sent it.
+    # Not the name of the column, which Django would set from any user's form.
     only_public = forms.BooleanField(
         required=False,
-        label="Public addresses only",
-        help_text="Calls go to addresses of the public internet only. A superuser may change this; "
-        "it is set when somebody else changes an address.",
+        label=_("Public addresses only"),
+        help_text=_(
+            "Calls go to addresses of the public internet only. A superuser may change this; "
+            "it is set when another user changes an address."
+        ),
     )
     api_keys = forms.CharField(
-        required=False, widget=_Lines, label="API keys",
-        help_text=f"{KEEP} One a line: calls take turns between them.",
+        required=False, widget=_Lines, label=_("API keys"),
+        help_text=format_lazy("{} {}", KEEP, _("One a line: calls take turns between them.")),
     )  # fmt: skip
-    remove_api_keys = forms.BooleanField(required=False, label="Remove the stored keys")
+    remove_api_keys = forms.BooleanField(required=False, label=_("Remove the stored keys"))
     extra_headers = forms.CharField(
-        required=False, widget=_Lines,
-        help_text=f"{KEEP} One a line, as in HTTP-Referer: https://example.com. A name without a "
-        "value removes that header.",
+        required=False, widget=_Lines, label=_("Extra headers"),
+        help_text=format_lazy("{} {}", KEEP, _(
+            "One a line, as in HTTP-Referer: https://example.com. A name without a value removes "
+            "that header."
+        )),
     )  # fmt: skip
     proxy_credentials = forms.CharField(
         required=False,
+        label=_("Proxy credentials"),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=f"{KEEP} As in user:password.",
+        help_text=format_lazy("{} {}", KEEP, _("As in user:password.")),
     )
     remove_proxy_credentials = forms.BooleanField(
-        required=False, label="Remove the stored credentials"
+        required=False, label=_("Remove the stored credentials")
     )
 
     class Meta:
@@ -74,22 +86,22 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         for line in self.cleaned_data["extra_headers"].splitlines():
             name, colon, value = line.partition(":")
             if line.strip() and not colon:
-                raise ValidationError("A header is written as Name: value.")
+                raise ValidationError(gettext("A header is written as Name: value."))
             if line.strip():
                 headers[name.strip()] = value.strip() or None
         return headers
 
-    def clean_request_fields(self) -> Any:
+    def clean_request_fields(self) -> object:
         return self.cleaned_data["request_fields"] or {}
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+    def clean(self) -> _Cleaned:
+        cleaned: _Cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        judged = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
+        changed_addresses = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
         try:
             providers.assign(self.instance, self._fields(cleaned), self.actor)
-            if judged:
+            if changed_addresses:
                 providers.check_addresses(self.instance, self.addresses)
         except ValidationError as error:
             self.add_error(None, error)
@@ -97,8 +109,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("only_public", error.message)
         return cleaned
 
-    def _fields(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        """What is to change; nothing of the secrets that are to be kept."""
+    def _fields(self, cleaned: _Cleaned) -> _Cleaned:
+        """The fields to change; secrets that stay are left out."""
         fields = {name: cleaned[name] for name in ProviderForm.Meta.fields}
         if self.actor.is_superuser:
             fields["public_only"] = cleaned["only_public"]
@@ -127,7 +139,7 @@ class ProviderAdmin(PausedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "base_url", "is_enabled", "is_simulated", "only_public")}),
         (
-            "Keys and headers",
+            _("Keys and headers"),
             {
                 "fields": (
                     "api_key_env", "stored_keys", "api_keys", "remove_api_keys", "key_header",
@@ -136,7 +148,7 @@ class ProviderAdmin(PausedAdmin):
             },
         ),
         (
-            "Requests",
+            _("Requests"),
             {
                 "classes": ("collapse",),
                 "fields": (
@@ -146,7 +158,7 @@ class ProviderAdmin(PausedAdmin):
             },
         ),
         (
-            "Network",
+            _("Network"),
             {
                 "classes": ("collapse",),
                 "fields": (
@@ -156,22 +168,22 @@ class ProviderAdmin(PausedAdmin):
         ),
     )  # fmt: skip
 
-    @admin.display(description="stored keys")
+    @admin.display(description=_("stored keys"))
     def stored_keys(self, provider: Provider) -> str:
-        return provider.key_hint if provider.has_api_key else "none"
+        return provider.key_hint if provider.has_api_key else gettext("none")
 
-    @admin.display(description="stored headers")
+    @admin.display(description=_("stored headers"))
     def stored_headers(self, provider: Provider) -> str:
-        return ", ".join(provider.header_names) or "none"
+        return ", ".join(provider.header_names) or gettext("none")
 
     def changeform_view(
         self,
         request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Looks the addresses up before Django opens its transaction."""
+        """Look the addresses up before Django opens its transaction."""
         addresses: Addresses = {}
         if request.method == "POST" and self._may_save(request):
             if not connection.in_atomic_block:
@@ -184,17 +196,23 @@ class ProviderAdmin(PausedAdmin):
     def _may_save(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request) or self.has_change_permission(request)
 
-    def get_form(self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        form = super().get_form(request, obj, **kwargs)
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Provider | None = None,
+        change: bool = False,
+        **kwargs: object,
+    ) -> type[forms.ModelForm[Provider]]:
+        form = super().get_form(request, obj, change, **kwargs)
         own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
         return type(form.__name__, (form,), own)
 
 
 class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
-    def clean_params(self) -> Any:
+    def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):
-            raise ValidationError("This must be a JSON object.")
+            raise ValidationError(gettext("This must be a JSON object."))
         if errors := parameter_errors(params):
             raise ValidationError([f"{name}: {message}" for name, message in errors])
         return params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,8 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import RolePermissionInline
 from accounts.models import User
@@ -27,13 +30,18 @@ def _user(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
 
 
+#: `cleaned_data` of a form.
+_Cleaned = dict[str, Any]
+_Action = tuple[Callable[..., str], str, str]
+
+
 class VersionInline(ReadOnlyInline):
     model = SceneVersion
     fk_name = "scene"
     fields = ("number", "notes", "model", "created_by", "created_at", "published_at")
     readonly_fields = fields
     show_change_link = True
-    verbose_name_plural = "versions"
+    verbose_name_plural = _("versions")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SceneVersion]:
         return super().get_queryset(request).select_related("scene", "model", "created_by")
@@ -52,7 +60,9 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     prepopulated_fields = {"slug": ("title",)}
     inlines = (RolePermissionInline, VersionInline)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+    def get_deleted_objects(
+        self, objs: QuerySet[Scene] | Sequence[Scene], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         shown, counts, lacking, protected = super().get_deleted_objects(objs, request)
         # Published versions cannot be deleted, but go with their scene.
         versions = SceneVersion._meta.verbose_name  # noqa: SLF001 - documented, for all its name
@@ -60,15 +70,15 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
-    #: Who fills it in.
+    #: The user who fills the form in.
     editor: User | None = None
 
     class Meta:
         model = SceneVersion
         fields = ("scene", *_WRITTEN)
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+    def clean(self) -> _Cleaned:
+        cleaned: _Cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
         cleaned["fallback_models"] = cleaned.get("fallback_models") or []
@@ -94,7 +104,7 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fields = ("scene", *_WRITTEN, *readonly_fields)
     actions = ("publish", "make_live")
 
-    @admin.display(boolean=True, description="live")
+    @admin.display(boolean=True, description=_("live"))
     def is_live(self, version: SceneVersion) -> bool:
         return version.scene.live_version_id == version.pk
 
@@ -115,50 +125,64 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return request.user.has_perm("chat.publish_scene")
 
     def get_form(
-        self, request: HttpRequest, obj: SceneVersion | None = None, change: bool = False, **kw: Any
-    ) -> type[forms.ModelForm[Any]]:
-        form = super().get_form(request, obj, change, **kw)
+        self,
+        request: HttpRequest,
+        obj: SceneVersion | None = None,
+        change: bool = False,
+        **kwargs: object,
+    ) -> type[forms.ModelForm[SceneVersion]]:
+        form = super().get_form(request, obj, change, **kwargs)
         return type("VersionForm", (form,), {"editor": _user(request)})
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest) -> dict[str, _Action | None]:
         actions = super().get_actions(request)
-        # It would delete published ones as well.
+        # It would delete published versions as well.
         actions.pop("delete_selected", None)
         return actions
 
     def save_model(
-        self, request: HttpRequest, obj: SceneVersion, form: forms.ModelForm[Any], change: bool
+        self,
+        request: HttpRequest,
+        obj: SceneVersion,
+        form: forms.ModelForm[SceneVersion],
+        change: bool,
     ) -> None:
         fields = {name: form.cleaned_data[name] for name in _WRITTEN}
         if change:
             service.edit_version(obj, fields, _user(request))
             return
         made = service.create_version(obj.scene, _user(request), fields)
-        # The admin goes on with its own object: the log entry, the redirect.
+        # The admin uses its own object afterwards, for the log entry and the redirect.
         obj.pk, obj.number = made.pk, made.number
 
     def delete_model(self, request: HttpRequest, obj: SceneVersion) -> None:
         service.delete_version(obj)
 
-    @admin.action(description="Publish and make live", permissions=["publish"])
+    @admin.action(description=_("Publish and make live"), permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
         action = partial(service.publish, editor=_user(request))
-        self._for_one(request, queryset, action, "is published and live")
+        done = gettext("%(version)s is published and live.")
+        self._run_for_one(request, queryset, action, done)
 
-    @admin.action(description="Make live (forth or back)", permissions=["publish"])
+    @admin.action(description=_("Make live (forth or back)"), permissions=["publish"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
-        self._for_one(request, queryset, service.make_live, "is live")
+        done = gettext("%(version)s is live.")
+        self._run_for_one(request, queryset, service.make_live, done)
 
-    def _for_one(
-        self, request: HttpRequest, queryset: QuerySet[SceneVersion], action: Any, done: str
+    def _run_for_one(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[SceneVersion],
+        action: Callable[[SceneVersion], object],
+        done: str,
     ) -> None:
         chosen = list(queryset[:2])
         if len(chosen) != 1:
-            messages.error(request, "Choose one version.")
+            messages.error(request, gettext("Choose one version."))
             return
         try:
             action(chosen[0])
         except Problem as problem:
             messages.error(request, f"{chosen[0]}: {problem.message}")
         else:
-            messages.success(request, f"{chosen[0]} {done}.")
+            messages.success(request, done % {"version": chosen[0]})

@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -17,10 +17,10 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.database.replica import may_read_replica
-from aily.rest.api import Page, RequestSchema, ordered
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
-from aily.rest.pages import ShortPage
+from aily.rest.pages import Page, ShortPage, ordered
+from aily.rest.requests import RequestSchema
 from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
@@ -79,7 +79,7 @@ class MessageOut(Schema):
     id: UUID
     role: Message.Role
     content: str
-    tool_calls: list[dict[str, Any]] | None = Field(
+    tool_calls: list[dict[str, object]] | None = Field(
         description="Of an answer: what it asks to be called, as the provider is sent it again."
     )
     tool_call_id: str | None = Field(description="Of a result, role `tool`: the call's id.")

@@ -1,20 +1,21 @@
-"""Carries a trace along with a task, in Redis: a lost one costs a trace and nothing else.
+"""Keeps the traceparent of tasks in Redis, while traces are on. If one is lost, its trace ends.
 
-Only while traces are on; the row knows nothing of it.
+The task's row has no column for it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 from aily.observability import tracing
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
+from chat.observability import keys
 
 logger = logging.getLogger(__name__)
 
-#: Longer than a task waits, runs, and is told of, as a rule.
+#: Longer than tasks usually wait, run and have deliveries pending.
 KEEP_SECONDS = 86_400
 
 
@@ -25,11 +26,11 @@ def remember(traceparents: Iterable[tuple[str, str]]) -> None:
     pipe = sync_redis().pipeline(transaction=False)
     for task_id, traceparent in traceparents:
         if traceparent:
-            # A request that is repeated finds a task that has its trace.
-            pipe.set(_key(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
+            # nx: the task of a repeated request keeps the trace of the first.
+            pipe.set(keys.trace(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
     try:
         pipe.execute()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("traces begin anew: Redis is away (%s)", error)
 
 
@@ -37,13 +38,8 @@ async def traceparent_of(task_id: str) -> str:
     """The traceparent that a task was accepted under; empty while traces are off, or if lost."""
     if not tracing.is_on():
         return ""
-    client: Any = async_redis()
     try:
-        kept = await client.get(_key(task_id))
-    except RedisAway:
+        kept: bytes | None = await async_redis().get(keys.trace(task_id))
+    except RedisUnavailable:
         return ""
     return kept.decode() if kept else ""
-
-
-def _key(task_id: str) -> str:
-    return f"aily:trace:{task_id}"

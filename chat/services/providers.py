@@ -1,6 +1,6 @@
-"""How a provider's settings are saved: who may send calls where, and secrets whither.
+"""Saving a provider's settings: which addresses calls and secrets may be sent to.
 
-Addresses are judged here so that an error comes at once; what holds is the judgement of each
+Addresses are checked here so that an error comes at once. The check that counts is that of each
 connection (chat/llm/transport/connections.py), as names change their addresses.
 """
 
@@ -20,6 +20,8 @@ import httpx
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Model
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest
@@ -29,7 +31,7 @@ from chat.models import Provider
 #: How long saving waits for a name server.
 RESOLVE_SECONDS = 2
 RESOLVER_THREADS = 4
-#: They decide who gets to see what is sent.
+#: Fields that decide which host sees what is sent.
 ADDRESS_FIELDS = ("base_url", "proxy_url", "ca_bundle")
 #: Names that lead to a cloud's metadata service, where they lead anywhere.
 _METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
@@ -40,12 +42,12 @@ Addresses = Mapping[str, list[str]]
 
 # --- Addresses ----------------------------------------------------------------------------------
 async def resolve(urls: Iterable[str]) -> Addresses:
-    """The addresses that the hosts of these URLs have now, as far as known in time."""
+    """The addresses of these URLs' hosts, as far as a name server answers in time."""
     return await asyncio.to_thread(resolve_blocking, urls)
 
 
 def resolve_blocking(urls: Iterable[str]) -> Addresses:
-    """As `resolve`. Nothing that others wait for may be held meanwhile."""
+    """As `resolve`, for a thread. It may hold no lock or connection that others wait for."""
     hosts = {url: host for url in urls if url and (host := _host(url))}
     found: dict[str, Future[list[str]]] = {
         url: _resolvers().submit(_look_up, host) for url, host in hosts.items()
@@ -72,14 +74,18 @@ def check_addresses(provider: Provider, addresses: Addresses) -> None:
             continue
         host = _host(url)
         if host in _METADATA_NAMES or not all(map(may_reach, addresses.get(url, []))):
-            raise ValidationError({field: f"{host} {_REASONS[provider.public_only]}"})
+            raise ValidationError({field: str(_REASONS[provider.public_only]) % {"host": host}})
 
 
 _REASONS = {
-    True: "is, or resolves to, an address that is not public. A superuser may set such a provider, "
-    "or anybody where PROVIDER_ALLOW_PRIVATE is on.",
-    False: "is, or resolves to, a link-local address or a metadata service, which is only allowed "
-    "where PROVIDER_ALLOW_PRIVATE is on.",
+    True: gettext_lazy(
+        "%(host)s is, or resolves to, an address that is not public. A superuser may set such a "
+        "provider, or anybody where PROVIDER_ALLOW_PRIVATE is on."
+    ),
+    False: gettext_lazy(
+        "%(host)s is, or resolves to, a link-local address or a metadata service, which is only "
+        "allowed where PROVIDER_ALLOW_PRIVATE is on."
+    ),
 }
 
 
@@ -92,7 +98,7 @@ def _host(url: str) -> str:
 
 def _look_up(host: str) -> list[str]:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 @cache
@@ -101,7 +107,7 @@ def _resolvers() -> ThreadPoolExecutor:
 
 
 # --- Settings -----------------------------------------------------------------------------------
-def assign(provider: Provider, fields: Mapping[str, Any], actor: User) -> None:
+def assign(provider: Provider, fields: Mapping[str, object], actor: User) -> None:
     """Set fields of a provider that is to be saved, secrets among them: `api_keys`,
     `extra_headers` (None removes one) and `proxy_credentials`.
 
@@ -116,11 +122,11 @@ def assign(provider: Provider, fields: Mapping[str, Any], actor: User) -> None:
         try:
             _SECRETS[name](provider, fields[name])
         except UnreadableSecretError as error:
-            message = "What is stored cannot be read with this SECRET_KEY: give all anew."
+            message = _("What is stored cannot be read with this SECRET_KEY: give all anew.")
             raise ValidationError({name: message}) from error
 
 
-def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+def create(fields: Mapping[str, object], addresses: Addresses, actor: User) -> Provider:
     """Raises ValidationError."""
     provider = Provider()
     assign(provider, fields, actor)
@@ -130,10 +136,10 @@ def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Prov
     return provider
 
 
-def change(pk: int, fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+def change(pk: int, fields: Mapping[str, object], addresses: Addresses, actor: User) -> Provider:
     """Raises ValidationError, Forbidden or Provider.DoesNotExist."""
     with transaction.atomic():
-        # Of two changes of the headers at once, none is lost.
+        # Locked, as two changes of the headers at once would lose one.
         provider = Provider.objects.select_for_update(no_key=True).get(pk=pk)
         assign(provider, fields, actor)
         provider.full_clean()
@@ -151,28 +157,30 @@ _SECRETS: dict[str, Callable[[Provider, Any], None]] = {
 
 
 def _public_only(
-    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+    before: Provider, provider: Provider, fields: Mapping[str, object], actor: User
 ) -> bool:
     is_moved = _differ(before, provider, "base_url", "proxy_url")
     wanted = fields.get("public_only")
     if actor.is_superuser:
         return bool(wanted) if wanted is not None else before.public_only and not is_moved
     if wanted is False and before.public_only:
-        raise Forbidden("Only a superuser may let a provider be at a private address.")
+        raise Forbidden(_("Only a superuser may let a provider be at a private address."))
     return before.public_only or is_moved or bool(wanted)
 
 
 def _require_secrets_again(
-    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+    before: Provider, provider: Provider, fields: Mapping[str, object], actor: User
 ) -> None:
-    """Who may change where calls go is not thereby shown the keys that are sent along."""
+    """Raise ValidationError where calls would go to another host with secrets that were given for
+    this one: an editor could have them sent to a host of their own."""
     is_elsewhere = _origin(before.base_url) != _origin(provider.base_url)
     moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
     if is_elsewhere:
         moved.insert(0, "base_url")
     if actor.is_superuser or not moved:
         return
-    given = {name.lower() for name in fields.get("extra_headers", ())}
+    headers = fields.get("extra_headers")
+    given = {name.lower() for name in headers} if isinstance(headers, Mapping) else set()
     missing = {
         "api_keys": before.has_api_key and "api_keys" not in fields,
         "extra_headers": not given >= {name.lower() for name in before.header_names},
@@ -180,12 +188,12 @@ def _require_secrets_again(
     }
     for name, is_missing in missing.items():
         if is_missing:
-            message = f"Where {moved[0]} changes, give these anew: they were stored for another."
-            raise ValidationError({name: message})
+            message = _("Where %(field)s changes, give these anew: they were stored for another.")
+            raise ValidationError({name: message % {"field": moved[0]}})
 
 
-def _differ(one: Model, other: Model, *names: str) -> bool:
-    return any(getattr(one, name) != getattr(other, name) for name in names)
+def _differ(before: Model, after: Model, *names: str) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in names)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -196,12 +204,16 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parsed.scheme, _host(url), parsed.port
 
 
-async def addresses_for(fields: Mapping[str, Any], provider: Provider | None = None) -> Addresses:
-    """Those that saving these fields has to judge; none where it need not."""
+async def addresses_for(
+    fields: Mapping[str, object], provider: Provider | None = None
+) -> Addresses:
+    """The addresses that saving these fields has to judge; none where it need not."""
     if provider is not None and not fields.keys() & {"base_url", "proxy_url", "public_only"}:
         return {}
-    names = ("base_url", "proxy_url")
-    urls = [fields.get(name, getattr(provider, name, "")) for name in names]
-    if not all(isinstance(url, str) for url in urls):
-        raise InvalidRequest("A URL is a text.", field="base_url")
+    urls = []
+    for name in ("base_url", "proxy_url"):
+        url = fields.get(name, getattr(provider, name, ""))
+        if not isinstance(url, str):
+            raise InvalidRequest("A URL is a text.", field=name)
+        urls.append(url)
     return await resolve(urls)

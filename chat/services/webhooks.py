@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import actors
 from chat.delivery import signing
 from chat.delivery.addresses import UnsafeURLError, check_url
@@ -37,7 +38,7 @@ async def require_safe(url: str) -> None:
         raise InvalidRequest(str(error), field="url") from error
 
 
-def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoint, str]:
+def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookEndpoint, str]:
     """Make an endpoint. Returns it with its secret, which is shown this once. Raises Conflict."""
     secret = signing.new_secret()
     with transaction.atomic():
@@ -51,7 +52,7 @@ def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoin
     return endpoint, secret
 
 
-def change_endpoint(endpoint: WebhookEndpoint, fields: dict[str, Any]) -> None:
+def change_endpoint(endpoint: WebhookEndpoint, fields: Mapping[str, object]) -> None:
     """Change what the owner may change. Made active again, its failures are forgotten."""
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -94,7 +95,7 @@ def send_test(endpoint: WebhookEndpoint) -> Delivery:
         },
     )
     if not is_new:
-        raise Conflict("A test event is on its way already.")
+        raise Conflict(_("A test event is on its way already."))
     _ring()
     return delivery
 
@@ -117,7 +118,7 @@ def redeliver(delivery: Delivery) -> Delivery:
         )
     )
     if not changed:
-        raise Conflict("This delivery is on its way already.")
+        raise Conflict(_("This delivery is on its way already."))
     delivery.refresh_from_db()
     _ring()
     return delivery
@@ -125,11 +126,11 @@ def redeliver(delivery: Delivery) -> Delivery:
 
 def _require_active(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_active:
-        raise Conflict("This endpoint is disabled: activate it first.")
+        raise Conflict(_("This endpoint is disabled: activate it first."))
 
 
 def _ring() -> None:
     try:
         actors.deliver.send()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("a delivery is due, but Redis is away: %s", error)

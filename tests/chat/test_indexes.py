@@ -190,7 +190,7 @@ def client(site: Site, db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     if site.rows == FEW:
         # Bounds of the admin's lists, in proportion to these tables.
         monkeypatch.setattr("aily.admin.lists.MAX_ROWS", site.most_read // 2)
-        monkeypatch.setattr("aily.admin.lists.LOOKED_THROUGH", site.most_read // 2)
+        monkeypatch.setattr("aily.admin.lists.MAX_FILTERED_ROWS", site.most_read // 2)
     client = Client()
     client.force_login(site.heavy)
     return client
@@ -349,7 +349,9 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "purge": lambda site: next(retention.purge(timezone.now() - timedelta(days=20)), None),
     "gauges": lambda site: list(QueueGauges("redis://127.0.0.1:1").from_rows()),
     "catalog": lambda site: catalog.look_up(["s1"], [site.heavy.pk]),
-    "repeats": lambda site: repeats.find([(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]),
+    "repeats": lambda site: repeats.find_by_key(
+        [(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]
+    ),
     "histories": lambda site: history.read({(site.heavy.pk, site.conversation.pk)}),
     "answers": lambda site: store_assistant_turns(
         [AssistantTurn(site.conversation.pk, uuid7(), "text")], if_question_exists=True
@@ -379,7 +381,7 @@ def test_a_look_for_an_idempotency_key_reads_rows_of_its_owner_only(site: Site, 
     assert len(keys) > 300
     for asked in (keys[:1], keys[:200]):
         with CaptureQueriesContext(connection) as captured:
-            assert repeats.find(asked).keys() == set(asked)
+            assert repeats.find_by_key(asked).keys() == set(asked)
         assert len(captured) == 1
         assert _faults_of(captured[0]["sql"], most_read=len(asked)) == []
 
@@ -407,7 +409,7 @@ UPDATE chat_task SET status = 'running', worker_id = %s, attempt = 1
 
 
 def test_a_rush_that_no_statistics_know_of_changes_no_plan(site: Site, db: None) -> None:
-    """Indexes of what is active are short most of the time, and the planner goes by that time."""
+    """Indexes of active tasks are short at most times, and the planner uses statistics of those."""
     worker, user = Worker.objects.get(), User.objects.get(username="user7")
     running = fetch_column(UUID, _RUSH, [worker.pk, 2 * site.most_read])
     endings = [
