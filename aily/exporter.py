@@ -1,6 +1,7 @@
-"""Serves the metrics of all processes on this machine, and what only the servers know.
+"""Entry point of the exporter: `python -m aily.exporter`, one for an installation.
 
-`python -m aily.exporter`: one for an installation. A composition root, like aily.urls.
+It serves the metrics of all processes on this machine, and those that it reads from PostgreSQL and
+Redis. A composition root, like aily.urls.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import threading
 
 import django
 
+from aily.process.start import begin_loading
+
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    begin_loading()
     django.setup()
 
-    # They need Django's settings.
+    # After Django's setup: they read its settings.
     from django.conf import settings
 
     from aily.monitoring import services

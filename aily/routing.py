@@ -7,6 +7,7 @@ from typing import Any
 
 import django
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.handlers.asgi import ASGIHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
@@ -14,7 +15,6 @@ django.setup(set_prefix=False)
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
 from aily.problems import NotFound  # noqa: E402
 from aily.web.body_limits import BodyLimits, LimitedBodies, problem_response  # noqa: E402
-from aily.web.handler import LoopHandler  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 
 
@@ -39,7 +39,7 @@ class KnownPaths:
 body_limits = BodyLimits(identify_websocket)
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(LoopHandler(), body_limits),
+        "http": LimitedBodies(ASGIHandler(), body_limits),
         "websocket": KnownPaths(OriginRequiredForCookies(URLRouter(websocket_urlpatterns))),
     }
 )

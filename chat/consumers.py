@@ -30,7 +30,7 @@ from aily.problems import LimitReached, Problem, Unexpected
 from aily.web.access_revocation import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from aily.web.connections import connections
 from aily.web.flow_control import FlowControl, Workload
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat.eventlog import get_hub
 from chat.events import (
     PROTOCOL,
@@ -135,7 +135,7 @@ class ChatConsumer(AsyncConsumer):
         if identity is None:
             await self.close(CLOSE_UNAUTHENTICATED)
             return
-        if draining().is_set():
+        if shutdown_event().is_set():
             await self.close(CLOSE_RESTART)
             return
         self.owner_id: int = identity.user.pk

@@ -19,7 +19,7 @@ from aily.database.outages import AWAY, as_problem
 from aily.database.statements import fetch_all, has_answered_since, in_database
 from aily.observability.server import PROBE_SECONDS
 from aily.redis.clients import async_redis
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ async def readyz(request: HttpRequest) -> JsonResponse:
 
     503 as well once the process is to stop: nothing new should be sent to it.
     """
-    if draining().is_set():
+    if shutdown_event().is_set():
         return JsonResponse({"status": "draining"}, status=503)
     database, redis = await asyncio.gather(
         _probe("database", in_database(_ask_database)), _probe("redis", _ask_redis())

@@ -26,7 +26,7 @@ from aily.rest.api import Page
 from aily.rest.json_input import one_line
 from aily.rest.openapi import answers
 from aily.web.connections import connections
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat import scheduler
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
 from chat.events import START, EventId
@@ -122,7 +122,7 @@ async def _ends_in_time(request: AuthenticatedRequest, accepted: Accepted) -> bo
     """
     async with lost_access(request) as lost:
         ending = asyncio.ensure_future(_wait_for_end(accepted, request.auth.user.pk))
-        stopping = asyncio.ensure_future(draining().wait())
+        stopping = asyncio.ensure_future(shutdown_event().wait())
         losing = asyncio.ensure_future(lost.wait())
         try:
             await asyncio.wait(
@@ -317,7 +317,7 @@ async def _server_sent_events(
         await open_stream.enter_async_context(aclosing(frames))
         lost = await open_stream.enter_async_context(lost_access(request))
         coming = asyncio.ensure_future(anext(frames, None))
-        stopping = asyncio.ensure_future(draining().wait())
+        stopping = asyncio.ensure_future(shutdown_event().wait())
         losing = asyncio.ensure_future(lost.wait())
         try:
             while True:

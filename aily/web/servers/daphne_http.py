@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote
 
 from daphne.http_protocol import WebRequest
@@ -23,8 +23,6 @@ _LINGER_SECONDS = 5.0
 
 
 class BoundedRequest(WebRequest):
-    limits: ClassVar[BodyLimits]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._size = 0
@@ -50,7 +48,8 @@ class BoundedRequest(WebRequest):
             for value in values
         ]
         try:
-            self._max_bytes = await self.limits.max_bytes(path, headers, length)
+            limits: BodyLimits = self.server.body_limits
+            self._max_bytes = await limits.max_bytes(path, headers, length)
         except Problem as problem:
             self._refuse(problem)
         else:

@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from aily.web.access_revocation import PING_SECONDS
 from aily.web.servers.listening import BACKLOG, listening_socket
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 
 _PONG_SECONDS = 30
 #: Of one request, its headers and path; daphne takes 16 KiB.
@@ -91,7 +91,7 @@ class _DrainingServer(uvicorn.Server):
 
         Clients that are just being let in are waited for: uvicorn answers them with 500.
         """
-        draining().set()
+        shutdown_event().set()
         for server in self.servers:
             server.close()
         with suppress(TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aily.web.servers.daphne_protocol import whole_text
+from aily.web.servers.daphne_websocket import whole_text
 
 MASK = b"\x37\xfa\x21\x3d"
 

@@ -1,0 +1,206 @@
+"""daphne's WebSocket protocol, with bounded memory and a short path for whole text frames.
+
+- Reading stops while messages that were read wait for the application, or while what was written
+  waits for the client. daphne itself keeps all that a client sends and does not read.
+- A frame that is one whole, masked, valid text message, as nearly all are, is decoded here, and a
+  text for an open socket is framed here. autobahn takes a frame through a dozen methods, each ready
+  for frames in pieces. All other frames go to autobahn, which also says what is wrong with them.
+- A handshake can be refused with a response (ASGI's extension `websocket.http.response`).
+
+What the short paths save: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from asgiref.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    WebSocketResponseBodyEvent,
+    WebSocketResponseStartEvent,
+)
+from autobahn.websocket.types import ConnectionDeny
+from daphne.ws_protocol import WebSocketProtocol
+
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
+_MASK_BYTES = 4
+#: In place of a length: it follows in two bytes.
+_LENGTH_FOLLOWS = 126
+#: Reading stops when so many messages wait for the application, or after one of so many bytes.
+_MAX_WAITING = 16
+_LARGE_BYTES = 65_536
+#: Why reading has stopped.
+_MESSAGES_WAIT = "messages wait for the application"
+_CLIENT_LAGS = "the client does not read"
+
+
+class BoundedWebSocket(WebSocketProtocol):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._not_reading_because: set[str] = set()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        #: What a refused handshake is answered with.
+        self._response_start: WebSocketResponseStartEvent | None = None
+        self._response_body = b""
+
+    def onConnect(self, request: Any) -> Any:  # noqa: N802 - autobahn's name
+        # Twisted leaves the HTTP channel, which the upgrade has ended, as the producer.
+        self.unregisterProducer()
+        self.registerProducer(self, True)
+        return super().onConnect(request)
+
+    # --- Reading --------------------------------------------------------------------------------
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        payload = whole_text(data) if self._awaits_frame() else None
+        if payload is None or len(payload) > self.maxFramePayloadSize:
+            self._dataReceived(data)
+            return
+        if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:
+            self._cancelAutoPingTimeoutCall()
+        self.onMessage(payload, False)
+
+    def _awaits_frame(self) -> bool:
+        # The others have no value before it is open.
+        is_open = self.state == self.STATE_OPEN
+        return is_open and not self.data and self.current_frame is None and not self.inside_message
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - as above
+        super().onMessage(payload, isBinary)
+        if self.application_queue.qsize() >= _MAX_WAITING or len(payload) >= _LARGE_BYTES:
+            self._stop_reading(_MESSAGES_WAIT)
+
+    async def next_message(self, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
+        """daphne's ASGI `receive`, which resumes reading once no message waits."""
+        message = await receive()
+        if self._not_reading_because and self.application_queue.empty():
+            self._resume_reading(_MESSAGES_WAIT)
+        return message
+
+    def _stop_reading(self, reason: str) -> None:
+        # While it closes, all but the client's own close frame is thrown away.
+        if self.state == self.STATE_OPEN:
+            self._not_reading_because.add(reason)
+            self.transport.pauseProducing()
+
+    def _resume_reading(self, reason: str) -> None:
+        self._not_reading_because.discard(reason)
+        if not self._not_reading_because:
+            self.transport.resumeProducing()
+
+    def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - daphne's name
+        super().serverClose(code)
+        if self._not_reading_because:
+            self._not_reading_because.clear()
+            self.transport.resumeProducing()
+
+    # --- Writing --------------------------------------------------------------------------------
+    async def drained(self) -> None:
+        """Return once the client keeps up, or is gone."""
+        await self._writable.wait()
+
+    def send_text(self, text: str | None) -> bool:
+        """Send one text frame. Returns False where daphne has to: no text, or no open socket."""
+        if text is None or self.state != self.STATE_OPEN:
+            return False
+        frame = text_frame(text.encode())
+        written = self._write_now(frame)
+        if written < len(frame):
+            self.transport.write(frame[written:])
+        return True
+
+    def _write_now(self, data: bytes) -> int:
+        """Give the kernel what it takes at once. Returns the number of bytes.
+
+        Twisted's `write` leaves that to the loop's next turn, for which it has the selector watch
+        the socket and stop watching it again.
+        """
+        transport = self.transport
+        is_waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001 - docs/private-parts.md
+        if is_waiting or not transport.connected:
+            return 0
+        written = transport.writeSomeData(data)
+        # An exception for a lost connection: writing fails once more where Twisted notices it.
+        return written if isinstance(written, int) else 0
+
+    # Twisted's IPushProducer: its buffer is full, or has drained.
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._writable.clear()
+        # autobahn itself would answer the pings of a client that does not read.
+        self._stop_reading(_CLIENT_LAGS)
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+        self._resume_reading(_CLIENT_LAGS)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    # --- Refusing a handshake -------------------------------------------------------------------
+    def handle_reply(self, message: Any) -> None:
+        """daphne's, and the events of ASGI's extension."""
+        if message["type"] == "websocket.http.response.start":
+            self._response_start = message
+        elif message["type"] == "websocket.http.response.body":
+            self._deny(message)
+        else:
+            super().handle_reply(message)
+
+    def _deny(self, message: WebSocketResponseBodyEvent) -> None:
+        self._response_body = message["body"]
+        status = self._response_start["status"] if self._response_start else 403
+        denial = ConnectionDeny(status, HTTPStatus(status).phrase)  # type: ignore[no-untyped-call]
+        self.handshake_deferred.errback(denial)
+        del self.handshake_deferred
+        self.server.protocol_disconnected(self)
+
+    def sendHttpErrorResponse(  # noqa: N802 - autobahn's name
+        self,
+        code: int,
+        reason: str,
+        responseHeaders: Any = None,  # noqa: N803
+    ) -> None:
+        start = self._response_start
+        headers = (
+            [(name.decode(), value.decode()) for name, value in start["headers"]] if start else []
+        )
+        super().sendHttpErrorResponse(code, reason, headers or responseHeaders)
+        self.sendData(self._response_body)
+
+
+def text_frame(text: bytes) -> bytes:
+    """One unmasked, uncompressed frame (RFC 6455, section 5.2)."""
+    size = len(text)
+    if size < _LENGTH_FOLLOWS:
+        return b"\x81%c%b" % (size, text)
+    if size < 65_536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), text)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), text)
+
+
+def whole_text(data: bytes) -> bytes | None:
+    """The text of a masked frame that is a whole message, UTF-8 as it should be; None for all else.
+
+    RFC 6455, section 5.2. Those of 64 KiB and more are none: their length takes eight bytes.
+    """
+    if len(data) <= 2 + _MASK_BYTES or data[0] != _FINAL_TEXT or not data[1] & _MASKED:
+        return None
+    start, size = 2, data[1] & ~_MASKED
+    if size >= _LENGTH_FOLLOWS:
+        start, size = 4, int.from_bytes(data[2:4])
+        if data[1] & ~_MASKED != _LENGTH_FOLLOWS or size < _LENGTH_FOLLOWS:
+            return None
+    if len(data) != start + _MASK_BYTES + size:
+        return None
+    mask, masked = data[start : start + _MASK_BYTES], data[start + _MASK_BYTES :]
+    mask = (mask * (size // _MASK_BYTES + 1))[:size]
+    text = (int.from_bytes(masked) ^ int.from_bytes(mask)).to_bytes(size)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return None
+    return text
