@@ -178,7 +178,7 @@ class ChatConsumer(AsyncConsumer):
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
-        frame_received(frame.type).n += 1
+        frame_received(frame.type).inc()
         await self.workload.enter(len(data))
         self.handling.spawn(self.handle(frame, len(data)))
 
@@ -354,7 +354,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def send_bytes(self, frame: bytes) -> None:
         """Returns once the client keeps up, so that a slow one holds back its own followers."""
-        metrics.FRAMES_SENT.n += 1
+        metrics.FRAMES_SENT.inc()
         await self.flow.send_text(frame)
 
     async def tell_problem(self, ref: str | None, problem: Problem) -> None:
@@ -363,7 +363,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
-        frame_received("invalid").n += 1
+        frame_received("invalid").inc()
         await self.tell_problem(_ref_of(data), problem)
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import threading
 import time
@@ -16,7 +15,6 @@ from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from aily.concurrency.faults import surviving
 from aily.observability import metrics
-from aily.observability.tally import tell_all
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +35,6 @@ class Pulse:
 
     def start(self) -> None:
         threading.Thread(target=self._beat, name="pulse", daemon=True).start()
-        atexit.register(tell_all)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Measure how late this loop is, and count the process as dead when it stands still."""
@@ -69,7 +66,6 @@ class Pulse:
         metrics.memory().set(self._process.memory_info().rss)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._turned, time.monotonic())
-        tell_all()
         for sampler in self._samplers:
             with surviving("pulse"):
                 sampler()

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -25,7 +24,7 @@ from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.sessions import make_keys
 from tests.e2e.test_access import check_that_streams_and_waits_end
-from tests.e2e.test_sockets import ANSWER, write_long_log
+from tests.e2e.test_sockets import ANSWER
 from tests.e2e.web_servers import WebServer, running_web_server
 from tests.ports import free_ports
 from tests.stack import Stack
