@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from chat import scheduler, settlement
@@ -36,7 +36,7 @@ from chat.models import (
     flights,
     transitions,
 )
-from chat.models.transitions import Ending
+from chat.models.transitions import AttemptResult
 from chat.runner import lease, recovery
 from chat.runner.runtime import Runtime
 from chat.services import scenes
@@ -151,7 +151,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     await check_whole(task_ids, await asyncio.gather(*reading), text)
     await early
     assert simulator.stats.requests == 1
-    await in_database(settlement.settle)
+    await in_database(settlement.settle_ended_tasks)
     used = LedgerEntry.objects.usage()
     tasks = [await row(task_id) for task_id in task_ids]
     leaders = [task for task in tasks if task.served_from == "provider"]
@@ -387,13 +387,13 @@ async def test_a_log_that_redis_loses_is_made_good_to_followers_too(
 
 
 # --- Races --------------------------------------------------------------------------------------
-def _follower_and_leader(alice: User) -> tuple[Task, Ending, UUID]:
+def _follower_and_leader(alice: User) -> tuple[Task, AttemptResult, UUID]:
     """A running leader, how it ends, and its worker; and a task that may follow it."""
     submit_many([submission(alice, "Race")])
     leader = Task.objects.get()
     worker_id = lease.register()
     transitions.start(worker_id, leader.model_id, [str(leader.pk)])
-    ending = Ending(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
+    ending = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
     return leader, ending, worker_id
 
 
