@@ -1,11 +1,20 @@
-"""Where connections go: HTTP to Django, WebSockets to Channels."""
+"""Routes connections: HTTP to Django, WebSockets to Channels."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import cast
 
 import django
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    Scope,
+    WebSocketResponseBodyEvent,
+    WebSocketResponseStartEvent,
+    WebSocketScope,
+)
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.handlers.asgi import ASGIHandler
 
@@ -19,27 +28,38 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 
 
 class KnownPaths:
-    """ASGI wrapper: a handshake for a path that is not there gets a 404, whoever asks."""
+    """ASGI wrapper that answers a handshake for an unknown path with 404, before authentication."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGI3Application) -> None:
         self._app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        scope = cast("WebSocketScope", scope)
         path = scope["path"].removeprefix("/")
         if any(pattern.resolve(path) for pattern in websocket_urlpatterns):
             await self._app(scope, receive, send)
             return
         await receive()
         status, headers, body = problem_response(NotFound("There is no such path."), scope["path"])
-        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
-        await send(start)
-        await send({"type": "websocket.http.response.body", "body": body})
+        await send(
+            WebSocketResponseStartEvent(
+                type="websocket.http.response.start", status=status, headers=headers
+            )
+        )
+        await send(
+            WebSocketResponseBodyEvent(
+                type="websocket.http.response.body", body=body, more_body=False
+            )
+        )
 
 
 body_limits = BodyLimits(identify_websocket)
+_sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(ASGIHandler(), body_limits),
-        "websocket": KnownPaths(OriginRequiredForCookies(URLRouter(websocket_urlpatterns))),
+        "http": LimitedBodies(cast("ASGI3Application", ASGIHandler()), body_limits),
+        "websocket": KnownPaths(cast("ASGI3Application", _sockets)),
     }
 )

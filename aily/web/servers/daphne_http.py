@@ -1,8 +1,8 @@
-"""daphne's HTTP request, whose body is judged by its head before it is kept, and whose response
-waits for a client that does not take it.
+"""daphne's HTTP request, with bounded memory.
 
-Twisted itself writes a body to memory or a file, to its end, before anybody is asked; and keeps a
-response, such as a stream of events, in memory until it is taken.
+A body is accepted or refused by the request's head, and the response waits for a client that does
+not read. Twisted itself writes a body to memory or a file, to its end, before the application runs,
+and keeps a response, such as a stream of events, in memory until the client has read it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from daphne.http_protocol import WebRequest
 from aily.problems import Problem
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, too_large
 
-#: For so long what a refused client still sends is read and thrown away: closed at once, the
-#: connection would be reset, and the client might not read the answer.
+#: How long what a refused client still sends is read and thrown away: closed at once, the connection
+#: would be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
 
 
@@ -36,9 +36,8 @@ class BoundedRequest(WebRequest):
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         super().gotLength(length)
         if length is None or length > ANONYMOUS_BYTES:
-            self.channel._networkProducer.pauseProducing()  # noqa: SLF001 - as daphne does
-            # The request's own path is known once its body is there.
-            path = unquote(self.channel._path.decode("latin-1"))  # noqa: SLF001
+            self.channel.transport.pauseProducing()
+            path = unquote(self._head_path())
             self._admission = asyncio.ensure_future(self._admit(path, length))
 
     async def _admit(self, path: str, length: int | None) -> None:
@@ -57,7 +56,7 @@ class BoundedRequest(WebRequest):
 
     def _go_on(self) -> None:
         if self.channel is not None and not self._has_all:
-            self.channel._networkProducer.resumeProducing()  # noqa: SLF001
+            self.channel.transport.resumeProducing()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         if self._is_refused:
@@ -73,20 +72,24 @@ class BoundedRequest(WebRequest):
         if not self._is_refused:
             super().requestReceived(command, path, version)
 
+    def _head_path(self) -> str:
+        """The path as sent: the request's own attributes are set once its body has come."""
+        path: bytes = self.channel._path  # noqa: SLF001 - docs/private-parts.md
+        return path.decode("latin-1")
+
     def _refuse(self, problem: Problem) -> None:
-        """Answer past Twisted, which cannot before it has the whole request."""
+        """Respond without Twisted, which can respond only once it has the whole request."""
         if self.channel is None or self._has_all:
-            # Gone; or so small that it came in one read, and the application refuses it.
+            # The client is gone; or the body came in one read, and the application refuses it.
             return
         self._is_refused = True
         channel, transport = self.channel, self.channel.transport
-        path = channel._path.decode("latin-1")  # noqa: SLF001
-        status, headers, body = problem_response(problem, path)
+        status, headers, body = problem_response(problem, self._head_path())
         head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
         head += [name + b": " + value for name, value in headers]
         transport.write(b"\r\n".join([*head, b"", body]))
         channel.dataReceived = _discard
-        channel._networkProducer.resumeProducing()  # noqa: SLF001
+        transport.resumeProducing()
         asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.loseConnection)
 
     # --- The response ---------------------------------------------------------------------------

@@ -1,13 +1,10 @@
-"""daphne's WebSocket protocol, with bounded memory and a short path for whole text frames.
+"""daphne's WebSocket protocol, with bounded memory and a short path for text that is sent.
 
 - Reading stops while messages that were read wait for the application, or while what was written
-  waits for the client. daphne itself keeps all that a client sends and does not read.
-- A frame that is one whole, masked, valid text message, as nearly all are, is decoded here, and a
-  text for an open socket is framed here. autobahn takes a frame through a dozen methods, each ready
-  for frames in pieces. All other frames go to autobahn, which also says what is wrong with them.
+  waits for the client. daphne itself keeps all that a client sends, and all that it does not read.
+- A text for an open socket is framed and written here: autobahn takes it through four layers, and
+  Twisted writes it in the loop's next turn. What that saves: docs/performance.md.
 - A handshake can be refused with a response (ASGI's extension `websocket.http.response`).
-
-What the short paths save: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -25,11 +22,6 @@ from asgiref.typing import (
 from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
 
-_FINAL_TEXT = 0x81
-_MASKED = 0x80
-_MASK_BYTES = 4
-#: In place of a length: it follows in two bytes.
-_LENGTH_FOLLOWS = 126
 #: Reading stops when so many messages wait for the application, or after one of so many bytes.
 _MAX_WAITING = 16
 _LARGE_BYTES = 65_536
@@ -55,21 +47,7 @@ class BoundedWebSocket(WebSocketProtocol):
         return super().onConnect(request)
 
     # --- Reading --------------------------------------------------------------------------------
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        payload = whole_text(data) if self._awaits_frame() else None
-        if payload is None or len(payload) > self.maxFramePayloadSize:
-            self._dataReceived(data)
-            return
-        if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:
-            self._cancelAutoPingTimeoutCall()
-        self.onMessage(payload, False)
-
-    def _awaits_frame(self) -> bool:
-        # The others have no value before it is open.
-        is_open = self.state == self.STATE_OPEN
-        return is_open and not self.data and self.current_frame is None and not self.inside_message
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - as above
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's
         super().onMessage(payload, isBinary)
         if self.application_queue.qsize() >= _MAX_WAITING or len(payload) >= _LARGE_BYTES:
             self._stop_reading(_MESSAGES_WAIT)
@@ -173,34 +151,11 @@ class BoundedWebSocket(WebSocketProtocol):
 
 
 def text_frame(text: bytes) -> bytes:
-    """One unmasked, uncompressed frame (RFC 6455, section 5.2)."""
+    """One unmasked, uncompressed frame (RFC 6455, section 5.2). 126 and 127 in place of a length:
+    it follows in two or eight bytes."""
     size = len(text)
-    if size < _LENGTH_FOLLOWS:
+    if size < 126:
         return b"\x81%c%b" % (size, text)
     if size < 65_536:
         return b"\x81\x7e%b%b" % (size.to_bytes(2), text)
     return b"\x81\x7f%b%b" % (size.to_bytes(8), text)
-
-
-def whole_text(data: bytes) -> bytes | None:
-    """The text of a masked frame that is a whole message, UTF-8 as it should be; None for all else.
-
-    RFC 6455, section 5.2. Those of 64 KiB and more are none: their length takes eight bytes.
-    """
-    if len(data) <= 2 + _MASK_BYTES or data[0] != _FINAL_TEXT or not data[1] & _MASKED:
-        return None
-    start, size = 2, data[1] & ~_MASKED
-    if size >= _LENGTH_FOLLOWS:
-        start, size = 4, int.from_bytes(data[2:4])
-        if data[1] & ~_MASKED != _LENGTH_FOLLOWS or size < _LENGTH_FOLLOWS:
-            return None
-    if len(data) != start + _MASK_BYTES + size:
-        return None
-    mask, masked = data[start : start + _MASK_BYTES], data[start + _MASK_BYTES :]
-    mask = (mask * (size // _MASK_BYTES + 1))[:size]
-    text = (int.from_bytes(masked) ^ int.from_bytes(mask)).to_bytes(size)
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return None
-    return text
