@@ -13,8 +13,10 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from csp import middleware as csp
+from django.contrib import messages
 from django.contrib.auth import middleware as auth
-from django.contrib.messages import middleware as messages
+from django.contrib.messages.middleware import MessageMiddleware as DjangoMessageMiddleware
+from django.contrib.messages.storage.base import BaseStorage
 from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -51,9 +53,9 @@ class OnLoop(MiddlewareMixin):
 def _must_store(request: HttpRequest) -> bool:
     """True if the session or the messages changed: the response step writes them."""
     session = getattr(request, "session", None)
-    storage = getattr(request, "_messages", None)
+    storage = messages.get_messages(request)
     return (session is not None and session.modified) or (
-        storage is not None and (storage.used or storage.added_new)
+        isinstance(storage, BaseStorage) and (storage.used or storage.added_new)
     )
 
 
@@ -92,7 +94,7 @@ class AuthenticationMiddleware(OnLoop, auth.AuthenticationMiddleware):
     pass
 
 
-class MessageMiddleware(OnLoop, messages.MessageMiddleware):
+class MessageMiddleware(OnLoop, DjangoMessageMiddleware):
     pass
 
 

@@ -17,8 +17,8 @@ from daphne.http_protocol import WebRequest
 from aily.problems import Problem
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, too_large
 
-#: How long what a refused client still sends is read and thrown away: closed at once, the connection
-#: would be reset, and the client might not read the response.
+#: How long a refused client's bytes are read and thrown away: closed at once, the connection would
+#: be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
 
 

@@ -20,7 +20,7 @@ import redis
 
 from aily.embedded import database_url, redis_url
 from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
@@ -92,7 +92,7 @@ def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launch
     with (
         output_file.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "aily.launcher.run"],
+            [sys.executable, "-m", "aily.launcher"],
             cwd=BASE_DIR,
             env=environment,
             stdout=output,
