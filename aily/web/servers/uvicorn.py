@@ -92,8 +92,10 @@ class _Socket(WebSocketsSansIOProtocol):
 
 class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams and waiting requests first, and wait for handshakes: uvicorn would answer them
-        with 500."""
+        """End streams and waiting requests first, and wait for handshakes.
+
+        uvicorn would answer those with 500.
+        """
         shutdown_event().set()
         for server in self.servers:
             server.close()
