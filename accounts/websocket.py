@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 from urllib.parse import ParseResult
@@ -78,11 +79,13 @@ class OriginRequiredForCookies:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    # No coroutine: its frame would take 0.4 KiB a socket.
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         app = self.app
         if bearer_key(scope) is None:
             app = _SiteOriginValidator(app, _site_origins(_header(scope, b"host")))
-        await app(scope, receive, send)
+        answer: Awaitable[None] = app(scope, receive, send)
+        return answer
 
 
 def _site_origins(host: str) -> list[str]:

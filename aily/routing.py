@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable
 from typing import cast
 
 import django
@@ -33,14 +34,19 @@ class KnownPaths:
     def __init__(self, app: ASGI3Application) -> None:
         self._app = app
 
-    async def __call__(
+    # No coroutine: its frame would take 0.3 KiB a socket.
+    def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
+    ) -> Awaitable[None]:
         scope = cast("WebSocketScope", scope)
         path = scope["path"].removeprefix("/")
         if any(pattern.resolve(path) for pattern in websocket_urlpatterns):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._refuse(scope, receive, send)
+
+    async def _refuse(
+        self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
         await receive()
         status, headers, body = problem_response(NotFound("There is no such path."), scope["path"])
         await send(

@@ -7,12 +7,13 @@ the next is not read.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import cast
 
 from asgiref.typing import ASGISendCallable, ASGISendEvent
+
+from aily.concurrency.gates import Gate
 
 
 class Workload:
@@ -21,12 +22,11 @@ class Workload:
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._items_left = max_items
         self._bytes_left = max_bytes
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._room = Gate()
 
     async def enter(self, size: int) -> None:
         """Add an item once there is room. For one caller at a time."""
-        await self._has_room.wait()
+        await self._room.wait()
         self._items_left -= 1
         self._bytes_left -= size
         self._update_room()
@@ -38,9 +38,9 @@ class Workload:
 
     def _update_room(self) -> None:
         if self._items_left > 0 and self._bytes_left > 0:
-            self._has_room.set()
+            self._room.open()
         else:
-            self._has_room.clear()
+            self._room.close()
 
 
 class FlowControl:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from daphne.http_protocol import WebRequest
 
+from aily.concurrency.gates import Gate
 from aily.problems import Problem
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, too_large
 
@@ -29,8 +30,7 @@ class BoundedRequest(WebRequest):
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
         self._admission: asyncio.Task[None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._writable = Gate()
 
     # --- The body -------------------------------------------------------------------------------
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
@@ -105,13 +105,13 @@ class BoundedRequest(WebRequest):
 
     # Twisted's IPushProducer.
     def pauseProducing(self) -> None:  # noqa: N802
-        self._writable.clear()
+        self._writable.close()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
 
     def stopProducing(self) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
 
     def finish(self) -> None:
         if self.producer is not None:
@@ -119,7 +119,7 @@ class BoundedRequest(WebRequest):
         super().finish()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
         super().connectionLost(reason)
 
 

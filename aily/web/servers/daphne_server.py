@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -160,12 +160,15 @@ def _make_bounded_requests(factory: HTTPFactory) -> None:
 def _reading_on_demand(application: ASGI3Application) -> ASGI3Application:
     """The application, with WebSockets that are read from as it asks for messages."""
 
-    async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    # No coroutine: its frame would take 0.3 KiB a socket.
+    def wrapped(
+        scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> Awaitable[None]:
         if scope["type"] == "websocket":
             extensions: dict[str, Any] = scope["extensions"] or {}
             protocol: BoundedWebSocket = extensions.pop(_PROTOCOL)
             receive = partial(protocol.next_message, receive)
-        await application(scope, receive, send)
+        return application(scope, receive, send)
 
     return wrapped
 

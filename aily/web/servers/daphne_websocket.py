@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import Any
 
@@ -22,20 +21,19 @@ from asgiref.typing import (
 from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
 
+from aily.concurrency.gates import Gate
+
 #: Reading stops when so many messages wait for the application, or after one of so many bytes.
 _MAX_WAITING = 16
 _LARGE_BYTES = 65_536
-#: Why reading has stopped.
-_MESSAGES_WAIT = "messages wait for the application"
-_CLIENT_LAGS = "the client does not read"
 
 
 class BoundedWebSocket(WebSocketProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._not_reading_because: set[str] = set()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        #: Why reading has stopped: messages wait for the application, the client does not read.
+        self._has_backlog = self._is_client_behind = False
+        self._writable = Gate()
         #: What a refused handshake is answered with.
         self._response_start: WebSocketResponseStartEvent | None = None
         self._response_body = b""
@@ -50,31 +48,28 @@ class BoundedWebSocket(WebSocketProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's
         super().onMessage(payload, isBinary)
         if self.application_queue.qsize() >= _MAX_WAITING or len(payload) >= _LARGE_BYTES:
-            self._stop_reading(_MESSAGES_WAIT)
+            self._has_backlog = True
+            self._update_reading()
 
     async def next_message(self, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
         """daphne's ASGI `receive`, which resumes reading once no message waits."""
         message = await receive()
-        if self._not_reading_because and self.application_queue.empty():
-            self._resume_reading(_MESSAGES_WAIT)
+        if self._has_backlog and self.application_queue.empty():
+            self._has_backlog = False
+            self._update_reading()
         return message
 
-    def _stop_reading(self, reason: str) -> None:
+    def _update_reading(self) -> None:
         # While it closes, all but the client's own close frame is thrown away.
-        if self.state == self.STATE_OPEN:
-            self._not_reading_because.add(reason)
+        is_stopped = self._has_backlog or self._is_client_behind
+        if is_stopped and self.state == self.STATE_OPEN:
             self.transport.pauseProducing()
-
-    def _resume_reading(self, reason: str) -> None:
-        self._not_reading_because.discard(reason)
-        if not self._not_reading_because:
+        else:
             self.transport.resumeProducing()
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - daphne's name
         super().serverClose(code)
-        if self._not_reading_because:
-            self._not_reading_because.clear()
-            self.transport.resumeProducing()
+        self._update_reading()
 
     # --- Writing --------------------------------------------------------------------------------
     async def drained(self) -> None:
@@ -107,16 +102,18 @@ class BoundedWebSocket(WebSocketProtocol):
 
     # Twisted's IPushProducer: its buffer is full, or has drained.
     def pauseProducing(self) -> None:  # noqa: N802
-        self._writable.clear()
+        self._writable.close()
         # autobahn itself would answer the pings of a client that does not read.
-        self._stop_reading(_CLIENT_LAGS)
+        self._is_client_behind = True
+        self._update_reading()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self._writable.set()
-        self._resume_reading(_CLIENT_LAGS)
+        self._writable.open()
+        self._is_client_behind = False
+        self._update_reading()
 
     def stopProducing(self) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
 
     # --- Refusing a handshake -------------------------------------------------------------------
     def handle_reply(self, message: Any) -> None:

@@ -99,8 +99,8 @@ def test_djangos_own_classes_are_left_alone() -> None:
     for path in settings.MIDDLEWARE:
         middleware = import_string(path)
         if isinstance(middleware, type) and issubclass(middleware, OnLoop):
-            base = middleware.__bases__[-1]
-            assert base.__acall__ is MiddlewareMixin.__acall__
+            base: Any = middleware.__bases__[-1]
+            assert base.__acall__ is MiddlewareMixin.__acall__  # type: ignore[attr-defined]
             assert base.__call__ is MiddlewareMixin.__call__
 
 
