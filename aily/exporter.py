@@ -37,14 +37,12 @@ def main() -> None:
     options = parser.parse_args()
     metrics.name_process("exporter")
     gauges = QueueGauges(settings.REDIS_URL)
-    questions = {
-        service: [services.redis_question(service, url)]
+    queries = {
+        service: [services.redis_query(service, url)]
         for service, url in services.redis_services().items()
     }
-    questions["redis"].append(gauges.from_redis)
-    collector = GlobalCollector(
-        {"database": [services.ask_database, gauges.from_rows], **questions}
-    )
+    queries["redis"].append(gauges.from_redis)
+    collector = GlobalCollector({"database": [services.read_database, gauges.from_rows], **queries})
     collector.start()
     everything = registry()
     everything.register(collector)

@@ -1,4 +1,4 @@
-"""HTTP: how long requests take by route, and an id for each."""
+"""HTTP: the duration of requests by route, and an id for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Handler = Callable[[HttpRequest], Any]
 
 
 class ObserveRequests:
-    """The outermost middleware, so that it sees what the others answer. Costs about 6 µs."""
+    """The outermost middleware, so that it sees the responses of all others. Costs about 6 µs."""
 
     sync_capable = async_capable = True
 

@@ -42,7 +42,7 @@ def test_a_failed_csrf_check_calls_reject_with_its_reason() -> None:
     check = Check(lambda request: HttpResponse())
     request = RequestFactory(enforce_csrf_checks=True).post("/")
     check.process_request(request)
-    refused = check.process_view(request, lambda: None, (), {})
+    refused = check.process_view(request, HttpResponse, (), {})
     assert refused is not None
     assert len(reasons) == 1
     assert "CSRF" in reasons[0]

@@ -9,7 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 
 def test_a_consumer_waits_by_how_often_it_found_nothing() -> None:
-    broker = dramatiq.get_broker()
+    broker: Any = dramatiq.get_broker()
     consumer: Any = RedisBroker.consume(broker, "contract", timeout=1)
     assert consumer.misses == 0
     assert next(consumer) is None

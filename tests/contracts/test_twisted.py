@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import socket
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.protocol import Protocol
@@ -35,7 +35,7 @@ def is_waiting(transport: Any) -> bool:
 
 
 def test_bytes_that_wait_are_in_one_of_two_buffers() -> None:
-    transport = Narrow(reactor=Reactor())  # type: ignore[no-untyped-call]
+    transport: Any = Narrow(reactor=cast("Any", Reactor()))
     transport.connected = 1
     assert not is_waiting(transport)
     transport.write(b"abc")
@@ -50,7 +50,7 @@ def test_bytes_that_wait_are_in_one_of_two_buffers() -> None:
 def test_a_connection_writes_at_once_what_the_kernel_takes() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    connection = Connection(ours, Protocol(), Reactor())  # type: ignore[no-untyped-call]
+    connection = Connection(ours, cast("Any", Protocol()), cast("Any", Reactor()))
     assert connection.writeSomeData(b"frame") == 5
     assert theirs.recv(10) == b"frame"
     theirs.close()
@@ -59,17 +59,18 @@ def test_a_connection_writes_at_once_what_the_kernel_takes() -> None:
 
 
 def test_a_request_whose_body_has_yet_to_come_has_its_path_in_the_channel() -> None:
-    seen: list[bytes] = []
+    seen: list[object] = []
 
     class Large(Request):
         def gotLength(self, length: int) -> None:  # noqa: N802
-            seen.append(self.channel._path)
-            self.channel.transport.pauseProducing()
+            channel: Any = self.channel
+            seen.append(channel._path)
+            channel.transport.pauseProducing()
 
-    channel = HTTPChannel()
+    channel: Any = HTTPChannel()  # type: ignore[no-untyped-call]
     channel.requestFactory = Large
-    transport = StringTransport()
-    channel.makeConnection(transport)  # type: ignore[no-untyped-call]
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    channel.makeConnection(transport)
     channel.dataReceived(b"POST /a%20b?c HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n")
     assert seen == [b"/a%20b?c"]
     assert transport.producerState == "paused"

@@ -100,7 +100,7 @@ def test_djangos_own_classes_are_left_alone() -> None:
         middleware = import_string(path)
         if isinstance(middleware, type) and issubclass(middleware, OnLoop):
             base: Any = middleware.__bases__[-1]
-            assert base.__acall__ is MiddlewareMixin.__acall__  # type: ignore[attr-defined]
+            assert base.__acall__ is MiddlewareMixin.__acall__
             assert base.__call__ is MiddlewareMixin.__call__
 
 
