@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from aily.database.errors import has_answered_since
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.monitoring.pulse import Pulse, sample_pool
 from aily.observability import metrics, tracing
 from aily.observability.queries import time_queries
@@ -55,7 +55,7 @@ def _is_database_up() -> bool:
     if has_answered_since(time.monotonic() - PROBE_SECONDS / 2):
         return True
     try:
-        fetch_all("SELECT 1")
+        execute("SELECT 1")
     finally:
         # Back into the pool: this thread ends with the check.
         connection.close()

@@ -103,11 +103,11 @@ def answer_to(text: str) -> str:
 
 async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
     following = follow(task_id, owner.pk, EventId.parse(after))
-    return [msgspec.json.decode(one.frame) async for one in following]
+    return [msgspec.json.decode(followed.frame) async for followed in following]
 
 
 async def check_whole(task_ids: Sequence[str], frames: Sequence[TaskFrames], text: str) -> None:
-    """Each reader was streamed all of the answer, and told of its end once."""
+    """Each reader got the whole answer, and its end once."""
     for task_id, stream in zip(task_ids, frames, strict=True):
         stream.check_ids()
         assert {frame["task_id"] for frame in stream.frames} == {task_id}
@@ -130,7 +130,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     bob: User,
 ) -> None:
     budget = await in_database(budget_of, bob, limit_calls=100)
-    text = f"What everybody asks {STALLS}"
+    text = f"What all ask {STALLS}"
     # Bob's budget would bound his answers, and so make another request of them.
     options = {"max_tokens": 1000}
     owners = [alice, bob] * 20
@@ -142,7 +142,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     first = TaskFrames()
     early = asyncio.create_task(frames_of(task_ids[0], owners[0], first))
     await until(lambda: first.text)
-    # Whoever joins in mid-stream is streamed the whole text all the same.
+    # A reader that joins in mid-stream gets the whole text.
     task_ids.append(await ask(bob, text, **options))
     late = TaskFrames()
     reading.append(asyncio.create_task(frames_of(task_ids[-1], bob, late)))
@@ -163,7 +163,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     period = await in_database(budget.periods.get)
     assert period.reserved_calls == 0
     assert period.spent_calls == (1 if leaders[0].owner_id == bob.pk else 0)
-    # What is over is told the same again, and nothing after its end.
+    # A task that has ended is streamed the same again, and nothing after its end.
     follower = next(task for task in tasks if task.served_from == "flight")
     owner = alice if follower.owner_id == alice.pk else bob
     again = await frames_of(str(follower.pk), owner)
@@ -185,7 +185,7 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     assert await leader_of("Hi!") is None
     assert await leader_of(temperature=0.5) is None
     assert await leader_of(temperature=0.5) is not None
-    # The most urgent never wait behind others; the others gladly behind them.
+    # An urgent task never waits for a less urgent one; the other way round it does.
     assert await leader_of("Ho", lane="batch") is None
     assert await leader_of("Ho", lane="interactive") is None
     assert await leader_of("Ho", lane="normal") is not None
@@ -196,7 +196,7 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     await in_database(publish)
     assert await leader_of() is None
     assert await leader_of() is not None
-    # None of it can be claimed but those who lead.
+    # Only leaders can be claimed.
     queued = await in_database(lambda: list(Task.objects.filter(status=Status.QUEUED)))
     following = [str(task.pk) for task in queued if task.leader_id]
     assert len(following) == 4
@@ -216,9 +216,9 @@ async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_
     assert (await row(task_ids[0])).leader_id == UUID(leader)
     both = [leader, task_ids[0]]
     go_on.set()
-    await check_whole(both, [await frames_of(one, alice) for one in both], text)
+    await check_whole(both, [await frames_of(task_id, alice) for task_id in both], text)
     assert simulator.stats.requests == 1
-    assert await in_database(retry_many, [UUID(one) for one in both]) == 2
+    assert await in_database(retry_many, [UUID(task_id) for task_id in both]) == 2
     anew = [
         str(pk) for pk in await in_database(list, Task.objects.values_list("pk", flat=True)[:2])
     ]
@@ -230,7 +230,7 @@ async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_
 async def test_in_a_conversation_a_shared_answer_is_kept_as_any_other(
     ask: Ask, worker: Runtime, go_on: asyncio.Event, alice: User, bob: User
 ) -> None:
-    chats = [await in_database(Conversation.objects.create, owner=one) for one in (alice, bob)]
+    chats = [await in_database(Conversation.objects.create, owner=owner) for owner in (alice, bob)]
     text = f"Hello, both {STALLS}"
     leader = await ask(alice, text, conversation_id=str(chats[0].pk))
     follower = await ask(bob, text, conversation_id=str(chats[1].pk))
@@ -251,8 +251,8 @@ async def test_a_cancelled_leader_is_succeeded_by_a_follower_and_all_others_foll
     leading = asyncio.create_task(frames_of(leader, alice, seen))
     followers = [await ask(bob, text) for _ in streams]
     reading = [
-        asyncio.create_task(frames_of(one, bob, frames))
-        for one, frames in zip(followers, streams, strict=True)
+        asyncio.create_task(frames_of(task_id, bob, frames))
+        for task_id, frames in zip(followers, streams, strict=True)
     ]
     await until(lambda: all(frames.text for frames in (seen, *streams)))
     await cancel(alice.pk, UUID(leader))
@@ -260,7 +260,7 @@ async def test_a_cancelled_leader_is_succeeded_by_a_follower_and_all_others_foll
     await asyncio.gather(*reading)
     assert seen.types[-1] == "task.cancelled"
     await check_whole(followers, streams, text)
-    assert [(await row(one)).leader_id for one in followers] == [
+    assert [(await row(task_id)).leader_id for task_id in followers] == [
         None, UUID(followers[0]), UUID(followers[0])
     ]  # fmt: skip
     assert simulator.stats.requests == 2
@@ -378,7 +378,7 @@ async def test_a_log_that_redis_loses_is_made_good_to_followers_too(
     go_on.set()
     await reading
     await check_whole([follower], [frames], text)
-    # Long after, the row stands in.
+    # Once the log has expired, the row is used.
     await async_redis().delete(log_key(leader))
     long_ago = timezone.now() - timedelta(hours=1)
     await in_database(Task.objects.update, finished_at=long_ago)
@@ -393,8 +393,8 @@ def _follower_and_leader(alice: User) -> tuple[Task, AttemptResult, UUID]:
     leader = Task.objects.get()
     worker_id = lease.register()
     transitions.start(worker_id, leader.model_id, [str(leader.pk)])
-    ending = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
-    return leader, ending, worker_id
+    result = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
+    return leader, result, worker_id
 
 
 def _in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -412,7 +412,7 @@ def _in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
 
 
 def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User) -> None:
-    leader, ending, worker_id = _follower_and_leader(alice)
+    leader, result, worker_id = _follower_and_leader(alice)
     follower = Task(
         owner=alice, model_id=leader.model_id, messages=[], flight_key=leader.flight_key
     )
@@ -421,10 +421,10 @@ def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User
         flights.join([follower])
         assert follower.leader_id == leader.pk
         Task.objects.bulk_create([follower])
-        thread, landings = _in_thread(lambda: flights.end(worker_id, [ending]))
+        thread, outcomes = _in_thread(lambda: flights.end(worker_id, [result]))
         wait_for_a_lock()
     thread.join()
-    assert [one.id for one in landings[0][leader.pk].followers] == [follower.pk]
+    assert [ended.id for ended in outcomes[0][leader.pk].followers] == [follower.pk]
     follower.refresh_from_db()
     assert (follower.status, follower.text, follower.attempt) == (Status.SUCCEEDED, "Done", 1)
 

@@ -253,7 +253,7 @@ def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: 
 
         assert another.process.wait(DEADLINE_SECONDS) == 1
         assert "supervisord ended unexpectedly" in another.output
-        # Grandchildren notice by themselves that nobody is left, a moment later.
+        # Grandchildren notice a moment later that their parent has ended.
         wait_until(lambda: not another.processes(), "a process was left")
 
 
@@ -279,9 +279,9 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_the_exporter_alone_has_the_metrics_port() -> None:
     options = Options.from_environment({"PORT": "9000"})
-    [exporter] = [one for one in options.programs() if one.name == "exporter"]
+    [exporter] = [program for program in options.programs() if program.name == "exporter"]
     assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
     assert options.child_environment()["METRICS_PORT"] == "0"
     without = Options.from_environment({"METRICS_PORT": "0"})
-    assert "exporter" not in [one.name for one in without.programs()]
+    assert "exporter" not in [program.name for program in without.programs()]
     assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()

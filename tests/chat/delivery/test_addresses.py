@@ -116,7 +116,7 @@ def test_http_needs_a_setting(settings: Settings) -> None:
 
 
 class Names:
-    """Stands in for DNS: each look-up takes the next answer, the last one for ever."""
+    """A fake DNS: each look-up gets the next answer, and then always the last."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.look_ups: list[str] = []
@@ -126,7 +126,7 @@ class Names:
     def _getaddrinfo(self, host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         self.look_ups.append(host)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in answer]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answer]
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"]])
