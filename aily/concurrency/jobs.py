@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> Job:
+    def spawn(self, work: Coroutine[object, None, None]) -> Job:
         job = asyncio.create_task(work)
         self._running.add(job)
         job.add_done_callback(self._done)

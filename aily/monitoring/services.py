@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 import redis
@@ -132,11 +132,11 @@ def client(url: str) -> redis.Redis:
 
 def redis_query(service: str, url: str) -> Query:
     """A query of INFO. Calling it raises redis.RedisError."""
-    # redis-py types the sync and the async client's replies as one union.
-    server: Any = client(url)
+    server = client(url)
 
     def read() -> Iterator[Reading]:
-        info: Mapping[str, Any] = server.info()
+        # redis-py types the sync and the async client's replies as one union.
+        info = cast("Mapping[str, float]", server.info())
         for name, family in INFO.items():
             yield Reading(family, float(info.get(name, 0)), (service,))
 

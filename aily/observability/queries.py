@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import TypeVar
 
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,6 +15,8 @@ from aily.observability import metrics
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 _OPERATIONS = {"SELECT": "select", "INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
 
 
@@ -23,13 +25,15 @@ def time_queries() -> None:
     connection_created.connect(_wrap, dispatch_uid="time_queries")
 
 
-def _wrap(connection: BaseDatabaseWrapper, **_: Any) -> None:
+def _wrap(connection: BaseDatabaseWrapper, **_: object) -> None:
     # A thread keeps its wrapper while its connections come from the pool and return to it.
     if _time not in connection.execute_wrappers:
         connection.execute_wrappers.append(_time)
 
 
-def _time(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+def _time(
+    execute: Callable[..., R], sql: str, params: object, many: bool, context: dict[str, object]
+) -> R:
     began = perf_counter()
     try:
         return execute(sql, params, many, context)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import psutil
@@ -24,6 +24,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from aily.observability import MULTIPROC_DIR
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class _Quiet(WSGIRequestHandler):
     #: After so many seconds a silent client loses its thread.
     timeout = 10
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing: probes and scrapes come every few seconds."""
 
 
@@ -99,11 +102,11 @@ def serve(
 
 def _application(
     metrics: CollectorRegistry, is_alive: Check, parts: Mapping[str, Check]
-) -> Callable[..., Any]:
-    render = make_wsgi_app(metrics)
+) -> WSGIApplication:
+    render: WSGIApplication = make_wsgi_app(metrics)
     alive, ready = [_Probe("process", is_alive)], [_Probe(*part) for part in parts.items()]
 
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
                 return render(environ, start_response)
@@ -160,7 +163,7 @@ def _wait(deadline: float, name: str, result: Future[bool]) -> bool:
         return False
 
 
-def _respond(start_response: Callable[..., Any], parts: Mapping[str, bool]) -> list[bytes]:
+def _respond(start_response: StartResponse, parts: Mapping[str, bool]) -> list[bytes]:
     status = HTTPStatus.OK if all(parts.values()) else HTTPStatus.SERVICE_UNAVAILABLE
     status_words = {True: "ok", False: "unavailable"}
     body = {

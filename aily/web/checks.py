@@ -6,8 +6,10 @@ check neither HSTS nor secure cookies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, register
 from django.core.checks.registry import registry
@@ -19,7 +21,7 @@ _DJANGOS = "django.core.checks.security."
 
 
 @register(Tags.security, deploy=True)
-def check_security(app_configs: Any, **options: Any) -> list[CheckMessage]:
+def check_security(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Run Django's security checks as if MIDDLEWARE named the base classes. Returns what they find
     in addition."""
     # Not needed by any process that serves.
@@ -31,7 +33,7 @@ def check_security(app_configs: Any, **options: Any) -> list[CheckMessage]:
     return [message for message in with_bases if message not in found]
 
 
-def _run_djangos(app_configs: Any, **options: Any) -> list[CheckMessage]:
+def _run_djangos(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     checks = [
         check for check in registry.deployment_checks if check.__module__.startswith(_DJANGOS)
     ]

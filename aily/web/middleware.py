@@ -8,8 +8,7 @@ such as the one of Django's test client, they behave like their base classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from csp import middleware as csp
@@ -18,7 +17,7 @@ from django.contrib.auth import middleware as auth
 from django.contrib.messages.middleware import MessageMiddleware as DjangoMessageMiddleware
 from django.contrib.messages.storage.base import BaseStorage
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware import clickjacking, common, csrf, locale, security
 from django.utils.deprecation import MiddlewareMixin
@@ -30,8 +29,9 @@ class OnLoop(MiddlewareMixin):
     Only for steps that wait for nothing, except where `_must_store` says otherwise.
     """
 
-    def __call__(self, request: HttpRequest) -> Any:
-        if iscoroutinefunction(self):
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        is_async: bool = iscoroutinefunction(self)
+        if is_async:
             return self._call_on_loop(request)
         return super().__call__(request)
 
@@ -82,12 +82,19 @@ class CommonMiddleware(OnLoop, common.CommonMiddleware):
 class CsrfViewMiddleware(OnLoop, csrf.CsrfViewMiddleware):
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         super().__init__(get_response)
-        if iscoroutinefunction(self):
+        is_async: bool = iscoroutinefunction(self)
+        if is_async:
             # Django adapts a step that does not match its handler's mode by a hop to a thread.
             self.process_view = self._process_view_on_loop  # type: ignore[method-assign, assignment]
 
-    async def _process_view_on_loop(self, *args: Any) -> HttpResponse | None:
-        return super().process_view(*args)
+    async def _process_view_on_loop(
+        self,
+        request: HttpRequest,
+        view: Callable[..., HttpResponseBase],
+        args: tuple[object, ...],
+        options: dict[str, object],
+    ) -> HttpResponseBase | None:
+        return super().process_view(request, view, args, options)
 
 
 class AuthenticationMiddleware(OnLoop, auth.AuthenticationMiddleware):

@@ -8,8 +8,8 @@ and keeps a response, such as a stream of events, in memory until the client has
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import unquote
 
 from daphne.http_protocol import WebRequest
@@ -24,8 +24,8 @@ _LINGER_SECONDS = 5.0
 
 
 class BoundedRequest(WebRequest):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
         self._size = 0
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
@@ -93,7 +93,7 @@ class BoundedRequest(WebRequest):
         asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.loseConnection)
 
     # --- The response ---------------------------------------------------------------------------
-    def handle_reply(self, message: dict[str, Any]) -> None:
+    def handle_reply(self, message: Mapping[str, object]) -> None:
         super().handle_reply(message)
         is_stream = message["type"] == "http.response.body" and message.get("more_body")
         if is_stream and self.producer is None and self.channel is not None:
@@ -118,7 +118,7 @@ class BoundedRequest(WebRequest):
             self.unregisterProducer()
         super().finish()
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+    def connectionLost(self, reason: object) -> None:  # noqa: N802
         self._writable.open()
         super().connectionLost(reason)
 

@@ -12,20 +12,30 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import cast
 
-from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 from daphne.cli import CommandLineInterface
 from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
 from django.conf import settings
 from django.utils.module_loading import import_string
 from twisted.internet.defer import Deferred
+from twisted.internet.tcp import Port
+from twisted.web.http import HTTPChannel
 
 from aily.web.access_revocation import CLOSE_RESTART, PING_SECONDS, open_sockets
 from aily.web.servers.daphne_http import BoundedRequest
 from aily.web.servers.daphne_websocket import BoundedWebSocket
 from aily.web.shutdown import shutdown_event
+
+_Protocol = BoundedRequest | BoundedWebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +56,23 @@ _PROTOCOL = "aily.protocol"
 class DrainingServer(Server):
     """daphne's server, which drains at SIGTERM and uses aily's protocols."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
         self.body_limits = import_string("aily.routing.body_limits")
         self.application: ASGI3Application = _reading_on_demand(self.application)
-        self._ports: list[Any] = []
+        self._ports: list[Port] = []
         #: An application has ended or a connection was lost since the last look for such ends.
         self._has_ends = False
         self._is_draining = False
 
-    def listen_success(self, port: Any) -> None:
+    def listen_success(self, port: Port) -> None:
         """Called within `run` once its factories listen, before the first connection."""
         super().listen_success(port)
         self._ports.append(port)
         self.ws_factory.protocol = BoundedWebSocket
         _make_bounded_requests(self.http_factory)
 
-    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+    def create_application(self, protocol: _Protocol, scope: dict[str, object]) -> object:
         if scope["type"] == "websocket":
             scope["extensions"] = {"websocket.http.response": {}, _PROTOCOL: protocol}
         queue = super().create_application(protocol, scope)
@@ -71,7 +81,7 @@ class DrainingServer(Server):
             application.add_done_callback(self._note_end)
         return queue
 
-    def protocol_disconnected(self, protocol: Any) -> None:
+    def protocol_disconnected(self, protocol: _Protocol) -> None:
         super().protocol_disconnected(protocol)
         self._has_ends = True
 
@@ -93,7 +103,7 @@ class DrainingServer(Server):
             protocol.check_timeouts()
         _call_later(_TIMEOUT_CHECK_SECONDS, self.timeout_checker)
 
-    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+    async def handle_reply(self, protocol: _Protocol, message: ASGISendEvent) -> None:
         """ASGI's `send`. Returns once the client keeps up, or is gone."""
         if isinstance(protocol, BoundedWebSocket):
             await protocol.drained()
@@ -149,8 +159,8 @@ def _make_bounded_requests(factory: HTTPFactory) -> None:
     """
     build = factory.buildProtocol
 
-    def build_protocol(address: Any) -> Any:
-        channel = build(address)
+    def build_protocol(address: object) -> HTTPChannel:
+        channel: HTTPChannel = build(address)
         channel.requestFactory = BoundedRequest
         return channel
 
@@ -165,8 +175,8 @@ def _reading_on_demand(application: ASGI3Application) -> ASGI3Application:
         scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:
         if scope["type"] == "websocket":
-            extensions: dict[str, Any] = scope["extensions"] or {}
-            protocol: BoundedWebSocket = extensions.pop(_PROTOCOL)
+            extensions = scope["extensions"] or {}
+            protocol = cast("BoundedWebSocket", extensions.pop(_PROTOCOL))
             receive = partial(protocol.next_message, receive)
         return application(scope, receive, send)
 
@@ -178,15 +188,15 @@ def _call_later(seconds: float, work: Callable[[], None]) -> None:
     asyncio.get_event_loop().call_later(seconds, work)
 
 
-def _stop_listening(port: Any) -> None:
+def _stop_listening(port: Port) -> None:
     """Accept the connections that wait, which closing would reset, and close.
 
     Twisted's `stopListening` closes a moment later, and resets the connections made in between.
     """
     port.numberAccepts = _MAX_ACCEPTS
-    port.doRead()
-    port.stopReading()
-    port.connectionLost(None)
+    port.doRead()  # type: ignore[no-untyped-call]
+    port.stopReading()  # type: ignore[no-untyped-call]
+    port.connectionLost(None)  # type: ignore[no-untyped-call]
 
 
 class Command(CommandLineInterface):

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +19,7 @@ from asgiref.typing import (
     WebSocketResponseBodyEvent,
     WebSocketResponseStartEvent,
 )
-from autobahn.websocket.types import ConnectionDeny
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from daphne.ws_protocol import WebSocketProtocol
 
 from aily.concurrency.gates import Gate
@@ -29,8 +30,8 @@ _LARGE_BYTES = 65_536
 
 
 class BoundedWebSocket(WebSocketProtocol):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
         #: Why reading has stopped: messages wait for the application, the client does not read.
         self._has_backlog = self._is_client_behind = False
         self._writable = Gate()
@@ -38,7 +39,7 @@ class BoundedWebSocket(WebSocketProtocol):
         self._response_start: WebSocketResponseStartEvent | None = None
         self._response_body = b""
 
-    def onConnect(self, request: Any) -> Any:  # noqa: N802 - autobahn's name
+    def onConnect(self, request: ConnectionRequest) -> object:  # noqa: N802 - autobahn's name
         # Twisted leaves the HTTP channel, which the upgrade has ended, as the producer.
         self.unregisterProducer()
         self.registerProducer(self, True)
@@ -137,7 +138,7 @@ class BoundedWebSocket(WebSocketProtocol):
         self,
         code: int,
         reason: str,
-        responseHeaders: Any = None,  # noqa: N803
+        responseHeaders: Mapping[str, str] | None = None,  # noqa: N803
     ) -> None:
         start = self._response_start
         headers = (
