@@ -26,7 +26,7 @@ from chat.models import (
     NotificationPreferences,
     Task,
 )
-from chat.models.accounting import Period
+from chat.models.budgets import Period
 from chat.models.ended import EndedTask
 from chat.services import retention
 from chat.services.submit import Accepted
