@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from aily.process.start import begin_loading
 from tests.prepared import TEST_ROOT, copy_prepared, make_prepared
 from tests.servers import Servers
 
@@ -34,6 +35,8 @@ def _claim_data_dir() -> tuple[Path, int]:
     raise AssertionError
 
 
+# As an entry point does: a test run loads as much as a process.
+begin_loading()
 _data_dir, _lock = _claim_data_dir()
 os.environ["AILY_DATA_DIR"] = str(_data_dir)
 _servers = Servers(_data_dir)
