@@ -30,8 +30,8 @@ class WebServer:
         """How many clients it has."""
         connections = psutil.Process(self.process.pid).net_connections("tcp4")
         return sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port
-            for one in connections
+            connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
+            for connection in connections
         )
 
     def wait_for_leavers(self, connected: int, seconds: float) -> None:
