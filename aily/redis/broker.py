@@ -1,4 +1,4 @@
-"""Dramatiq's broker: the doorbell that tells workers to look for work."""
+"""Dramatiq's broker: the doorbell that has workers look for work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
-from aily.redis.clients import guarded_pool
+from aily.redis.guarded import guarded_pool
 
 #: A consumer's `misses` after a message: Dramatiq waits 5 ms times two to this power, up to twice
 #: that, before it looks again. From 0 on it would look seven times until it is back at its slowest.
@@ -68,18 +68,23 @@ class DoorbellBroker(RedisBroker):
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         if delay is not None:
-            raise ValueError("no message can be delayed: nobody would hear it")
+            raise ValueError("no message can be delayed: no worker consumes such a queue")
         return super().enqueue(message)
 
 
 class ReturnConnections(Middleware):
     """Gives a worker thread's database connection back around every message."""
 
-    def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:
+    def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
         close_old_connections()
 
     def after_process_message(
-        self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: Any = None
+        self,
+        broker: dramatiq.Broker,
+        message: object,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
     ) -> None:
         close_old_connections()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import actors
 from chat.delivery import signing
 from chat.delivery.addresses import UnsafeURLError, check_url
@@ -37,7 +37,7 @@ async def require_safe(url: str) -> None:
         raise InvalidRequest(str(error), field="url") from error
 
 
-def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoint, str]:
+def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookEndpoint, str]:
     """Make an endpoint. Returns it with its secret, which is shown this once. Raises Conflict."""
     secret = signing.new_secret()
     with transaction.atomic():
@@ -51,7 +51,7 @@ def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoin
     return endpoint, secret
 
 
-def change_endpoint(endpoint: WebhookEndpoint, fields: dict[str, Any]) -> None:
+def change_endpoint(endpoint: WebhookEndpoint, fields: Mapping[str, object]) -> None:
     """Change what the owner may change. Made active again, its failures are forgotten."""
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -131,5 +131,5 @@ def _require_active(endpoint: WebhookEndpoint) -> None:
 def _ring() -> None:
     try:
         actors.deliver.send()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("a delivery is due, but Redis is away: %s", error)

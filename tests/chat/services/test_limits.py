@@ -14,11 +14,13 @@ from accounts.access.limits import count_request, limits_of
 from accounts.models import APIKey, RoleLimits, User
 from aily.database.threads import in_database
 from aily.problems import LimitReached, RateLimited
-from aily.redis import rates
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis import keys, rates
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import LLMModel, Task
+from chat.scheduler.keys import pool_keys
 from chat.services import limits
 from chat.services.cancel import cancel
 from chat.services.submission import CompositeRequest
@@ -41,7 +43,7 @@ async def submit_batch(user: User, count: int) -> Sequence[object]:
 
 
 def refusals(outcomes: Sequence[object]) -> list[LimitReached]:
-    return [one for one in outcomes if isinstance(one, LimitReached)]
+    return [outcome for outcome in outcomes if isinstance(outcome, LimitReached)]
 
 
 # --- Depths -------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ async def test_many_batches_at_once_do_not_go_over_within_a_process(
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     refused = refusals(outcomes)
     assert len(refused) == 670
-    assert {type(one) for one in refused} == {TooManyInFlight}
+    assert {type(refusal) for refusal in refused} == {TooManyInFlight}
     assert await in_database(Task.objects.count) == 30
 
 
@@ -101,7 +103,7 @@ async def test_the_queue_of_all_users_is_bounded_too(
     settings.MAX_QUEUED = 4
     await submit_batch(alice, 3)
     outcomes = await submit_batch(bob, 3)
-    assert [one.limit_name for one in refusals(outcomes)] == ["max_queued"] * 2
+    assert [refusal.limit_name for refusal in refusals(outcomes)] == ["max_queued"] * 2
 
 
 async def test_repeating_a_request_finds_its_task_however_full_the_queue_is(
@@ -120,17 +122,17 @@ async def test_who_is_refused_comes_back_when_calls_have_drained(
 ) -> None:
     settings.MAX_QUEUED_PER_USER = 1
     # Ten calls of twenty seconds at once: one ends every two seconds.
-    sync_redis().hset(f"aily:stats:{model.pool}", mapping={"seconds": 20, "in_use": 10, "cap": 10})
+    sync_redis().hset(pool_keys(model.pool).stats, mapping={"seconds": 20, "in_use": 10, "cap": 10})
     outcomes = await submit_batch(alice, 4)
-    assert [one.retry_after_seconds for one in refusals(outcomes)] == [2, 4, 6]
-    sync_redis().delete(f"aily:stats:{model.pool}")
+    assert [refusal.retry_after_seconds for refusal in refusals(outcomes)] == [2, 4, 6]
+    sync_redis().delete(pool_keys(model.pool).stats)
 
 
 async def test_the_bounds_hold_while_redis_is_away(
     alice: User, model: LLMModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> object:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(scheduler, "drain_seconds", away)
     monkeypatch.setattr(scheduler, "enqueue", away)
@@ -146,7 +148,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     counted: list[set[int]] = []
     count_rows = limits._count_rows
 
-    def noted(owners: set[int]) -> dict[int, tuple[int, int]]:
+    def noted(owners: set[int]) -> dict[int, limits.CountRow]:
         counted.append(owners)
         return count_rows(owners)
 
@@ -154,7 +156,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     monkeypatch.setattr(limits, "TRUST_SECONDS", 60)
     for _ in range(5):
         await submit_batch(alice, 10)
-    assert counted == [{alice.pk, limits.EVERYBODY}]
+    assert counted == [{alice.pk, limits.ALL_OWNERS}]
 
 
 # --- Whose limits -------------------------------------------------------------------------------
@@ -193,8 +195,8 @@ async def test_requests_over_the_rate_are_refused_and_told_when_to_come_back(
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     refused = refusals(outcomes)
     assert len(refused) == 15
-    assert {type(one) for one in refused} == {RateLimited}
-    waits = [one.retry_after_seconds or 0 for one in refused]
+    assert {type(refusal) for refusal in refused} == {RateLimited}
+    waits = [refusal.retry_after_seconds or 0 for refusal in refused]
     assert waits == sorted(waits)
     assert 1 <= waits[0] <= waits[-1] <= 600
     assert refused[0].details() == {"limit": {"name": "requests_per_minute", "value": 10}}
@@ -207,7 +209,7 @@ async def test_requests_count_for_less_and_less_in_the_minute_after_theirs(
 
     async def count_after(seconds: float) -> int:
         """Of 20 requests, those that get through when the last minute began so long ago."""
-        key = f"aily:rate:user:{alice.pk}"
+        key = keys.rate(f"user:{alice.pk}")
         start = int(sync_redis().hget(key, "start") or 0)  # type: ignore[arg-type]
         sync_redis().hset(key, "start", str(start - int(seconds * 1000)))
         requests = (count_request(alice.pk, None) for _ in range(20))
@@ -236,7 +238,7 @@ async def test_while_redis_is_away_no_request_is_refused_for_its_rate(
     settings.RATE_LIMIT_PER_MINUTE = 1
 
     async def away(*args: object) -> None:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(rates._count, "acall", away)
     for _ in range(5):
