@@ -153,9 +153,8 @@ def test_pinned_packages_have_an_exact_version() -> None:
     # | Twisted, **pinned** | or | daphne, autobahn, **pinned** |
     rows = re.findall(r"^\| ([^|]+), \*\*pinned\*\* \|", LIST.read_text(), re.MULTILINE)
     assert rows
-    names = {"redis-py": "redis"}
     for package in {package for row in rows for package in row.split(", ")}:
-        name = names.get(package, package).lower()
+        name = package.lower()
         assert re.search(rf"^{name}(\[\w+\])?==[\d.]+$", requirements, re.MULTILINE), package
 
 
