@@ -19,7 +19,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.middleware import clickjacking, common, csrf, locale, security
+from django.middleware import clickjacking, common, csrf, security
 from django.utils.deprecation import MiddlewareMixin
 
 
@@ -68,10 +68,6 @@ class CSPMiddleware(OnLoop, csp.CSPMiddleware):
 
 
 class SessionMiddleware(OnLoop, sessions.SessionMiddleware):
-    pass
-
-
-class LocaleMiddleware(OnLoop, locale.LocaleMiddleware):
     pass
 
 
