@@ -56,13 +56,13 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
         login.claims = claims
         return login
 
-    def _user_info(self, access_token: str) -> dict[str, Any]:
+    def _user_info(self, access_token: str) -> dict[str, object]:
         with get_adapter().get_requests_session() as session:
             response = session.get(
                 self.profile_url, headers={"Authorization": f"Bearer {access_token}"}
             )
             response.raise_for_status()
-            info: dict[str, Any] = response.json()
+            info: dict[str, object] = response.json()
         return info
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
