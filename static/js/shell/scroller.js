@@ -1,0 +1,114 @@
+/** Keeps the end of a growing answer in sight, unless the reader has gone up to read. */
+
+import { t } from "../i18n/i18n.js";
+import { render } from "../lit.js";
+import { icon } from "../ui/icons.js";
+
+/** So near to the end, the reader is taken to follow. */
+const NEAR_PX = 40;
+
+/** One page's way of scrolling in the element that all pages share. */
+export class Scroller {
+  #element;
+  #button;
+  #isFollowing = false;
+  #lastTop = 0;
+  #lastHeight = 0;
+  #onScroll = () => this.#noticeReader();
+
+  /** @param {HTMLElement} element what scrolls @param {HTMLElement} button leads to the end */
+  constructor(element, button) {
+    this.#element = element;
+    this.#button = button;
+    button.hidden = true;
+    button.onclick = () => this.toEnd();
+    element.scrollTop = 0;
+    element.addEventListener("scroll", this.#onScroll, { passive: true });
+  }
+
+  /** Show the end of the page, and from now on what is added to it. */
+  toEnd() {
+    this.#isFollowing = true;
+    this.#goToEnd();
+  }
+
+  /** Something was added: show it, if the reader was at the end. */
+  follow() {
+    this.#noticeReader();
+    if (this.#isFollowing) this.#goToEnd();
+    else this.#button.hidden = this.#distance() < NEAR_PX;
+  }
+
+  /**
+   * Keep what the reader sees in its place while something is added above it.
+   *
+   * @param {() => void} change adds it
+   */
+  keepPlace(change) {
+    const below = this.#element.scrollHeight - this.#element.scrollTop;
+    change();
+    this.#element.scrollTop = this.#element.scrollHeight - below;
+    this.#remember();
+  }
+
+  /** @returns {number|null} null: at the end, wherever that will be */
+  get place() {
+    return this.#isFollowing ? null : this.#element.scrollTop;
+  }
+
+  /** @param {number} place */
+  restore(place) {
+    this.#isFollowing = false;
+    this.#element.scrollTop = place;
+    this.#remember();
+    this.#button.hidden = this.#distance() < NEAR_PX;
+  }
+
+  dispose() {
+    this.#element.removeEventListener("scroll", this.#onScroll);
+    this.#button.hidden = true;
+  }
+
+  #goToEnd() {
+    this.#element.scrollTop = this.#element.scrollHeight;
+    this.#button.hidden = true;
+    this.#remember();
+  }
+
+  /**
+   * Only the reader moves up, except where the text or its window changes its height and the end
+   * stays in sight. So one step up is enough to stay there, however fast text comes.
+   */
+  #noticeReader() {
+    const { scrollTop, scrollHeight } = this.#element;
+    const isShorter = scrollHeight < this.#lastHeight;
+    const isUp = scrollTop < this.#lastTop - 1 && !isShorter && this.#distance() > 1;
+    if (isUp) this.#isFollowing = false;
+    else if (scrollTop > this.#lastTop && this.#distance() < NEAR_PX) this.#isFollowing = true;
+    this.#button.hidden = this.#isFollowing || this.#distance() < NEAR_PX;
+    this.#remember();
+  }
+
+  #remember() {
+    this.#lastTop = this.#element.scrollTop;
+    this.#lastHeight = this.#element.scrollHeight;
+  }
+
+  #distance() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#element;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+}
+
+/** @param {HTMLElement} element what scrolls @returns {HTMLElement} */
+export function createEndButton(element) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "jump";
+  button.hidden = true;
+  button.title = t("scroller.to_end");
+  button.setAttribute("aria-label", t("scroller.to_end"));
+  render(icon("down"), button);
+  element.after(button);
+  return button;
+}
