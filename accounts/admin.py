@@ -21,6 +21,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from guardian.models import GroupObjectPermission
 
+from accounts.access.menus import save_item
+from accounts.access.permissions import find_permissions, permissions_on
 from accounts.delegation import (
     ALLOWANCE_FIELDS,
     POWER_FIELDS,
@@ -29,11 +31,10 @@ from accounts.delegation import (
     permissions_to_give,
     roles_to_give,
 )
-from accounts.login_admin import LoginEventAdmin as LoginEventAdmin
-from accounts.menus import save_item
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
-from accounts.permissions import find_permissions, permissions_on
-from accounts.totp import remove
+from accounts.sessions.admin import LoginEventAdmin as LoginEventAdmin
+from accounts.sessions.totp import remove
+from aily.admin.audit_log import AuditLogAdmin as AuditLogAdmin
 from aily.problems import Conflict, Problem
 
 LIMITS = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")

@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import User
-from accounts.sessions import note_use_in_thread
-from accounts.totp import lacks_second_factor
-from aily import admin_site
+from accounts.sessions.totp import lacks_second_factor
+from accounts.sessions.user_sessions import note_use_in_thread
+from aily.admin import site as admin_site
 
 
 class Site(admin_site.Site):

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.db.models.signals import post_delete
 from django.http import HttpRequest
 
-from aily.sockets import Access, revoke_access, session_hash
+from aily.web.access_revocation import Access, revoke_access, session_hash
 
 
 class AdminConfig(admin.SimpleAdminConfig):
@@ -42,9 +42,11 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts import audit, delegation, grants, keys, menus, sessions
+        from accounts import audit, delegation
+        from accounts.access import grants, keys, menus
+        from accounts.access.permissions import register_objects
         from accounts.models import APIKey, MenuItem, Role, User
-        from accounts.permissions import register_objects
+        from accounts.sessions import user_sessions as sessions
         from aily.cache import Warmer, register_warmers
 
         grants.connect_signals()

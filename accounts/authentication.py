@@ -28,18 +28,18 @@ from django.utils.crypto import constant_time_compare
 from ninja.errors import AuthenticationError, AuthorizationError
 from ninja.security import APIKeyCookie, HttpBearer
 
-from accounts.grants import USERS, UserGrants
-from accounts.keys import KeyRecord, find_key
-from accounts.limits import count_request
-from accounts.login_log import Origin
+from accounts.access.grants import USERS, UserGrants
+from accounts.access.keys import KeyRecord, find_key
+from accounts.access.limits import count_request
 from accounts.models import APIKey, User
 from accounts.repeats import is_repeat
-from accounts.sessions import note_use
-from accounts.totp import lacks_second_factor
-from aily.database import in_database
+from accounts.sessions.login_log import Origin
+from accounts.sessions.totp import lacks_second_factor
+from accounts.sessions.user_sessions import note_use
+from aily.database.statements import in_database
 from aily.problems import Forbidden, RateLimited
-from aily.rates import Rate
-from aily.sockets import Access, session_hash
+from aily.redis.rates import Rate
+from aily.web.access_revocation import Access, session_hash
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.cached_db import SessionStore

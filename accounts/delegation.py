@@ -23,10 +23,10 @@ from django.db.models import Model
 from django.db.models.signals import m2m_changed, pre_delete, pre_save
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
+from accounts.access.grants import ROLES, USERS, Grants
+from accounts.access.permissions import PermissionSet, permissions_of
 from accounts.audit import current_identity
-from accounts.grants import ROLES, USERS, Grants
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
-from accounts.permissions import PermissionSet, permissions_of
 from aily.problems import Forbidden
 
 #: Fields that only a superuser may set, on any account.

@@ -21,10 +21,10 @@ from ninja.utils import contribute_operation_callback
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
 from accounts.repeats import MAX_KEY_CHARS, bare_key
-from aily.database import fetch_all
-from aily.json_input import decode_json
-from aily.openapi import takes_header
+from aily.database.statements import fetch_all
 from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
+from aily.rest.json_input import decode_json
+from aily.rest.openapi import takes_header
 
 FIELD = "Idempotency-Key"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

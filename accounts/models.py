@@ -21,7 +21,7 @@ from django_otp.models import Device, ThrottlingMixin
 from accounts.login_models import LoginEvent as LoginEvent
 from accounts.login_models import UserSession as UserSession
 from aily.problems import Conflict
-from aily.sockets import Access, revoke_access
+from aily.web.access_revocation import Access, revoke_access
 
 #: What every key starts with, so that people and secret scanners know it when they see it.
 KEY_MARK = "aily_"
@@ -95,7 +95,9 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
 
 
 class TOTPDevice(ThrottlingMixin, Device):
-    """A user's authenticator app, and how many wrong codes they have sent (accounts/totp.py).
+    """A user's authenticator app, and how many wrong codes they have sent.
+
+    Its use: accounts/sessions/totp.py.
 
     After each wrong code the next one is looked at a second later, then two, four, ...
     """

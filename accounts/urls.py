@@ -6,8 +6,8 @@ from django.conf import settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from accounts.account_views import account, authenticator, password
-from accounts.views import log_in, log_in_by_code
+from accounts.sessions.account_views import account, authenticator, password
+from accounts.sessions.views import log_in, log_in_by_code
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", log_in, name="login"),

@@ -12,10 +12,10 @@ from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from accounts.authentication import Identity, identify_key, identify_session
-from accounts.login_log import Origin
-from accounts.sessions import note_use
-from aily.client_address import scope_address
-from aily.database import in_database
+from accounts.sessions.login_log import Origin
+from accounts.sessions.user_sessions import note_use
+from aily.database.statements import in_database
+from aily.network.client_address import scope_address
 
 #: Browsers cannot set headers on a WebSocket: they offer `aily.bearer.<key>` beside `aily.v1`.
 #: It is a credential and is never echoed as the chosen subprotocol.

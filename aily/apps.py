@@ -9,8 +9,8 @@ class AilyConfig(AppConfig):
     name = "aily"
 
     def ready(self) -> None:
-        from aily.broker import configure_broker
-        from aily.handler import keep_on_loop
+        from aily.redis.broker import configure_broker
+        from aily.web.handler import keep_on_loop
 
         configure_broker()
         keep_on_loop()

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from aily.garbage import spare_collections
-from aily.observability.process import observe
+from aily.monitoring.process import observe
+from aily.process.garbage import spare_collections
 from aily.routing import routes
 
 # By itself Django loads the URLs during the first request, which held up all others for 0.3 s.

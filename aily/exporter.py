@@ -21,10 +21,11 @@ def main() -> None:
     # They need Django's settings.
     from django.conf import settings
 
-    from aily.observability import metrics, services
+    from aily.monitoring import services
+    from aily.observability import metrics
     from aily.observability.collector import GlobalCollector
     from aily.observability.server import registry, serve
-    from chat.gauges import QueueGauges
+    from chat.observability.gauges import QueueGauges
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default=settings.METRICS_HOST)

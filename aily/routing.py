@@ -12,9 +12,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
 
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
-from aily.body_limits import BodyLimits, LimitedBodies, problem_response  # noqa: E402
-from aily.handler import LoopHandler  # noqa: E402
 from aily.problems import NotFound  # noqa: E402
+from aily.web.body_limits import BodyLimits, LimitedBodies, problem_response  # noqa: E402
+from aily.web.handler import LoopHandler  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 
 

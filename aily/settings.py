@@ -17,10 +17,10 @@ from redis.retry import Retry
 from servestatic.compress import Compressor
 
 from aily import embedded
+from aily.database.backend.connection import BoundedConnection, ReplicaConnection
 from aily.observability.logs import configuration as log_configuration
-from aily.postgresql.connection import BoundedConnection, ReplicaConnection
-from aily.secret_key import load_or_create_secret_key
-from aily.sentinel import async_address
+from aily.redis.sentinel import async_address
+from aily.secrets.secret_key import load_or_create_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -97,7 +97,7 @@ DATABASES: dict[str, Any] = {
         env.str("DATABASE_URL", default="") or embedded.database_url(DATA_DIR)
     )
 }
-DATABASES["default"].update(ENGINE="aily.postgresql", CONN_MAX_AGE=0)
+DATABASES["default"].update(ENGINE="aily.database.backend", CONN_MAX_AGE=0)
 BoundedConnection.answer_seconds = env.float("DATABASE_ANSWER_SECONDS", default=10) or None
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={
@@ -122,7 +122,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 # whichever connection is free. Django opens one for every select box of a form.
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
-# What may be read from a replica, and when: aily/replica.py.
+# What may be read from a replica, and when: aily/database/replica.py.
 DATABASE_REPLICA_MAX_LAG_SECONDS = env.float("DATABASE_REPLICA_MAX_LAG_SECONDS", default=3)
 if DATABASE_REPLICA_MAX_LAG_SECONDS < 2:
     raise ImproperlyConfigured("DATABASE_REPLICA_MAX_LAG_SECONDS must be 2 or more")
@@ -147,7 +147,7 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
         },
         "TEST": {"MIRROR": "default"},
     }
-    DATABASE_ROUTERS = ["aily.replica.ReplicaRouter"]
+    DATABASE_ROUTERS = ["aily.database.replica.ReplicaRouter"]
 
 # --- Redis --------------------------------------------------------------------------------------
 # Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
@@ -184,7 +184,7 @@ CACHES = {
             "SOCKET_CONNECT_TIMEOUT": 0.5,
             "SOCKET_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_POOL_CLASS": "aily.redis.GuardedPool",
+            "CONNECTION_POOL_CLASS": "aily.redis.clients.GuardedPool",
             # redis-py would try three times, with pauses: the database is quicker.
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "timeout": 1},
         },
@@ -293,7 +293,7 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"
-# Its tables hold what is granted on single objects; accounts/permissions.py reads them.
+# Its tables hold what is granted on single objects; accounts/access/permissions.py reads them.
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
@@ -318,7 +318,7 @@ LOGIN_DEVICE_DAYS = env.int("LOGIN_DEVICE_DAYS", default=180)
 LOGIN_LOG_DAYS = env.int("LOGIN_LOG_DAYS", default=90)
 # The first one hashes; by the others' hashes people can log in still, and get one of the first.
 PASSWORD_HASHERS = [
-    "accounts.hashing.BoundedPBKDF2Hasher",
+    "accounts.sessions.hashing.BoundedPBKDF2Hasher",
     "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
@@ -408,7 +408,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "aily.staticfiles.HashedStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "aily.web.staticfiles.HashedStaticFilesStorage"},
 }
 # No page loads a source map, and those of the API's documentation take longer than all else.
 SERVESTATIC_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")

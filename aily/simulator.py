@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from aily.garbage import spare_collections
+from aily.process.garbage import spare_collections
 from chat.llm.simulator.command_line import add_options, run
 from chat.llm.simulator.directives import DIRECTIVES_HELP
 

@@ -12,8 +12,8 @@ from accounts.api.roles import router as roles
 from accounts.api.sessions import router as sessions
 from accounts.api.users import router as users
 from accounts.authentication import BearerAuth, SessionAuth
-from aily.rest import api_urls, build_api, unknown_path
-from aily.views import livez, readyz
+from aily.rest.api import api_urls, build_api, unknown_path
+from aily.web.probes import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
 from chat.api.pauses import router as pauses
@@ -35,7 +35,7 @@ api = build_api(
     auth=[BearerAuth(), SessionAuth()],
 )
 
-handler500 = "aily.views.failed"
+handler500 = "aily.web.probes.failed"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),

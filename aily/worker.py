@@ -12,8 +12,8 @@ import uvloop
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup()
 
-from aily.garbage import spare_collections  # noqa: E402
-from aily.processes import die_with_parent  # noqa: E402
+from aily.process.garbage import spare_collections  # noqa: E402
+from aily.process.lifetimes import die_with_parent  # noqa: E402
 from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
 
 # Dramatiq makes the event loop of the calls as the policy says.

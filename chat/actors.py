@@ -11,11 +11,12 @@ from django.conf import settings
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 
 from accounts.models import IdempotencyRecord
+from aily.monitoring.process import observe
 from aily.observability import tracing
-from aily.observability.process import observe
 from aily.observability.tally import tell_all
-from chat import metrics, settlement
+from chat import settlement
 from chat.delivery.deliverer import Deliverer
+from chat.observability import metrics
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 

@@ -12,7 +12,7 @@ import msgspec
 
 from aily.cache.keys import ANSWERS
 from aily.cache.store import client
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
+        from accounts.access.permissions import register_objects
         from accounts.audit import audited
-        from accounts.permissions import register_objects
         from accounts.repeats import register_key_lookup
         from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401

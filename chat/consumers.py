@@ -16,10 +16,9 @@ from django.db import Error as DatabaseError
 
 from accounts.authentication import Identity
 from accounts.websocket import identify_websocket, websocket_holds_seconds
-from aily.connections import connections
-from aily.draining import draining
-from aily.flow_control import FlowControl, Workload
-from aily.jobs import Job, Jobs
+from aily.concurrency.jobs import Job, Jobs
+from aily.database.outages import as_problem, is_away
+from aily.database.replica import anote_write
 from aily.observability.context import begin_request
 from aily.observability.metrics import (
     WEBSOCKETS_OPEN,
@@ -27,11 +26,11 @@ from aily.observability.metrics import (
     frame_received,
     request_error,
 )
-from aily.outages import as_problem, is_away
 from aily.problems import LimitReached, Problem, Unexpected
-from aily.replica import anote_write
-from aily.sockets import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
-from chat import metrics
+from aily.web.access_revocation import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
+from aily.web.connections import connections
+from aily.web.flow_control import FlowControl, Workload
+from aily.web.shutdown import draining
 from chat.eventlog import get_hub
 from chat.events import (
     PROTOCOL,
@@ -58,6 +57,7 @@ from chat.frames import (
     parse_frame,
 )
 from chat.models import Lane
+from chat.observability import metrics
 from chat.scheduler import Place
 from chat.services.cancel import cancel
 from chat.services.follow import Share, check_owner, follow

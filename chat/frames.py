@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from aily.json_input import decode_json
 from aily.problems import InvalidRequest
+from aily.rest.json_input import decode_json
 from chat.events import EventId
 from chat.services.parameters import Strict, path_of
 from chat.services.submission import CompositeRequest

@@ -16,8 +16,8 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from aily.database import fetch_all, is_outage
-from aily.faults import note_fault
+from aily.concurrency.faults import note_fault
+from aily.database.statements import fetch_all, is_outage
 from aily.observability.metrics import batch_size
 from chat import accounting, delivery
 from chat.models.ended import EndedTask

@@ -11,8 +11,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from accounts.login import fully_logged_in
-from accounts.permissions import permissions_of
+from accounts.access.permissions import permissions_of
+from accounts.sessions.login import fully_logged_in
 from chat.models import LLMModel
 
 

@@ -13,14 +13,14 @@ case "${1:-}" in
     web)
         module=
         case "${WEB_SERVER:-daphne}" in
-            uvicorn) module=aily.web_server ;;
-            granian) module=aily.granian_server ;;
+            uvicorn) module=aily.web.servers.uvicorn ;;
+            granian) module=aily.web.servers.granian ;;
         esac
         if [ -n "$module" ]; then
             exec python -m "$module" --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"
         fi
         limit="${WEBSOCKET_FRAME_MAX_BYTES:-262144}"
-        exec python -m aily.daphne_server --verbosity 0 --no-server-name \
+        exec python -m aily.web.servers.daphne --verbosity 0 --no-server-name \
             -e "tcp:${PORT:-8000}:interface=${HOST:-127.0.0.1}:backlog=4096" \
             --websocket-max-message-size "$limit" --websocket-max-frame-size "$limit" \
             aily.asgi:application
@@ -44,7 +44,7 @@ case "${1:-}" in
         exec python -m aily.simulator "$@"
         ;;
     prepare)
-        exec python -m aily.prepare --without-demo
+        exec python -m aily.launcher.prepare --without-demo
         ;;
     "")
         echo "usage: $0 web | worker | scheduler | exporter | simulator | prepare | <manage.py command>" >&2

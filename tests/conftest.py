@@ -16,7 +16,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from tests.prepared import MIGRATED
 from tests.running import Running
 
@@ -89,7 +89,7 @@ async def async_client() -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 def alice(transactional_db: None) -> User:
-    # Transactional: database threads (aily/database.py) see only what is committed.
+    # Transactional: database threads (aily/database/statements.py) see only what is committed.
     return User.objects.create_user("alice", password="wonderland-7")
 
 

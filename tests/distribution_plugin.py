@@ -16,20 +16,20 @@ _APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/t
 #: than it computes: beside what computes, that costs no time.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
-    "tests/aily/test_launcher.py",
+    "tests/aily/launcher/test_run.py",
     "tests/chaos/",
     "tests/deploy/",
     *_APART,
     "tests/chat/api/test_fuzz.py",
     "tests/chat/runner/test_scheduling.py",
     "tests/accounts/",
-    "tests/aily/test_sentinel.py",
+    "tests/aily/redis/test_sentinel.py",
     "tests/chat/runner/",
     "tests/chat/accounting/",
     "tests/chat/llm/",
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
-_INSTALLATIONS = (_ONE_PROCESS, "tests/aily/test_launcher.py", "tests/chaos/", "tests/deploy/")
+_INSTALLATIONS = (_ONE_PROCESS, "tests/aily/launcher/test_run.py", "tests/chaos/", "tests/deploy/")
 INSTALLATION_SECONDS = 300
 
 

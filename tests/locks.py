@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 
 PATIENCE_SECONDS = 20
 _WAITING = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)

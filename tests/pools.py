@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from aily.database import fetch_all
-from aily.postgresql.base import DatabaseWrapper
+from aily.database.backend.base import DatabaseWrapper
+from aily.database.statements import fetch_all
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aily.embedded.addresses import DATABASE_NAME, database_url
 from aily.embedded.postgres import EmbeddedPostgres
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.servers import Servers
 
 #: The databases of the cluster: as migrations leave it, and as `make run` prepares its own.
@@ -104,8 +104,8 @@ def main() -> None:
     from django.core.management import call_command
     from django.db import DEFAULT_DB_ALIAS, connections
 
-    from aily.postgresql.base import DatabaseWrapper
-    from aily.prepare import prepare
+    from aily.database.backend.base import DatabaseWrapper
+    from aily.launcher.prepare import prepare
 
     EmbeddedPostgres(settings.DATA_DIR).create_database()
     django.setup()

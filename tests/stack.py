@@ -19,16 +19,16 @@ from aily.embedded import redis_url
 from aily.embedded.addresses import metrics_dir
 from aily.embedded.service import make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
-from aily.launcher import readiness
-from aily.programs import BASE_DIR, WEB_SERVERS, Options
-from aily.supervision import Program
+from aily.launcher.programs import BASE_DIR, WEB_SERVERS, Options
+from aily.launcher.run import readiness
+from aily.launcher.supervision import Program
 from tests.ports import free_ports
 from tests.prepared import copy_prepared
 from tests.running import Running
 
 _READY_SECONDS = 180
 #: All in one process: most of what each takes is Python's start.
-_PREPARE = "from aily.prepare import prepare\nprepare(demo=True)\n"
+_PREPARE = "from aily.launcher.prepare import prepare\nprepare(demo=True)\n"
 
 
 @dataclass

@@ -13,13 +13,13 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field, field_validator
 
+from accounts.access.keys import KEY_IDS
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from accounts.keys import KEY_IDS
 from accounts.models import APIKey, APIKeyQuerySet
-from aily.etags import if_match
-from aily.openapi import example
-from aily.rest import Moment, Page, RequestSchema, change, ordered
+from aily.rest.api import Moment, Page, RequestSchema, change, ordered
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 
 router = Router(tags=["accounts"])
 

@@ -8,14 +8,14 @@ from django.utils.translation import get_language_from_request
 from ninja import Router, Schema
 from pydantic import Field
 
+from accounts.access.limits import limits_of
+from accounts.access.menus import menu_of
+from accounts.access.permissions import permissions_of
+from accounts.access.roles import named_objects
 from accounts.api.menus import MenuOut
 from accounts.api.schemas import LimitsOut, ObjectPermission, RoleRef
 from accounts.authentication import AuthenticatedRequest
-from accounts.limits import limits_of
-from accounts.menus import menu_of
-from accounts.permissions import permissions_of
-from accounts.roles import named_objects
-from aily.openapi import example
+from aily.rest.openapi import example
 
 router = Router(tags=["accounts"])
 

@@ -11,15 +11,15 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access.menus import MenuNode, menu_of, save_item
+from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from accounts.menus import MenuNode, menu_of, save_item
 from accounts.models import MenuItem
-from accounts.permissions import permissions_of, require_permission
-from aily.etags import if_match
-from aily.openapi import example
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, assign, matching
+from aily.rest.api import Page, RequestSchema, assign, matching
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 
 router = Router(tags=["menus"])
 

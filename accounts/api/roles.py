@@ -11,15 +11,15 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access.permissions import require_permission
+from accounts.access.roles import named_objects, write_role
 from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import Role, User
-from accounts.permissions import require_permission
-from accounts.roles import named_objects, write_role
-from aily.etags import if_match
-from aily.openapi import example
-from aily.rest import Page, RequestSchema, ordered
+from aily.rest.api import Page, RequestSchema, ordered
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 
 router = Router(tags=["roles"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ninja import Schema
 from pydantic import Field
 
-from aily.openapi import example
-from aily.rest import RequestSchema
+from aily.rest.api import RequestSchema
+from aily.rest.openapi import example
 
 Count = int | None
 

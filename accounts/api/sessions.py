@@ -12,15 +12,15 @@ from ninja import Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field, SecretStr
 
-from accounts.attempts import is_own_password
 from accounts.authentication import AuthenticatedRequest
-from accounts.forms import MAX_PASSWORD_LENGTH
 from accounts.models import User, UserSession
-from accounts.passwords import change_password
-from accounts.sessions import describe, end_sessions, other_sessions, sessions_of
-from aily.openapi import example
+from accounts.sessions.attempts import is_own_password
+from accounts.sessions.forms import MAX_PASSWORD_LENGTH
+from accounts.sessions.passwords import change_password
+from accounts.sessions.user_sessions import describe, end_sessions, other_sessions, sessions_of
 from aily.problems import Conflict, Forbidden, InvalidRequest
-from aily.rest import Page, RequestSchema
+from aily.rest.api import Page, RequestSchema
+from aily.rest.openapi import example
 
 router = Router(tags=["accounts"])
 

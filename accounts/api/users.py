@@ -14,15 +14,15 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field, SecretStr
 
+from accounts.access.permissions import may, require_permission
+from accounts.access.roles import set_roles
 from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, RoleRef
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from accounts.permissions import may, require_permission
-from accounts.roles import set_roles
-from aily.etags import if_match
-from aily.openapi import example
-from aily.rest import Page, RequestSchema, matching, ordered
+from aily.rest.api import Page, RequestSchema, matching, ordered
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 
 router = Router(tags=["users"])
 

@@ -12,12 +12,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts.login import begin_login
 from accounts.login_models import LoginMethod as Method
 from accounts.models import User
 from accounts.oidc.http import ProviderSession
 from accounts.oidc.pages import failed
 from accounts.oidc.users import user_of
+from accounts.sessions.login import begin_login
 
 
 class AccountAdapter(DefaultAccountAdapter):

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from django_redis import get_redis_connection
 
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 
 logger = logging.getLogger(__name__)
 

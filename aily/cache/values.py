@@ -16,13 +16,13 @@ from weakref import WeakSet
 import msgspec
 from django.db import connection, transaction
 
-from aily.batching import Batcher
 from aily.cache import store
 from aily.cache.filters import KeyFilter
 from aily.cache.keys import Keyspace
-from aily.database import in_database
-from aily.loops import per_loop
-from aily.redis import RedisAway
+from aily.concurrency.batching import Batcher
+from aily.concurrency.loops import per_loop
+from aily.database.statements import in_database
+from aily.redis.clients import RedisAway
 
 #: Seconds after which a builder counts as dead, and others build themselves.
 LOCK_SECONDS = 5.0

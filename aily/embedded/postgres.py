@@ -21,7 +21,7 @@ from psycopg import sql
 from aily.embedded import addresses
 from aily.embedded.service import EmbeddedServiceError, make_private, process_of
 from aily.embedded.unprivileged import UNPRIVILEGED_ID, as_unprivileged_user, running_as_root
-from aily.processes import tied_to_parent
+from aily.process.lifetimes import tied_to_parent
 
 _MAJOR_VERSION = 18
 

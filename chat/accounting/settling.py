@@ -19,8 +19,7 @@ from uuid import UUID
 import msgspec
 from django.db import transaction
 
-from aily.database import fetch_all
-from chat import metrics
+from aily.database.statements import fetch_all
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
@@ -29,6 +28,7 @@ from chat.models import BudgetPeriod, LedgerEntry
 from chat.models.accounting import DIMENSIONS, Amount
 from chat.models.ended import EndedTask
 from chat.models.insertion import insert
+from chat.observability import metrics
 
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from aily.admin import (
+from aily.admin.lists import (
     LargeTable,
     NewestBoolean,
     NewestChoices,

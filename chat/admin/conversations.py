@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 
-from aily.admin import LargeTable, users_named
+from aily.admin.lists import LargeTable, users_named
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Conversation, Message
 

@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from aily.admin import LargeTable, NewestChoices
+from aily.admin.lists import LargeTable, NewestChoices
 from aily.problems import Conflict
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from aily.admin import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
+from aily.admin.lists import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Task, Worker
 from chat.models.ids import first_id

@@ -11,14 +11,14 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, User
-from accounts.permissions import require_permission
-from aily.etags import if_match
-from aily.openapi import example
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 from chat.models import Budget
 
 router = Router(tags=["budgets"])

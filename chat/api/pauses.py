@@ -10,10 +10,10 @@ from ninja import Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
-from accounts.permissions import require_permission
-from aily.openapi import answers, example
-from aily.rest import Page
+from aily.rest.api import Page
+from aily.rest.openapi import answers, example
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 

@@ -12,14 +12,14 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field, JsonValue
 
+from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
-from accounts.permissions import require_permission
-from aily.database import in_database
-from aily.etags import if_match, takes_if_match
-from aily.openapi import example
+from aily.database.statements import in_database
 from aily.problems import InvalidRequest
-from aily.rest import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.etags import if_match, takes_if_match
+from aily.rest.openapi import example
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
 from chat.services import providers

@@ -12,14 +12,14 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field, JsonValue
 
+from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from accounts.permissions import permissions_of, require_permission
-from aily.etags import if_match
-from aily.openapi import example
 from aily.problems import Forbidden, InvalidRequest, NotFound
-from aily.rest import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
+from aily.rest.etags import if_match
+from aily.rest.openapi import example
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service

@@ -15,18 +15,18 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
-from accounts.access import lost_access
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
-from aily.connections import connections
-from aily.database import in_database
-from aily.draining import draining
-from aily.json_input import one_line
-from aily.openapi import answers
+from accounts.lost_access import lost_access
+from aily.database.replica import may_read_replica
+from aily.database.statements import in_database
 from aily.problems import InvalidRequest, NotFound, Unauthenticated
-from aily.redis import RedisAway
-from aily.replica import may_read_replica
-from aily.rest import Page
+from aily.redis.clients import RedisAway
+from aily.rest.api import Page
+from aily.rest.json_input import one_line
+from aily.rest.openapi import answers
+from aily.web.connections import connections
+from aily.web.shutdown import draining
 from chat import scheduler
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
 from chat.events import START, EventId

@@ -12,13 +12,13 @@ from ninja import Query, Router, Schema
 from ninja.pagination import paginate
 from pydantic import Field
 
+from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import User
-from accounts.permissions import require_permission
-from aily.openapi import example
+from aily.database.replica import may_read_replica
 from aily.problems import InvalidRequest
-from aily.replica import may_read_replica
-from aily.rest import Page
+from aily.rest.api import Page
+from aily.rest.openapi import example
 from chat.accounting.reports import (
     BudgetState,
     budgets_of,

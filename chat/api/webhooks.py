@@ -15,12 +15,12 @@ from pydantic import Field, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, replay, takes_idempotency_key
-from aily.database import in_database
-from aily.etags import if_match, takes_if_match
-from aily.openapi import example
+from aily.database.replica import may_read_replica
+from aily.database.statements import in_database
 from aily.problems import InvalidRequest
-from aily.replica import may_read_replica
-from aily.rest import Page, RequestSchema, matching, ordered
+from aily.rest.api import Page, RequestSchema, matching, ordered
+from aily.rest.etags import if_match, takes_if_match
+from aily.rest.openapi import example
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import webhooks

@@ -14,7 +14,7 @@ from functools import cache
 import httpx
 from django.conf import settings
 
-from aily.addresses import is_public
+from aily.network.public_addresses import is_public
 
 MAX_URL_CHARS = 2000
 RESOLVE_SECONDS = 5

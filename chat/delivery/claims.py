@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Left
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.delivery.payloads import MAX_BODY_BYTES
 from chat.models import Delivery
 from chat.models.delivery import EMAIL_DESTINATION

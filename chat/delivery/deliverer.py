@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 
 from django.db import Error as DatabaseError
 
-from aily.batching import Batcher
-from aily.database import in_database, is_outage
-from aily.encryption import UnreadableSecretError
-from aily.faults import note_fault, surviving
-from aily.jobs import Jobs
+from aily.concurrency.batching import Batcher
+from aily.concurrency.faults import note_fault, surviving
+from aily.concurrency.jobs import Jobs
+from aily.database.statements import in_database, is_outage
 from aily.observability import tracing
-from chat import metrics
+from aily.secrets.encryption import UnreadableSecretError
 from chat.delivery import claims, mail, outcomes, payloads, signing
 from chat.delivery.addresses import UnsafeURLError
 from chat.delivery.http import RequestFailedError, WebhookClient
 from chat.delivery.outcomes import Outcome
 from chat.llm.retry_after import parse_retry_after
 from chat.models import Delivery
-from chat.tracing import traceparent_of
+from chat.observability import metrics
+from chat.observability.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpcore
 
 from chat.delivery import addresses
-from chat.llm.connections import tls_context
+from chat.llm.transport.connections import tls_context
 
 #: From the look-up of the name to the response's headers.
 TIMEOUT_SECONDS = 15

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from standardwebhooks import Webhook
 
-from aily import encryption
+from aily.secrets import encryption
 from chat.models import WebhookEndpoint
 
 SECRET_MARK = "whsec_"  # noqa: S105 - how every secret begins

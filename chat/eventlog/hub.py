@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
-from aily.faults import is_cancelled, note_fault
-from aily.loops import per_loop
-from aily.redis import RedisAway, heard, subscriber_redis
-from chat import metrics
+from aily.concurrency.faults import is_cancelled, note_fault
+from aily.concurrency.loops import per_loop
+from aily.redis.clients import RedisAway, heard, subscriber_redis
 from chat.events import EventId, text_channel, user_channel
+from chat.observability import metrics
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from aily.batching import Batcher
-from aily.loops import per_loop
+from aily.concurrency.batching import Batcher
+from aily.concurrency.loops import per_loop
 from aily.observability.metrics import batch_size
-from aily.redis import LuaScript, RedisAway, async_redis, sync_redis
+from aily.redis.clients import LuaScript, RedisAway, async_redis, sync_redis
 from chat.events import (
     LISTENERS_CHANNEL,
     START,

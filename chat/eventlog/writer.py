@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from aily.faults import note_fault, run_for_ever
-from aily.redis import RedisAway
-from chat import metrics
+from aily.concurrency.faults import note_fault, run_for_ever
+from aily.redis.clients import RedisAway
 from chat.eventlog.log import Append, Appended, aappend
 from chat.events import (
     Event,
@@ -25,6 +24,7 @@ from chat.events import (
     text_channel,
     user_channel,
 )
+from chat.observability import metrics
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Self
 import msgspec
 
 from chat.llm.answer import Answer
-from chat.llm.connections import Connections, Origin
-from chat.llm.deadlines import Deadlines
 from chat.llm.errors import ConnectTimeoutError, ProviderError, StaleConnectionError
-from chat.llm.exchange import Exchange
-from chat.llm.holds import Holds
-from chat.llm.http1 import Connection
 from chat.llm.requests import completions, written
+from chat.llm.transport.connections import Connections, Origin
+from chat.llm.transport.deadlines import Deadlines
+from chat.llm.transport.exchange import Exchange
+from chat.llm.transport.holds import Holds
+from chat.llm.transport.http1 import Connection
 from chat.llm.types import (
     AnswerLimits,
     ChatRequest,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from chat.llm.bodies import unpacker
-from chat.llm.connections import Connections
 from chat.llm.errors import (
     InvalidResponseError,
     ProviderError,
     UnreachableError,
 )
 from chat.llm.requests import models
+from chat.llm.transport.connections import Connections
 from chat.llm.types import Upstream
 from chat.llm.vendor_errors import error_from_response
 

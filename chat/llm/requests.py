@@ -8,9 +8,9 @@ from typing import NamedTuple
 import httpx
 import msgspec
 
-from chat.llm.connections import Origin
 from chat.llm.errors import AuthError, BadRequestError, ForbiddenAddressError, UnreachableError
-from chat.llm.tunnels import authorization_lines
+from chat.llm.transport.connections import Origin
+from chat.llm.transport.tunnels import authorization_lines
 from chat.llm.types import ChatRequest, Upstream
 
 _PORTS = {"http": 80, "https": 443}

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, models
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.models.ids import tagged_id
 
 

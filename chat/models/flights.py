@@ -23,7 +23,7 @@ import msgspec
 from django.db import transaction
 from django.db.models.functions import Now
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.models import transitions
 from chat.models.tasks import ServedFrom, Status, Task
 from chat.models.transitions import Answer, EndedQueued, Ending, store_answers

@@ -14,9 +14,9 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from aily.addresses import is_not_link_local, is_public
-from aily.encryption import decrypt, encrypt
-from aily.sizes import PARAMS_BYTES, check_sizes
+from aily.network.public_addresses import is_not_link_local, is_public
+from aily.rest.sizes import PARAMS_BYTES, check_sizes
+from aily.secrets.encryption import decrypt, encrypt
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
@@ -33,7 +33,7 @@ from chat.models.provider_fields import (
 
 #: Columns that hold encrypted secrets: never shown, logged or cached.
 SECRET_COLUMNS = ("encrypted_keys", "encrypted_headers", "encrypted_proxy_credentials")
-#: What a stored secret is encrypted for (aily/encryption.py).
+#: What a stored secret is encrypted for (aily/secrets/encryption.py).
 _PURPOSE = "chat.provider"
 MAX_SECONDS = 86_400.0
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
 
-from aily.sizes import check_sizes
+from aily.rest.sizes import check_sizes
 from chat.models.providers import LLMModel
 
 #: An answer is kept for 30 days at most.

@@ -17,7 +17,7 @@ import msgspec
 from django.db import transaction
 from psycopg.types.json import Jsonb
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.models.conversations import Message, touch
 from chat.models.tasks import Status
 from chat.tool_calls import from_result

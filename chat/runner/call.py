@@ -15,10 +15,10 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from aily.database import in_database
-from aily.faults import is_cancelled, note_fault, surviving
+from aily.concurrency.faults import is_cancelled, note_fault, surviving
+from aily.database.statements import in_database
 from aily.observability import tracing
-from chat import answer_cache, metrics
+from chat import answer_cache
 from chat.answer_cache import CachedAnswer
 from chat.eventlog import LogWriter, TaskLog
 from chat.events import Event, EventId, TaskCancelled, TaskCompleted, TaskExpired, TaskFailed
@@ -30,6 +30,7 @@ from chat.models import ServedFrom, Status
 from chat.models.flights import Landing, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, Ending, StartedTask
+from chat.observability import metrics
 from chat.runner.pools import Pool
 from chat.runner.storage import Endings
 

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from aily.database import in_database
-from aily.faults import note_fault, surviving
-from aily.jobs import Jobs
+from aily.concurrency.faults import note_fault, surviving
+from aily.concurrency.jobs import Jobs
+from aily.database.statements import in_database
 from aily.observability import context, tracing
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskQueued, WaitingFor

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.models import Worker
 
 _TAKEN_AWAY = """

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from aily.redis import RedisAway, heard, subscriber_redis
+from aily.redis.clients import RedisAway, heard, subscriber_redis
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from aily.observability import tracing
 from aily.observability.metrics import batch_size
-from chat import metrics
 from chat.models import Lane
 from chat.models.transitions import StartedTask
+from chat.observability import metrics
+from chat.observability.tracing import traceparent_of
 from chat.runner.call import Call
 from chat.runner.pools import Pool
-from chat.tracing import traceparent_of
 
 #: `error_type` of a call that neither answered nor failed: cancelled, expired, handed back.
 STOPPED = "stopped"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from aily.encryption import UnreadableSecretError
-from aily.faults import surviving
+from aily.concurrency.faults import surviving
+from aily.secrets.encryption import UnreadableSecretError
 from chat.llm.types import Proxy, TimeLimits, Upstream
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, is_key_variable, split_names

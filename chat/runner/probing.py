@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aily.database import fetch_all, in_database
+from aily.database.statements import fetch_all, in_database
 from chat import scheduler
 from chat.scheduler import Probe
 

@@ -13,14 +13,15 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from aily.database import is_outage
-from aily.faults import note_fault
-from aily.redis import RedisAway
-from chat import eventlog, metrics, scheduler
+from aily.concurrency.faults import note_fault
+from aily.database.statements import is_outage
+from aily.redis.clients import RedisAway
+from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, transitions
 from chat.models.flights import Successor
 from chat.models.transitions import DivertedTask, RecoveredTask
+from chat.observability import metrics
 from chat.runner import lease
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.

@@ -10,12 +10,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError
 
-from aily.database import in_database, is_outage
-from aily.faults import note_fault, run_for_ever, surviving
-from aily.jobs import Job
+from aily.concurrency.faults import note_fault, run_for_ever, surviving
+from aily.concurrency.jobs import Job
+from aily.database.outages import AWAY, is_away
+from aily.database.statements import in_database, is_outage
 from aily.observability import context
-from aily.outages import AWAY, is_away
-from aily.redis import RedisAway, async_redis
+from aily.redis.clients import RedisAway, async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import (

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from aily.redis import LuaScript, async_redis, sync_redis
+from aily.redis.clients import LuaScript, async_redis, sync_redis
 
 _failed = LuaScript(Path(__file__).parent / "lua" / "failed.lua")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aily.redis import async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
 from chat.events import WaitingFor
 
 _FIELDS = ["seconds", "in_use", "cap", "blocked_by", "blocked_until"]

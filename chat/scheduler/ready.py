@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from django.conf import settings
 
-from aily.redis import LuaScript, async_redis, sync_redis
+from aily.redis.clients import LuaScript, async_redis, sync_redis
 from chat.scheduler.breakers import WINDOW_SECONDS
 from chat.scheduler.places import Place, places_of_reply
 

@@ -11,10 +11,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from aily.database import in_database
-from aily.faults import note_fault
+from aily.concurrency.faults import note_fault
+from aily.database.statements import in_database
 from aily.problems import NotFound
-from aily.redis import RedisAway, sync_redis
+from aily.redis.clients import RedisAway, sync_redis
 from chat import actors, eventlog, scheduler
 from chat.events import TaskCancelled, worker_channel
 from chat.models import Status, Task, flights

@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
 from aily.cache import Cached, KnownRows, keys
-from aily.database import Question, fetch_all
+from aily.database.statements import Question, fetch_all
 from chat.models import LLMModel, Provider, Scene, SceneVersion
 from chat.models.providers import SECRET_COLUMNS
 

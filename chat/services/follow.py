@@ -21,10 +21,10 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from aily.batching import Batcher
-from aily.database import in_database
-from aily.loops import per_loop
-from aily.outages import AWAY
+from aily.concurrency.batching import Batcher
+from aily.concurrency.loops import per_loop
+from aily.database.outages import AWAY
+from aily.database.statements import in_database
 from aily.problems import NotFound
 from chat import eventlog, scheduler
 from chat.eventlog import Feed, FeedPool, Source, get_hub

@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 
-from aily.database import fetch_all
+from aily.database.statements import fetch_all
 from chat.tool_calls import ids_of, is_result
 
 #: Bytes of JSON that count as one token: English has about 4 a token, Chinese 5, source code 3.

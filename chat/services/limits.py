@@ -17,10 +17,10 @@ from threading import Lock
 
 from django.conf import settings
 
-from accounts.limits import Limits, limits_of
-from aily.database import fetch_all
+from accounts.access.limits import Limits, limits_of
+from aily.database.statements import fetch_all
 from aily.problems import LimitReached, retry_after
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import Task

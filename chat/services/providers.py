@@ -1,7 +1,7 @@
 """How a provider's settings are saved: who may send calls where, and secrets whither.
 
 Addresses are judged here so that an error comes at once; what holds is the judgement of each
-connection (chat/llm/connections.py), as names change their addresses.
+connection (chat/llm/transport/connections.py), as names change their addresses.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from django.db import transaction
 from django.db.models import Model
 
 from accounts.models import User
-from aily.encryption import UnreadableSecretError
 from aily.problems import Forbidden, InvalidRequest
+from aily.secrets.encryption import UnreadableSecretError
 from chat.models import Provider
 
 #: How long saving waits for a name server.

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import connections
 
 from aily.problems import Problem
-from chat import metrics
 from chat.exceptions import InvalidTemplate
 from chat.models import SceneVersion
+from chat.observability import metrics
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import Messages, Prompt, PromptSource, measure_variables

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from aily.database import Question, fetch_all
+from aily.database.statements import Question, fetch_all
 from aily.problems import IdempotencyMismatch, Problem
 from chat.models import Task
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from accounts.permissions import PermissionSet, permission_sets
+from accounts.access.permissions import PermissionSet, permission_sets
 from chat import accounting
 from chat.accounting import BudgetsInForce
 from chat.models import Status, Task

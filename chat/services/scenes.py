@@ -10,9 +10,9 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
-from aily.json_input import exceeds
 from aily.problems import Conflict, Forbidden
-from aily.sizes import PARAMS_BYTES, TEXT_BYTES
+from aily.rest.json_input import exceeds
+from aily.rest.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas

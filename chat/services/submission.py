@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from aily.json_input import exceeds
-from aily.openapi import example
+from aily.rest.json_input import exceeds
+from aily.rest.openapi import example
 from chat.services.messages import ChatMessage
 from chat.services.parameters import Sampling, Strict
 

@@ -16,16 +16,16 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.limits import Requester, count_requests
-from accounts.permissions import PermissionSet, permission_sets
-from aily.batching import Batcher, Pace
-from aily.database import fetch_each, in_database
-from aily.faults import note_fault, surviving
-from aily.loops import per_loop
+from accounts.access.limits import Requester, count_requests
+from accounts.access.permissions import PermissionSet, permission_sets
+from aily.concurrency.batching import Batcher, Pace
+from aily.concurrency.faults import note_fault, surviving
+from aily.concurrency.loops import per_loop
+from aily.database.statements import fetch_each, in_database
 from aily.observability import tracing
 from aily.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
-from aily.redis import RedisAway, is_redis_away, redis_unavailable, require_redis
-from chat import accounting, actors, eventlog, metrics, scheduler
+from aily.redis.clients import RedisAway, is_redis_away, redis_unavailable, require_redis
+from chat import accounting, actors, eventlog, scheduler
 from chat.accounting import BudgetsInForce
 from chat.events import WaitingFor
 from chat.exceptions import BudgetExceeded, ConversationBusy
@@ -49,6 +49,8 @@ from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
 from chat.models.transitions import Answer, store_answers
+from chat.observability import metrics
+from chat.observability.tracing import remember as remember_traces
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import catalog, history, limits, prompts, repeats, sharing
@@ -58,7 +60,6 @@ from chat.services.parameters import merged
 from chat.services.rendering import Rendered, render, render_apart
 from chat.services.repeats import Known, OwnedKey
 from chat.services.submission import CompositeRequest
-from chat.tracing import remember as remember_traces
 
 logger = logging.getLogger(__name__)
 

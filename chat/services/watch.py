@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from aily.database import fetch_all, in_database
-from aily.faults import note_fault
-from aily.jobs import Jobs
-from aily.loops import per_loop
-from aily.outages import AWAY
+from aily.concurrency.faults import note_fault
+from aily.concurrency.jobs import Jobs
+from aily.concurrency.loops import per_loop
+from aily.database.outages import AWAY
+from aily.database.statements import fetch_all, in_database
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Status

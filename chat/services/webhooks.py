@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 from chat import actors
 from chat.delivery import signing
 from chat.delivery.addresses import UnsafeURLError, check_url

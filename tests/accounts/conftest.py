@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import override_settings
 
 from accounts.models import User
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from tests.conftest import grant
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import django
 
 from aily.embedded.service import make_private
-from aily.launcher import readiness
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
+from aily.launcher.run import readiness
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from tests.running import Running
 
@@ -93,7 +93,7 @@ def main() -> None:
     for app in ("account", "socialaccount") if "--migrate" in sys.argv else ():
         call_command("migrate", app, verbosity=0)
     connections.close_all()
-    from aily.web_server import serve
+    from aily.web.servers.uvicorn import serve
 
     serve(socket.socket(fileno=0))
 

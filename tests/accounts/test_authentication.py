@@ -53,7 +53,7 @@ def test_a_key_is_refused_once_it_expires_though_it_is_cached(
     moment = timezone.now() + timedelta(hours=1)
     _, secret = APIKey.create(alice, "laptop", moment)
     assert me(secret).status_code == 200
-    monkeypatch.setattr("accounts.keys.timezone", SimpleNamespace(now=lambda: moment))
+    monkeypatch.setattr("accounts.access.keys.timezone", SimpleNamespace(now=lambda: moment))
     assert me(secret).status_code == 401
 
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.test import Client
 from guardian.models import GroupObjectPermission
 
-from accounts.grants import USERS
+from accounts.access.grants import USERS
 from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from chat.models import LLMModel, Provider, Scene
 from chat.services.scenes import create_version, publish

@@ -23,7 +23,7 @@ from django.test import Client
 
 from accounts.authentication import identify_session
 from accounts.models import Role, TOTPDevice, User
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.accounts.authenticator import Authenticator, set_up
 from tests.accounts.oidc_site import OIDCSite
 from tests.databases import url_of

@@ -12,13 +12,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from aily import problems
-from aily.observability import collector, services
+from aily.launcher.programs import BASE_DIR
+from aily.monitoring import services
+from aily.observability import collector
 from aily.observability.collector import Family
-from aily.programs import BASE_DIR
-from chat import events, exceptions, frames, gauges, metrics
+from chat import events, exceptions, frames
 from chat.llm import errors
 from chat.models import Status
 from chat.models.transitions import WORKER_LOST
+from chat.observability import gauges, metrics
 
 PROTOCOL = (BASE_DIR / "chat" / "PROTOCOL.md").read_text()
 DEPLOY = (BASE_DIR / "deploy" / "README.md").read_text()
@@ -33,7 +35,11 @@ DOCUMENTS = (
 )
 
 #: Where the environment is read: `env.int("NAME"`, `_integer(environment, "NAME"`, and the like.
-_READERS = ("aily/settings.py", "aily/programs.py", "chat/management/commands/seed_demo.py")
+_READERS = (
+    "aily/settings.py",
+    "aily/launcher/programs.py",
+    "chat/management/commands/seed_demo.py",
+)
 _READ = re.compile(
     r"""(?:env\.\w+|environ\.get|environment\.get|_redis_role_url|_integer)\(
         \s*(?:environment,\s*)?"([A-Z][A-Z0-9_]+)\"""",

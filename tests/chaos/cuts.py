@@ -18,7 +18,7 @@ from aily.embedded import database_url
 from aily.embedded.addresses import log_dir, postgres_socket_dir, valkey_socket
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import make_private, wait_until_ready
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.chaos.rows import judge, seconds_to_service
 from tests.chaos.users import not_ended, users_of
 from tests.proxy import Proxy

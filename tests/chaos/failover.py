@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aily.embedded import database_url
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.chaos.cuts import own_postgres
 from tests.chaos.rows import judge, seconds_to_service
 from tests.chaos.users import PatientUser, not_ended, users_of

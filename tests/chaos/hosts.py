@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.chaos.network import Network, in_own_network
 from tests.chaos.proof import Evidence, problems
 from tests.chaos.site_of_hosts import CAP, HOSTS, REDIS_HOSTS, TOKENS, SiteOfHosts

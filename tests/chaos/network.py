@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aily.processes import tied_to_parent
+from aily.process.lifetimes import tied_to_parent
 from tests.installed import missing_programs
 from tests.running import Running
 

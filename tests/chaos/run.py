@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.chaos import report
 from tests.chaos.harms import HARMS, Harm
 from tests.chaos.proof import Evidence, problems

@@ -20,9 +20,9 @@ from aily.embedded.addresses import log_dir
 from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService, make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
-from aily.launcher import readiness
-from aily.processes import tied_to_parent
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
+from aily.launcher.run import readiness
+from aily.process.lifetimes import tied_to_parent
 from tests.chaos.network import NETWORK, Host
 from tests.running import Running
 from tests.sentinels import SERVICE, sentinel_configuration
@@ -79,7 +79,7 @@ class SiteOfHosts(Running):
     def start(self) -> None:
         make_private(log_dir(self._data_dir))
         self._start_servers()
-        prepared = self._run("-m", "aily.prepare")
+        prepared = self._run("-m", "aily.launcher.prepare")
         if prepared.returncode != 0:
             raise RuntimeError(prepared.stdout)
         self._start_aily()
@@ -163,7 +163,7 @@ class SiteOfHosts(Running):
         for name in ("web-1", "web-2"):
             endpoint = f"tcp:8000:interface={self.hosts[name].address}:backlog=4096"
             self._start_python(
-                *(name, name, "-m", "aily.daphne_server", "-e", endpoint, "--verbosity", "0"),
+                *(name, name, "-m", "aily.web.servers.daphne", "-e", endpoint, "--verbosity", "0"),
                 "--no-server-name",
                 "aily.asgi:application",
             )

@@ -12,8 +12,8 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import async_redis, sync_redis
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis, sync_redis
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator

@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat.models import (
     Conversation,
     Lane,

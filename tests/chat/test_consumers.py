@@ -20,12 +20,12 @@ from accounts.models import APIKey, User
 from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
-from aily.database import in_database
-from aily.jobs import Jobs
-from aily.postgresql.connection import BoundedConnection
-from aily.redis import async_redis, sync_redis
+from aily.concurrency.jobs import Jobs
+from aily.database.backend.connection import BoundedConnection
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis, sync_redis
 from aily.routing import routes as application
-from aily.sockets import CLOSE_UNAUTHENTICATED
+from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from chat import consumers, eventlog, scheduler
 from chat.consumers import ChatConsumer
 from chat.eventlog import Append

@@ -17,9 +17,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
+from aily.database.statements import in_database
 from aily.problems import NotFound
-from aily.redis import async_redis
+from aily.redis.clients import async_redis
 from chat import scheduler, settlement
 from chat.events import EventId, log_key
 from chat.llm.simulator.answers import simulated_answer

@@ -17,11 +17,10 @@ from django.utils import timezone
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
-from aily.database import fetch_all
-from aily.postgresql.connection import BoundedConnection
+from aily.database.backend.connection import BoundedConnection
+from aily.database.statements import fetch_all
 from chat import settlement
 from chat.delivery import claims, outbox
-from chat.gauges import QueueGauges
 from chat.models import (
     Conversation,
     Delivery,
@@ -39,6 +38,7 @@ from chat.models import (
 )
 from chat.models.ids import uuid7
 from chat.models.transitions import Answer, store_answers
+from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
 from chat.services import catalog, history, limits, repeats, retention
 from tests.chat.rows import multiply
@@ -189,8 +189,8 @@ def _fill_tasks(
 def client(site: Site, db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     if site.rows == FEW:
         # Bounds of the admin's lists, in proportion to these tables.
-        monkeypatch.setattr("aily.admin.MAX_ROWS", site.most_read // 2)
-        monkeypatch.setattr("aily.admin.LOOKED_THROUGH", site.most_read // 2)
+        monkeypatch.setattr("aily.admin.lists.MAX_ROWS", site.most_read // 2)
+        monkeypatch.setattr("aily.admin.lists.LOOKED_THROUGH", site.most_read // 2)
     client = Client()
     client.force_login(site.heavy)
     return client

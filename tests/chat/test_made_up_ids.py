@@ -13,10 +13,10 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.apps import apps
 
-from accounts.keys import KEY_IDS
+from accounts.access.keys import KEY_IDS
 from accounts.models import APIKey, User
 from aily.cache import Cached
-from aily.database import in_database
+from aily.database.statements import in_database
 from aily.routing import routes as application
 from chat.models import Conversation, LLMModel, Scene, Task, WebhookEndpoint, ids
 from chat.models.ids import IdKey, first_id, make_id_key, uuid7

@@ -13,12 +13,12 @@ from channels.testing import WebsocketCommunicator
 from django.core.management import call_command
 from django.test import AsyncClient, Client
 
-from accounts.grants import ROLES, USERS
-from accounts.keys import KEYS
-from accounts.menus import MENU
+from accounts.access.grants import ROLES, USERS
+from accounts.access.keys import KEYS
+from accounts.access.menus import MENU
 from accounts.models import APIKey, MenuItem, Role, User
 from aily.cache import Cached, forget_copies, store
-from aily.database import in_database
+from aily.database.statements import in_database
 from aily.routing import routes as application
 from tests.chat.api.conftest import queries as queries
 

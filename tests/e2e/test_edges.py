@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from aily.programs import WEB_SERVERS
+from aily.launcher.programs import WEB_SERVERS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.web_servers import WebServer, running_web_server

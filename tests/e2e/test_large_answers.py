@@ -13,7 +13,7 @@ import pytest
 import redis
 from websockets.asyncio.client import connect
 
-from aily.programs import WEB_SERVERS
+from aily.launcher.programs import WEB_SERVERS
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.test_sockets import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
 

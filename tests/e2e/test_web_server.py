@@ -19,9 +19,9 @@ import psycopg
 import pytest
 from websockets.asyncio.client import connect
 
-from aily.granian_socket import CLOSE_SECONDS
-from aily.launcher import readiness
-from aily.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
+from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
+from aily.launcher.run import readiness
+from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.sessions import make_keys

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from aily.launcher import readiness
-from aily.programs import BASE_DIR, Options
+from aily.launcher.programs import BASE_DIR, Options
+from aily.launcher.run import readiness
 from tests.stack import Stack
 
 

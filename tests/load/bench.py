@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from aily.programs import WEB_SERVERS, default_web_processes
+from aily.launcher.programs import WEB_SERVERS, default_web_processes
 from tests.load import litellm, publish, report, suite
 from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS

@@ -24,8 +24,8 @@ import httpx
 import psutil
 from rich.console import Console
 
-from aily.processes import end_processes, tied_to_parent
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
+from aily.process.lifetimes import end_processes, tied_to_parent
 from tests.load import machine, report
 from tests.load.installation import Upstream
 from tests.load.measure import percentile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 
 _PACKAGES = (
     *("django", "channels", "daphne", "dramatiq", "redis", "psycopg", "httpx", "aiohttp"),

@@ -13,8 +13,8 @@ from tests.running import Running
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
 _PARTS = (
     ("daphne", "web"),
-    ("aily.web_server", "web"),
-    ("aily.granian_server", "web"),
+    ("aily.web.servers.uvicorn", "web"),
+    ("aily.web.servers.granian", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),

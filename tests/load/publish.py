@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.load import report
 
 README = BASE_DIR / "README.md"

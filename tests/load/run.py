@@ -14,8 +14,8 @@ import httpx
 import msgspec
 import psutil
 
-from aily.processes import tied_to_parent
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
+from aily.process.lifetimes import tied_to_parent
 from tests.load.installation import MODELS_KNOWN_SECONDS, Installation
 from tests.load.measure import Groups, PeakMemory, busy_cpu_seconds
 from tests.load.recording import Progress, Recording, Target, Wave

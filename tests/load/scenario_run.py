@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.load import machine, report
 from tests.load.installation import Installation
 from tests.load.recording import Progress

@@ -19,7 +19,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from aily.programs import WEB_SERVERS
+from aily.launcher.programs import WEB_SERVERS
 from tests.load import machine, report
 from tests.load.goals import Figures, verdicts
 from tests.load.scenarios import SCENARIOS

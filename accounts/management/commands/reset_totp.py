@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import User
-from accounts.totp import remove
+from accounts.sessions.totp import remove
 
 
 class Command(BaseCommand):

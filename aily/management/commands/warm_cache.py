@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from aily.cache import store
 from aily.cache.warming import Warmer, all_warmers
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 
 #: Values built with one query of each table.
 BATCH_SIZE = 500

@@ -12,8 +12,8 @@ from django.conf import settings
 from dramatiq_crontab import interval, utils
 from dramatiq_crontab.management.commands.crontab import Command as Crontab
 
-from aily.observability.process import observe
-from aily.redis import guarded_pool
+from aily.monitoring.process import observe
+from aily.redis.clients import guarded_pool
 from chat import actors
 
 #: Which actor is sent a message every how many seconds.

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aily.redis import RedisAway
+from aily.redis.clients import RedisAway
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 

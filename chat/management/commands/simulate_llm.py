@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aily.garbage import spare_collections
+from aily.process.garbage import spare_collections
 from chat.llm.simulator.command_line import add_options, run
 from chat.llm.simulator.directives import DIRECTIVES_HELP
 

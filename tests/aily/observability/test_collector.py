@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from aily.observability import services
+from aily.monitoring import services
 from aily.observability.collector import Family, GlobalCollector, Question, Reading
 from aily.observability.server import forget_dead
 

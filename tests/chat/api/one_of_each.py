@@ -11,7 +11,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import APIKey, MenuItem, Role, User, UserSession
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
     Conversation,

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database import in_database
-from aily.draining import draining
+from aily.database.statements import in_database
 from aily.routing import routes
 from aily.urls import api as application_api
+from aily.web.shutdown import draining
 from chat.api import tasks
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from aily.redis import async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.models import LLMModel, Task
 from chat.scheduler import Fault, breakers

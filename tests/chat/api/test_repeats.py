@@ -11,8 +11,8 @@ from channels.testing import WebsocketCommunicator
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database import in_database
-from aily.redis import sync_redis
+from aily.database.statements import in_database
+from aily.redis.clients import sync_redis
 from aily.routing import routes as application
 from chat.models import Budget, Conversation, LLMModel, Message, Provider, Scene, Status, Task
 from chat.services import limits, submit

@@ -15,10 +15,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import APIKey, MenuItem, User
-from aily import pages
-from aily.connections import connections
-from aily.database import in_database
+from aily.database.statements import in_database
+from aily.rest import pages
 from aily.routing import routes
+from aily.web.connections import connections
 from chat.exceptions import InvalidTemplate
 from chat.models import Conversation, LLMModel, Message, Scene, SceneVersion, Task
 from chat.services.scenes import create_version

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.delivery.http import RequestFailedError, WebhookClient
-from chat.llm.connections import tls_context
+from chat.llm.transport.connections import tls_context
 from tests.certificates import write_certificate
 from tests.receiver import Receiver, running_receiver
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from aily.redis import Heard, async_redis, heard, subscriber_redis
+from aily.redis.clients import Heard, async_redis, heard, subscriber_redis
 
 
 async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_services: None) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from aily.redis import async_redis, subscriber_redis, sync_redis
+from aily.redis.clients import async_redis, subscriber_redis, sync_redis
 from chat import eventlog
 from chat.eventlog import Append, Appended, LogWriter, aappend, append
 from chat.events import (

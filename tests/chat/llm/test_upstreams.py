@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aily.addresses import is_not_link_local, is_public
+from aily.network.public_addresses import is_not_link_local, is_public
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
 from chat.llm.listing import list_models

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat.models import LLMModel
 from tests.chat.conftest import forget_failures
 

@@ -9,7 +9,7 @@ import sys
 import psycopg
 import pytest
 
-from aily.programs import BASE_DIR
+from aily.launcher.programs import BASE_DIR
 from tests.databases import make_database, url_of
 from tests.prepared import MIGRATED
 

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from aily.launcher.programs import BASE_DIR
 from aily.problems import Unavailable
-from aily.programs import BASE_DIR
 from chat.exceptions import TemplateTimeout, TooManyRenderings
 from chat.rendering import pool as pools
 from chat.rendering.limits import Limits

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from accounts.models import User
-from aily.redis import async_redis
+from aily.redis.clients import async_redis
 from chat.events import log_key
 from chat.runner import call
 from chat.runner.runtime import Runtime

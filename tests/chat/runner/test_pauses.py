@@ -12,8 +12,8 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import sync_redis
+from aily.database.statements import in_database
+from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.llm.simulator.server import Simulator
 from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task

@@ -13,8 +13,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import async_redis
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import EventId

@@ -14,7 +14,7 @@ import pytest
 from django.db import DataError, InternalError, OperationalError, connection
 
 from accounts.models import User
-from aily.database import in_database, is_outage, may_be_refused
+from aily.database.statements import in_database, is_outage, may_be_refused
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import Status, Task, transitions
 from chat.runner import storage

@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import async_redis, sync_redis
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator

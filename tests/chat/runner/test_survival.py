@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import async_redis, sync_redis
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.eventlog import writer as event_log
 from chat.eventlog.log import aappend
@@ -36,7 +36,7 @@ def _short_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.TASK_RETRY_SECONDS = 0.02
     # A quarter of it is how often rows are compared with calls.
     settings.WORKER_LEASE_SECONDS = 2
-    monkeypatch.setattr("aily.faults.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("aily.concurrency.faults.PAUSE_SECONDS", 0.05)
 
 
 def faults() -> float:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Claim, Entry

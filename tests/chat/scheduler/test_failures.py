@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from pytest_django import Settings
 
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.events import WaitingFor
 from chat.models import Lane

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aily.redis import sync_redis
+from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Entry, ready

@@ -10,12 +10,12 @@ import pytest
 from django.contrib.auth.models import Group
 from pytest_django import Settings
 
-from accounts.limits import count_request, limits_of
+from accounts.access.limits import count_request, limits_of
 from accounts.models import APIKey, RoleLimits, User
-from aily import rates
-from aily.database import in_database
+from aily.database.statements import in_database
 from aily.problems import LimitReached, RateLimited
-from aily.redis import RedisAway, sync_redis
+from aily.redis import rates
+from aily.redis.clients import RedisAway, sync_redis
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import LLMModel, Task

@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from aily.database import in_database
-from aily.redis import async_redis
+from aily.database.statements import in_database
+from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import LogWriter
 from chat.events import (

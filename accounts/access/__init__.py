@@ -1,0 +1,1 @@
+"""What users may do: roles, grants, permissions, menus, limits, API keys."""

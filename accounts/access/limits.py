@@ -1,0 +1,128 @@
+"""What a user may ask for at most: the user's own limits, else a role's, else the settings'."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from django.conf import settings
+
+from accounts.access.grants import ROLES, USERS
+from accounts.access.grants import LimitOverrides as _Overrides
+from accounts.models import APIKey
+from aily.concurrency.batching import Batcher
+from aily.concurrency.loops import per_loop
+from aily.database.statements import in_database
+from aily.problems import RateLimited
+from aily.redis.rates import Counter, Rate, count, refusals
+
+#: What staff changes holds everywhere after this long.
+CACHE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A user's limits; None: there is none."""
+
+    requests_per_minute: int | None
+    max_tasks_in_flight: int | None
+    max_tasks_queued: int | None
+
+
+_lock = Lock()
+_cached: dict[int, _Overrides] = {}
+_cached_until = 0.0
+
+
+def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
+    """The limits of these users, kept for a while. No query where users and roles are cached."""
+    global _cached_until
+    with _lock:
+        if time.monotonic() > _cached_until:
+            _cached.clear()
+            _cached_until = time.monotonic() + CACHE_SECONDS
+        known = {user_id: _cached[user_id] for user_id in user_ids if user_id in _cached}
+    missing = set(user_ids) - set(known)
+    found = _load(missing) if missing else {}
+    with _lock:
+        _cached.update(found)
+    overrides = known | found
+    return {user_id: _with_defaults(overrides.get(user_id)) for user_id in user_ids}
+
+
+def _known(user_id: int) -> Limits | None:
+    """A user's limits where that needs no query: fit for an event loop."""
+    with _lock:
+        is_fresh = time.monotonic() <= _cached_until and user_id in _cached
+        return _with_defaults(_cached[user_id]) if is_fresh else None
+
+
+def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
+    users = USERS.get_many(user_ids)
+    roles = ROLES.get_many({pk for user in users.values() for pk in user.roles})
+    return {
+        pk: _overrides(user.limits, [roles[role].limits for role in user.roles if role in roles])
+        for pk, user in users.items()
+    }
+
+
+def _overrides(own: _Overrides, of_roles: Sequence[_Overrides]) -> _Overrides:
+    """A user's own go before those of roles, and of these the most generous."""
+    requests, in_flight, queued = (
+        mine or max((one for one in others if one), default=None)
+        for mine, *others in zip(own, *of_roles, strict=True)
+    )
+    return requests, in_flight, queued
+
+
+def _with_defaults(overrides: _Overrides | None) -> Limits:
+    requests, in_flight, queued = overrides or (None, None, None)
+    return Limits(
+        requests or settings.RATE_LIMIT_PER_MINUTE or None,
+        in_flight or settings.MAX_TASKS_IN_FLIGHT or None,
+        queued or settings.MAX_QUEUED_PER_USER or None,
+    )
+
+
+#: Who makes a request: a user, with an API key or (None) a session.
+Requester = tuple[int, APIKey | None]
+
+
+async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
+    """Count a request of a user, that came with `api_key` or a session. Raises RateLimited.
+
+    Returns where the user, or the key where that has less left, now stands; None where nothing is
+    counted.
+    """
+    # Of many users that are not known, at the same moment, one query asks.
+    limits = _known(user_id) or await _loader().submit(user_id)
+    rates = [await count(counter) for counter in _counters(user_id, api_key, limits)]
+    return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
+
+
+def count_requests(requesters: Sequence[Requester | None]) -> list[RateLimited | None]:
+    """`count_request` for many from a thread: why not, for each. None is not counted."""
+    limits = limits_of({one[0] for one in requesters if one is not None})
+    return refusals(
+        [_counters(*one, limits[one[0]]) if one is not None else () for one in requesters]
+    )
+
+
+@per_loop
+def _loader() -> Batcher[int, Limits]:
+    async def handle(user_ids: list[int]) -> Sequence[Limits]:
+        found = await in_database(limits_of, user_ids)
+        return [found[user_id] for user_id in user_ids]
+
+    return Batcher(handle)
+
+
+def _counters(user_id: int, api_key: APIKey | None, limits: Limits) -> list[Counter]:
+    counters = []
+    if api_key is not None and api_key.requests_per_minute:
+        counters.append(Counter(f"key:{api_key.pk}", api_key.requests_per_minute))
+    if per_minute := limits.requests_per_minute:
+        counters.append(Counter(f"user:{user_id}", per_minute))
+    return counters

@@ -1,0 +1,151 @@
+"""Who may do what: every check of a permission is made here, from the cached grants.
+
+A permission is one of Django's, such as "chat.change_scene". It is granted to a role, or to a user,
+on all objects or on a single one. On all objects it is for staff, as in the admin; the permission
+to use something is for everybody who has it, and so is one on a single object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, QuerySet
+from django.db.models.signals import post_delete
+from guardian.models import GroupObjectPermission, UserObjectPermission
+
+from accounts.access.grants import ROLES, USERS, Grants
+from accounts.models import User
+from aily.problems import Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionSet:
+    """All that is granted to one user, who is known to be active."""
+
+    is_staff: bool
+    is_superuser: bool
+    #: The user's own, then those of the roles.
+    grants: tuple[Grants, ...]
+    roles: Mapping[int, str]
+
+    def allows(self, permission: str, obj: Model | int | str | None = None) -> bool:
+        """Whether this permits it, on `obj` (a row or its primary key) or on all objects."""
+        if self.is_superuser:
+            return True
+        pk = None if obj is None else str(obj.pk if isinstance(obj, Model) else obj)
+        if self.is_staff or _is_use(permission):
+            return any(one.allows(permission, pk) for one in self.grants)
+        return any(pk in one.objects.get(permission, ()) for one in self.grants)
+
+    def everywhere(self) -> list[str]:
+        """The permissions that hold on all objects."""
+        names = {name for one in self.grants for name in one.permissions}
+        return sorted(name for name in names if self.is_staff or _is_use(name))
+
+    def objects(self, permission: str) -> set[str]:
+        """The primary keys of the single objects that `permission` is granted on."""
+        return {pk for one in self.grants for pk in one.objects.get(permission, ())}
+
+
+_NOTHING = PermissionSet(is_staff=False, is_superuser=False, grants=(), roles={})
+
+
+def _is_use(permission: str) -> bool:
+    return permission.partition(".")[2].startswith("use_")
+
+
+def permission_sets(user_ids: Collection[int]) -> dict[int, PermissionSet]:
+    """What these users may do; nothing, for those that are not active. No query when warm."""
+    users = USERS.get_many(user_ids)
+    roles = ROLES.get_many({role for user in users.values() for role in user.roles})
+    found = dict.fromkeys(user_ids, _NOTHING)
+    for pk, user in users.items():
+        if user.is_active:
+            theirs = {role: roles[role] for role in user.roles if role in roles}
+            found[pk] = PermissionSet(
+                user.is_staff,
+                user.is_superuser,
+                (user, *theirs.values()),
+                {role: grants.name for role, grants in theirs.items()},
+            )
+    return found
+
+
+def permissions_of(user: User) -> PermissionSet:
+    return permission_sets([user.pk])[user.pk]
+
+
+def may(user: User, permission: str, obj: Model | int | None = None) -> bool:
+    """Whether `user` has `permission`, on `obj` or on all objects. No query when warm."""
+    return permissions_of(user).allows(permission, obj)
+
+
+def require_permission(user: User, permission: str, obj: Model | int | None = None) -> None:
+    """Raise Forbidden unless `user` has `permission`, on `obj` or on all objects."""
+    if not may(user, permission, obj):
+        raise Forbidden(f"This needs the permission {permission}.")
+
+
+# --- What there is to grant permissions on ------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ObjectKind:
+    """Rows of one model, for each of which these permissions may be granted."""
+
+    model: type[Model]
+    #: The field that callers know a row by.
+    name_field: str
+
+    def names(self, pks: Collection[str]) -> dict[str, str]:
+        """What callers call these rows, by primary key."""
+        found = self.rows().filter(pk__in=pks).values_list("pk", self.name_field)
+        return {str(pk): str(name) for pk, name in found}
+
+    def find(self, name: str) -> Model | None:
+        try:
+            return self.rows().filter(**{self.name_field: name}).first()
+        except ValueError:  # a name where a number is asked for
+            return None
+
+    def rows(self) -> QuerySet[Model]:
+        return self.model._default_manager.all()  # noqa: SLF001 - documented, for all its name
+
+    def __str__(self) -> str:
+        return str(self.model._meta.verbose_name)  # noqa: SLF001 - the same
+
+
+#: By permission, as apps have registered them.
+OBJECT_KINDS: dict[str, ObjectKind] = {}
+
+
+def register_objects(model: type[Model], name_field: str, codenames: Collection[str]) -> None:
+    """Let permissions be granted on single rows of `model`. To be called in `AppConfig.ready`."""
+    app = model._meta.app_label  # noqa: SLF001 - documented, for all its name
+    for codename in codenames:
+        OBJECT_KINDS[f"{app}.{codename}"] = ObjectKind(model, name_field)
+    post_delete.connect(_drop_grants, sender=model, weak=False)
+
+
+def _drop_grants(sender: type[Model], instance: Model, **kwargs: object) -> None:
+    """What was granted on a row that is gone must not outlive it: keys can come again."""
+    for granted in (GroupObjectPermission, UserObjectPermission):
+        rows = granted.objects.filter(
+            content_type=ContentType.objects.get_for_model(sender), object_pk=str(instance.pk)
+        )
+        for row in rows:  # one by one, as signals tell the cache
+            row.delete()
+
+
+def permissions_on(model: type[Model]) -> set[str]:
+    """What may be granted on single rows of `model`."""
+    return {name for name, kind in OBJECT_KINDS.items() if kind.model is model}
+
+
+def find_permissions(names: Collection[str]) -> dict[str, Permission]:
+    """Django's rows of those of the permissions that exist, by name ("chat.use_scene")."""
+    wanted = {name.partition(".")[2] for name in names}
+    found = Permission.objects.select_related("content_type").filter(codename__in=wanted)
+    by_name = {f"{one.content_type.app_label}.{one.codename}": one for one in found}
+    return {name: one for name, one in by_name.items() if name in names}

@@ -1,0 +1,1 @@
+"""Logging in and being logged in: passwords, second factor, sessions, throttling."""

@@ -1,0 +1,124 @@
+"""Log, metric and audit trail of log-ins and of tries at one.
+
+A flood of failures must fill neither disk nor table: equal events of an hour share a row, refusals
+of an address come here once a minute (accounts/sessions/throttle.py), and the table is bounded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import metrics
+from accounts.login_models import LoginOutcome as Outcome
+from accounts.models import LoginEvent, User
+from aily.network.client_address import request_address
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT_LENGTH = 200
+#: Rows of failures that are kept: an attacker cannot push out who did log in.
+MAX_FAILURES = 100_000
+#: Every so many events some of the oldest rows are deleted, more than were added meanwhile.
+PRUNE_EVERY, PRUNE_ROWS = 100, 500
+
+_written = itertools.count(1)
+
+_ADD = """
+INSERT INTO accounts_loginevent AS event
+    (hour, first_at, last_at, count, outcome, method, user_id, username, address, user_agent)
+VALUES (date_trunc('hour', %(now)s::timestamptz, 'UTC'), %(now)s, %(now)s, 1, %(outcome)s,
+        %(method)s, %(user)s, %(username)s, %(address)s, %(user_agent)s)
+ON CONFLICT (hour, username, address, method, outcome) DO UPDATE
+SET count = event.count + 1, last_at = excluded.last_at, user_agent = excluded.user_agent
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a try comes from."""
+
+    address: str
+    user_agent: str
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Origin:
+        return cls.at(request_address(request), str(request.META.get("HTTP_USER_AGENT", "")))
+
+    @classmethod
+    def at(cls, address: str, user_agent: str) -> Origin:
+        shown = (character for character in user_agent[:1000] if character.isprintable())
+        return cls(address, "".join(shown)[:USER_AGENT_LENGTH])
+
+
+def note_login(origin: Origin, method: str, outcome: str, user: User | None) -> None:
+    """Log and store one event, and count it, unless it stands for refusals that are counted one by
+    one. Never raises: the answer matters more."""
+    if outcome != Outcome.REFUSED:
+        metrics.login(method, outcome).inc()
+    username = user.get_username() if user is not None else ""
+    logger.log(
+        logging.INFO if outcome == Outcome.SUCCEEDED else logging.WARNING,
+        "login %s: %s of %s from %s",
+        outcome,
+        method,
+        username or "an unknown account",
+        origin.address or "nowhere",
+        extra={
+            "event": "login",
+            "outcome": str(outcome),
+            "method": str(method),
+            "username": username,
+            "address": origin.address,
+        },
+    )
+    try:
+        _store(origin, method, outcome, user, username)
+    except DatabaseError as error:
+        logger.warning("a log-in could not be stored in the audit trail: %s", error)
+
+
+def named_user(username: str) -> User | None:
+    """The user that a try names, if there is one."""
+    if "\0" in username:
+        return None
+    return User.objects.filter(username=username).only("pk", "username").first()
+
+
+def _store(origin: Origin, method: str, outcome: str, user: User | None, username: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ADD,
+            {
+                "now": timezone.now(),
+                "outcome": str(outcome),
+                "method": str(method),
+                "user": user.pk if user is not None else None,
+                "username": username,
+                "address": origin.address or None,
+                "user_agent": origin.user_agent,
+            },
+        )
+    if next(_written) % PRUNE_EVERY == 0:
+        prune()
+
+
+def prune() -> None:
+    """Delete some of the rows that are too old, or of too many failures."""
+    too_old = LoginEvent.objects.filter(
+        hour__lt=timezone.now() - timedelta(days=settings.LOGIN_LOG_DAYS)
+    )
+    failures = LoginEvent.objects.exclude(outcome=Outcome.SUCCEEDED).order_by("-pk")
+    newest = failures.values_list("pk", flat=True)
+    edge = newest[MAX_FAILURES : MAX_FAILURES + 1].first()
+    for rows in (too_old, failures.filter(pk__lte=edge) if edge is not None else None):
+        if rows is not None:
+            oldest = rows.order_by("pk").values_list("pk", flat=True)[:PRUNE_ROWS]
+            LoginEvent.objects.filter(pk__in=list(oldest)).delete()

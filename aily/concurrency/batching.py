@@ -1,0 +1,150 @@
+"""Turns many small awaits into few big ones.
+
+While one batch is being handled, the items that arrive form the next. An idle process adds no
+delay (a batch of one starts at once); a busy one commits hundreds of rows in one transaction. A
+`Pace` has batches grow before the process has no time left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from aily.concurrency.faults import is_cancelled
+from aily.concurrency.jobs import Jobs
+from aily.observability import metrics
+from aily.problems import Problem
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Keeps batches apart, so that under load they are few and large: what a batch costs by itself
+    is many times what one item adds. The first after a pause starts at once.
+
+    They start `min_seconds` apart or, where handling takes longer, so far apart that it takes
+    `share` of the time, but no more than `max_seconds`. A batch that is full does not wait.
+    """
+
+    min_seconds: float = 0.025
+    share: float = 0.1
+    max_seconds: float = 0.06
+
+    def after(self, busy_seconds: float) -> float:
+        """Seconds from the start of a batch that took this long to the next."""
+        return min(max(busy_seconds / self.share, self.min_seconds), self.max_seconds)
+
+
+class Batcher(Generic[T, R]):
+    """Collects items of one event loop and hands them to `handle` in order.
+
+    `handle(items)` returns one result an item, in the same order; an Exception among the results
+    is raised to its caller alone, an exception out of `handle` to all callers of that batch. With a
+    `name`, the sizes of the batches are counted under it.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        *,
+        max_size: int = 200,
+        max_batches: int = 1,
+        name: str = "",
+        pace: Pace | None = None,
+    ) -> None:
+        self._handle = handle
+        self._max_size = max_size
+        self._max_batches = max_batches
+        self._sizes = metrics.batch_size(name) if name else None
+        self._pace = pace
+        self._next_at = 0.0
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._batches = Jobs("a batch", on_done=self._start_batch)
+        #: One of the running batches that has not begun: it takes whatever comes until then.
+        self._is_collecting = False
+
+    async def submit(self, item: T) -> R:
+        """Add `item` to the next batch and wait for its result.
+
+        Cancelling the caller does not take the item back: it may be in the database already.
+        """
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._start_batch()
+        try:
+            return await future
+        finally:
+            # An exception refers to this frame. Without what refers to the exception, and to what
+            # a refused caller sent, that is freed at once: the garbage collector comes seldom.
+            del future, item
+
+    def _start_batch(self) -> None:
+        if self._waiting and not self._is_collecting and len(self._batches) < self._max_batches:
+            self._is_collecting = True
+            self._batches.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._run_next()
+        except asyncio.CancelledError:
+            if is_cancelled():
+                # The loop ends: those that wait would have the next batch begin on it.
+                _hand_out(self._waiting, ())
+                self._waiting.clear()
+            raise
+
+    async def _run_next(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_full = len(self._waiting) >= self._max_size
+        try:
+            # Even a sleep of 0 lets everything that is ready in this tick join the batch.
+            await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+        finally:
+            self._is_collecting = False
+        batch = self._waiting[: self._max_size]
+        del self._waiting[: self._max_size]
+        began = loop.time()
+        if self._pace is not None:
+            self._next_at = began + self._pace.min_seconds
+        self._start_batch()
+        await self._run_batch(batch)
+        if self._pace is not None:
+            self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
+
+    async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        """Hand the batch on. Whatever happens, each caller is told: none waits for ever."""
+        results: Sequence[R | Exception] = ()
+        try:
+            if self._sizes is not None:
+                self._sizes.observe(len(batch))
+            results = await self._handle([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
+            results = [error] * len(batch)
+        finally:
+            # None where this batch was cancelled.
+            _hand_out(batch, results)
+
+
+def _hand_out(
+    batch: Sequence[tuple[T, asyncio.Future[R]]], results: Sequence[R | Exception]
+) -> None:
+    if len(results) != len(batch):
+        results = [RuntimeError(f"{len(results)} results for {len(batch)} items")] * len(batch)
+    for (_, future), result in zip(batch, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, StopIteration):
+            # A future cannot carry it.
+            future.set_exception(RuntimeError("StopIteration"))
+        elif isinstance(result, Exception):
+            if isinstance(result, Problem):
+                # A refusal, no fault: nobody asks where it was found, and the frames there hold
+                # the whole batch.
+                result.__traceback__ = None
+            future.set_exception(result)
+        else:
+            future.set_result(result)

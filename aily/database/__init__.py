@@ -1,0 +1,1 @@
+"""PostgreSQL: statements, the read replica, the database backend, outages."""

@@ -1,0 +1,80 @@
+"""The backend: Django's own, whose connections a circuit breaker guards.
+
+The breaker: aily/concurrency/circuit.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from threading import Lock
+from typing import Any
+
+import psycopg
+from django.db.backends.postgresql import base
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+
+from aily.database.backend.connection import BoundedConnection, PoolBusyError
+
+#: Connections that each pool of this process has given out, by its alias.
+_given_out: Counter[str] = Counter()
+_lock = Lock()
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """While the database is known to be away, a unit of work fails at once instead of waiting.
+
+    A pool all of whose connections are in use says nothing about the server: its users find out.
+    """
+
+    @property
+    def _kind(self) -> type[BoundedConnection]:
+        kind: type[BoundedConnection] = self.settings_dict["OPTIONS"]["pool"]["connection_class"]
+        return kind
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        circuit = self._kind.circuit
+        if not circuit.lets_through():
+            raise psycopg.OperationalError("the database is away")
+        was_open, began = circuit.is_open, time.monotonic()
+        try:
+            connection = super().get_new_connection(conn_params)
+            if was_open:
+                self._check(connection)
+        except psycopg.OperationalError as error:
+            if self._is_busy(error, began):
+                raise PoolBusyError("all database connections of this process are in use") from None
+            circuit.failed()
+            raise
+        circuit.succeeded()
+        with _lock:
+            _given_out[self.alias] += 1
+        return connection
+
+    def _is_busy(self, error: psycopg.OperationalError, began: float) -> bool:
+        """Whether a connection was missing for want of room, not because the server is away.
+
+        True as well where the server takes no more connections but answers on those there are.
+        """
+        if isinstance(error, TooManyRequests):
+            return True
+        if not isinstance(error, PoolTimeout) or self.pool is None:
+            return False
+        if _given_out[self.alias] >= self.pool.max_size:
+            return True
+        return self._kind.circuit.answered_at > began
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            with _lock:
+                _given_out[self.alias] -= 1
+        super()._close()  # type: ignore[misc]
+
+    def _check(self, connection: Any) -> None:
+        """A connection out of the pool may be from before the outage."""
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.OperationalError:
+            if self.pool is not None:
+                self.pool.putconn(connection)
+            raise

@@ -1,0 +1,1 @@
+"""`make run`: the processes of an installation on one machine."""

@@ -1,0 +1,237 @@
+"""Which processes an installation on one machine consists of, read from the environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aily.embedded.addresses import metrics_dir
+from aily.embedded.postgres import EmbeddedPostgres
+from aily.embedded.service import EmbeddedService
+from aily.embedded.valkey import EmbeddedValkey
+from aily.launcher.supervision import Program
+from aily.process.lifetimes import tied_to_parent
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+#: The first is the default.
+WEB_SERVERS = ("daphne", "uvicorn", "granian")
+#: The modules to run for those that have no command line of their own.
+WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn", "granian": "aily.web.servers.granian"}
+
+_ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
+
+
+class ConfigurationError(Exception):
+    """The environment asks for something impossible; the message names the variable."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `make run` is told by its environment."""
+
+    data_dir: Path
+    host: str
+    port: int
+    #: None when a real provider's key is set.
+    simulator_port: int | None
+    web_processes: int
+    worker_processes: int
+    #: How long a stopping worker lets its calls go on.
+    worker_grace_seconds: int
+    #: How long a stopping web process lets its requests end.
+    web_grace_seconds: int
+    #: Largest message a WebSocket client may send.
+    websocket_frame_max_bytes: int
+    #: The embedded servers that no URL replaces.
+    services: tuple[EmbeddedService, ...]
+    #: Where the exporter listens. 0: there is none.
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    #: One of WEB_SERVERS.
+    web_server: str = WEB_SERVERS[0]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Options:
+        """Raises ConfigurationError naming the variable that is wrong."""
+        data_dir = Path(environment.get("AILY_DATA_DIR") or BASE_DIR / "var").resolve()
+        port = _integer(environment, "PORT", 8000, maximum=65_535)
+        simulator_port = _integer(environment, "SIMULATOR_PORT", port + 1, maximum=65_535)
+        services: list[EmbeddedService] = []
+        if not environment.get("DATABASE_URL"):
+            services.append(EmbeddedPostgres(data_dir))
+        if not environment.get("REDIS_URL"):
+            services.append(EmbeddedValkey(data_dir))
+        return cls(
+            data_dir=data_dir,
+            host=environment.get("HOST") or "127.0.0.1",
+            port=port,
+            simulator_port=None if environment.get("DEEPSEEK_API_KEY") else simulator_port,
+            web_processes=_integer(environment, "WEB_PROCESSES", default_web_processes()),
+            worker_processes=_integer(environment, "WORKER_PROCESSES", 2),
+            worker_grace_seconds=_integer(environment, "WORKER_GRACE_SECONDS", 25, maximum=3600),
+            web_grace_seconds=_integer(environment, "WEB_GRACE_SECONDS", 5, maximum=3600),
+            websocket_frame_max_bytes=_integer(
+                environment, "WEBSOCKET_FRAME_MAX_BYTES", 262_144, maximum=2**24
+            ),
+            services=tuple(services),
+            metrics_port=_integer(environment, "METRICS_PORT", port + 2, minimum=0, maximum=65_535),
+            metrics_host=environment.get("METRICS_HOST") or "127.0.0.1",
+            web_server=_web_server(environment.get("WEB_SERVER") or WEB_SERVERS[0]),
+        )
+
+    @property
+    def browser_host(self) -> str:
+        """The address to reach the web processes at from this machine."""
+        return "127.0.0.1" if self.host == _ANY_ADDRESS else self.host
+
+    @property
+    def loopback_only(self) -> bool:
+        return self.host == "localhost" or self.host.startswith("127.")
+
+    def child_environment(self) -> dict[str, str]:
+        """Variables that every process gets besides those that `make run` was given."""
+        variables = {
+            "AILY_DATA_DIR": str(self.data_dir),
+            "DJANGO_SETTINGS_MODULE": "aily.settings",
+            "PYTHONUNBUFFERED": "1",
+            # Milliseconds after which an idle worker looks for messages again, at the latest. Idle
+            # polling costs CPU, and workers hear of new tasks by pub/sub at once.
+            "dramatiq_worker_timeout": "500",
+        }
+        if self.simulator_port is not None:
+            variables["SIMULATOR_URL"] = f"http://127.0.0.1:{self.simulator_port}"
+        # The exporter has the port; what the others count it finds in files.
+        variables["METRICS_PORT"] = "0"
+        if self.metrics_port:
+            variables["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir(self.data_dir))
+        return variables
+
+    def programs(self) -> list[Program]:
+        """The processes to supervise. They stop in the reverse order."""
+        programs = [_service_program(service) for service in self.services]
+        if self.simulator_port is not None:
+            programs.append(_simulator(self.simulator_port))
+        programs += [_worker(self), _scheduler(), _web(self)]
+        return [*programs, _exporter(self)] if self.metrics_port else programs
+
+
+def default_web_processes() -> int:
+    """Half as many as cores: the other half is for workers and servers.
+
+    One more costs where cores are short: submits that arrive in two processes make batches of half
+    the size (figures in ARCHITECTURE.md).
+    """
+    return max((os.cpu_count() or 1) // 2, 1)
+
+
+def _integer(
+    environment: Mapping[str, str],
+    variable: str,
+    default: int,
+    *,
+    minimum: int = 1,
+    maximum: int = 64,
+) -> int:
+    text = environment.get(variable) or str(default)
+    if not (text.isdecimal() and minimum <= int(text) <= maximum):
+        raise ConfigurationError(
+            f"{variable} must be a number from {minimum} to {maximum}, not {text!r}"
+        )
+    return int(text)
+
+
+def _web_server(name: str) -> str:
+    if name not in WEB_SERVERS:
+        raise ConfigurationError(
+            f"WEB_SERVER must be one of {', '.join(WEB_SERVERS)}, not {name!r}"
+        )
+    return name
+
+
+def _python(*arguments: str) -> list[str]:
+    """Without supervisord the servers go away as well, so nothing is left to stop gently for."""
+    return tied_to_parent([sys.executable, *arguments], signal.SIGKILL)
+
+
+def _service_program(service: EmbeddedService) -> Program:
+    return Program(
+        service.name,
+        service.command(),
+        priority=10,
+        stop_signal=service.stop_signal.name.removeprefix("SIG"),
+        stop_wait_seconds=30,
+        working_dir=service.working_dir,
+        autostart=True,
+    )
+
+
+def _simulator(port: int) -> Program:
+    command = _python("-m", "aily.simulator", "--port", str(port))
+    return Program("simulator", command, priority=20, working_dir=BASE_DIR)
+
+
+def _worker(options: Options) -> Program:
+    """One Dramatiq process a unit: its master stops every sibling when one dies.
+
+    Each layer waits longer than the one inside it: the calls' grace time, then Dramatiq's
+    threads, then supervisord with its kill.
+    """
+    grace_seconds = options.worker_grace_seconds
+    command = _python(
+        *("-m", "dramatiq", "aily.worker", "--processes", "1", "--threads", "2"),
+        *("--worker-shutdown-timeout", str((grace_seconds + 10) * 1000)),
+    )
+    return Program(
+        "worker",
+        command,
+        priority=30,
+        stop_wait_seconds=grace_seconds + 15,
+        processes=options.worker_processes,
+        working_dir=BASE_DIR,
+    )
+
+
+def _scheduler() -> Program:
+    command = _python("manage.py", "crontab", "--no-heartbeat")
+    return Program("scheduler", command, priority=40, working_dir=BASE_DIR, deferred=True)
+
+
+def _exporter(options: Options) -> Program:
+    command = _python(
+        *("-m", "aily.exporter", "--host", options.metrics_host),
+        *("--port", str(options.metrics_port)),
+    )
+    # It stops last but for the servers: the end of the others is worth seeing.
+    return Program("exporter", command, priority=25, working_dir=BASE_DIR, deferred=True)
+
+
+def _web(options: Options) -> Program:
+    """A web server on a socket that supervisord opened: all processes accept from the same queue.
+
+    No access log: it would cost more than the request.
+    """
+    return Program(
+        "web",
+        _python(*_web_arguments(options)),
+        priority=50,
+        stop_wait_seconds=options.web_grace_seconds + 5,
+        processes=options.web_processes,
+        working_dir=BASE_DIR,
+        shared_socket=f"{options.host}:{options.port}",
+    )
+
+
+def _web_arguments(options: Options) -> tuple[str, ...]:
+    if module := WEB_MODULES.get(options.web_server):
+        return ("-m", module)
+    limit = str(options.websocket_frame_max_bytes)
+    return (
+        *("-m", "aily.web.servers.daphne", "--fd", "0", "--verbosity", "0", "--no-server-name"),
+        *("--websocket-max-message-size", limit, "--websocket-max-frame-size", limit),
+        "aily.asgi:application",
+    )

@@ -1,0 +1,1 @@
+"""What watches a process and its services: event loop, connection pools, PostgreSQL, Valkey."""

@@ -1,0 +1,67 @@
+"""Makes a process observable: its metrics, its pulse, and its port where it has one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from aily.database.statements import fetch_all, has_answered_since
+from aily.monitoring.pulse import Pulse, sample_pool
+from aily.observability import metrics, tracing
+from aily.observability.queries import time_queries
+from aily.observability.server import PROBE_SECONDS, Check, serve
+from aily.redis.clients import sync_redis
+
+logger = logging.getLogger(__name__)
+
+
+def observe(
+    process: str, *, uses_database: bool = True, parts: Mapping[str, Check] | None = None
+) -> Pulse:
+    """Begin to count, and to serve on METRICS_PORT if that is set. Once a process.
+
+    `parts` are what /readyz asks besides Redis and, if it is used, the database.
+    """
+    metrics.name_process(process)
+    tracing.begin(process)
+    checks: dict[str, Check] = {"redis": _ask_redis, **(parts or {})}
+    pulse = Pulse()
+    if uses_database:
+        time_queries()
+        pulse.add(sample_pool)
+        checks["database"] = _ask_database
+    pulse.start()
+    if settings.METRICS_PORT:
+        try:
+            serve(
+                settings.METRICS_HOST,
+                settings.METRICS_PORT,
+                is_alive=pulse.is_alive,
+                parts=checks,
+            )
+        except OSError as error:
+            # The work matters more; of several processes on one machine the first has the port.
+            logger.warning("no metrics on port %d: %s", settings.METRICS_PORT, error)
+    return pulse
+
+
+def _ask_database() -> bool:
+    # With all connections in use by others, and answered, none would be free for this question.
+    if has_answered_since(time.monotonic() - PROBE_SECONDS / 2):
+        return True
+    try:
+        fetch_all("SELECT 1")
+    finally:
+        # Back into the pool: this thread ends with its answer.
+        connection.close()
+    return True
+
+
+def _ask_redis() -> bool:
+    client: Any = sync_redis()
+    return bool(client.ping())

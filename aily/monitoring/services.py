@@ -1,0 +1,125 @@
+"""What PostgreSQL and Redis say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.db import transaction
+
+from aily.database.statements import fetch_all
+from aily.observability.collector import Family, Question, Reading
+from aily.redis.clients import asking_redis
+from aily.redis.sentinel import is_sentinel, service_of
+
+#: No question of the exporter's may take longer, in milliseconds and seconds.
+STATEMENT_MS = 2000
+TIMEOUT_SECONDS = 2.0
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+CONNECTIONS = Family(
+    "aily_db_connections", "Connections to the database server, of whoever.", ("state",)
+)
+CONNECTIONS_MAX = Family("aily_db_connections_max", "max_connections of the server.")
+LOCK_WAITS = Family("aily_db_lock_waits", "Sessions that wait for a lock.")
+LONGEST_TRANSACTION = Family(
+    "aily_db_longest_transaction_seconds", "Age of the oldest open transaction."
+)
+DEADLOCKS = Family("aily_db_deadlocks_total", "Deadlocks in the database.")
+DATABASE_SIZE = Family("aily_db_size_bytes", "Size of the database.")
+
+_ACTIVITY = """
+SELECT CASE WHEN state = 'active' THEN 'active' WHEN state = 'idle' THEN 'idle'
+            WHEN state LIKE 'idle in transaction%%' THEN 'idle_in_transaction' ELSE 'other' END,
+       count(*), count(*) FILTER (WHERE wait_event_type = 'Lock'),
+       coalesce(max(extract(epoch FROM now() - xact_start)), 0)
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() GROUP BY 1
+"""
+_DATABASE = """
+SELECT deadlocks, pg_database_size(datname), current_setting('max_connections')::int
+  FROM pg_stat_database WHERE datname = current_database()
+"""
+_STATES = ("active", "idle", "idle_in_transaction", "other")
+
+
+def query(sql: str) -> list[tuple[Any, ...]]:
+    """Rows of one short question, which PostgreSQL gives up when it takes too long."""
+    with transaction.atomic():
+        fetch_all("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_MS)])
+        return fetch_all(sql)
+
+
+def ask_database() -> Iterator[Reading]:
+    """Raises django.db.Error."""
+    activity = {state: values for state, *values in query(_ACTIVITY)}
+    for state in _STATES:
+        yield Reading(CONNECTIONS, activity.get(state, (0,))[0], (state,))
+    yield Reading(LOCK_WAITS, sum(values[1] for values in activity.values()))
+    ages = [float(values[2]) for values in activity.values()]
+    yield Reading(LONGEST_TRANSACTION, max(ages, default=0.0))
+    [(deadlocks, size, most)] = query(_DATABASE)
+    yield Reading(DEADLOCKS, deadlocks)
+    yield Reading(DATABASE_SIZE, size)
+    yield Reading(CONNECTIONS_MAX, most)
+
+
+# --- Redis --------------------------------------------------------------------------------------
+#: Families by the name that INFO gives each value.
+INFO = {
+    "used_memory": Family("aily_redis_memory_used_bytes", "Memory in use.", ("service",)),
+    "maxmemory": Family("aily_redis_memory_max_bytes", "maxmemory; 0: no limit.", ("service",)),
+    "connected_clients": Family("aily_redis_connected_clients", "Connections.", ("service",)),
+    "maxclients": Family("aily_redis_clients_max", "Connections allowed.", ("service",)),
+    "keyspace_hits": Family("aily_redis_keyspace_hits_total", "Keys found.", ("service",)),
+    "keyspace_misses": Family("aily_redis_keyspace_misses_total", "Keys missed.", ("service",)),
+    "evicted_keys": Family("aily_redis_evicted_keys_total", "Keys evicted.", ("service",)),
+    "rejected_connections": Family(
+        "aily_redis_rejected_connections_total", "Connections over the limit.", ("service",)
+    ),
+    "total_commands_processed": Family(
+        "aily_redis_commands_processed_total", "Commands.", ("service",)
+    ),
+}
+
+
+def redis_services() -> dict[str, str]:
+    """URLs of the Redis servers by the first role each has: redis, broker or cache."""
+    urls = {
+        "redis": settings.REDIS_URL,
+        "broker": settings.DRAMATIQ_REDIS_URL,
+        "cache": settings.CACHE_URL,
+    }
+    by_server: dict[str, str] = {}
+    for role, url in urls.items():
+        by_server.setdefault(_server_of(url), role)
+    return {role: urls[role] for role in by_server.values()}
+
+
+def _server_of(url: str) -> str:
+    """The same for all databases of a server."""
+    parts = urlsplit(url)
+    if is_sentinel(url):
+        return service_of(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+
+
+def client(url: str) -> redis.Redis:
+    """A client that gives up soon."""
+    return asking_redis(url, TIMEOUT_SECONDS)
+
+
+def redis_question(service: str, url: str) -> Question:
+    """Asks INFO. Raises redis.RedisError."""
+    # redis-py types the sync and the async client's replies as one union.
+    server: Any = client(url)
+
+    def ask() -> Iterator[Reading]:
+        info: Mapping[str, Any] = server.info()
+        for name, family in INFO.items():
+            yield Reading(family, float(info.get(name, 0)), (service,))
+
+    return ask

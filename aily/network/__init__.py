@@ -1,0 +1,1 @@
+"""IP addresses: which are public, and from which one a request comes."""

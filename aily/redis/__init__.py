@@ -1,0 +1,1 @@
+"""Redis: clients, Sentinel, rate limits, Dramatiq's broker, Lua scripts."""

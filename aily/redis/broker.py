@@ -1,0 +1,92 @@
+"""Dramatiq's broker: the doorbell that tells workers to look for work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+import redis
+from django.conf import settings
+from django.db import close_old_connections
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.middleware import (
+    AgeLimit,
+    AsyncIO,
+    CurrentMessage,
+    Middleware,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
+
+from aily.redis.clients import guarded_pool
+
+#: A consumer's `misses` after a message: Dramatiq waits 5 ms times two to this power, up to twice
+#: that, before it looks again. From 0 on it would look seven times until it is back at its slowest.
+_MISSES = 5
+
+
+class _Consumer(_RedisConsumer):
+    """Polls calmly: what is urgent comes by pub/sub, what comes here may take half a second."""
+
+    def __next__(self) -> Any:
+        self.misses = max(self.misses, _MISSES)
+        return super().__next__()  # type: ignore[no-untyped-call]
+
+
+class DoorbellBroker(RedisBroker):
+    """Dramatiq's broker without the twin of each queue for messages that are to wait, which every
+    worker would poll on a thread of its own: here what waits does so in the database."""
+
+    @property
+    def consumer_class(self) -> type[_Consumer]:
+        return _Consumer
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        if delay is not None:
+            raise ValueError("no message can be delayed: nobody would hear it")
+        return super().enqueue(message)
+
+
+class ReturnConnections(Middleware):
+    """Gives a worker thread's database connection back around every message."""
+
+    def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:
+        close_old_connections()
+
+    def after_process_message(
+        self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: Any = None
+    ) -> None:
+        close_old_connections()
+
+
+def configure_broker() -> None:
+    """Set the process's broker. No connection is made before the first message.
+
+    heartbeat_timeout and maintenance_chance: Dramatiq's defaults leave the messages of a killed
+    worker for 60 s plus, on a quiet queue, many minutes more. The task's row is what counts, but
+    periodic jobs travel by message alone.
+    """
+    broker = DoorbellBroker(  # type: ignore[no-untyped-call]
+        client=redis.Redis(connection_pool=guarded_pool(settings.DRAMATIQ_REDIS_URL)),
+        middleware=[
+            AsyncIO(),
+            AgeLimit(),
+            TimeLimit(),
+            ShutdownNotifications(),
+            Retries(max_retries=0),
+            CurrentMessage(),
+            ReturnConnections(),
+        ],
+        namespace="dramatiq",
+        heartbeat_timeout=20_000,
+        maintenance_chance=100_000,
+    )
+    dramatiq.set_broker(broker)

@@ -1,0 +1,1 @@
+"""What all REST operations share: the API object, JSON input, ETags, pages, OpenAPI."""

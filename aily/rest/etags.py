@@ -1,0 +1,88 @@
+"""Conditional requests: an ETag is the digest of a representation, whoever reads it.
+
+GET answers 304 to the ETag in If-None-Match. PATCH and DELETE with If-Match lock the row, compare
+with what a GET would answer now, and write in the same transaction: of two writers that read the
+same, one is refused. Who sends no If-Match takes no lock and costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import signature
+from typing import Any, TypeVar, cast
+
+from django.db import transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags
+from ninja import Schema
+from ninja.renderers import JSONRenderer
+from ninja.utils import contribute_operation_callback
+
+from aily.problems import NotFound, PreconditionFailed
+from aily.rest.openapi import takes_header
+
+FIELD = "If-Match"
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """The answer to a GET with its ETag, or 304 where the caller has it already."""
+    if request.method != "GET" or response.status_code != 200 or response.streaming:
+        return response
+    if "ETag" not in response:
+        response["ETag"] = etag_of(response.content)
+    answer = get_conditional_response(request, etag=response["ETag"], response=response)
+    return cast("HttpResponse", answer)
+
+
+def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endpoint], Endpoint]:
+    """Let an endpoint that writes what `read` gives, described by `schema`, honour If-Match.
+
+    `read` is the endpoint's GET: it takes the request and the path's parameters.
+    """
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        def honour(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if FIELD not in request.headers:
+                return endpoint(request, *args, **kwargs)
+            with transaction.atomic():
+                # As the endpoint is given them: those of the resolver are text.
+                path = request.resolver_match.kwargs if request.resolver_match else {}
+                given = signature(endpoint).bind(request, *args, **kwargs).arguments
+                named = {name: given[name] for name in path}
+                _require_match(request, schema, partial(read, request, **named))
+                return endpoint(request, *args, **kwargs)
+
+        return takes_if_match(cast("Endpoint", honour))
+
+    return decorate
+
+
+def takes_if_match(endpoint: Endpoint) -> Endpoint:
+    """Say in the OpenAPI document that the endpoint honours the header."""
+    contribute_operation_callback(endpoint, takes_header(FIELD))
+    return endpoint
+
+
+def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[], Model]) -> None:
+    """Lock the row until the transaction ends. Raises PreconditionFailed."""
+    row = read()
+    # The base manager's, as no join can be locked.
+    rows = type(row)._base_manager.select_for_update(no_key=True)  # noqa: SLF001
+    if not rows.filter(pk=row.pk).exists():
+        raise NotFound("There is no such thing, or it is not yours.")
+    data = schema.from_orm(read()).model_dump()
+    body = JSONRenderer().render(request, data, response_status=200)
+    # A proxy that compresses makes an ETag weak; it names the same representation.
+    given = [etag.removeprefix("W/") for etag in parse_etags(request.headers[FIELD])]
+    if "*" not in given and etag_of(body.encode()) not in given:
+        raise PreconditionFailed("This was changed since it was read.", field=FIELD)
+
+
+def etag_of(representation: bytes) -> str:
+    return f'"{hashlib.sha256(representation).hexdigest()[:32]}"'

@@ -1,0 +1,274 @@
+"""What ninja's OpenAPI document does not say by itself, said in one place for all operations.
+
+Which problems an operation can answer with follows from its shape, as it does in aily/rest/api.py:
+whoever has a body may send a wrong one. Examples are those of the schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ninja.operation import Operation
+from pydantic import ConfigDict
+
+Json = dict[str, Any]
+
+PROBLEM_TYPE = "application/problem+json"
+_MAX_DEPTH = 8
+
+#: Status of each problem document: its name among the components, and when it comes.
+_PROBLEMS = {
+    400: ("BadRequest", "Something in the request cannot be read; `errors` names it."),
+    401: ("Unauthorized", "No credentials, or they do not work."),
+    403: ("Forbidden", "Not allowed; with a session also: the CSRF token is missing or wrong."),
+    404: ("NotFound", "There is no such thing, or it is not yours."),
+    409: ("Conflict", "The state does not allow it, or the name is taken."),
+    412: ("PreconditionFailed", "Changed since the ETag in If-Match was read."),
+    413: ("TooLarge", "The body, or the prompt made of it, is over its limit."),
+    415: ("UnsupportedMediaType", "The body is not application/json."),
+    422: ("UnprocessableContent", "A field is missing, wrong or unknown; `errors` names each."),
+    429: ("TooManyRequests", "A limit or budget is used up."),
+    500: ("InternalServerError", "A fault of aily's. It has been logged."),
+    503: ("Unavailable", "A server that aily needs is away."),
+}
+_PROBLEM_SCHEMA: Json = {
+    "title": "Problem",
+    "description": "RFC 9457 problem details. Programs go by `code`.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:aily:problem:invalid_request"]},
+        "title": {"type": "string", "examples": ["Invalid request"]},
+        "status": {"type": "integer", "examples": [422]},
+        "detail": {"type": "string", "examples": ["name: Field required"]},
+        "instance": {"type": "string", "examples": ["/api/keys"]},
+        "code": {"type": "string", "examples": ["invalid_request"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string", "examples": ["name"]},
+                    "message": {"type": "string", "examples": ["Field required"]},
+                },
+                "required": ["field", "message"],
+            },
+        },
+        "limit": {
+            "description": "The limit that is used up.",
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "value": {"type": "integer"}},
+        },
+        "budget": {"description": "The budget that is used up.", "type": "object"},
+    },
+    "required": ["type", "title", "status", "detail", "instance", "code"],
+}
+
+
+def _header(description: str, **schema: Any) -> Json:
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+_HEADERS = {
+    "X-Request-ID": _header("The request's id, as in the log; the caller's own where it sent one."),
+    "RateLimit-Policy": _header('Requests a window, such as `"requests";q=600;w=60`.'),
+    "RateLimit": _header('What is left and until when, such as `"requests";r=599;t=12`.'),
+    "Retry-After": _header("Seconds to wait.", type="integer", minimum=1),
+    "WWW-Authenticate": _header("Always `Bearer`."),
+    "Location": _header("Where the task is.", format="uri-reference"),
+    "ETag": _header("Of this representation; for If-None-Match and If-Match."),
+}
+_RATE_HEADERS = ("RateLimit-Policy", "RateLimit")
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",),
+    409: ("Retry-After",),
+    429: ("Retry-After", *_RATE_HEADERS),
+    503: ("Retry-After",),
+}
+
+
+def _header_parameter(name: str, description: str, **schema: Any) -> Json:
+    where = {"in": "header", "name": name, "required": False}
+    return {**where, "description": description, "schema": {"type": "string", **schema}}
+
+
+_PARAMETERS = {
+    "Idempotency-Key": _header_parameter(
+        "Idempotency-Key",
+        "Your own name for this request. Repeated with it within a day, the request is not carried "
+        "out again, and answered as the first time.",
+        minLength=1,
+        maxLength=255,
+        pattern="^[!#-~]+$",
+        examples=["order-4711"],
+    ),
+    "If-Match": _header_parameter(
+        "If-Match",
+        "The ETag that was read. Changed since, the request is refused (412).",
+        examples=['"3f0a9c"'],
+    ),
+    "If-None-Match": _header_parameter(
+        "If-None-Match",
+        "The ETag of what one has. Unchanged, the answer is 304 and has no body.",
+        examples=['"3f0a9c"'],
+    ),
+}
+
+
+def takes_header(name: str) -> Any:
+    """For ninja's `contribute_operation_callback`: the operation reads this header."""
+
+    def contribute(operation: Operation) -> None:
+        extra = operation.openapi_extra or {}
+        parameters = [*extra.get("parameters", ()), _ref("parameters", name)]
+        operation.openapi_extra = {**extra, "parameters": parameters}
+
+    return contribute
+
+
+def example(**fields: Any) -> ConfigDict:
+    """`model_config` of a schema: what one of it looks like, but for required schemas inside it.
+
+    Subclasses have it as well, and name their own where it is another.
+    """
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def answers(responses: Json, *problems: int) -> Json:
+    """`openapi_extra` for what follows neither from an operation's shape nor from its schemas."""
+    return {"responses": {**responses, **{status: _problem_ref(status) for status in problems}}}
+
+
+def complete(document: Json) -> None:
+    """Add problems, headers, conditional requests and examples to ninja's document."""
+    components = document["components"]
+    components["schemas"]["Problem"] = _PROBLEM_SCHEMA
+    components["headers"] = _HEADERS
+    components["parameters"] = _PARAMETERS
+    components["responses"] = {
+        name: _problem_response(status, name, text) for status, (name, text) in _PROBLEMS.items()
+    }
+    # HEAD and other methods share a GET's details object, so each object is completed once.
+    for schema in components["schemas"].values():
+        if "examples" in schema:
+            schema["examples"] = [example_of(schema, components["schemas"])]
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            _complete_operation(method, operation)
+            _add_examples(operation, components["schemas"])
+
+
+def _ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return {name: _ref("headers", name) for name in ("X-Request-ID", *names)}
+
+
+def _problem_ref(status: int) -> Json:
+    return _ref("responses", _PROBLEMS[status][0])
+
+
+def _problem_response(status: int, name: str, description: str) -> Json:
+    example = {
+        "type": f"urn:aily:problem:{name.lower()}",
+        "title": name,
+        "status": status,
+        "detail": description,
+        "instance": "/api/...",
+        "code": name.lower(),
+    }
+    content = {PROBLEM_TYPE: {"schema": _ref("schemas", "Problem"), "example": example}}
+    headers = _headers(_PROBLEM_HEADERS.get(status, ()))
+    return {"description": description, "headers": headers, "content": content}
+
+
+def _complete_operation(method: str, operation: Json) -> None:
+    responses: dict[int, Json] = operation["responses"]
+    parameters: list[Json] = operation["parameters"]
+    statuses = list(_problem_statuses(method, operation))
+    for response in responses.values():
+        if "$ref" not in response:
+            rate = _RATE_HEADERS if method == "post" else ()
+            response["headers"] = {**response.get("headers", {}), **_headers(rate)}
+    if method == "get" and "application/json" in responses[200].get("content", {}):
+        parameters.append(_ref("parameters", "If-None-Match"))
+        responses[200]["headers"]["ETag"] = _ref("headers", "ETag")
+        headers = {**_headers(()), "ETag": _ref("headers", "ETag")}
+        responses[304] = {"description": "Not Modified", "headers": headers}
+    for status in statuses:
+        responses.setdefault(status, _problem_ref(status))
+    operation["responses"] = {str(status): responses[status] for status in sorted(responses)}
+
+
+def _problem_statuses(method: str, operation: Json) -> Iterator[int]:
+    yield from (401, 403, 500, 503)
+    parameters = operation["parameters"]
+    references = {one.get("$ref", "").rpartition("/")[2] for one in parameters}
+    if "requestBody" in operation:
+        yield from (413, 415)
+    if "requestBody" in operation or any(one.get("in") != "path" for one in parameters):
+        yield from (400, 422)
+    if any(one.get("in") == "path" for one in parameters):
+        yield 404
+    if method != "get":
+        yield 409
+    if method == "post":
+        yield 429
+    if "If-Match" in references:
+        yield 412
+
+
+# --- Examples -----------------------------------------------------------------------------------
+def _add_examples(operation: Json, schemas: Json) -> None:
+    bodies = [operation["requestBody"]] if "requestBody" in operation else []
+    for described in [*bodies, *operation["responses"].values()]:
+        for content_type, content in described.get("content", {}).items():
+            if content_type == "application/json":
+                content["example"] = example_of(content["schema"], schemas)
+
+
+_BY_FORMAT = {
+    "uuid": "0198c0de-7a11-7000-8000-0123456789ab",
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T12:00:00Z",
+    "password": "a long sentence",
+}
+_BY_TYPE: Json = {"integer": 1, "number": 1.0, "boolean": True, "string": "text", "null": None}
+
+
+def example_of(schema: Any, schemas: Json, depth: int = 0) -> Any:
+    """A value of this JSON schema: its own example or default, or one that fits its type."""
+    if "$ref" in schema:
+        schema = {**schemas[schema["$ref"].rpartition("/")[2]], **schema}
+    for known in ("const", "default", "example"):
+        if known in schema:
+            return schema[known]
+    if "properties" in schema:
+        return _example_of_object(schema, schemas, depth)
+    for several in ("examples", "enum", "anyOf", "oneOf", "allOf"):
+        if several in schema:
+            first = schema[several][0]
+            is_value = several in {"examples", "enum"}
+            return first if is_value else example_of(first, schemas, depth + 1)
+    match schema.get("type"):
+        case "object":
+            return {}
+        case "array":
+            wanted = depth < _MAX_DEPTH and schema.get("items")
+            return [example_of(schema["items"], schemas, depth + 1)] if wanted else []
+        case kind:
+            return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE.get(str(kind)))
+
+
+def _example_of_object(schema: Json, schemas: Json, depth: int) -> Json:
+    """Its own example with what that leaves out of what is required; or all there can be."""
+    own: Json = schema.get("examples", [{}])[0]
+    wanted = schema.get("required", ()) if own else schema["properties"]
+    return {
+        name: own[name]
+        if name in own
+        else example_of(schema["properties"][name], schemas, depth + 1)
+        for name in dict.fromkeys([*own, *wanted])
+    }

@@ -1,0 +1,1 @@
+"""The web process: ASGI handler, probes, limits of bodies and connections, shutdown."""

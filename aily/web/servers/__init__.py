@@ -1,0 +1,1 @@
+"""The ASGI servers, each run by `python -m`."""

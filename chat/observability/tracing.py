@@ -1,0 +1,49 @@
+"""Carries a trace along with a task, in Redis: a lost one costs a trace and nothing else.
+
+Only while traces are on; the row knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from aily.observability import tracing
+from aily.redis.clients import RedisAway, async_redis, sync_redis
+
+logger = logging.getLogger(__name__)
+
+#: Longer than a task waits, runs, and is told of, as a rule.
+KEEP_SECONDS = 86_400
+
+
+def remember(traceparents: Iterable[tuple[str, str]]) -> None:
+    """Keep the traceparent of each (task id, traceparent), before the task can start."""
+    if not tracing.is_on():
+        return
+    pipe = sync_redis().pipeline(transaction=False)
+    for task_id, traceparent in traceparents:
+        if traceparent:
+            # A request that is repeated finds a task that has its trace.
+            pipe.set(_key(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
+    try:
+        pipe.execute()
+    except RedisAway as error:
+        logger.warning("traces begin anew: Redis is away (%s)", error)
+
+
+async def traceparent_of(task_id: str) -> str:
+    """The traceparent that a task was accepted under; empty while traces are off, or if lost."""
+    if not tracing.is_on():
+        return ""
+    client: Any = async_redis()
+    try:
+        kept = await client.get(_key(task_id))
+    except RedisAway:
+        return ""
+    return kept.decode() if kept else ""
+
+
+def _key(task_id: str) -> str:
+    return f"aily:trace:{task_id}"

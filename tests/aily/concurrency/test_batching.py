@@ -1,0 +1,140 @@
+"""How items become batches: without delay when idle, few and large ones under load."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+
+import pytest
+
+from aily.concurrency.batching import Batcher, Pace
+
+LONG = 3600.0
+
+
+class Handler:
+    """Notes the batches, and holds each until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.arrived = asyncio.Semaphore(0)
+        self.go = asyncio.Semaphore(0)
+
+    async def __call__(self, items: list[int]) -> Sequence[int | Exception]:
+        self.batches.append(items)
+        self.arrived.release()
+        await self.go.acquire()
+        return [ValueError(str(item)) if item < 0 else item * 10 for item in items]
+
+
+async def test_what_comes_while_a_batch_is_handled_is_the_next_batch() -> None:
+    handler = Handler()
+    batcher = Batcher(handler)
+    first = asyncio.gather(*(batcher.submit(item) for item in (1, 2)))
+    await handler.arrived.acquire()
+    second = asyncio.gather(*(batcher.submit(item) for item in (3, 4, 5)))
+    handler.go.release()
+    assert await first == [10, 20]
+    handler.go.release()
+    assert await second == [30, 40, 50]
+    assert handler.batches == [[1, 2], [3, 4, 5]]
+
+
+async def test_a_paced_batcher_begins_at_once_after_a_pause_and_then_waits() -> None:
+    handler = Handler()
+    batcher = Batcher(handler, max_size=3, pace=Pace(min_seconds=LONG, max_seconds=LONG))
+    handler.go.release()
+    assert await batcher.submit(1) == 10
+    waiting = asyncio.gather(*(batcher.submit(item) for item in (2, 3)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert handler.batches == [[1]]
+    waiting.cancel()
+
+
+async def test_a_full_batch_does_not_wait() -> None:
+    handler = Handler()
+    batcher = Batcher(handler, max_size=3, pace=Pace(min_seconds=LONG, max_seconds=LONG))
+    handler.go.release()
+    handler.go.release()
+    await batcher.submit(1)
+    full = asyncio.gather(*(batcher.submit(item) for item in (2, 3, 4)))
+    assert await asyncio.wait_for(full, 30) == [20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("busy_seconds", "apart"), [(0.0, 0.02), (0.01, 0.04), (0.1, 0.3)], ids=["min", "share", "max"]
+)
+def test_the_longer_a_batch_takes_the_further_apart_they_are(
+    busy_seconds: float, apart: float
+) -> None:
+    pace = Pace(min_seconds=0.02, share=0.25, max_seconds=0.3)
+    assert pace.after(busy_seconds) == pytest.approx(apart)
+
+
+async def test_an_error_goes_to_its_item_alone() -> None:
+    handler = Handler()
+    batcher = Batcher(handler)
+    handler.go.release()
+    outcomes = await asyncio.gather(batcher.submit(1), batcher.submit(-2), return_exceptions=True)
+    assert outcomes[0] == 10
+    assert isinstance(outcomes[1], ValueError)
+
+
+# --- Whatever a handler does, its callers are told -----------------------------------------------
+async def outcome_of(handle: object) -> tuple[list[BaseException | int], Batcher[int, int]]:
+    batcher: Batcher[int, int] = Batcher(handle)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        told = await asyncio.gather(*map(batcher.submit, (1, 2)), return_exceptions=True)
+    return told, batcher
+
+
+@pytest.mark.parametrize(
+    "results", [[1], [1, 2, 3], []], ids=["too few", "too many", "none at all"]
+)
+async def test_callers_are_told_of_results_that_are_not_theirs(results: list[int]) -> None:
+    async def handle(items: list[int]) -> list[int]:
+        return results
+
+    told, _ = await outcome_of(handle)
+    assert [type(one) for one in told] == [RuntimeError] * 2
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("broken"), StopIteration(), asyncio.CancelledError()], ids=repr
+)
+async def test_callers_are_told_of_whatever_is_raised_and_the_next_batch_is_handled(
+    error: BaseException,
+) -> None:
+    errors = [error]
+
+    async def handle(items: list[int]) -> list[int]:
+        if errors:
+            raise errors.pop()
+        return items
+
+    told, batcher = await outcome_of(handle)
+    assert all(isinstance(one, Exception) for one in told)
+    assert await batcher.submit(7) == 7
+
+
+@pytest.mark.parametrize("max_batches", [1, 2])
+def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
+    """One batch is being handled, another is about to begin, and a third waits."""
+    faults: list[str] = []
+
+    async def end_midway() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: faults.append(context["message"])
+        )
+        handler = Handler()
+        pace = Pace(min_seconds=LONG, max_seconds=LONG)
+        batcher = Batcher(handler, max_size=2, max_batches=max_batches, pace=pace)
+        callers = [asyncio.ensure_future(batcher.submit(item)) for item in range(5)]
+        await handler.arrived.acquire()
+        assert not any(caller.done() for caller in callers)
+
+    asyncio.run(end_midway())
+    gc.collect()
+    assert faults == []

@@ -1,0 +1,287 @@
+"""`make run` from outside: what it refuses, survives, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from aily.embedded import database_url, redis_url
+from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
+from aily.launcher.run import readiness
+from tests.ports import free_ports
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+
+DEADLINE_SECONDS = 180
+
+
+@dataclass
+class Launched:
+    """A launcher, with its output in a file."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    port: int
+    output_file: Path
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that belongs to this data directory, the launcher included."""
+        return self.matching("")
+
+    def matching(self, words: str) -> list[psutil.Process]:
+        """Those of them whose command line has the words."""
+        return [process for process in psutil.process_iter() if self._matches(process, words)]
+
+    def _matches(self, process: psutil.Process, words: str) -> bool:
+        try:
+            command_line = " ".join(process.cmdline())
+            if process.status() == psutil.STATUS_ZOMBIE or words not in command_line:
+                return False
+            own_directory = process.environ().get("AILY_DATA_DIR") == str(self.data_dir)
+        except psutil.Error:
+            return False
+        return own_directory or str(self.data_dir) in command_line
+
+    def is_ready(self) -> bool:
+        return readiness("127.0.0.1", self.port) == ""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@contextmanager
+def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launched]:
+    """A launcher with one web and one worker process and its own data directory."""
+    port = port or free_ports(2)[0]
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "DEEPSEEK_API_KEY"},
+        "AILY_DATA_DIR": str(data_dir),
+        "PORT": str(port),
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "METRICS_PORT": "0",
+        "WEB_PROCESSES": "1",
+        "WORKER_PROCESSES": "1",
+        "WORKER_GRACE_SECONDS": "2",
+        "DATABASE_POOL_TIMEOUT_SECONDS": "1",
+        **variables,
+    }
+    data_dir.mkdir(parents=True, exist_ok=True)
+    output_file = data_dir / f"output-{port}"
+    with (
+        output_file.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "aily.launcher.run"],
+            cwd=BASE_DIR,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield Launched(process, data_dir, port, output_file)
+        finally:
+            process.terminate()
+
+
+def wait_for_ready_line(launcher: Launched) -> None:
+    def settled() -> bool:
+        return "\nready " in launcher.output or launcher.process.poll() is not None
+
+    wait_until(settled, "neither ready nor ended")
+    assert f"\nready http://127.0.0.1:{launcher.port}\n" in launcher.output, launcher.output
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A running installation whose parts may be killed; the last of its tests ends it."""
+    with launched(tmp_path_factory.mktemp("running")) as running:
+        wait_for_ready_line(running)
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PORT", "http"), ("PORT", "70000"), ("WEB_PROCESSES", "0")]
+)
+def test_a_wrong_number_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} must be a number .*{value}"):
+        Options.from_environment({variable: value})
+
+
+def test_given_servers_keep_the_embedded_ones_off() -> None:
+    given = {"DATABASE_URL": "postgres://db.example/aily", "REDIS_URL": "redis://redis.example"}
+
+    assert Options.from_environment(given).services == ()
+    assert [service.name for service in Options.from_environment({}).services] == [
+        "postgres",
+        "valkey",
+    ]
+
+
+def test_a_providers_key_keeps_the_simulator_off() -> None:
+    names = [
+        program.name for program in Options.from_environment({"DEEPSEEK_API_KEY": "k"}).programs()
+    ]
+
+    assert "web" in names
+    assert "simulator" not in names
+
+
+def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        launched(tmp_path, taken.getsockname()[1]) as launcher,
+    ):
+        assert launcher.process.wait(DEADLINE_SECONDS) == 1
+
+        expected = f"port {launcher.port} is already in use; choose another with PORT="
+        assert expected in launcher.output
+        assert not (tmp_path / "postgres").exists()
+
+
+def test_a_second_launcher_on_the_same_data_is_refused(launcher: Launched) -> None:
+    with launched(launcher.data_dir) as second:
+        assert second.process.wait(DEADLINE_SECONDS) == 1
+
+        assert f"aily already runs from {launcher.data_dir}" in second.output
+    assert launcher.is_ready()
+
+
+@pytest.mark.parametrize("words", ["servers.daphne", "-m dramatiq", "aily.simulator", "crontab"])
+def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> None:
+    wait_until(lambda: launcher.matching(words), f"{words} does not run")
+    before = {process.pid for process in launcher.matching(words)}
+    for process in launcher.matching(words):
+        process.kill()
+
+    def replaced() -> bool:
+        now = {process.pid for process in launcher.matching(words)}
+        return bool(now) and not now & before
+
+    wait_until(replaced, f"{words} did not come back")
+    wait_until(launcher.is_ready, "web did not come back")
+
+
+def test_a_killed_dramatiq_master_takes_its_child_along(launcher: Launched) -> None:
+    def workers() -> list[tuple[psutil.Process, psutil.Process]]:
+        """Pairs of a master and its child."""
+        known = {process.pid: process for process in launcher.matching("-m dramatiq")}
+        return [(known[p.ppid()], p) for p in known.values() if p.ppid() in known]
+
+    wait_until(workers, "no worker")
+    master, child = workers()[0]
+
+    master.kill()
+
+    wait_until(lambda: child not in launcher.processes(), "the orphan lives on")
+
+
+def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
+    with psycopg.connect(database_url(launcher.data_dir)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS launcher_test AS SELECT 42 AS answer")
+    for words in ("bin/postgres -D", "valkey-server"):
+        for process in launcher.matching(words):
+            process.kill()
+
+    def answer() -> object:
+        try:
+            with psycopg.connect(database_url(launcher.data_dir)) as connection:
+                return connection.execute("SELECT answer FROM launcher_test").fetchone() == (42,)
+        except psycopg.OperationalError:
+            return False
+
+    def pong() -> object:
+        try:
+            with redis.Redis.from_url(redis_url(launcher.data_dir, 0)) as client:
+                return client.ping()
+        except redis.RedisError:
+            return False
+
+    wait_until(answer, "PostgreSQL did not come back")
+    wait_until(pong, "Valkey did not come back")
+    wait_until(launcher.is_ready, "web did not come back")
+
+
+def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing(
+    launcher: Launched,
+) -> None:
+    """The last test of the module's launcher, which it ends."""
+    with psycopg.connect(database_url(launcher.data_dir)) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    launcher.process.kill()
+    launcher.process.wait()
+
+    with launched(launcher.data_dir, launcher.port) as second:
+        wait_for_ready_line(second)
+
+        daemons = second.matching("supervisor.supervisord")
+        assert [process.ppid() for process in daemons] == [second.process.pid]
+        with psycopg.connect(database_url(launcher.data_dir)) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(DEADLINE_SECONDS) == 0
+        assert second.processes() == []
+
+
+def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: Launched) -> None:
+    # On data that is prepared already, and without a simulator: quick to start.
+    with launched(launcher.data_dir, DEEPSEEK_API_KEY="unused") as another:
+        wait_for_ready_line(another)
+        for process in another.matching("supervisor.supervisord"):
+            process.kill()
+
+        assert another.process.wait(DEADLINE_SECONDS) == 1
+        assert "supervisord ended unexpectedly" in another.output
+        # Grandchildren notice by themselves that nobody is left, a moment later.
+        wait_until(lambda: not another.processes(), "a process was left")
+
+
+def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
+    with launched(tmp_path) as launcher:
+        wait_until(lambda: launcher.matching("bin/postgres"), "PostgreSQL was not started")
+        launcher.process.terminate()
+
+        assert launcher.process.wait(DEADLINE_SECONDS) == 0
+        assert launcher.processes() == []
+        assert "ready http" not in launcher.output
+
+
+def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None:
+    nowhere = f"postgres://aily@/aily?host={tmp_path}"
+    with launched(tmp_path, DATABASE_URL=nowhere) as launcher:
+        assert launcher.process.wait(DEADLINE_SECONDS) == 1
+
+        assert "preparing the database failed" in launcher.output
+        assert "connection" in launcher.output.split("--- last lines of ")[1]
+        assert launcher.processes() == []
+
+
+def test_the_exporter_alone_has_the_metrics_port() -> None:
+    options = Options.from_environment({"PORT": "9000"})
+    [exporter] = [one for one in options.programs() if one.name == "exporter"]
+    assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
+    assert options.child_environment()["METRICS_PORT"] == "0"
+    without = Options.from_environment({"METRICS_PORT": "0"})
+    assert "exporter" not in [one.name for one in without.programs()]
+    assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()

@@ -1,0 +1,107 @@
+"""The deadlines of one call: what passes, and what never does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from chat.llm.client import ProviderClient
+from chat.llm.errors import (
+    BetweenTokensTimeoutError,
+    FirstTokenTimeoutError,
+    ProviderTimeoutError,
+    TotalTimeoutError,
+)
+from chat.llm.transport.deadlines import Deadlines
+from chat.llm.types import TimeLimits
+from tests.chat.llm.calls import RawProvider, chat, collect, raw_provider, until, upstream
+
+
+@pytest_asyncio.fixture
+async def silent() -> AsyncIterator[RawProvider]:
+    """Takes requests, and never answers."""
+    async with raw_provider(end="hold") as provider:
+        yield provider
+
+
+async def _passes(deadlines: Deadlines) -> ProviderTimeoutError:
+    """The first that passes from now on."""
+    passed: asyncio.Future[ProviderTimeoutError] = asyncio.get_running_loop().create_future()
+    deadlines.watch(passed.set_result)
+    async with asyncio.timeout(5):
+        return await passed
+
+
+async def test_a_deadline_that_comes_nearer_holds() -> None:
+    deadlines = Deadlines(TimeLimits(first_token_seconds=60, between_tokens_seconds=0.1))
+    passing = asyncio.create_task(_passes(deadlines))
+    await asyncio.sleep(0)
+    deadlines.payload_came(last=False)
+    assert isinstance(await passing, BetweenTokensTimeoutError)
+
+
+async def test_a_deadline_that_moves_away_does_not_pass() -> None:
+    deadlines = Deadlines(TimeLimits(first_token_seconds=0.2, between_tokens_seconds=0.2))
+    passing = asyncio.create_task(_passes(deadlines))
+    for _ in range(10):  # one of them lasts when the first deadline would have passed
+        await asyncio.sleep(0.05)
+        deadlines.payload_came(last=False)
+    assert not passing.done()
+    assert isinstance(await passing, BetweenTokensTimeoutError)
+
+
+async def test_the_total_does_not_move() -> None:
+    deadlines = Deadlines(TimeLimits(total_seconds=0.1))
+    passing = asyncio.create_task(_passes(deadlines))
+    while not passing.done():
+        deadlines.payload_came(last=False)
+        await asyncio.sleep(0.01)
+    assert isinstance(await passing, TotalTimeoutError)
+
+
+async def test_what_passed_before_anybody_watched_is_told_at_once() -> None:
+    deadlines = Deadlines(TimeLimits(first_token_seconds=0.05))
+    await asyncio.sleep(0.1)
+    assert deadlines.seconds_left < 0
+    assert isinstance(await _passes(deadlines), FirstTokenTimeoutError)
+
+
+async def test_a_call_that_has_ended_is_told_nothing_and_leaves_no_timer_behind() -> None:
+    told: list[ProviderTimeoutError] = []
+    deadlines = Deadlines(TimeLimits(first_token_seconds=0.05))
+    deadlines.watch(told.append)
+    deadlines.stop()
+    await asyncio.sleep(0.1)
+    assert not told
+    left = weakref.ref(deadlines)
+    del deadlines
+    gc.collect()
+    assert left() is None
+
+
+@pytest.mark.parametrize("cancel_seconds", [0.04, 0.06], ids=["just before", "just after"])
+async def test_a_cancellation_at_the_moment_of_the_deadline_is_not_lost(
+    client: ProviderClient, silent: RawProvider, cancel_seconds: float
+) -> None:
+    limits = TimeLimits(first_token_seconds=0.05)
+    task = asyncio.create_task(collect(client, upstream(silent.url), chat("hi"), limits))
+    asyncio.get_running_loop().call_later(cancel_seconds, task.cancel)
+    await until(lambda: bool(silent.requests))
+    time.sleep(0.1)  # noqa: ASYNC251 - both are due in one turn of the loop, in their order
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_timeout_of_the_callers_own_passes_through(
+    client: ProviderClient, silent: RawProvider
+) -> None:
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0.05):
+            await collect(client, upstream(silent.url), chat("hi"))
+    assert not isinstance(raised.value, ProviderTimeoutError)

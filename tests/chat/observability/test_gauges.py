@@ -1,0 +1,107 @@
+"""What the exporter says of the queue, asked of real servers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import User
+from aily.database.statements import in_database
+from aily.monitoring import services
+from aily.observability.collector import Question
+from aily.redis.clients import sync_redis
+from chat import scheduler
+from chat.models import Lane, LLMModel, Task
+from chat.observability.gauges import QueueGauges
+from chat.scheduler import Fault
+from chat.scheduler.breakers import BREAKER_FAILURES
+
+pytestmark = pytest.mark.usefixtures("loop_services")
+
+
+def ask(question: Question) -> dict[tuple[str, ...], float]:
+    return {(one.family.name, *one.labels): one.value for one in question()}
+
+
+@pytest.fixture
+def gauges(model: LLMModel) -> QueueGauges:
+    redis: Any = sync_redis()
+    redis.delete(
+        "aily:none",
+        *redis.keys(f"aily:*:{model.pool}"),
+        *redis.keys(f"aily:*:{model.provider.name}"),
+    )
+    return QueueGauges(settings.REDIS_URL)
+
+
+def make_task(owner: User, model: LLMModel, **fields: object) -> Task:
+    return Task.objects.create(owner=owner, model=model, messages=[], **fields)
+
+
+def test_rows(gauges: QueueGauges, model: LLMModel, alice: User) -> None:
+    for lane in (Lane.BATCH, Lane.BATCH, Lane.NORMAL):
+        make_task(alice, model, lane=lane)
+    Task.objects.filter(lane=Lane.NORMAL).update(created_at=timezone.now() - timedelta(minutes=5))
+    make_task(alice, model, status="running")
+    hour_ago = timezone.now() - timedelta(hours=1)
+    make_task(alice, model, status="failed", needs_settling=True, finished_at=hour_ago)
+    found = ask(gauges.from_rows)
+    name = model.name
+    assert found["aily_queue_depth", name, "batch"] == 2
+    assert found["aily_queue_depth", name, "normal"] == 1
+    assert found["aily_queue_depth", name, "interactive"] == 0
+    assert 300 <= found["aily_queue_oldest_age_seconds", name, "normal"] < 600
+    assert found["aily_tasks_running", name] == 1
+    assert found["aily_settlement_backlog",] == 1
+    assert found["aily_settlement_oldest_age_seconds",] >= 3600
+    assert found["aily_workers_alive",] == 0
+    assert found["aily_deliveries_pending", "webhook"] == 0
+    assert found["aily_leases_cap", name] == model.max_concurrency
+
+
+async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
+    await in_database(ask, gauges.from_rows)
+    name, provider = model.name, model.provider.name
+    found = ask(gauges.from_redis)
+    assert found["aily_provider_breaker_state", provider] == 0
+    assert found["aily_leases_limit", name] == model.max_concurrency
+    await scheduler.aenqueue(model.pool, [scheduler.Entry("a", 0, 1), scheduler.Entry("b", 0, 1)])
+    claimed = await scheduler.claim(
+        model.pool, "w", cap=500, want=2, lease_seconds=60, provider=provider
+    )
+    assert len(claimed.task_ids) == 2
+    found = ask(gauges.from_redis)
+    assert found["aily_leases_in_use", name] == 2
+    assert found["aily_pool_paused", name] == 0
+    await scheduler.report_failure(
+        model.pool,
+        provider,
+        "a",
+        owner_id=1,
+        lane=1,
+        cap=500,
+        fault=Fault.THROTTLED,
+        retry_after_seconds=60,
+    )
+    assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
+    for number in range(BREAKER_FAILURES):
+        await scheduler.report_failure(
+            model.pool, provider, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
+        )
+    assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
+    scheduler.forget_worker("w", [model.pool])
+
+
+@pytest.mark.django_db
+def test_the_servers_say_how_they_are() -> None:
+    database = ask(services.ask_database)
+    assert database["aily_db_connections_max",] >= 1
+    assert database["aily_db_lock_waits",] == 0
+    assert database["aily_db_size_bytes",] > 0
+    redis = ask(services.redis_question("redis", settings.REDIS_URL))
+    assert redis["aily_redis_memory_used_bytes", "redis"] > 0
+    assert redis["aily_redis_connected_clients", "redis"] >= 1
