@@ -10,8 +10,8 @@ from servestatic.storage import CompressedManifestStaticFilesStorage
 class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """Rewrites `import` statements to hashed names, so that modules may be cached for ever.
 
-    Only of our own modules: to look through the bundles of the API's documentation takes longer
-    than all else, and there are none in them.
+    Only in the web app's modules and in lit-html, whose files import each other: searching the
+    bundles of the API's documentation takes longer than all else, and they import nothing.
     """
 
     support_js_module_import_aggregation = True
@@ -20,4 +20,5 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _, rewriting = self._js_module_import_aggregation_patterns
         self._js_module_import_aggregation_patterns = ("js/*.js", rewriting)
+        self.patterns = (*self.patterns, ("vendor/lit-html/*.js", rewriting))
         super().__init__(*args, **kwargs)

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { compareEventIds, follows, newTask, reduce } from "../../static/js/chat/reducer.js";
-import { buildTurns, questionAndAnswer, withCut, withoutTask } from "../../static/js/chat/turns.js";
+import { compareEventIds, follows, newTask, reduce } from "../../static/js/store/reducer.js";
+import {
+  buildTurns,
+  questionAndAnswer,
+  withCut,
+  withoutTask,
+} from "../../static/js/pages/chat/turns.js";
 
 const TASK = "0198";
 const started = (attempt) => ({
@@ -104,11 +109,13 @@ test("success tells the whole text, even to one who missed the rest", () => {
 
 test("nothing changes a task that has ended", () => {
   const { task } = play(RUN);
-  for (const frame of [
-    started(2),
-    delta("1-6", "x"),
-    { type: "task.queued", position: 1, eta_seconds: null },
-  ]) {
+  for (
+    const frame of [
+      started(2),
+      delta("1-6", "x"),
+      { type: "task.queued", position: 1, eta_seconds: null },
+    ]
+  ) {
     assert.deepEqual(reduce(task, frame), { task, outcome: "ignored" });
   }
 });
@@ -239,7 +246,10 @@ test("a line stands before the first question that was sent last", () => {
     said(`${id}2`, "assistant", `${id}.`, `t${id}`),
   ]);
   const turnsOf = (...froms) =>
-    buildTurns(messages, new Map(froms.map((from, n) => [`t${"abc"[n]}`, ended(`t${"abc"[n]}`, from)])));
+    buildTurns(
+      messages,
+      new Map(froms.map((from, n) => [`t${"abc"[n]}`, ended(`t${"abc"[n]}`, from)])),
+    );
   assert.deepEqual(shown(withCut(turnsOf(null, null, null))).length, 6);
   const cut = withCut(turnsOf(null, "a1", "b1"));
   assert.deepEqual(cut.map(({ role }) => role).indexOf("cut"), 2);
@@ -249,7 +259,7 @@ test("a line stands before the first question that was sent last", () => {
   assert.equal(withCut(turnsOf(null, null, "a1")).length, 6);
   // Of questions asked a moment ago the ids of their tasks are known, which are made next.
   const live = ["01", "03", "05"].flatMap((id, n) =>
-    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n])),
+    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n]))
   );
   assert.equal(withCut(live).findIndex(({ role }) => role === "cut"), 2);
   assert.equal(withCut([...live, ...questionAndAnswer("07?", null)]).length, 9);

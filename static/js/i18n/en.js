@@ -127,7 +127,8 @@ export default {
   "error.too_many_renderings.title": "Too many prompts at once",
   "error.too_many_renderings.help": "Wait until some of your prompts have been prepared.",
   "error.budget_exceeded.title": "Budget used up",
-  "error.budget_exceeded.help": "The rest of a budget is too small for this. An administrator can raise it.",
+  "error.budget_exceeded.help":
+    "The rest of a budget is too small for this. An administrator can raise it.",
   "error.busy.title": "Busy",
   "error.busy.help": "The server has too much to do right now. Try again in a moment.",
   "error.invalid_request.title": "Invalid input",
@@ -139,7 +140,8 @@ export default {
   "error.template_timeout.title": "The prompt takes too long to prepare",
   "error.template_timeout.help": "Shorten the input and try again.",
   "error.idempotency_mismatch.title": "Sent already",
-  "error.idempotency_mismatch.help": "The same request was sent before with other content. Try again.",
+  "error.idempotency_mismatch.help":
+    "The same request was sent before with other content. Try again.",
   "error.precondition_failed.title": "Changed meanwhile",
   "error.precondition_failed.help": "This was changed elsewhere. Load the page again.",
   "error.unsupported_media_type.title": "Not understood",
@@ -179,6 +181,5 @@ export default {
   "error.http_error.title": "Something went wrong",
   "error.http_error.help": "The server answered {status}.",
   "error.unknown.title": "Something went wrong",
-  "error.unknown.help":
-    "Try again. If it keeps happening, tell an administrator the code below.",
+  "error.unknown.help": "Try again. If it keeps happening, tell an administrator the code below.",
 };

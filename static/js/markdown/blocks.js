@@ -7,7 +7,7 @@ import { escape, sanitizeMarkdown } from "./sanitize.js";
 
 /**
  * @import { Links, Token } from "../../../tests/js/types/marked.d.ts"
- * @typedef {import("./types.d.ts").Block} Block
+ * @import { Block } from "./types.d.ts"
  */
 
 const HARMLESS_HTML = /^<\/?(b|br|i|kbd|s|sub|sup|u)\s*\/?>$/i;

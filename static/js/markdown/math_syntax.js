@@ -3,7 +3,8 @@
 import { escape } from "./sanitize.js";
 
 /** A price is no formula: no space inside the dollars, and no digit after the second. */
-const INLINE = /^(?:\$(?![\s$])((?:\\[^\n]|[^$\\\n])+?)(?<!\s)\$(?!\d)|\\\(((?:(?!\\\))[^\n])+?)\\\))/;
+const INLINE =
+  /^(?:\$(?![\s$])((?:\\[^\n]|[^$\\\n])+?)(?<!\s)\$(?!\d)|\\\(((?:(?!\\\))[^\n])+?)\\\))/;
 const BLOCK = /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n|$)/;
 const DISPLAY_INLINE = /^\$\$([^$\n]+?)\$\$/;
 

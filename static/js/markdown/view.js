@@ -10,7 +10,7 @@ import { finishBlock, lex, renderBlock } from "./blocks.js";
 
 /**
  * @import { Links, Token } from "../../../tests/js/types/marked.d.ts"
- * @typedef {import("./types.d.ts").Block} Block
+ * @import { Block } from "./types.d.ts"
  * @typedef {{token: Token, end: number}} Placed a block, and where it ends in what was read
  */
 
@@ -126,7 +126,8 @@ export class MarkdownView {
 
   #isHardlyMore() {
     const unsettled = this.#text.length - this.#settledChars;
-    return this.#builtChars > LARGE_CHARS && unsettled > this.#builtChars && unsettled < this.#builtChars * LARGE_GROWTH;
+    return this.#builtChars > LARGE_CHARS && unsettled > this.#builtChars &&
+      unsettled < this.#builtChars * LARGE_GROWTH;
   }
 
   /** Put what is new behind a large block as plain text, until the block is built again. */

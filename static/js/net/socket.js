@@ -1,17 +1,18 @@
-/** The WebSocket: stays connected, says how it is, and passes frames on. Knows no tasks. */
+/** The WebSocket: reconnects by itself, reports its state, passes frames on. Knows no tasks. */
 
 const SUBPROTOCOL = "aily.v1";
 const PING_MS = 25_000;
 const PONG_MS = 10_000;
-const BACKOFF_MS = { first: 400, most: 20_000, limited: 15_000 };
-/** A connection that lived this long proves the server well, so the next wait is short again. */
+const BACKOFF_MS = { first: 400, max: 20_000, limited: 15_000 };
+/** After a connection that lasted this long, the next wait is short again. */
 const STABLE_MS = 5_000;
 
 export const CLOSE = { BAD_FRAME: 4400, UNAUTHENTICATED: 4401, LIMITED: 4429 };
 
 /**
- * Events: `state` (after each change of `state`), `open` (said hello, frames may be sent),
- * `reopen` (the same, but not for the first time), `frame` (detail: the frame), `unauthenticated`, `rejected` (the server refused a frame).
+ * Events: `state` (after each change of `state`), `open` (the server said hello, frames may be
+ * sent), `reopen` (the same, but not for the first time), `frame` (detail: the frame),
+ * `unauthenticated`, `rejected` (the server refused a frame).
  */
 export class Socket extends EventTarget {
   /** @type {"connecting"|"open"|"waiting"|"closed"} */
@@ -29,8 +30,8 @@ export class Socket extends EventTarget {
   constructor(path) {
     super();
     this.#path = path;
-    window.addEventListener("online", () => this.#retryNow());
-    window.addEventListener("pageshow", (event) => event.persisted && this.#retryNow());
+    globalThis.addEventListener("online", () => this.#retryNow());
+    globalThis.addEventListener("pageshow", (event) => event.persisted && this.#retryNow());
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") this.#retryNow();
     });
@@ -50,11 +51,12 @@ export class Socket extends EventTarget {
 
   /** @param {object} frame @returns {boolean} false when there is no connection to send it on */
   send(frame) {
-    if (this.state !== "open") return false;
+    if (this.state !== "open" || !this.#socket) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
   }
 
+  /** @param {{type: string}} frame */
   #receive(frame) {
     clearTimeout(this.#pongTimer);
     if (frame.type === "hello") {
@@ -83,11 +85,12 @@ export class Socket extends EventTarget {
     clearTimeout(this.#pongTimer);
     // A dead network closes nothing by itself, and close() would wait for an answer.
     this.#pongTimer = setTimeout(() => {
-      socket.close();
+      socket?.close();
       if (this.#socket === socket) this.#closed(0);
     }, PONG_MS);
   }
 
+  /** @param {number} code */
   #closed(code) {
     this.#socket = null;
     clearInterval(this.#pingTimer);
@@ -102,17 +105,22 @@ export class Socket extends EventTarget {
     this.#retryTimer = setTimeout(() => this.connect(), this.#backoffMs(code));
   }
 
-  /** Doubles with each failure; half of it by chance, so that tabs do not return in step. */
+  /**
+   * Doubles with each failure; half of it by chance, so that tabs do not return in step.
+   *
+   * @param {number} code of the close
+   */
   #backoffMs(code) {
     const doubled = BACKOFF_MS.first * 2 ** this.#failures++;
-    const least = code === CLOSE.LIMITED ? BACKOFF_MS.limited : 0;
-    return least + Math.min(doubled, BACKOFF_MS.most) * (0.5 + Math.random() / 2);
+    const minimum = code === CLOSE.LIMITED ? BACKOFF_MS.limited : 0;
+    return minimum + Math.min(doubled, BACKOFF_MS.max) * (0.5 + Math.random() / 2);
   }
 
   #retryNow() {
     if (this.state === "waiting") this.connect();
   }
 
+  /** @param {Socket["state"]} state */
   #setState(state) {
     this.state = state;
     this.dispatchEvent(new Event("state"));

@@ -39,17 +39,19 @@ export function createSidebar(store, { onRemoved, onError }) {
     return html`<a href=${address} title=${title} aria-current=${mark} dir="auto">${title}</a>`;
   };
   /** @param {Conversation} chat */
-  const conversationRow = (chat) => html`
-    <li class="nav-item">
-      ${link(href({ name: "chat", id: chat.id }), chat.title || t("sidebar.untitled"))}
-      ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
-      ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
-    </li>
-  `;
+  const conversationRow = (chat) =>
+    html`
+      <li class="nav-item">
+        ${link(href({ name: "chat", id: chat.id }), chat.title || t("sidebar.untitled"))}
+        ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
+        ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
+      </li>
+    `;
   /** @param {Scene} scene */
-  const sceneRow = ({ slug, title }) => html`
-    <li class="nav-item">${link(href({ name: "scene", id: slug }), title || slug)}</li>
-  `;
+  const sceneRow = ({ slug, title }) =>
+    html`
+      <li class="nav-item">${link(href({ name: "scene", id: slug }), title || slug)}</li>
+    `;
   const show = () => {
     render(repeat(store.scenes, ({ slug }) => slug, sceneRow), byId("scenes"));
     render(repeat(conversations.items, ({ id }) => id, conversationRow), byId("conversations"));

@@ -8,6 +8,7 @@
  * @typedef {{attempt: number, n: number}} EventId
  * @typedef {"applied"|"ignored"|"gap"} Outcome `gap`: events before this one are missing, so the
  *   state is unchanged and must be read again after its cursor
+ * @typedef {{task: TaskState, outcome: Outcome}} Reduced a new state when applied, else the same
  */
 
 /** @type {Record<string, Status>} */
@@ -18,7 +19,7 @@ const TERMINAL = {
   "task.expired": "expired",
 };
 
-/** @param {string} id @returns {TaskState} */
+/** @param {string} id @returns {TaskState} of a task of which nothing has happened yet */
 export function newTask(id) {
   return {
     id,
@@ -72,7 +73,7 @@ export function isActive(task) {
  *
  * @param {TaskState} task
  * @param {Frame} frame as it came over the socket
- * @returns {{task: TaskState, outcome: Outcome}} a new state when applied, else the same object
+ * @returns {Reduced}
  */
 export function reduce(task, frame) {
   if (!isActive(task)) return { task, outcome: "ignored" };
@@ -100,7 +101,7 @@ function added(task, frame) {
 /**
  * Part of a snapshot that is too large for one frame; without an id, the cursor stays.
  *
- * @param {TaskState} task @param {Frame} frame
+ * @param {TaskState} task @param {Frame} frame @returns {Reduced}
  */
 function piece(task, frame) {
   if (frame.type === "task.snapshot") {
@@ -111,14 +112,20 @@ function piece(task, frame) {
   return { task: { ...task, ...added(task, frame) }, outcome: "applied" };
 }
 
-/** @param {TaskState} task @param {Frame} frame @param {Partial<TaskState>} changes */
+/**
+ * @param {TaskState} task @param {Frame} frame @param {Partial<TaskState>} changes
+ * @returns {Reduced}
+ */
 function applied(task, frame, changes) {
-  const { attempt } = parseEventId(frame.id);
-  const next = { ...task, status: "running", cursor: frame.id, attempt, ...changes };
-  return { task: next, outcome: "applied" };
+  const cursor = frame.id ?? null;
+  const { attempt } = parseEventId(cursor);
+  return {
+    task: { ...task, status: "running", cursor, attempt, ...changes },
+    outcome: "applied",
+  };
 }
 
-/** @param {TaskState} task @param {Frame} frame */
+/** @param {TaskState} task @param {Frame} frame @returns {Reduced} */
 function queued(task, frame) {
   const place = { position: frame.position, etaSeconds: frame.eta_seconds };
   // The acceptance may arrive after the first events: it must not set the task back.
@@ -135,7 +142,7 @@ function started(frame) {
  * The end of a task that succeeded brings the whole text, so nothing before it can be missed; but
  * for a text that is too large for one frame.
  *
- * @param {TaskState} task @param {Frame} frame
+ * @param {TaskState} task @param {Frame} frame @returns {Partial<TaskState>}
  */
 function finished(task, frame) {
   const changes = { status: TERMINAL[frame.type] };

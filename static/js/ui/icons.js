@@ -17,6 +17,10 @@ const PATHS = {
 
 /** @param {keyof typeof PATHS} name */
 export function icon(name) {
-  return html`<svg class="icon icon-${name}" viewBox="0 0 24 24" aria-hidden="true"><path
-    d=${PATHS[name]}></path></svg>`;
+  return html`
+    <svg class="icon icon-${name}" viewBox="0 0 24 24" aria-hidden="true">
+      <path
+        d=${PATHS[name]}></path>
+    </svg>
+  `;
 }

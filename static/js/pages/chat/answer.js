@@ -120,7 +120,9 @@ export class Answer {
 
 function simulatedBadge() {
   return html`
-    <span class="badge simulated" title=${t("answer.simulated_help")}>${t("answer.simulated")}</span>
+    <span class="badge simulated" title=${t("answer.simulated_help")}>${t(
+      "answer.simulated",
+    )}</span>
   `;
 }
 

@@ -141,9 +141,9 @@ function modelSelect(models) {
     <select class="model-select" aria-label=${t("composer.model")} ?hidden=${!models.length}
       @change=${remember}>
       ${models.map(({ name, simulated }) => {
-    const label = simulated ? t("composer.model_simulated", { name }) : name;
-    return html`<option value=${name}>${label}</option>`;
-  })}
+        const label = simulated ? t("composer.model_simulated", { name }) : name;
+        return html`<option value=${name}>${label}</option>`;
+      })}
     </select>
   `;
 }

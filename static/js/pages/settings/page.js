@@ -43,8 +43,8 @@ function languageField() {
         aria-describedby="settings-language-help">
         <option value="" ?selected=${chosen === ""}>${t("settings.language_browser")}</option>
         ${Object.entries(LANGUAGES).map(([code, name]) =>
-    html`<option value=${code} lang=${code} ?selected=${chosen === code}>${name}</option>`
-  )}
+          html`<option value=${code} lang=${code} ?selected=${chosen === code}>${name}</option>`
+        )}
       </select>
       <p class="field-help" id="settings-language-help">${t("settings.language_help")}</p>
     </div>
@@ -57,14 +57,14 @@ function themeField() {
     <fieldset class="field choices">
       <legend>${t("settings.theme")}</legend>
       ${THEMES.map((theme) =>
-    html`
+        html`
           <label>
             <input type="radio" name="theme" value=${theme} ?checked=${theme === chosen}
               @change=${() => chooseTheme(theme)}>
             ${t(`settings.theme_${theme}`)}
           </label>
         `
-  )}
+      )}
     </fieldset>
   `;
 }
