@@ -17,20 +17,16 @@ from accounts.sessions.login import fully_logged_in
 from chat.models import LLMModel
 
 
-#: Modules and libraries that the first page needs, and that the browser would otherwise learn of
-#: one after the other, each in the module before.
+#: Modules that the first page needs, and that the browser would otherwise learn of one after the
+#: other, each in the module before.
 _PRELOADED = (
     "js/i18n/i18n.js",
     "js/pages/chat/page.js",
     "js/pages/chat/answer.js",
-    "js/markdown/view.js",
-    "js/markdown/blocks.js",
-    "js/markdown/extensions.js",
-    "js/markdown/sanitize.js",
+    "js/ui/icons.js",
+    "js/lit.js",
     "vendor/lit-html/lit-html.js",
     "vendor/lit-html/directive-helpers.js",
-    "vendor/marked/marked.js",
-    "vendor/dompurify/purify.js",
 )
 
 

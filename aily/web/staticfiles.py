@@ -15,6 +15,8 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """
 
     support_js_module_import_aggregation = True
+    #: Each pass carries a changed hash one import further; a chain of imports may be this long.
+    max_post_process_passes = 20
     _js_module_import_aggregation_patterns: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

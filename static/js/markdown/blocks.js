@@ -40,7 +40,7 @@ export function lex(text, links) {
 /** @param {Token} token @returns {Block} */
 export function renderBlock(token) {
   const block = /** @type {Block} */ (document.createElement("div"));
-  block.className = "md-block";
+  block.className = token.type === "heading" ? "md-block md-heading" : "md-block";
   block.source = token.raw;
   if (token.raw.length > MAX_BLOCK_CHARS && token.type !== "code") {
     block.classList.add("md-plain");

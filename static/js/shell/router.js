@@ -2,13 +2,14 @@
 
 import { t } from "../i18n/i18n.js";
 import { render } from "../lit.js";
+import { PAGES } from "./pages.js";
 import { Scroller } from "./scroller.js";
 import { byId, setText } from "../ui/dom.js";
 import { notice } from "../ui/notice.js";
-import { href, parseRoute, ROUTES } from "./routes.js";
+import { href, parseRoute } from "./routes.js";
 
 /**
- * @import { App, Page, Route } from "./types.d.ts"
+ * @import { App, Page, PageModule, Route } from "./types.d.ts"
  * @typedef {Omit<App, "scroller"|"moved">} Shared what all pages share
  */
 
@@ -20,6 +21,8 @@ export class Router {
   #page = null;
   /** @type {Scroller|null} */
   #scroller = null;
+  /** The opening that goes on, or was the last. */
+  #opening = {};
   #shared;
   #endButton;
   #onOpened;
@@ -53,19 +56,18 @@ export class Router {
     this.#leave();
     this.#address = href(route);
     this.#onOpened(route);
-    const scroller = new Scroller(byId("scroller"), this.#endButton);
-    this.#scroller = scroller;
+    const opening = {};
+    this.#opening = opening;
     // By the time something is loaded, the user may have gone on to another page.
-    const isOpen = () => this.#scroller === scroller;
+    const isCurrent = () => this.#opening === opening;
     try {
-      const { default: create } = await ROUTES[route.name].load();
-      if (!isOpen()) return;
-      const page = create({ ...this.#shared, scroller, moved: this.#moved }, route.id);
-      this.#show(page);
+      const { default: create } = await PAGES[route.name]();
+      if (!isCurrent()) return;
+      const page = this.#show(create, route);
       await page.load();
-      if (isOpen()) this.#scrollTo(page, scroller);
+      if (isCurrent()) this.#scrollTo(page);
     } catch (error) {
-      if (isOpen()) this.showFailure(error);
+      if (isCurrent()) this.showFailure(error);
     }
   }
 
@@ -74,6 +76,7 @@ export class Router {
     this.#page?.dispose();
     this.#scroller?.dispose();
     this.#page = null;
+    this.#scroller = null;
   }
 
   /** @param {number|null} place */
@@ -85,8 +88,11 @@ export class Router {
     }
   }
 
-  /** @param {Page} page */
-  #show(page) {
+  /** @param {PageModule["default"]} create @param {Route} route */
+  #show(create, route) {
+    const scroller = new Scroller(byId("scroller"), this.#endButton);
+    this.#scroller = scroller;
+    const page = create({ ...this.#shared, scroller, moved: this.#moved }, route.id);
     this.#page = page;
     byId("content").replaceChildren(page.element);
     byId("dock").replaceChildren(...(page.dock ? [page.dock] : []));
@@ -94,13 +100,14 @@ export class Router {
     // With fingers, the keyboard should come when it is asked for.
     if (matchMedia("(hover: hover)").matches) page.focus();
     else byId("title").focus();
+    return page;
   }
 
-  /** @param {Page} page @param {Scroller} scroller */
-  #scrollTo(page, scroller) {
+  /** @param {Page} page */
+  #scrollTo(page) {
     const place = this.#places.get(this.#address);
-    if (typeof place === "number") scroller.restore(place);
-    else if (page.opensAt === "end") scroller.toEnd();
+    if (typeof place === "number") this.#scroller?.restore(place);
+    else if (page.opensAt === "end") this.#scroller?.toEnd();
   }
 
   /** @param {Route} route */

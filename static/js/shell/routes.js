@@ -1,29 +1,16 @@
-/** The app's pages and their addresses, kept in the hash so that reloading and sharing a tab's
- * place work. A new page is one line here and a module whose default export makes the page. */
+/** The addresses of the app's pages, kept in the hash so that reloading and sharing a tab's place
+ * work. A new page is one line here and one in pages.js. */
 
-/**
- * @import { PageModule, Route } from "./types.d.ts"
- * @typedef {{path: RegExp, href: (id: string|null) => string,
- *   load: () => Promise<PageModule>}} Entry
- */
+/** @import { Route } from "./types.d.ts" */
 
-/** @type {Record<Route["name"], Entry>} */
-export const ROUTES = {
+/** @type {Record<Route["name"], {path: RegExp, href: (id: string|null) => string}>} */
+const ROUTES = {
   chat: {
     path: /^#\/(?:c\/([\w-]+))?$/,
     href: (id) => (id === null ? "#/" : `#/c/${id}`),
-    load: () => import("../pages/chat/page.js"),
   },
-  scene: {
-    path: /^#\/s\/([\w-]+)$/,
-    href: (id) => `#/s/${id}`,
-    load: () => import("../pages/scene/page.js"),
-  },
-  settings: {
-    path: /^#\/settings$/,
-    href: () => "#/settings",
-    load: () => import("../pages/settings/page.js"),
-  },
+  scene: { path: /^#\/s\/([\w-]+)$/, href: (id) => `#/s/${id}` },
+  settings: { path: /^#\/settings$/, href: () => "#/settings" },
 };
 
 /** @param {string} hash such as "#/c/0198…" @returns {Route} a new chat for anything unknown */

@@ -12,9 +12,13 @@ export class Scroller {
   #element;
   #button;
   #isFollowing = false;
+  /** Something is added at its end, so the way to there is of use. */
+  #isGrowing = false;
   #lastTop = 0;
   #lastHeight = 0;
   #onScroll = () => this.#noticeReader();
+  /** What is drawn late (colours, formulas, blocks that come into sight) changes the height, too. */
+  #heights = new ResizeObserver(() => this.#isGrowing && this.follow());
 
   /** @param {HTMLElement} element what scrolls @param {HTMLElement} button leads to the end */
   constructor(element, button) {
@@ -24,19 +28,21 @@ export class Scroller {
     button.onclick = () => this.toEnd();
     element.scrollTop = 0;
     element.addEventListener("scroll", this.#onScroll, { passive: true });
+    if (element.firstElementChild) this.#heights.observe(element.firstElementChild);
   }
 
   /** Show the end of the page, and from now on what is added to it. */
   toEnd() {
+    this.#isGrowing = true;
     this.#isFollowing = true;
     this.#goToEnd();
   }
 
   /** Something was added: show it, if the reader was at the end. */
   follow() {
+    this.#isGrowing = true;
     this.#noticeReader();
     if (this.#isFollowing) this.#goToEnd();
-    else this.#button.hidden = this.#distance() < NEAR_PX;
   }
 
   /**
@@ -61,11 +67,11 @@ export class Scroller {
     this.#isFollowing = false;
     this.#element.scrollTop = place;
     this.#remember();
-    this.#button.hidden = this.#distance() < NEAR_PX;
   }
 
   dispose() {
     this.#element.removeEventListener("scroll", this.#onScroll);
+    this.#heights.disconnect();
     this.#button.hidden = true;
   }
 
@@ -85,7 +91,7 @@ export class Scroller {
     const isUp = scrollTop < this.#lastTop - 1 && !isShorter && this.#distance() > 1;
     if (isUp) this.#isFollowing = false;
     else if (scrollTop > this.#lastTop && this.#distance() < NEAR_PX) this.#isFollowing = true;
-    this.#button.hidden = this.#isFollowing || this.#distance() < NEAR_PX;
+    this.#button.hidden = !this.#isGrowing || this.#isFollowing || this.#distance() < NEAR_PX;
     this.#remember();
   }
 

@@ -2,10 +2,9 @@
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
-import { MarkdownView } from "../../markdown/view.js";
 import { isActive } from "../../store/reducer.js";
 import { copyButton } from "../../ui/copy.js";
-import { find } from "../../ui/dom.js";
+import { find, setText } from "../../ui/dom.js";
 import { icon } from "../../ui/icons.js";
 import { explain } from "../../ui/notice.js";
 
@@ -18,7 +17,27 @@ import { explain } from "../../ui/notice.js";
  * @property {FrameQueue} frames renders the texts
  * @property {() => void} onRetry asked for after an answer that failed or was stopped
  * @property {() => void} onRendered after each change of what is seen
+ * @typedef {{show: (text: string, isWhole: boolean, deadline: number) => boolean}} TextView
  */
+
+/** @param {HTMLElement} container @returns {TextView} for when Markdown cannot be loaded */
+const plainView = (container) => ({
+  show: (text) => {
+    setText(container, text);
+    return true;
+  },
+});
+
+/** Loaded with the first answer. @returns {Promise<(container: HTMLElement) => TextView>} */
+async function loadMarkdown() {
+  try {
+    const { MarkdownView } = await import("../../markdown/view.js");
+    return (container) => new MarkdownView(container);
+  } catch (error) {
+    console.warn("markdown", error);
+    return plainView;
+  }
+}
 
 export class Answer {
   element = document.createElement("article");
@@ -26,8 +45,8 @@ export class Answer {
   #task = null;
   #options;
   #copy = copyButton(() => this.#task?.text ?? "", t("answer.copy"));
-  #text;
-  #reasoning;
+  /** @type {{text: TextView, reasoning: TextView}|null} null until Markdown is loaded */
+  #views = null;
   #job = (/** @type {number} */ deadline) => this.#renderTexts(deadline);
 
   /** @param {Options} options */
@@ -36,8 +55,16 @@ export class Answer {
     this.element.className = "answer";
     this.element.setAttribute("aria-label", t("answer.label"));
     this.#showParts();
-    this.#text = new MarkdownView(find(this.element, ".answer-text"));
-    this.#reasoning = new MarkdownView(find(this.element, ".reasoning > .md"));
+    this.#createViews();
+  }
+
+  async #createViews() {
+    const create = await loadMarkdown();
+    this.#views = {
+      text: create(find(this.element, ".answer-text")),
+      reasoning: create(find(this.element, ".reasoning > .md")),
+    };
+    if (this.#task) this.#options.frames.add(this.#job);
   }
 
   /** @param {TaskState|null} task */
@@ -61,10 +88,11 @@ export class Answer {
 
   /** @param {number} deadline @returns {boolean} */
   #renderTexts(deadline) {
+    if (!this.#views) return true;
     const { text = "", reasoning = "" } = this.#task ?? {};
     const isWhole = !this.#task || !isActive(this.#task);
-    const isDone = this.#text.show(text, isWhole, deadline) &&
-      this.#reasoning.show(reasoning, isWhole || text !== "", deadline);
+    const isDone = this.#views.text.show(text, isWhole, deadline) &&
+      this.#views.reasoning.show(reasoning, isWhole || text !== "", deadline);
     this.#options.onRendered();
     return isDone;
   }
