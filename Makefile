@@ -31,12 +31,14 @@ check: .venv/.tests ## lint, types, layers, migrations, deployment settings
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@tests/js/check.sh
 	@$(OFFLINE) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@tests/js/check.sh --fix
 
 fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
 	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py --timeout 1800 $(ARGS)

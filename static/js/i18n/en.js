@@ -1,7 +1,6 @@
 /** English texts. Keys begin with the module that uses them; `{name}` is filled in. */
 
 export default {
-  "app.name": "aily",
   "app.title": "{title} · aily",
   "connection.connecting": "Connecting…",
   "connection.open": "Connected",
@@ -9,6 +8,7 @@ export default {
   "connection.closed": "Logged out",
   "toast.text": "{title}. {help}",
 
+  "sidebar.hint": "{title} · {time}",
   "sidebar.untitled": "Untitled",
   "sidebar.rename": "Rename",
   "sidebar.delete": "Delete",

@@ -4,7 +4,6 @@
 
 /** @type {Catalogue} */
 export default {
-  "app.name": "aily",
   "app.title": "{title} · aily",
   "connection.connecting": "正在连接…",
   "connection.open": "已连接",
@@ -12,6 +11,7 @@ export default {
   "connection.closed": "已退出登录",
   "toast.text": "{title}。{help}",
 
+  "sidebar.hint": "{title} · {time}",
   "sidebar.untitled": "未命名",
   "sidebar.rename": "重命名",
   "sidebar.delete": "删除",

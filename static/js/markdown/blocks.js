@@ -2,8 +2,9 @@
 
 // @ts-types="../../../tests/js/types/marked.d.ts"
 import { Lexer, Marked } from "../../vendor/marked/marked.js";
+import { escape } from "./escape.js";
 import { EXTENSIONS } from "./extensions.js";
-import { escape, sanitizeMarkdown } from "./sanitize.js";
+import { sanitizeMarkdown } from "./sanitize.js";
 
 /**
  * @import { Links, Token } from "../../../tests/js/types/marked.d.ts"

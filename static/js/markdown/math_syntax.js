@@ -1,6 +1,6 @@
 /** TeX between `$…$`, `$$…$$`, `\(…\)` and `\[…\]`: shown as code until it is drawn. */
 
-import { escape } from "./sanitize.js";
+import { escape } from "./escape.js";
 
 /** A price is no formula: no space inside the dollars, and no digit after the second. */
 const INLINE =

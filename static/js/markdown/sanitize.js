@@ -47,10 +47,3 @@ export const sanitizeMarkdown = (html) => purify.sanitize(html, MARKDOWN);
 export const sanitizeHighlighted = (html) => purify.sanitize(html, HIGHLIGHTED);
 /** @param {string} html @returns {DocumentFragment} */
 export const sanitizeMath = (html) => purify.sanitize(html, MATH);
-
-/** @param {string} text @returns {string} as HTML */
-export function escape(text) {
-  /** @type {Record<string, string>} */
-  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-  return text.replace(/[&<>"']/g, (character) => names[character]);
-}

@@ -1,6 +1,6 @@
 /** The lists of scenes and conversations, and on a phone the drawer that holds them. */
 
-import { t } from "../i18n/i18n.js";
+import { formatDateTime, t } from "../i18n/i18n.js";
 import { html, nothing, render, repeat } from "../lit.js";
 import { byId } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
@@ -33,16 +33,22 @@ export function createSidebar(store, { onRemoved, onError }) {
     const wanted = await askName(title);
     if (wanted) await conversations.rename(id, wanted);
   };
-  /** @param {string} address @param {string} title */
-  const link = (address, title) => {
+  /** @param {string} address @param {string} title @param {string} hint */
+  const link = (address, title, hint) => {
     const mark = address === current ? "page" : nothing;
-    return html`<a href=${address} title=${title} aria-current=${mark} dir="auto">${title}</a>`;
+    return html`<a href=${address} title=${hint} aria-current=${mark} dir="auto">${title}</a>`;
+  };
+  /** @param {Conversation} chat */
+  const conversationLink = ({ id, title, updated_at }) => {
+    const shown = title || t("sidebar.untitled");
+    const hint = t("sidebar.hint", { title: shown, time: formatDateTime(updated_at) });
+    return link(href({ name: "chat", id }), shown, hint);
   };
   /** @param {Conversation} chat */
   const conversationRow = (chat) =>
     html`
       <li class="nav-item">
-        ${link(href({ name: "chat", id: chat.id }), chat.title || t("sidebar.untitled"))}
+        ${conversationLink(chat)}
         ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
         ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
       </li>
@@ -50,7 +56,11 @@ export function createSidebar(store, { onRemoved, onError }) {
   /** @param {Scene} scene */
   const sceneRow = ({ slug, title }) =>
     html`
-      <li class="nav-item">${link(href({ name: "scene", id: slug }), title || slug)}</li>
+      <li class="nav-item">${link(
+        href({ name: "scene", id: slug }),
+        title || slug,
+        title || slug,
+      )}</li>
     `;
   const show = () => {
     render(repeat(store.scenes, ({ slug }) => slug, sceneRow), byId("scenes"));
