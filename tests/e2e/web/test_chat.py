@@ -1,150 +1,33 @@
-"""The web app in a real Chromium, on the whole running system."""
+"""The web app in a real Chromium, on the whole running system: chats and scenes."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Dialog,
-    Locator,
-    Page,
-    StorageState,
-    WebSocketRoute,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import BrowserContext, Dialog, Page, WebSocketRoute, expect
 
-from tests.databases import make_database, url_of
-from tests.e2e.conftest import ENVIRONMENT, MAKE_KEYS
-from tests.prepared import SEEDED
-from tests.stack import Stack
+from tests.e2e.web.browsing import last_answer, log_in, send, wait_for_connection, wait_for_end
 
 pytestmark = pytest.mark.browser
-
-_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-_WAIT_MS = 30_000
-#: The first one takes half the CPU of the others.
-_CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-
-
-def _chromium() -> str:
-    for name in _CHROMIUMS:
-        if path := shutil.which(name):
-            return path
-    if os.environ.get("CI"):
-        pytest.fail(
-            "there is no chromium to test with (Debian: apt install chromium-headless-shell)"
-        )
-    pytest.skip("there is no chromium (Debian: apt install chromium-headless-shell)")
-
-
-@pytest.fixture(scope="module")
-def stack(database_server: dict[str, str]) -> Iterator[Stack]:
-    """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
-    make_database(database_server, "aily_web", SEEDED)
-    only = ("valkey", "simulator", "worker", "web")
-    url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
-    environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
-    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_KEYS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = _chromium()
-    expect.set_options(timeout=_WAIT_MS)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=stack.base_url)
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
-    context.set_default_timeout(_WAIT_MS)
-    yield context
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    """Demo's cookies: a login costs a second of CPU time."""
-    with browser.new_context(base_url=stack.base_url) as context:
-        _log_in(context.new_page())
-        return context.storage_state()
-
-
-@pytest.fixture
-def page(context: BrowserContext, session: StorageState) -> Page:
-    """Logged in as demo, on an empty chat."""
-    context.set_storage_state(session)
-    page = context.new_page()
-    page.goto("/")
-    _wait_for_connection(page)
-    return page
-
-
-def _log_in(page: Page) -> None:
-    page.goto("/")
-    page.get_by_label("Username").fill("demo")
-    page.get_by_label("Password").fill("demo")
-    page.get_by_role("button", name="Log in").click()
-    _wait_for_connection(page)
-
-
-def _wait_for_connection(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
-
-
-def _send(page: Page, text: str) -> None:
-    page.get_by_label("Message").fill(text)
-    page.get_by_label("Message").press("Enter")
-
-
-def _last_answer(page: Page) -> Locator:
-    return page.get_by_role("article", name="Answer").last
-
-
-def _wait_for_end(page: Page) -> Locator:
-    answer = _last_answer(page)
-    expect(answer).to_have_attribute("aria-busy", "false")
-    return answer
 
 
 def _wait_for_blocks(page: Page, count: int) -> list[str]:
     """The texts of the blocks of a running answer, once it has that many."""
-    expect(_last_answer(page).locator(".answer-text > .md-block").nth(count - 1)).to_be_visible()
-    expect(_last_answer(page)).to_have_attribute("aria-busy", "true")
+    expect(last_answer(page).locator(".answer-text > .md-block").nth(count - 1)).to_be_visible()
+    expect(last_answer(page)).to_have_attribute("aria-busy", "true")
     return _blocks(page)
 
 
 def _blocks(page: Page) -> list[str]:
-    return _last_answer(page).locator(".answer-text > .md-block").all_text_contents()
+    return last_answer(page).locator(".answer-text > .md-block").all_text_contents()
 
 
 def _copied(page: Page) -> str:
     """The raw text of the last answer, as its copy button gives it."""
-    _last_answer(page).get_by_role("button", name="Copy answer").click()
-    expect(_last_answer(page).get_by_role("button", name="Copied")).to_be_visible()
+    last_answer(page).get_by_role("button", name="Copy answer").click()
+    expect(last_answer(page).get_by_role("button", name="Copied")).to_be_visible()
     text: str = page.evaluate("navigator.clipboard.readText()")
     return text
 
@@ -208,7 +91,7 @@ def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
     page = context.new_page()
     page.goto("/")
     expect(page).to_have_title("Log in · aily")
-    _log_in(page)
+    log_in(page)
     page.get_by_role("navigation").get_by_role("link", name="Summarize").click()
     page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=40]")
     page.get_by_role("button", name="Run").click()
@@ -217,7 +100,7 @@ def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
     frames = _record_frames(page)
     page.reload()
     after = _wait_for_blocks(page, 5)
-    _wait_for_end(page)
+    wait_for_end(page)
 
     task = _stored_task(page)
     assert task["status"] == "succeeded"
@@ -248,13 +131,13 @@ def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
     page.route_web_socket("**/ws/llmchat/", connect)
     page.reload()
     expect(page.locator("#connection")).to_have_attribute("data-state", "open")
-    _send(page, "Tell me more. [sim:tokens=300,tps=40]")
+    send(page, "Tell me more. [sim:tokens=300,tps=40]")
     _wait_for_blocks(page, 3)
     sockets[-1].close(code=1012, reason="restart")
     expect(page.locator("#connection")).to_have_attribute("data-state", "waiting")
     expect(page.locator("#connection")).to_have_attribute("data-state", "open")
     _wait_for_blocks(page, 4)
-    _wait_for_end(page)
+    wait_for_end(page)
 
     task = _stored_task(page)
     assert _copied(page) == task["result"]["text"]
@@ -265,10 +148,10 @@ def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
 
 
 def test_stopping_keeps_the_part_that_has_come(page: Page) -> None:
-    _send(page, "Go on for ever. [sim:tokens=2000,tps=150]")
+    send(page, "Go on for ever. [sim:tokens=2000,tps=150]")
     _wait_for_blocks(page, 3)
     page.get_by_role("button", name="Stop the answer").click()
-    answer = _wait_for_end(page)
+    answer = wait_for_end(page)
     expect(answer.get_by_text("Stopped", exact=True)).to_be_visible()
 
     task = _stored_task(page)
@@ -277,20 +160,20 @@ def test_stopping_keeps_the_part_that_has_come(page: Page) -> None:
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     assert _copied(page) == task["result"]["text"]
     page.reload()
-    expect(_wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
+    expect(wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
     assert _copied(page) == task["result"]["text"]
 
 
 def test_a_chat_keeps_its_history(page: Page) -> None:
-    _send(
+    send(
         page,
         "My name is Rumpelstiltskin, and I have told you many things about me. [sim:tokens=30]",
     )
-    _wait_for_end(page)
+    wait_for_end(page)
     first = _stored_task(page)
-    _send(page, "Who am I? [sim:tokens=30]")
+    send(page, "Who am I? [sim:tokens=30]")
     expect(page.get_by_role("article", name="Answer")).to_have_count(2)
-    _wait_for_end(page)
+    wait_for_end(page)
     second = _stored_task(page)
     assert second["conversation_id"] == first["conversation_id"]
     assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
@@ -310,11 +193,11 @@ def test_markup_in_an_answer_is_shown_and_not_run(page: Page) -> None:
         dialog.dismiss()
 
     page.on("dialog", dismiss)
-    _send(
+    send(
         page,
         "<img src=x onerror=alert(1)><svg onload=alert(2)> [a](javascript:alert(3))[sim:tokens=60]",
     )
-    answer = _wait_for_end(page)
+    answer = wait_for_end(page)
     expect(answer.get_by_text("onerror=alert(1)")).to_be_visible()
 
     assert answer.locator(".answer-text :is(img, script, iframe, [onerror], [onload])").count() == 0
@@ -325,14 +208,14 @@ def test_markup_in_an_answer_is_shown_and_not_run(page: Page) -> None:
 
 
 def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
-    _send(page, "This will not do. [sim:status=402]")
-    answer = _wait_for_end(page)
+    send(page, "This will not do. [sim:status=402]")
+    answer = wait_for_end(page)
     expect(answer.get_by_text("The provider account is empty")).to_be_visible()
     expect(answer.get_by_text("provider_balance", exact=True)).to_be_visible()
     first = _stored_task(page)["task_id"]
     answer.get_by_role("button", name="Try again").click()
-    expect(_last_answer(page)).to_have_attribute("aria-busy", "false")
-    expect(_last_answer(page).get_by_text("provider_balance", exact=True)).to_be_visible()
+    expect(last_answer(page)).to_have_attribute("aria-busy", "false")
+    expect(last_answer(page).get_by_text("provider_balance", exact=True)).to_be_visible()
     # In the place of the first one, and of the tab that was left behind.
     assert _stored_task(page)["task_id"] != first
     for _ in range(2):
@@ -344,17 +227,17 @@ def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
 def test_of_two_tabs_that_ask_again_the_second_is_told_and_shown(
     page: Page, context: BrowserContext
 ) -> None:
-    _send(page, "Not twice. [sim:status=402]")
-    _wait_for_end(page)
+    send(page, "Not twice. [sim:status=402]")
+    wait_for_end(page)
     other = context.new_page()
     # What the first tab does is not told to this one.
     other.route_web_socket("**/ws/llmchat/", _forward_own)
     other.goto(page.url)
     expect(other.get_by_role("article", name="Answer")).to_have_count(1)
-    _wait_for_end(other)
+    wait_for_end(other)
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("article.answer[aria-busy=true]")).to_be_visible()
-    _wait_for_end(page)
+    wait_for_end(page)
     other.get_by_role("button", name="Try again").click()
     expect(other.get_by_text("Asked again already")).to_be_visible()
     expect(other.get_by_role("article", name="You")).to_have_count(1)
@@ -362,13 +245,13 @@ def test_of_two_tabs_that_ask_again_the_second_is_told_and_shown(
 
 
 def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
-    _send(page, "Stop me, then try again. [sim:tokens=2000,tps=150]")
+    send(page, "Stop me, then try again. [sim:tokens=2000,tps=150]")
     _wait_for_blocks(page, 2)
     page.get_by_role("button", name="Stop the answer").click()
-    _wait_for_end(page).get_by_role("button", name="Try again").click()
+    wait_for_end(page).get_by_role("button", name="Try again").click()
     _wait_for_blocks(page, 1)
     page.get_by_role("button", name="Stop the answer").click()
-    expect(_wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
+    expect(wait_for_end(page).get_by_text("Stopped", exact=True)).to_be_visible()
     expect(page.get_by_role("article", name="You")).to_have_count(1)
     expect(page.get_by_role("article", name="Answer")).to_have_count(1)
 
@@ -376,9 +259,9 @@ def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
 def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
     line = page.get_by_text("Earlier messages are no longer sent to the model.")
     for number in range(3):
-        _send(page, f"Part {number} " + "of a long story, " * 140 + "[sim:tokens=20]")
+        send(page, f"Part {number} " + "of a long story, " * 140 + "[sim:tokens=20]")
         expect(page.get_by_role("article", name="Answer")).to_have_count(number + 1)
-        assert _wait_for_end(page).get_by_role("button", name="Try again").is_hidden()
+        assert wait_for_end(page).get_by_role("button", name="Try again").is_hidden()
     for _ in range(2):
         expect(line).to_be_visible()
         kinds = page.locator(".turns > *").evaluate_all("all => all.map(e => e.classList[0])")
@@ -386,13 +269,13 @@ def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
         assert 0 < kinds.index("history-cut") < len(kinds) - 1
         assert kinds[kinds.index("history-cut") + 1] == "question"
         page.reload()
-        _wait_for_connection(page)
+        wait_for_connection(page)
     assert _stored_task(page)["history_from"]
 
 
 def test_an_answer_is_marked_as_simulated(page: Page) -> None:
-    _send(page, "Are you real? [sim:tokens=30]")
-    expect(_wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
+    send(page, "Are you real? [sim:tokens=30]")
+    expect(wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
 
 
 def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: BrowserContext) -> None:
@@ -400,17 +283,17 @@ def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: Brows
     other.goto("/")
     expect(other.locator("#connection")).to_have_attribute("data-state", "open")
     question = "Which tab am I in, I wonder?"
-    _send(page, f"{question} [sim:tokens=300,tps=40]")
+    send(page, f"{question} [sim:tokens=300,tps=40]")
     other.get_by_role("navigation").get_by_role("link", name=question).first.click()
     _wait_for_blocks(other, 3)
-    _wait_for_end(page)
-    _wait_for_end(other)
+    wait_for_end(page)
+    wait_for_end(other)
     assert _copied(other) == _stored_task(page)["result"]["text"]
 
 
 def test_conversations_are_renamed_and_deleted(page: Page) -> None:
-    _send(page, "Something to be deleted [sim:tokens=30]")
-    _wait_for_end(page)
+    send(page, "Something to be deleted [sim:tokens=30]")
+    wait_for_end(page)
     row = page.get_by_role("listitem").filter(has_text="Something to be deleted")
     row.hover()
     row.get_by_role("button", name="Rename").click()
@@ -428,7 +311,7 @@ def test_conversations_are_renamed_and_deleted(page: Page) -> None:
 
 def test_logging_out_closes_the_page_to_others(context: BrowserContext) -> None:
     page = context.new_page()
-    _log_in(page)
+    log_in(page)
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_title("Log in · aily")
     page.goto("/")
