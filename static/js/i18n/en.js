@@ -84,6 +84,8 @@ export default {
   "form.example": "For example: {example}",
   "form.not_json": "This has to be JSON.",
 
+  "markdown.checked": "Done",
+  "markdown.unchecked": "Not done",
   "markdown.table": "Table",
   "markdown.text": "text",
   "markdown.copy_code": "Copy code",

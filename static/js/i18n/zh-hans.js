@@ -87,6 +87,8 @@ export default {
   "form.example": "例如：{example}",
   "form.not_json": "这里必须是 JSON。",
 
+  "markdown.checked": "已完成",
+  "markdown.unchecked": "未完成",
   "markdown.table": "表格",
   "markdown.text": "文本",
   "markdown.copy_code": "复制代码",

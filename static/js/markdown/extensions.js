@@ -1,6 +1,7 @@
 /** What Markdown has here beyond its common form. Syntax is part of the first page; what draws a
  * block's finished parts may be large, and is loaded when the first such part is there. */
 
+import { t } from "../i18n/i18n.js";
 import { cjkEmphasis } from "./cjk_emphasis.js";
 import { code } from "./code.js";
 import { mathSyntax } from "./math_syntax.js";
@@ -30,6 +31,13 @@ export const EXTENSIONS = [
     load: () => import("./highlight.js"),
   },
   { selector: "table", decorate: tables },
+  {
+    selector: "input",
+    decorate(box) {
+      const isChecked = box.hasAttribute("checked");
+      box.setAttribute("aria-label", t(isChecked ? "markdown.checked" : "markdown.unchecked"));
+    },
+  },
   {
     // Arabic and English paragraphs in one answer: each has its own direction.
     selector: "p, li, h1, h2, h3, h4, h5, h6, blockquote, td, th",

@@ -31,7 +31,6 @@ const MARKDOWN = {
   ADD_URI_SAFE_ATTR: HARMLESS_ATTRIBUTES,
 };
 const HIGHLIGHTED = { ...OPTIONS, ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] };
-// Without `style`: the page's CSP forbids it, and classes do what is needed.
 const MATH = { ...OPTIONS, USE_PROFILES: { mathMl: true }, FORBID_ATTR: ["style", "href"] };
 
 const purify = DOMPurify(window);

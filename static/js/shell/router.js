@@ -9,6 +9,7 @@ import { notice } from "../ui/notice.js";
 import { href, parseRoute } from "./routes.js";
 
 /**
+ * @import { Place } from "./scroller.js"
  * @import { App, Page, PageModule, Route } from "./types.d.ts"
  * @typedef {Omit<App, "scroller"|"moved">} Shared what all pages share
  */
@@ -27,7 +28,7 @@ export class Router {
   #endButton;
   #onOpened;
   #address = "";
-  /** @type {Map<string, number|null>} where each page was left, by address */
+  /** @type {Map<string, Place|null>} where each page was left, by address */
   #places = new Map();
 
   /**
@@ -79,7 +80,7 @@ export class Router {
     this.#scroller = null;
   }
 
-  /** @param {number|null} place */
+  /** @param {Place|null} place */
   #rememberPlace(place) {
     this.#places.delete(this.#address);
     this.#places.set(this.#address, place);
@@ -106,7 +107,7 @@ export class Router {
   /** @param {Page} page */
   #scrollTo(page) {
     const place = this.#places.get(this.#address);
-    if (typeof place === "number") this.#scroller?.restore(place);
+    if (place) this.#scroller?.restore(place);
     else if (page.opensAt === "end") this.#scroller?.toEnd();
   }
 

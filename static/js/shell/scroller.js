@@ -7,6 +7,11 @@ import { icon } from "../ui/icons.js";
 /** So near to the end, the reader is taken to follow. */
 const NEAR_PX = 40;
 
+/** How a reader scrolls by hand. */
+const READER_EVENTS = ["wheel", "touchstart", "pointerdown", "keydown"];
+
+/** @typedef {{key: string, offset: number}} Place an item of the page, and how far below the top */
+
 /** One page's way of scrolling in the element that all pages share. */
 export class Scroller {
   #element;
@@ -17,8 +22,16 @@ export class Scroller {
   #lastTop = 0;
   #lastHeight = 0;
   #onScroll = () => this.#noticeReader();
+  /** @type {Place|null} where the reader was, until the next scrolling by hand */
+  #wanted = null;
+  /** Another page is shown in the element now. */
+  #isDisposed = false;
+  #onReader = () => (this.#wanted = null);
   /** What is drawn late (colours, formulas, blocks that come into sight) changes the height, too. */
-  #heights = new ResizeObserver(() => this.#isGrowing && this.follow());
+  #heights = new ResizeObserver(() => {
+    if (this.#wanted) this.#goToWanted();
+    else if (this.#isGrowing) this.follow();
+  });
 
   /** @param {HTMLElement} element what scrolls @param {HTMLElement} button leads to the end */
   constructor(element, button) {
@@ -28,11 +41,16 @@ export class Scroller {
     button.onclick = () => this.toEnd();
     element.scrollTop = 0;
     element.addEventListener("scroll", this.#onScroll, { passive: true });
+    for (const name of READER_EVENTS) {
+      element.addEventListener(name, this.#onReader, { passive: true });
+    }
     if (element.firstElementChild) this.#heights.observe(element.firstElementChild);
   }
 
   /** Show the end of the page, and from now on what is added to it. */
   toEnd() {
+    if (this.#isDisposed) return;
+    this.#wanted = null;
     this.#isGrowing = true;
     this.#isFollowing = true;
     this.#goToEnd();
@@ -40,6 +58,7 @@ export class Scroller {
 
   /** Something was added: show it, if the reader was at the end. */
   follow() {
+    if (this.#isDisposed) return;
     this.#isGrowing = true;
     this.#noticeReader();
     if (this.#isFollowing) this.#goToEnd();
@@ -57,20 +76,45 @@ export class Scroller {
     this.#remember();
   }
 
-  /** @returns {number|null} null: at the end, wherever that will be */
+  /** @returns {Place|null} null: at the end, wherever that will be */
   get place() {
-    return this.#isFollowing ? null : this.#element.scrollTop;
+    this.#noticeReader();
+    if (this.#isFollowing) return null;
+    for (const item of this.#items()) {
+      const { top, bottom } = item.getBoundingClientRect();
+      const offset = top - this.#element.getBoundingClientRect().top;
+      if (bottom - top + offset > 0) return { key: item.dataset.key ?? "", offset };
+    }
+    return { key: "", offset: -this.#element.scrollTop };
   }
 
-  /** @param {number} place */
+  /** Show a place again, and keep it while heights above it become known. @param {Place} place */
   restore(place) {
     this.#isFollowing = false;
-    this.#element.scrollTop = place;
+    this.#wanted = place;
+    this.#goToWanted();
+  }
+
+  #goToWanted() {
+    if (!this.#wanted) return;
+    const { key, offset } = this.#wanted;
+    const item = [...this.#items()].find(({ dataset }) => dataset.key === key);
+    const top = item
+      ? item.getBoundingClientRect().top - this.#element.getBoundingClientRect().top
+      : -this.#element.scrollTop;
+    this.#element.scrollTop += top - offset;
     this.#remember();
   }
 
+  /** @returns {NodeListOf<HTMLElement>} what places are remembered by */
+  #items() {
+    return this.#element.querySelectorAll("[data-key]");
+  }
+
   dispose() {
+    this.#isDisposed = true;
     this.#element.removeEventListener("scroll", this.#onScroll);
+    for (const name of READER_EVENTS) this.#element.removeEventListener(name, this.#onReader);
     this.#heights.disconnect();
     this.#button.hidden = true;
   }

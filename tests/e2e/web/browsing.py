@@ -5,10 +5,10 @@ from __future__ import annotations
 from playwright.sync_api import Locator, Page, expect
 
 
-def log_in(page: Page) -> None:
+def log_in(page: Page, username: str, password: str) -> None:
     page.goto("/")
-    page.get_by_label("Username").fill("demo")
-    page.get_by_label("Password").fill("demo")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
     wait_for_connection(page)
 

@@ -19,8 +19,9 @@ from playwright.sync_api import (
 )
 
 from tests.databases import make_database, url_of
-from tests.e2e.conftest import ENVIRONMENT, MAKE_KEYS
+from tests.e2e.conftest import ENVIRONMENT
 from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import SEEDED
 from tests.stack import Stack
 
@@ -56,7 +57,7 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     only = ("valkey", "simulator", "worker", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
     environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
-    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_KEYS) as running:
+    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_READER) as running:
         yield running
 
 
@@ -83,7 +84,15 @@ def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
 def session(browser: Browser, stack: Stack) -> StorageState:
     """Demo's cookies: a login costs a second of CPU time."""
     with browser.new_context(base_url=stack.base_url) as context:
-        log_in(context.new_page())
+        log_in(context.new_page(), "demo", "demo")
+        return context.storage_state()
+
+
+@pytest.fixture(scope="package")
+def reader_session(browser: Browser, stack: Stack) -> StorageState:
+    """The cookies of a user with long lists."""
+    with browser.new_context(base_url=stack.base_url) as context:
+        log_in(context.new_page(), READER, PASSWORD)
         return context.storage_state()
 
 

@@ -91,7 +91,7 @@ def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
     page = context.new_page()
     page.goto("/")
     expect(page).to_have_title("Log in · aily")
-    log_in(page)
+    log_in(page, "demo", "demo")
     page.get_by_role("navigation").get_by_role("link", name="Summarize").click()
     page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=40]")
     page.get_by_role("button", name="Run").click()
@@ -311,7 +311,7 @@ def test_conversations_are_renamed_and_deleted(page: Page) -> None:
 
 def test_logging_out_closes_the_page_to_others(context: BrowserContext) -> None:
     page = context.new_page()
-    log_in(page)
+    log_in(page, "demo", "demo")
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_title("Log in · aily")
     page.goto("/")

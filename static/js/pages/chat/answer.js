@@ -44,6 +44,7 @@ export class Answer {
   /** @type {TaskState|null} null: not accepted by the server yet */
   #task = null;
   #options;
+  #isDisposed = false;
   #copy = copyButton(() => this.#task?.text ?? "", t("answer.copy"));
   /** @type {{text: TextView, reasoning: TextView}|null} null until Markdown is loaded */
   #views = null;
@@ -64,7 +65,7 @@ export class Answer {
       text: create(find(this.element, ".answer-text")),
       reasoning: create(find(this.element, ".reasoning > .md")),
     };
-    if (this.#task) this.#options.frames.add(this.#job);
+    if (this.#task && !this.#isDisposed) this.#options.frames.add(this.#job);
   }
 
   /** @param {TaskState|null} task */
@@ -75,6 +76,7 @@ export class Answer {
   }
 
   dispose() {
+    this.#isDisposed = true;
     this.#options.frames.remove(this.#job);
   }
 

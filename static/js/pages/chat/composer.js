@@ -38,7 +38,7 @@ export class Composer {
   }
 
   focus() {
-    this.#area.focus();
+    this.#area.focus({ preventScroll: true });
   }
 
   /** To the height of its text; it has none before it is on the page. */

@@ -249,7 +249,9 @@ class ChatPage {
     for (const turn of turns.toReversed()) {
       if (turn.role === "answer") this.#showAnswer(turn);
       else if (!this.#questions.has(turn.key)) {
-        this.#questions.set(turn.key, createQuestion(turn.content ?? ""));
+        const question = createQuestion(turn.content ?? "");
+        question.dataset.key = turn.key;
+        this.#questions.set(turn.key, question);
       }
     }
   }
@@ -264,6 +266,7 @@ class ChatPage {
         onRetry: () => this.#askAgain(key),
         onRendered: () => this.#app.scroller.follow(),
       });
+      answer.element.dataset.key = key;
       this.#answers.set(key, answer);
     }
     answer.show(task);

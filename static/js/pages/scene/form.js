@@ -55,7 +55,7 @@ export class Form {
   }
 
   focus() {
-    if (this.#fields[0]) this.#input(this.#fields[0]).focus();
+    if (this.#fields[0]) this.#input(this.#fields[0]).focus({ preventScroll: true });
   }
 
   /** @param {string} name @param {string} message @returns {boolean} false: no such field */
