@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from aily.concurrency.faults import note_fault
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import RedisAway, sync_redis
 from chat import actors, eventlog, scheduler
@@ -20,7 +20,7 @@ from chat.events import TaskCancelled, worker_channel
 from chat.models import Status, Task, flights
 from chat.models.flights import Successor
 from chat.models.ids import is_own
-from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
+from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queued, cancel_running
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         running = cancel_running(task_ids)
         # A retry may have sent one back to the queue between the two.
         waiting += cancel_queued(task_ids)
-        ended = [*(one.id for one in waiting), *(task_id for task_id, _ in running)]
+        ended = [*(one.id for one in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
     try:
         _tell(waiting, running)
@@ -81,9 +81,9 @@ def _enqueue(successors: Sequence[Successor]) -> None:
             actors.ring(pool)
 
 
-def _tell(waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]) -> None:
-    for task_id, worker_id in running:
-        sync_redis().publish(worker_channel(str(worker_id)), str(task_id))
+def _tell(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
+    for call in running:
+        sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
     for ended in waiting:
         by_pool[str(ended.model_id)].append(str(ended.id))

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.cache.store import client
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import answer_cache, settlement
 from chat.eventlog import get_hub
 from chat.exceptions import ConversationBusy
@@ -65,7 +65,7 @@ async def test_a_kept_answer_is_a_task_that_has_ended_when_it_is_accepted(
     assert [one.type for one in without_text] == ["task.completed"]
     # Free, even where a budget allows nothing.
     assert simulator.stats.requests == 1
-    await in_database(settlement.settle)
+    await in_database(settlement.settle_ended_tasks)
     entry = await in_database(LedgerEntry.objects.get, task_id=accepted.task_id)
     assert (entry.kind, entry.prompt_tokens, entry.completion_tokens) == ("release", 0, 0)
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.network.public_addresses import is_link_local, is_public
 from chat.delivery.addresses import UnsafeURLError, check_url, parse_url
 from chat.delivery.deliverer import Deliverer
@@ -126,7 +126,7 @@ class Names:
     def _getaddrinfo(self, host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         self.look_ups.append(host)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in answer]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answer]
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"]])

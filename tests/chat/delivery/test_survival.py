@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.delivery import claims, outcomes
 from chat.delivery.deliverer import Deliverer
 from chat.delivery.outcomes import MAX_RETRY_AFTER_SECONDS, Outcome, wait_seconds
@@ -69,14 +69,14 @@ async def test_an_outcome_that_cannot_be_noted_is_noted_plainly_and_alone(
     receiver.answers = [(500, {})]
     for _ in range(3):
         await in_database(end_task, alice, model)
-    note = outcomes.note
+    note = outcomes.store_outcomes
 
     def picky(batch: Sequence[Outcome]) -> Any:
         if any(outcome.response_status == 500 for outcome in batch):
             raise AttributeError("not this one")
         return note(batch)
 
-    monkeypatch.setattr(outcomes, "note", picky)
+    monkeypatch.setattr(outcomes, "store_outcomes", picky)
     await deliver(deliverer)
     rows = await in_database(lambda: list(Delivery.objects.order_by("state")))
     assert [row.state for row in rows] == ["delivered", "delivered", "pending"]
