@@ -18,7 +18,7 @@ import { finishBlock, lex, renderBlock } from "./blocks.js";
 const SLICE_CHARS = 8000;
 const UNSETTLED_BLOCKS = 2;
 /** An unsettled end longer than this is built anew only when it has grown by a quarter. */
-const LARGE_CHARS = 8000;
+const LARGE_CHARS = 5000;
 const LARGE_GROWTH = 1.25;
 
 export class MarkdownView {
@@ -85,15 +85,16 @@ export class MarkdownView {
    * @param {boolean} isWhole nothing will follow
    */
   #buildSlice(slice, isLast, isWhole) {
-    const linksBefore = Object.keys(this.#links).length;
-    const blocks = placed(lex(slice, this.#links));
-    const hasNewLinks = Object.keys(this.#links).length > linksBefore;
-    if (hasNewLinks && this.#settledBlocks > 0) this.#hasLateLinks = true;
+    // Definitions that may still grow must not count when more has come.
+    const tokens = lex(slice, Object.assign(Object.create(null), this.#links));
+    const blocks = placed(tokens);
     const settled = isWhole ? blocks.length : Math.max(0, blocks.length - UNSETTLED_BLOCKS);
+    const settledEnd = isWhole ? slice.length : blocks[settled - 1]?.end ?? 0;
+    const hasDefinitions = this.#keepLinks(tokens, settledEnd);
     // What a slice cuts in two is not shown yet.
     const shown = isLast ? blocks : blocks.slice(0, settled);
     shown.forEach(({ token }, index) => {
-      const block = this.#showBlock(token, this.#settledBlocks + index, hasNewLinks);
+      const block = this.#showBlock(token, this.#settledBlocks + index, hasDefinitions);
       if (index < settled) finishBlock(block);
     });
     if (isLast) {
@@ -104,15 +105,33 @@ export class MarkdownView {
       }
     }
     this.#settledBlocks += settled;
-    this.#settledChars += settled ? blocks[settled - 1].end : 0;
+    this.#settledChars += settledEnd;
     this.#builtChars = this.#text.length - this.#settledChars;
   }
 
-  /** @param {Token} token @param {number} index @param {boolean} hasNewLinks @returns {Block} */
-  #showBlock(token, index, hasNewLinks) {
+  /**
+   * Keep the definitions before `settledEnd`, for all that follows.
+   *
+   * @param {Token[]} tokens @param {number} settledEnd @returns {boolean} whether there are any
+   */
+  #keepLinks(tokens, settledEnd) {
+    const definitions = tokens.filter(({ type }) => type === "def");
+    let end = 0;
+    for (const token of tokens) {
+      end += token.raw.length;
+      const { tag, href, title } = token;
+      if (token.type !== "def" || !tag || !href || end > settledEnd || this.#links[tag]) continue;
+      this.#links[tag] = { href, title };
+      if (this.#settledBlocks > 0) this.#hasLateLinks = true;
+    }
+    return definitions.length > 0;
+  }
+
+  /** @param {Token} token @param {number} index @param {boolean} hasDefinitions @returns {Block} */
+  #showBlock(token, index, hasDefinitions) {
     const block = /** @type {Block|undefined} */ (this.#container.children[index]);
     const isSame = block?.source === token.raw;
-    const hasOtherLinks = (hasNewLinks || this.#isRelinking) && token.raw.includes("[");
+    const hasOtherLinks = (hasDefinitions || this.#isRelinking) && token.raw.includes("[");
     if (block && isSame && !hasOtherLinks) return block;
     const fresh = renderBlock(token);
     if (block) block.replaceWith(fresh);

@@ -318,3 +318,83 @@ def _serious(page: Page) -> list[str]:
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
+
+
+#: Shows texts piece by piece and at once, by the app's own module; says whether they look alike,
+#: and how many blocks were put into the page for the first.
+STREAM = """
+async ([text, step]) => {
+  const {MarkdownView} = await import("/static/js/markdown/view.js");
+  const [grown, whole] = [document.createElement("div"), document.createElement("div")];
+  document.getElementById("content").replaceChildren(grown, whole);
+  const view = new MarkdownView(grown);
+  let built = 0;
+  const observer = new MutationObserver((changes) => {
+    for (const {addedNodes} of changes) built += addedNodes.length;
+  });
+  observer.observe(grown, {childList: true});
+  for (let end = step; end < text.length; end += step) {
+    view.show(text.slice(0, end), false, Infinity);
+  }
+  view.show(text, true, Infinity);
+  new MarkdownView(whole).show(text, true, Infinity);
+  await new Promise((resolve) => setTimeout(resolve));
+  const markup = (element) => element.innerHTML.replaceAll(/ class="hljs[^"]*"/g, "");
+  return {isAlike: markup(grown) === markup(whole), built, blocks: grown.children.length,
+    text: grown.textContent};
+}
+"""
+PARAGRAPHS = "\n\n".join(f"Paragraph {number} with *some* words." for number in range(300))
+LONG_CODE = "Before\n\n```text\n" + "a line of code\n" * 4000 + "```\n\nAfter"
+LONG_LIST = "\n".join(f"- item **{number}**" for number in range(1500))
+MIXED = r"""See [a] and [b][a].
+
+1. one
+2. two
+
+   more of two
+
+3. three
+1
+* star
+
+```
+``
+ ```
+
+> quote
+> more
+
+    indented
+
+Title
+===
+
+$$
+x
+$$
+
+| a |
+|---|
+| 1 |
+
+[a]: https://example.org/a
+after
+"""
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_text_that_comes_in_pieces_looks_as_if_it_came_at_once(reader: Page, step: int) -> None:
+    reader.goto("/")
+    wait_for_connection(reader)
+    assert reader.evaluate(STREAM, [MIXED, step])["isAlike"]
+
+
+@pytest.mark.parametrize("text", [PARAGRAPHS, LONG_CODE, LONG_LIST], ids=["text", "code", "list"])
+def test_the_work_for_a_growing_text_grows_with_its_length(reader: Page, text: str) -> None:
+    reader.goto("/")
+    wait_for_connection(reader)
+    half, whole = (reader.evaluate(STREAM, [part, 50]) for part in (text[: len(text) // 2], text))
+    assert whole["isAlike"]
+    assert whole["built"] <= 2.2 * half["built"]
+    assert whole["built"] <= 6 * whole["blocks"] + 150

@@ -6,6 +6,10 @@ export interface Token {
   type: string;
   raw: string;
   text: string;
+  /** Of a definition: the link's name, and where it leads. */
+  tag?: string;
+  href?: string;
+  title?: string;
 }
 
 export interface Tokens extends Array<Token> {
