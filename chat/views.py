@@ -16,7 +16,6 @@ from accounts.access.permissions import permissions_of
 from accounts.sessions.login import fully_logged_in
 from chat.models import LLMModel
 
-
 #: Modules that the first page needs, and that the browser would otherwise learn of one after the
 #: other, each in the module before.
 _PRELOADED = (
@@ -41,7 +40,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def page_data(user: Any) -> dict[str, Any]:
-    """What the modules need before they ask for anything: the models to choose from, default first."""
+    """What the modules need before their first request; of models the default comes first."""
     permissions = permissions_of(user)
     models = LLMModel.objects.select_related("provider").order_by("-is_default", "name")
     return {

@@ -11,7 +11,7 @@ from xdist.scheduler import LoadFileScheduling
 #: All its files share one running installation, which takes long to start,
 _ONE_PROCESS = "tests/e2e/"
 #: but for these: two have another one, and the browser's would make it longer than all the rest.
-_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
+_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/web/")
 #: Begun first, so that nobody waits for them at the end. Of the last ones each second waits more
 #: than it computes: beside what computes, that costs no time.
 _SLOWEST_FIRST = (
@@ -39,7 +39,7 @@ INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
-    """A file's tests run in one process, those of `e2e` all in the same one.
+    """A file's tests run in one process, those of `e2e` all in the same one, but for _APART.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
     """
@@ -50,8 +50,10 @@ class _OneStack(LoadFileScheduling):
 
 def _group(nodeid: str) -> str:
     file = str(nodeid.split("::", 1)[0])
-    is_shared = file.startswith(_ONE_PROCESS) and file not in _APART
-    return _ONE_PROCESS if is_shared else file
+    for path in (*_APART, _ONE_PROCESS):
+        if file.startswith(path):
+            return path
+    return file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:

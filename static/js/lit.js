@@ -5,5 +5,3 @@
 export { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 // @ts-types="../../tests/js/types/lit-html.d.ts"
 export { repeat } from "../vendor/lit-html/directives/repeat.js";
-// @ts-types="../../tests/js/types/lit-html.d.ts"
-export { live } from "../vendor/lit-html/directives/live.js";

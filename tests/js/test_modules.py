@@ -1,8 +1,10 @@
-"""Runs the tests of the web app's modules that need no browser, under Deno."""
+"""The web app's modules: their tests that need no browser, under Deno, and the vendored ones."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +29,19 @@ def test_the_modules_pass_their_own_tests(module: Path) -> None:
         env={**environment, "DENO_NO_UPDATE_CHECK": "1"},
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_vendored_libraries_are_those_of_the_list() -> None:
+    vendor = settings.BASE_DIR / "static" / "vendor"
+    listed = re.findall(
+        r"^\| `(.+\.js)` \| .+ \| `([0-9a-f]{64})` \|$",
+        (vendor / "VERSIONS.md").read_text(),
+        re.MULTILINE,
+    )
+    found = {
+        path.relative_to(vendor).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in vendor.rglob("*.js")
+    }
+    assert dict(listed) == found
+    for path in found:
+        assert (vendor / path.split("/")[0] / "LICENSE").is_file()

@@ -12,4 +12,3 @@ export function repeat<T>(
   key: (item: T, index: number) => unknown,
   template: (item: T, index: number) => unknown,
 ): unknown;
-export function live(value: unknown): unknown;
