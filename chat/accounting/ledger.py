@@ -25,7 +25,7 @@ from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
 from chat.models import BudgetPeriod, LedgerEntry
-from chat.models.accounting import DIMENSIONS, Amount
+from chat.models.budgets import DIMENSIONS, Amount
 from chat.models.ended import EndedTask
 from chat.models.insertion import insert
 from chat.observability import metrics

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Budget, BudgetPeriod, LedgerEntry
-from chat.models.accounting import DIMENSIONS, Period
+from chat.models.budgets import DIMENSIONS, Period
 
 #: What usage can be grouped by. A model, scene or user that was deleted has no name any more.
 GROUPS: dict[str, Combinable] = {
