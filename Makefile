@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix fuzz bench chaos hosts systemd browser servers clean
+.PHONY: help run test check fix catalogues fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -39,6 +39,9 @@ fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@tests/js/check.sh --fix
+
+catalogues: .venv/.tests ## bring the translations up to date and compile them
+	@$(BIN)/python -m tests.catalogues
 
 fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
 	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py --timeout 1800 $(ARGS)

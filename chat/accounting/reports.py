@@ -59,7 +59,7 @@ _CURRENT = "current_periods"
 # --- Budgets ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One limit. `left` is None where there is no limit."""
+    """One limit. `left` is None if there is no limit."""
 
     limit: Decimal | None
     reserved: Decimal

@@ -11,7 +11,8 @@ from typing import Any
 from django.db.models import Q
 from django.db.models.signals import pre_save
 
-from accounts.delegation import current_actor, protect_restriction
+from accounts.delegation import current_actor
+from accounts.delegation_checks import protect_restriction
 from aily.problems import Forbidden
 from chat.models import LLMModel, Scene, SceneVersion
 

@@ -31,8 +31,8 @@ def item(label: str, parent: MenuItem | None = None, **fields: Any) -> MenuItem:
 
 def labels(nodes: list[dict[str, Any]]) -> list[Any]:
     return [
-        (one["label"], labels(one["children"])) if one["children"] else one["label"]
-        for one in nodes
+        (node["label"], labels(node["children"])) if node["children"] else node["label"]
+        for node in nodes
     ]
 
 
@@ -175,7 +175,7 @@ def test_two_moves_at_once_make_no_cycle(transactional_db: None) -> None:
             execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
             moves = [pool.submit(move, one, two), pool.submit(move, two, one)]
             wait_for_a_lock(waiters=2)
-        assert sorted(one.result(10) for one in moves) == ["moved", "refused"]
+        assert sorted(move.result(10) for move in moves) == ["moved", "refused"]
     assert MenuItem.objects.filter(parent=None).count() == 1
 
 
