@@ -102,7 +102,7 @@ test("a snapshot replaces the text whatever is missing before it", () => {
   assert.equal(task.text, "all of it.");
 });
 
-test("success tells the whole text, even to one who missed the rest", () => {
+test("the end of a success brings the whole text, whatever was missed", () => {
   const { task } = play([started(1), completed("1-5", "Hello")]);
   assert.deepEqual([task.text, task.status, task.finishReason], ["Hello", "succeeded", "stop"]);
 });
@@ -131,7 +131,7 @@ test("cancelling keeps the text, failing brings its error", () => {
   assert.deepEqual([failed.status, failed.error], ["failed", error]);
 });
 
-test("a task sent back to the queue waits again, and its acceptance told late does not", () => {
+test("a task sent back to the queue waits again, and a late acceptance changes nothing", () => {
   const queued = { type: "task.queued", task_id: TASK, position: 4, eta_seconds: 2.5 };
   const waiting = play([started(1), queued]).task;
   assert.deepEqual([waiting.status, waiting.position, waiting.etaSeconds], ["queued", 4, 2.5]);
@@ -208,7 +208,7 @@ const said = (id, role, content, task_id) => ({ id, role, content, task_id });
 const ended = (id, historyFrom = null) => ({ ...newTask(id), status: "succeeded", historyFrom });
 const shown = (turns) => turns.map(({ role, content, task }) => content ?? task?.text ?? role);
 
-test("an answer stored behind a later question stands behind its own", () => {
+test("an answer stored after a later question is shown after its own", () => {
   const tasks = new Map([
     ["t1", { ...newTask("t1"), status: "cancelled" }],
     ["t2", ended("t2")],
@@ -240,7 +240,7 @@ test("answers that call tools show what they call, and results are not shown", (
   assert.deepEqual(shown(turns), ["how is it?", "Calls `weather`.", "It is sunny."]);
 });
 
-test("a line stands before the first question that was sent last", () => {
+test("a line is shown before the first question that was sent last", () => {
   const messages = ["a", "b", "c"].flatMap((id) => [
     said(`${id}1`, "user", `${id}?`, `t${id}`),
     said(`${id}2`, "assistant", `${id}.`, `t${id}`),

@@ -1,7 +1,7 @@
 /**
  * Shows a Markdown text that grows.
  *
- * Blocks that can change no more are settled: they are neither read nor built again, so a text costs
+ * Blocks that can change no more are finished: they are neither read nor built again, so a text costs
  * its length and not the square of it, and a selection in an earlier block survives. Only the last
  * two blocks may still change: a list goes on after a blank line with what looked like a paragraph.
  */
@@ -15,25 +15,25 @@ import { finishBlock, lex, renderBlock } from "./blocks.js";
  */
 
 /** Of a text that is there already, so many characters are read at a time. */
-const SLICE_CHARS = 8000;
-const UNSETTLED_BLOCKS = 2;
-/** An unsettled end longer than this is built anew only when it has grown by a quarter. */
+const SLICE_CHARS = 4000;
+const UNFINISHED_BLOCKS = 2;
+/** An unfinished end longer than this is built anew only when it has grown by a quarter. */
 const LARGE_CHARS = 5000;
 const LARGE_GROWTH = 1.25;
 
 export class MarkdownView {
   #container;
   #text = "";
-  /** Characters, and blocks, that are settled. */
-  #settledChars = 0;
-  #settledBlocks = 0;
+  /** Characters, and blocks, that are finished. */
+  #finishedChars = 0;
+  #finishedBlocks = 0;
   /** @type {Links} */
   #links = Object.create(null);
-  /** Links that were defined after settled blocks, which may use them. */
+  /** Links that were defined after finished blocks, which may use them. */
   #hasLateLinks = false;
   /** Blocks are gone through once more, for such links. */
   #isRelinking = false;
-  /** Length of the unsettled end when it was built last. */
+  /** Length of the unfinished end when it was built last. */
   #builtChars = 0;
   #openCode = new OpenCode();
 
@@ -69,13 +69,13 @@ export class MarkdownView {
   #build(isWhole, deadline) {
     let size = SLICE_CHARS;
     for (;;) {
-      const end = this.#settledChars + size;
+      const end = this.#finishedChars + size;
       const isLast = end >= this.#text.length;
-      const before = this.#settledChars;
+      const before = this.#finishedChars;
       this.#buildSlice(this.#text.slice(before, end), isLast, isLast && isWhole);
       if (isLast) return true;
       // One block is longer than the slice: read more at a time.
-      size = this.#settledChars === before ? size * 2 : SLICE_CHARS;
+      size = this.#finishedChars === before ? size * 2 : SLICE_CHARS;
       if (performance.now() >= deadline) return false;
     }
   }
@@ -88,41 +88,41 @@ export class MarkdownView {
     // Definitions that may still grow must not count when more has come.
     const tokens = lex(slice, Object.assign(Object.create(null), this.#links));
     const blocks = placed(tokens);
-    const settled = isWhole ? blocks.length : Math.max(0, blocks.length - UNSETTLED_BLOCKS);
-    const settledEnd = isWhole ? slice.length : blocks[settled - 1]?.end ?? 0;
-    const hasDefinitions = this.#keepLinks(tokens, settledEnd);
+    const finished = isWhole ? blocks.length : Math.max(0, blocks.length - UNFINISHED_BLOCKS);
+    const finishedEnd = isWhole ? slice.length : blocks[finished - 1]?.end ?? 0;
+    const hasDefinitions = this.#keepLinks(tokens, finishedEnd);
     // What a slice cuts in two is not shown yet.
-    const shown = isLast ? blocks : blocks.slice(0, settled);
+    const shown = isLast ? blocks : blocks.slice(0, finished);
     shown.forEach(({ token }, index) => {
-      const block = this.#showBlock(token, this.#settledBlocks + index, hasDefinitions);
-      if (index < settled) finishBlock(block);
+      const block = this.#showBlock(token, this.#finishedBlocks + index, hasDefinitions);
+      if (index < finished) finishBlock(block);
     });
     if (isLast) {
-      this.#removeFrom(this.#settledBlocks + blocks.length);
+      this.#removeFrom(this.#finishedBlocks + blocks.length);
       const last = blocks.at(-1);
       if (last && !isWhole) {
         this.#openCode.open(this.#lastBlock(), last.token, this.#text.length);
       }
     }
-    this.#settledBlocks += settled;
-    this.#settledChars += settledEnd;
-    this.#builtChars = this.#text.length - this.#settledChars;
+    this.#finishedBlocks += finished;
+    this.#finishedChars += finishedEnd;
+    this.#builtChars = this.#text.length - this.#finishedChars;
   }
 
   /**
-   * Keep the definitions before `settledEnd`, for all that follows.
+   * Keep the definitions before `finishedEnd`, for all that follows.
    *
-   * @param {Token[]} tokens @param {number} settledEnd @returns {boolean} whether there are any
+   * @param {Token[]} tokens @param {number} finishedEnd @returns {boolean} whether there are any
    */
-  #keepLinks(tokens, settledEnd) {
+  #keepLinks(tokens, finishedEnd) {
     const definitions = tokens.filter(({ type }) => type === "def");
     let end = 0;
     for (const token of tokens) {
       end += token.raw.length;
       const { tag, href, title } = token;
-      if (token.type !== "def" || !tag || !href || end > settledEnd || this.#links[tag]) continue;
+      if (token.type !== "def" || !tag || !href || end > finishedEnd || this.#links[tag]) continue;
       this.#links[tag] = { href, title };
-      if (this.#settledBlocks > 0) this.#hasLateLinks = true;
+      if (this.#finishedBlocks > 0) this.#hasLateLinks = true;
     }
     return definitions.length > 0;
   }
@@ -144,14 +144,14 @@ export class MarkdownView {
   }
 
   #isHardlyMore() {
-    const unsettled = this.#text.length - this.#settledChars;
-    return this.#builtChars > LARGE_CHARS && unsettled > this.#builtChars &&
-      unsettled < this.#builtChars * LARGE_GROWTH;
+    const unfinished = this.#text.length - this.#finishedChars;
+    return this.#builtChars > LARGE_CHARS && unfinished > this.#builtChars &&
+      unfinished < this.#builtChars * LARGE_GROWTH;
   }
 
   /** Put what is new behind a large block as plain text, until the block is built again. */
   #appendRest() {
-    const rest = this.#text.slice(this.#settledChars + this.#builtChars);
+    const rest = this.#text.slice(this.#finishedChars + this.#builtChars);
     let element = this.#lastBlock();
     if (!element?.classList.contains("md-rest")) {
       element = /** @type {Block} */ (document.createElement("div"));
@@ -174,15 +174,15 @@ export class MarkdownView {
   #replaced(next) {
     this.#openCode.close();
     this.#builtChars = 0;
-    if (next.startsWith(this.#text.slice(0, this.#settledChars))) return;
+    if (next.startsWith(this.#text.slice(0, this.#finishedChars))) return;
     this.#links = Object.create(null);
     this.#isRelinking = false;
     this.#restart();
   }
 
   #restart() {
-    this.#settledChars = 0;
-    this.#settledBlocks = 0;
+    this.#finishedChars = 0;
+    this.#finishedBlocks = 0;
     this.#builtChars = 0;
     this.#hasLateLinks = false;
   }

@@ -51,7 +51,7 @@ def _stored_count(page: Page) -> int:
 
 
 def _forward_own(socket: WebSocketRoute) -> None:
-    """Lets a page hear of what it submits, and of nothing that others do."""
+    """Pass on to a page only the frames about what it submits itself."""
     server = socket.connect_to_server()
     refs: set[str] = set()
 
@@ -224,13 +224,13 @@ def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
         page.reload()
 
 
-def test_of_two_tabs_that_ask_again_the_second_is_told_and_shown(
+def test_of_two_tabs_that_ask_again_the_second_is_refused_and_shown_the_first(
     page: Page, context: BrowserContext
 ) -> None:
     send(page, "Not twice. [sim:status=402]")
     wait_for_end(page)
     other = context.new_page()
-    # What the first tab does is not told to this one.
+    # This tab receives no frames about what the first one does.
     other.route_web_socket("**/ws/llmchat/", _forward_own)
     other.goto(page.url)
     expect(other.get_by_role("article", name="Answer")).to_have_count(1)

@@ -1,17 +1,15 @@
 /** The page of one conversation, or of the one that begins with the next message. */
 
 import { t } from "../../i18n/i18n.js";
-import { html, nothing, render, repeat } from "../../lit.js";
+import { html, nothing, render } from "../../lit.js";
 import { href } from "../../shell/routes.js";
 import { History } from "../../store/history.js";
 import { isActive } from "../../store/reducer.js";
 import { detailOf, fromStored } from "../../store/tasks.js";
-import { FrameQueue } from "../../ui/frames.js";
 import { notice } from "../../ui/notice.js";
-import { Answer } from "./answer.js";
 import { Composer } from "./composer.js";
-import { createQuestion } from "./question.js";
-import { buildTurns, questionAndAnswer, withCut, withoutTask } from "./turns.js";
+import { Thread } from "./thread.js";
+import { buildTurns, questionAndAnswer, withoutTask } from "./turns.js";
 import { welcome } from "./welcome.js";
 
 /**
@@ -41,13 +39,9 @@ class ChatPage {
   #pending = null;
   /** @type {any} why the last action failed */
   #error = null;
-  /** @type {Map<string, Answer>} by the key of the turn */
-  #answers = new Map();
-  /** @type {Map<string, HTMLElement>} by the key of the turn */
-  #questions = new Map();
   #isLoadingOlder = false;
   #isDisposed = false;
-  #frames = new FrameQueue();
+  #thread;
   #composer;
   #onTaskChange = (/** @type {Event} */ event) => this.#update(detailOf(event));
   #onStoreChange = () => this.#show();
@@ -64,6 +58,11 @@ class ChatPage {
       onDraft: (text) => app.drafts.write(this.#place, text),
       onSend: (text) => this.#send(text, null),
       onStop: () => this.#stop(),
+    });
+    this.#thread = new Thread({
+      simulatedModels: app.simulatedModels,
+      onRetry: (key) => this.#askAgain(key),
+      onRendered: () => app.scroller.follow(),
     });
     app.store.tasks.addEventListener("change", this.#onTaskChange);
     // Its scenes are part of an empty chat.
@@ -143,7 +142,7 @@ class ChatPage {
     this.#isDisposed = true;
     this.#app.store.tasks.removeEventListener("change", this.#onTaskChange);
     this.#app.store.removeEventListener("change", this.#onStoreChange);
-    for (const answer of this.#answers.values()) answer.dispose();
+    this.#thread.dispose();
     for (const id of this.#taskIds) this.#app.store.tasks.unfollow(id);
   }
 
@@ -212,11 +211,10 @@ class ChatPage {
     if (task) this.#app.store.tasks.cancel(task.id).catch((error) => this.#fail(error));
   }
 
-  /** An event costs its own answer's rendering, however many there are. @param {TaskState} task */
+  /** @param {TaskState} task that an event has changed */
   #update(task) {
     if (!this.#taskIds.has(task.id)) return;
-    const answer = this.#answers.get(`answer-${task.id}`);
-    answer?.show(task);
+    this.#thread.update(task);
     if (isActive(task)) return;
     const isEnd = this.#composer.isBusy;
     this.#show();
@@ -231,45 +229,8 @@ class ChatPage {
 
   #show() {
     if (this.#isDisposed) return;
-    const turns = this.#turns;
-    this.#createViews(turns);
-    render(this.#template(turns), this.element);
+    render(this.#template(this.#turns), this.element);
     this.#composer.setBusy(this.#pending !== null || this.#tasks.some(isActive));
-  }
-
-  /** The newest first, as they are seen first. @param {Turn[]} turns */
-  #createViews(turns) {
-    const keys = new Set(turns.map(({ key }) => key));
-    for (const [key, answer] of this.#answers) {
-      if (keys.has(key)) continue;
-      answer.dispose();
-      this.#answers.delete(key);
-    }
-    for (const key of this.#questions.keys()) if (!keys.has(key)) this.#questions.delete(key);
-    for (const turn of turns.toReversed()) {
-      if (turn.role === "answer") this.#showAnswer(turn);
-      else if (!this.#questions.has(turn.key)) {
-        const question = createQuestion(turn.content ?? "");
-        question.dataset.key = turn.key;
-        this.#questions.set(turn.key, question);
-      }
-    }
-  }
-
-  /** @param {Turn} turn */
-  #showAnswer({ key, task = null }) {
-    let answer = this.#answers.get(key);
-    if (!answer) {
-      answer = new Answer({
-        simulatedModels: this.#app.simulatedModels,
-        frames: this.#frames,
-        onRetry: () => this.#askAgain(key),
-        onRendered: () => this.#app.scroller.follow(),
-      });
-      answer.element.dataset.key = key;
-      this.#answers.set(key, answer);
-    }
-    answer.show(task);
   }
 
   /** @param {Turn[]} turns */
@@ -278,18 +239,9 @@ class ChatPage {
     return html`
       ${isEmpty ? welcome(this.#app.store.scenes) : nothing}
       ${this.#history?.hasOlder ? this.#olderButton() : nothing}
-      <div class="turns">
-        ${repeat(withCut(turns), ({ key }) => key, (turn) => this.#turn(turn))}
-      </div>
+      ${this.#thread.template(turns)}
       <div class="notices">${notice(this.#error)}</div>
     `;
-  }
-
-  /** @param {Turn} turn */
-  #turn({ key, role }) {
-    if (role === "answer") return this.#answers.get(key)?.element;
-    if (role === "question") return this.#questions.get(key);
-    return html`<p class="history-cut muted" role="note">${t("chat.cut")}</p>`;
   }
 
   #olderButton() {
