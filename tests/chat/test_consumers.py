@@ -42,9 +42,9 @@ from chat.events import (
 from chat.models import LLMModel, Scene, Status, Task, Worker
 from chat.scheduler import Place
 from chat.services import follow as following
-from chat.services import submit as submitting
 from chat.services import watch
 from chat.services.scenes import create_version, publish
+from chat.services.submit import admit
 from chat.services.watch import Watch
 from tests.chat.conftest import Submit, until
 from tests.databases import url_of
@@ -372,7 +372,7 @@ async def test_a_submit_whose_counting_finds_out_that_redis_is_away_is_refused(
         pool.circuit.failed()
         return [None] * len(requesters)
 
-    monkeypatch.setattr(submitting, "count_requests", find_out)
+    monkeypatch.setattr(admit, "count_requests", find_out)
     messages = [{"role": "user", "content": "Hi"}]
     await socket.send_json_to({"type": "task.submit", "messages": messages})
     answer = await socket.receive_json_from(timeout=5)
