@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from servestatic.storage import CompressedManifestStaticFilesStorage
 
+_IMPORT = (
+    r"""(?P<matched>(?P<names>(?:import|export)(?s:[\s{*].*?))"""
+    r"""\bfrom\s*["'](?P<url>[./][^"'\n]*)["']\s*;)"""
+)
+_DYNAMIC_IMPORT = r"""(?P<matched>import\(["'](?P<url>[./][^"'\n]*)["']\))"""
 #: What names another module, and how it is written with the hashed name.
 _IMPORTS = (
-    (
-        r"""(?P<matched>(?P<names>(?:import|export)(?s:[\s{*].*?))"""
-        r"""\bfrom\s*["'](?P<url>[./][^"'\n]*)["']\s*;)""",
-        """%(names)sfrom "%(url)s";""",
-    ),
-    (
-        r"""(?P<matched>import\(["'](?P<url>[./][^"'\n]*)["']\))""",
-        """import("%(url)s")""",
-    ),
+    (_IMPORT, """%(names)sfrom "%(url)s";"""),
+    (_DYNAMIC_IMPORT, """import("%(url)s")"""),
 )
 _STYLE_SHEETS = next(
     pattern for pattern in CompressedManifestStaticFilesStorage.patterns if pattern[0] == "*.css"

@@ -346,7 +346,7 @@ async ([text, step]) => {
 """
 PARAGRAPHS = "\n\n".join(f"Paragraph {number} with *some* words." for number in range(300))
 LONG_CODE = "Before\n\n```text\n" + "a line of code\n" * 4000 + "```\n\nAfter"
-LONG_LIST = "\n".join(f"- item **{number}**" for number in range(1500))
+LONG_LIST = "\n".join(f"- item **{number}**" for number in range(600))
 MIXED = r"""See [a] and [b][a].
 
 1. one
