@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
 from django.utils.translation import gettext_lazy as _
 
 
@@ -30,7 +30,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, repeats, restrictions, webhooks
+        from chat.services import catalog, new_providers, repeats, restrictions, webhooks
 
         translate_models(self)
         # Fields that the program itself keeps up to date are no change by anybody.
@@ -53,4 +53,5 @@ class ChatConfig(AppConfig):
             Warmer(catalog.SCENES, catalog.scene_keys),
             Warmer(catalog.MODELS, catalog.model_keys),
         )
+        post_save.connect(new_providers.announce, sender=Provider)
         post_migrate.connect(make_id_key, sender=self)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext as _
 
+from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_outage, is_pool_busy
 from aily.problems import Busy, Unavailable
-from aily.redis.clients import RedisAway, RedisBusyError
+from aily.redis.errors import RedisBusyError, RedisUnavailable
 
 #: What is raised where PostgreSQL or Redis cannot be had.
-AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisAway)
-#: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
-AWAY_RETRY_SECONDS = 5
+AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisUnavailable)
 
 
 def is_away(error: Exception) -> bool:
@@ -20,7 +19,7 @@ def is_away(error: Exception) -> bool:
 
     PostgreSQL reports some refusals of one statement by the same classes; those are faults of ours.
     """
-    return isinstance(error, RedisAway) or is_outage(error)
+    return isinstance(error, RedisUnavailable) or is_outage(error)
 
 
 def as_problem(error: BaseException) -> Unavailable:
@@ -28,5 +27,5 @@ def as_problem(error: BaseException) -> Unavailable:
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
         return Busy(_("All connections of this process are in use. Try again."))
     return Unavailable(
-        _("A server that aily needs is away."), retry_after_seconds=AWAY_RETRY_SECONDS
+        _("A server that aily needs is away."), retry_after_seconds=OUTAGE_RETRY_SECONDS
     )

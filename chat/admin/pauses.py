@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -35,7 +35,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Seconds by name; none while Redis is away."""
         try:
             found = pauses.pauses()
-        except RedisAway:
+        except RedisUnavailable:
             return {}
         return {
             pause.name: gettext("%(seconds)d s") % {"seconds": round(pause.seconds_left)}
@@ -53,7 +53,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         try:
             lifted = [row.name for row in rows if lift(row)]
-        except RedisAway:
+        except RedisUnavailable:
             self.message_user(
                 request, gettext("Redis is away: nothing was lifted."), messages.ERROR
             )

@@ -71,6 +71,28 @@ def test_everybody_sees_what_is_not_restricted_in_their_language(
     assert Client().get("/api/menus").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("accepts", "chosen", "label"),
+    [
+        ("zh-CN,zh;q=0.9", "", "工作"),
+        ("xx,de-AT;q=0.5", "", "Arbeit"),
+        # The choice of a language for pages holds for labels as well.
+        ("de", "zh-hans", "工作"),
+        ("zh-CN", "en", "Work"),
+        ("de", "no-such-language", "Arbeit"),
+        ("*", "", "Work"),
+        (";;,q=", "", "Work"),
+    ],
+)
+def test_the_language_of_labels(alice: User, accepts: str, chosen: str, label: str) -> None:
+    # Labels may be in more languages than pages are.
+    item("Work", translations={"de": "Arbeit", "zh-hans": "工作"})
+    client = Client()
+    client.force_login(alice)
+    client.cookies["django_language"] = chosen
+    assert menu(client, accepts) == [label]
+
+
 def test_a_role_opens_an_item_and_a_permission_the_one_below(
     alice: User, tree: dict[str, MenuItem], client_of: ClientOf
 ) -> None:
