@@ -310,6 +310,17 @@ def test_axe_finds_nothing_serious(
             assert _serious(page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_the_pages_around(
+    browser: Browser, stack: Stack, reader_session: StorageState, scheme: Any
+) -> None:
+    logged_out: StorageState = {"cookies": [], "origins": []}
+    for address, session in (("/login/", logged_out), ("/account/", reader_session)):
+        with visit(browser, stack, session, color_scheme=scheme, locale="zh-CN") as page:
+            page.goto(address)
+            assert _serious(page) == []
+
+
 def _serious(page: Page) -> list[str]:
     results = Axe().run(page, options={"resultTypes": ["violations"]}).response
     return [
