@@ -133,13 +133,13 @@ def test_drafts_outlive_reloads_and_other_pages(reader: Page, long: str, formatt
 def test_enter_that_ends_a_composition_sends_nothing(reader: Page) -> None:
     reader.goto("/")
     wait_for_connection(reader)
-    _message(reader).fill("ni hao")
+    _message(reader).fill("ni hao [sim:tokens=10]")
     press = """(area, how) => area.dispatchEvent(
       new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true, ...how}))"""
     _message(reader).evaluate(press, {"isComposing": True, "keyCode": 229})
     # Safari ends the composition first, and sends its Enter then.
     _message(reader).evaluate(press, {"isComposing": False, "keyCode": 229})
-    expect(_message(reader)).to_have_value("ni hao")
+    expect(_message(reader)).to_have_value("ni hao [sim:tokens=10]")
     expect(last_answer(reader)).to_have_count(0)
     _message(reader).evaluate(press, {"isComposing": False, "keyCode": 13})
     expect(_message(reader)).to_have_value("")
@@ -172,7 +172,7 @@ def test_a_page_left_half_way_is_found_there_again(reader: Page, long: str) -> N
 
 # --- A growing answer ---------------------------------------------------------------------------
 def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> None:
-    send(page, "A long one. [sim:tokens=1500,tps=150]")
+    send(page, "A long one. [sim:tokens=1500,tps=300]")
     blocks = last_answer(page).locator(".answer-text > .md-block")
     expect(blocks.nth(8)).to_be_attached()
     assert _distance_to_end(page) < 2
@@ -190,7 +190,7 @@ def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> 
 
 def test_finished_blocks_are_not_built_again(page: Page) -> None:
     """So an answer costs its length, and what is selected in it stays so."""
-    send(page, "Longer. [sim:tokens=1200,tps=400]")
+    send(page, "Longer. [sim:tokens=800,tps=400]")
     blocks = last_answer(page).locator(".answer-text > .md-block")
     expect(blocks.nth(6)).to_be_attached()
     blocks.first.evaluate("e => { e.dataset.mark = 'first'; window.built = 0; }")
