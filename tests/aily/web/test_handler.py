@@ -56,7 +56,7 @@ async def test_a_request_with_a_key_takes_no_thread_of_djangos_but_to_close_its_
     assert headers[b"X-Content-Type-Options"] == b"nosniff"
     assert b"default-src" in headers[b"Content-Security-Policy"]
     # Django's test client, used before, leaves a receiver of request_started behind.
-    assert [one for one in hops if "asend" not in one] == ["HttpResponseBase.close"]
+    assert [hop for hop in hops if "asend" not in hop] == ["HttpResponseBase.close"]
 
 
 async def test_the_language_of_a_page_is_found_without_a_thread(

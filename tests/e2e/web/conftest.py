@@ -22,7 +22,7 @@ from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
 from tests.e2e.web.browsing import log_in, wait_for_connection
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.stack import Stack
 
 _ARGUMENTS = (
@@ -53,7 +53,7 @@ def _chromium() -> str:
 @pytest.fixture(scope="package")
 def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
-    make_database(database_server, "aily_web", SEEDED)
+    make_database(database_server, "aily_web", MIGRATED)
     only = ("valkey", "simulator", "worker", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
     environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
