@@ -62,7 +62,6 @@ _TESTED_BY = {
     "aily/web/servers/granian.py": "tests/e2e/test_web_server.py",
     "aily/web/servers/uvicorn.py": "tests/e2e/test_web_server.py",
     "aily/web/shutdown.py": "tests/e2e/test_web_server.py",
-    "aily/web/staticfiles.py": "tests/e2e/test_web.py",
     "aily/worker.py": "tests/e2e/test_workers.py",
 }
 #: Directories about one thing that several modules do.
