@@ -36,7 +36,7 @@ from accounts.repeats import is_repeat
 from accounts.sessions.login_log import Origin
 from accounts.sessions.totp import lacks_second_factor
 from accounts.sessions.user_sessions import note_use
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import Forbidden, RateLimited
 from aily.redis.rates import Rate
 from aily.web.access_revocation import Access, session_hash

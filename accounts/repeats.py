@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from accounts.models import IdempotencyRecord
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 
 #: Tells, of an owner's id and a key, whether that owner has used the key.
 KeyLookup = Callable[[int, str], bool]

@@ -14,7 +14,7 @@ from django.http.request import split_domain_port, validate_host
 from accounts.authentication import Identity, identify_key, identify_session
 from accounts.sessions.login_log import Origin
 from accounts.sessions.user_sessions import note_use
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.network.client_address import scope_address
 
 #: Browsers cannot set headers on a WebSocket: they offer `aily.bearer.<key>` beside `aily.v1`.

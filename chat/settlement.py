@@ -17,7 +17,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from aily.concurrency.faults import note_fault
-from aily.database.statements import fetch_all, is_outage
+from aily.database.errors import is_outage
+from aily.database.statements import fetch_all
 from aily.observability.metrics import batch_size
 from chat import accounting, delivery
 from chat.models.ended import EndedTask

@@ -89,7 +89,7 @@ async def async_client() -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 def alice(transactional_db: None) -> User:
-    # Transactional: database threads (aily/database/statements.py) see only what is committed.
+    # Transactional: database threads (aily/database/threads.py) see only what is committed.
     return User.objects.create_user("alice", password="wonderland-7")
 
 

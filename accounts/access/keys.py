@@ -16,7 +16,7 @@ from accounts.models import KEY_MARK, APIKey, api_keys_revoked
 from aily.cache import Cached, KnownRows, keys
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.web.access_revocation import Access, check_access, revoke_access
 
 #: `last_used_at` is at most this much behind, so that a busy key does not cost a write a request.

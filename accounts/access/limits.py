@@ -14,7 +14,7 @@ from accounts.access.grants import LimitOverrides as _Overrides
 from accounts.models import APIKey
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import RateLimited
 from aily.redis.rates import Counter, Rate, count, refusals
 

@@ -20,7 +20,7 @@ from accounts.sessions import throttle
 from accounts.sessions.devices import known_device
 from accounts.sessions.login_log import Origin, named_user, note_login
 from accounts.sessions.throttle import Admission, Gate
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.network.client_address import network_of
 from aily.problems import LimitReached, retry_after
 

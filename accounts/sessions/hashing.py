@@ -16,7 +16,7 @@ from functools import cache, partial
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from aily.database.statements import release_connections
+from aily.database.threads import release_connections
 from aily.problems import Busy
 
 #: How much lower than the process's the priority of the threads is: on busy cores they get a third

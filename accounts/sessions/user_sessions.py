@@ -26,7 +26,7 @@ from accounts.sessions.login_log import Origin
 from aily.cache import unlink
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.web.access_revocation import Access, revoke_access, session_hash
 
 if TYPE_CHECKING:

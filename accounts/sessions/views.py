@@ -21,7 +21,7 @@ from accounts.sessions.attempts import Attempt
 from accounts.sessions.forms import CodeForm, LoginForm
 from accounts.sessions.login import begin_login, complete_login, pending_user
 from accounts.sessions.totp import CodeRefusedError
-from aily.database.statements import release_connections
+from aily.database.threads import release_connections
 from aily.problems import Busy
 
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from aily.cache.filters import KeyFilter
 from aily.cache.keys import Keyspace
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import RedisAway
 
 #: Seconds after which a builder counts as dead, and others build themselves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
 
-from aily.database.statements import is_outage, is_pool_busy
+from aily.database.errors import is_outage, is_pool_busy
 from aily.problems import Busy, Unavailable
 from aily.redis.clients import RedisAway, RedisBusyError
 

@@ -10,7 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from aily.database.statements import fetch_all, has_answered_since
+from aily.database.errors import has_answered_since
+from aily.database.statements import fetch_all
 from aily.monitoring.pulse import Pulse, sample_pool
 from aily.observability import metrics, tracing
 from aily.observability.queries import time_queries

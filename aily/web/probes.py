@@ -15,8 +15,10 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.defaults import server_error
 
+from aily.database.errors import has_answered_since
 from aily.database.outages import AWAY, as_problem
-from aily.database.statements import fetch_all, has_answered_since, in_database
+from aily.database.statements import fetch_all
+from aily.database.threads import in_database
 from aily.observability.server import PROBE_SECONDS
 from aily.redis.clients import async_redis
 from aily.web.shutdown import draining

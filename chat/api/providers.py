@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue
 from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import InvalidRequest
 from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match, takes_if_match

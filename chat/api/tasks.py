@@ -19,7 +19,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
 from accounts.lost_access import lost_access
 from aily.database.replica import may_read_replica
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import InvalidRequest, NotFound, Unauthenticated
 from aily.redis.clients import RedisAway
 from aily.rest.api import Page

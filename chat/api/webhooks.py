@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, replay, takes_idempotency_key
 from aily.database.replica import may_read_replica
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import InvalidRequest
 from aily.rest.api import Page, RequestSchema, matching, ordered
 from aily.rest.etags import if_match, takes_if_match

@@ -16,7 +16,8 @@ from django.db import Error as DatabaseError
 from aily.concurrency.batching import Batcher
 from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
-from aily.database.statements import in_database, is_outage
+from aily.database.errors import is_outage
+from aily.database.threads import in_database
 from aily.observability import tracing
 from aily.secrets.encryption import UnreadableSecretError
 from chat.delivery import claims, mail, outcomes, payloads, signing

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, models
 
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 
 #: One made-up id in 65,536 is taken for one of ours, and costs a query.
 TAG_BYTES = 2

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from aily.concurrency.faults import is_cancelled, note_fault, surviving
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.observability import tracing
 from chat import answer_cache
 from chat.answer_cache import CachedAnswer

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.observability import context, tracing
 from aily.redis.clients import RedisAway
 from chat import eventlog, scheduler

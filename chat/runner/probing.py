@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aily.database.statements import fetch_all, in_database
+from aily.database.statements import fetch_all
+from aily.database.threads import in_database
 from chat import scheduler
 from chat.scheduler import Probe
 

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from aily.concurrency.faults import note_fault
-from aily.database.statements import is_outage
+from aily.database.errors import is_outage
 from aily.redis.clients import RedisAway
 from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed

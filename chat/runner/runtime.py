@@ -12,8 +12,9 @@ from django.db import DatabaseError
 
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Job
+from aily.database.errors import is_outage
 from aily.database.outages import AWAY, is_away
-from aily.database.statements import in_database, is_outage
+from aily.database.threads import in_database
 from aily.observability import context
 from aily.redis.clients import RedisAway, async_redis
 from chat import eventlog, scheduler

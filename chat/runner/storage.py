@@ -17,7 +17,8 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError
 
 from aily.concurrency.batching import Batcher, Pace
-from aily.database.statements import in_database, is_answering, is_outage, may_be_refused
+from aily.database.errors import is_answering, is_outage, may_be_refused
+from aily.database.threads import in_database
 from chat.models import flights, transitions
 from chat.models.flights import Landing
 from chat.models.transitions import Ending

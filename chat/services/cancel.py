@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from aily.concurrency.faults import note_fault
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import RedisAway, sync_redis
 from chat import actors, eventlog, scheduler

@@ -24,7 +24,7 @@ from django.utils import timezone
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.outages import AWAY
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import NotFound
 from chat import eventlog, scheduler
 from chat.eventlog import Feed, FeedPool, Source, get_hub

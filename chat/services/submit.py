@@ -21,7 +21,8 @@ from accounts.access.permissions import PermissionSet, permission_sets
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.loops import per_loop
-from aily.database.statements import fetch_each, in_database
+from aily.database.statements import fetch_each
+from aily.database.threads import in_database
 from aily.observability import tracing
 from aily.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from aily.redis.clients import RedisAway, is_redis_away, redis_unavailable, require_redis

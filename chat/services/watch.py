@@ -21,7 +21,8 @@ from aily.concurrency.faults import note_fault
 from aily.concurrency.jobs import Jobs
 from aily.concurrency.loops import per_loop
 from aily.database.outages import AWAY
-from aily.database.statements import fetch_all, in_database
+from aily.database.statements import fetch_all
+from aily.database.threads import in_database
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Status

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig

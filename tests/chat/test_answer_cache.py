@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.cache.store import client
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import answer_cache, settlement
 from chat.eventlog import get_hub
 from chat.exceptions import ConversationBusy

@@ -22,7 +22,7 @@ from aily import cache
 from aily.cache import keys
 from aily.concurrency.jobs import Jobs
 from aily.database.backend.connection import BoundedConnection
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.exceptions import ConversationBusy
 from chat.llm.simulator.server import Simulator
 from chat.models import Conversation, LLMModel, Message, Status, Task

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from chat import scheduler, settlement

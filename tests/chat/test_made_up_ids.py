@@ -16,7 +16,7 @@ from django.apps import apps
 from accounts.access.keys import KEY_IDS
 from accounts.models import APIKey, User
 from aily.cache import Cached
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes as application
 from chat.models import Conversation, LLMModel, Scene, Task, WebhookEndpoint, ids
 from chat.models.ids import IdKey, first_id, make_id_key, uuid7

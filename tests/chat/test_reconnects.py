@@ -18,7 +18,7 @@ from accounts.access.keys import KEYS
 from accounts.access.menus import MENU
 from accounts.models import APIKey, MenuItem, Role, User
 from aily.cache import Cached, forget_copies, store
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes as application
 from tests.chat.api.conftest import queries as queries
 

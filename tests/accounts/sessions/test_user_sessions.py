@@ -10,7 +10,7 @@ from accounts.access.grants import USERS
 from accounts.authentication import identify_session
 from accounts.models import User
 from aily.cache import store
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from tests.chat.api.conftest import queries as queries
 
 

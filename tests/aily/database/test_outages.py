@@ -15,8 +15,10 @@ from django.test import AsyncClient, Client
 
 from accounts.models import APIKey, User
 from aily.database.backend.connection import BoundedConnection
+from aily.database.errors import is_pool_busy
 from aily.database.outages import as_problem
-from aily.database.statements import fetch_all, in_database, is_pool_busy
+from aily.database.statements import fetch_all
+from aily.database.threads import in_database
 from aily.problems import Busy
 from aily.redis.clients import AsyncGuardedPool, GuardedPool, RedisBusyError
 from tests.pools import held_connections, small_pool

@@ -12,7 +12,7 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes
 from chat.models import LLMModel
 

@@ -10,7 +10,7 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes as application
 from chat import settlement
 from chat.models import Budget, LLMModel, Task

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes
 from aily.urls import api as application_api
 from aily.web.shutdown import draining

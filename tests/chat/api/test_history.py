@@ -15,7 +15,7 @@ from django.db import transaction
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.llm.simulator.server import Simulator
 from chat.models import Conversation, LLMModel, Message, Scene, Status, Task, flights
 from chat.models.conversations import HistoryChangedError, UserTurn, claim, touch

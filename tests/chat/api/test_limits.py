@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.models import Task
 from chat.services import limits
 from tests.chat.api.conftest import API, Api

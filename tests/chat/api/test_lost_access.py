@@ -20,7 +20,7 @@ from pytest_django import Settings
 from accounts.models import APIKey, User
 from aily import cache
 from aily.cache import keys
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from chat.models import LLMModel, Task

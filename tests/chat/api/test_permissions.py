@@ -12,7 +12,7 @@ from django.test import Client
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from accounts.models import Role, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import InvalidRequest, NotFound
 from chat.models import LLMModel, Scene, Status, Task
 from chat.services.retry import retry_many

@@ -11,7 +11,7 @@ from channels.testing import WebsocketCommunicator
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import sync_redis
 from aily.routing import routes as application
 from chat.models import Budget, Conversation, LLMModel, Message, Provider, Scene, Status, Task

@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.routing import routes as application
 from chat.models import LLMModel, Message, Provider, Scene, Task
 from chat.services.scenes import create_version, publish

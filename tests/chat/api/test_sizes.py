@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import APIKey, MenuItem, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.rest import pages
 from aily.routing import routes
 from aily.web.connections import connections

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.api import tasks as tasks_api
 from chat.models import Conversation, Message, Scene, Task
 from chat.runner.runtime import Runtime

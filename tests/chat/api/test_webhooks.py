@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import actors
 from chat.models import Delivery, WebhookEndpoint
 from chat.services import webhooks

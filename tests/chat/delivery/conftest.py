@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import settlement
 from chat.delivery import signing
 from chat.delivery.deliverer import Deliverer

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.network.public_addresses import is_link_local, is_public
 from chat.delivery.addresses import UnsafeURLError, check_url, parse_url
 from chat.delivery.deliverer import Deliverer

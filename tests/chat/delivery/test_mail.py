@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import delivery
 from chat.delivery.deliverer import Deliverer
 from chat.models import Delivery, LLMModel, NotificationPreferences, Scene, Status

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.delivery import claims, outcomes
 from chat.delivery.deliverer import Deliverer
 from chat.delivery.outcomes import MAX_RETRY_AFTER_SECONDS, Outcome, wait_seconds

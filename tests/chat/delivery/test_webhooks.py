@@ -13,7 +13,7 @@ from pytest_django import Settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat import settlement
 from chat.delivery import claims, outcomes
 from chat.delivery import deliverer as deliverer_module

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.monitoring import services
 from aily.observability.collector import Question
 from aily.redis.clients import sync_redis

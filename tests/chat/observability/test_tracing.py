@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.observability import tracing
 from chat.models import Provider
 from chat.runner.runtime import Runtime

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.server import Simulator
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream

@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.models import Provider, Status
 from tests.chat.conftest import StartWorker, Submit, frames_of, row
 from tests.chat.llm.calls import DONE, STOP, event, raw_provider, response, text_event

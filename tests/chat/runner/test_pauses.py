@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.llm.simulator.server import Simulator

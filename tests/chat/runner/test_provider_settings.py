@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from chat.models import Provider
 from tests.chat.conftest import StartWorker, Submit, frames_of, row
 from tests.chat.llm.recorder import Recorder, running_recorder

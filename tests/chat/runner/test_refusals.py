@@ -14,7 +14,8 @@ import pytest
 from django.db import DataError, InternalError, OperationalError, connection
 
 from accounts.models import User
-from aily.database.statements import in_database, is_outage, may_be_refused
+from aily.database.errors import is_outage, may_be_refused
+from aily.database.threads import in_database
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import Status, Task, transitions
 from chat.runner import storage

@@ -9,7 +9,7 @@ import msgspec
 from django.utils import timezone
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import Append

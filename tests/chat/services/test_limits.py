@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from accounts.access.limits import count_request, limits_of
 from accounts.models import APIKey, RoleLimits, User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.problems import LimitReached, RateLimited
 from aily.redis import rates
 from aily.redis.clients import RedisAway, sync_redis

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from aily.database.statements import in_database
+from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import LogWriter
