@@ -173,7 +173,7 @@ class Calls:
         try:
             if seconds:
                 with surviving("telling of a retry"):
-                    await in_database(eventlog.notify, task.owner_id, _retry_notice(entry, seconds))
+                    await in_database(eventlog.publish_queued, task.owner_id, _retry_notice(entry, seconds))
                 await asyncio.sleep(seconds)
             await scheduler.aenqueue(pool, [entry])
             self.wake(pool)

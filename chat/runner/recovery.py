@@ -98,7 +98,7 @@ def give_back(worker_id: UUID, attempts: Sequence[tuple[str, int]]) -> set[str]:
 
 def fail_unstartable(task_ids: Sequence[str]) -> None:
     """End queued tasks that no worker can start."""
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
             (one.owner_id, TaskFailed(str(one.id), one.event_id, transitions.INTERNAL))
             for one in transitions.fail_queued(task_ids)
@@ -112,7 +112,7 @@ def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set
     # How far the dead workers' logs went is not in the rows: the logs themselves know.
     last_events = eventlog.last_events([(str(one.id), one.attempt) for one in recovered])
     transitions.note_last_events(recovered, last_events)
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
             (one.owner_id, _crashed(one, last_event, error))
             for one, last_event in zip(recovered, last_events, strict=True)
@@ -143,7 +143,7 @@ def expire() -> set[str]:
     """End queued tasks whose deadline has passed, without a call."""
     expired, successors = flights.expire()
     expired += flights.expire_followers()
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [(one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired],
         settings.EVENT_LOG_TTL_SECONDS,
     )
@@ -184,7 +184,7 @@ def end_stranded() -> set[str]:
     landings = flights.end_stranded()
     ids = [follower.id for landing in landings for follower in landing.followers]
     ended = Task.objects.defer("messages", "params").filter(pk__in=ids)
-    eventlog.announce(
+    eventlog.publish_ends(
         [
             (task.owner_id, task.terminal_event(f"{task.attempt}-{task.last_event}"))
             for task in ended

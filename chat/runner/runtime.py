@@ -346,7 +346,7 @@ class Runtime(Calls):
         events = [
             (one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired
         ]
-        await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
+        await in_database(eventlog.append_ends, events, settings.EVENT_LOG_TTL_SECONDS)
         for successor in successors:
             self._requeue(successor, 0)
 

@@ -1,4 +1,4 @@
-"""Stopping tasks. The row decides; then the worker is told, and closes the log."""
+"""Cancels tasks. The row decides; then the worker is informed, and closes the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import RedisAway, sync_redis
 from chat import actors, eventlog, scheduler
-from chat.events import TaskCancelled, worker_channel
+from chat.eventlog.keys import worker_channel
+from chat.events import TaskCancelled
 from chat.models import Status, Task, flights
 from chat.models.flights import Successor
 from chat.models.ids import is_own
@@ -24,8 +25,9 @@ from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
 
 logger = logging.getLogger(__name__)
 
-#: How long a caller is kept for the worker to store the partial answer and close the log.
+#: How long a caller waits for the worker to store the partial answer and close the log.
 CLOSE_WAIT_SECONDS = 1.0
+_POLL_SECONDS = 0.05
 
 
 async def cancel(owner_id: int, task_id: UUID) -> Task:
@@ -34,13 +36,18 @@ async def cancel(owner_id: int, task_id: UUID) -> Task:
     Returns the task after its worker, if it had one, stored how far the answer had come (waited
     for one second at most). Raises NotFound.
     """
-    task = await in_database(_cancel_owned, owner_id, task_id)
+    task = await cancel_row(owner_id, task_id)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSE_WAIT_SECONDS
     while task.status == Status.CANCELLED and not task.last_event and loop.time() < deadline:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_POLL_SECONDS)
         task = await in_database(Task.objects.get, pk=task_id)
     return task
+
+
+async def cancel_row(owner_id: int, task_id: UUID) -> Task:
+    """`cancel` that returns as soon as the row is updated, and its worker is informed."""
+    return await in_database(_cancel_owned, owner_id, task_id)
 
 
 def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
@@ -58,13 +65,13 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         running = cancel_running(task_ids)
         # A retry may have sent one back to the queue between the two.
         waiting += cancel_queued(task_ids)
-        ended = [*(one.id for one in waiting), *(task_id for task_id, _ in running)]
+        ended = [*(task.id for task in waiting), *(task_id for task_id, _ in running)]
         successors = flights.promote(ended)
     try:
-        _tell(waiting, running)
+        _publish(waiting, running)
         _enqueue(successors)
     except RedisAway as error:
-        # Workers find out when they renew their lease, readers by their position check.
+        # Workers notice when they renew their lease, followers at their next look at the row.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
         note_fault("cancelling")
@@ -72,16 +79,19 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
 
 
 def _enqueue(successors: Sequence[Successor]) -> None:
-    """Make the tasks ready that take the places of those they followed."""
-    for one in successors:
-        pool = str(one.model_id)
-        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
+    """Make tasks ready that were followers of a cancelled one, and now lead."""
+    for task in successors:
+        pool = str(task.model_id)
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         _, must_ring = scheduler.enqueue(pool, [entry])
         if must_ring:
             actors.ring(pool)
 
 
-def _tell(waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]) -> None:
+def _publish(
+    waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]
+) -> None:
+    """Inform the workers of running tasks, and end the logs of waiting ones."""
     for task_id, worker_id in running:
         sync_redis().publish(worker_channel(str(worker_id)), str(task_id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
@@ -89,7 +99,7 @@ def _tell(waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | N
         by_pool[str(ended.model_id)].append(str(ended.id))
     for pool, ids in by_pool.items():
         scheduler.remove(pool, ids)
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
             (ended.owner_id, TaskCancelled(task_id=str(ended.id), id=ended.event_id))
             for ended in waiting

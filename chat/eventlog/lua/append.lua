@@ -2,9 +2,10 @@
 --
 -- KEYS[1]  the log, a stream whose entries have the one field `e`
 -- ARGV[1]  the channel of the task's text
--- ARGV[2…] six values an event: event id (`<attempt>-<n>`), frame, the notice's header (the notice is
---          header .. frame, see chat/eventlog/notices.py), the notice's channel,
---          1 to create the log if it does not exist, seconds until the log expires (0: as it is)
+-- ARGV[2…] six values an event: event id (`<attempt>-<n>`), frame, what precedes the frame in the
+--          event's notice (chat/eventlog/notices.py), the notice's channel,
+--          1 to create the log if it does not exist, -1 to publish without appending,
+--          seconds until the log expires (0: as it is)
 --
 -- Redis refuses an id that is not above the stream's last one: that keeps out the worker of an older
 -- attempt, and makes it harmless to send an append again. NOMKSTREAM tells that Redis lost the log. A
@@ -29,7 +30,9 @@ for i = 2, #ARGV, 6 do
   local id, frame, header, channel, create, expires =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
   local reply
-  if create == '1' then
+  if create == '-1' then
+    reply = id
+  elseif create == '1' then
     reply = redis.pcall('XADD', log, id, 'e', frame)
   elseif not leaves_gap(id) then
     reply = redis.pcall('XADD', log, 'NOMKSTREAM', id, 'e', frame)
@@ -37,11 +40,14 @@ for i = 2, #ARGV, 6 do
   if not reply then
     out[#out + 1] = -2
   elseif type(reply) == 'table' and reply.err then
+    -- No memory left, or no stream: that says nothing of another attempt.
+    if not string.find(reply.err, 'equal or smaller', 1, true) then return reply end
     -- Of a batch sent again, only the last event is still the log's last one.
     out[#out + 1] = #redis.call('XRANGE', log, id, id) > 0 and 0 or -1
   else
     if expires > 0 then redis.call('EXPIRE', log, expires) end
-    redis.call('PUBLISH', channel, header .. frame)
+    local notice = header .. frame
+    redis.call('PUBLISH', channel, notice)
     out[#out + 1] = 1
   end
 end
