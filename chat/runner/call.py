@@ -7,13 +7,14 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
 import msgspec
 from django.conf import settings
 from django.utils import timezone
+from msgspec.structs import replace
 
 from aily.concurrency.faults import is_cancelled, note_fault, surviving
 from aily.database.threads import in_database
@@ -27,9 +28,9 @@ from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.retry import backoff_seconds
 from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, Patience, TimeLimits
 from chat.models import ServedFrom, Status
-from chat.models.flights import Landing, Successor
+from chat.models.flights import FlightOutcome, Successor
 from chat.models.tasks import FINISH_REASON_CHARS
-from chat.models.transitions import INTERNAL, Ending, StartedTask
+from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.observability import metrics
 from chat.runner.pools import Pool
 from chat.runner.storage import Endings
@@ -262,7 +263,7 @@ class Call:
                 "task %s: attempt %d: its end came too late", self.task.id, self.task.attempt
             )
 
-    async def _conclude(self, ending: Ending, landing: Landing) -> None:
+    async def _conclude(self, ending: AttemptResult, landing: FlightOutcome) -> None:
         """What follows once the end is committed."""
         if landing.followers:
             event_id = str(EventId(ending.attempt, ending.last_event))
@@ -276,14 +277,14 @@ class Call:
         if self.task.cache_ttl_seconds and ending.status is Status.SUCCEEDED and is_whole:
             await in_database(self._keep_answer, ending)
 
-    def _keep_answer(self, ending: Ending) -> None:
+    def _keep_answer(self, ending: AttemptResult) -> None:
         answer = CachedAnswer(
             ending.text, ending.reasoning, ending.finish_reason, ending.usage or {}
         )
         task = self.task
         answer_cache.put(task.flight_key, task.model_id, answer, task.cache_ttl_seconds)
 
-    async def _store(self, ending: Ending) -> tuple[Ending, Landing | None]:
+    async def _store(self, ending: AttemptResult) -> tuple[AttemptResult, FlightOutcome | None]:
         try:
             return ending, await self.endings.store(ending)
         except Exception:  # noqa: BLE001 - logged
@@ -291,9 +292,9 @@ class Call:
         broken = self._broken()
         return broken, await self.endings.store(broken)
 
-    def _broken(self) -> Ending:
+    def _broken(self) -> AttemptResult:
         """An end that can be stored whatever has come."""
-        return Ending(
+        return AttemptResult(
             id=self.task.id,
             attempt=self.task.attempt,
             status=Status.FAILED,
@@ -303,7 +304,7 @@ class Call:
             in_conversation=self.task.in_conversation,
         )
 
-    async def _keep_partial(self, ending: Ending) -> bool:
+    async def _keep_partial(self, ending: AttemptResult) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
         partial = replace(ending, last_event=self.log.last_event + 1)
         try:
@@ -317,12 +318,12 @@ class Call:
             return self.task
         return replace(self.task, model_id=self.task.fallbacks[0])
 
-    def _ending(self, verdict: Verdict) -> Ending:
+    def _ending(self, verdict: Verdict) -> AttemptResult:
         """The row's new values."""
         answer, completion = self._answer, self._answer.completion
         backoff = verdict.backoff_seconds
         self.log.seal()
-        return Ending(
+        return AttemptResult(
             id=self.task.id,
             attempt=self.task.attempt,
             status=verdict.status,
@@ -379,7 +380,7 @@ class Call:
         return Verdict(Status.FAILED, error)
 
     def _terminal_event(
-        self, ending: Ending, event_id: str, served_from: ServedFrom = ServedFrom.PROVIDER
+        self, ending: AttemptResult, event_id: str, served_from: ServedFrom = ServedFrom.PROVIDER
     ) -> Event:
         task_id = self.log.task_id
         if ending.status is Status.SUCCEEDED:

@@ -19,11 +19,8 @@ from aily.observability import context
 from aily.redis.clients import RedisAway, async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
-from chat.events import (
-    LISTENERS_CHANNEL,
-    TaskExpired,
-    worker_channel,
-)
+from chat.eventlog.keys import LISTENERS_CHANNEL, worker_channel
+from chat.events import TaskExpired
 from chat.llm.client import ProviderClient
 from chat.models import Status, Task, flights, transitions
 from chat.models.transitions import StartedTask

@@ -20,8 +20,8 @@ from aily.concurrency.batching import Batcher, Pace
 from aily.database.errors import is_answering, is_outage, may_be_refused
 from aily.database.threads import in_database
 from chat.models import flights, transitions
-from chat.models.flights import Landing
-from chat.models.transitions import Ending
+from chat.models.flights import FlightOutcome
+from chat.models.transitions import AttemptResult
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -64,9 +64,11 @@ class Endings:
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[Ending, Landing | None] = Batcher(self._store, pace=PACE, name="end")
+        self._batcher: Batcher[AttemptResult, FlightOutcome | None] = Batcher(
+            self._store, pace=PACE, name="end"
+        )
 
-    async def store(self, ending: Ending) -> Landing | None:
+    async def store(self, ending: AttemptResult) -> FlightOutcome | None:
         """What became of the task's followers, once its end is committed.
 
         None when the task was no longer this attempt's to end. Raises whatever keeps the ending
@@ -80,11 +82,13 @@ class Endings:
         # Outside of the batches: the ends of others do not wait for one that may never be taken.
         return (await until_stored(lambda: flights.end(self._worker_id, [ending]))).get(ending.id)
 
-    async def keep_partial(self, ending: Ending) -> bool:
+    async def keep_partial(self, ending: AttemptResult) -> bool:
         """Store a cancelled task's partial answer; False when it was not cancelled but lost."""
         return await until_stored(lambda: transitions.keep_partial(self._worker_id, ending))
 
-    async def _store(self, endings: Sequence[Ending]) -> list[Landing | Exception | None]:
+    async def _store(
+        self, endings: Sequence[AttemptResult]
+    ) -> list[FlightOutcome | Exception | None]:
         # Of several, one may hold what the database does not take: the others must not go with it.
         doubts = 1 if len(endings) > 1 else 0
         try:

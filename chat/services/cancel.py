@@ -21,7 +21,7 @@ from chat.events import TaskCancelled
 from chat.models import Status, Task, flights
 from chat.models.flights import Successor
 from chat.models.ids import is_own
-from chat.models.transitions import EndedQueued, cancel_queued, cancel_running
+from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queued, cancel_running
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         running = cancel_running(task_ids)
         # A retry may have sent one back to the queue between the two.
         waiting += cancel_queued(task_ids)
-        ended = [*(task.id for task in waiting), *(task_id for task_id, _ in running)]
+        ended = [*(task.id for task in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
     try:
         _publish(waiting, running)
@@ -88,12 +88,10 @@ def _enqueue(successors: Sequence[Successor]) -> None:
             actors.ring(pool)
 
 
-def _publish(
-    waiting: Sequence[EndedQueued], running: Sequence[tuple[UUID, UUID | None]]
-) -> None:
+def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
     """Inform the workers of running tasks, and end the logs of waiting ones."""
-    for task_id, worker_id in running:
-        sync_redis().publish(worker_channel(str(worker_id)), str(task_id))
+    for call in running:
+        sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
     for ended in waiting:
         by_pool[str(ended.model_id)].append(str(ended.id))

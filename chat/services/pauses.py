@@ -72,8 +72,9 @@ def _hasten(model_ids: Sequence[int]) -> None:
     """Let tasks of these models that wait for their next attempt make it now: most do so for what
     was lifted."""
     by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
-    for task_id, model_id, lane, owner_id, weight in transitions.hasten(model_ids):
-        by_pool[str(model_id)].append(Entry(str(task_id), lane, owner_id, weight))
+    for task in transitions.clear_not_before(model_ids):
+        entry = Entry(str(task.id), task.lane, task.owner_id, task.weight)
+        by_pool[str(task.model_id)].append(entry)
     for pool, entries in by_pool.items():
         _, must_ring = scheduler.enqueue(pool, entries)
         if must_ring:

@@ -42,14 +42,15 @@ from chat.models import (
 )
 from chat.models.conversations import (
     AlreadyReplacedError,
+    AssistantTurn,
     HistoryChangedError,
     claim,
+    store_assistant_turns,
     store_user_turns,
 )
 from chat.models.ids import is_own, tagged_id
 from chat.models.insertion import insert_tasks, new_task
 from chat.models.tasks import ACTIVE
-from chat.models.transitions import Answer, store_answers
 from chat.observability import metrics
 from chat.observability.tracing import remember as remember_traces
 from chat.rendering.prompt import Messages
@@ -479,7 +480,7 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
     # seen. A task that is answered already shuts nobody out by itself.
     claim(turns)
     answers = [
-        Answer(task.user_turn.conversation_id, task.pk, task.text)
+        AssistantTurn(task.user_turn.conversation_id, task.pk, task.text)
         for task in tasks
         if task.user_turn and task.status not in ACTIVE
     ]
@@ -487,7 +488,7 @@ def _insert_rows(tasks: Sequence[Task]) -> None:
     if answered and Task.objects.active().filter(conversation_id__in=answered).exists():
         raise HistoryChangedError
     store_user_turns(turns)
-    store_answers(answers)
+    store_assistant_turns(answers)
 
 
 def _store_one(submission: Submission, task: Task, found: BudgetsInForce) -> Task | Exception:

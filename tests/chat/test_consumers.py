@@ -29,16 +29,8 @@ from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from chat import consumers, eventlog, scheduler
 from chat.consumers import ChatConsumer
 from chat.eventlog import Append
-from chat.events import (
-    Event,
-    EventId,
-    TaskCompleted,
-    TaskQueued,
-    TaskStarted,
-    encode,
-    log_key,
-    user_channel,
-)
+from chat.eventlog.keys import log_key, user_channel
+from chat.events import Event, EventId, TaskCompleted, TaskQueued, TaskStarted, encode
 from chat.models import LLMModel, Scene, Status, Task, Worker
 from chat.scheduler import Place
 from chat.services import follow as following

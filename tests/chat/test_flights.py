@@ -21,7 +21,8 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from chat import scheduler, settlement
-from chat.events import EventId, log_key
+from chat.eventlog.keys import log_key
+from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.server import Simulator
@@ -36,7 +37,7 @@ from chat.models import (
     flights,
     transitions,
 )
-from chat.models.transitions import Ending
+from chat.models.transitions import AttemptResult
 from chat.runner import lease, recovery
 from chat.runner.runtime import Runtime
 from chat.services import scenes
@@ -387,13 +388,13 @@ async def test_a_log_that_redis_loses_is_made_good_to_followers_too(
 
 
 # --- Races --------------------------------------------------------------------------------------
-def _follower_and_leader(alice: User) -> tuple[Task, Ending, UUID]:
+def _follower_and_leader(alice: User) -> tuple[Task, AttemptResult, UUID]:
     """A running leader, how it ends, and its worker; and a task that may follow it."""
     submit_many([submission(alice, "Race")])
     leader = Task.objects.get()
     worker_id = lease.register()
     transitions.start(worker_id, leader.model_id, [str(leader.pk)])
-    ending = Ending(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
+    ending = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
     return leader, ending, worker_id
 
 

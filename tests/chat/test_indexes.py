@@ -18,7 +18,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
 from aily.database.backend.connection import BoundedConnection
-from aily.database.statements import fetch_all
+from aily.database.rows import execute, fetch_column
 from chat import settlement
 from chat.delivery import claims, outbox
 from chat.models import (
@@ -36,8 +36,8 @@ from chat.models import (
     flights,
     transitions,
 )
+from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.ids import uuid7
-from chat.models.transitions import Answer, store_answers
 from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
 from chat.services import catalog, history, limits, repeats, retention
@@ -339,7 +339,7 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "expiry": lambda site: flights.expire(),
     "expiry of followers": lambda site: flights.expire_followers(),
     "stranded followers": lambda site: flights.end_stranded(),
-    "leaders": lambda site: fetch_all(flights._LEADERS, [["a" * 64]]),
+    "leaders": lambda site: execute(flights._LEADERS, {"flight_keys": ["a" * 64]}),
     "successors": lambda site: flights.promote([uuid7()]),
     "fallbacks": lambda site: transitions.divert([site.model.pk]),
     "settling": lambda site: settlement.settle(),
@@ -351,8 +351,8 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "catalog": lambda site: catalog.look_up(["s1"], [site.heavy.pk]),
     "repeats": lambda site: repeats.find([(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]),
     "histories": lambda site: history.read({(site.heavy.pk, site.conversation.pk)}),
-    "answers": lambda site: store_answers(
-        [Answer(site.conversation.pk, uuid7(), "text")], to_questions=True
+    "answers": lambda site: store_assistant_turns(
+        [AssistantTurn(site.conversation.pk, uuid7(), "text")], if_question_exists=True
     ),
     "starting": lambda site: transitions.start(uuid7(), site.model.pk, [str(uuid7())]),
     "cancelling": lambda site: transitions.cancel_queued([uuid7()]),
@@ -409,9 +409,9 @@ UPDATE chat_task SET status = 'running', worker_id = %s, attempt = 1
 def test_a_rush_that_no_statistics_know_of_changes_no_plan(site: Site, db: None) -> None:
     """Indexes of what is active are short most of the time, and the planner goes by that time."""
     worker, user = Worker.objects.get(), User.objects.get(username="user7")
-    running = [row[0] for row in fetch_all(_RUSH, [worker.pk, 2 * site.most_read])]
+    running = fetch_column(UUID, _RUSH, [worker.pk, 2 * site.most_read])
     endings = [
-        transitions.Ending(id=pk, attempt=1, status=Status.SUCCEEDED, last_event=3)
+        transitions.AttemptResult(id=pk, attempt=1, status=Status.SUCCEEDED, last_event=3)
         for pk in running[:5]
     ]
     assert faults(site, lambda: transitions.end(worker.pk, endings)) == []

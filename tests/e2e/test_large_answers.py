@@ -42,7 +42,7 @@ async def make_large(stack: Stack, database_url: str, task_ids: list[str]) -> No
             [TEXT, REASONING, ago, task_ids],
         )
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as valkey:
-        valkey.delete(*(f"aily:log:{task_id}" for task_id in task_ids))
+        valkey.delete(*(log_key(task_id) for task_id in task_ids))
 
 
 @pytest.fixture

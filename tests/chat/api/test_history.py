@@ -18,8 +18,14 @@ from accounts.models import User
 from aily.database.threads import in_database
 from chat.llm.simulator.server import Simulator
 from chat.models import Conversation, LLMModel, Message, Scene, Status, Task, flights
-from chat.models.conversations import HistoryChangedError, UserTurn, claim, touch
-from chat.models.transitions import Answer, store_answers
+from chat.models.conversations import (
+    AssistantTurn,
+    HistoryChangedError,
+    UserTurn,
+    claim,
+    store_assistant_turns,
+    touch,
+)
 from chat.runner.runtime import Runtime
 from chat.services import history
 from chat.services import submit as submitting
@@ -167,8 +173,8 @@ async def test_a_part_stored_behind_the_next_question_goes_with_its_own(
     """The worker of a stopped task may take its time to store how far the answer had come."""
     stopped = await ask("First [sim:status=402]")
     second = await ask("Second")
-    part = Answer(conversation.pk, UUID(stopped["task_id"]), "As far as")
-    await in_database(store_answers, [part], to_questions=True)
+    part = AssistantTurn(conversation.pk, UUID(stopped["task_id"]), "As far as")
+    await in_database(store_assistant_turns, [part], if_question_exists=True)
     await ask("Third")
     expected = ["First [sim:status=402]", "As far as", "Second", second["result"]["text"], "Third"]
     assert texts(sent[-1]) == expected
@@ -467,13 +473,13 @@ async def test_a_stopped_answer_goes_with_its_question(
     ask: Ask, conversation: Conversation, sent: list[Any]
 ) -> None:
     old = await ask("Stop me [sim:status=402]")
-    part = Answer(conversation.pk, UUID(old["task_id"]), "As far as")
-    await in_database(store_answers, [part], to_questions=True)
+    part = AssistantTurn(conversation.pk, UUID(old["task_id"]), "As far as")
+    await in_database(store_assistant_turns, [part], if_question_exists=True)
     new = await ask("Again", replaces=old["task_id"])
     assert texts(sent[-1]) == ["Again"]
     assert await stored(conversation) == [("user", "Again"), ("assistant", new["result"]["text"])]
     # Its worker comes too late: nothing of it is wanted any more.
-    await in_database(store_answers, [part], to_questions=True)
+    await in_database(store_assistant_turns, [part], if_question_exists=True)
     assert len(await stored(conversation)) == 2
 
 
@@ -519,8 +525,8 @@ async def test_what_another_process_has_stored_since_the_history_was_read_is_not
             submitting.submit_many(submissions)
             Task.objects.active().update(status=Status.FAILED)
         else:
-            part = Answer(conversation.pk, UUID(old["task_id"]), "As far as")
-            store_answers([part], to_questions=True)
+            part = AssistantTurn(conversation.pk, UUID(old["task_id"]), "As far as")
+            store_assistant_turns([part], if_question_exists=True)
         return lookups
 
     monkeypatch.setattr(submitting, "_look_up", be_too_late)

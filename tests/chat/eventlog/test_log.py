@@ -12,19 +12,8 @@ import pytest
 from aily.redis.clients import async_redis, subscriber_redis, sync_redis
 from chat import eventlog
 from chat.eventlog import Append, Appended, LogWriter, aappend, append
-from chat.events import (
-    START,
-    EventId,
-    TaskCancelled,
-    TaskDelta,
-    TaskSnapshot,
-    TaskStarted,
-    decode,
-    encode,
-    log_key,
-    text_channel,
-    user_channel,
-)
+from chat.eventlog.keys import log_key, text_channel, user_channel
+from chat.events import EventId, START, TaskCancelled, TaskDelta, TaskSnapshot, TaskStarted, decode, encode
 from tests.chat.conftest import until
 
 OWNER = 7

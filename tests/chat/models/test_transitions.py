@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import LLMModel, Status, Task, Worker, transitions
-from chat.models.transitions import Ending
+from chat.models.transitions import AttemptResult, CancelledCall
 from chat.runner import lease, recovery
 
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
@@ -59,8 +59,8 @@ def start(worker: UUID, task: Task) -> bool:
     return bool(transitions.start(worker, task.model_id, [str(task.pk)]))
 
 
-def ending(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> Ending:
-    return Ending(id=task.pk, attempt=attempt, status=status, last_event=3, text="Done")
+def ending(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> AttemptResult:
+    return AttemptResult(id=task.pk, attempt=attempt, status=status, last_event=3, text="Done")
 
 
 def status_of(task: Task) -> str:
@@ -99,7 +99,7 @@ def test_what_has_ended_never_changes(make_task: Any, worker: UUID, status: Stat
 def test_the_end_of_a_zombie_is_refused(task: Task, worker: UUID) -> None:
     start(worker, task)
     lease.give_up(worker)
-    assert [one.id for one in transitions.recover(5)] == [task.pk]
+    assert [task.id for task in transitions.recover(5)] == [task.pk]
     assert transitions.end(worker, [ending(task)]) == set()
     assert status_of(task) == Status.QUEUED
     other = lease.register()
@@ -115,7 +115,7 @@ def test_the_end_of_a_cancelled_task_is_refused_and_its_partial_text_kept_once(
     task: Task, worker: UUID
 ) -> None:
     start(worker, task)
-    assert transitions.cancel_running([task.pk]) == [(task.pk, worker)]
+    assert transitions.cancel_running([task.pk]) == [CancelledCall(task.pk, worker)]
     assert transitions.end(worker, [ending(task)]) == set()
     assert not transitions.keep_partial(lease.register(), ending(task))
     assert transitions.keep_partial(worker, ending(task))
@@ -140,14 +140,14 @@ def test_a_task_whose_deadline_has_passed_is_not_started_but_expires(
     late = make_task(deadline_at=timezone.now() - timedelta(seconds=1))
     in_time = make_task(deadline_at=timezone.now() + timedelta(hours=1))
     assert not start(worker, late)
-    assert [one.event_id for one in transitions.expire([str(late.pk)])] == ["0-1"]
+    assert [task.event_id for task in transitions.expire([str(late.pk)])] == ["0-1"]
     assert not transitions.expire()
     assert (status_of(late), status_of(in_time)) == (Status.EXPIRED, Status.QUEUED)
 
 
 def test_a_retry_forgets_the_text_and_error_of_the_attempt_before(task: Task, worker: UUID) -> None:
     start(worker, task)
-    again = Ending(
+    again = AttemptResult(
         id=task.pk,
         attempt=1,
         status=Status.QUEUED,
@@ -217,7 +217,7 @@ def test_tasks_that_crash_too_often_fail_and_others_are_queued_again(
     start(worker, unlucky)
     assert transitions.recover(2) == []
     lease.give_up(worker)
-    recovered = {one.id: one.status for one in transitions.recover(2)}
+    recovered = {task.id: task.status for task in transitions.recover(2)}
     assert recovered == {poison.pk: "failed", unlucky.pk: "queued"}
     assert (status_of(poison), status_of(unlucky)) == (Status.FAILED, Status.QUEUED)
     assert poison.error == transitions.WORKER_LOST

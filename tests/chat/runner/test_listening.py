@@ -9,7 +9,7 @@ import pytest
 
 from accounts.models import User
 from aily.redis.clients import async_redis
-from chat.events import log_key
+from chat.eventlog.keys import log_key
 from chat.runner import call
 from chat.runner.runtime import Runtime
 from chat.services.follow import follow

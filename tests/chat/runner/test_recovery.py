@@ -91,7 +91,7 @@ async def test_a_reader_who_is_ahead_of_the_row_still_gets_the_end(
     reading = asyncio.create_task(frames_of(task_id, alice, seen))
     await until(lambda: seen.text)
     await in_database(transitions.recover, 5)
-    await async_redis().delete(f"aily:log:{task_id}")
+    await async_redis().delete(log_key(task_id))
     await in_database(transitions.cancel_queued, [UUID(task_id)])
     reading.cancel()
     rest = TaskFrames()

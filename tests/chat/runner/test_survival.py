@@ -20,7 +20,7 @@ from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.eventlog import writer as event_log
 from chat.eventlog.log import aappend
-from chat.events import text_channel, user_channel, worker_channel
+from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
 from chat.runner import recovery

@@ -15,17 +15,8 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import LogWriter
-from chat.events import (
-    FRAME_BYTES,
-    PIECE_CHARS,
-    START,
-    EventId,
-    TaskCompleted,
-    TaskFailed,
-    cut,
-    encode,
-    log_key,
-)
+from chat.eventlog.keys import log_key
+from chat.events import EventId, FRAME_BYTES, PIECE_CHARS, START, TaskCompleted, TaskFailed, cut, encode
 from chat.models import Status, Task
 from chat.services.follow import follow
 from tests.chat.conftest import Submit

@@ -1,0 +1,58 @@
+"""Every change of a task's status: one conditional UPDATE each, for many tasks at a time.
+
+The condition names the status and, where a worker acts, the attempt and the worker. If an UPDATE
+changes no row, another process has changed the task before, and it is that process's from then on.
+"""
+
+from __future__ import annotations
+
+from chat.models.transitions.attempts import (
+    AttemptResult,
+    CancelledCall,
+    StartedTask,
+    cancel_running,
+    end,
+    keep_partial,
+    start,
+)
+from chat.models.transitions.queued import (
+    DivertedTask,
+    EndedWithoutCall,
+    QueuedTask,
+    cancel_queued,
+    clear_not_before,
+    divert,
+    expire,
+    fail_queued,
+)
+from chat.models.transitions.recovery import (
+    RecoveredTask,
+    note_last_events,
+    recover,
+    recover_stranded,
+)
+from chat.models.transitions.task_errors import INTERNAL, WORKER_LOST
+
+__all__ = [
+    "INTERNAL",
+    "WORKER_LOST",
+    "AttemptResult",
+    "CancelledCall",
+    "DivertedTask",
+    "EndedWithoutCall",
+    "QueuedTask",
+    "RecoveredTask",
+    "StartedTask",
+    "cancel_queued",
+    "cancel_running",
+    "clear_not_before",
+    "divert",
+    "end",
+    "expire",
+    "fail_queued",
+    "keep_partial",
+    "note_last_events",
+    "recover",
+    "recover_stranded",
+    "start",
+]

@@ -1,0 +1,188 @@
+"""Attempts: a worker starts tasks, stores how they ended, and is stopped by a cancelling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from django.db import transaction
+
+from aily.database.rows import Row, fetch_rows
+from chat.models.conversations import AssistantTurn, store_assistant_turns
+from chat.models.tasks import Status
+
+
+class StartedTask(Row, frozen=True):
+    """A task that a worker has just started: all that it needs to call the provider."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    lane: int
+    weight: float
+    fallbacks: list[int]
+    attempt: int
+    failures: int
+    #: JSON: a list of messages, and an object.
+    messages: str
+    params: str
+    deadline_at: datetime | None
+    flight_key: str
+    cache_ttl_seconds: int
+    in_conversation: bool
+
+
+class AttemptResult(msgspec.Struct, frozen=True):
+    """How an attempt ended. `status` QUEUED sends the task back for another attempt."""
+
+    id: UUID
+    attempt: int
+    status: Status
+    last_event: int
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str = ""
+    tool_calls: Sequence[dict[str, object]] = ()
+    usage: dict[str, object] | None = None
+    error: dict[str, str] | None = None
+    upstream_request_id: str = ""
+    first_token_at: datetime | None = None
+    not_before: datetime | None = None
+    #: Added to the task's failures (1 if the provider is to blame).
+    failures: int = 0
+    #: True: the next attempt is made by the task's next fallback model.
+    falls_back: bool = False
+    #: True: other tasks may wait for the same answer (chat/models/flights.py).
+    may_lead: bool = False
+    #: False: its answer is no message of a conversation.
+    in_conversation: bool = True
+
+
+class CancelledCall(Row, frozen=True):
+    """A running task that was cancelled; `worker_id` stops its call."""
+
+    id: UUID
+    worker_id: UUID | None
+
+
+class _EndedTask(Row, frozen=True):
+    id: UUID
+    conversation_id: UUID | None
+
+
+_START = """
+UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
+       started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
+       text = '', reasoning = '', error = NULL
+ WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND model_id = %(model_id)s
+   AND leader_id IS NULL AND (deadline_at IS NULL OR deadline_at > now())
+   AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
+RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
+          messages::text, params::text, deadline_at, flight_key,
+          CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
+            (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
+          ) END AS cache_ttl_seconds,
+          conversation_id IS NOT NULL AS in_conversation
+"""
+
+# IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
+# statistics of how many tasks run are older than a rush, and an index on the status or the worker
+# would then look cheaper than the primary key.
+_END = """
+UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
+       reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
+       usage = coalesce(v.usage, '{}'), error = v.error,
+       upstream_request_id = v.upstream_request_id,
+       first_token_at = v.first_token_at, not_before = v.not_before,
+       failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
+       model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
+       fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
+       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
+  FROM json_to_recordset(%(results)s)
+    AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
+         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, upstream_request_id text,
+         first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool)
+ WHERE t.id = ANY(string_to_array(%(task_ids)s, ' ')::uuid[])
+   AND t.id = v.id AND t.attempt = v.attempt
+   AND t.status IS NOT DISTINCT FROM 'running' AND t.worker_id IS NOT DISTINCT FROM %(worker_id)s
+RETURNING t.id, t.conversation_id
+"""
+
+_KEEP_PARTIAL = """
+UPDATE chat_task SET text = %(text)s, reasoning = %(reasoning)s, last_event = %(last_event)s,
+       first_token_at = %(first_token_at)s
+ WHERE id = %(id)s AND attempt = %(attempt)s AND worker_id = %(worker_id)s
+   AND status = 'cancelled' AND last_event = 0
+RETURNING id, conversation_id
+"""
+
+_CANCEL_RUNNING = """
+UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = 0
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE id = ANY(%(task_ids)s) AND status = 'running' ORDER BY id FOR UPDATE)
+RETURNING id, worker_id
+"""
+
+
+def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[StartedTask]:
+    """queued → running for those still queued for this model, in time, while the worker is not
+    declared dead."""
+    params = {"worker_id": worker_id, "model_id": model_id, "task_ids": list(task_ids)}
+    return fetch_rows(StartedTask, _START, params)
+
+
+def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
+    """running → the results' status, with all that they hold, in one transaction.
+
+    Returns the ids that changed; the others had been cancelled or taken over meanwhile.
+    """
+    params = {
+        # One JSON value: psycopg adapts every item of an array by itself.
+        "results": msgspec.json.encode(results).decode(),
+        "task_ids": " ".join(str(result.id) for result in results),
+        "worker_id": worker_id,
+    }
+    # One statement is a transaction by itself, and two round trips less.
+    has_turns = any(result.in_conversation for result in results)
+    with transaction.atomic() if has_turns else nullcontext():
+        rows = fetch_rows(_EndedTask, _END, params)
+        changed = {row.id: row.conversation_id for row in rows}
+        store_assistant_turns(
+            AssistantTurn(
+                conversation_id, result.id, result.text, result.reasoning, result.tool_calls
+            )
+            for result in results
+            if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
+        )
+    return set(changed)
+
+
+def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:
+    """Store the partial answer of a cancelled task; False if the task is not this worker's, or has
+    one already."""
+    params = {
+        "id": result.id,
+        "attempt": result.attempt,
+        "worker_id": worker_id,
+        "text": result.text,
+        "reasoning": result.reasoning,
+        "last_event": result.last_event,
+        "first_token_at": result.first_token_at,
+    }
+    with transaction.atomic():
+        rows = fetch_rows(_EndedTask, _KEEP_PARTIAL, params)
+        turns = [
+            AssistantTurn(row.conversation_id, result.id, result.text)
+            for row in rows
+            if row.conversation_id
+        ]
+        store_assistant_turns(turns, if_question_exists=True)
+    return bool(rows)
+
+
+def cancel_running(task_ids: Sequence[UUID]) -> list[CancelledCall]:
+    """running → cancelled."""
+    return fetch_rows(CancelledCall, _CANCEL_RUNNING, {"task_ids": list(task_ids)})

@@ -1,0 +1,133 @@
+"""Queued tasks: they end without a call, go over to another model, or may start sooner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from aily.database.rows import Row, fetch_rows
+from chat.models.transitions.task_errors import INTERNAL
+
+#: Tasks that expire or go over to another model in one call.
+PAGE = 1_000
+
+
+class EndedWithoutCall(Row, frozen=True):
+    """A task that ended while it was queued; its terminal event is `attempt-last_event`."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    attempt: int
+    last_event: int
+
+    @property
+    def event_id(self) -> str:
+        return f"{self.attempt}-{self.last_event}"
+
+
+class QueuedTask(Row, frozen=True):
+    """A queued task, with what its entry in the ready set is made of."""
+
+    id: UUID
+    owner_id: int
+    model_id: int
+    lane: int
+    weight: float
+
+
+class DivertedTask(Row, frozen=True):
+    """A queued task that went over to its next fallback model."""
+
+    id: UUID
+    owner_id: int
+    old_model_id: int
+    model_id: int
+    lane: int
+    weight: float
+
+
+_EXPIRE = """
+UPDATE chat_task SET status = 'expired', finished_at = now(), last_event = last_event + 1
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE status = 'queued' AND deadline_at <= now() AND leader_id IS NULL {condition}
+               ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+_EXPIRE_ANY = _EXPIRE.format(condition="")
+_EXPIRE_THESE = _EXPIRE.format(condition="AND id = ANY(%(task_ids)s)")
+
+_CANCEL = """
+UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = last_event + 1
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND leader_id IS NULL
+               ORDER BY id FOR UPDATE)
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
+_FAIL = """
+UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_event + 1,
+       error = %(error)s
+ WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND leader_id IS NULL
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
+# The fallbacks that are passed over, as they cannot be called now either, move to the list's end.
+_DIVERT = """
+UPDATE chat_task t SET model_id = old.fallback, failures = 0, not_before = NULL,
+       fallbacks = t.fallbacks[old.place + 1:] || t.fallbacks[:old.place - 1]
+  FROM (SELECT t.id, t.model_id, f.fallback, f.place FROM chat_task t
+         CROSS JOIN LATERAL (
+           SELECT f.fallback, f.place::int
+             FROM unnest(t.fallbacks) WITH ORDINALITY AS f(fallback, place)
+             JOIN chat_llmmodel m ON m.id = f.fallback
+            WHERE f.fallback <> ALL(%(model_ids)s) ORDER BY f.place LIMIT 1) f
+         WHERE t.status = 'queued' AND t.leader_id IS NULL AND t.fallbacks <> '{}'
+           AND t.model_id = ANY(%(model_ids)s)
+         ORDER BY t.id LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED) old
+ WHERE t.id = old.id
+RETURNING t.id, t.owner_id, old.model_id AS old_model_id, t.model_id, t.lane, t.weight
+"""
+
+_CLEAR_NOT_BEFORE = """
+UPDATE chat_task SET not_before = NULL
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE status = 'queued' AND not_before > now() AND model_id = ANY(%(model_ids)s)
+               ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED)
+RETURNING id, owner_id, model_id, lane, weight
+"""
+
+
+def expire(task_ids: Sequence[str] | None = None) -> list[EndedWithoutCall]:
+    """queued → expired if the deadline has passed: of `task_ids`, or `PAGE` of all tasks.
+
+    Followers do not expire here (chat/models/flights.py).
+    """
+    if task_ids is None:
+        return fetch_rows(EndedWithoutCall, _EXPIRE_ANY, {"limit": PAGE})
+    params = {"limit": PAGE, "task_ids": list(task_ids)}
+    return fetch_rows(EndedWithoutCall, _EXPIRE_THESE, params)
+
+
+def cancel_queued(task_ids: Sequence[UUID]) -> list[EndedWithoutCall]:
+    """queued → cancelled, except followers."""
+    return fetch_rows(EndedWithoutCall, _CANCEL, {"task_ids": list(task_ids)})
+
+
+def fail_queued(task_ids: Sequence[str]) -> list[EndedWithoutCall]:
+    """queued → failed, for tasks that cannot be started."""
+    params = {"error": Jsonb(INTERNAL), "task_ids": list(task_ids)}
+    return fetch_rows(EndedWithoutCall, _FAIL, params)
+
+
+def divert(model_ids: Collection[int]) -> list[DivertedTask]:
+    """Hand queued tasks of these models to their first fallback that is not among them, `PAGE` at
+    most."""
+    return fetch_rows(DivertedTask, _DIVERT, {"model_ids": list(model_ids), "limit": PAGE})
+
+
+def clear_not_before(model_ids: Sequence[int]) -> list[QueuedTask]:
+    """Let tasks of these models that wait for their next attempt start now, 10,000 at most."""
+    return fetch_rows(QueuedTask, _CLEAR_NOT_BEFORE, {"model_ids": list(model_ids)})
