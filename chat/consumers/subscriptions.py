@@ -1,4 +1,4 @@
-"""What one socket is subscribed to: tasks that it follows, and the life cycle of its user's others."""
+"""What one socket is subscribed to: tasks it follows, and the life cycle of its user's others."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ class Subscriptions:
             del self._following[task_id]
 
     async def _push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
-        frames = follow(
-            task_id, self._owner_id, after, text=text, is_new=is_new, share=self._share
-        )
+        frames = follow(task_id, self._owner_id, after, text=text, is_new=is_new, share=self._share)
         async with aclosing(frames):
             async for followed in frames:
                 self._note_sent(task_id, followed.event_id)

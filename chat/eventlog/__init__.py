@@ -1,4 +1,4 @@
-"""One ordered log of events a task, and the ways to append to it, read it and be notified of news."""
+"""One ordered log of events a task: appending to it, reading it, being notified of news."""
 
 from chat.eventlog.appends import (
     Append,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
@@ -45,7 +45,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """One event to be appended to a task's log. `channel`: of its notice.
 
     `create`: it may begin the log. `keep_seconds`: when the log expires; 0 leaves that as it is.
-    `follower_id`: the event is only published, in its turn, for this task that has no log of its own.
+    `follower_id`: the event is only published, in its turn, for this task that has no log itself.
     """
 
     task_id: str
@@ -67,7 +67,7 @@ def append(appends: Sequence[Append]) -> list[Appended]:
 
 
 async def aappend(appends: Sequence[Append], written_at: float | None = None) -> list[Appended]:
-    """`append` for an event loop. `written_at`: when the oldest of it was written (Unix seconds)."""
+    """`append` for an event loop. `written_at`: when the oldest was written (Unix seconds)."""
     batch_size("append").observe(len(appends))
     return _appended(await _append.acall_many(_calls(appends, written_at)))
 
@@ -85,7 +85,7 @@ def _calls(appends: Sequence[Append], written_at: float | None) -> list[_Call]:
 
 
 def _arguments(
-    task_id: str, events: groupby[str, Append] | Sequence[Append], written_at: float | None
+    task_id: str, events: Iterable[Append], written_at: float | None
 ) -> list[str | bytes | int]:
     arguments: list[str | bytes | int] = [text_channel(task_id)]
     for event in events:

@@ -1,9 +1,10 @@
 """Whether anything follows the text of a running task: without listeners, text may wait.
 
-This file is the whole of the lever. Each append returns how many are subscribed to the task's text.
-While that is nothing, the call's connection is read seldom (`read_delay_seconds`) and its text stays
-with the worker until the end (`is_text_due`). A follower that begins to listen announces it, and the
-worker appends at once what it has. Figures: docs/performance.md.
+Each append returns how many are subscribed to the task's text. While there are none, the call's
+connection is read seldom (`read_delay_seconds`) and its text stays with the worker until the end
+(`is_text_due`). A follower that begins to listen announces it, and the worker appends at once what
+it has. This saves 0.7 ms of a task's 3.9 ms (web + worker) with an answer of 10 writes, and 3 ms of
+13 with one of 200.
 """
 
 from __future__ import annotations

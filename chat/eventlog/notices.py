@@ -1,7 +1,7 @@
 """The format of notices: what is published when a task has a new event.
 
-A notice is `<task id><event id>@<milliseconds> <frame>`. The event id is missing where the frame has
-no place in the log (`task.queued`), and `@` with the time where nobody asked for it to be measured.
+A notice is `<task id><event id>@<milliseconds> <frame>`. The event id is missing where the frame
+has no place in the log (`task.queued`), and `@` with the time where the lag is not to be measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker hears over pub/sub: new work, cancelled tasks, and readers of a task's text."""
+"""A worker's subscriptions: new work, cancelled tasks, and followers of a task's text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RETRY_SECONDS = 1.0
 
 
 async def listen(handlers: Mapping[str, Callable[[str], object]]) -> None:
-    """Call the handler of a channel with each message's text, until the connection is lost.
+    """Call a channel's handler with each message's text, until the connection is lost.
 
-    What is missed meanwhile, the poll and the renewal find, and text comes a little later.
+    What is missed then is found by the poll and the renewal, and text comes a little later.
     """
     try:
         client = subscriber_redis()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aily.concurrency.faults import surviving
 from aily.secrets.encryption import UnreadableSecretError
@@ -12,35 +15,111 @@ from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, is_key_variable, split_names
 
 
+class EndedCalls(NamedTuple):
+    """What the next claim says of a pool's calls that have ended.
+
+    `released`: tasks whose slots are given back. `mean_seconds`: of their calls, None if unknown.
+    `succeeded`: how many of the calls the provider answered, for the tasks of `owners`.
+    """
+
+    released: list[str]
+    mean_seconds: float | None
+    succeeded: int
+    owners: set[int]
+
+
 @dataclass(slots=True)
 class Pool:
     """One upstream model, as last read from the database."""
 
     name: str
+    model_id: int
     model: str
     upstream_model: str
     upstream: Upstream
     cap: int
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
-    #: Leases to give back with the next claim, and the seconds those calls took.
-    released: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    #: How many of those calls the provider answered, and whose they were.
-    succeeded: int = 0
-    owners: set[int] = field(default_factory=set)
+    #: Set to look for work now.
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: list[str] = field(default_factory=list)
+    _seconds: list[float] = field(default_factory=list)
+    _succeeded: int = 0
+    _owners: set[int] = field(default_factory=set)
 
-    def take_released(self) -> tuple[list[str], float | None, int, set[int]]:
-        """The leases to give back, the mean seconds of their calls, how many succeeded, and for
-        whom."""
-        released, seconds, succeeded = self.released, self.seconds, self.succeeded
-        owners = self.owners
-        self.released, self.seconds, self.succeeded, self.owners = [], [], 0, set()
-        return released, sum(seconds) / len(seconds) if seconds else None, succeeded, owners
+    @property
+    def released(self) -> Sequence[str]:
+        """Tasks whose slots the next claim gives back."""
+        return self._released
+
+    def update(self, loaded: Pool) -> None:
+        """Take over what was read from the database."""
+        self.model, self.upstream_model = loaded.model, loaded.upstream_model
+        self.upstream, self.cap = loaded.upstream, loaded.cap
+
+    def release(self, task_ids: Sequence[str]) -> None:
+        """Have the next claim give back the slots of these tasks."""
+        self._released += task_ids
+
+    def call_ended(self, task_id: str, seconds: float) -> None:
+        """`release` for a call that took so long."""
+        self._released.append(task_id)
+        self._seconds.append(seconds)
+
+    def call_succeeded(self, owner_id: int) -> None:
+        """Count that the provider answers."""
+        self._succeeded += 1
+        self._owners.add(owner_id)
+
+    def take_ended(self) -> EndedCalls:
+        """Return what the next claim has to say, and forget it."""
+        seconds = self._seconds
+        mean_seconds = sum(seconds) / len(seconds) if seconds else None
+        ended = EndedCalls(self._released, mean_seconds, self._succeeded, self._owners)
+        self._released, self._seconds, self._succeeded, self._owners = [], [], 0, set()
+        return ended
+
+    def put_back(self, ended: EndedCalls) -> None:
+        """Keep for a later claim what one could not say."""
+        self._released += ended.released
+        self._succeeded += ended.succeeded
+        self._owners |= ended.owners
+
+
+class Pools:
+    """All pools of a worker, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Pool] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str) -> Pool:
+        return self._by_name[name]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._by_name)
+
+    def refresh(self, loaded: Sequence[Pool]) -> None:
+        """Take over what was read from the database. What is known of ended calls stays."""
+        for pool in loaded:
+            known = self._by_name.setdefault(pool.name, pool)
+            if known is not pool:
+                known.update(pool)
+
+    def wake(self, name: str) -> None:
+        """Look for work in this pool now. An unknown one is left to other workers."""
+        if name in self._by_name:
+            self._by_name[name].woken.set()
 
 
 def load_pools() -> list[Pool]:
-    """All models. A disabled one keeps running what was accepted before."""
+    """Read the pools of all models. A disabled one keeps running what was accepted before."""
     models = list(LLMModel.objects.select_related("provider"))
     # Each provider's once: deciphering its secrets takes more than all else here.
     providers = {model.provider_id: model.provider for model in models}
@@ -52,6 +131,7 @@ def load_pools() -> list[Pool]:
     return [
         Pool(
             name=model.pool,
+            model_id=model.pk,
             model=model.name,
             upstream_model=model.upstream_name or model.name,
             upstream=upstreams[model.provider_id],
@@ -63,7 +143,7 @@ def load_pools() -> list[Pool]:
 
 
 def upstream_of(provider: Provider) -> Upstream:
-    """How this process calls a provider. One that cannot be called says why in `problem`."""
+    """How this process calls a provider; `problem` says why it cannot be called, if so."""
     try:
         secrets = _secrets_of(provider)
     except _UnusableError as error:
@@ -87,7 +167,7 @@ def upstream_of(provider: Provider) -> Upstream:
 
 @dataclass(frozen=True, slots=True)
 class _Secrets:
-    """Of a provider. `problem`: why there are none."""
+    """A provider's secrets. `problem`: why there are none."""
 
     keys: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
@@ -113,7 +193,7 @@ def _secrets_of(provider: Provider) -> _Secrets:
 
 
 def _keys_of_environment(provider: Provider) -> list[str]:
-    """Raises _UnusableError: a call without its key would only be refused, by whoever gets it."""
+    """Raises _UnusableError where one is missing: a call without its key would only be refused."""
     keys = []
     for name in split_names(provider.api_key_env):
         # Rows from before the rule may name any variable: SECRET_KEY, DATABASE_URL.
@@ -121,7 +201,7 @@ def _keys_of_environment(provider: Provider) -> list[str]:
             raise _UnusableError(
                 f"{name} may not be sent to a provider: a key's variable is {KEY_VARIABLE_RULE}"
             )
-        # Files of secrets end with a newline as often as not.
+        # Files of secrets often end with a newline.
         key = os.environ.get(name, "").strip()
         if not key:
             raise _UnusableError(f"{name} is not set")

@@ -1,9 +1,8 @@
-"""The WebSocket's two sources of frames, a user's feed and a task's follower, put in each other's
-way on purpose."""
+"""The WebSocket: what its frames wait for, and its two sources of events, a user's feed and a task's
+follower, put in each other's way on purpose."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,25 +19,24 @@ from accounts.models import APIKey, User
 from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
-from aily.concurrency.jobs import Jobs
 from aily.database.backend.connection import BoundedConnection
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
-from chat import consumers, eventlog, scheduler
-from chat.consumers import ChatConsumer
+from chat import eventlog, scheduler
+from chat.consumers import commands
+from chat.consumers import connection as connection_module
+from chat.consumers.commands import CLOSE_TOO_MANY
 from chat.eventlog import Append
 from chat.eventlog.keys import log_key, user_channel
-from chat.events import Event, EventId, TaskCompleted, TaskQueued, TaskStarted, encode
+from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode
 from chat.models import LLMModel, Scene, Status, Task, Worker
-from chat.scheduler import Place
-from chat.services import follow as following
 from chat.services import submit as submitting
-from chat.services import watch
+from chat.services import cancel
+from chat.services.follow import follower
 from chat.services.scenes import create_version, publish
-from chat.services.watch import Watch
-from tests.chat.conftest import Submit, until
+from tests.chat.conftest import Submit, eventually, row, until
 from tests.databases import url_of
 
 
@@ -85,6 +83,40 @@ async def run_without_worker(task_id: str) -> None:
     await in_database(start)
 
 
+async def until_cancelled(task_id: str) -> None:
+    async def is_cancelled() -> bool:
+        return bool((await row(task_id)).status == Status.CANCELLED)
+
+    await eventually(is_cancelled)
+
+
+@pytest.fixture
+def slow_submit(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Submits of sockets are stored, but not accepted before this is set."""
+    may_accept = asyncio.Event()
+    submit = commands.submit
+
+    async def submit_slowly(submission: Any) -> Any:
+        accepted = await submit(submission)
+        await may_accept.wait()
+        return accepted
+
+    monkeypatch.setattr(commands, "submit", submit_slowly)
+    return may_accept
+
+
+async def submit_slowly(socket: Any) -> None:
+    """Returns once the task is stored."""
+    count = await in_database(Task.objects.count)
+    messages = [{"role": "user", "content": "Slow"}]
+    await socket.send_json_to({"type": "task.submit", "messages": messages})
+
+    async def is_stored() -> bool:
+        return bool(await in_database(Task.objects.count) > count)
+
+    await eventually(is_stored)
+
+
 async def next_logged(socket: Any) -> Any:
     """The next frame with a place in the log: those that tell of the queue come as they like."""
     while "id" not in (frame := await socket.receive_json_from(timeout=5)):
@@ -92,24 +124,93 @@ async def next_logged(socket: Any) -> Any:
     return frame
 
 
-async def test_news_that_had_to_wait_is_not_sent_after_a_follower_told_it_all(
-    socket: Any, submit_as_alice: Submit, alice: User
+# --- What waits for what ------------------------------------------------------------------------
+async def test_nothing_waits_for_the_worker_of_a_cancelled_task(
+    socket: Any, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task_id = await submit_as_alice("Hello")
-    stuck_id = await submit_as_alice("Stuck")
+    task_id, stuck_id = await submit_as_alice("Hello"), await submit_as_alice("Stuck")
     await run_without_worker(stuck_id)
-    # For a second, as no worker closes the log; the news of tasks waits behind it.
+    # REST would wait this long for a worker that is gone.
+    monkeypatch.setattr(cancel, "CLOSE_WAIT_SECONDS", 3600.0)
     await socket.send_json_to({"type": "task.cancel", "task_id": stuck_id})
     await ping(socket)
     await eventlog.aappend([appended(started(task_id), alice)])
+    assert (await next_logged(socket))["task_id"] == task_id
+    await until_cancelled(stuck_id)
+
+
+async def test_a_cancel_that_waits_for_a_row_keeps_nothing_of_its_socket_waiting(
+    socket: Any, submit_as_alice: Submit, alice: User, database_server: dict[str, str]
+) -> None:
+    task_id, locked_id = await submit_as_alice("Hello"), await submit_as_alice("Locked")
+    url = url_of(database_server, connection.settings_dict["NAME"])
+    with psycopg.connect(url) as another:
+        another.execute("SELECT FROM chat_task WHERE id = %s FOR UPDATE", [locked_id])
+        await socket.send_json_to({"type": "task.cancel", "task_id": locked_id})
+        await eventlog.aappend([appended(started(task_id), alice)])
+        assert (await next_logged(socket))["task_id"] == task_id
+        await ping(socket)
+        await socket.send_json_to({"type": "task.subscribe", "task_id": task_id})
+        assert (await next_logged(socket))["id"] == "1-1"
+    last = await next_logged(socket)
+    assert (last["type"], last["task_id"]) == ("task.cancelled", locked_id)
+
+
+async def test_events_of_other_tasks_go_on_while_a_submit_is_under_way(
+    socket: Any, submit_as_alice: Submit, alice: User, slow_submit: asyncio.Event
+) -> None:
+    known_id, other_id = await submit_as_alice("Known"), await submit_as_alice("Other")
+    await eventlog.aappend([appended(started(known_id), alice)])
+    assert (await next_logged(socket))["task_id"] == known_id
+    await submit_slowly(socket)
+    # It might be the task of the submit.
+    await eventlog.aappend([appended(started(other_id), alice)])
+    await eventlog.aappend([appended(completed(known_id), alice)])
+    assert (await next_logged(socket))["task_id"] == known_id
+    await eventlog.aappend([appended(completed(other_id), alice)])
+    slow_submit.set()
+    frames = [await socket.receive_json_from(timeout=5)]
+    while sum("id" in frame for frame in frames) < 2:
+        frames.append(await socket.receive_json_from(timeout=5))
+    assert "task.accepted" in [frame["type"] for frame in frames]
+    logged = [(frame["task_id"], frame["id"]) for frame in frames if "id" in frame]
+    assert logged == [(other_id, "1-1"), (other_id, "1-2")]
+
+
+async def test_a_submit_is_accepted_before_its_first_event_is_sent(
+    socket: Any, alice: User, model: LLMModel, slow_submit: asyncio.Event
+) -> None:
+    await submit_slowly(socket)
+    task_id = str(await in_database(Task.objects.values_list("pk", flat=True).get))
+    await eventlog.aappend([appended(started(task_id), alice)])
+    await ping(socket)
+    slow_submit.set()
+    accepted = await socket.receive_json_from(timeout=5)
+    assert (accepted["type"], accepted["task_id"]) == ("task.accepted", task_id)
+    assert (await next_logged(socket))["id"] == "1-1"
+    await eventlog.aappend([appended(completed(task_id), alice)])
+    assert (await next_logged(socket))["id"] == "1-2"
+
+
+async def test_an_event_that_waited_is_not_sent_after_a_follower_has_sent_it(
+    socket: Any, submit_as_alice: Submit, alice: User, slow_submit: asyncio.Event
+) -> None:
+    task_id = await submit_as_alice("Hello")
+    await submit_slowly(socket)
+    await eventlog.aappend([appended(started(task_id), alice)])
+    await ping(socket)
     await socket.send_json_to({"type": "task.subscribe", "task_id": task_id})
     assert (await next_logged(socket))["id"] == "1-1"
     await eventlog.aappend([appended(completed(task_id), alice)])
     assert (await next_logged(socket))["id"] == "1-2"
-    # The first frame that comes after the wait is of another task.
-    await eventlog.aappend([appended(started(stuck_id), alice)])
+    slow_submit.set()
+    while (frame := await socket.receive_json_from(timeout=5))["type"] != "task.accepted":
+        assert frame["type"] == "task.queued"
+    # The first logged frame that comes after the wait is of another task.
+    other_id = await submit_as_alice("Another")
+    await eventlog.aappend([appended(started(other_id), alice)])
     after = await next_logged(socket)
-    assert (after["task_id"], after["id"]) == (stuck_id, "1-1")
+    assert (after["task_id"], after["id"]) == (other_id, "1-1")
 
 
 async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_it_is_told(
@@ -174,7 +275,7 @@ async def test_a_key_revoked_while_a_socket_is_opened_closes_it(
         await in_database(revoke_elsewhere)
         return identity
 
-    monkeypatch.setattr(consumers, "identify_websocket", identify_and_revoke)
+    monkeypatch.setattr(connection_module, "identify_websocket", identify_and_revoke)
     headers = [(b"authorization", f"Bearer {secret}".encode())]
     socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
     assert (await socket.connect())[0]
@@ -208,8 +309,7 @@ async def test_a_repeated_submit_does_not_cut_short_the_pause_before_a_retry(
 @pytest.fixture
 def looks_often(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.POSITION_CHECK_SECONDS = 0.1
-    monkeypatch.setattr(following, "PLACE_SECONDS", 0.1)
-    monkeypatch.setattr(watch, "ROUND_SECONDS", 0.05)
+    monkeypatch.setattr(follower, "PLACE_SECONDS", 0.1)
 
 
 async def submit_quietly(socket: Any) -> str:
@@ -264,7 +364,7 @@ async def test_a_look_that_failed_is_taken_again(
     with monkeypatch.context() as patch, psycopg.connect(url) as another:
         patch.setattr(BoundedConnection, "answer_seconds", 0.2)
         another.execute("LOCK TABLE chat_task IN ACCESS EXCLUSIVE MODE")
-        await until(lambda: "watching: a server is away" in caplog.text)
+        await until(lambda: ": a server is away" in caplog.text)
         another.execute(
             "UPDATE chat_task SET status = 'succeeded', attempt = 1, last_event = 2,"
             " finished_at = now() - interval '1 hour' WHERE id = %s",
@@ -284,7 +384,7 @@ async def test_a_start_that_was_never_told_is_read_from_the_log(
     assert (await next_logged(socket))["type"] == "task.started"
 
 
-async def test_what_was_told_while_the_hub_heard_nothing_is_read_from_the_log(
+async def test_what_was_published_while_the_hub_was_disconnected_is_read_from_the_log(
     socket: Any, model: LLMModel, alice: User
 ) -> None:
     task_id = await submit_quietly(socket)
@@ -292,8 +392,12 @@ async def test_what_was_told_while_the_hub_heard_nothing_is_read_from_the_log(
     for event in (started(task_id), completed(task_id)):
         await redis.xadd(log_key(task_id), {"e": encode(event)}, event.id)
     await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    assert (await socket.receive_json_from(timeout=10))["type"] == "events.missed"
-    assert [(await next_logged(socket))["id"] for _ in range(2)] == ["1-1", "1-2"]
+    frames: list[Any] = []
+    while len(frames) < 3:
+        frame = await socket.receive_json_from(timeout=10)
+        frames += [frame] if frame["type"] != "task.queued" else []
+    assert [frame["id"] for frame in frames if "id" in frame] == ["1-1", "1-2"]
+    assert "events.missed" in [frame["type"] for frame in frames]
 
 
 async def test_one_socket_too_many_is_closed(socket: Any, alice: User, settings: Any) -> None:
@@ -302,31 +406,9 @@ async def test_one_socket_too_many_is_closed(socket: Any, alice: User, settings:
     headers = [(b"authorization", f"Bearer {secret}".encode())]
     other = WebsocketCommunicator(application, "/ws/llmchat/", headers)
     assert (await other.connect())[0]
-    assert (await other.receive_output())["code"] == consumers.CLOSE_TOO_MANY
+    assert (await other.receive_output())["code"] == CLOSE_TOO_MANY
     await other.disconnect()
     await ping(socket)
-
-
-async def test_places_do_not_pile_up_for_a_client_that_does_not_read(
-    alice: User, loop_services: None, model: LLMModel
-) -> None:
-    """Each is sent alone; of those that come meanwhile, only a task's latest is kept."""
-    consumer, sent, may_send = ChatConsumer(), [], asyncio.Event()
-
-    async def send(frame: TaskQueued) -> None:
-        sent.append(frame.position)
-        await may_send.wait()
-
-    consumer.jobs, consumer.places, consumer.is_telling_places = Jobs("a job"), {}, False
-    consumer.watching = {"a": Watch("a", consumer.tell_place, consumer.follow_on)}
-    consumer.send = send  # type: ignore[method-assign, assignment]
-    for position in range(100, 0, -1):
-        consumer.tell_place("a", Place(position, 1.0))
-        await asyncio.sleep(0)
-    assert (len(consumer.jobs), len(consumer.places)) == (1, 1)
-    may_send.set()
-    await consumer.jobs.wait()
-    assert sent == [100, 1]
 
 
 async def test_a_frame_over_the_limit_closes_the_socket(socket: Any, settings: Any) -> None:
@@ -334,7 +416,7 @@ async def test_a_frame_over_the_limit_closes_the_socket(socket: Any, settings: A
     await socket.send_json_to({"type": "ping", "ref": "x" * 1_000})
     assert await socket.receive_output() == {
         "type": "websocket.close",
-        "code": consumers.CLOSE_TOO_LARGE,
+        "code": connection_module.CLOSE_TOO_LARGE,
     }
 
 

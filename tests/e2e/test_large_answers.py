@@ -14,6 +14,7 @@ import redis
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import WEB_SERVERS
+from chat.eventlog.keys import log_key
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.test_sockets import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log

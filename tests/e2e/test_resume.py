@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from chat.eventlog.keys import log_key
 from chat.events import START, EventId
 from tests.client import ChatSocket, Frame, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import redis
 
+from chat.eventlog.keys import log_key
 from tests.client import ChatSocket, Frame, RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.stack import Stack

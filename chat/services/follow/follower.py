@@ -73,8 +73,8 @@ async def follow(
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is yielded when
     `after` is the terminal event already. `is_new` saves the first look at the row of a task that
-    was accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile ends
-    with what its log still has. `share`: of all followers of one client. The caller must have
+    was accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile
+    ends with what its log still has. `share`: of all followers of one client. The caller must have
     checked that the task is the owner's, and close the generator (`contextlib.aclosing`).
     """
     share = share or Share()

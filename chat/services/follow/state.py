@@ -108,9 +108,7 @@ def _load_states(task_ids: list[str]) -> list[TaskState | None]:
 
 def _state(row: _Row, ended: Task | None) -> TaskState:
     if row.leader_id is None or row.leader__owner_id is None or row.leader__model_id is None:
-        return TaskState(
-            row.owner_id, row.model_id, row.status, row.attempt, row.not_before, ended
-        )
+        return TaskState(row.owner_id, row.model_id, row.status, row.attempt, row.not_before, ended)
     attempt = row.leader__attempt or 0
     if ended is not None:
         source_limit = EventId(ended.attempt, ended.last_event)

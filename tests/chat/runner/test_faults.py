@@ -17,7 +17,6 @@ from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.server import Simulator
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import LLMModel, Provider, Status
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
@@ -161,7 +160,7 @@ async def test_a_provider_that_cannot_be_reached_is_tried_again_and_then_named(
         Provider.objects.create, name="closed", base_url="http://127.0.0.1:9"
     )
     await in_database(LLMModel.objects.create, provider=closed, name="unreachable")
-    worker._refresh_pools(await in_database(load_pools))
+    await worker.reload_pools()
     task_id = await submit_as_alice("Anybody there?", model="unreachable")
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
@@ -188,14 +187,14 @@ async def test_a_call_that_breaks_in_our_own_code_fails_as_internal_and_harms_no
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def broken(upstream: Upstream, request: ChatRequest, *rest: Any) -> Completion:
         if b"Break" in msgspec.json.encode(request.messages):
             raise ZeroDivisionError
         return await ask(upstream, request, *rest)
 
-    monkeypatch.setattr(worker._client, "ask", broken)
+    monkeypatch.setattr(worker.client, "ask", broken)
     broken_id = await submit_as_alice("Break")
     other_id = await submit_as_alice("Do not")
     frames = await frames_of(broken_id, alice)
@@ -218,7 +217,7 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL takes no U+0000; the client that keeps it out is bypassed here."""
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def poisoned(
         upstream: Upstream,
@@ -231,7 +230,7 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
             on_delta(Delta("\x00", ""))
         return await ask(upstream, request, limits, on_delta, *rest)
 
-    monkeypatch.setattr(worker._client, "ask", poisoned)
+    monkeypatch.setattr(worker.client, "ask", poisoned)
     prompts = ["Poison", *(f"Good {number}" for number in range(10))]
     task_ids = await asyncio.gather(*map(submit_as_alice, prompts))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]

@@ -72,7 +72,7 @@ async def test_no_retry_after_keeps_a_task_or_a_model_for_longer_than_the_settin
         assert 50 < left <= 61, (status, seconds)
         if status == 429:
             assert 50 < await in_database(pause, own) <= 60, seconds
-    await until(lambda: not worker._calls)
+    await until(lambda: not worker.calls.by_task)
 
 
 async def test_a_task_whose_provider_asks_to_stay_away_goes_to_its_fallback_at_once(
@@ -252,7 +252,7 @@ async def test_a_provider_that_is_dead_is_left_alone_also_with_one_user(
 ) -> None:
     settings.TASK_RETRY_SECONDS = 0.1
     await in_database(Provider.objects.update, base_url="http://127.0.0.1:9")
-    await worker._reload_pools()
+    await worker.reload_pools()
     for number in range(breakers.BREAKER_UNREACHABLE):
         await ask(alice, f"Anybody there? {number}")
     await eventually(is_open)
@@ -291,7 +291,7 @@ async def test_a_reader_is_told_of_the_pause_and_of_its_end(
     model: LLMModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chat.services.follow.PLACE_SECONDS", 0.05)
+    monkeypatch.setattr("chat.services.follow.follower.PLACE_SECONDS", 0.05)
     await throttle(model, seconds=60)
     accepted = await ask(alice, "Hi [sim:tokens=2]")
     assert accepted.eta_seconds is not None

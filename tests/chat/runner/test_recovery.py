@@ -17,6 +17,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
+from chat.eventlog.keys import log_key
 from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.models import LLMModel, Status, Task, Worker, transitions
@@ -39,7 +40,7 @@ async def crash(task_id: str, owner: User) -> UUID:
     log = writer.open(task_id, owner.pk, started.attempt)
     log.start("any")
     for word in ("Half ", "an ", "answer"):
-        log.listened_to()
+        log.on_listener()
         log.write(word, "")
         await writer.flush()
     await in_database(lease.give_up, worker_id)

@@ -80,7 +80,7 @@ def say_poison(
     worker: Runtime, monkeypatch: pytest.MonkeyPatch, finish_reason: str = "stop"
 ) -> None:
     """Have the provider answer "Bad 54000" with "SQLSTATE 54000", and go on as it does."""
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def poisoned(
         upstream: Upstream,
@@ -97,7 +97,7 @@ def say_poison(
             return completion
         return msgspec.structs.replace(completion, finish_reason=finish_reason)
 
-    monkeypatch.setattr(worker._client, "ask", poisoned)
+    monkeypatch.setattr(worker.client, "ask", poisoned)
 
 
 @pytest.mark.usefixtures("_refuses")
@@ -125,10 +125,12 @@ async def test_while_one_end_is_in_doubt_those_of_others_are_stored(
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.05,))
     monkeypatch.setattr(storage, "DOUBTS", 1_000_000)
-    monkeypatch.setattr(storage.until_stored, "__kwdefaults__", {"doubts": 1_000_000})
+    monkeypatch.setattr(
+        storage.retry_until_database_returns, "__kwdefaults__", {"max_failures": 1_000_000}
+    )
     say_poison(worker, monkeypatch)
     bad = await submit_as_alice("Bad 53200")
-    await until(lambda: any(one.was_answered for one in worker._calls.values()))
+    await until(lambda: any(one.was_answered for one in worker.calls.by_task.values()))
     good = [await submit_as_alice(f"Good {number}") for number in range(3)]
     for task_id in good:
         assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
@@ -157,7 +159,7 @@ async def test_a_partial_answer_that_is_refused_leaves_the_task_cancelled(
 ) -> None:
     say_poison(worker, monkeypatch)
     task_id = await submit_as_alice("Bad 54000 [sim:stall=middle,tokens=10]")
-    await until(lambda: any(one.log.text for one in worker._calls.values()))
+    await until(lambda: any(one.log.text for one in worker.calls.by_task.values()))
     await cancel(alice.pk, UUID(task_id))
     assert (await frames_of(task_id, alice)).types[-1] == "task.cancelled"
     assert (await row(task_id)).status == Status.CANCELLED

@@ -22,10 +22,9 @@ from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
 from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from chat.scheduler import Fault, breakers, ready
-from chat.services import follow as following
+from chat.services.follow import follower
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
 from tests.chat.conftest import StartWorker, Submit, forget_failures, frames_of, row, until
@@ -214,9 +213,9 @@ async def test_who_waits_is_told_how_the_place_moves(
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "PLACE_SECONDS", 0.05)
+    monkeypatch.setattr(follower, "PLACE_SECONDS", 0.05)
     await set_cap(1)
-    worker._refresh_pools(await in_database(load_pools))
+    await worker.reload_pools()
     task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
     frames = await frames_of(task_ids[-1], alice)
     queued = [one for one in frames.frames if one["type"] == "task.queued"]
@@ -411,7 +410,7 @@ async def test_calls_that_go_on_without_postgresql_keep_their_room(
     # Its claims wait for PostgreSQL from now on, with this one in their hands.
     await submit_all(alice, ["Short"])
     await is_stuck.wait()
-    worker_id = str(worker._worker_id)
+    worker_id = worker.worker_id
     threads: Any = sync_redis()
     runs_out_at = threads.zscore("aily:workers", worker_id)
     await until(lambda: threads.zscore("aily:workers", worker_id) > runs_out_at + 1)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from chat.eventlog.log import aappend
 from django.db import DataError, OperationalError, connection
 from prometheus_client import REGISTRY
 from pytest_django import Settings
@@ -19,12 +20,10 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.eventlog import writer as event_log
-from chat.eventlog.log import aappend
 from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
 from chat.runner import recovery
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
@@ -67,22 +66,22 @@ class Breaks:
 STEPS = [
     "chat.scheduler.claim",
     "chat.models.transitions.start",
-    "chat.runner.runtime.observe_start",
+    "chat.runner.claims.observe_start",
     "chat.runner.calls.Call",
     "chat.runner.calls.trace_wait",
     "chat.runner.calls.trace_call",
     "chat.runner.call.ChatRequest",
     "chat.llm.client.ProviderClient.ask",
     "chat.runner.calls.observe_call",
-    "chat.runner.call.Call.end",
-    "chat.runner.call.Call._verdict",
-    "chat.runner.call.Call._ending",
+    "chat.runner.finish.Finisher.finish",
+    "chat.runner.finish.next_step",
+    "chat.runner.finish.attempt_result",
     "chat.models.flights.end",
-    "chat.runner.call.Call._conclude",
-    "chat.eventlog.writer.TaskLog.start",
-    "chat.eventlog.writer.TaskLog.write",
-    "chat.eventlog.writer.TaskLog.seal",
-    "chat.eventlog.writer.TaskLog.end",
+    "chat.runner.finish.Finisher._publish",
+    "chat.eventlog.task_log.TaskLog.start",
+    "chat.eventlog.task_log.TaskLog.write",
+    "chat.eventlog.task_log.TaskLog.flush_text",
+    "chat.eventlog.task_log.TaskLog.end",
     "chat.eventlog.writer.aappend",
     "chat.runner.lease.renew",
     "chat.runner.lease.taken_away",
@@ -129,8 +128,8 @@ async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
             second = await ends(await submit_as_alice("Second [sim:tokens=3]"))
             assert first.status == Status.SUCCEEDED or first.error == transitions.INTERNAL
             assert second.status == Status.SUCCEEDED
-            await until(lambda: not worker._calls)
-            assert not worker._starting
+            await until(lambda: not worker.calls.by_task)
+            assert not worker.calls.starting
 
 
 async def test_a_worker_that_could_not_listen_tries_again(
@@ -139,7 +138,7 @@ async def test_a_worker_that_could_not_listen_tries_again(
     broken = break_once(monkeypatch, "chat.runner.runtime.listen", AttributeError("no 'connect'"))
     worker = await start_worker()
     await until(lambda: broken.raised)
-    channel, redis = worker_channel(str(worker._worker_id)), cast("Any", sync_redis())
+    channel, redis = worker_channel(worker.worker_id), cast("Any", sync_redis())
     await until(lambda: redis.pubsub_numsub(channel)[0][1] == 1)
 
 
@@ -214,7 +213,7 @@ async def test_a_row_that_runs_without_a_call_is_found_and_run(
     await ends(task_id)
     running = {
         "status": Status.RUNNING,
-        "worker_id": worker._worker_id,
+        "worker_id": worker.worker_id,
         "attempt": 7,
         "finished_at": None,
     }
@@ -227,9 +226,9 @@ async def test_calls_that_run_are_left_alone_however_often_rows_are_compared(
     worker: Runtime, submit_as_alice: Submit
 ) -> None:
     task_id = await submit_as_alice("Long [sim:stall=middle,stall_seconds=1.5,tokens=4]")
-    await until(lambda: worker._calls)
+    await until(lambda: worker.calls.by_task)
     for _ in range(5):
-        await worker._give_back()
+        await worker.give_back()
     task = await ends(task_id)
     assert (task.status, task.attempt, task.crashes) == (Status.SUCCEEDED, 1, 0)
 
@@ -243,7 +242,7 @@ async def test_a_task_that_is_being_started_is_not_taken_for_a_stranded_one(
 
     def slow(*args: Any) -> Any:
         started = start(*args)
-        asyncio.run_coroutine_threadsafe(worker._give_back(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(worker.give_back(), loop).result(10)
         return started
 
     monkeypatch.setattr(transitions, "start", slow)
@@ -276,8 +275,8 @@ async def test_leases_of_a_claim_whose_answer_was_lost_are_given_back(
     worker: Runtime, submit_as_alice: Submit, model: LLMModel
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
-    worker._refresh_pools(await in_database(load_pools))
-    lost = f"aily:leases:{model.pool}:{worker._worker_id}"
+    await worker.reload_pools()
+    lost = f"aily:leases:{model.pool}:{worker.worker_id}"
     await async_redis().sadd(lost, "a-task-that-nobody-runs")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -355,9 +354,9 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "poison")
+    monkeypatch.setattr(worker.pools[str((await row(bad)).model_id)], "model", "poison")
     poisoned = await submit_as_alice("Say poison [sim:tokens=3]")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "deepseek-flash")
+    monkeypatch.setattr(worker.pools[str((await row(bad)).model_id)], "model", "deepseek-flash")
     await ends(poisoned)
     good = await submit_as_alice("Good [sim:tokens=3]")
     frames = await frames_of(good, alice)
@@ -378,7 +377,7 @@ async def test_messages_that_cannot_be_read_end_no_listener(
         user_channel(alice.pk),
         text_channel(task_id),
         scheduler.DOORBELL,
-        worker_channel(str(worker._worker_id)),
+        worker_channel(worker.worker_id),
     ):
         await async_redis().publish(channel, b"\xff nobody can read this")
     assert (await reading).types[-1] == "task.completed"
