@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from chat.eventlog.log import aappend
+from chat.eventlog import aappend
 from django.db import DataError, OperationalError, connection
 from prometheus_client import REGISTRY
 from pytest_django import Settings
