@@ -16,8 +16,8 @@ Problem
 └── Unavailable      unavailable      503  a part aily needs is away; come back later
     └── Busy         busy             503  this process has no room for it now; come back soon
 
-Apps add their own below these. REST renders them as RFC 9457 problem details (aily/rest/api.py),
-the WebSocket as the `error` of a frame.
+Apps add their own below these. REST answers with RFC 9457 problem details
+(aily/rest/problem_documents.py), the WebSocket with the `error` of a frame.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def sweep() -> None:
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def settle() -> None:
     """Store what follows from the ends of tasks."""
-    if settlement.settle().deliveries:
+    if settlement.settle_ended_tasks().deliveries:
         deliver.send()
 
 

@@ -17,9 +17,11 @@ from accounts.access.keys import KEY_IDS
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
-from aily.rest.api import Moment, Page, RequestSchema, change, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, ordered
+from aily.rest.requests import Moment, RequestSchema
+from aily.rest.writes import change
 
 router = Router(tags=["accounts"])
 

@@ -17,9 +17,11 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import MenuItem
 from aily.problems import InvalidRequest
-from aily.rest.api import Page, RequestSchema, assign, matching
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching
+from aily.rest.requests import RequestSchema
+from aily.rest.writes import assign
 
 router = Router(tags=["menus"])
 

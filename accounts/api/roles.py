@@ -17,9 +17,10 @@ from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermis
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import Role, User
-from aily.rest.api import Page, RequestSchema, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, ordered
+from aily.rest.requests import RequestSchema
 
 router = Router(tags=["roles"])
 

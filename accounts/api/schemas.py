@@ -5,8 +5,8 @@ from __future__ import annotations
 from ninja import Schema
 from pydantic import Field
 
-from aily.rest.api import RequestSchema
 from aily.rest.openapi import example
+from aily.rest.requests import RequestSchema
 
 Count = int | None
 

@@ -19,8 +19,9 @@ from accounts.sessions.forms import MAX_PASSWORD_LENGTH
 from accounts.sessions.passwords import change_password
 from accounts.sessions.user_sessions import describe, end_sessions, other_sessions, sessions_of
 from aily.problems import Conflict, Forbidden, InvalidRequest
-from aily.rest.api import Page, RequestSchema
 from aily.rest.openapi import example
+from aily.rest.pages import Page
+from aily.rest.requests import RequestSchema
 
 router = Router(tags=["accounts"])
 

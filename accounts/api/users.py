@@ -20,9 +20,10 @@ from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, RoleRef
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from aily.rest.api import Page, RequestSchema, matching, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import RequestSchema
 
 router = Router(tags=["users"])
 

@@ -222,7 +222,7 @@ def _allowed() -> Iterator[None]:
 
 def may_read_replica(endpoint: Endpoint) -> Endpoint:
     """Let a REST endpoint that only reads do so from the replica. Its rows must be loaded when it
-    returns, as `aily.rest.api.Page` does."""
+    returns, as `aily.rest.pages.Page` does."""
 
     @wraps(endpoint)
     def read(request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ import redis
 from django.conf import settings
 from django.db import transaction
 
-from aily.database.statements import fetch_all
+from aily.database.rows import R, Row, execute, fetch_rows
 from aily.observability.collector import Family, Question, Reading
 from aily.redis.clients import asking_redis
 from aily.redis.sentinel import is_sentinel, service_of
@@ -33,38 +33,56 @@ DATABASE_SIZE = Family("aily_db_size_bytes", "Size of the database.")
 
 _ACTIVITY = """
 SELECT CASE WHEN state = 'active' THEN 'active' WHEN state = 'idle' THEN 'idle'
-            WHEN state LIKE 'idle in transaction%%' THEN 'idle_in_transaction' ELSE 'other' END,
-       count(*), count(*) FILTER (WHERE wait_event_type = 'Lock'),
-       coalesce(max(extract(epoch FROM now() - xact_start)), 0)
+            WHEN state LIKE 'idle in transaction%%' THEN 'idle_in_transaction' ELSE 'other' END
+         AS state_group,
+       count(*) AS sessions, count(*) FILTER (WHERE wait_event_type = 'Lock') AS lock_waits,
+       coalesce(max(extract(epoch FROM now() - xact_start)), 0)::float AS transaction_seconds
   FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() GROUP BY 1
 """
 _DATABASE = """
-SELECT deadlocks, pg_database_size(datname), current_setting('max_connections')::int
+SELECT deadlocks, pg_database_size(datname) AS size_bytes,
+       current_setting('max_connections')::int AS max_connections
   FROM pg_stat_database WHERE datname = current_database()
 """
 _STATES = ("active", "idle", "idle_in_transaction", "other")
 
 
-def query(sql: str) -> list[tuple[Any, ...]]:
-    """Rows of one short question, which PostgreSQL gives up when it takes too long."""
+class _Sessions(Row, frozen=True):
+    """The sessions of one state."""
+
+    state_group: str
+    sessions: int
+    lock_waits: int
+    transaction_seconds: float
+
+
+class _Database(Row, frozen=True):
+    deadlocks: int
+    size_bytes: int
+    max_connections: int
+
+
+def query(row: type[R], sql: str) -> list[R]:
+    """Run one short statement; PostgreSQL cancels it after STATEMENT_MS. Raises django.db.Error."""
     with transaction.atomic():
-        fetch_all("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_MS)])
-        return fetch_all(sql)
+        execute("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_MS)])
+        return fetch_rows(row, sql)
 
 
 def ask_database() -> Iterator[Reading]:
     """Raises django.db.Error."""
-    activity = {state: values for state, *values in query(_ACTIVITY)}
+    groups = query(_Sessions, _ACTIVITY)
+    sessions = {group.state_group: group.sessions for group in groups}
     for state in _STATES:
-        yield Reading(CONNECTIONS, activity.get(state, (0,))[0], (state,))
-    yield Reading(LOCK_WAITS, sum(values[1] for values in activity.values()))
-    ages = [float(values[2]) for values in activity.values()]
-    yield Reading(LONGEST_TRANSACTION, max(ages, default=0.0))
-    [(deadlocks, size, most)] = query(_DATABASE)
-    yield Reading(DEADLOCKS, deadlocks)
-    yield Reading(DATABASE_SIZE, size)
-    yield Reading(CONNECTIONS_MAX, most)
+        yield Reading(CONNECTIONS, sessions.get(state, 0), (state,))
+    yield Reading(LOCK_WAITS, sum(group.lock_waits for group in groups))
+    seconds = [group.transaction_seconds for group in groups]
+    yield Reading(LONGEST_TRANSACTION, max(seconds, default=0.0))
+    [database] = query(_Database, _DATABASE)
+    yield Reading(DEADLOCKS, database.deadlocks)
+    yield Reading(DATABASE_SIZE, database.size_bytes)
+    yield Reading(CONNECTIONS_MAX, database.max_connections)
 
 
 # --- Redis --------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""Conditional requests: an ETag is the digest of a representation, whoever reads it.
+"""Conditional requests: an ETag is the digest of a representation, the same for every reader.
 
 GET answers 304 to the ETag in If-None-Match. PATCH and DELETE with If-Match lock the row, compare
 with what a GET would answer now, and write in the same transaction: of two writers that read the
-same, one is refused. Who sends no If-Match takes no lock and costs nothing.
+same version, one is refused. A request without If-Match takes no lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """The answer to a GET with its ETag, or 304 where the caller has it already."""
+    """Add the ETag to the answer of a GET, or answer 304 if the caller has that version."""
     if request.method != "GET" or response.status_code != 200 or response.streaming:
         return response
     if "ETag" not in response:
@@ -40,7 +40,7 @@ def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endpoint], Endpoint]:
-    """Let an endpoint that writes what `read` gives, described by `schema`, honour If-Match.
+    """Make an endpoint honour If-Match: it writes the row that `read` returns, shown as `schema`.
 
     `read` is the endpoint's GET: it takes the request and the path's parameters.
     """
@@ -51,7 +51,7 @@ def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endp
             if FIELD not in request.headers:
                 return endpoint(request, *args, **kwargs)
             with transaction.atomic():
-                # As the endpoint is given them: those of the resolver are text.
+                # From the endpoint's arguments: those of the resolver are not converted.
                 path = request.resolver_match.kwargs if request.resolver_match else {}
                 given = signature(endpoint).bind(request, *args, **kwargs).arguments
                 named = {name: given[name] for name in path}
@@ -64,7 +64,7 @@ def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endp
 
 
 def takes_if_match(endpoint: Endpoint) -> Endpoint:
-    """Say in the OpenAPI document that the endpoint honours the header."""
+    """Document in OpenAPI that the endpoint honours the header."""
     contribute_operation_callback(endpoint, takes_header(FIELD))
     return endpoint
 
@@ -72,7 +72,7 @@ def takes_if_match(endpoint: Endpoint) -> Endpoint:
 def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[], Model]) -> None:
     """Lock the row until the transaction ends. Raises PreconditionFailed."""
     row = read()
-    # The base manager's, as no join can be locked.
+    # The base manager has no joins, which cannot be locked.
     rows = type(row)._base_manager.select_for_update(no_key=True)  # noqa: SLF001
     if not rows.filter(pk=row.pk).exists():
         raise NotFound("There is no such thing, or it is not yours.")

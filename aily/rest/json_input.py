@@ -1,4 +1,4 @@
-"""Reads JSON from outside, for REST bodies and WebSocket frames: only what PostgreSQL can store."""
+"""Decodes JSON of REST bodies and WebSocket frames: only what PostgreSQL can store."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import json
 import math
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
 from aily.problems import InvalidRequest
 
-#: Containers within containers. Deeper input could exhaust the stack of whoever writes it again.
+#: Nested containers. Deeper input could exhaust the stack of code that encodes it again.
 MAX_DEPTH = 100
 
 
-def decode_json(data: bytes | str) -> Any:
+def decode_json(data: bytes | str) -> object:
     """Decode strict JSON: no NaN, no lone surrogates, no U+0000, at most `MAX_DEPTH` levels.
 
-    Raises InvalidRequest, with the field where one is to blame.
+    Raises InvalidRequest, with the field if a single one is wrong.
     """
     try:
         raw = data.encode() if isinstance(data, str) else data
         value = msgspec.json.decode(raw)
     except (ValueError, RecursionError) as error:
         raise _invalid(data, error) from None
-    # The walk costs more than the decoding, so it is made only where it could find something.
+    # The walk costs more than the decoding, so it is made only if it could find something.
     if b"\\u0000" in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_what_cannot_be_stored(value)
     return value
@@ -36,7 +35,7 @@ def _invalid(data: bytes | str, error: Exception) -> InvalidRequest:
     if isinstance(error, RecursionError):
         return InvalidRequest("This is not valid JSON: nested too deeply")
     try:
-        # Python's own parser takes lone surrogates and NaN, and so can tell where they are.
+        # Python's own parser accepts lone surrogates and NaN, so their field can be found.
         found = _first_refused(json.loads(data))
     except (ValueError, RecursionError):
         found = None
@@ -45,12 +44,12 @@ def _invalid(data: bytes | str, error: Exception) -> InvalidRequest:
     return InvalidRequest(f"This is not valid JSON: {found[1]}", field=found[0])
 
 
-def _refuse_what_cannot_be_stored(value: Any) -> None:
+def _refuse_what_cannot_be_stored(value: object) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         if not level:
             return
-        below: list[Any] = []
+        below: list[object] = []
         for item in level:
             if isinstance(item, dict):
                 below.extend(item)
@@ -64,10 +63,10 @@ def _refuse_what_cannot_be_stored(value: Any) -> None:
     raise InvalidRequest(f"This JSON is nested more than {MAX_DEPTH} levels deep.")
 
 
-def _reason(item: Any) -> str | None:
+def _reason(item: object) -> str | None:
     """Why a string or number cannot be stored; None: it can.
 
-    Only what Python's own parser has read can have half a surrogate pair, or infinity.
+    Half a surrogate pair and infinity only come from Python's own parser.
     """
     if isinstance(item, str):
         if "\0" in item:
@@ -86,20 +85,20 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _first_refused(value: Any, path: str = "") -> tuple[str | None, str] | None:
-    """The field that is to blame, as `messages.0.content`, and why; None: nothing is."""
+def _first_refused(value: object, path: str = "") -> tuple[str | None, str] | None:
+    """The first wrong field, such as `messages.0.content`, and why; None: there is none."""
     if (reason := _reason(value)) is not None:
         return path or None, reason
     for name, item in _members(value):
         if (reason := _reason(name)) is not None:
-            # A name that cannot be sent back: its object stands for it.
+            # A name that cannot be sent back: the error names its object.
             return path or None, reason
         if found := _first_refused(item, f"{path}.{name}" if path else str(name)):
             return found
     return None
 
 
-def _members(value: Any) -> Iterator[tuple[Any, Any]]:
+def _members(value: object) -> Iterator[tuple[object, object]]:
     if isinstance(value, dict):
         yield from value.items()
     elif isinstance(value, list):
@@ -107,7 +106,7 @@ def _members(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 # --- Lines --------------------------------------------------------------------------------------
-#: What readers may take for the end of a line, besides CR and LF: Python's `splitlines` does.
+#: Characters besides CR and LF that readers may treat as the end of a line, as `splitlines` does.
 _LINE_ENDS = (
     (b"\xe2\x80\xa8", rb"\u2028"),
     (b"\xe2\x80\xa9", rb"\u2029"),
@@ -116,7 +115,7 @@ _LINE_ENDS = (
 
 
 def one_line(text: bytes) -> bytes:
-    """JSON in UTF-8, without whatever a reader could take for the end of a line."""
+    """JSON in UTF-8, with all characters escaped that a reader could treat as the end of a line."""
     if text.isascii():
         return text
     for character, escaped in _LINE_ENDS:
@@ -125,13 +124,12 @@ def one_line(text: bytes) -> bytes:
 
 
 # --- Size ---------------------------------------------------------------------------------------
-#: `5e300` is five bytes here and 301 there.
+#: `5e300` has five bytes in a request, and 301 when PostgreSQL returns it.
 _MAX_INFLATION = 64
 
 
-def exceeds(value: Any, max_bytes: int) -> bool:
-    """Whether a value is larger as PostgreSQL gives a jsonb back, which writes 1e300 with all its
-    zeros."""
+def exceeds(value: object, max_bytes: int) -> bool:
+    """Whether a value is larger as a jsonb: PostgreSQL returns 1e300 with all its zeros."""
     size = len(msgspec.json.encode(value))
     if size * _MAX_INFLATION <= max_bytes:
         return False
@@ -142,7 +140,7 @@ def _digits(number: float) -> int:
     return len(format(Decimal(repr(number)), "f"))
 
 
-def _floats(value: Any) -> Iterator[float]:
+def _floats(value: object) -> Iterator[float]:
     if isinstance(value, float):
         yield value
     for _, item in _members(value):

@@ -1,23 +1,24 @@
-"""What ninja's OpenAPI document does not say by itself, said in one place for all operations.
+"""Completes ninja's OpenAPI document, in one place for all operations.
 
-Which problems an operation can answer with follows from its shape, as it does in aily/rest/api.py:
-whoever has a body may send a wrong one. Examples are those of the schemas.
+The problems that an operation can answer with follow from its shape: an operation with a body can
+get a wrong one. Examples are those of the schemas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ninja.operation import Operation
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
-Json = dict[str, Any]
+#: A JSON object, such as a part of the document.
+JsonObject = dict[str, Any]
 
 PROBLEM_TYPE = "application/problem+json"
 _MAX_DEPTH = 8
 
-#: Status of each problem document: its name among the components, and when it comes.
+#: By status: the name of the problem among the components, and when it is answered.
 _PROBLEMS = {
     400: ("BadRequest", "Something in the request cannot be read; `errors` names it."),
     401: ("Unauthorized", "No credentials, or they do not work."),
@@ -32,7 +33,7 @@ _PROBLEMS = {
     500: ("InternalServerError", "A fault of aily's. It has been logged."),
     503: ("Unavailable", "A server that aily needs is away."),
 }
-_PROBLEM_SCHEMA: Json = {
+_PROBLEM_SCHEMA: JsonObject = {
     "title": "Problem",
     "description": "RFC 9457 problem details. Programs go by `code`.",
     "type": "object",
@@ -65,7 +66,7 @@ _PROBLEM_SCHEMA: Json = {
 }
 
 
-def _header(description: str, **schema: Any) -> Json:
+def _header(description: str, **schema: object) -> JsonObject:
     return {"description": description, "schema": {"type": "string", **schema}}
 
 
@@ -87,7 +88,7 @@ _PROBLEM_HEADERS = {
 }
 
 
-def _header_parameter(name: str, description: str, **schema: Any) -> Json:
+def _header_parameter(name: str, description: str, **schema: object) -> JsonObject:
     where = {"in": "header", "name": name, "required": False}
     return {**where, "description": description, "schema": {"type": "string", **schema}}
 
@@ -115,8 +116,8 @@ _PARAMETERS = {
 }
 
 
-def takes_header(name: str) -> Any:
-    """For ninja's `contribute_operation_callback`: the operation reads this header."""
+def takes_header(name: str) -> Callable[[Operation], None]:
+    """For ninja's `contribute_operation_callback`: documents that the operation reads a header."""
 
     def contribute(operation: Operation) -> None:
         extra = operation.openapi_extra or {}
@@ -126,20 +127,20 @@ def takes_header(name: str) -> Any:
     return contribute
 
 
-def example(**fields: Any) -> ConfigDict:
-    """`model_config` of a schema: what one of it looks like, but for required schemas inside it.
+def example(**fields: JsonValue) -> ConfigDict:
+    """`model_config` of a schema with an example; required schemas inside it may be left out.
 
-    Subclasses have it as well, and name their own where it is another.
+    Subclasses inherit the example.
     """
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
-def answers(responses: Json, *problems: int) -> Json:
-    """`openapi_extra` for what follows neither from an operation's shape nor from its schemas."""
+def documented_responses(responses: JsonObject, *problems: int) -> JsonObject:
+    """`openapi_extra` with responses and problems that do not follow from the operation's shape."""
     return {"responses": {**responses, **{status: _problem_ref(status) for status in problems}}}
 
 
-def complete(document: Json) -> None:
+def add_standard_parts(document: JsonObject) -> None:
     """Add problems, headers, conditional requests and examples to ninja's document."""
     components = document["components"]
     components["schemas"]["Problem"] = _PROBLEM_SCHEMA
@@ -158,19 +159,19 @@ def complete(document: Json) -> None:
             _add_examples(operation, components["schemas"])
 
 
-def _ref(kind: str, name: str) -> Json:
+def _ref(kind: str, name: str) -> JsonObject:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def _headers(names: Iterable[str]) -> Json:
+def _headers(names: Iterable[str]) -> JsonObject:
     return {name: _ref("headers", name) for name in ("X-Request-ID", *names)}
 
 
-def _problem_ref(status: int) -> Json:
+def _problem_ref(status: int) -> JsonObject:
     return _ref("responses", _PROBLEMS[status][0])
 
 
-def _problem_response(status: int, name: str, description: str) -> Json:
+def _problem_response(status: int, name: str, description: str) -> JsonObject:
     example = {
         "type": f"urn:aily:problem:{name.lower()}",
         "title": name,
@@ -184,9 +185,9 @@ def _problem_response(status: int, name: str, description: str) -> Json:
     return {"description": description, "headers": headers, "content": content}
 
 
-def _complete_operation(method: str, operation: Json) -> None:
-    responses: dict[int, Json] = operation["responses"]
-    parameters: list[Json] = operation["parameters"]
+def _complete_operation(method: str, operation: JsonObject) -> None:
+    responses: dict[int, JsonObject] = operation["responses"]
+    parameters: list[JsonObject] = operation["parameters"]
     statuses = list(_problem_statuses(method, operation))
     for response in responses.values():
         if "$ref" not in response:
@@ -202,15 +203,15 @@ def _complete_operation(method: str, operation: Json) -> None:
     operation["responses"] = {str(status): responses[status] for status in sorted(responses)}
 
 
-def _problem_statuses(method: str, operation: Json) -> Iterator[int]:
+def _problem_statuses(method: str, operation: JsonObject) -> Iterator[int]:
     yield from (401, 403, 500, 503)
     parameters = operation["parameters"]
-    references = {one.get("$ref", "").rpartition("/")[2] for one in parameters}
+    references = {parameter.get("$ref", "").rpartition("/")[2] for parameter in parameters}
     if "requestBody" in operation:
         yield from (413, 415)
-    if "requestBody" in operation or any(one.get("in") != "path" for one in parameters):
+    if "requestBody" in operation or any(parameter.get("in") != "path" for parameter in parameters):
         yield from (400, 422)
-    if any(one.get("in") == "path" for one in parameters):
+    if any(parameter.get("in") == "path" for parameter in parameters):
         yield 404
     if method != "get":
         yield 409
@@ -221,7 +222,7 @@ def _problem_statuses(method: str, operation: Json) -> Iterator[int]:
 
 
 # --- Examples -----------------------------------------------------------------------------------
-def _add_examples(operation: Json, schemas: Json) -> None:
+def _add_examples(operation: JsonObject, schemas: JsonObject) -> None:
     bodies = [operation["requestBody"]] if "requestBody" in operation else []
     for described in [*bodies, *operation["responses"].values()]:
         for content_type, content in described.get("content", {}).items():
@@ -235,10 +236,16 @@ _BY_FORMAT = {
     "date-time": "2026-01-31T12:00:00Z",
     "password": "a long sentence",
 }
-_BY_TYPE: Json = {"integer": 1, "number": 1.0, "boolean": True, "string": "text", "null": None}
+_BY_TYPE: dict[str, object] = {
+    "integer": 1,
+    "number": 1.0,
+    "boolean": True,
+    "string": "text",
+    "null": None,
+}
 
 
-def example_of(schema: Any, schemas: Json, depth: int = 0) -> Any:
+def example_of(schema: JsonObject, schemas: JsonObject, depth: int = 0) -> object:
     """A value of this JSON schema: its own example or default, or one that fits its type."""
     if "$ref" in schema:
         schema = {**schemas[schema["$ref"].rpartition("/")[2]], **schema}
@@ -262,9 +269,9 @@ def example_of(schema: Any, schemas: Json, depth: int = 0) -> Any:
             return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE.get(str(kind)))
 
 
-def _example_of_object(schema: Json, schemas: Json, depth: int) -> Json:
+def _example_of_object(schema: JsonObject, schemas: JsonObject, depth: int) -> JsonObject:
     """Its own example with what that leaves out of what is required; or all there can be."""
-    own: Json = schema.get("examples", [{}])[0]
+    own: JsonObject = schema.get("examples", [{}])[0]
     wanted = schema.get("required", ()) if own else schema["properties"]
     return {
         name: own[name]

@@ -1,4 +1,4 @@
-"""Budgets and the ledger: reserved when a task is accepted, settled after its end."""
+"""Budgets and the ledger: reserved when a task is accepted, closed after its end."""
 
 from chat.accounting.budgets import (
     BudgetsInForce,
@@ -7,16 +7,16 @@ from chat.accounting.budgets import (
     in_force_question,
     reserve,
 )
-from chat.accounting.settling import NearEnd, settle
+from chat.accounting.ledger import NearEnd, close_ledger
 from chat.accounting.tokens import bound_completion
 
 __all__ = [
     "BudgetsInForce",
     "NearEnd",
     "bound_completion",
+    "close_ledger",
     "in_force",
     "in_force_from",
     "in_force_question",
     "reserve",
-    "settle",
 ]

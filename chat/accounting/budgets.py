@@ -1,8 +1,8 @@
 """Reserving: what a task may use is taken from its budgets before it is accepted.
 
-The counters of a budget's period change only under the lock of their row, so that parallel
-processes never reserve the same rest twice. Rows are locked in the order of their ids, before
-anything else of the transaction is, so that two transactions never wait for each other.
+The counters of a budget's period change only under the lock of their row, so that two processes
+never reserve the same amount twice. Rows are locked in the order of their ids, as the first step of
+a transaction, so that two transactions never wait for each other.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.utils import timezone
 
+from aily.database.rows import execute
 from aily.database.statements import Question, fetch_all
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
-from chat.accounting.tokens import Tokens, most
+from chat.accounting.tokens import Tokens, max_usage
 from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
 from chat.models.accounting import COUNTERS, Amount, Period
@@ -41,8 +41,9 @@ UPDATE chat_budgetperiod p
    SET reserved_calls = v.reserved_calls, reserved_tokens = v.reserved_tokens,
        reserved_money = v.reserved_money, spent_calls = v.spent_calls,
        spent_tokens = v.spent_tokens, spent_money = v.spent_money
-  FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::numeric[], %s::bigint[], %s::bigint[],
-              %s::numeric[])
+  FROM unnest(%(id)s::bigint[], %(reserved_calls)s::bigint[], %(reserved_tokens)s::bigint[],
+              %(reserved_money)s::numeric[], %(spent_calls)s::bigint[], %(spent_tokens)s::bigint[],
+              %(spent_money)s::numeric[])
     AS v(id, reserved_calls, reserved_tokens, reserved_money, spent_calls, spent_tokens,
          spent_money)
  WHERE p.id = v.id
@@ -67,8 +68,8 @@ class BudgetsInForce:
 def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
     """Look up the budgets of these tasks, in one query.
 
-    Call it outside the transaction of `reserve`: the rows of new periods must be there already
-    when that begins to lock.
+    Call it outside the transaction of `reserve`, which locks the rows of new periods: they must be
+    committed before.
     """
     users, keys, at = set(), set(), timezone.now()
     for task in tasks:
@@ -100,7 +101,7 @@ def in_force_from(rows: Sequence[tuple[Any, ...]], at: datetime) -> BudgetsInFor
 
 
 def lock_periods(keys: Iterable[PeriodKey]) -> dict[PeriodKey, BudgetPeriod]:
-    """Lock the rows of (budget id, start of the period), in the one order that all keep to."""
+    """Lock the rows of these periods, in the order of their ids."""
     wanted = set(keys)
     if not wanted:
         return {}
@@ -123,15 +124,13 @@ def lock_periods(keys: Iterable[PeriodKey]) -> dict[PeriodKey, BudgetPeriod]:
 def store_counters(periods: Iterable[BudgetPeriod]) -> None:
     """Write the counters of locked rows."""
     rows = list(periods)
-    columns = [[getattr(row, name) for row in rows] for name in ("id", *COUNTERS)]
-    with connection.cursor() as cursor:
-        cursor.execute(_STORE, columns)
+    execute(_STORE, {name: [getattr(row, name) for row in rows] for name in ("id", *COUNTERS)})
 
 
 # --- Reserving ----------------------------------------------------------------------------------
 @dataclass(slots=True)
 class _Reserving:
-    """The reservations of one transaction: of each task in all of its budgets, or in none."""
+    """The reservations of one transaction: a task reserves in all of its budgets, or in none."""
 
     at: datetime
     periods: dict[PeriodKey, BudgetPeriod]
@@ -140,8 +139,8 @@ class _Reserving:
     changed: set[int] = field(default_factory=set)
 
     def reserve(self, task: Task, keys: Sequence[PeriodKey]) -> BudgetExceeded | None:
-        tokens = most(task)
-        models = (self.models[one] for one in (task.model_id, *task.fallbacks))
+        tokens = max_usage(task)
+        models = (self.models[model_id] for model_id in (task.model_id, *task.fallbacks))
         costs = highest_costs(models, tokens, self.at)
         wanted = []
         for key in keys:
@@ -180,24 +179,27 @@ class _Reserving:
 
 
 def reserve(tasks: Sequence[Task], found: BudgetsInForce) -> dict[UUID, BudgetExceeded]:
-    """Take what the tasks may use from their budgets. Returns why which of them may not run.
+    """Take what the tasks may use from their budgets. Returns the refused tasks, each with why.
 
-    Belongs into the transaction that inserts the others, before any other statement of it. A task
-    under a budget that names no `max_tokens` is given its model's.
+    Call it first in the transaction that inserts the other tasks. A task under a budget that names
+    no `max_tokens` is given its model's.
     """
     budgeted = [(task, keys) for task in tasks if (keys := found.of(task))]
     if not budgeted:
         return {}
-    # Looked up first: nobody else can reserve while the locks are held.
-    models = load_models(one for task, _ in budgeted for one in (task.model_id, *task.fallbacks))
+    # Before the locks: while they are held no other process can reserve.
+    models = load_models(
+        model_id for task, _ in budgeted for model_id in (task.model_id, *task.fallbacks)
+    )
     periods = lock_periods(key for _, keys in budgeted for key in keys)
-    books = _Reserving(found.at, periods, models)
+    reserving = _Reserving(found.at, periods, models)
     refused = {
         task.pk: problem
         for task, keys in budgeted
-        if (problem := books.reserve(task, keys)) is not None
+        if (problem := reserving.reserve(task, keys)) is not None
     }
-    if books.entries:
-        store_counters(one for one in periods.values() if one.pk in books.changed)
-        LedgerEntry.objects.bulk_create(books.entries)
+    if reserving.entries:
+        changed = [period for period in periods.values() if period.pk in reserving.changed]
+        store_counters(changed)
+        LedgerEntry.objects.bulk_create(reserving.entries)
     return refused

@@ -14,14 +14,14 @@ MILLION = Decimal(1_000_000)
 
 
 def load_models(ids: Iterable[int]) -> dict[int, LLMModel]:
-    """Models by id, their prices along with them."""
+    """Load models with their prices, by id."""
     models = LLMModel.objects.filter(pk__in=set(ids)).prefetch_related("prices")
     return {model.pk: model for model in models}
 
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A model's prices, to be asked for many moments: `model.prices.all()` alone takes 5 µs."""
+    """A model's prices, loaded once to look up many: `model.prices.all()` alone takes 5 µs."""
 
     model: LLMModel
     prices: Sequence[ModelPrice]
@@ -31,13 +31,13 @@ class PriceList:
         return cls(model, list(model.prices.all()))
 
     def at(self, at: datetime) -> ModelPrice | LLMModel:
-        """As `price_at`."""
+        """The price in force at a moment; the model's own if no other is."""
         holding = [price for price in self.prices if price.holds_at(at)]
         return max(holding, key=_precedence, default=self.model)
 
 
 def price_at(model: LLMModel, at: datetime) -> ModelPrice | LLMModel:
-    """The price in force at a moment; the model's own where no other holds.
+    """The price in force at a moment; the model's own if no other is.
 
     Reads `model.prices`, which `load_models` has fetched.
     """
@@ -56,7 +56,7 @@ def cost(model: LLMModel, usage: Tokens, at: datetime) -> Decimal:
 def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> dict[str, Decimal]:
     """The most that `usage` may cost at any of these models, in each currency.
 
-    Takes the hours of a price for possible at any time: who knows how long a task waits.
+    A price with hours counts at any time of the day, as a task may wait for hours.
     """
     highest: dict[str, Decimal] = {}
     day = at.astimezone(UTC).date()

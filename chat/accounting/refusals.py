@@ -1,4 +1,4 @@
-"""Why a budget does not allow a task, and when it may be asked again."""
+"""Refusals: why a budget does not allow a task, and when to submit it again."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod
 from chat.models.accounting import DIMENSIONS, Amount, Period
 
-#: Where only running calls are in the way: their reservations come back as they end.
+#: Retry-After if the reservations of running tasks are in the way: they come back as these end.
 RUNNING_RETRY_SECONDS = 5
 
 
 def refusal(
     period: BudgetPeriod, amount: Amount, costs: Mapping[str, Decimal], at: datetime
 ) -> BudgetExceeded | None:
-    """The problem of a task that may use `amount`, and cost `costs` by currency; None: it fits."""
+    """Why the budget refuses a task that may use `amount`, and cost `costs` by currency; None: it
+    fits."""
     budget = period.budget
     foreign = [code for code, money in costs.items() if money and code != budget.currency]
     if budget.limit_money is not None and foreign:
@@ -52,7 +52,7 @@ def _used_up(
     return BudgetExceeded(message, budget=facts, retry_after_seconds=retry_after_seconds)
 
 
-def _facts(period: BudgetPeriod, name: str, at: datetime) -> dict[str, Any]:
+def _facts(period: BudgetPeriod, name: str, at: datetime) -> dict[str, str | None]:
     budget, end = period.budget, Period(period.budget.period).end(at)
     limit = getattr(budget, f"limit_{name}")
     reserved, spent = getattr(period, f"reserved_{name}"), getattr(period, f"spent_{name}")
@@ -68,14 +68,14 @@ def _facts(period: BudgetPeriod, name: str, at: datetime) -> dict[str, Any]:
 
 
 def plain(number: Decimal | int) -> str:
-    """Without trailing zeros, and without an exponent."""
+    """Format a number without trailing zeros and without an exponent."""
     return f"{number.normalize():f}" if isinstance(number, Decimal) else str(number)
 
 
 def _retry_after_seconds(
     period: BudgetPeriod, name: str, wanted: int | Decimal, at: datetime
 ) -> int | None:
-    """Not before the period ends, unless only running tasks are in the way. None: never."""
+    """Seconds until the period ends, or a few if only running tasks are in the way. None: never."""
     limit = getattr(period.budget, f"limit_{name}")
     if getattr(period, f"spent_{name}") + wanted <= limit:
         return RUNNING_RETRY_SECONDS

@@ -1,13 +1,13 @@
-"""What was used, and how budgets stand: read from the ledger and the counters."""
+"""Reports: usage from the ledger, and the state of budgets from their counters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db.models import CharField, Count, F, Prefetch, Q, QuerySet, Sum
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, TruncDate
 from django.utils import timezone
 
@@ -15,8 +15,8 @@ from accounts.models import User
 from chat.models import Budget, BudgetPeriod, LedgerEntry
 from chat.models.accounting import DIMENSIONS, Period
 
-#: What usage can be grouped by. What has been deleted has no name any more.
-GROUPS: dict[str, Any] = {
+#: What usage can be grouped by. A model, scene or user that was deleted has no name any more.
+GROUPS: dict[str, Combinable] = {
     "day": Cast(TruncDate("at", tzinfo=UTC), CharField()),
     "model": F("model__name"),
     "scene": F("scene__slug"),
@@ -25,12 +25,12 @@ GROUPS: dict[str, Any] = {
 
 
 def in_days(entries: QuerySet[LedgerEntry], first: date, last: date) -> QuerySet[LedgerEntry]:
-    """Of tasks that ended on these days (UTC), both included."""
+    """Entries of tasks that ended on these days (UTC), both included."""
     start = datetime.combine(first, time.min, UTC)
     return entries.filter(at__gte=start, at__lt=start + (last - first + timedelta(days=1)))
 
 
-def usage_by(entries: QuerySet[LedgerEntry], group_by: str) -> list[dict[str, Any]]:
+def usage_by(entries: QuerySet[LedgerEntry], group_by: str) -> list[dict[str, object]]:
     """Sums of usage entries by one of GROUPS and by currency.
 
     Rows have key, currency, tasks, estimated (tasks without a count of the provider's),
@@ -86,18 +86,18 @@ def budgets_of(user: User) -> QuerySet[Budget]:
 
 
 def with_current_periods(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
-    """Load along what `state` needs, in one query for all."""
+    """Prefetch the periods that `state` needs, in one query for all budgets."""
     now = timezone.now()
     current = BudgetPeriod.objects.filter(starts_at__in={kind.start(now) for kind in Period})
     return budgets.prefetch_related(Prefetch("periods", current, to_attr=_CURRENT))
 
 
 def state(budget: Budget) -> BudgetState:
-    """How a budget of `with_current_periods` stands."""
+    """The state of a budget that `with_current_periods` has loaded."""
     kind, now = Period(budget.period), timezone.now()
     start = kind.start(now)
     unused = BudgetPeriod(budget=budget, starts_at=start)
-    period = next((one for one in budget.current_periods if one.starts_at == start), unused)
+    period = next((row for row in budget.current_periods if row.starts_at == start), unused)
     parts = {name: _part(budget, period, name) for name in DIMENSIONS}
     return BudgetState(budget, start, kind.end(now), **parts)
 

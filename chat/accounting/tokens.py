@@ -1,4 +1,4 @@
-"""Tokens of a call: as the provider counted them, or reckoned from the length of its texts."""
+"""Tokens of a call: as the provider counted them, or estimated from the length of its texts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from chat.models import Task
 #: Meant to err on the safe side: English has about 4 bytes a token, Chinese 5 (3 bytes and 0.6
 #: tokens a character), source code 3; only noise comes near 2.
 BYTES_PER_TOKEN = 2
-#: No provider's nonsense is to burst the ledger's columns, and hold up all that is settled with it.
-MOST_TOKENS = 10**9
-#: What an image is charged for at most, seen by itself; a longer file is charged when it has ended.
+#: Larger counts of a provider are cut: they would not fit into the ledger's columns, and the whole
+#: batch of tasks could not be settled.
+MAX_COUNT = 10**9
+#: Reserved for an image, an upper bound; for a longer file too, which is charged when it has ended.
 OTHER_PART_TOKENS = 2000
-#: Names of the one parameter.
-MAX_TOKENS = ("max_completion_tokens", "max_tokens")
+#: The names that providers have for the same parameter.
+MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens")
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """`cached` are among the `prompt` ones."""
+    """Tokens of a call; `cached` is a part of `prompt`."""
 
     prompt: int = 0
     cached: int = 0
@@ -31,7 +32,7 @@ class Tokens(msgspec.Struct, frozen=True):
     def of_usage(cls, usage: Mapping[str, Any]) -> Tokens:
         """The provider's count, as it is in `Task.usage`."""
         prompt, cached, completion = (
-            min(max(int(usage.get(name, 0)), 0), MOST_TOKENS)
+            min(max(int(usage.get(name, 0)), 0), MAX_COUNT)
             for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
         )
         return cls(prompt, min(cached, prompt), completion)
@@ -42,31 +43,31 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 def estimate(text_bytes: int) -> int:
-    """Tokens that a text of so many bytes of UTF-8 has at most, short of noise."""
+    """An upper bound of the tokens of a text of so many bytes of UTF-8, except for noise."""
     return -(-text_bytes // BYTES_PER_TOKEN)
 
 
-def most(task: Task) -> Tokens:
+def max_usage(task: Task) -> Tokens:
     """The tokens that one call may use at most, none of them cached.
 
-    A prompt counts as the JSON it is sent in, which pays for roles and tools as well; an image, or
-    what else is no text, for what one costs at most that is only named.
+    A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
+    is no text counts with OTHER_PART_TOKENS besides.
     """
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
     prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
     prompt += OTHER_PART_TOKENS * _other_parts(task.messages)
-    return Tokens(prompt, 0, min(bound_completion(task), MOST_TOKENS))
+    return Tokens(prompt, 0, min(bound_completion(task), MAX_COUNT))
 
 
 def bound_completion(task: Task) -> int:
-    """The most tokens of the task's answer.
+    """The limit of the task's answer, in tokens.
 
     A task that names no limit is given its model's: otherwise nothing would bound the call.
     """
     params = task.params
-    named = [params.get(name) for name in MAX_TOKENS]
-    # Which of two a provider heeds is its own affair.
-    completion = max((one for one in named if type(one) is int and one > 0), default=None)
+    named = [params.get(name) for name in MAX_TOKENS_NAMES]
+    # If a task names both, the provider chooses.
+    completion = max((limit for limit in named if type(limit) is int and limit > 0), default=None)
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion
@@ -74,6 +75,11 @@ def bound_completion(task: Task) -> int:
 
 
 def _other_parts(messages: Sequence[Mapping[str, Any]]) -> int:
-    """How many parts of messages are no texts: images, audio, files."""
-    lists = (one["content"] for one in messages if isinstance(one.get("content"), list))
-    return sum(part.get("type") != "text" for parts in lists for part in parts)
+    """The number of parts that are no text: images, audio, files."""
+    contents = (message.get("content") for message in messages)
+    return sum(
+        part.get("type") != "text"
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+    )

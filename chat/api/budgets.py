@@ -16,9 +16,11 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, User
 from aily.problems import InvalidRequest
-from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import RequestSchema
+from aily.rest.writes import add, change
 from chat.models import Budget
 
 router = Router(tags=["budgets"])

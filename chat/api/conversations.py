@@ -17,10 +17,10 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.database.replica import may_read_replica
-from aily.rest.api import Page, RequestSchema, ordered
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
-from aily.rest.pages import ShortPage
+from aily.rest.pages import Page, ShortPage, ordered
+from aily.rest.requests import RequestSchema
 from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task

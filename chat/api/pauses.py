@@ -12,8 +12,8 @@ from pydantic import Field
 
 from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
-from aily.rest.api import Page
-from aily.rest.openapi import answers, example
+from aily.rest.openapi import documented_responses, example
+from aily.rest.pages import Page
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -52,7 +52,7 @@ def list_pauses(request: AuthenticatedRequest) -> list[pauses.Pause]:
     "/pauses/providers/{slug:name}",
     response={204: None},
     summary="Call a provider again that is left alone",
-    openapi_extra=answers({}, 404),
+    openapi_extra=documented_responses({}, 404),
 )
 def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
     require_permission(request.auth.user, "chat.change_provider")
@@ -64,7 +64,7 @@ def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
     "/pauses/models/{path:name}",
     response={204: None},
     summary="Call a model again that is paused",
-    openapi_extra=answers({}, 404),
+    openapi_extra=documented_responses({}, 404),
 )
 def lift_model(request: AuthenticatedRequest, name: str) -> Status[None]:
     require_permission(request.auth.user, "chat.change_llmmodel")

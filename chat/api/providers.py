@@ -17,9 +17,11 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.database.threads import in_database
 from aily.problems import InvalidRequest
-from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import RequestSchema
+from aily.rest.writes import add, change
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
 from chat.services import providers

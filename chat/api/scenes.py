@@ -17,9 +17,11 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest, NotFound
-from aily.rest.api import Page, RequestSchema, add, change, matching, ordered
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import RequestSchema
+from aily.rest.writes import add, change
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service

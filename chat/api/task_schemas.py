@@ -20,8 +20,8 @@ from django.db.models.expressions import RawSQL
 from ninja import Schema
 from pydantic import Field
 
-from aily.rest.api import Moment
 from aily.rest.openapi import example
+from aily.rest.requests import Moment
 from chat.models import Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus

@@ -22,9 +22,9 @@ from aily.database.replica import may_read_replica
 from aily.database.threads import in_database
 from aily.problems import InvalidRequest, NotFound, Unauthenticated
 from aily.redis.clients import RedisAway
-from aily.rest.api import Page
 from aily.rest.json_input import one_line
-from aily.rest.openapi import answers
+from aily.rest.openapi import documented_responses
+from aily.rest.pages import Page
 from aily.web.connections import connections
 from aily.web.shutdown import draining
 from chat import scheduler
@@ -177,7 +177,7 @@ class Resume(Schema):
     "/prompts/{slug:scene}/api",
     response=_RESPONSES,
     url_name="submit_prompt",
-    openapi_extra=answers(_LOCATED),
+    openapi_extra=documented_responses(_LOCATED),
 )
 @takes_idempotency_key
 async def submit_prompt(
@@ -195,7 +195,7 @@ async def submit_prompt(
     "/request",
     response=_RESPONSES,
     url_name="submit_request",
-    openapi_extra=answers(_LOCATED, 404),
+    openapi_extra=documented_responses(_LOCATED, 404),
 )
 @takes_idempotency_key
 async def submit_request(
@@ -210,7 +210,9 @@ async def submit_request(
 
 # --- Streams ------------------------------------------------------------------------------------
 @router.post(
-    "/prompts/{slug:scene}/stream", url_name="stream_prompt", openapi_extra=answers(_STREAM)
+    "/prompts/{slug:scene}/stream",
+    url_name="stream_prompt",
+    openapi_extra=documented_responses(_STREAM),
 )
 @takes_idempotency_key
 async def stream_prompt(
@@ -224,7 +226,9 @@ async def stream_prompt(
         )
 
 
-@router.post("/request/stream", url_name="stream_request", openapi_extra=answers(_STREAM, 404))
+@router.post(
+    "/request/stream", url_name="stream_request", openapi_extra=documented_responses(_STREAM, 404)
+)
 @takes_idempotency_key
 async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
@@ -237,7 +241,11 @@ async def stream_request(
         )
 
 
-@router.get("/tasks/{uuid:task_id}/events", url_name="task_events", openapi_extra=answers(_STREAM))
+@router.get(
+    "/tasks/{uuid:task_id}/events",
+    url_name="task_events",
+    openapi_extra=documented_responses(_STREAM),
+)
 async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:

@@ -17,8 +17,8 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.models import User
 from aily.database.replica import may_read_replica
 from aily.problems import InvalidRequest
-from aily.rest.api import Page
 from aily.rest.openapi import example
+from aily.rest.pages import Page
 from chat.accounting.reports import (
     BudgetState,
     budgets_of,

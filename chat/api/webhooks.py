@@ -18,9 +18,10 @@ from accounts.idempotency import idempotent, replay, takes_idempotency_key
 from aily.database.replica import may_read_replica
 from aily.database.threads import in_database
 from aily.problems import InvalidRequest
-from aily.rest.api import Page, RequestSchema, matching, ordered
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import RequestSchema
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import webhooks

@@ -1,7 +1,7 @@
-"""Where a webhook may go: never into the network that aily itself stands in.
+"""Addresses that webhooks may be sent to: never inside the network that aily itself runs in.
 
-A name is resolved here, each of its addresses judged, and the connection made to a judged address
-(chat/delivery/http.py): what a second look-up would say no longer matters.
+A name is resolved here, each of its addresses checked, and the connection made to a checked address
+(chat/delivery/http.py), whatever a second look-up would return.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from aily.network.public_addresses import is_public
 
 MAX_URL_CHARS = 2000
 RESOLVE_SECONDS = 5
-#: Look-ups block a thread each; those of silent name servers must not use up all others'.
+#: A look-up blocks a thread. These are apart from other threads, as name servers may not answer.
 RESOLVER_THREADS = 16
 
 
 class UnsafeURLError(Exception):
-    """No webhook goes there. The message says why, in words for the endpoint's owner."""
+    """A URL that no webhook is sent to; the message says why, to the endpoint's owner."""
 
 
 def parse_url(url: str) -> httpx.URL:
-    """Judge all of a URL but its addresses. Raises UnsafeURLError."""
+    """Check all of a URL but its addresses. Raises UnsafeURLError."""
     if len(url) > MAX_URL_CHARS:
         raise UnsafeURLError(f"The URL is longer than {MAX_URL_CHARS} characters.")
     try:
@@ -46,7 +46,7 @@ def parse_url(url: str) -> httpx.URL:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of `host`, all of them judged. Raises UnsafeURLError, or OSError."""
+    """Resolve and check the addresses of `host`. Raises UnsafeURLError, or OSError."""
     loop = asyncio.get_running_loop()
     look_up = loop.run_in_executor(
         _resolvers(), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -56,15 +56,15 @@ async def resolve(host: str, port: int) -> list[str]:
             found = await look_up
     except UnicodeError as error:
         raise UnsafeURLError(f"{host} is no host name.") from error
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     if not settings.WEBHOOK_ALLOW_PRIVATE and not all(map(is_public, addresses)):
-        # Which address it was is no business of the caller's.
+        # The caller must not learn which address it was.
         raise UnsafeURLError(f"{host} is, or resolves to, an address that is not public.")
     return addresses
 
 
 async def check_url(url: str) -> None:
-    """Judge a URL and its addresses of now. Raises UnsafeURLError."""
+    """Check a URL and its present addresses. Raises UnsafeURLError."""
     parsed = parse_url(url)
     try:
         await resolve(parsed.host, port_of(parsed))

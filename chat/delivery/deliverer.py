@@ -1,4 +1,4 @@
-"""Sends what is due, many at once, on the worker's event loop.
+"""Sends due deliveries, many at once, on the worker's event loop.
 
 Waiting for a receiver costs a coroutine: no thread, no database connection.
 """
@@ -32,34 +32,34 @@ from chat.observability.tracing import traceparent_of
 logger = logging.getLogger(__name__)
 
 #: Attempts at once in one process.
-MOST = 500
-#: How long a stopping process waits for attempts; what is cut off is sent again when its lease
-#: has run out.
+MAX_IN_FLIGHT = 500
+#: How long a stopping process waits for attempts; an attempt that is cut off is made again when its
+#: claim has ended.
 STOP_SECONDS = 16
-_OURS = "Something went wrong in aily."
+_INTERNAL_ERROR = "Something went wrong in aily."
 
 
 class Deliverer:
-    """One a process, on one event loop."""
+    """Claims and sends deliveries: one for each process, on one event loop."""
 
     def __init__(self) -> None:
-        self._client = WebhookClient(MOST)
-        self._mailers = ThreadPoolExecutor(claims.EACH_MAIL, thread_name_prefix="mail")
-        self._outcomes: Batcher[Outcome, bool] = Batcher(_note)
-        # The end of one makes room for another, to the same place or in this process.
+        self._client = WebhookClient(MAX_IN_FLIGHT)
+        self._mailers = ThreadPoolExecutor(claims.MAX_MAILS, thread_name_prefix="mail")
+        self._outcomes: Batcher[Outcome, bool] = Batcher(_store)
+        # The end of one makes room for another, to the same destination or in this process.
         self._sending = Jobs("a delivery", on_done=self.wake)
         self._claiming = Jobs("claiming deliveries")
-        self._is_wanted = False
+        self._is_woken = False
         self._is_stopping = False
 
     def wake(self) -> None:
-        """Look for due deliveries; called on the loop, as often as anybody likes."""
-        self._is_wanted = True
+        """Look for due deliveries. Call it on the event loop; repeated calls are cheap."""
+        self._is_woken = True
         if not self._claiming and not self._is_stopping:
             self._claiming.spawn(self._claim())
 
     async def stop(self) -> None:
-        """Claim nothing more, and let what is being sent end within STOP_SECONDS."""
+        """Claim nothing more, and let running attempts end within STOP_SECONDS."""
         self._is_stopping = True
         await self._claiming.wait()
         await self._sending.wait(STOP_SECONDS)
@@ -70,14 +70,14 @@ class Deliverer:
 
     # --- Claiming -------------------------------------------------------------------------------
     async def _claim(self) -> None:
-        while self._is_wanted and not self._is_stopping and len(self._sending) < MOST:
-            self._is_wanted = False
+        while self._is_woken and not self._is_stopping and len(self._sending) < MAX_IN_FLIGHT:
+            self._is_woken = False
             try:
-                deliveries = await in_database(claims.claim, MOST - len(self._sending))
+                deliveries = await in_database(claims.claim, MAX_IN_FLIGHT - len(self._sending))
             except DatabaseError as error:
                 logger.warning("claiming deliveries: %s", error)
                 return
-            except Exception:  # noqa: BLE001 - logged; the next word of a delivery goes on
+            except Exception:  # noqa: BLE001 - logged; the next wake-up claims again
                 note_fault("claiming deliveries")
                 return
             for delivery in deliveries:
@@ -90,24 +90,24 @@ class Deliverer:
             with tracing.span(f"deliver {delivery.kind}", kind="producer", parent=parent):
                 outcome = await self._attempt(delivery)
         with surviving("observing a delivery"):
-            metrics.deliveries(delivery.kind, outcome.word()).inc()
+            metrics.deliveries(delivery.kind, outcome.label()).inc()
         try:
-            is_noted = await self._outcomes.submit(outcome)
+            is_stored = await self._outcomes.submit(outcome)
         except DatabaseError as error:
-            # Its lease runs out, and it is sent again: at least once.
+            # Its claim ends, and it is sent again: at least once.
             logger.warning("delivery %s: the outcome is lost: %s", delivery.pk, error)
             return
-        if not is_noted:
-            logger.warning("delivery %s took longer than its lease", delivery.pk)
+        if not is_stored:
+            logger.warning("delivery %s took longer than its claim", delivery.pk)
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         is_mail = delivery.kind == Delivery.Kind.EMAIL
         try:
             return await (self._send_mail(delivery) if is_mail else self._send_webhook(delivery))
         except Exception:
-            # Without an outcome it would be tried again for ever.
+            # Without an outcome it would be retried for ever.
             logger.exception("delivery %s: the attempt failed", delivery.pk)
-            return Outcome(delivery, is_delivered=False, error=_OURS)
+            return Outcome(delivery, is_delivered=False, error=_INTERNAL_ERROR)
 
     async def _send_webhook(self, delivery: Delivery) -> Outcome:
         endpoint = delivery.endpoint
@@ -124,7 +124,7 @@ class Deliverer:
             response = await self._client.post(endpoint.url, body.encode(), headers)
         except (RequestFailedError, UnsafeURLError) as error:
             return Outcome(delivery, is_delivered=False, error=str(error))
-        return _judge(delivery, response.status, response.headers.get("retry-after", ""))
+        return _outcome_of(delivery, response.status, response.headers.get("retry-after", ""))
 
     async def _send_mail(self, delivery: Delivery) -> Outcome:
         if not delivery.owner.email:
@@ -142,8 +142,9 @@ def _final(delivery: Delivery, error: str) -> Outcome:
     return Outcome(delivery, is_delivered=False, error=error, is_final=True)
 
 
-def _judge(delivery: Delivery, status: int, retry_after: str) -> Outcome:
-    """By the response's status; redirects count as failures, as following one could lead inside."""
+def _outcome_of(delivery: Delivery, status: int, retry_after: str) -> Outcome:
+    """The outcome by the response's status. A redirect is a failure: it could lead to an address
+    that is not public."""
     is_delivered = 200 <= status < 300
     return Outcome(
         delivery,
@@ -155,19 +156,19 @@ def _judge(delivery: Delivery, status: int, retry_after: str) -> Outcome:
     )
 
 
-async def _note(batch: list[Outcome]) -> Sequence[bool | Exception]:
-    """Where one outcome cannot be noted the others are, and that one in plain words."""
+async def _store(batch: list[Outcome]) -> Sequence[bool | Exception]:
+    """Store outcomes. One that cannot be stored keeps back no other: its error text is replaced."""
     try:
-        return await in_database(outcomes.note, batch)
+        return await in_database(outcomes.store_outcomes, batch)
     except Exception as error:
         if is_outage(error):
             raise
-        note_fault("noting deliveries")
+        note_fault("storing outcomes of deliveries")
     if len(batch) == 1:
-        return await in_database(outcomes.note, [_plain(batch[0])])
-    return [noted for outcome in batch for noted in await _note([outcome])]
+        return await in_database(outcomes.store_outcomes, [_without_text(batch[0])])
+    return [stored for outcome in batch for stored in await _store([outcome])]
 
 
-def _plain(outcome: Outcome) -> Outcome:
-    error = "" if outcome.is_delivered else _OURS
+def _without_text(outcome: Outcome) -> Outcome:
+    error = "" if outcome.is_delivered else _INTERNAL_ERROR
     return Outcome(outcome.delivery, is_delivered=outcome.is_delivered, error=error)

@@ -1,7 +1,7 @@
-"""Posts webhooks: one new connection each, to an address that was judged a moment before.
+"""Posts webhooks: one new connection each, to an address that was checked a moment before.
 
-httpcore, httpx's own engine, because it lets the one who opens connections be replaced: the check
-and the connection cannot come apart, and TLS is still verified against the URL's name.
+httpcore, httpx's own engine, lets the network backend be replaced: the address that was checked is
+the one connected to, and TLS is still verified against the URL's name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import httpcore
 from chat.delivery import addresses
 from chat.llm.transport.connections import tls_context
 
-#: From the look-up of the name to the response's headers.
+#: Bound from the look-up of the name to the response's headers.
 TIMEOUT_SECONDS = 15
-#: The response's body is of no use; reading its beginning lets a small one end in peace.
+#: The response's body is not used; reading its beginning lets a small response end properly.
 BODY_BYTES = 1024
 BODY_SECONDS = 1
 
@@ -33,11 +33,11 @@ class Response:
 
 
 class RequestFailedError(Exception):
-    """No response came. The message says why."""
+    """There was no response; the message says why."""
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to nothing but addresses that `addresses.resolve` lets pass."""
+    """Connects only to addresses that `addresses.resolve` has accepted."""
 
     def __init__(self) -> None:
         self._network = httpcore.AnyIOBackend()
@@ -65,13 +65,13 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 class WebhookClient:
-    """One a process, on one event loop. Holds no connection between requests."""
+    """HTTP client for webhooks, on one event loop. Keeps no connection between requests."""
 
     def __init__(self, max_connections: int) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=max_connections,
-            # Kept, a connection would outlive the judgement of its address.
+            # A connection that is kept would outlive the check of its address.
             max_keepalive_connections=0,
             network_backend=_CheckedBackend(),
         )
@@ -101,9 +101,11 @@ class WebhookClient:
         except TimeoutError as error:
             raise RequestFailedError(f"no response within {TIMEOUT_SECONDS} s") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-            raise RequestFailedError(_words(error)) from error
+            raise RequestFailedError(_message_of(error)) from error
         except OSError as error:
-            raise RequestFailedError(f"the name cannot be resolved: {_words(error)}") from error
+            raise RequestFailedError(
+                f"the name cannot be resolved: {_message_of(error)}"
+            ) from error
 
     async def _post(self, url: httpcore.URL, headers: Headers, body: bytes) -> Response:
         async with self._pool.stream("POST", url, headers=headers, content=body) as response:
@@ -125,5 +127,5 @@ async def _read_some(response: httpcore.Response) -> None:
             return
 
 
-def _words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -1,9 +1,8 @@
-"""What an e-mail says, and handing it to the mail server."""
+"""E-mail: its text, and handing it to the mail server."""
 
 from __future__ import annotations
 
 from email.utils import parseaddr
-from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -24,10 +23,12 @@ _IN_WORDS = {"task.completed": "finished", "task.failed": "failed", "task.expire
 
 
 def message_of(delivery: Delivery) -> EmailMessage:
-    """The mail, whose Message-ID is the same at every attempt. The template's first line is the
-    subject."""
+    """The mail of a delivery; its Message-ID is the same at every attempt.
+
+    The template's first line is the subject.
+    """
     task = delivery.task
-    context: dict[str, Any] = {
+    context: dict[str, object] = {
         "user": delivery.owner,
         "task": task,
         "excerpt": task.text[:EXCERPT_CHARS] if task else "",
@@ -48,5 +49,5 @@ def message_of(delivery: Delivery) -> EmailMessage:
 
 
 def send(message: EmailMessage) -> None:
-    """Blocks. Raises OSError, of which smtplib's errors are, when the server does not take it."""
+    """Send the mail; blocks. Raises OSError, as smtplib's errors are, if the server refuses it."""
     message.send()

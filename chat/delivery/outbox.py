@@ -1,4 +1,4 @@
-"""Who is to be told of what: rows made in the transaction that settles a task or a budget."""
+"""Makes deliveries, in the transaction that settles a task or a budget."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from chat.models.delivery import BUDGET_EVENT, EVENT_OF, SUMMARY_EVENT
 from chat.models.ended import EndedTask
 
 
-def store(tasks: Sequence[EndedTask]) -> int:
-    """Make the deliveries that ended tasks call for, in the caller's transaction. Returns how many.
+def create_deliveries(tasks: Sequence[EndedTask]) -> int:
+    """Insert the deliveries for ended tasks, in the caller's transaction. Returns how many.
 
-    Repeated for the same tasks it adds none, but counts them again where a summary does.
+    Called again for the same tasks it adds none, but a summary counts them again.
     """
     if not tasks:
         return 0
@@ -65,8 +65,8 @@ def _mails(tasks: Sequence[EndedTask]) -> list[Delivery]:
 
 
 def _lock_preferences(owners: Collection[int]) -> dict[int, NotificationPreferences]:
-    """The preferences of those who can be mailed, locked: mails of an hour are counted by one
-    transaction at a time."""
+    """Lock the preferences of users that can be mailed: one transaction at a time counts the mails
+    of an hour."""
     rows = (
         NotificationPreferences.objects.select_for_update(of=("self",))
         .filter(user__in=owners, user__is_active=True)
@@ -87,7 +87,7 @@ def _mail(owner_id: int, event: str, **fields: Any) -> Delivery:
 
 
 def _within_limit(mails: Sequence[Delivery]) -> list[Delivery]:
-    """At most EMAIL_MAX_PER_HOUR for each user; what is more is counted in one summary."""
+    """Keep EMAIL_MAX_PER_HOUR for each user, and count the others in one summary."""
     made = _mails_of_last_hour({mail.owner_id for mail in mails}) if mails else Counter()
     kept: list[Delivery] = []
     beyond: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -104,9 +104,9 @@ def _within_limit(mails: Sequence[Delivery]) -> list[Delivery]:
 
 
 def _summarise(owner_id: int, events: Counter[str]) -> None:
-    """Add to the owner's waiting summary, or begin one, which is sent in an hour.
+    """Add to the owner's pending summary, or insert one that is sent in an hour.
 
-    The row's lock orders this and its claim: what is added is sent, or goes into the next one.
+    The row's lock orders this and its claim: counts are added before it is sent, or to the next.
     """
     now = timezone.now()
     waiting = Delivery.objects.select_for_update().filter(
@@ -132,7 +132,7 @@ def _mails_of_last_hour(owners: Collection[int]) -> Counter[int]:
 
 @transaction.atomic
 def budget_near_end(owner_id: int, *, key: str, budget: str, spent: str, limit: str) -> bool:
-    """Mail a user, if they want it, that a budget nears its end: once for each `key`.
+    """Mail a user, if they want it, that a budget is near its end: once for each `key`.
 
     `key` names the budget and its period, at most 100 characters; `budget`, `spent` and `limit`
     are words for people, such as "4.20 USD". Returns whether a mail was made.

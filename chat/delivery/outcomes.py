@@ -1,4 +1,4 @@
-"""What came of an attempt: arrived, to be tried again, or given up; and what the endpoint gets."""
+"""Outcomes of attempts: delivered, to be retried or failed; endpoints that fail are disabled."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RETRY_SECONDS = (
     5, 30, 2 * _MINUTE, 10 * _MINUTE, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR
 )  # fmt: skip
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
-#: Spreads the retries of what failed together.
+#: Spreads the retries of deliveries that failed together.
 JITTER = 0.2
-#: No Retry-After puts a delivery off for longer.
+#: A longer Retry-After is cut to this.
 MAX_RETRY_AFTER_SECONDS = 24 * _HOUR
-#: An endpoint that nothing reached for so long is asked no more.
+#: An endpoint that has failed for so long is disabled.
 DISABLE_AFTER = timedelta(days=5)
 GONE = 410
 MAX_ERROR_CHARS = 300
@@ -32,29 +32,29 @@ MAX_ERROR_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one attempt to send `delivery`, which is as it was claimed."""
+    """The outcome of one attempt to send `delivery`, the row as it was claimed."""
 
     delivery: Delivery
     is_delivered: bool
     response_status: int | None = None
     error: str = ""
     retry_after_seconds: float | None = None
-    #: Another attempt could end no other way.
+    #: True: another attempt would fail in the same way.
     is_final: bool = False
 
-    def word(self) -> str:
-        """What came of the attempt, in a word: delivered, failed or retried."""
+    def label(self) -> str:
+        """The outcome as metrics count it: delivered, failed or retried."""
         if self.is_delivered:
             return "delivered"
         is_over = self.is_final or self.delivery.attempts >= MAX_ATTEMPTS
         return "failed" if is_over else "retried"
 
     def fields(self, now: datetime) -> dict[str, object]:
-        """The columns that change with it."""
+        """The columns that change, with their new values."""
         fields: dict[str, object] = {
             "locked_until": None,
             "response_status": self.response_status,
-            # The words may be a stranger's.
+            # Part of it may come from the receiver.
             "error": storable(self.error)[:MAX_ERROR_CHARS],
             "next_attempt_at": None,
         }
@@ -75,39 +75,40 @@ def wait_seconds(attempts: int, retry_after_seconds: float | None) -> float:
     return wait * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
 
 
-def note(outcomes: Sequence[Outcome]) -> list[bool]:
-    """Write outcomes down in one transaction. False for each whose claim was lost meanwhile."""
+def store_outcomes(outcomes: Sequence[Outcome]) -> list[bool]:
+    """Store outcomes in one transaction. False for each whose claim has ended meanwhile."""
     now = timezone.now()
     with transaction.atomic():
-        noted = [
-            Delivery.objects.filter(
-                pk=one.delivery.pk,
-                state=Delivery.State.PENDING,
-                locked_until=one.delivery.locked_until,
-            ).update(**one.fields(now))
-            == 1
-            for one in outcomes
-        ]
-        _note_endpoints([one for one in outcomes if one.delivery.endpoint_id], now)
-    return noted
+        is_stored = [_store_outcome(outcome, now) for outcome in outcomes]
+        _update_endpoints([outcome for outcome in outcomes if outcome.delivery.endpoint_id], now)
+    return is_stored
 
 
-def _note_endpoints(outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Remember since when an endpoint fails, and disable what is gone or failed for days."""
+def _store_outcome(outcome: Outcome, now: datetime) -> bool:
+    claimed = Delivery.objects.filter(
+        pk=outcome.delivery.pk,
+        state=Delivery.State.PENDING,
+        locked_until=outcome.delivery.locked_until,
+    )
+    return claimed.update(**outcome.fields(now)) == 1
+
+
+def _update_endpoints(outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Store since when endpoints fail, and disable those that are gone or have failed for days."""
     changing = {
-        one.delivery.endpoint_id
-        for one in outcomes
-        if one.delivery.endpoint_id and _changes_endpoint(one, now)
+        outcome.delivery.endpoint_id
+        for outcome in outcomes
+        if outcome.delivery.endpoint_id and _changes_endpoint(outcome, now)
     }
     if not changing:
         return
-    # In one order: two of these at once must not wait for each other.
+    # Locked in the order of their ids, so that two transactions never wait for each other.
     locked = WebhookEndpoint.objects.select_for_update(no_key=True).order_by("pk")
     endpoints = {endpoint.pk: endpoint for endpoint in locked.filter(pk__in=changing)}
-    for one in outcomes:
-        endpoint = endpoints.get(one.delivery.endpoint_id or 0)
+    for outcome in outcomes:
+        endpoint = endpoints.get(outcome.delivery.endpoint_id or 0)
         if endpoint is not None:
-            _apply(one, endpoint, now)
+            _apply(outcome, endpoint, now)
     for endpoint in endpoints.values():
         endpoint.save(
             update_fields=["failing_since", "is_active", "disabled_at", "disabled_reason"]
@@ -115,7 +116,7 @@ def _note_endpoints(outcomes: Sequence[Outcome], now: datetime) -> None:
 
 
 def _changes_endpoint(outcome: Outcome, now: datetime) -> bool:
-    """Whether there may be anything to write, going by the endpoint as it was claimed."""
+    """Whether the endpoint's row may have to change, judged by what was read with the claim."""
     endpoint = outcome.delivery.endpoint
     if endpoint is None or not endpoint.is_active:
         return False

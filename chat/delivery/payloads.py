@@ -1,15 +1,36 @@
-"""What a webhook says. Made from the task's row, so that every attempt says the same."""
+"""Bodies of webhooks. Made from the task's row, so that every attempt sends the same."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from chat.models import Delivery, Task
 
-#: Receivers limit what they take; whoever needs all of a long answer asks for the task.
+#: Receivers limit what they take; a receiver that needs all of a long answer reads the task.
 MAX_BODY_BYTES = 20_000
+
+
+class _Result(TypedDict):
+    text: str
+    finish_reason: str
+
+
+class TaskData(TypedDict):
+    """`data` of a webhook about a task (chat/PROTOCOL.md)."""
+
+    task_id: str
+    status: str
+    metadata: object
+    scene: str | None
+    model: str
+    usage: object
+    error: object
+    served_from: str
+    result: _Result | None
+    is_truncated: bool
 
 
 def body_of(delivery: Delivery) -> str:
@@ -21,13 +42,15 @@ def body_of(delivery: Delivery) -> str:
     data = _task_data(task)
     if _size(_message(delivery.event, happened_at, data)) <= MAX_BODY_BYTES:
         return _message(delivery.event, happened_at, data)
-    _cut_text(data, MAX_BODY_BYTES - _size(_message(delivery.event, happened_at, _bare(data))))
+    _cut_text(
+        data, MAX_BODY_BYTES - _size(_message(delivery.event, happened_at, _without_text(data)))
+    )
     if _size(_message(delivery.event, happened_at, data)) > MAX_BODY_BYTES:
-        data |= {"metadata": None, "usage": None, "error": None, "is_truncated": True}
+        data = {**data, "metadata": None, "usage": None, "error": None, "is_truncated": True}
     return _message(delivery.event, happened_at, data)
 
 
-def _task_data(task: Task) -> dict[str, Any]:
+def _task_data(task: Task) -> TaskData:
     has_text = bool(task.text or task.finish_reason)
     return {
         "task_id": str(task.pk),
@@ -43,13 +66,13 @@ def _task_data(task: Task) -> dict[str, Any]:
     }
 
 
-def _bare(data: dict[str, Any]) -> dict[str, Any]:
+def _without_text(data: TaskData) -> TaskData:
     result = data["result"]
     return {**data, "result": {**result, "text": ""} if result else None}
 
 
-def _cut_text(data: dict[str, Any], room_bytes: int) -> None:
-    """Keep of the text what fits into `room_bytes`, as JSON writes it."""
+def _cut_text(data: TaskData, room_bytes: int) -> None:
+    """Cut the text to what fits into `room_bytes` as JSON."""
     result = data["result"]
     if result is None:
         return
@@ -65,11 +88,11 @@ def _cut_text(data: dict[str, Any], room_bytes: int) -> None:
     data["is_truncated"] = True
 
 
-def _message(event: str, happened_at: datetime, data: dict[str, Any]) -> str:
+def _message(event: str, happened_at: datetime, data: Mapping[str, object]) -> str:
     return _json({"type": event, "timestamp": happened_at.isoformat(), "data": data})
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -11,14 +11,14 @@ from standardwebhooks import Webhook
 from aily.secrets import encryption
 from chat.models import WebhookEndpoint
 
-SECRET_MARK = "whsec_"  # noqa: S105 - how every secret begins
-#: As many as HMAC-SHA256 can use.
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret
+#: The most that HMAC-SHA256 uses.
 SECRET_BYTES = 32
 _PURPOSE = "chat.delivery.signing"
 
 
 def new_secret() -> str:
-    return SECRET_MARK + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def encrypt(secret: str) -> str:
@@ -31,7 +31,7 @@ def decrypt(token: str) -> str:
 
 
 def valid_secrets(endpoint: WebhookEndpoint, now: datetime) -> list[str]:
-    """The endpoint's secret, then the one it replaced while that is valid still.
+    """The endpoint's secret, then the one it replaced, as long as that is valid.
 
     Raises UnreadableSecretError.
     """
@@ -43,7 +43,7 @@ def valid_secrets(endpoint: WebhookEndpoint, now: datetime) -> list[str]:
 
 
 def headers(message_id: str, now: datetime, body: str, secrets: list[str]) -> dict[str, str]:
-    """What proves to the receiver who sent `body`, and when. `now` is in UTC."""
+    """Headers that prove to the receiver that aily sent `body`, and when. `now` is in UTC."""
     signatures = (Webhook(secret).sign(message_id, now, body) for secret in secrets)
     return {
         "webhook-id": message_id,

@@ -1,1 +1,1 @@
-"""The way to a language model: one call to a provider, its errors, and a simulated provider."""
+"""Client of LLM providers: one call, its errors, and a simulated provider."""

@@ -1,4 +1,4 @@
-"""How the body of a response is read: as a stream of events, as one JSON value, as an error."""
+"""Parsers of response bodies: a stream of events, one JSON value, an HTML page, an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Protocol
 
-from chat.llm.answer import Answer
 from chat.llm.errors import (
     AnswerTooLargeError,
     InvalidResponseError,
@@ -16,15 +15,16 @@ from chat.llm.errors import (
 )
 from chat.llm.pages import plain_text
 from chat.llm.sse import EventDecoder
-from chat.llm.turns import LIGHT_BYTES, LIGHT_EVENTS, STEP_BYTES, is_step
+from chat.llm.steps import LIGHT_BYTES, LIGHT_EVENTS, STEP_BYTES, is_step
+from chat.llm.stream_state import StreamState
 from chat.llm.vendor_errors import error_from_response
 from chat.llm.wire import WireStreamChunk, decode_stream_chunks
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
-#: Of keep-alives and empty events in a row. Some servers send an empty event of 300 bytes for each
-#: token of a thought that they hide: this many is 150,000 of them.
+#: Limit of keep-alives and empty events in a row. Some servers send an empty event of 300 bytes for
+#: each hidden reasoning token: this is 150,000 of them.
 MAX_EMPTY_BYTES = 64 * 1024 * 1024
-#: What a line of a stream counts beside its bytes: to look at it costs as much as that many.
+#: Overhead that a line of a stream counts beside its bytes: parsing it costs as much.
 LINE_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _DEFLATE = -zlib.MAX_WBITS
@@ -33,32 +33,34 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Body(Protocol):
-    """Fills an Answer. `feed` and `end` raise ProviderError."""
+    """Parser of one body into a StreamState. `feed` and `end` raise ProviderError."""
 
     def feed(self, piece: bytes) -> bytes:
-        """Take a piece. Returns what would take more than a step, and was not taken: it is to come
-        in pieces of STEP_BYTES."""
+        """Parse a piece. Returns the piece unparsed if that would take more than a step: it has to
+        be fed in pieces of STEP_BYTES."""
 
     def end(self) -> None:
-        """Nothing comes any more, as it should be."""
+        """The response is complete."""
 
     def cut(self, error: ProviderError) -> ProviderError | None:
-        """Nothing comes any more, because of `error`. Returns what that means for the call."""
+        """The response was interrupted by `error`. Returns the call's error, None if complete."""
 
 
-class Unread:
-    """A body that has not begun. What it is, its first character says: content types are wrong too
-    often. `read_as` is told what to go on with."""
+class UnknownBody:
+    """A body before its first byte, which decides its type: Content-Type is wrong too often.
+
+    Calls `read_as` with the parser for the rest.
+    """
 
     def __init__(
         self,
-        answer: Answer,
+        state: StreamState,
         content_type: str,
         on_payload: Callable[[], None],
         read_as: Callable[[Body], None],
     ) -> None:
         self._content_type = content_type
-        self._answer = answer
+        self._state = state
         self._on_payload = on_payload
         self._read_as = read_as
         self._blanks = b""
@@ -69,7 +71,7 @@ class Unread:
         self._blanks = b""
         begun = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
         if not begun or _BYTE_ORDER_MARK.startswith(begun):
-            # Blank lines are the keep-alives of a server that does not stream.
+            # Blank lines are keep-alives of servers that do not stream.
             self._blanks = begun
             self._empty_bytes += len(piece) - len(begun)
             _check_emptiness(self._empty_bytes)
@@ -87,26 +89,30 @@ class Unread:
 
     def _body(self, first: bytes) -> Body:
         if first in (b"{", b"["):
-            return Json(self._answer, self._on_payload)
-        return Page(self._answer) if first == b"<" else Events(self._answer, self._on_payload)
+            return JsonBody(self._state, self._on_payload)
+        return (
+            HtmlBody(self._state)
+            if first == b"<"
+            else EventStreamBody(self._state, self._on_payload)
+        )
 
 
-class Events:
-    """A stream. `on_payload` is called when a read brought more than keep-alives."""
+class EventStreamBody:
+    """A stream of events. Calls `on_payload` when a read contained more than keep-alives."""
 
-    def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
-        self._answer = answer
+    def __init__(self, state: StreamState, on_payload: Callable[[], None]) -> None:
+        self._state = state
         self._on_payload = on_payload
-        self._decoder = EventDecoder(answer.limits.event_bytes)
+        self._decoder = EventDecoder(state.limits.event_bytes)
         self._empty_bytes = 0
 
     def feed(self, piece: bytes) -> bytes:
-        answer, payloads = self._answer, self._answer.payloads
+        state, payloads = self._state, self._state.payloads
         if not self._feed_whole(piece):
             if not is_step(piece):
                 return piece
             self._feed_cut(piece)
-        if answer.payloads > payloads or answer.done:
+        if state.payloads > payloads or state.done:
             self._empty_bytes = 0
             self._on_payload()
         else:
@@ -115,8 +121,7 @@ class Events:
         return b""
 
     def _feed_cut(self, piece: bytes) -> None:
-        """Take a part of a large read, which may be cut anywhere. The events between those that are
-        cut may still be as most are."""
+        """Parse a part of a large read, cut anywhere. The whole events in it take the fast path."""
         if self._decoder.pending_bytes:
             rest, mark, piece = piece.partition(_EVENT_END)
             self._feed_any(rest + mark)
@@ -132,85 +137,85 @@ class Events:
         lines = self._decoder.lines
         events = self._decoder.feed(piece)
         self._empty_bytes += (self._decoder.lines - lines) * LINE_BYTES
-        self._answer.add_events(events)
+        self._state.add_events(events)
 
     def _feed_whole(self, piece: bytes) -> bool:
-        """Take all events of a read at once, if it is as most are."""
+        """Decode all events of a read together if it has the usual form. Returns whether it had."""
         if len(piece) > LIGHT_BYTES:
             return False
-        answer, whole = self._answer, self._decoder.whole(piece)
-        if whole is None or answer.done:
+        state, whole = self._state, self._decoder.whole(piece)
+        if whole is None or state.done:
             return False
         data, is_single, is_last = whole
         if is_single and data.startswith(b"{"):
-            answer.add_json(data)
-            answer.done = is_last
+            state.add_json(data)
+            state.done = is_last
             return True
-        if not answer.is_named:
-            answer.name(piece[6 : piece.index(b"\n")])
-        chunks = decode_stream_chunks(data) if answer.is_named else None
+        if not state.is_named:
+            state.name(piece[6 : piece.index(b"\n")])
+        chunks = decode_stream_chunks(data) if state.is_named else None
         if chunks is None or len(chunks) > LIGHT_EVENTS:
             return False
         self._take(chunks, piece)
-        answer.done = is_last
+        state.done = is_last
         return True
 
     def _take(self, chunks: list[WireStreamChunk], piece: bytes) -> None:
-        """Take events as most are, and decode the others once more."""
-        answer = self._answer
-        position = answer.add_stream_chunks(chunks, 0)
+        """Add chunks of the usual form, and decode the others one by one."""
+        state = self._state
+        position = state.add_stream_chunks(chunks, 0)
         if position == len(chunks):
             return
-        # Mostly it is the last that are left.
+        # Usually only the last ones are left.
         left = EventDecoder.separate(piece, len(chunks) - position)
         while position < len(chunks):
-            answer.add_json(left[position - len(chunks)])
+            state.add_json(left[position - len(chunks)])
             self._empty_bytes += 2 * LINE_BYTES
-            position = answer.add_stream_chunks(chunks, position + 1)
+            position = state.add_stream_chunks(chunks, position + 1)
 
     def end(self) -> None:
-        answer, decoder = self._answer, self._decoder
-        # Cut in mid-event: the answer is judged as truncated.
+        state, decoder = self._state, self._decoder
+        # An incomplete last event: completion() raises TruncatedError.
         with suppress(InvalidResponseError):
-            answer.add_events(decoder.flush())
-        if decoder.stray and not answer.payloads and not answer.done:
-            words = redact(decoder.stray.decode("utf-8", "replace"), answer.secret)
-            raise InvalidResponseError(f"the response is no stream of events: {words}")
+            state.add_events(decoder.flush())
+        if decoder.stray and not state.payloads and not state.done:
+            text = redact(decoder.stray.decode("utf-8", "replace"), state.secret)
+            raise InvalidResponseError(f"the response is no stream of events: {text}")
 
     def cut(self, error: ProviderError) -> ProviderError | None:
-        return None if self._answer.done or self._answer.is_finished else error
+        return None if self._state.done or self._state.is_finished else error
 
 
-class Json:
-    """A whole answer from a server that does not stream."""
+class JsonBody:
+    """A whole answer in one JSON value, from a server that does not stream."""
 
-    def __init__(self, answer: Answer, on_payload: Callable[[], None]) -> None:
-        self._answer = answer
+    def __init__(self, state: StreamState, on_payload: Callable[[], None]) -> None:
+        self._state = state
         self._on_payload = on_payload
         self._body = bytearray()
 
     def feed(self, piece: bytes) -> bytes:
-        most = self._answer.limits.event_bytes
+        limit = self._state.limits.event_bytes
         self._body += piece
-        if len(self._body) > most:
-            raise AnswerTooLargeError(f"the response is larger than {most} bytes")
+        if len(self._body) > limit:
+            raise AnswerTooLargeError(f"the response is larger than {limit} bytes")
         if not piece.isspace():
             self._on_payload()
         return b""
 
     def end(self) -> None:
-        self._answer.add_json(bytes(self._body))
-        self._answer.done = True
+        self._state.add_json(bytes(self._body))
+        self._state.done = True
 
     def cut(self, error: ProviderError) -> ProviderError | None:
         return error
 
 
-class Page:
-    """A page of HTML where an answer belongs: its words may say why."""
+class HtmlBody:
+    """An HTML page instead of an answer: its text becomes the error message."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, state: StreamState) -> None:
+        self._state = state
         self._body = bytearray()
 
     def feed(self, piece: bytes) -> bytes:
@@ -226,13 +231,12 @@ class Page:
         return self._error()
 
     def _error(self) -> ProviderError:
-        words = redact(plain_text(self._body.decode("utf-8", "replace")), self._answer.secret)
-        return InvalidResponseError(f"the response is a page, no stream of events: {words}")
+        text = redact(plain_text(self._body.decode("utf-8", "replace")), self._state.secret)
+        return InvalidResponseError(f"the response is a page, no stream of events: {text}")
 
 
-class Refusal:
-    """What goes with a status other than 2xx, as much of it as comes: the status is the news, the
-    body only explains it."""
+class ErrorBody:
+    """The body of a status other than 2xx. Also an incomplete body is an error with that status."""
 
     def __init__(self, status: int, headers: dict[str, str], secret: str | None) -> None:
         self._status = status
@@ -253,8 +257,8 @@ class Refusal:
         return self._error()
 
     def _error(self) -> ProviderError:
-        words = bytes(self._body[:MAX_ERROR_BODY_BYTES])
-        return error_from_response(self._status, self._headers, words, self._secret)
+        body = bytes(self._body[:MAX_ERROR_BODY_BYTES])
+        return error_from_response(self._status, self._headers, body, self._secret)
 
 
 def _check_emptiness(size: int) -> None:
@@ -262,21 +266,26 @@ def _check_emptiness(size: int) -> None:
         raise InvalidResponseError(f"{MAX_EMPTY_BYTES} bytes came without a word of an answer")
 
 
-Unpack = Callable[[bytes], Iterator[bytes]]
+Decompress = Callable[[bytes], Iterator[bytes]]
 
 
-def unpacker(encoding: str) -> Unpack | None:
-    """What undoes a Content-Encoding, though we asked for none. Raises InvalidResponseError."""
+def decompressor(encoding: str) -> Decompress | None:
+    """Return a decompressor for a Content-Encoding, None for identity. Raises InvalidResponseError.
+
+    Requests ask for identity, but some servers compress all the same.
+    """
     if encoding in ("", "identity"):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise InvalidResponseError(f"the response is encoded as {encoding[:50]}")
-    return _Unpacked(may_be_bare=encoding == "deflate").parts
+    return _Decompressor(may_be_bare=encoding == "deflate").parts
 
 
-class _Unpacked:
-    """Undoes gzip, zlib and, where it `may_be_bare`, deflate without a head, which some take it
-    for. In steps, as a small piece may hold gigabytes of blanks."""
+class _Decompressor:
+    """Decompresses gzip, zlib and, if `may_be_bare`, raw deflate, which some servers send.
+
+    In parts of STEP_BYTES, as a small piece may expand to gigabytes.
+    """
 
     def __init__(self, *, may_be_bare: bool) -> None:
         self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -290,12 +299,12 @@ class _Unpacked:
             return
         is_full = False
         while piece or is_full:
-            if self._packed.eof:  # the members of a gzip file follow each other
+            if self._packed.eof:  # a gzip file may have several members
                 self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
             part = self._part(piece)
             yield part
             piece = self._packed.unconsumed_tail or self._packed.unused_data
-            # All of the input may be taken, and some of the output still be there.
+            # All input may be consumed while output is still buffered.
             is_full = len(part) == STEP_BYTES
 
     def _part(self, piece: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The worker's side of a provider: one streamed call, from request to the last token."""
+"""Client of a provider: one streamed call, from the request to the last token."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Self
 
 import msgspec
 
-from chat.llm.answer import Answer
 from chat.llm.errors import ConnectTimeoutError, ProviderError, StaleConnectionError
-from chat.llm.requests import completions, written
+from chat.llm.requests import completions, encode_request
+from chat.llm.stream_state import StreamState
 from chat.llm.transport.connections import Connections, Origin
 from chat.llm.transport.deadlines import Deadlines
+from chat.llm.transport.delay_queue import DelayQueue
 from chat.llm.transport.exchange import Exchange
-from chat.llm.transport.holds import Holds
 from chat.llm.transport.http1 import Connection
 from chat.llm.types import (
     AnswerLimits,
     ChatRequest,
     Completion,
     Delta,
-    Patience,
+    ReadDelay,
     TimeLimits,
     Upstream,
 )
@@ -36,8 +36,8 @@ class ProviderClient:
 
     def __init__(self) -> None:
         self._connections = Connections()
-        self._holds = Holds()
-        #: By provider: how many calls there were, which says whose turn it is of several keys.
+        self._delay_queue = DelayQueue()
+        #: Number of calls by provider: it selects the next of several API keys.
         self._calls: defaultdict[str, Iterator[int]] = defaultdict(count)
 
     async def __aenter__(self) -> Self:
@@ -61,17 +61,17 @@ class ProviderClient:
         request: ChatRequest,
         limits: TimeLimits,
         on_delta: Callable[[Delta], None],
-        patience: Patience | None = None,
+        read_delay: ReadDelay | None = None,
         answer_limits: AnswerLimits | None = None,
     ) -> Completion:
-        """Make one call, without retries. `on_delta` is given what comes, as it comes or, with
-        `patience`, somewhat later and more at a time. The provider's own limits replace `limits`.
+        """Make one call, without retries. `on_delta` gets the text as it comes; with `read_delay`
+        later and in larger pieces. Limits of the provider replace those in `limits`.
 
-        Raises ProviderError. Cancelling the caller closes the connection at once, which is how a
-        provider learns to stop.
+        Raises ProviderError. Cancelling closes the connection at once, by which the provider
+        notices that it can stop.
         """
         try:
-            return await self._ask(upstream, request, limits, on_delta, patience, answer_limits)
+            return await self._ask(upstream, request, limits, on_delta, read_delay, answer_limits)
         except ProviderError as error:
             error.hide(upstream.secrets)
             raise
@@ -82,7 +82,7 @@ class ProviderClient:
         request: ChatRequest,
         limits: TimeLimits,
         on_delta: Callable[[Delta], None],
-        patience: Patience | None,
+        read_delay: ReadDelay | None,
         answer_limits: AnswerLimits | None,
     ) -> Completion:
         if upstream.limits:
@@ -90,32 +90,32 @@ class ProviderClient:
         deadlines = Deadlines(limits)
         api_key = self._next_key(upstream)
         target = completions(upstream, api_key)
-        bytes_to_send = written(target, upstream, request)
-        answer = Answer(request.model, api_key, answer_limits)
+        bytes_to_send = encode_request(target, upstream, request)
+        state = StreamState(request.model, api_key, answer_limits)
 
         def exchange() -> Exchange:
             return Exchange(
-                answer,
+                state,
                 deadlines,
                 on_delta,
-                patience or Patience(),
-                self._holds,
-                self._connections.turns,
+                read_delay or ReadDelay(),
+                self._delay_queue,
+                self._connections.steps,
             )
 
         connection = self._connections.idle(target.origin)
         if connection is not None:
-            # Its server may have given it up, and others that are kept may be as old: then the call
-            # goes over a new one.
+            # The server may have closed it, and other kept connections may be as old: on failure
+            # the call goes over a new one.
             with suppress(StaleConnectionError):
                 await exchange().run(connection, bytes_to_send)
-                return answer.completion()
+                return state.completion()
         connection = await self._connect(target.origin, limits, deadlines)
         await exchange().run(connection, bytes_to_send)
-        return answer.completion()
+        return state.completion()
 
     def _next_key(self, upstream: Upstream) -> str | None:
-        """One after the other, so that the limits a key has are shared out."""
+        """Use the keys in turn, so that the rate limits of all are used."""
         if not upstream.other_keys:
             return upstream.api_key
         keys = (upstream.api_key, *upstream.other_keys)
@@ -124,7 +124,7 @@ class ProviderClient:
     async def _connect(
         self, origin: Origin, limits: TimeLimits, deadlines: Deadlines
     ) -> Connection:
-        """A new one. Raises UnreachableError or one of the timeouts."""
+        """Open a connection. Raises UnreachableError or a ProviderTimeoutError."""
         left = deadlines.seconds_left
         try:
             async with asyncio.timeout(min(limits.connect_seconds, left)):

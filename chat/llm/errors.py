@@ -1,4 +1,4 @@
-"""What can go wrong in a provider call, and which of it another attempt may cure.
+"""Errors of a provider call, and which of them are worth another attempt.
 
     ProviderError                    provider_error                   retry  500, 502, 504, ...
     ├── BadRequestError              provider_bad_request                    400, 422, most 4xx
@@ -22,8 +22,8 @@
     │   └── AnswerTooLargeError        provider_invalid_response               above AnswerLimits
     └── EmptyAnswerError             provider_empty                   retry  no text, no tool call
 
-The codes are an interface: they end up in a task's `error.code`. Which error a vendor's words and
-numbers stand for is the matter of `chat.llm.vendor_errors`.
+The codes are public: they are a task's `error.code`. `chat.llm.vendor_errors` maps vendors' errors
+to these classes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import ClassVar
 from chat.llm.types import storable
 
 MAX_MESSAGE_CHARS = 500
-#: A value that is shorter, as of a header `x-title: aily`, is no secret, but may be a word.
+#: Shorter values, such as that of a header `x-title: aily`, are no secrets but may be common words.
 MIN_SECRET_CHARS = 8
 
 
@@ -42,8 +42,8 @@ class ProviderError(Exception):
     """A call that gave no whole answer.
 
     `status` is the provider's HTTP status, None when it gave none. `retry_after_seconds` is
-    the least time it asked callers to stay away. `is_outage` is true of errors that say more about
-    the provider's state than about this one call.
+    the wait that it asked for. `is_outage`: the error says more about the provider's state
+    than about this one call.
     """
 
     code: ClassVar[str] = "provider_error"
@@ -62,7 +62,7 @@ class ProviderError(Exception):
         return f"{self.code}: {self.message}"
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Take secrets out of the words, should the provider have repeated them."""
+        """Remove secrets from the message: a provider may have repeated them."""
         for secret in secrets:
             if len(secret) >= MIN_SECRET_CHARS:
                 self.message = _without_start(self.message.replace(secret, "***"), secret)
@@ -70,7 +70,7 @@ class ProviderError(Exception):
 
 
 def _without_start(message: str, secret: str) -> str:
-    """A message that may have been cut in the middle of a secret."""
+    """Remove the beginning of a secret at the end of a message that was cut."""
     for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
         if message.endswith(secret[:length]):
             return message[:-length] + "***"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 import msgspec
 
@@ -39,7 +38,7 @@ _COUNTS = tuple(
 )
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes) -> object:
     """Decode JSON, however odd. Raises InvalidResponseError."""
     if len(data) > MAX_BYTES:
         raise InvalidResponseError(f"an event of {len(data)} bytes has an unknown shape")
@@ -51,8 +50,8 @@ def parse(data: bytes) -> Any:
         raise InvalidResponseError("the response is nested too deeply") from error
 
 
-def _parse_odd(data: bytes) -> Any:
-    """Half an emoji stays half: its other half may come with the next event."""
+def _parse_odd(data: bytes) -> object:
+    """Decode what msgspec refuses. Lone surrogates stay: the other half may come later."""
     text = data.decode("utf-8", "replace")
     try:
         return json.loads(text, strict=False)
@@ -63,14 +62,14 @@ def _parse_odd(data: bytes) -> Any:
         raise InvalidResponseError(f"the response is not the expected JSON: {quoted}") from error
 
 
-def read_name(parsed: Any) -> WireName:
-    """Ids that are numbers are ids too."""
+def read_name(parsed: object) -> WireName:
+    """Read the id, which may be a number, and the model."""
     if not isinstance(parsed, dict):
         return WireName()
     return WireName(_label(parsed.get("id")), _label(parsed.get("model")))
 
 
-def read_chunk(parsed: Any) -> WireChunk:
+def read_chunk(parsed: object) -> WireChunk:
     """One event, or a whole response. Raises InvalidResponseError where its core is missing."""
     if not isinstance(parsed, dict):
         raise InvalidResponseError(f"the response is not the expected JSON: {str(parsed)[:200]}")
@@ -87,25 +86,25 @@ def read_chunk(parsed: Any) -> WireChunk:
     )
 
 
-def reasoning_of(details: Any) -> str:
-    """The words in a vendor's list of thoughts."""
+def reasoning_of(details: object) -> str:
+    """The text of a vendor's list of reasoning parts."""
     text, reasoning = _texts(details, 0)
     return reasoning + text
 
 
-def _choice(choice: dict[str, Any]) -> WireChoice:
+def _choice(choice: dict[str, object]) -> WireChoice:
     return WireChoice(
         index=_integer(choice.get("index")) or 0,
         delta=_message(choice.get("delta")),
         message=_message(choice.get("message")),
         finish_reason=_reason(choice.get("finish_reason")),
-        text=_words(choice.get("text")),
+        text=_text(choice.get("text")),
         usage=_usage(choice.get("usage")),
     )
 
 
-def _reason(value: Any) -> str | None:
-    """A word, or an object or list that holds one."""
+def _reason(value: object) -> str | None:
+    """A finish reason: text, or an object or list with one item that holds it."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
@@ -113,7 +112,7 @@ def _reason(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _message(message: Any) -> WireMessage | None:
+def _message(message: object) -> WireMessage | None:
     if isinstance(message, str):
         return WireMessage(content=message)
     if not isinstance(message, dict):
@@ -128,15 +127,15 @@ def _message(message: Any) -> WireMessage | None:
     )
     return WireMessage(
         content=text,
-        reasoning_content=reasoning or next((words for words in thoughts if words), None),
-        refusal=_words(message.get("refusal")),
+        reasoning_content=reasoning or next((thought for thought in thoughts if thought), None),
+        refusal=_text(message.get("refusal")),
         tool_calls=_tool_calls(message.get("tool_calls")),
         function_call=_function(message.get("function_call")),
     )
 
 
 # --- Text ---------------------------------------------------------------------------------------
-def _texts(content: Any, depth: int) -> tuple[str, str]:
+def _texts(content: object, depth: int) -> tuple[str, str]:
     """The text and the reasoning in content: text, a part, or a list of parts."""
     if isinstance(content, str):
         return content, ""
@@ -145,23 +144,23 @@ def _texts(content: Any, depth: int) -> tuple[str, str]:
     if isinstance(content, list) and depth < MAX_DEPTH:
         pairs = [_texts(part, depth + 1) for part in content]
         return "".join(pair[0] for pair in pairs), "".join(pair[1] for pair in pairs)
-    return _words(content) or "", ""
+    return _text(content) or "", ""
 
 
-def _part(part: dict[str, Any], depth: int) -> tuple[str, str]:
+def _part(part: dict[str, object], depth: int) -> tuple[str, str]:
     kind = str(part.get("type") or "text")
-    words = "".join(
+    text = "".join(
         "".join(_texts(part[name], depth + 1))
         for name in ("thinking", "reasoning", "summary", "text", "content", "refusal")
         if name in part
     )
     if "think" in kind or "reason" in kind or "thinking" in part:
-        return "", words
-    return (words, "") if "text" in kind or kind == "refusal" else ("", "")
+        return "", text
+    return (text, "") if "text" in kind or kind == "refusal" else ("", "")
 
 
-def _words(value: Any) -> str | None:
-    """Text; a number where text belongs stands for itself."""
+def _text(value: object) -> str | None:
+    """Text. A number or boolean is written as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
@@ -169,12 +168,12 @@ def _words(value: Any) -> str | None:
     return None
 
 
-def _label(value: Any) -> str | None:
+def _label(value: object) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 # --- Tool calls ---------------------------------------------------------------------------------
-def _tool_calls(calls: Any) -> list[WireToolCall] | None:
+def _tool_calls(calls: object) -> list[WireToolCall] | None:
     if isinstance(calls, dict):
         calls = [calls]
     if not isinstance(calls, list):
@@ -182,7 +181,7 @@ def _tool_calls(calls: Any) -> list[WireToolCall] | None:
     return [_tool_call(call) for call in calls if isinstance(call, dict)]
 
 
-def _tool_call(call: dict[str, Any]) -> WireToolCall:
+def _tool_call(call: dict[str, object]) -> WireToolCall:
     function = call.get("function")
     return WireToolCall(
         index=_integer(call.get("index")),
@@ -191,33 +190,35 @@ def _tool_call(call: dict[str, Any]) -> WireToolCall:
     )
 
 
-def _function(function: Any) -> WireFunction | None:
+def _function(function: object) -> WireFunction | None:
     if not isinstance(function, dict):
         return None
     arguments = function.get("arguments")
     if isinstance(arguments, dict | list):
         arguments = json.dumps(arguments, ensure_ascii=False)
-    return WireFunction(_label(function.get("name")), _words(arguments))
+    return WireFunction(_label(function.get("name")), _text(arguments))
 
 
 # --- Numbers ------------------------------------------------------------------------------------
-def _usage(usage: Any) -> WireUsage | None:
+def _usage(usage: object) -> WireUsage | None:
     if not isinstance(usage, dict):
         return None
-    counts: dict[str, Any] = {name: _integer(usage.get(name)) for name in _COUNTS}
+    counts = WireUsage()
+    for name in _COUNTS:
+        setattr(counts, name, _integer(usage.get(name)))
     for name in ("prompt_tokens_details", "input_tokens_details"):
-        counts[name] = WirePromptDetails(_detail(usage.get(name), "cached_tokens"))
+        setattr(counts, name, WirePromptDetails(_detail(usage.get(name), "cached_tokens")))
     for name in ("completion_tokens_details", "output_tokens_details"):
-        counts[name] = WireCompletionDetails(_detail(usage.get(name), "reasoning_tokens"))
-    return WireUsage(**counts)
+        setattr(counts, name, WireCompletionDetails(_detail(usage.get(name), "reasoning_tokens")))
+    return counts
 
 
-def _detail(details: Any, name: str) -> int | None:
+def _detail(details: object, name: str) -> int | None:
     return _integer(details.get(name)) if isinstance(details, dict) else None
 
 
-def _integer(value: Any) -> int | None:
-    """A whole number, also one that is written as a fraction or as text."""
+def _integer(value: object) -> int | None:
+    """A whole number, also when the vendor sent a fraction or text."""
     if isinstance(value, str) and len(value) <= _MAX_DIGITS:
         try:
             value = float(value)

@@ -1,4 +1,4 @@
-"""Which models a provider offers, asked over the connections that calls go over."""
+"""Lists the models that a provider offers, over the same transport as calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from chat.llm.bodies import unpacker
+from chat.llm.bodies import decompressor
 from chat.llm.errors import (
     InvalidResponseError,
     ProviderError,
@@ -33,9 +33,9 @@ class _List(msgspec.Struct):
 
 
 def list_models(upstream: Upstream) -> list[str]:
-    """Names, as OpenAI's `GET /models` gives them. Raises ProviderError.
+    """Return the names of `GET /models`. Raises ProviderError.
 
-    Each of several keys is tried. No event loop may run in this thread.
+    Each of several API keys is tried. No event loop may run in this thread.
     """
     return asyncio.run(_list_models(upstream))
 
@@ -112,7 +112,7 @@ def _names(response: _Response, api_key: str | None) -> list[str]:
 
 
 def _content(response: _Response) -> bytes:
-    unpack = unpacker(response.headers.get("content-encoding", "").strip().lower())
+    unpack = decompressor(response.headers.get("content-encoding", "").strip().lower())
     content = bytes(response.content)
     return content if unpack is None else _unpacked(unpack(content))
 

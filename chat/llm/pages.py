@@ -1,4 +1,4 @@
-"""The words in the body of an error, whatever it is written in: a page of HTML, another charset.
+"""Plain text of an error body: without HTML, and in UTF-8.
 
 The patterns are bounded, so that no page holds the event loop.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 
-#: No others: some of Python's codecs are none of text, or take long.
+#: Only these: some of Python's codecs are not for text, or are slow.
 _CHARSETS = frozenset(
     {
         *("gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp"),
@@ -28,7 +28,7 @@ _TAG = re.compile(r"<[^<>]{0,500}(>|$)")
 
 
 def plain_text(text: str) -> str:
-    """What a page of HTML says, its tags, scripts and styles left out."""
+    """Return the text of an HTML page without tags, scripts and styles."""
     text = text[:_MAX_PAGE_CHARS].strip()
     if not (text.startswith("<") or _LOOKS_LIKE_HTML.search(text)):
         return text
@@ -37,7 +37,7 @@ def plain_text(text: str) -> str:
 
 
 def in_utf8(body: bytes, content_type: str) -> bytes:
-    """A body in UTF-8, whatever its Content-Type says that it is in."""
+    """Convert a body to UTF-8 from the charset of its Content-Type."""
     found = _CHARSET.search(content_type)
     charset = found[1].lower() if found else ""
     if charset in _CHARSETS:

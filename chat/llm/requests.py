@@ -1,4 +1,4 @@
-"""How a request to a provider is written: its address, its head, its body."""
+"""Builds requests to a provider: origin, head and body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Target(NamedTuple):
-    """Where requests of one kind go, and their head up to what each of them adds."""
+    """Origin of a kind of request, and the part of its head that is the same for all."""
 
     origin: Origin
     head: bytes
@@ -25,7 +25,7 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def completions(upstream: Upstream, api_key: str | None) -> Target:
-    """Raises UnreachableError, AuthError or ForbiddenAddressError where it cannot be called."""
+    """Target of chat completions. Raises UnreachableError, AuthError or ForbiddenAddressError."""
     lines = [
         b"accept: text/event-stream",
         # Compression would hold events back until a block is full.
@@ -36,13 +36,13 @@ def completions(upstream: Upstream, api_key: str | None) -> Target:
 
 
 def models(upstream: Upstream, api_key: str | None) -> Target:
-    """As `completions`."""
+    """Target of the list of models. Raises as `completions`."""
     lines = [b"accept: application/json", b"accept-encoding: identity"]
     return _target(b"GET", upstream, "/models", api_key, lines)
 
 
-def written(target: Target, upstream: Upstream, request: ChatRequest) -> bytes:
-    """The whole request. Raises BadRequestError."""
+def encode_request(target: Target, upstream: Upstream, request: ChatRequest) -> bytes:
+    """Encode the whole request. Raises BadRequestError."""
     try:
         body = msgspec.json.encode(request.body(upstream.provider, upstream.request_fields))
     except (TypeError, ValueError) as error:
@@ -68,9 +68,9 @@ def _target(
     )
     asked, to_proxy = url.raw_path, []
     if upstream.proxy is not None:
-        _judge_named_address(origin)
+        _check_ip_address(origin)
         if not origin.is_tls:
-            # Over an open connection the proxy reads the request itself.
+            # Without TLS the proxy reads the request: it needs the absolute URL.
             asked = bytes(url.raw_scheme) + b"://" + url.netloc + url.raw_path
             to_proxy = authorization_lines(upstream.proxy)
     head = [
@@ -86,7 +86,7 @@ def _target(
 
 
 def _url(base_url: str, path: str) -> httpx.URL:
-    """The path goes before the query, as Azure's `?api-version=...` needs it."""
+    """Append the path before the query, as Azure's `?api-version=...` needs."""
     base, mark, query = base_url.partition("?")
     try:
         url = httpx.URL(base.rstrip("/") + path + mark + query)
@@ -97,8 +97,8 @@ def _url(base_url: str, path: str) -> httpx.URL:
     return url
 
 
-def _judge_named_address(origin: Origin) -> None:
-    """Behind a proxy names are its business; an address is what it is."""
+def _check_ip_address(origin: Origin) -> None:
+    """Check a host that is an IP address. Names are resolved by the proxy."""
     if origin.may_reach is None:
         return
     try:

@@ -23,15 +23,14 @@ def backoff_seconds(
     """Seconds to wait after the `failures`-th failure in a row (from 1), which was `error`.
 
     Doubles from `first_seconds` to at most 60 s. Jitter spreads it over the upper half, so that
-    calls that failed together do not come back together. Retry-After is a floor, under the jitter:
-    callers that were sent away at once would otherwise all return in the same instant. It is a
-    stranger's word, and obeyed up to a maximum only.
+    calls that failed together are not retried together. Retry-After is a lower bound, to which
+    jitter is added for the same reason; it is capped at `max_retry_after_seconds`.
     """
     exponent = min(max(failures, 1) - 1, 30)
     ceiling: float = min(MAX_SECONDS, first_seconds * 2**exponent)
     wait = ceiling * (0.5 + rng.random() / 2)
     asked = min(error.retry_after_seconds or 0.0, max_retry_after_seconds)
-    # Not where it is no number: that compares as false.
+    # False if `asked` is NaN.
     if wait < asked:
         wait = asked + rng.random() * first_seconds / 2
     return wait

@@ -1,4 +1,4 @@
-"""When a server wants to be asked again, as providers and the endpoints of webhooks say it."""
+"""Reads when to retry from response headers, of providers and of webhook endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-#: No server is obeyed for longer: what it says beyond that is a mistake, or a trick.
+#: Longer waits are cut: they are a mistake or an attack.
 MAX_SECONDS = 24 * 3600.0
 _MAX_CHARS = 100
 _UNIT_SECONDS = {
@@ -37,10 +37,10 @@ _RESETS = tuple(
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> float | None:
-    """Seconds from now, by whatever headers say it; None where none does.
+    """Return the seconds to wait, None if no header says so.
 
-    When the limits of a provider are reset is read of one that `is_throttled` only: others send it
-    with each response.
+    Rate-limit reset headers are read only if `is_throttled`: providers send them with each
+    response.
     """
     seconds = _milliseconds(headers.get("retry-after-ms", ""))
     if seconds is None:
@@ -63,7 +63,7 @@ def parse_reset(value: str) -> float | None:
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:
-    """The longest wait of the limits that are used up or, where none says so, of all."""
+    """The longest wait of the limits that are used up or, if none says so, of all limits."""
     waits: list[tuple[bool, float]] = []
     for reset, remaining in _RESETS:
         seconds = parse_reset(headers.get(reset, "")) if reset in headers else None
@@ -91,7 +91,7 @@ def _first(value: str, *readers: Callable[[str], float | None]) -> float | None:
 
 
 def _bounded(seconds: float | None) -> float | None:
-    """None where it is no number: infinity is none either."""
+    """Clamp to 0..MAX_SECONDS; None if not finite."""
     if seconds is None or not math.isfinite(seconds):
         return None
     return min(max(0.0, seconds), MAX_SECONDS)

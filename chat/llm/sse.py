@@ -1,4 +1,4 @@
-"""Server-sent events out of the bytes of a provider's response."""
+"""Decoder of server-sent events from the bytes of a provider's response."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from chat.llm.errors import AnswerTooLargeError
 
 MAX_EVENT_BYTES = 1024 * 1024
-#: Of what is no event, as a plain text of an error is none.
+#: Limit of kept lines that are no event, such as a plain-text error.
 MAX_STRAY_BYTES = 2048
 _BETWEEN = b"\n\ndata: "
 _COMMA = b",".ljust(len(_BETWEEN))
@@ -19,23 +19,22 @@ _FIELDS = frozenset({b"id", b"retry"})
 
 
 class Event(NamedTuple):
-    """`is_error`: it was announced as one, by `event: error`."""
+    """`is_error`: it had the field `event: error`."""
 
     data: bytes
     is_error: bool = False
 
 
-#: The data of one event, or of several as a JSON array; whether it is one; whether the end mark
-#: follows. A plain tuple: there is one for each read.
+#: The data of one event, or of several as a JSON array; whether it is a single event; whether the
+#: end mark follows. A plain tuple, as each read makes one.
 WholeEvents = tuple[bytes, bool, bool]
 
 
 class EventDecoder:
-    """Gives the events, from bytes that may be cut anywhere.
+    """Decodes events from bytes that may be cut anywhere, also inside a character.
 
-    It works on bytes, so that a cut inside a character needs no care. Comments, `id:` and `retry:`
-    mean nothing here. `stray` is the beginning of what stood on lines that are no field, `lines`
-    counts all but blank ones in a row.
+    Ignores comments, `id:` and `retry:`. `stray` keeps the beginning of lines that are no field;
+    `lines` counts lines, several blank ones in a row as one.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -51,15 +50,15 @@ class EventDecoder:
 
     @property
     def pending_bytes(self) -> int:
-        """Of the event that is not complete yet."""
+        """Size of the incomplete event."""
         return len(self._line) + self._data_bytes
 
     def whole(self, chunk: bytes) -> WholeEvents | None:
-        """The data of `chunk` where all events are whole and of one line each, as most are. None
-        where they are not: `feed` then takes any.
+        """Return the data of `chunk` if all its events are whole and of one line, the usual form.
+        None otherwise: use `feed`.
 
-        Nothing is done for each event here, and in place of what separates them comes something as
-        long: a twentieth of what `feed` costs.
+        It costs a twentieth of `feed`: no work for each event, and the separators are replaced by
+        equally long ones.
         """
         if self._line or self._data or self._is_error or len(chunk) > self._max_event_bytes:
             return None
@@ -75,16 +74,16 @@ class EventDecoder:
         if b"\n" not in data:
             return data, True, is_last
         array = b"[%b]" % data.replace(_BETWEEN, _COMMA)
-        # A line's end elsewhere: an event of several lines, or none.
+        # A line end elsewhere: an event of several lines, or another field.
         return None if b"\n" in array else (array, False, is_last)
 
     @staticmethod
     def separate(chunk: bytes, count: int) -> list[bytes]:
-        """The data of the last `count` events of what `whole` has taken."""
+        """Return the data of the last `count` events of a chunk that `whole` accepted."""
         return chunk.removesuffix(_END_MARK)[6:-2].rsplit(_BETWEEN, count)[-count:]
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises AnswerTooLargeError."""
+        """Return the events that `chunk` completes. Raises AnswerTooLargeError."""
         chunk = self._with_plain_line_ends(chunk)
         events: list[Event] = []
         self._line += chunk
@@ -99,7 +98,7 @@ class EventDecoder:
         return events
 
     def flush(self) -> list[Event]:
-        """An event that the end of the stream left without its blank line."""
+        """Return the last event of a stream that ended without a blank line."""
         events: list[Event] = []
         self._take_line(bytes(self._line), events)
         self._line.clear()
@@ -107,7 +106,7 @@ class EventDecoder:
         return events
 
     def _with_plain_line_ends(self, chunk: bytes) -> bytes:
-        """Lines may end with LF, CR LF or CR, and chunks between the two."""
+        """Normalise line ends (LF, CR LF, CR); a chunk may end between CR and LF."""
         if self._ended_with_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._ended_with_cr = False
@@ -150,7 +149,7 @@ class EventDecoder:
         elif name == b"error":  # llama.cpp's
             events.append(Event(value, is_error=True))
         elif line.startswith(b"{") and not self._data:
-            # An error that a server wrote into its stream without the form of an event.
+            # A JSON error that a server wrote into the stream without `data:`.
             events.append(Event(line))
         elif name not in _FIELDS and len(self.stray) < MAX_STRAY_BYTES:
             self.stray = (self.stray + line + b"\n")[:MAX_STRAY_BYTES]

@@ -11,7 +11,7 @@ from chat.llm.wire import WireFunction, WireToolCall
 _NO_FUNCTION = WireFunction()
 
 
-class _Call:
+class _PartialCall:
     __slots__ = ("arguments", "id", "index", "name")
 
     def __init__(self, index: int | None) -> None:
@@ -37,9 +37,9 @@ class ToolCalls:
     def __init__(self, limits: AnswerLimits) -> None:
         self._limits = limits
         self._bytes = 0
-        self._calls: list[_Call] = []
-        self._by_id: dict[str, _Call] = {}
-        self._by_index: dict[int, _Call] = {}
+        self._calls: list[_PartialCall] = []
+        self._by_id: dict[str, _PartialCall] = {}
+        self._by_index: dict[int, _PartialCall] = {}
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -65,7 +65,7 @@ class ToolCalls:
             self._count(arguments)
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """All of them; by their indices where each has one of its own, else as they came."""
+        """Return all calls: by index if each has its own, else in the order in which they came."""
         calls = self._calls
         if len(self._by_index) == len(calls):
             calls = [call for _, call in sorted(self._by_index.items())]
@@ -78,7 +78,7 @@ class ToolCalls:
             for call in calls
         )
 
-    def _continued(self, fragment: WireToolCall, name: str, arguments: str) -> _Call | None:
+    def _continued(self, fragment: WireToolCall, name: str, arguments: str) -> _PartialCall | None:
         """The call that a fragment goes on with; None where it begins one."""
         index = fragment.index
         latest = self._calls[-1] if self._calls else None
@@ -94,10 +94,10 @@ class ToolCalls:
             return None
         return here if not here.id or (arguments and not name) else None
 
-    def _begin(self, index: int | None) -> _Call:
+    def _begin(self, index: int | None) -> _PartialCall:
         if len(self._calls) >= self._limits.tool_calls:
             raise AnswerTooLargeError(f"more than {self._limits.tool_calls} tool calls")
-        call = _Call(index)
+        call = _PartialCall(index)
         self._calls.append(call)
         if index is not None:
             self._by_index[index] = call
@@ -106,5 +106,5 @@ class ToolCalls:
     def _count(self, text: str) -> None:
         self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
         if self._bytes > self._limits.arguments_bytes:
-            most = self._limits.arguments_bytes
-            raise AnswerTooLargeError(f"the arguments of tool calls are larger than {most} bytes")
+            limit = self._limits.arguments_bytes
+            raise AnswerTooLargeError(f"the arguments of tool calls are larger than {limit} bytes")

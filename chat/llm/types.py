@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+#: A decoded JSON object.
+JsonObject = dict[str, Any]
+
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
@@ -30,7 +33,7 @@ def _character(pair: re.Match[str]) -> str:
 
 
 def _is_storable(text: str) -> bool:
-    """A hundred times as fast as the pattern, which looks at each character."""
+    """Whether `text` needs no replacement: 100 times as fast as searching with the pattern."""
     if "\0" in text:
         return False
     try:
@@ -72,7 +75,7 @@ class Upstream(msgspec.Struct, frozen=True):
     ca_bundle: str = ""
     """Certificate authorities in PEM; empty: the system's."""
     may_reach: Callable[[str], bool] | None = None
-    """Judges each IP address before it is connected to; None: any will do."""
+    """Whether an IP address may be connected to; None: any may."""
     problem: str = ""
     """Why it cannot be called, where it cannot."""
 
@@ -82,29 +85,30 @@ class Upstream(msgspec.Struct, frozen=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be told to anybody, should the provider repeat it."""
+        """API keys, credentials and header values: removed from errors that a provider sends."""
         proxy = self.proxy.credentials if self.proxy else ""
         keys = (self.api_key or "", *self.other_keys, proxy)
-        return tuple(one for one in (*keys, *(value for _, value in self.headers)) if one)
+        values = (value for _, value in self.headers)
+        return tuple(secret for secret in (*keys, *values) if secret)
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
     """One chat completion. `params` holds temperature, max_tokens, tools and the like."""
 
     model: str
-    messages: list[dict[str, Any]] | msgspec.Raw
+    messages: list[JsonObject] | msgspec.Raw
     """Raw: as JSON already."""
-    params: dict[str, Any] = {}
+    params: JsonObject = {}
     user_id: str | None = None
     traceparent: str = ""
     """The trace that the call belongs to, by the W3C's Trace Context; sent as a header."""
 
     def body(
         self, provider: str, request_fields: Iterable[tuple[str, str | None]] = ()
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """The JSON body to post. A parameter that is None counts as not given."""
         given = self.params.items()
-        body: dict[str, Any] = {
+        body: JsonObject = {
             **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
             "model": self.model,
             "messages": self.messages,
@@ -117,12 +121,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
             if name in body:
                 value = body.pop(name)
                 if other is not None:
-                    # What was given by that name stands.
+                    # A value given under that name has precedence.
                     body.setdefault(other, value)
         return body
 
     def _user(self) -> str | None:
-        """Whom a provider keeps apart from others: ours, or one of theirs."""
+        """The user for which a provider isolates its cache: our user, or one of that user's own."""
         theirs = self.params.get("user")
         return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
 
@@ -194,16 +198,18 @@ class Completion(msgspec.Struct, frozen=True):
     tool_calls: tuple[ToolCall, ...] = ()
 
 
-class Patience:
-    """How long what has come of an answer may wait to be looked at, in seconds as `seconds` says
-    each time. The end of an answer never waits."""
+class ReadDelay:
+    """How long received bytes may wait before they are parsed: `seconds()` is called each time.
+
+    The end of an answer never waits.
+    """
 
     def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.seconds = seconds
-        #: Set by whoever lets something wait: looks at it.
+        #: Set by the exchange while bytes wait: parses them.
         self.release: Callable[[], None] | None = None
 
-    def lose(self) -> None:
-        """Look at what waits now."""
+    def cancel(self) -> None:
+        """Parse what waits now."""
         if self.release is not None:
             self.release()

@@ -1,4 +1,4 @@
-"""The token counts of an answer, from wherever its provider puts them."""
+"""Token counts of an answer, from the fields in which its provider reports them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which of our errors a vendor's status, numbers, names and words stand for.
+"""Tables that map a vendor's status, numbers, names and message to one of our errors.
 
-Tables alone: the first entry that matches counts, so those that say most come first.
+The first match counts, so specific entries come first.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ BY_NAME = _patterns(
         ],
     ),
 )
-# Servers put these on anything, so that words come before them.
+# Servers use these for any error, so messages are searched before them.
 BY_GENERAL_NAME = _patterns(
     (
         BadRequestError,
@@ -136,9 +136,9 @@ BY_GENERAL_NAME = _patterns(
     (WrongAddressError, [r"^notfound"]),
 )
 
-# --- Words --------------------------------------------------------------------------------------
-# DeepSeek puts its reasons under the code invalid_request_error, so the words have to decide.
-BY_WORDS = _patterns(
+# --- Messages -----------------------------------------------------------------------------------
+# DeepSeek uses the code invalid_request_error for most errors, so the message decides.
+BY_MESSAGE = _patterns(
     (
         BalanceError,
         [
@@ -174,13 +174,13 @@ BY_WORDS = _patterns(
         ],
     ),
 )
-# Of a 404 that is not about a model: what web servers and frameworks say of a path.
+# A 404 whose message is about the path, as web servers and frameworks write it.
 WRONG_PATH = re.compile(
     r"\b(url|uri|path|route|page|file|handler|endpoint)\b|^\W*(http )?(404:? ?)?not ?found\W*$"
     r"|^\W*(404 )?(the )?(requested )?resource (was )?not found|^404 not found|cannot post|nginx"
 )
-# Of an error that has no status of its own.
-BY_MOOD = _patterns(
+# Errors in an event, which have no HTTP status.
+WITHOUT_STATUS = _patterns(
     (RateLimitError, [r"rate limit|too many requests|请求过于频繁|并发|请求过多"]),
     (OverloadedError, [r"overloaded|server is busy|服务繁忙|访问量过大|no available"]),
 )

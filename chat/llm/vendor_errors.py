@@ -1,4 +1,4 @@
-"""What a vendor's error stands for: by its numbers, its names and, in the end, its words.
+"""Maps a vendor's error to one of ours: by its numbers, its names and, last, its message.
 
 Each vendor has a form of its own; `find_problem` knows one when it sees it, `error_from_event` and
 `error_from_response` say which of our errors it is. A name that says more than the status wins
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -27,19 +26,19 @@ from chat.llm.retry_after import retry_after_seconds
 from chat.llm.vendor_codes import (
     BAIDU,
     BY_GENERAL_NAME,
-    BY_MOOD,
+    BY_MESSAGE,
     BY_NAME,
     BY_NUMBER,
     BY_STATUS,
-    BY_WORDS,
     MINIMAX,
+    WITHOUT_STATUS,
     WRONG_PATH,
     Kind,
     Patterns,
 )
 
-#: Of the provider's words, before they are searched.
-_MAX_WORDS_CHARS = 4000
+#: The part of a provider's message that is searched.
+_MAX_MESSAGE_CHARS = 4000
 _MAX_DEPTH = 3
 _EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
@@ -57,8 +56,8 @@ _ERROR_KEYS = (
 )
 
 
-def find_problem(parsed: Any, *, is_inner: bool = False) -> Any:
-    """The part of a response, or of an event, that tells of an error; None where none does."""
+def find_error(parsed: object, *, is_inner: bool = False) -> object:
+    """Return the part of a response or event that describes an error, None if there is none."""
     if isinstance(parsed, list) and len(parsed) == 1:  # Gemini's
         parsed = parsed[0]
     if not isinstance(parsed, dict):
@@ -74,25 +73,25 @@ def find_problem(parsed: Any, *, is_inner: bool = False) -> Any:
     if has_answer:
         return None
     if isinstance(fields.get("response"), dict) and not is_inner:  # Tencent's
-        return find_problem(fields["response"], is_inner=True)
-    return fields if _tells_of_error(fields) else None
+        return find_error(fields["response"], is_inner=True)
+    return fields if _is_error_body(fields) else None
 
 
-def _with_plain_keys(detail: dict[str, Any]) -> dict[str, Any]:
+def _with_plain_keys(detail: dict[str, object]) -> dict[str, object]:
     return {key.lower(): value for key, value in detail.items()}
 
 
-def _with_context(error: Any, fields: dict[str, Any]) -> Any:
-    """xAI gives the words as `error`, and the code beside them."""
+def _with_context(error: object, fields: dict[str, object]) -> object:
+    """Merge fields beside `error` into it: xAI's `error` is the message, its code stands beside."""
     if isinstance(error, dict):
         return _with_plain_keys(error)
     if isinstance(error, str | bool | int) and (fields.get("message") or fields.get("code")):
-        words = error if isinstance(error, str) else ""
-        return {**fields, "message": fields.get("message") or words}
+        message = fields.get("message") or (error if isinstance(error, str) else "")
+        return {**fields, "message": message}
     return error
 
 
-def _tells_of_error(fields: dict[str, Any]) -> bool:
+def _is_error_body(fields: dict[str, object]) -> bool:
     if fields.get("object") == "error" or fields.get("type") == "error":
         return True
     if any(not _is_good(fields.get(key)) for key in _ERROR_KEYS):
@@ -103,13 +102,13 @@ def _tells_of_error(fields: dict[str, Any]) -> bool:
     return bool(fields.get("detail")) or bool(fields.get("errors"))
 
 
-def _is_good(code: Any) -> bool:
+def _is_good(code: object) -> bool:
     return code is None or str(code).lower() in _GOOD
 
 
-def error_from_event(detail: Any, secret: str | None) -> ProviderError:
-    """The error that is told of in an otherwise good response."""
-    message = _words(detail)
+def error_from_event(detail: object, secret: str | None) -> ProviderError:
+    """Build the error that an event of a 2xx response describes."""
+    message = _message(detail)
     status = _status_of(detail)
     kind = _kind(detail, message, status)
     return kind(redact(message, secret) or "the provider broke off", status=status)
@@ -118,16 +117,16 @@ def error_from_event(detail: Any, secret: str | None) -> ProviderError:
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, secret: str | None
 ) -> ProviderError:
-    """The error that a response with a status other than 2xx stands for.
+    """Build the error for a response with a status other than 2xx.
 
-    `body` may be cut short. `secret` (the API key) is taken out of the provider's words.
+    `body` may be cut short. `secret` (the API key) is removed from the provider's message.
     """
     body = in_utf8(body, headers.get("content-type", ""))
     parsed = _parsed(body)
-    problem = find_problem(parsed)
+    problem = find_error(parsed)
     detail = parsed if problem is None else problem
     text = body.decode("utf-8", "replace") if parsed is None else ""
-    message = _words(detail) or plain_text(text)
+    message = _message(detail) or plain_text(text)
     kind = _kind(detail, message, status)
     if 300 <= status < 400:
         kind, message = WrongAddressError, _redirection(headers, message)
@@ -141,7 +140,7 @@ def error_from_response(
 
 
 def _redirection(headers: Mapping[str, str], message: str) -> str:
-    """Where to, without what may be a secret: a name, a password, a query."""
+    """Say where a redirect leads, without what may be secret: user name, password, query."""
     location = headers.get("location", "").strip()
     location = re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", location)[0])[:300]
     if not location:
@@ -149,8 +148,8 @@ def _redirection(headers: Mapping[str, str], message: str) -> str:
     return f"the provider redirects to {location}: give that address as the base URL"
 
 
-def _parsed(body: bytes) -> Any:
-    """JSON, also where an error of a stream keeps the form of an event."""
+def _parsed(body: bytes) -> object:
+    """Decode a JSON body. An error of a streaming endpoint may come as a server-sent event."""
     event = _EVENT_DATA.search(body)
     data = event[1] if event else body
     try:
@@ -164,14 +163,14 @@ def _parsed(body: bytes) -> Any:
 
 
 # --- Which error it is --------------------------------------------------------------------------
-def _kind(detail: Any, message: str, status: int | None) -> Kind:
+def _kind(detail: object, message: str, status: int | None) -> Kind:
     lowered = message.lower()
     kind = _by_number(detail) or _by_name(detail, BY_NAME)
-    # What a server says of a failure of its own is not searched for the caller's faults.
+    # A 5xx is the server's failure: its message is not searched for faults of the request.
     if kind is None and (status is None or status < 500):
-        kind = _first(BY_WORDS, lowered)
+        kind = _first(BY_MESSAGE, lowered)
     if kind is None and status is None:
-        kind = _first(BY_MOOD, lowered) or _by_name(detail, BY_GENERAL_NAME)
+        kind = _first(WITHOUT_STATUS, lowered) or _by_name(detail, BY_GENERAL_NAME)
     if status is None:
         return kind or ProviderError
     return _with_status(kind, status, lowered)
@@ -193,7 +192,7 @@ def _by_status(status: int, lowered: str) -> Kind:
     return BY_STATUS.get(status) or (ProviderError if status >= 500 else BadRequestError)
 
 
-def _by_number(detail: Any) -> Kind | None:
+def _by_number(detail: object) -> Kind | None:
     if not isinstance(detail, dict):
         return None
     for key, kinds in (
@@ -207,7 +206,7 @@ def _by_number(detail: Any) -> Kind | None:
     return None
 
 
-def _by_name(detail: Any, kinds: Patterns) -> Kind | None:
+def _by_name(detail: object, kinds: Patterns) -> Kind | None:
     if not isinstance(detail, dict):
         return None
     names = [detail.get(key) for key in _NAME_KEYS]
@@ -223,7 +222,7 @@ def _first(kinds: Patterns, text: str) -> Kind | None:
     return next((kind for pattern, kind in kinds if pattern.search(text)), None)
 
 
-def _status_of(detail: Any) -> int | None:
+def _status_of(detail: object) -> int | None:
     if not isinstance(detail, dict):
         return None
     for key in ("code", "status_code", "status", "http_code"):
@@ -233,38 +232,38 @@ def _status_of(detail: Any) -> int | None:
     return None
 
 
-def _number(value: Any) -> int | None:
+def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 # --- What it says -------------------------------------------------------------------------------
-def _words(detail: Any, depth: int = 0) -> str:
-    """The vendor's message, wherever it is; its code, if there is none."""
+def _message(detail: object, depth: int = 0) -> str:
+    """Find the vendor's message; its code if there is none."""
     if isinstance(detail, str):
-        return plain_text(detail)[:_MAX_WORDS_CHARS]
+        return plain_text(detail)[:_MAX_MESSAGE_CHARS]
     if depth >= _MAX_DEPTH:
         return ""
     if isinstance(detail, list):
-        return "; ".join(filter(None, (_words(part, depth + 1) for part in detail[:5])))
+        return "; ".join(filter(None, (_message(part, depth + 1) for part in detail[:5])))
     if not isinstance(detail, dict):
         return ""
     detail = _with_plain_keys(detail)
     found = next(
-        (words for key in _MESSAGE_KEYS if (words := _words(detail.get(key), depth + 1))), ""
+        (text for key in _MESSAGE_KEYS if (text := _message(detail.get(key), depth + 1))), ""
     )
-    found = found or _words(detail.get("errors"), depth + 1)
-    return (found + _raw_words(detail, depth)) or _names(detail)
+    found = found or _message(detail.get("errors"), depth + 1)
+    return (found + _upstream_message(detail, depth)) or _names(detail)
 
 
-def _raw_words(detail: dict[str, Any], depth: int) -> str:
-    """OpenRouter's words are its own; those of the provider behind it are beside them."""
+def _upstream_message(detail: dict[str, object], depth: int) -> str:
+    """OpenRouter puts the message of the provider behind it into `metadata.raw`."""
     metadata = detail.get("metadata")
-    raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, dict) else ""
+    raw = _message(metadata.get("raw"), depth + 1) if isinstance(metadata, dict) else ""
     return f": {raw}" if raw else ""
 
 
-def _names(detail: dict[str, Any]) -> str:
+def _names(detail: dict[str, object]) -> str:
     names = (detail.get(key) for key in ("code", "type", "error_code", "status_code", "status"))
     return next((str(name) for name in names if isinstance(name, str | int) and name), "")

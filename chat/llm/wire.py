@@ -6,8 +6,6 @@ These shapes are strict, which makes them fast. What does not fit them is read o
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 #: A field that may be anything, as JSON; empty, if it was not there.
@@ -140,7 +138,7 @@ _Undecodable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_chunk(data: bytes) -> WireChunk | None:
-    """Decode one JSON object. None where it is not as most are."""
+    """Decode one JSON object. None if it has an unusual shape."""
     try:
         return _decoder.decode(data)
     except _Undecodable:
@@ -148,8 +146,8 @@ def decode_chunk(data: bytes) -> WireChunk | None:
 
 
 def decode_stream_chunks(array: bytes) -> list[WireStreamChunk] | None:
-    """Decode a JSON array of them, at a third of the cost of one by one. None where each has to be
-    looked at by itself."""
+    """Decode a JSON array of chunks, at a third of the cost of one by one. None if one of them has
+    an unusual shape."""
     try:
         return _stream_decoder.decode(array)
     except _Undecodable:
@@ -157,7 +155,7 @@ def decode_stream_chunks(array: bytes) -> list[WireStreamChunk] | None:
 
 
 def decode_name(data: bytes) -> WireName:
-    """Of one JSON object; empty where it has none, or is none."""
+    """Read id and model of a JSON object; empty if it has none."""
     try:
         return _name_decoder.decode(data)
     except _Undecodable:
@@ -169,8 +167,8 @@ def says_something(field: Anything) -> bool:
     return len(field) > _LONGEST_NOTHING or bytes(field) not in _SAYS_NOTHING
 
 
-def value_of(field: Anything) -> Any:
-    """A field that may be anything, decoded; None where that is too deep or too large."""
+def value_of(field: Anything) -> object:
+    """Decode a field of any type; None if it is too deep or too large."""
     if len(field) > MAX_FIELD_BYTES:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What calls cost, what may be spent, and the ledger of what was."""
+"""Prices, budgets, and the ledger of what tasks used."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _price(help_text: str) -> models.DecimalField[Any, Any]:
 
 # --- Prices -------------------------------------------------------------------------------------
 class ModelPrice(models.Model):
-    """A model's prices for some time. Where none holds, the model's own three do.
+    """A model's prices for some time. Outside of it the model's own three prices hold.
 
-    Where several hold, one with hours or weekdays goes before one without, then the one valid
+    If several hold, a price with hours or weekdays goes before one without, then the one valid
     from the later day, then the newer one.
     """
 
@@ -127,7 +127,7 @@ class Period(models.TextChoices):
 
 
 class Budget(models.Model):
-    """How much a user, or one API key, may spend in a period. All limits that are set hold.
+    """How much a user or an API key may spend in a period. All limits that are set hold.
 
     It counts the tasks that are accepted while it is active.
     """
@@ -156,7 +156,7 @@ class Budget(models.Model):
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    #: Where whoever loaded this row has looked them up (chat/accounting/reports.py). No column.
+    #: No column: set where the row is loaded with them (chat/accounting/reports.py).
     current_periods: list[BudgetPeriod]
 
     class Meta:
@@ -199,10 +199,10 @@ class Amount:
 
 
 class BudgetPeriod(models.Model):
-    """What one period of a budget has seen: the sums of its ledger entries, kept as they come.
+    """One period of a budget: the sums of its ledger entries, kept up to date with each entry.
 
-    Reserved is what tasks that have not ended may use, spent what ended ones used. Both change only
-    under the row's lock, taken in the order of the ids.
+    Reserved is what tasks that have not ended may use, spent what ended tasks used. Both change
+    only under the row's lock; rows are locked in the order of their ids.
     """
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
@@ -227,7 +227,8 @@ class BudgetPeriod(models.Model):
         for name in DIMENSIONS:
             self._add(f"reserved_{name}", getattr(amount, name))
 
-    def settle(self, reserved: Amount, spent: Amount) -> None:
+    def move_to_spent(self, reserved: Amount, spent: Amount) -> None:
+        """Give back a reservation, and count what was spent in its place."""
         for name in DIMENSIONS:
             self._add(f"reserved_{name}", -getattr(reserved, name))
             self._add(f"spent_{name}", getattr(spent, name))

@@ -1,11 +1,11 @@
-"""The queue as PostgreSQL and Redis know it, for the exporter."""
+"""Gauges of the queue, read from PostgreSQL and Redis by the exporter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from aily.database.rows import Row
 from aily.monitoring.services import client, query
 from aily.observability.collector import Family, Reading
 from chat.models import Lane
@@ -39,35 +39,67 @@ OPEN = Family(
 BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
 
 _MODELS = """
-SELECT m.id, m.name, m.max_concurrency, p.name
+SELECT m.id, m.name, m.max_concurrency, p.name AS provider
   FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
 """
 _QUEUED = """
-SELECT model_id, lane, count(*), extract(epoch FROM now() - min(created_at))
+SELECT model_id, lane, count(*) AS tasks,
+       extract(epoch FROM now() - min(created_at))::float AS age_seconds
   FROM chat_task WHERE status = 'queued' GROUP BY 1, 2
 """
-_RUNNING = "SELECT model_id, count(*) FROM chat_task WHERE status = 'running' GROUP BY 1"
-_WORKERS = "SELECT count(*) FROM chat_worker WHERE NOT is_dead AND lease_until > now()"
+_RUNNING = """
+SELECT model_id, count(*) AS tasks FROM chat_task WHERE status = 'running' GROUP BY 1
+"""
+_WORKERS = "SELECT count(*) AS workers FROM chat_worker WHERE NOT is_dead AND lease_until > now()"
 _UNSETTLED = """
-SELECT count(*), coalesce(extract(epoch FROM now() - min(finished_at)), 0)
+SELECT count(*) AS tasks,
+       coalesce(extract(epoch FROM now() - min(finished_at)), 0)::float AS age_seconds
   FROM chat_task WHERE needs_settling AND NOT status IN ('queued', 'running')
 """
 _DELIVERIES = """
-SELECT kind, count(*), greatest(extract(epoch FROM now() - min(next_attempt_at)), 0)
+SELECT kind, count(*) AS deliveries,
+       greatest(extract(epoch FROM now() - min(next_attempt_at)), 0)::float AS overdue_seconds
   FROM chat_delivery WHERE state = 'pending' GROUP BY 1
 """
 _KINDS = ("webhook", "email")
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
+class _Model(Row, frozen=True):
+    id: int
     name: str
-    cap: int
+    max_concurrency: int
     provider: str
 
 
+class _Queued(Row, frozen=True):
+    model_id: int
+    lane: int
+    tasks: int
+    age_seconds: float
+
+
+class _Running(Row, frozen=True):
+    model_id: int
+    tasks: int
+
+
+class _Workers(Row, frozen=True):
+    workers: int
+
+
+class _Unsettled(Row, frozen=True):
+    tasks: int
+    age_seconds: float
+
+
+class _Pending(Row, frozen=True):
+    kind: str
+    deliveries: int
+    overdue_seconds: float
+
+
 class QueueGauges:
-    """Asks the rows and Redis; the models are known from the rows, also while these are away."""
+    """Reads PostgreSQL and Redis; keeps the models, for readings while PostgreSQL is away."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis: Any = client(redis_url)
@@ -75,34 +107,35 @@ class QueueGauges:
 
     def from_rows(self) -> Iterator[Reading]:
         """Raises django.db.Error."""
-        self._models = {pk: _Model(*rest) for pk, *rest in query(_MODELS)}
+        self._models = {model.id: model for model in query(_Model, _MODELS)}
         for model in self._models.values():
-            yield Reading(CAP, model.cap, (model.name,))
+            yield Reading(CAP, model.max_concurrency, (model.name,))
         yield from self._queued()
-        running = dict(query(_RUNNING))
+        running = {row.model_id: row.tasks for row in query(_Running, _RUNNING)}
         for pk, model in self._models.items():
             yield Reading(RUNNING, running.get(pk, 0), (model.name,))
-        yield Reading(WORKERS, query(_WORKERS)[0][0])
-        [(count, age)] = query(_UNSETTLED)
-        yield Reading(UNSETTLED, count)
-        yield Reading(UNSETTLED_AGE, float(age))
-        pending = {kind: values for kind, *values in query(_DELIVERIES)}
+        [alive] = query(_Workers, _WORKERS)
+        yield Reading(WORKERS, alive.workers)
+        [unsettled] = query(_Unsettled, _UNSETTLED)
+        yield Reading(UNSETTLED, unsettled.tasks)
+        yield Reading(UNSETTLED_AGE, unsettled.age_seconds)
+        pending = {row.kind: row for row in query(_Pending, _DELIVERIES)}
         for kind in _KINDS:
-            count, age = pending.get(kind, (0, 0))
-            yield Reading(PENDING, count, (kind,))
-            yield Reading(OVERDUE, float(age or 0), (kind,))
+            row = pending.get(kind) or _Pending(kind, 0, 0.0)
+            yield Reading(PENDING, row.deliveries, (kind,))
+            yield Reading(OVERDUE, row.overdue_seconds, (kind,))
 
     def _queued(self) -> Iterator[Reading]:
-        queued = {(pk, lane): values for pk, lane, *values in query(_QUEUED)}
+        queued = {(row.model_id, row.lane): row for row in query(_Queued, _QUEUED)}
         for pk, model in self._models.items():
             for lane in Lane:
-                count, age = queued.get((pk, lane), (0, 0))
+                row = queued.get((pk, lane)) or _Queued(pk, lane, 0, 0.0)
                 labels = (model.name, lane.name.lower())
-                yield Reading(QUEUE_DEPTH, count, labels)
-                yield Reading(QUEUE_AGE, float(age), labels)
+                yield Reading(QUEUE_DEPTH, row.tasks, labels)
+                yield Reading(QUEUE_AGE, row.age_seconds, labels)
 
     def from_redis(self) -> Iterator[Reading]:
-        """What chat/scheduler/lua keeps there. Raises redis.RedisError."""
+        """Gauges of what chat/scheduler/lua keeps in Redis. Raises redis.RedisError."""
         models = dict(self._models)
         providers = sorted({model.provider for model in models.values()})
         pipe = self._redis.pipeline(transaction=False)
@@ -121,7 +154,7 @@ class QueueGauges:
         rest = iter(replies[len(providers) :])
         for model, (in_use, limit), paused_until in zip(models.values(), rest, rest, strict=True):
             yield Reading(LEASES, int(in_use or 0), (model.name,))
-            yield Reading(LIMIT, int(limit or model.cap), (model.name,))
+            yield Reading(LIMIT, int(limit or model.max_concurrency), (model.name,))
             left = max(float(paused_until or 0) - now, 0.0)
             yield Reading(PAUSED, int(left > 0), (model.name,))
             yield Reading(PAUSE, left, (model.name,))

@@ -1,6 +1,4 @@
-"""What is counted of tasks and calls, as the processes see them.
-
-The queue itself: chat/observability/gauges.py.
+"""Metrics of tasks and calls, counted by the processes. Gauges of the queue: gauges.py.
 
 The names of calls of a model follow OpenTelemetry's conventions for generative AI. Cardinality is
 bounded by models, providers and their error codes; users and tasks are no labels.
@@ -158,7 +156,7 @@ def count_submitted(accepted: Iterable[tuple[str, str]]) -> None:
 def count_used(
     model: str, *, prompt: int, cached: int, completion: int, money: float, currency: str
 ) -> None:
-    """Count what entries of the ledger sum up to."""
+    """Count the sums of entries of the ledger."""
     for kind, tokens in (("prompt", prompt), ("cached", cached), ("completion", completion)):
         if tokens:
             _tokens_of(model, kind).inc(tokens)

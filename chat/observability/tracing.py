@@ -1,20 +1,19 @@
-"""Carries a trace along with a task, in Redis: a lost one costs a trace and nothing else.
+"""Keeps the traceparent of tasks in Redis, while traces are on. If one is lost, its trace ends.
 
-Only while traces are on; the row knows nothing of it.
+The task's row has no column for it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 from aily.observability import tracing
 from aily.redis.clients import RedisAway, async_redis, sync_redis
 
 logger = logging.getLogger(__name__)
 
-#: Longer than a task waits, runs, and is told of, as a rule.
+#: Longer than tasks usually wait, run and have deliveries pending.
 KEEP_SECONDS = 86_400
 
 
@@ -25,7 +24,7 @@ def remember(traceparents: Iterable[tuple[str, str]]) -> None:
     pipe = sync_redis().pipeline(transaction=False)
     for task_id, traceparent in traceparents:
         if traceparent:
-            # A request that is repeated finds a task that has its trace.
+            # nx: the task of a repeated request keeps the trace of the first.
             pipe.set(_key(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
     try:
         pipe.execute()
@@ -37,9 +36,8 @@ async def traceparent_of(task_id: str) -> str:
     """The traceparent that a task was accepted under; empty while traces are off, or if lost."""
     if not tracing.is_on():
         return ""
-    client: Any = async_redis()
     try:
-        kept = await client.get(_key(task_id))
+        kept: bytes | None = await async_redis().get(_key(task_id))
     except RedisAway:
         return ""
     return kept.decode() if kept else ""

@@ -17,7 +17,7 @@ from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
-from chat.llm.types import AnswerLimits, ChatRequest, Delta, Patience, TimeLimits
+from chat.llm.types import AnswerLimits, ChatRequest, Delta, ReadDelay, TimeLimits
 from chat.models import Status
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
@@ -43,12 +43,12 @@ class Call:
     log: TaskLog = field(init=False)
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
-    _read_delay: Patience = field(init=False)
+    _read_delay: ReadDelay = field(init=False)
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
         self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
-        self._read_delay = Patience(self._read_delay_seconds)
+        self._read_delay = ReadDelay(self._read_delay_seconds)
 
     @property
     def was_answered(self) -> bool:
@@ -58,7 +58,7 @@ class Call:
     def on_listener(self) -> None:
         """Read and append at once what there is: a follower of the text announced itself."""
         self.log.on_listener()
-        self._read_delay.lose()
+        self._read_delay.cancel()
 
     def stop(self, why: Stop) -> None:
         """Close the connection to the provider. A call that is ending already just goes on."""

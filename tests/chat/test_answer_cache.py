@@ -65,7 +65,7 @@ async def test_a_kept_answer_is_a_task_that_has_ended_when_it_is_accepted(
     assert [one.type for one in without_text] == ["task.completed"]
     # Free, even where a budget allows nothing.
     assert simulator.stats.requests == 1
-    await in_database(settlement.settle)
+    await in_database(settlement.settle_ended_tasks)
     entry = await in_database(LedgerEntry.objects.get, task_id=accepted.task_id)
     assert (entry.kind, entry.prompt_tokens, entry.completion_tokens) == ("release", 0, 0)
 

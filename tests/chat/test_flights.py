@@ -152,7 +152,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     await check_whole(task_ids, await asyncio.gather(*reading), text)
     await early
     assert simulator.stats.requests == 1
-    await in_database(settlement.settle)
+    await in_database(settlement.settle_ended_tasks)
     used = LedgerEntry.objects.usage()
     tasks = [await row(task_id) for task_id in task_ids]
     leaders = [task for task in tasks if task.served_from == "provider"]

@@ -342,7 +342,7 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "leaders": lambda site: execute(flights._LEADERS, {"flight_keys": ["a" * 64]}),
     "successors": lambda site: flights.promote([uuid7()]),
     "fallbacks": lambda site: transitions.divert([site.model.pk]),
-    "settling": lambda site: settlement.settle(),
+    "settling": lambda site: settlement.settle_ended_tasks(),
     "settling a conversation": lambda site: settlement.settle_conversation(site.conversation.pk),
     "deliveries due": lambda site: claims.claim(100),
     "mails of an hour": lambda site: outbox._mails_of_last_hour([site.heavy.pk]),

@@ -55,7 +55,7 @@ def test_usage_that_makes_no_sense_costs_that_task_its_usage_alone(
 ) -> None:
     odd = ended[2]
     Task.objects.filter(pk=odd.pk).update(usage=usage)
-    assert settlement.settle() == (7, 7)
+    assert settlement.settle_ended_tasks() == (7, 7)
     assert not Task.objects.filter(needs_settling=True).exists()
     found = entered()
     assert {found[task.pk] for task in ended if task != odd} == {10}
@@ -66,15 +66,15 @@ def test_usage_that_makes_no_sense_costs_that_task_its_usage_alone(
 def test_a_task_of_which_nobody_can_be_told_is_in_the_ledger_all_the_same(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = delivery.store
+    store = delivery.create_deliveries
 
     def broken(tasks: list[EndedTask]) -> int:
         if any(task.id == ended[2].pk for task in tasks):
             raise AttributeError("broken")
         return store(tasks)
 
-    monkeypatch.setattr(delivery, "store", broken)
-    assert settlement.settle() == (7, 6)
+    monkeypatch.setattr(delivery, "create_deliveries", broken)
+    assert settlement.settle_ended_tasks() == (7, 6)
     assert len(entered()) == 7
 
 
@@ -82,7 +82,7 @@ def test_a_task_that_cannot_be_settled_at_all_is_left_to_people(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _break_accounting(monkeypatch, {ended[2].pk})
-    assert settlement.settle() == (7, 6)
+    assert settlement.settle_ended_tasks() == (7, 6)
     assert len(entered()) == 6
     assert f"task {ended[2].pk}: it cannot be settled, and is in no ledger" in caplog.text
 
@@ -90,12 +90,12 @@ def test_a_task_that_cannot_be_settled_at_all_is_left_to_people(
 def test_where_many_cannot_be_settled_they_wait_until_it_is_put_right(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "MAX_BARE", 2)
+    monkeypatch.setattr(settlement, "MAX_REDUCED", 2)
     with monkeypatch.context() as broken:
         _break_accounting(broken, {task.pk for task in ended[:3]})
-        assert settlement.settle() == (4, 4)
+        assert settlement.settle_ended_tasks() == (4, 4)
     assert Task.objects.filter(needs_settling=True).count() == 3
-    assert settlement.settle() == (3, 3)
+    assert settlement.settle_ended_tasks() == (3, 3)
     assert len(entered()) == 7
 
 
@@ -106,18 +106,18 @@ def test_while_the_database_is_away_all_wait(
         raise OperationalError("the database is away")
 
     with monkeypatch.context() as outage:
-        outage.setattr(accounting, "settle", away)
+        outage.setattr(accounting, "close_ledger", away)
         with pytest.raises(OperationalError):
-            settlement.settle()
-    assert settlement.settle() == (7, 7)
+            settlement.settle_ended_tasks()
+    assert settlement.settle_ended_tasks() == (7, 7)
 
 
 def _break_accounting(monkeypatch: pytest.MonkeyPatch, of: set[UUID]) -> None:
-    settle = accounting.settle
+    settle = accounting.close_ledger
 
     def broken(tasks: list[EndedTask]) -> Any:
         if of & {task.id for task in tasks}:
             raise AttributeError("broken")
         return settle(tasks)
 
-    monkeypatch.setattr(accounting, "settle", broken)
+    monkeypatch.setattr(accounting, "close_ledger", broken)

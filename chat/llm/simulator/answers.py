@@ -10,9 +10,8 @@ from functools import cache
 from hashlib import blake2b
 from itertools import cycle, islice
 from random import Random
-from typing import Any
 
-from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS
+from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS, JsonObject
 from chat.llm.simulator.directives import Directives, parse_directives, without_directives
 
 ECHO_CHARS = 80
@@ -87,7 +86,7 @@ class SimulatedAnswer:
 
 
 def simulated_answer(
-    body: dict[str, Any],
+    body: JsonObject,
     seed: int = 0,
     answer_tokens: tuple[int, int] = DEFAULT_ANSWER_TOKENS,
     directives: Directives | None = None,
@@ -123,13 +122,13 @@ def simulated_answer(
     )
 
 
-def request_rng(body: dict[str, Any], seed: int) -> Random:
+def request_rng(body: JsonObject, seed: int) -> Random:
     """A source of chance that depends on the seed, the model and the last user message only."""
     text = f"{seed}\0{body.get('model')}\0{last_user_message(body)}"
     return Random(blake2b(text.encode("utf-8", "replace"), digest_size=16).digest())  # noqa: S311 chance only
 
 
-def last_user_message(body: dict[str, Any]) -> str:
+def last_user_message(body: JsonObject) -> str:
     """The text of the last message of the role user, "" when there is none."""
     for message in reversed(body.get("messages") or []):
         if message.get("role") == "user":
@@ -137,7 +136,7 @@ def last_user_message(body: dict[str, Any]) -> str:
     return ""
 
 
-def message_text(message: dict[str, Any]) -> str:
+def message_text(message: JsonObject) -> str:
     """The text of a message whose content is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, list):
@@ -145,13 +144,13 @@ def message_text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def thinking_enabled(body: dict[str, Any]) -> bool:
+def thinking_enabled(body: JsonObject) -> bool:
     """Thinking is on unless it is turned off."""
     thinking = body.get("thinking")
     return not (isinstance(thinking, dict) and thinking.get("type") == "disabled")
 
 
-def wants_json(body: dict[str, Any]) -> bool:
+def wants_json(body: JsonObject) -> bool:
     """Whether JSON mode is asked for."""
     response_format = body.get("response_format")
     return isinstance(response_format, dict) and response_format.get("type") == "json_object"
@@ -171,7 +170,7 @@ def _cut(tokens: list[str], length: int) -> list[str]:
     return tokens if len(tokens) <= length else [*tokens[: max(0, length - 1)], " …"][:length]
 
 
-def _prompt_tokens(body: dict[str, Any]) -> int:
+def _prompt_tokens(body: JsonObject) -> int:
     return 4 + sum(4 + len(message_text(message)) // 4 for message in body.get("messages") or [])
 
 
@@ -180,7 +179,7 @@ def _echo(prompt: str) -> str:
     return words if len(words) <= ECHO_CHARS else words[: ECHO_CHARS - 1].rstrip() + "…"
 
 
-def _markdown(body: dict[str, Any], prompt: str, length: int, rng: Random) -> list[str]:
+def _markdown(body: JsonObject, prompt: str, length: int, rng: Random) -> list[str]:
     """Tokens of Markdown, at least `length`. What stands between two texts begins the token after
     it, so that the others of a text are the same wherever it stands."""
     model = body.get("model")
@@ -224,9 +223,9 @@ def _reasoning(rng: Random, length: int) -> list[str]:
     return tokens
 
 
-def _json_text(body: dict[str, Any], prompt: str, length: int, rng: Random) -> str:
+def _json_text(body: JsonObject, prompt: str, length: int, rng: Random) -> str:
     """A JSON object of about `length` tokens, always whole."""
-    answer: dict[str, Any] = {
+    answer: JsonObject = {
         "simulated": True,
         "model": body.get("model"),
         "prompt": _echo(without_directives(prompt)),
@@ -237,9 +236,7 @@ def _json_text(body: dict[str, Any], prompt: str, length: int, rng: Random) -> s
     return text
 
 
-def _tool_calls(
-    body: dict[str, Any], directives: Directives, rng: Random
-) -> list[SimulatedToolCall]:
+def _tool_calls(body: JsonObject, directives: Directives, rng: Random) -> list[SimulatedToolCall]:
     if directives.tool is None or body.get("tool_choice") == "none":
         return []
     functions = [tool.get("function") or {} for tool in body.get("tools") or []]
@@ -251,9 +248,9 @@ def _tool_calls(
     return []
 
 
-def _tool_arguments(schema: dict[str, Any], rng: Random) -> dict[str, Any]:
+def _tool_arguments(schema: JsonObject, rng: Random) -> JsonObject:
     """Values for every property of a tool's parameters, of the types it asks for."""
-    values: dict[str, Any] = {}
+    values: JsonObject = {}
     for name, property_schema in (schema.get("properties") or {}).items():
         if choices := property_schema.get("enum"):
             values[name] = rng.choice(choices)

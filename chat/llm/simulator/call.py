@@ -7,13 +7,12 @@ import math
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
 
 from chat.llm.simulator import wire
 from chat.llm.simulator.answers import SimulatedAnswer, thinking_enabled
-from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.config import JsonObject, SimulatorConfig
 from chat.llm.simulator.directives import Directives
 from chat.llm.simulator.output import Output
 from chat.llm.simulator.pace import Pace
@@ -29,7 +28,7 @@ class Call:
         config: SimulatorConfig,
         stats: Stats,
         request: web.BaseRequest,
-        body: dict[str, Any],
+        body: JsonObject,
         answer: SimulatedAnswer,
         directives: Directives,
         latency_seconds: float,
@@ -211,7 +210,7 @@ class Call:
         return self._directives.finish or answer.finish_reason
 
     async def _end(self, data: bytes) -> None:
-        # Released first: whoever has seen the end of an answer may send the next request.
+        # Released first: a client that saw the end of the answer may send its next request.
         self._release()
         self._output.put(data)
         await self._output.end()
@@ -221,6 +220,6 @@ class Call:
         self._output.abort()
 
 
-def _broken_off_error() -> dict[str, Any]:
+def _broken_off_error() -> JsonObject:
     kind = "internal_server_error"
     return error_body("The simulated server broke off", kind, kind)

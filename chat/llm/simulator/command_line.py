@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.config import JsonObject, SimulatorConfig
 from chat.llm.simulator.server import serve
 
 N = TypeVar("N", int, float)
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for field in fields(SimulatorConfig):
         name = field.name.removesuffix("_seconds") if "latency" in field.name else field.name
         default: Any = field.default
-        options: dict[str, Any] = {"type": str}
+        options: JsonObject = {"type": str}
         if isinstance(default, tuple):
             options = {"type": _range_of(type(default[0])), "metavar": "MIN[:MAX]"}
             shown = ":".join(str(part) for part in default)
@@ -61,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any], announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT with what `add_options` had parsed; `announce` is told the URL.
+    """Serve until SIGTERM or SIGINT with parsed options; `announce` is called with the URL.
 
     Raises ValueError naming a bad field, or OSError naming an address that cannot be listened on.
     """

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 DEFAULT_ANSWER_TOKENS = (80, 240)
+
+#: A decoded JSON object. `parse_request` has checked the fields of a request that are read.
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
+from chat.llm.simulator.config import JsonObject
+
 DIRECTIVES_HELP = """\
 Directives in the last user message change the answer to it: [sim:NAME=VALUE,NAME,...].
 
@@ -102,7 +104,7 @@ def parse_directives(prompt: str) -> Directives:
     groups = _DIRECTIVE.findall(prompt)
     if not groups:
         return _NONE
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for group in groups:
         for item in filter(None, (part.strip() for part in group.split(","))):
             name, _, value = item.partition("=")

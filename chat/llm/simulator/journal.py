@@ -1,4 +1,4 @@
-"""A file that tells of every call, line by line, and survives the simulator's kill."""
+"""A journal file: one line for each event of a call, which survives a kill of the simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DeepSeek refuses before it starts to answer, and with which words."""
+"""Validation of requests, with DeepSeek's error messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from chat.llm.simulator.answers import message_text, thinking_enabled, wants_json
+from chat.llm.simulator.config import JsonObject
 
 MODELS = ("deepseek-flash", "deepseek-v4-pro")
 
@@ -24,7 +25,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-_STATUS_WORDS: dict[int, tuple[str, str, str]] = {  # message, type, code
+_STATUS_MESSAGES: dict[int, tuple[str, str, str]] = {  # message, type, code
     400: ("Simulated bad request", "invalid_request_error", "invalid_request_error"),
     401: (
         "Authentication Fails, Your api key is invalid",
@@ -46,14 +47,14 @@ _OTHER_STATUS = ("Simulated server error", "internal_server_error", "internal_se
 class RequestRefusedError(Exception):
     """An answer with an HTTP error status and a JSON body."""
 
-    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
+    def __init__(self, status: int, body: JsonObject, headers: dict[str, str]) -> None:
         super().__init__(body["error"]["message"])
         self.status = status
         self.body = body
         self.headers = headers
 
 
-def error_body(message: str, kind: str, code: str) -> dict[str, Any]:
+def error_body(message: str, kind: str, code: str) -> JsonObject:
     """DeepSeek's error shape."""
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
@@ -61,13 +62,13 @@ def error_body(message: str, kind: str, code: str) -> dict[str, Any]:
 def refusal(
     status: int, message: str | None = None, retry_after: str | None = None
 ) -> RequestRefusedError:
-    """The refusal with this status, in DeepSeek's words where no other message is given."""
-    words, kind, code = _STATUS_WORDS.get(status, _OTHER_STATUS)
+    """The refusal with this status, with DeepSeek's message unless another is given."""
+    default, kind, code = _STATUS_MESSAGES.get(status, _OTHER_STATUS)
     headers = {"retry-after": retry_after} if retry_after else {}
-    return RequestRefusedError(status, error_body(message or words, kind, code), headers)
+    return RequestRefusedError(status, error_body(message or default, kind, code), headers)
 
 
-def parse_request(raw: bytes) -> dict[str, Any]:
+def parse_request(raw: bytes) -> JsonObject:
     """The JSON body of a chat completion. Raises RequestRefusedError with 400 or 422."""
     try:
         body = json.loads(raw)
@@ -88,7 +89,7 @@ def _refuse(field: str, problem: str, status: int = 400) -> RequestRefusedError:
     return refusal(status, f"Failed to deserialize the JSON body: `{field}` {problem}")
 
 
-def _check_shape(body: dict[str, Any]) -> None:
+def _check_shape(body: JsonObject) -> None:
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise _refuse("model", "is missing or no string")
     if not isinstance(body.get("messages"), list):
@@ -110,7 +111,7 @@ def _check_message(message: Any) -> None:
         raise _refuse("messages", "needs a tool_call_id with the role tool")
 
 
-def _check_values(body: dict[str, Any]) -> None:
+def _check_values(body: JsonObject) -> None:
     for field, low, high in _RANGES:
         value = body.get(field)
         if value is None:
@@ -127,7 +128,7 @@ def _check_values(body: dict[str, Any]) -> None:
         raise _refuse("user_id", "must be 1 to 512 letters, digits, _ or -", 422)
 
 
-def _check_tools(body: dict[str, Any]) -> None:
+def _check_tools(body: JsonObject) -> None:
     tools = body.get("tools") or []
     if len(tools) > 128:
         raise _refuse("tools", "holds more than 128", 422)
@@ -141,7 +142,7 @@ def _check_tools(body: dict[str, Any]) -> None:
         raise refusal(400, "tool_choice must be none or auto in the thinking mode")
 
 
-def _check_modes(body: dict[str, Any]) -> None:
+def _check_modes(body: JsonObject) -> None:
     messages = body["messages"]
     if (body.get("response_format") or {}).get("type") == "json_schema":
         raise refusal(400, "This response_format type is unavailable now")

@@ -10,13 +10,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from chat.llm.simulator.answers import last_user_message, simulated_answer
 from chat.llm.simulator.call import Call
-from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.config import JsonObject, SimulatorConfig
 from chat.llm.simulator.faults import FaultPlanner
 from chat.llm.simulator.journal import Journal
 from chat.llm.simulator.page import render_page
@@ -86,7 +85,7 @@ class Simulator:
         await self._check_cap(body["model"])
         return await self._answer(request, body)
 
-    async def _answer(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, body: JsonObject) -> web.StreamResponse:
         leave = _once(lambda: self._leave(call, body["model"]))
         call = self._call(request, body, leave)
         self._enter(call, body)
@@ -99,7 +98,7 @@ class Simulator:
         finally:
             leave()
 
-    def _enter(self, call: Call, body: dict[str, Any]) -> None:
+    def _enter(self, call: Call, body: JsonObject) -> None:
         self.stats.enter(body["model"])
         if self.journal is not None:
             self.journal.begin(call.id, body["model"], last_user_message(body))
@@ -110,7 +109,7 @@ class Simulator:
             self.journal.end(call.id, completed=call.is_complete)
 
     def _call(
-        self, request: web.BaseRequest, body: dict[str, Any], release: Callable[[], None]
+        self, request: web.BaseRequest, body: JsonObject, release: Callable[[], None]
     ) -> Call:
         config = self.config
         try:
@@ -210,7 +209,7 @@ async def running_simulator(config: SimulatorConfig) -> AsyncGenerator[Simulator
 
 
 async def serve(config: SimulatorConfig, ready: Callable[[str], None] | None = None) -> None:
-    """Listen until SIGTERM or SIGINT. `ready` is told the base URL once requests are taken."""
+    """Listen until SIGTERM or SIGINT. `ready` is called with the base URL once it listens."""
     _raise_open_file_limit()
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

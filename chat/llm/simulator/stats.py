@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+
+from chat.llm.simulator.config import JsonObject
 
 _LATE_STEP_SECONDS = 0.001
 
@@ -60,7 +61,7 @@ class Stats:
         self.max_in_flight = self.in_flight
         self.late.clear()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The counters by name."""
         counters = {name: value for name, value in vars(self).items() if name != "late"}
         late = {f"late_p{share}_seconds": self.late_seconds(share / 100) for share in (50, 99)}

@@ -10,6 +10,7 @@ from hashlib import md5
 from typing import Any
 
 from chat.llm.simulator.answers import SimulatedAnswer, SimulatedToolCall
+from chat.llm.simulator.config import JsonObject
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -22,7 +23,7 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _AFTER = ',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
 
 
-def usage(answer: SimulatedAnswer) -> dict[str, Any]:
+def usage(answer: SimulatedAnswer) -> JsonObject:
     """The token counts of an answer that was sent whole."""
     reasoning = len(answer.reasoning_tokens)
     completion = (
@@ -74,13 +75,13 @@ class EventWriter:
         more = [{"index": index, "function": {"arguments": piece}} for piece in pieces]
         return [self._delta(_json({"tool_calls": [part]})) for part in (named, *more)]
 
-    def finish(self, reason: str, usage: dict[str, Any] | None) -> bytes:
+    def finish(self, reason: str, usage: JsonObject | None) -> bytes:
         """The last event with a choice."""
         delta = '{"content":"","reasoning_content":null}'
         end = f'"finish_reason":{_text_json(reason)}}}],"usage":{_json(usage)}}}'
         return f'{self._before}{delta},"logprobs":null,{end}\n\n'.encode()
 
-    def usage_only(self, usage: dict[str, Any]) -> bytes:
+    def usage_only(self, usage: JsonObject) -> bytes:
         """An event without choices."""
         return f'{self._head}"choices":[],"usage":{_json(usage)}}}\n\n'.encode()
 
@@ -93,7 +94,7 @@ class EventWriter:
         return f"{before}{(after + before).join(map(_text_json, tokens))}{after}".encode()
 
 
-def error_event(error: dict[str, Any]) -> bytes:
+def error_event(error: JsonObject) -> bytes:
     """An error in the middle of a stream."""
     return _event(error)
 
@@ -103,9 +104,9 @@ def broken_event() -> bytes:
     return b'data: {"id":"0","object":"chat.completion.chunk","choices":[{"ind\n\n'
 
 
-def whole_answer(model: str, answer: SimulatedAnswer, finish_reason: str) -> dict[str, Any]:
+def whole_answer(model: str, answer: SimulatedAnswer, finish_reason: str) -> JsonObject:
     """The answer to a request that did not ask for a stream."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    message: JsonObject = {"role": "assistant", "content": answer.text}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     if answer.tool_calls:
@@ -145,5 +146,5 @@ def _model_fields(model: str) -> str:
     return f'"model":{_text_json(model)},"system_fingerprint":"{fingerprint(model)}"'
 
 
-def _event(value: dict[str, Any]) -> bytes:
+def _event(value: JsonObject) -> bytes:
     return b"data: " + json_bytes(value) + b"\n\n"

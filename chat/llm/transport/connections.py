@@ -1,6 +1,6 @@
-"""Connections to providers: opened when one is needed, kept for a while to be used again.
+"""Pool of connections to providers: opened when needed, kept for a while for the next call.
 
-Without limits of its own: how many calls may run is the scheduler's decision.
+It has no limit: the scheduler decides how many calls may run.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import certifi
 import httpx
 
 from chat.llm.errors import ForbiddenAddressError, TLSError, UnreachableError
+from chat.llm.steps import StepQueue
 from chat.llm.transport.http1 import Connection
 from chat.llm.transport.tunnels import open_tunnel
-from chat.llm.turns import Turns
 from chat.llm.types import Proxy
 
-#: How long a connection waits for its next request. Servers close theirs after a minute or so; one
-#: that they have just closed costs an attempt.
+#: How long a connection is kept for its next request. Servers close theirs after about a minute;
+#: using one that was just closed costs a second connect.
 IDLE_SECONDS = 15.0
-#: How long the addresses of a name are believed: providers move, and an answer takes seconds.
+#: How long resolved addresses are cached.
 ADDRESS_SECONDS = 10.0
-#: RFC 8305's pause before the next address is tried beside the first.
+#: Delay before the next address is tried in parallel (RFC 8305).
 NEXT_ADDRESS_SECONDS = 0.25
 
 _Addresses = Sequence[aiohappyeyeballs.AddrInfoType]
 
 
 class Origin(NamedTuple):
-    """Where connections of one kind lead."""
+    """Key of the pool: what a connection leads to, and how."""
 
     host: str
     port: int
@@ -43,11 +43,11 @@ class Origin(NamedTuple):
     ca_bundle: str = ""
     proxy: Proxy | None = None
     may_reach: Callable[[str], bool] | None = None
-    """Judges each address that a connection would lead to."""
+    """Whether an IP address may be connected to."""
 
     @property
-    def door(self) -> tuple[str, int]:
-        """The host and port that are connected to."""
+    def address(self) -> tuple[str, int]:
+        """Host and port to connect to: the proxy's, if there is one."""
         if self.proxy is None:
             return self.host, self.port
         url = httpx.URL(self.proxy.url)
@@ -55,17 +55,17 @@ class Origin(NamedTuple):
 
 
 class Connections:
-    """One a process, on one event loop."""
+    """The pool. One a process, on one event loop."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
-        # The newest last: that is taken first, so that those too many grow old.
+        self.steps = StepQueue()
+        # Newest last, and taken first: surplus connections grow old and are closed.
         self._idle: defaultdict[Origin, list[tuple[float, Connection]]] = defaultdict(list)
         self._addresses: dict[Origin, tuple[float, _Addresses]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     def idle(self, origin: Origin) -> Connection | None:
-        """One that waits for its next request, if there is any."""
+        """Take an idle connection, or return None."""
         waiting = self._idle.get(origin, [])
         while waiting:
             _, connection = waiting.pop()
@@ -74,20 +74,20 @@ class Connections:
         return None
 
     async def connect(self, origin: Origin) -> Connection:
-        """A new connection. Raises UnreachableError, or TLSError where none is secure."""
+        """Open a connection. Raises UnreachableError, TLSError or ForbiddenAddressError."""
         try:
             return await self._connect(origin)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            # Hung up on in the handshake, as by a server that is being restarted.
+            # Closed during the handshake, as by a server that restarts.
             raise UnreachableError(f"no connection: {error}") from error
         except ssl.SSLError as error:
-            raise TLSError(f"no secure connection: {_tls_words(error)}") from error
+            raise TLSError(f"no secure connection: {_tls_reason(error)}") from error
         except (OSError, UnicodeError) as error:
-            words = str(error) or type(error).__name__
-            raise UnreachableError(f"no connection: {words}") from error
+            reason = str(error) or type(error).__name__
+            raise UnreachableError(f"no connection: {reason}") from error
 
     async def aclose(self) -> None:
-        """Close every idle connection, and let the loop see to it."""
+        """Close every idle connection, and let the loop run the closing."""
         for connections in self._idle.values():
             for _, connection in connections:
                 connection.close()
@@ -98,12 +98,12 @@ class Connections:
 
     async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
-        addresses = await self._resolved(origin)
+        addresses = await self._resolve(origin)
         tls = tls_context(origin.ca_bundle) if origin.is_tls else None
         name = origin.host if origin.is_tls else None
 
         def protocol() -> Connection:
-            return Connection(lambda connection: self._give_back(origin, connection), self.turns)
+            return Connection(lambda connection: self._give_back(origin, connection), self.steps)
 
         is_tunnel = origin.is_tls and origin.proxy is not None
         if len(addresses) == 1 and not is_tunnel:
@@ -126,20 +126,20 @@ class Connections:
             raise
         return made
 
-    async def _resolved(self, origin: Origin) -> _Addresses:
-        """Addresses that may be connected to, and no others: what a name leads to changes.
+    async def _resolve(self, origin: Origin) -> _Addresses:
+        """Resolve the host and keep the allowed addresses: at each connect, as DNS may change.
 
-        Raises ForbiddenAddressError where there are only others.
+        Raises ForbiddenAddressError if none is allowed.
         """
         now = asyncio.get_running_loop().time()
         until, addresses = self._addresses.get(origin, (0.0, []))
         if now >= until:
-            host, port = origin.door
+            host, port = origin.address
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM
             )
             may_reach = origin.may_reach
-            addresses = [one for one in found if not may_reach or may_reach(str(one[4][0]))]
+            addresses = [info for info in found if not may_reach or may_reach(str(info[4][0]))]
             if found and not addresses:
                 raise ForbiddenAddressError(host)
             self._addresses[origin] = now + ADDRESS_SECONDS, addresses
@@ -159,23 +159,27 @@ class Connections:
             for since, connection in connections:
                 if since <= old:
                     connection.close()
-            self._idle[origin] = [one for one in connections if one[0] > old and one[1].is_open]
+            self._idle[origin] = [
+                (since, connection)
+                for since, connection in connections
+                if since > old and connection.is_open
+            ]
             if not self._idle[origin]:
                 del self._idle[origin]
         if self._idle:
             self._sweep = loop.call_later(IDLE_SECONDS / 2, self._close_old)
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    """Why a certificate is refused, where it is one."""
+def _tls_reason(error: ssl.SSLError) -> str:
+    """Why TLS failed, e.g. why a certificate was refused."""
     return getattr(error, "verify_message", "") or error.reason or str(error)
 
 
 @lru_cache(maxsize=64)
 def tls_context(ca_bundle: str = "") -> ssl.SSLContext:
-    """One a process and bundle: loading the authorities takes tens of milliseconds.
+    """Build a TLS context, once a process and bundle: loading certificates takes 10 ms or more.
 
-    Raises ssl.SSLError where `ca_bundle` holds no certificates.
+    Raises ssl.SSLError if `ca_bundle` holds no certificate.
     """
     if ca_bundle:
         tls = ssl.create_default_context(cadata=ca_bundle)

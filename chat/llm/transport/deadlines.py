@@ -19,7 +19,7 @@ AFTER_FINISH_SECONDS = 5.0
 
 
 class Deadlines:
-    """Starts counting when it is made. Times are those of the running loop's clock.
+    """Deadlines of one call, counted from construction, in the clock of the running loop.
 
     One timer serves a whole call: a deadline that moves away is noticed only when the timer fires,
     which then sets itself anew. A timer for each read would cost more than reading.
@@ -36,35 +36,35 @@ class Deadlines:
         self._error: type[ProviderTimeoutError] = FirstTokenTimeoutError
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at = 0.0
-        self._tell: Callable[[ProviderTimeoutError], None] | None = None
+        self._on_timeout: Callable[[ProviderTimeoutError], None] | None = None
 
     @property
     def seconds_left(self) -> float:
         return min(self._payload_at, self._total_at) - self._loop.time()
 
-    def watch(self, tell: Callable[[ProviderTimeoutError], None]) -> None:
-        """Have `tell` called, once, when a deadline passes before `stop`."""
-        self._tell = tell
-        # As early as the first payload may call for: it need not be set anew then.
+    def watch(self, on_timeout: Callable[[ProviderTimeoutError], None]) -> None:
+        """Call `on_timeout` once if a deadline passes before `stop`."""
+        self._on_timeout = on_timeout
+        # Early enough for the wait after the first payload, which then needs no new timer.
         self._set_timer(self._loop.time() + self.between_tokens_seconds)
 
     def stop(self) -> None:
-        self._tell = None
+        self._on_timeout = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def payload_came(self, *, last: bool) -> None:
-        """Start the wait for the next payload; `last`: only what follows an answer is missing."""
+        """Start the wait for the next payload. `last`: only the usage may follow."""
         seconds = self._limits.between_tokens_seconds
         self._seconds = min(seconds, AFTER_FINISH_SECONDS) if last else seconds
         self._payload_at = self._loop.time() + self._seconds
         self._error = BetweenTokensTimeoutError
-        if self._tell is not None:
+        if self._on_timeout is not None:
             self._set_timer()
 
     def passed(self) -> ProviderTimeoutError:
-        """The error of the deadline that passes first."""
+        """Build the error of the earliest deadline."""
         if self._total_at <= self._payload_at:
             return TotalTimeoutError(
                 f"the answer was not complete in {self._limits.total_seconds:g} s"
@@ -73,7 +73,7 @@ class Deadlines:
         return self._error(f"the {what} token did not come within {self._seconds:g} s")
 
     def _set_timer(self, latest: float = math.inf) -> None:
-        """See to it that the timer fires no later than the next deadline, and than `latest`."""
+        """Set the timer to the next deadline or `latest`, whichever is earlier."""
         at = min(self._payload_at, self._total_at, latest)
         if self._timer is not None:
             if self._fires_at <= at:
@@ -83,10 +83,10 @@ class Deadlines:
 
     def _fire(self) -> None:
         self._timer = None
-        if self._tell is None:
+        if self._on_timeout is None:
             return
         if self.seconds_left > 0:
             self._set_timer()
             return
-        tell, self._tell = self._tell, None
-        tell(self.passed())
+        on_timeout, self._on_timeout = self._on_timeout, None
+        on_timeout(self.passed())

@@ -1,4 +1,4 @@
-"""One call under way: takes the response as it comes, and wakes the caller once, at the end."""
+"""One HTTP exchange: reads the response as it comes, and wakes the caller once, at the end."""
 
 from __future__ import annotations
 
@@ -6,62 +6,62 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from chat.llm.answer import Answer
-from chat.llm.bodies import Body, Refusal, Unpack, Unread, unpacker
+from chat.llm.bodies import Body, Decompress, ErrorBody, UnknownBody, decompressor
 from chat.llm.errors import InvalidResponseError, ProviderError
+from chat.llm.steps import STEP_BYTES, StepQueue
+from chat.llm.stream_state import StreamState
 from chat.llm.transport.deadlines import Deadlines
-from chat.llm.transport.holds import Hold, Holds
+from chat.llm.transport.delay_queue import DelayedCall, DelayQueue
 from chat.llm.transport.http1 import Connection
-from chat.llm.turns import STEP_BYTES, Turns
-from chat.llm.types import Delta, Patience
+from chat.llm.types import Delta, ReadDelay
 
-#: The end of a response follows the end of the answer at once; awaiting it saves the connection
-#: for the next call, waiting for it long would hold up this one.
+#: How long to wait for the end of the response after the end of the answer. It usually follows at
+#: once, and then the connection can be kept for the next call.
 DRAIN_SECONDS = 0.25
-#: How long what waits may be looked at when a call is broken off: a cancelled answer keeps what
-#: came of it, a flood is not worth more.
-LAST_LOOK_SECONDS = 0.02
+#: How long unparsed bytes are parsed when a call is interrupted, so that a cancelled answer keeps
+#: what came of it. Bounded, because of floods.
+LAST_READ_SECONDS = 0.02
 
 
 class Exchange:
-    """The Receiver of one call, for one connection.
+    """The Receiver of one call on one connection.
 
-    `on_delta` is given what comes, as it comes. After each, more may come for as long as `patience`
-    says before it is looked at. A large read is looked at in steps: the connection is not read
-    meanwhile, and whatever follows waits behind it.
+    `on_delta` gets each piece of text as it comes. After a piece, parsing may pause for the
+    seconds of `read_delay`. A large read is parsed in steps; the connection is not read meanwhile,
+    and later bytes wait.
     """
 
     def __init__(
         self,
-        answer: Answer,
+        state: StreamState,
         deadlines: Deadlines,
         on_delta: Callable[[Delta], None],
-        patience: Patience,
-        holds: Holds,
-        turns: Turns,
+        read_delay: ReadDelay,
+        delay_queue: DelayQueue,
+        steps: StepQueue,
     ) -> None:
-        self._answer = answer
+        self._state = state
         self._deadlines = deadlines
         self._on_delta = on_delta
-        self._patience = patience
-        self._holds = holds
-        self._turns = turns
+        self._read_delay = read_delay
+        self._delay_queue = delay_queue
+        self._steps = steps
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._connection: Connection | None = None
         self._body: Body | None = None
-        self._unpack: Unpack | None = None
-        #: While pieces are held.
-        self._hold: Hold | None = None
-        #: Ends the wait for the response's end. Pieces mean nothing any more.
+        self._decompress: Decompress | None = None
+        #: Ends the pause of parsing.
+        self._delayed: DelayedCall | None = None
+        #: Ends the wait for the response's end. Body bytes are ignored then.
         self._drain: asyncio.TimerHandle | None = None
-        #: What came and was not looked at yet, and what is to be done after it.
+        #: Parts that are not parsed yet, and what to do after them.
         self._waiting: deque[Iterator[bytes]] = deque()
         self._is_stepping = False
         self._after: Callable[[], None] | None = None
 
     async def run(self, connection: Connection, request: bytes) -> None:
-        """Send the request, and return once the answer can be judged. Raises ProviderError."""
+        """Send the request and return when the answer has ended. Raises ProviderError."""
         try:
             self._begin(connection, request)
             await self._ended
@@ -70,93 +70,93 @@ class Exchange:
 
     def _begin(self, connection: Connection, request: bytes) -> None:
         self._connection = connection
-        self._patience.release = self._release
-        self._deadlines.watch(self._break_off)
+        self._read_delay.release = self._release
+        self._deadlines.watch(self._interrupt)
         connection.send(request, self)
 
     def _close(self) -> None:
-        """Hang up unless the response has ended."""
+        """Close the connection unless the response has ended."""
         self._deadlines.stop()
-        # So that the caller has all that came, also when it is cancelled.
-        self._look_at_all()
-        self._hand_on(is_last=True)
-        self._patience.release = None
+        # The caller gets all that came, also when it is cancelled.
+        self._read_waiting()
+        self._emit_delta(is_last=True)
+        self._read_delay.release = None
         self._waiting.clear()
-        # It knows this exchange as well: the collector would come too late for what it holds.
-        self._body = self._unpack = None
+        # The body refers back to this exchange: break the cycle, so that memory is freed at once.
+        self._body = self._decompress = None
         if self._drain is not None:
             self._drain.cancel()
         if self._connection is not None:
             self._connection.abort()
         if self._ended.done() and not self._ended.cancelled():
-            # A caller that is cancelled just then does not read it, which is no news for the log.
+            # A caller that is cancelled just now does not read it: avoid "never retrieved".
             self._ended.exception()
 
     # --- What the connection calls --------------------------------------------------------------
     def head(self, status: int, headers: dict[str, str]) -> None:
         try:
             self._choose_body(status, headers)
-        except Exception as error:  # noqa: BLE001 - the caller is to have it
-            self._wake(error)
+        except Exception as error:  # noqa: BLE001 - raised to the caller
+            self._finish_wait(error)
 
     def body(self, piece: bytes) -> None:
         if self._drain is not None:
             return
-        if not self._waiting and self._unpack is None:
+        if not self._waiting and self._decompress is None:
             try:
                 piece = self._feed(piece)
-            except Exception as error:  # noqa: BLE001 - the caller is to have it
-                self._wake(error)
+            except Exception as error:  # noqa: BLE001 - raised to the caller
+                self._finish_wait(error)
                 piece = b""
-            if not piece:  # as most are
-                self._hand_on()
+            if not piece:  # the common case
+                self._emit_delta()
                 return
-        self._put_off(piece)
+        self._feed_later(piece)
 
     def end(self, *, is_framed: bool) -> None:
         self._connection = None
         self._stop_holding()
-        self._answer.is_framed = is_framed
-        self._when_all_is_looked_at(self._end)
+        self._state.is_framed = is_framed
+        self._after_waiting(self._end)
 
     def lost(self, error: ProviderError) -> None:
         self._connection = None
         self._stop_holding()
-        self._when_all_is_looked_at(lambda: self._break_off(error))
+        self._after_waiting(lambda: self._interrupt(error))
 
-    # --- What comes -----------------------------------------------------------------------------
+    # --- Reading -----------------------------------------------------------------------------
     def _try(self, step: Callable[..., None], *what: bytes) -> None:
         try:
             step(*what)
-        except Exception as error:  # noqa: BLE001 - the caller is to have it
-            self._wake(error)
-        self._hand_on()
+        except Exception as error:  # noqa: BLE001 - raised to the caller
+            self._finish_wait(error)
+        self._emit_delta()
 
-    def _hand_on(self, *, is_last: bool = False) -> None:
+    def _emit_delta(self, *, is_last: bool = False) -> None:
         try:
-            if delta := self._answer.take_delta(is_last=is_last):
+            if delta := self._state.take_delta(is_last=is_last):
                 self._on_delta(delta)
-        except Exception as error:  # noqa: BLE001 - the caller is to have it
-            self._wake(error)
-        if self._answer.is_cut:
-            self._wake()
+        except Exception as error:  # noqa: BLE001 - raised to the caller
+            self._finish_wait(error)
+        if self._state.is_cut:
+            self._finish_wait()
 
     def _choose_body(self, status: int, headers: dict[str, str]) -> None:
-        answer = self._answer
-        answer.name_request(headers.get("x-request-id") or headers.get("x-deepseek-request-id"))
+        state = self._state
+        state.name_request(headers.get("x-request-id") or headers.get("x-deepseek-request-id"))
         encoding = headers.get("content-encoding", "").strip().lower()
         if not 200 <= status < 300:
-            self._body = Refusal(status, headers, answer.secret)
-            self._unpack = self._unpacker_of_refusal(encoding)
+            self._body = ErrorBody(status, headers, state.secret)
+            self._decompress = self._decompressor_of_error(encoding)
             return
-        self._unpack = unpacker(encoding)
+        self._decompress = decompressor(encoding)
         kind = headers.get("content-type", "").lower()
-        self._body = Unread(answer, kind, self._payload_came, self._read_as)
+        self._body = UnknownBody(state, kind, self._payload_came, self._read_as)
 
-    def _unpacker_of_refusal(self, encoding: str) -> Unpack | None:
-        """The status says enough, whether its body can be read or not."""
+    def _decompressor_of_error(self, encoding: str) -> Decompress | None:
+        """A decompressor that never fails: the status matters more than the body."""
         try:
-            unpack = unpacker(encoding)
+            unpack = decompressor(encoding)
         except InvalidResponseError:
             return lambda _: iter(())
         if unpack is None:
@@ -167,7 +167,7 @@ class Exchange:
             try:
                 yield from unpack(piece) if unpack else (piece,)
             except InvalidResponseError:
-                # It is not what it is said to be.
+                # The Content-Encoding is wrong: read it as it is.
                 unpack = None
                 yield piece
 
@@ -177,56 +177,56 @@ class Exchange:
         self._body = body
 
     def _feed(self, piece: bytes) -> bytes:
-        """Look at a piece. Returns what is to be looked at in steps."""
+        """Parse a piece. Returns what has to be parsed in steps."""
         is_judged = self._ended.done() and not self._ended.cancelled()
-        if self._body is not None and not is_judged and not self._answer.done:
+        if self._body is not None and not is_judged and not self._state.done:
             return self._body.feed(piece)
         return b""
 
     def _payload_came(self) -> None:
-        """A read had something to say."""
-        answer, deadlines = self._answer, self._deadlines
-        if answer.done:
+        """A read contained payload: move the deadlines, and maybe pause parsing."""
+        state, deadlines = self._state, self._deadlines
+        if state.done:
             deadlines.stop()
             if self._connection is not None and not self._connection.is_complete:
-                self._drain = self._loop.call_later(DRAIN_SECONDS, self._wake)
+                self._drain = self._loop.call_later(DRAIN_SECONDS, self._finish_wait)
             return
-        is_last = answer.is_finished
+        is_last = state.is_finished
         deadlines.payload_came(last=is_last)
         if self._waiting or is_last or self._connection is None:
             return
-        if seconds := self._patience.seconds():
-            # Less than the next payload may take: what comes now is read in time.
+        if seconds := self._read_delay.seconds():
+            # Shorter than the deadline of the next payload, so that it is read in time.
             seconds = min(seconds, deadlines.between_tokens_seconds / 2)
             self._connection.hold()
             self._stop_holding()
-            self._hold = self._holds.begin(seconds, self._release)
+            self._delayed = self._delay_queue.call_later(seconds, self._release)
 
     def _stop_holding(self) -> None:
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
+        if self._delayed is not None:
+            self._delayed.cancel()
+            self._delayed = None
 
     def _release(self) -> None:
-        """Look at what was held."""
+        """Parse what was held."""
         self._stop_holding()
         if self._connection is not None:
             self._connection.release()
 
     # --- In steps -------------------------------------------------------------------------------
-    def _put_off(self, piece: bytes) -> None:
-        """Look at a piece in steps, after those before it."""
-        self._waiting.append(self._unpack(piece) if self._unpack else _slices(piece))
+    def _feed_later(self, piece: bytes) -> None:
+        """Parse a piece in steps, after those before it."""
+        self._waiting.append(self._decompress(piece) if self._decompress else _slices(piece))
         if self._connection is not None:
             self._connection.pause()
         if not self._is_stepping:
             self._is_stepping = True
-            self._turns.add(self._step)
+            self._steps.add(self._step)
 
     def _step(self) -> bool:
-        """Look at the next part of what waits. Returns whether more does."""
+        """Parse the next waiting part. Returns whether there are more."""
         self._try(self._feed_next)
-        if self._waiting and not (self._ended.done() or self._answer.done):
+        if self._waiting and not (self._ended.done() or self._state.done):
             return True
         self._is_stepping = False
         self._waiting.clear()
@@ -247,55 +247,57 @@ class Exchange:
             except ProviderError:
                 self._waiting.clear()
                 raise
-            if rest := self._feed(part):  # with what waited for it, it was more than a step
+            if rest := self._feed(part):  # together with earlier bytes it was larger than a step
                 self._waiting.appendleft(_slices(rest))
             return
 
-    def _when_all_is_looked_at(self, do: Callable[[], None]) -> None:
+    def _after_waiting(self, do: Callable[[], None]) -> None:
         if self._waiting:
             self._after = do
         else:
             do()
 
-    def _look_at_all(self) -> None:
-        """Now, and no longer than LAST_LOOK_SECONDS; of a flood, which waits already, nothing."""
+    def _read_waiting(self) -> None:
+        """Parse what waits, for at most LAST_READ_SECONDS; nothing of a flood."""
         connection = self._connection
-        if self._waiting or (connection is not None and connection.is_behind):
+        if self._waiting or (connection is not None and connection.has_unparsed):
             return
-        until = self._loop.time() + LAST_LOOK_SECONDS
+        until = self._loop.time() + LAST_READ_SECONDS
         self._release()
         if connection is not None:
-            connection.catch_up(until)
-        while self._waiting and not self._answer.done and self._loop.time() < until:
+            connection.parse_until(until)
+        while self._waiting and not self._state.done and self._loop.time() < until:
             self._try(self._feed_next)
 
-    # --- How it ends ----------------------------------------------------------------------------
+    # --- The end ----------------------------------------------------------------------------
     def _end(self) -> None:
         self._try(self._end_body)
-        self._wake()
+        self._finish_wait()
 
     def _end_body(self) -> None:
-        if self._body is not None and not self._answer.done and not self._ended.done():
+        if self._body is not None and not self._state.done and not self._ended.done():
             self._body.end()
 
-    def _break_off(self, error: ProviderError) -> None:
-        """A deadline has passed, or the connection is lost."""
-        self._look_at_all()
-        is_behind = self._connection is not None and self._connection.is_behind
-        is_looked_at = not self._waiting and not is_behind
-        self._wake(self._body.cut(error) if self._body is not None and is_looked_at else error)
+    def _interrupt(self, error: ProviderError) -> None:
+        """End the wait with `error`: a deadline passed or the connection was lost."""
+        self._read_waiting()
+        has_unparsed = self._connection is not None and self._connection.has_unparsed
+        is_all_parsed = not self._waiting and not has_unparsed
+        self._finish_wait(
+            self._body.cut(error) if self._body is not None and is_all_parsed else error
+        )
 
-    def _wake(self, error: Exception | None = None) -> None:
+    def _finish_wait(self, error: Exception | None = None) -> None:
         if self._ended.done():
             return
         if error is None:
             self._ended.set_result(None)
         else:
-            # Its traceback would keep all of this, and what was read, for longer.
+            # Its traceback would keep this exchange and its data alive.
             self._ended.set_exception(error.with_traceback(None))
 
 
 def _slices(piece: bytes) -> Iterator[bytes]:
-    """A piece in parts that each are looked at in one step."""
+    """Split a piece into parts that each are parsed in one step."""
     for start in range(0, len(piece), STEP_BYTES):
         yield piece[start : start + STEP_BYTES]

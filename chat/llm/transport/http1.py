@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to a provider, and the response that comes over it.
 
-What comes is handed on where it is read: a streamed answer is dozens of reads, and to wake a
-coroutine for each would cost more than all that is done with it. httptools parses.
+The receiver is called where data is read: a streamed answer is dozens of reads, and waking a
+coroutine for each would cost more than all other work on it. httptools parses.
 """
 
 from __future__ import annotations
@@ -23,53 +23,54 @@ from chat.llm.errors import (
     TruncatedError,
     UnreachableError,
 )
-from chat.llm.turns import Turns
+from chat.llm.steps import StepQueue
 
 #: Parsed in one step. Chunks of a single byte take some 10 ns a byte.
 PARSED_BYTES = 64 * 1024
-#: Of all headers and trailers of a response, interim ones included.
+#: Limit for all headers and trailers of a response, including interim responses.
 MAX_HEAD_BYTES = 64 * 1024
-#: What a header, or an interim response, counts beside its bytes.
+#: Overhead that each header, or interim response, counts towards MAX_HEAD_BYTES.
 HEADER_BYTES = 32
-#: Read without a byte of a body: the extensions of chunks, say, have no end of their own.
+#: Limit of bytes in a row without body: extensions of chunks, for example, are unbounded.
 MAX_SILENT_BYTES = 1024 * 1024
-#: Held unread at the most.
+#: Limit of bytes held unparsed.
 MAX_HELD_BYTES = 1024 * 1024
 #: How a chunked body's last chunk begins, after the end of the one before.
 _LAST_CHUNK = b"\r\n0\r\n"
 
 
 class Receiver(Protocol):
-    """Whoever waits for a response. `end` or `lost` comes last, and once; none of them raises."""
+    """Callbacks for one response. `end` or `lost` is called last and once; none of them raises."""
 
     def head(self, status: int, headers: dict[str, str]) -> None:
-        """Names of headers are in lower case."""
+        """Status and headers, whose names are in lower case."""
 
     def body(self, piece: bytes) -> None:
-        """Everything that one read brought."""
+        """All body bytes of one read."""
 
     def end(self, *, is_framed: bool) -> None:
-        """`is_framed`: it had an end of its own, not just that of the connection."""
+        """The response is complete. `is_framed`: by its length or last chunk, not by a close."""
 
-    def lost(self, error: ProviderError) -> None: ...
+    def lost(self, error: ProviderError) -> None:
+        """The response cannot be completed."""
 
 
 class Connection(asyncio.Protocol):
-    """Takes one request after another. `on_idle` is told when it may take the next."""
+    """Sends one request after another. Calls `on_idle` when it can take the next one."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, on_idle: Callable[[Connection], None], turns: Turns) -> None:
+    def __init__(self, on_idle: Callable[[Connection], None], steps: StepQueue) -> None:
         self._on_idle = on_idle
-        self._turns = turns
-        #: Large reads, in parts that each are parsed in one step, and what comes after them.
+        self._steps = steps
+        #: Large reads, split into parts that each are parsed in one step, and later reads.
         self._parts: deque[bytes] = deque()
         self._is_stepping = False
         self._after: Callable[[], None] | None = None
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._is_used = False
-        #: The receiver's wish, and what has come of it.
+        #: Whether the receiver wants a pause, and whether reading is paused.
         self._is_to_pause = self._is_paused = False
         self._begin()
 
@@ -78,12 +79,12 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._status = 0
         self._silent_bytes = 0
-        self._is_headed = self._is_head_told = False
+        self._is_headed = self._is_head_delivered = False
         self._is_complete = self._keeps_alive = False
-        #: Whether any byte of the response has come.
+        #: Whether a byte of the response was received.
         self._has_begun = False
         self._pieces: list[bytes] = []
-        #: What came while it was not to be looked at; None: it is looked at as it comes.
+        #: Reads that wait unparsed while the connection is held; None: not held.
         self._held: list[bytes] | None = None
         self._held_bytes = 0
         self._tail = b""
@@ -91,17 +92,17 @@ class Connection(asyncio.Protocol):
     # --- For the caller -------------------------------------------------------------------------
     @property
     def is_open(self) -> bool:
-        """Whether it may take a request. One that its server has closed, or on which something
-        came that nobody asked for, may not: that would be taken for the response."""
+        """Whether it can take a request: it is not closed, and no unrequested bytes arrived,
+        which would be taken for the response."""
         return not (self._transport.is_closing() or self._has_unread())
 
     def _has_unread(self) -> bool:
-        """Ask the kernel: the event loop may not have come to it yet."""
+        """Ask the kernel: the event loop may not have read the socket yet."""
         return bool(self._unread.poll(0))
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the response is there: what was not handed on yet follows at once."""
+        """Whether the whole response was received. What was not delivered yet follows at once."""
         return self._is_complete
 
     def send(self, request: bytes, receiver: Receiver) -> None:
@@ -110,45 +111,45 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def hold(self) -> None:
-        """Do not look at what comes until `release`, or the end of the response.
+        """Do not parse until `release` or the end of the response.
 
-        A read is then an item of a list: thousands of answers that nobody listens to are read
-        without so much as parsing them. Of a body with a length, only parsing would find the end.
+        Reads are then only kept in a list: thousands of answers without a follower cost almost
+        nothing. Not for a body with Content-Length, whose end only parsing can find.
         """
         if "content-length" not in self._headers:
             self._held, self._held_bytes = [], 0
 
     def release(self) -> None:
-        """Look at what was held."""
+        """Parse what was held."""
         held, self._held = self._held, None
         if held and self._receiver is not None:
-            # It came before what waits for its turn.
+            # The held bytes are older than the parts that wait.
             later = list(self._parts)
             self._parts.clear()
             self._receive(b"".join(held))
             if later:
-                self._go_on_with(later)
+                self._append_parts(later)
 
-    def _go_on_with(self, parts: list[bytes]) -> None:
-        if self._receiver is None:  # the response has ended: they are nobody's
+    def _append_parts(self, parts: list[bytes]) -> None:
+        if self._receiver is None:  # the response has ended
             self.abort()
             return
         self._parts.extend(parts)
-        self._see_to_parts()
+        self._schedule_parts()
 
     @property
-    def is_behind(self) -> bool:
-        """Whether something has come that was not parsed yet."""
+    def has_unparsed(self) -> bool:
+        """Whether received bytes are not parsed yet."""
         return bool(self._parts)
 
-    def catch_up(self, until: float) -> None:
-        """Parse what waits for its turn now, but no longer than `until`, of the loop's clock."""
+    def parse_until(self, until: float) -> None:
+        """Parse waiting parts until the time `until` of the loop's clock."""
         loop = asyncio.get_running_loop()
         while self._parts and self._receiver is not None and loop.time() < until:
             self._parse(self._parts.popleft())
 
     def pause(self) -> None:
-        """Read nothing more until `resume`: what has come is still being looked at."""
+        """Stop reading until `resume`: the receiver is still working on what came."""
         self._is_to_pause = True
         self._pause_or_resume()
 
@@ -167,7 +168,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Hang up at once, which is how a provider learns to stop. Nobody is told any more."""
+        """Close at once, by which the provider notices that it can stop. No callback follows."""
         self._receiver = None
         self._transport.abort()
 
@@ -182,12 +183,12 @@ class Connection(asyncio.Protocol):
         self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        if self._receiver is None:  # nothing was asked for
+        if self._receiver is None:  # no request is pending
             self.abort()
             return
         self._has_begun = True
         if self._held is None and not self._parts and len(data) <= PARSED_BYTES:
-            # As most are: without a call more.
+            # The common case, without another call.
             self._tail = data[-len(_LAST_CHUNK) :]
             self._parse(data)
         else:
@@ -200,13 +201,13 @@ class Connection(asyncio.Protocol):
             return
         slices = range(0, len(data), PARSED_BYTES)
         self._parts.extend(data[start : start + PARSED_BYTES] for start in slices)
-        self._see_to_parts()
+        self._schedule_parts()
 
-    def _see_to_parts(self) -> None:
+    def _schedule_parts(self) -> None:
         self._pause_or_resume()
         if self._parts and not self._is_stepping:
             self._is_stepping = True
-            self._turns.add(self._step)
+            self._steps.add(self._step)
 
     def _step(self) -> bool:
         """Take the next part of large reads. Returns whether there are more."""
@@ -238,7 +239,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            # What stands after the end of a connection's last response is nobody's.
+            # Bytes after the end of the last response are ignored.
             self._keeps_alive = False
             if not self._is_complete:
                 self._lose(InvalidResponseError(f"the response is not HTTP: {error}"))
@@ -255,11 +256,11 @@ class Connection(asyncio.Protocol):
         self._deliver()
 
     def _is_silent_too_long(self) -> bool:
-        most = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
-        if self._silent_bytes <= most:
+        limit = MAX_SILENT_BYTES if self._is_headed else MAX_HEAD_BYTES
+        if self._silent_bytes <= limit:
             return False
         what = "a byte of a body" if self._is_headed else "the end of a head"
-        self._lose(InvalidResponseError(f"{most} bytes came without {what}"))
+        self._lose(InvalidResponseError(f"{limit} bytes came without {what}"))
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -270,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._end_or_lose(exc)
 
     def _end_or_lose(self, exc: Exception | None) -> None:
-        if self._held is not None:  # what waited was held once more
+        if self._held is not None:  # the parts were held again meanwhile
             self.connection_lost(exc)
             return
         receiver, self._receiver = self._receiver, None
@@ -282,14 +283,14 @@ class Connection(asyncio.Protocol):
         receiver.lost(self._loss(exc))
 
     def _loss(self, exc: Exception | None) -> ProviderError:
-        words = str(exc or "") or "it was closed"
+        reason = str(exc or "") or "it was closed"
         if self._is_headed:
-            return TruncatedError(f"the connection broke before the answer ended: {words}")
+            return TruncatedError(f"the connection broke before the answer ended: {reason}")
         if self._is_used and not self._has_begun:
-            return StaleConnectionError(f"no response: {words}")
-        # Of TLS 1.3, a client hears only then that the server refuses it.
+            return StaleConnectionError(f"no response: {reason}")
+        # With TLS 1.3 a refused client certificate shows only after the handshake.
         is_tls = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
-        return (TLSError if is_tls else UnreachableError)(f"no response: {words}")
+        return (TLSError if is_tls else UnreachableError)(f"no response: {reason}")
 
     def _ends_with_connection(self) -> bool:
         is_chunked = "chunked" in self._headers.get("transfer-encoding", "")
@@ -302,9 +303,9 @@ class Connection(asyncio.Protocol):
             receiver.lost(error)
 
     def _deliver(self) -> None:
-        """Hand on what the last read brought. The receiver may hang up in between."""
-        if self._is_headed and not self._is_head_told and self._receiver is not None:
-            self._is_head_told = True
+        """Call the receiver with the last read. It may close the connection in between."""
+        if self._is_headed and not self._is_head_delivered and self._receiver is not None:
+            self._is_head_delivered = True
             self._receiver.head(self._status, self._headers)
         if self._pieces and self._receiver is not None:
             piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -316,7 +317,7 @@ class Connection(asyncio.Protocol):
             receiver.end(is_framed=True)
 
     def _finish(self) -> None:
-        # What waits after the end of the response is nobody's.
+        # Bytes after the end of the response: the connection cannot be used again.
         keeps_alive = self._keeps_alive and not self._parts
         self._is_used = True
         self.resume()
@@ -328,7 +329,7 @@ class Connection(asyncio.Protocol):
 
     # --- What httptools calls -------------------------------------------------------------------
     def on_message_begin(self) -> None:
-        if self._is_complete:  # another response, which nobody asked for
+        if self._is_complete:  # an unrequested response
             self._keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Tunnels through HTTP proxies: what a connection with TLS to a provider goes through."""
+"""CONNECT tunnels through HTTP proxies, for TLS connections to a provider."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_HEAD_BYTES = 16 * 1024
 
 
 async def open_tunnel(reached: socket.socket, host: str, port: int, proxy: Proxy) -> None:
-    """Have the proxy at the other end of a new socket connect to `host`.
+    """Ask the proxy at the other end of a new socket to connect to `host`.
 
-    Raises UnreachableError, or AuthError where it wants other credentials. What a server says
-    before its client is lost, which with TLS is nothing.
+    Raises UnreachableError, or AuthError if the proxy refuses the credentials. Bytes that the
+    server sends first are lost; with TLS there are none.
     """
     loop = asyncio.get_running_loop()
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -36,7 +36,7 @@ async def open_tunnel(reached: socket.socket, host: str, port: int, proxy: Proxy
 
 
 def authorization_lines(proxy: Proxy) -> list[bytes]:
-    """What a proxy is shown of us."""
+    """The header with the proxy's credentials, if there are any."""
     if not proxy.credentials:
         return []
     return [b"proxy-authorization: Basic " + base64.b64encode(proxy.credentials.encode())]
@@ -49,5 +49,5 @@ def _check_status(line: bytes) -> None:
     if status.startswith(b"407"):
         raise AuthError("the proxy does not take the credentials")
     if not status.startswith(b"2"):
-        words = status[:100].decode("latin-1")
-        raise UnreachableError(f"no connection: the proxy answered {words}")
+        reason = status[:100].decode("latin-1")
+        raise UnreachableError(f"no connection: the proxy answered {reason}")

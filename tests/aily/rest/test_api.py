@@ -21,7 +21,8 @@ from pytest_django import Settings
 
 from accounts.models import APIKey, User
 from aily.problems import InvalidRequest, Problem, TooLarge, Unavailable
-from aily.rest.api import Document, build_api
+from aily.rest.api import build_api
+from aily.rest.document import Document
 from aily.rest.json_input import MAX_DEPTH, decode_json, one_line
 from aily.urls import api
 from tests.conftest import ClientOf

@@ -73,7 +73,7 @@ def test_one_must_wait_for_the_next_period_once_the_budget_is_spent(
     [first] = accepted(submit_many())
     [waiting] = submit_many()
     end(first.task_id, usage=usage(1, 1))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     [spent] = submit_many()
     assert isinstance(waiting, BudgetExceeded)
     assert isinstance(spent, BudgetExceeded)
@@ -211,7 +211,7 @@ def test_an_ended_task_is_charged_what_it_used(alice: User, submit_many: SubmitM
     budget = budget_of(alice, limit_tokens=10_000, limit_money=1, limit_calls=5)
     [one] = accepted(submit_many())
     end(one.task_id, usage=usage(1000, 50, cached=400))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     cost = Decimal(600 * 1 + 50 * 2) / 1_000_000 + Decimal(400) / 10_000_000
     period = period_of(budget)
     assert (period.reserved_calls, period.reserved_tokens, period.reserved_money) == (0, 0, 0)
@@ -225,7 +225,7 @@ def test_every_ended_task_has_one_usage_entry_without_any_budget(submit_many: Su
     used, never_ran = accepted(submit_many(2))
     end(used.task_id, usage=usage(7, 3))
     end(never_ran.task_id, "cancelled", attempt=0, started_at=None)
-    settlement.settle()
+    settlement.settle_ended_tasks()
     entries = {str(one.task_id): one for one in LedgerEntry.objects.all()}
     assert len(entries) == LedgerEntry.objects.usage().count() == 2
     assert (entries[used.task_id].kind, entries[used.task_id].tokens) == (Kind.SETTLE, 10)
@@ -238,7 +238,7 @@ def test_a_task_that_never_ran_gives_everything_back(alice: User, submit_many: S
     [one] = accepted(submit_many())
     assert not accepted(submit_many())
     end(one.task_id, "cancelled", attempt=0)
-    settlement.settle()
+    settlement.settle_ended_tasks()
     period = period_of(budget)
     assert (period.reserved_calls, period.reserved_tokens) == (0, 0)
     assert (period.spent_calls, period.spent_tokens) == (0, 0)
@@ -253,7 +253,7 @@ def test_an_answer_that_broke_off_is_reckoned_by_its_text_within_the_reservation
     [held] = accepted(submit_many(1, max_tokens=100))
     for one, text in ((short, "x" * 41), (long, "x" * 1000), (held, "x" * 1000)):
         end(one.task_id, "cancelled", text=text)
-    settlement.settle()
+    settlement.settle_ended_tasks()
     entries = {str(one.task_id): one for one in LedgerEntry.objects.usage()}
     tokens = [entries[one.task_id].completion_tokens for one in (short, long, held)]
     assert tokens == [estimate(41), estimate(1000), 100]
@@ -263,9 +263,9 @@ def test_an_answer_that_broke_off_is_reckoned_by_its_text_within_the_reservation
 def test_a_cancelled_task_waits_for_its_partial_answer(submit_many: SubmitMany) -> None:
     [one] = accepted(submit_many())
     end(one.task_id, "cancelled", last_event=0)
-    assert settlement.settle().tasks == 0
+    assert settlement.settle_ended_tasks().tasks == 0
     Task.objects.filter(pk=one.task_id).update(last_event=2, text="Hello")
-    assert settlement.settle().tasks == 1
+    assert settlement.settle_ended_tasks().tasks == 1
     assert LedgerEntry.objects.get().completion_tokens == estimate(5)
 
 
@@ -273,10 +273,10 @@ def test_settling_again_changes_nothing(alice: User, submit_many: SubmitMany) ->
     budget = budget_of(alice, limit_calls=5)
     [one] = accepted(submit_many())
     end(one.task_id, usage=usage(1, 1))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     Task.objects.update(needs_settling=True)
     # Nobody is to be told.
-    assert settlement.settle() == (1, 0)
+    assert settlement.settle_ended_tasks() == (1, 0)
     assert period_of(budget).spent_calls == 1
     assert LedgerEntry.objects.count() == 3
 
@@ -289,7 +289,7 @@ def test_a_reservation_is_settled_in_the_period_that_it_was_made_in(
     yesterday = Period.DAY.start(timezone.now()) - timedelta(days=1)
     old = BudgetPeriod.objects.create(budget=budget, starts_at=yesterday, spent_calls=4)
     end(one.task_id, usage=usage(1, 1))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     old.refresh_from_db()
     assert old.spent_calls == 4
     assert budget.periods.exclude(pk=old.pk).get().spent_calls == 1
@@ -302,7 +302,7 @@ def test_a_deleted_budget_leaves_its_entries_and_hinders_nobody(
     [one] = accepted(submit_many())
     budget.delete()
     end(one.task_id, usage=usage(1, 1))
-    assert settlement.settle().tasks == 1
+    assert settlement.settle_ended_tasks().tasks == 1
     assert LedgerEntry.objects.count() == 3
 
 
@@ -315,7 +315,7 @@ def test_it_is_said_once_that_a_budget_is_near_its_end(
         end(one.task_id, usage=usage(1, 1))
         with transaction.atomic():
             task = Task.objects.get(pk=one.task_id)
-            near = accounting.settle([msgspec.convert(task, EndedTask, from_attributes=True)])
+            near = accounting.close_ledger([msgspec.convert(task, EndedTask, from_attributes=True)])
         said.append([(one.user_id, one.spent, one.limit) for one in near])
     assert said == [[], [], [], [(alice.pk, "4 calls", "5 calls")], []]
 
@@ -323,7 +323,7 @@ def test_it_is_said_once_that_a_budget_is_near_its_end(
 def test_the_ledger_refuses_to_be_changed(submit_many: SubmitMany) -> None:
     [one] = accepted(submit_many())
     end(one.task_id, usage=usage(1, 1))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     with pytest.raises(IntegrityError, match="append-only"):
         LedgerEntry.objects.update(money=0)
     with pytest.raises(IntegrityError, match="append-only"):
@@ -339,7 +339,7 @@ def test_who_wants_to_know_is_mailed_once_that_a_budget_is_near_its_end(
     budget_of(alice, limit_calls=5)
     for one in accepted(submit_many(5)):
         end(one.task_id, usage=usage(1, 1))
-        settlement.settle()
+        settlement.settle_ended_tasks()
     mail = Delivery.objects.get()
     assert (mail.owner, mail.kind) == (alice, Delivery.Kind.EMAIL)
     assert mail.data["budget"] == "pocket money"
@@ -351,7 +351,7 @@ def test_nonsense_of_a_provider_holds_up_nobody(alice: User, submit_many: Submit
     mad, sane = accepted(submit_many(2))
     end(mad.task_id, usage={"prompt_tokens": -5, "completion_tokens": 10**30, "cached_tokens": 7})
     end(sane.task_id, usage=usage(1, 1))
-    assert settlement.settle().tasks == 2
+    assert settlement.settle_ended_tasks().tasks == 2
     assert period_of(budget).spent_tokens == 10**9 + 2
 
 
@@ -375,6 +375,6 @@ def test_a_task_is_purged_only_once_it_is_in_the_ledger(submit_many: SubmitMany)
     end(one.task_id, usage=usage(1, 1))
     soon = timezone.now() + timedelta(seconds=1)
     assert not retention.ended_before(soon).exists()
-    settlement.settle()
+    settlement.settle_ended_tasks()
     assert sum(retention.purge(soon)) == 1
     assert LedgerEntry.objects.usage().count() == 1

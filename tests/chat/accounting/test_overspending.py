@@ -77,7 +77,7 @@ def test_a_thousand_submits_of_two_processes_get_a_hundred_calls_between_them(
 
     for number, task_id in enumerate(Task.objects.values_list("pk", flat=True)):
         end(str(task_id), usage=usage(prompt=10 + number, completion=number))
-    settlement.settle()
+    settlement.settle_ended_tasks()
     period.refresh_from_db()
     assert (period.reserved_calls, period.reserved_tokens, period.reserved_money) == (0, 0, 0)
     used = sum(10 + 2 * number for number in range(100))
@@ -101,7 +101,7 @@ def test_spending_and_settling_at_once_never_goes_over_and_adds_up(alice: User) 
             else:
                 end(outcome.task_id, "cancelled", attempt=0)
         if number % 3 == 0:
-            settlement.settle()
+            settlement.settle_ended_tasks()
         close_old_connections()
         return isinstance(outcome, Accepted)
 
@@ -118,7 +118,7 @@ def test_spending_and_settling_at_once_never_goes_over_and_adds_up(alice: User) 
         accepted = sum(executor.map(spend, range(200)))
         is_done.set()
         watching.result()
-    settlement.settle()
+    settlement.settle_ended_tasks()
     period = budget.periods.get()
     assert max(most_taken) <= limit
     assert limit - 150 < period.spent_tokens <= limit
@@ -145,7 +145,7 @@ def test_batches_that_share_budgets_in_any_order_never_wait_for_each_other(alice
         accepted = [one for one in outcomes if isinstance(one, Accepted)]
         for one in accepted[::2]:
             end(one.task_id, usage=usage(1, 1))
-        settlement.settle()
+        settlement.settle_ended_tasks()
         close_old_connections()
         return accepted
 

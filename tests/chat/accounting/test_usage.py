@@ -22,7 +22,7 @@ def used(alice: User, submit_many: SubmitMany) -> list[str]:
     ids = [one.task_id for one in submit_many(2) if isinstance(one, Accepted)]
     end(ids[0], usage=usage(1000, 100))
     end(ids[1], "expired", attempt=0)
-    settlement.settle()
+    settlement.settle_ended_tasks()
     return ids
 
 

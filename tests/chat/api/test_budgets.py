@@ -49,7 +49,7 @@ async def test_a_keys_budget_is_charged_for_the_call_that_the_key_made(
     )
     answer = (await api.post(f"{REQUEST}?sync=true", PROMPT)).json()
     assert answer["status"] == "succeeded"
-    await in_database(settlement.settle)
+    await in_database(settlement.settle_ended_tasks)
     used = answer["usage"]
     cost = Decimal(used["prompt_tokens"] + 2 * used["completion_tokens"]) / 1_000_000
     [budget] = (await api.get("/api/budgets")).json()["items"]
@@ -75,7 +75,7 @@ async def test_a_cancelled_calls_partial_answer_is_charged(
                 break
     cancelled = (await api.post(f"{API}/tasks/{task_id}/cancel")).json()
     assert cancelled["result"]["text"] + cancelled["result"]["reasoning"]
-    assert (await in_database(settlement.settle)).tasks == 1
+    assert (await in_database(settlement.settle_ended_tasks)).tasks == 1
     [budget] = (await api.get("/api/budgets")).json()["items"]
     spent = Decimal(budget["tokens"]["spent"])
     assert 0 < spent < 10_000

@@ -60,7 +60,7 @@ def end_task(
         needs_settling=True,
         **fields,
     )
-    settlement.settle()
+    settlement.settle_ended_tasks()
     return task
 
 

@@ -57,13 +57,13 @@ def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
 
 def test_two_claims_share_nothing_and_keep_to_the_bound(alice: User, model: LLMModel) -> None:
     make_endpoint(alice, "https://hooks.example/")
-    for _ in range(claims.EACH + 4):
+    for _ in range(claims.MAX_PER_ENDPOINT + 4):
         end_task(alice, model)
 
     first, second = both(lambda: claims.claim(1), lambda: claims.claim(100))
 
     ids = [delivery.pk for delivery in (*first, *second)]
-    assert len(set(ids)) == len(ids) == claims.EACH
+    assert len(set(ids)) == len(ids) == claims.MAX_PER_ENDPOINT
 
 
 def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
@@ -85,7 +85,7 @@ def test_two_settlements_of_one_user_keep_to_the_hours_most_mails(
     ]
     tasks = msgspec.convert(rows, list[EndedTask], from_attributes=True)
 
-    both(lambda: outbox.store(tasks[:1]), lambda: outbox.store(tasks[1:]))
+    both(lambda: outbox.create_deliveries(tasks[:1]), lambda: outbox.create_deliveries(tasks[1:]))
 
     assert sorted(Delivery.objects.values_list("event", flat=True)) == [
         "task.completed",

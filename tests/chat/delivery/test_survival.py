@@ -69,14 +69,14 @@ async def test_an_outcome_that_cannot_be_noted_is_noted_plainly_and_alone(
     receiver.answers = [(500, {})]
     for _ in range(3):
         await in_database(end_task, alice, model)
-    note = outcomes.note
+    note = outcomes.store_outcomes
 
     def picky(batch: Sequence[Outcome]) -> Any:
         if any(outcome.response_status == 500 for outcome in batch):
             raise AttributeError("not this one")
         return note(batch)
 
-    monkeypatch.setattr(outcomes, "note", picky)
+    monkeypatch.setattr(outcomes, "store_outcomes", picky)
     await deliver(deliverer)
     rows = await in_database(lambda: list(Delivery.objects.order_by("state")))
     assert [row.state for row in rows] == ["delivered", "delivered", "pending"]

@@ -85,7 +85,7 @@ def test_a_task_settled_twice_is_told_once(alice: User, model: LLMModel) -> None
     make_endpoint(alice, "https://hooks.example/")
     task = end_task(alice, model)
     Task.objects.filter(pk=task.pk).update(needs_settling=True)
-    assert settlement.settle() == (1, 1)
+    assert settlement.settle_ended_tasks() == (1, 1)
     assert Delivery.objects.count() == 1
 
 
@@ -252,10 +252,10 @@ def test_an_outcome_that_comes_after_the_lease_changes_nothing(
     [second] = claims.claim(10)
     assert second.pk == late.pk
 
-    assert outcomes.note([Outcome(late, is_delivered=False, is_final=True)]) == [False]
+    assert outcomes.store_outcomes([Outcome(late, is_delivered=False, is_final=True)]) == [False]
     assert Delivery.objects.get().state == Delivery.State.PENDING
-    assert outcomes.note([Outcome(second, is_delivered=True)]) == [True]
-    assert outcomes.note([Outcome(second, is_delivered=False, is_final=True)]) == [False]
+    assert outcomes.store_outcomes([Outcome(second, is_delivered=True)]) == [True]
+    assert outcomes.store_outcomes([Outcome(second, is_delivered=False, is_final=True)]) == [False]
     assert Delivery.objects.get().state == Delivery.State.DELIVERED
 
 
@@ -263,24 +263,24 @@ async def test_a_slow_endpoint_holds_up_no_other(
     alice: User, bob: User, model: LLMModel, receiver: Receiver, deliverer: Deliverer
 ) -> None:
     await in_database(make_endpoint, alice, f"{receiver.url}/held")
-    for _ in range(claims.EACH + 3):
+    for _ in range(claims.MAX_PER_ENDPOINT + 3):
         await in_database(end_task, alice, model)
     await in_database(make_endpoint, bob, f"{receiver.url}/quick")
     await in_database(end_task, bob, model)
 
     deliverer.wake()
-    await until(lambda: len(receiver.requests) == claims.EACH + 1)
+    await until(lambda: len(receiver.requests) == claims.MAX_PER_ENDPOINT + 1)
     delivered = Delivery.objects.filter(state=Delivery.State.DELIVERED)
     async with asyncio.timeout(10):
         while await in_database(delivered.count) == 0:  # noqa: ASYNC110 - it is a row
             await asyncio.sleep(0.01)
     assert (await in_database(delivered.get)).owner_id == bob.pk
-    assert receiver.held == claims.EACH
+    assert receiver.held == claims.MAX_PER_ENDPOINT
     assert await in_database(claims.claim, 100) == []
 
     receiver.released.set()
     await deliver(deliverer)
-    assert await in_database(delivered.count) == claims.EACH + 4
+    assert await in_database(delivered.count) == claims.MAX_PER_ENDPOINT + 4
 
 
 def test_an_endpoint_that_fails_is_asked_one_at_a_time(alice: User, model: LLMModel) -> None:

@@ -42,7 +42,10 @@ async def collect(
     """Make a call to its end."""
     got: list[Delta] = []
     completion = await client.ask(to, request, limits or TimeLimits(), got.append)
-    text, reasoning = "".join(one.text for one in got), "".join(one.reasoning for one in got)
+    text, reasoning = (
+        "".join(delta.text for delta in got),
+        "".join(delta.reasoning for delta in got),
+    )
     return Collected(text, reasoning, completion, len(got))
 
 

@@ -23,7 +23,7 @@ async def client() -> AsyncIterator[ProviderClient]:
 
 @pytest_asyncio.fixture
 async def start_simulator() -> AsyncIterator[StartSimulator]:
-    """Starts simulators that answer at once unless told otherwise."""
+    """Starts simulators that answer at once by default."""
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Simulator:

@@ -80,7 +80,9 @@ async def read_request(reader: asyncio.StreamReader) -> Recorded | None:
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     line, *others = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-    headers = [(name.lower(), value) for name, _, value in (one.partition(": ") for one in others)]
+    headers = [
+        (name.lower(), value) for name, _, value in (line.partition(": ") for line in others)
+    ]
     length = int(dict(headers).get("content-length", "0"))
     return Recorded(line, headers, await reader.readexactly(length))
 
@@ -168,8 +170,8 @@ class ProxyServer:
         try:
             await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in copying:
-                one.cancel()
+            for copy in copying:
+                copy.cancel()
             await asyncio.gather(*copying, return_exceptions=True)
             back.transport.abort()
 

@@ -16,8 +16,8 @@ import pytest
 from chat.llm import bodies
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
-from chat.llm.turns import STEP_BYTES
-from chat.llm.types import AnswerLimits, Completion, Delta, Patience, TimeLimits
+from chat.llm.steps import STEP_BYTES
+from chat.llm.types import AnswerLimits, Completion, Delta, ReadDelay, TimeLimits
 from tests.chat.llm.calls import DONE, STOP, chat, event, raw_provider, response, until, upstream
 
 #: CPU time of one turn of the event loop: it takes some ten milliseconds.
@@ -80,7 +80,7 @@ async def flood(head: bytes, unit: bytes) -> AsyncIterator[Flood]:
 @asynccontextmanager
 async def measured_turns() -> AsyncIterator[list[float]]:
     """The CPU time of the turns of the event loop, of each millisecond."""
-    turns: list[float] = []
+    steps: list[float] = []
     began = time.thread_time()
 
     async def measure() -> None:
@@ -88,14 +88,14 @@ async def measured_turns() -> AsyncIterator[list[float]]:
         while True:
             began = time.thread_time()
             await asyncio.sleep(0.001)
-            turns.append(time.thread_time() - began)
+            steps.append(time.thread_time() - began)
 
     measuring = asyncio.create_task(measure())
     try:
-        yield turns
+        yield steps
     finally:
         measuring.cancel()
-        turns.append(time.thread_time() - began)
+        steps.append(time.thread_time() - began)
 
 
 def _packed(unit: bytes, size: int) -> bytes:
@@ -112,7 +112,7 @@ async def _ask(
     client: ProviderClient,
     url: str,
     limits: AnswerLimits | None = None,
-    patience: float = 0,
+    read_delay: float = 0,
     seconds: float = 20,
 ) -> tuple[Completion, list[Delta]]:
     deltas: list[Delta] = []
@@ -121,7 +121,7 @@ async def _ask(
         chat("hi"),
         TimeLimits(total_seconds=seconds),
         deltas.append,
-        Patience(lambda: patience),
+        ReadDelay(lambda: read_delay),
         limits,
     )
     return completion, deltas
@@ -148,15 +148,15 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("kind", EMPTY)
-async def test_a_flood_without_a_word_ends_and_holds_up_nobody(
+async def test_a_flood_without_content_ends_and_delays_no_other_call(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(bodies, "MAX_EMPTY_BYTES", 2 * MEGABYTE)
-    async with flood(*EMPTY[kind]) as server, measured_turns() as turns:
+    async with flood(*EMPTY[kind]) as server, measured_turns() as steps:
         error = await _failure(client, server.url)
     assert (error.code, error.retryable) == ("provider_invalid_response", True)
     assert "without a word" in error.message
-    assert max(turns) < MAX_TURN_SECONDS
+    assert max(steps) < MAX_TURN_SECONDS
 
 
 HEADS = {
@@ -178,10 +178,10 @@ async def test_a_head_without_end_is_refused(client: ProviderClient, kind: str) 
     assert server.sent < 20 * MEGABYTE  # what the kernel's buffers hold, and no more
 
 
-@pytest.mark.parametrize("patience", [0, 30], ids=["heard", "unheard"])
+@pytest.mark.parametrize("read_delay", [0, 30], ids=["with follower", "without"])
 @pytest.mark.parametrize("kind", ["text", "reasoning", "odd text", "packed text"])
 async def test_too_long_a_text_is_cut_at_its_limit(
-    client: ProviderClient, kind: str, patience: float
+    client: ProviderClient, kind: str, read_delay: float
 ) -> None:
     limits = AnswerLimits(text_bytes=90_001, reasoning_bytes=80_001)
     text = _delta('"content":"aé🚀"'.encode())
@@ -191,8 +191,8 @@ async def test_too_long_a_text_is_cut_at_its_limit(
         "odd text": (PLAIN, text.replace(b'"index":0', b'"index":"0"') * 500),
         "packed text": (PACKED, _packed(text, 64 * MEGABYTE)),
     }[kind]
-    async with flood(head, unit) as server, measured_turns() as turns:
-        completion, deltas = await _ask(client, server.url, limits, patience)
+    async with flood(head, unit) as server, measured_turns() as steps:
+        completion, deltas = await _ask(client, server.url, limits, read_delay)
     got = "".join(delta.text + delta.reasoning for delta in deltas)
     most = limits.reasoning_bytes if kind == "reasoning" else limits.text_bytes
     # No character is cut in two.
@@ -200,7 +200,7 @@ async def test_too_long_a_text_is_cut_at_its_limit(
     assert set(got) <= set("aé🚀")
     assert completion.finish_reason == "length"
     assert completion.tool_calls == ()
-    assert max(turns) < MAX_TURN_SECONDS
+    assert max(steps) < MAX_TURN_SECONDS
     assert server.sent < 64 * MEGABYTE
 
 
@@ -281,7 +281,7 @@ async def test_many_floods_share_their_turns_and_another_call_goes_on(
     async with (
         flood(head, unit) as server,
         raw_provider(response(), *pieces, STOP, DONE) as quiet,
-        measured_turns() as turns,
+        measured_turns() as steps,
     ):
         limits = AnswerLimits(text_bytes=2**40)
         floods = [asyncio.create_task(_ask(client, server.url, limits)) for _ in range(8)]
@@ -290,7 +290,7 @@ async def test_many_floods_share_their_turns_and_another_call_goes_on(
             task.cancel()
         await asyncio.wait(floods)
     assert "".join(delta.text for delta in deltas) == "a" * 20
-    assert max(turns) < MAX_TURN_SECONDS
+    assert max(steps) < MAX_TURN_SECONDS
 
 
 async def test_a_cancelled_flood_ends_at_once(client: ProviderClient) -> None:
@@ -314,7 +314,7 @@ def _in_chunks(body: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-@pytest.mark.parametrize("patience", [0, 30])
+@pytest.mark.parametrize("read_delay", [0, 30])
 @pytest.mark.parametrize(
     ("sent", "end"),
     [
@@ -326,14 +326,14 @@ def _in_chunks(body: bytes, size: int) -> bytes:
     ids=["until it closes", "chunks of a byte", "chunks", "a length"],
 )
 async def test_a_large_response_is_whole_and_in_order(
-    client: ProviderClient, sent: bytes, end: str, patience: float, pause: float
+    client: ProviderClient, sent: bytes, end: str, read_delay: float, pause: float
 ) -> None:
     """Steps of the event loop, held pieces and the end of the response meet."""
     first, half = sent.index(b"\r\n\r\n") + 900, len(sent) // 2
     pieces = (sent[:first], pause, sent[first:half], pause, sent[half:])
     async with raw_provider(*pieces, end=end) as provider, asyncio.timeout(20):
         for _ in range(2):
-            completion, deltas = await _ask(client, provider.url, patience=patience)
+            completion, deltas = await _ask(client, provider.url, read_delay=read_delay)
             assert "".join(delta.text for delta in deltas) == "".join(WORDS)
             assert completion.finish_reason == "stop"
         if end == "again":
@@ -356,7 +356,7 @@ def test_all_of_a_compressed_body_is_unpacked(encoding: str, size: int) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     packed = packer.compress(b"a" * size) + packer.flush()
     for each in (1, 7, len(packed)):
-        unpack = bodies.unpacker("gzip" if encoding == "gzip" else "deflate")
+        unpack = bodies.decompressor("gzip" if encoding == "gzip" else "deflate")
         assert unpack is not None
         pieces = [packed[i : i + each] for i in range(0, len(packed), each)]
         parts = [part for piece in pieces for part in unpack(piece)]

@@ -125,7 +125,7 @@ async def test_the_text_before_a_fault_is_given_first(
     got: list[Delta] = []
     with pytest.raises(ProviderError):
         await client.ask(upstream(simulator.url), request, TimeLimits(), got.append)
-    text = "".join(one.text for one in got)
+    text = "".join(delta.text for delta in got)
     assert text
     assert simulated_answer(request.body("simulator")).text.startswith(text)
 

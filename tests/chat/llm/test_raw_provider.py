@@ -10,10 +10,10 @@ from email.utils import format_datetime
 
 import pytest
 
-from chat.llm import answer
+from chat.llm import stream_state
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
-from chat.llm.types import Delta, Patience, TimeLimits, Usage
+from chat.llm.types import Delta, ReadDelay, TimeLimits, Usage
 from chat.llm.wire import WireChunk, decode_chunk
 from tests.chat.llm.calls import (
     DONE,
@@ -78,11 +78,11 @@ async def test_a_patient_caller_is_given_larger_pieces_and_the_end_at_once(
     client: ProviderClient,
 ) -> None:
     got: list[Delta] = []
-    patience = Patience(lambda: 30)
+    read_delay = ReadDelay(lambda: 30)
     pieces = (text_event("a"), 0.05, text_event("b"), 0.05, text_event("c"), STOP, DONE)
     async with raw_provider(response(), 0.05, *pieces) as provider, asyncio.timeout(10):
-        await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, patience)
-    assert [one.text for one in got] == ["a", "bc"]
+        await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, read_delay)
+    assert [delta.text for delta in got] == ["a", "bc"]
 
 
 def long_event(number: int) -> bytes:
@@ -90,15 +90,18 @@ def long_event(number: int) -> bytes:
     return text_event(f"{number} ").replace(b"{", b'{"id":"%s",' % (b"x" * 200), 1)
 
 
-async def test_what_was_held_of_an_answer_is_looked_at_at_once(client: ProviderClient) -> None:
+async def test_held_bytes_of_an_answer_are_parsed_together(client: ProviderClient) -> None:
     """In steps, no event would come as most do, and each step's text would be logged by itself."""
     got: list[Delta] = []
     events = [long_event(number) for number in range(100)]
     pieces = [piece for i in range(1, 100, 11) for piece in (0.01, b"".join(events[i : i + 11]))]
     async with raw_provider(response(), 0.02, events[0], *pieces, STOP, DONE) as provider:
-        asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: 30)
+        asked = chat("hi"), TimeLimits(), got.append, ReadDelay(lambda: 30)
         await client.ask(upstream(provider.url), *asked)
-    assert [one.text for one in got] == ["0 ", "".join(f"{number} " for number in range(1, 100))]
+    assert [delta.text for delta in got] == [
+        "0 ",
+        "".join(f"{number} " for number in range(1, 100)),
+    ]
 
 
 @pytest.mark.parametrize("seconds", [0, 30], ids=["at once", "held"])
@@ -111,13 +114,13 @@ async def test_a_large_read_costs_by_the_event_only_where_it_is_cut(
         decoded.append(data)
         return decode_chunk(data)
 
-    monkeypatch.setattr(answer, "decode_chunk", decode)
+    monkeypatch.setattr(stream_state, "decode_chunk", decode)
     got: list[Delta] = []
     large = b"".join(long_event(number) for number in range(2000))
     async with raw_provider(response(), 0.02, text_event("a"), 0.02, large + STOP + DONE) as server:
-        asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: seconds)
+        asked = chat("hi"), TimeLimits(), got.append, ReadDelay(lambda: seconds)
         await client.ask(upstream(server.url), *asked)
-    assert "".join(one.text for one in got) == "a" + "".join(f"{n} " for n in range(2000))
+    assert "".join(delta.text for delta in got) == "a" + "".join(f"{n} " for n in range(2000))
     assert len(decoded) < 100
 
 
@@ -146,9 +149,9 @@ async def test_a_patient_caller_is_woken_by_the_last_chunk_however_it_is_cut(
     ]
     async with raw_provider(*pieces, end="again") as provider, asyncio.timeout(10):
         for _ in range(2):
-            asked = chat("hi"), TimeLimits(), got.append, Patience(lambda: 30)
+            asked = chat("hi"), TimeLimits(), got.append, ReadDelay(lambda: 30)
             await client.ask(upstream(provider.url), *asked)
-    assert "".join(one.text for one in got) == "abcabc"
+    assert "".join(delta.text for delta in got) == "abcabc"
     assert provider.connections == 1
 
 
@@ -157,19 +160,21 @@ async def test_a_patient_caller_has_all_that_came_when_that_changes(
     client: ProviderClient, leaves: bool
 ) -> None:
     got: list[Delta] = []
-    patience = Patience(lambda: 30)
+    read_delay = ReadDelay(lambda: 30)
     pieces = (text_event("a"), 0.05, text_event("b"))
     async with raw_provider(response(), 0.05, *pieces, end="hold") as provider:
-        asking = client.ask(upstream(provider.url), chat("hi"), TimeLimits(), got.append, patience)
+        asking = client.ask(
+            upstream(provider.url), chat("hi"), TimeLimits(), got.append, read_delay
+        )
         call = asyncio.create_task(asking)
         await until(lambda: bool(got))
         await until(lambda: provider.sent == len(pieces) + 2)
         await asyncio.sleep(0.05)  # and has arrived
-        assert [one.text for one in got] == ["a"]
+        assert [delta.text for delta in got] == ["a"]
         if leaves:
             call.cancel()
         else:
-            patience.lose()
+            read_delay.cancel()
         await until(lambda: len(got) == 2)
         assert got[1].text == "b"
         call.cancel()

@@ -1,4 +1,4 @@
-"""The simulator starts with nothing else running, and stops when it is told to."""
+"""The simulator starts with nothing else running, and stops on SIGTERM."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ async def test_calls_take_turns_between_keys(client: ProviderClient, recorder: R
     for _ in range(4):
         await ask(client, to)
         await ask(client, other)
-    keys = [one.header("authorization") for one in recorder.requests]
+    keys = [request.header("authorization") for request in recorder.requests]
     assert keys[::2] == ["Bearer sk-1", "Bearer sk-2", "Bearer sk-3", "Bearer sk-1"]
     assert keys[1::2] == ["Bearer a", "Bearer b"] * 2
     assert recorder.connections == 1
@@ -190,8 +190,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
     def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         return [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
-            for one in known.get(host, ["127.0.0.1"])
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in known.get(host, ["127.0.0.1"])
         ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -287,7 +287,7 @@ async def test_an_address_is_judged_when_it_is_connected_to(
         assert (error.code, error.retryable) == ("provider_forbidden_address", False)
         with pytest.raises(ProviderError, match="provider_forbidden_address"):
             await listed(refused)
-    # One that is open to who may be there is nobody else's.
+    # A proxy that anybody may use is reachable for all.
     assert recorder.connections == 1
     names["metadata.example"] = ["169.254.169.254"]
     linked = upstream("http://metadata.example", may_reach=is_not_link_local)

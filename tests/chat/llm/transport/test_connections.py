@@ -198,7 +198,7 @@ async def test_what_came_unasked_is_not_taken_for_a_response(client: ProviderCli
 # --- TLS ----------------------------------------------------------------------------------------
 @asynccontextmanager
 async def tls_server(tmp_path: Path) -> AsyncIterator[str]:
-    """One whose certificate nobody vouches for."""
+    """A server with a self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = tmp_path / "localhost.pem"
     write_certificate(pem, "localhost")

@@ -73,12 +73,12 @@ async def test_what_passed_before_anybody_watched_is_told_at_once() -> None:
 
 
 async def test_a_call_that_has_ended_is_told_nothing_and_leaves_no_timer_behind() -> None:
-    told: list[ProviderTimeoutError] = []
+    timeouts: list[ProviderTimeoutError] = []
     deadlines = Deadlines(TimeLimits(first_token_seconds=0.05))
-    deadlines.watch(told.append)
+    deadlines.watch(timeouts.append)
     deadlines.stop()
     await asyncio.sleep(0.1)
-    assert not told
+    assert not timeouts
     left = weakref.ref(deadlines)
     del deadlines
     gc.collect()

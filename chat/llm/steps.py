@@ -1,4 +1,4 @@
-"""Shares the event loop between what is read of answers and everything else."""
+"""Shares the event loop between parsing of large reads and everything else."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-#: Of an answer, looked at in one step. An event takes a few microseconds, a byte next to nothing:
-#: a step of the smallest and oddest events there are takes some ten milliseconds.
+#: Bytes of a response parsed in one step. Cost goes by events, a few microseconds each: a step of
+#: the smallest unusual events takes about 10 ms.
 STEP_BYTES = 8 * 1024
-#: This much is looked at in one step as well, while it has so few events: it is by them that an
-#: answer costs. Where nobody listens, those of seconds come at once, and decode best at once.
+#: A larger read is one step too if it has at most LIGHT_EVENTS. Answers without a follower are read
+#: seldom, many events at a time, which are decoded together.
 LIGHT_BYTES = 64 * 1024
 LIGHT_EVENTS = 512
-#: Steps are taken for so long, then the event loop goes round once.
+#: How long steps run before the event loop gets a turn.
 TURN_SECONDS = 0.005
 
 
 def is_step(piece: bytes) -> bool:
-    """Whether to look at a piece takes no more than a step may."""
+    """Whether parsing a piece takes at most one step."""
     if len(piece) <= STEP_BYTES:
         return True
-    # Lines may end with a CR as well. Hardly any do.
+    # Lines may end with CR too, which is rare: count only LF.
     is_light = len(piece) <= LIGHT_BYTES and b"\r" not in piece
     return is_light and piece.count(b"\n") <= 2 * LIGHT_EVENTS
 
 
-class Turns:
-    """Work that would hold the event loop, in steps. One an event loop: however many answers come
-    in floods, together they take one turn at a time."""
+class StepQueue:
+    """Round-robin queue of work that would block the event loop. One for each loop: all floods
+    together use TURN_SECONDS at a time."""
 
     def __init__(self) -> None:
         self._steps: deque[Callable[[], bool]] = deque()
@@ -46,10 +46,10 @@ class Turns:
             step = self._steps[0]
             try:
                 has_more = step()
-            except Exception as error:  # noqa: BLE001 - told of; the others' steps go on
+            except Exception as error:  # noqa: BLE001 - logged; other steps go on
                 loop.call_exception_handler({"message": "a step broke", "exception": error})
                 has_more = False
-            # Off the queue only now: `add` goes by its length.
+            # Removed only now: `add` schedules a turn when the queue was empty.
             self._steps.popleft()
             if has_more:
                 self._steps.append(step)

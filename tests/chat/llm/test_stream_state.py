@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chat.llm.answer import Answer
-from chat.llm.bodies import Events
+from chat.llm.bodies import EventStreamBody
 from chat.llm.errors import ProviderError
 from chat.llm.sse import Event
+from chat.llm.stream_state import StreamState
 from chat.llm.types import Completion, ToolCall, Usage
 
 HEAD = '"id":"0f-1","object":"chat.completion.chunk","created":1,"model":"deepseek-flash"'
@@ -39,8 +39,8 @@ RECORDED = (
 
 
 def _read(chunks: list[bytes]) -> tuple[str, str, Completion]:
-    answer = Answer("asked-for", None)
-    events = Events(answer, lambda: None)
+    answer = StreamState("asked-for", None)
+    events = EventStreamBody(answer, lambda: None)
     answer.name_request("req-1")
     text = reasoning = ""
     for chunk in chunks:
@@ -96,7 +96,7 @@ def test_every_split_of_a_recorded_stream_gives_the_same_answer(recorded: bytes)
     ],
 )
 def test_an_error_in_mid_stream_is_told_by_its_code_type_or_words(error: str, code: str) -> None:
-    answer = Answer("m", None)
+    answer = StreamState("m", None)
     with pytest.raises(ProviderError) as raised:
         answer.add_events([Event(f'{{"error":{error}}}'.encode())])
     assert raised.value.code == code
@@ -121,7 +121,7 @@ def test_an_error_in_mid_stream_is_told_by_its_code_type_or_words(error: str, co
     ],
 )
 def test_an_answer_that_is_not_whole_is_an_error(events: list[str], code: str) -> None:
-    answer = Answer("m", None)
+    answer = StreamState("m", None)
     for data in events:
         answer.add_events([Event(data.encode())])
     with pytest.raises(ProviderError) as raised:
@@ -132,7 +132,7 @@ def test_an_answer_that_is_not_whole_is_an_error(events: list[str], code: str) -
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_an_answer_may_be_cut_off_before_its_first_word(reason: str) -> None:
-    answer = Answer("m", None)
+    answer = StreamState("m", None)
     data = f'{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}'.encode()
     answer.add_events([Event(data)])
     assert answer.completion().finish_reason == reason

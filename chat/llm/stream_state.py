@@ -1,4 +1,4 @@
-"""Puts the decoded pieces of one answer together and judges how it ended."""
+"""State of one streamed answer: joins the decoded pieces and judges how the stream ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
-from chat.llm.vendor_errors import error_from_event, find_problem
+from chat.llm.vendor_errors import error_from_event, find_error
 from chat.llm.wire import (
     MISSING,
     WireChoice,
@@ -30,10 +30,10 @@ from chat.llm.wire import (
 )
 
 MAX_ID_CHARS = 200
-#: Events that are asked for the answer's id: some providers have none.
+#: How many first events are searched for the answer's id: some providers send none.
 NAMELESS_EVENTS = 8
 
-# The provider gave up although it sent no error.
+# Finish reasons by which a provider says that it gave up.
 _BROKEN_OFF: dict[str, type[ProviderError]] = {
     "insufficient_system_resource": OverloadedError,
     **dict.fromkeys(
@@ -44,7 +44,7 @@ _BROKEN_OFF: dict[str, type[ProviderError]] = {
         ProviderError,
     ),
 }
-# The providers' own words for one of OpenAI's.
+# Vendors' finish reasons that mean one of OpenAI's.
 _SAME_AS: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -55,9 +55,9 @@ _SAME_AS: dict[str, str] = {
     ),
     **dict.fromkeys(("function_call", "tool_use", "tool_call"), "tool_calls"),
 }
-# A reason that says that there is none yet.
+# Values of finish_reason that mean: not finished.
 _NO_REASON = frozenset({"", "null", "none", "finish_reason_unspecified"})
-# These may end an answer before it has a first character; anything else owes us one.
+# Finish reasons that are valid without any text.
 _MAY_BE_EMPTY = frozenset(
     {
         *("length", "content_filter", "max_tokens", "max_output_tokens", "model_length"),
@@ -70,8 +70,8 @@ _PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
 _LONGEST_PING = 10
 
 
-class Answer:
-    """One answer as it arrives. `payloads` counts the pieces that were more than a keep-alive."""
+class StreamState:
+    """One answer while it arrives. `payloads` counts the pieces that carry content."""
 
     def __init__(self, model: str, secret: str | None, limits: AnswerLimits | None = None) -> None:
         self.payloads = 0
@@ -81,7 +81,7 @@ class Answer:
         self.is_cut = False
         #: The response had an end of its own, not just that of the connection.
         self.is_framed = False
-        #: The key that the provider may repeat in an error, and nobody is to read.
+        #: The API key: removed from errors, in which a provider may repeat it.
         self.secret = secret
         self.limits = limits or _DEFAULT_LIMITS
         self._model = model
@@ -136,7 +136,7 @@ class Answer:
 
     def _read_odd(self, data: bytes) -> WireChunk:
         parsed = lenient.parse(data)
-        problem = find_problem(parsed)
+        problem = find_error(parsed)
         if problem is not None:
             raise error_from_event(problem, self.secret)
         if not self.is_named:
@@ -148,7 +148,7 @@ class Answer:
             parsed = lenient.parse(data)
         except InvalidResponseError:
             parsed = data.decode("utf-8", "replace")
-        return error_from_event(find_problem(parsed) or parsed, self.secret)
+        return error_from_event(find_error(parsed) or parsed, self.secret)
 
     def name(self, data: bytes) -> None:
         """Note the answer's id, and the model that gives it, if the event has them."""
@@ -215,8 +215,8 @@ class Answer:
                 self._add_choice(choice)
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
-        """What came since the last call, or None. Half an emoji waits for its other half, unless
-        nothing more comes."""
+        """Return what came since the last call, or None. A lone surrogate waits for its other half
+        unless `is_last`."""
         if not self._text and not self._reasoning:
             return None
         is_last = is_last or self.done
@@ -244,8 +244,8 @@ class Answer:
         return self._completed(reason, with_tool_calls=True)
 
     def _has_ended(self) -> bool:
-        """Text after a finish reason shows that it was none: then only the end mark, or the end
-        that the response itself has, tells the whole from what was cut."""
+        """Text after a finish reason shows that the reason was premature. Then only the end mark,
+        or a response that ended by its own framing, proves that nothing is missing."""
         if self.done or self.finish_reason is None:
             return self.done
         return self.is_framed or not self._went_on
@@ -264,7 +264,7 @@ class Answer:
     def _raise_error(self, chunk: WireChunk) -> None:
         if says_something(chunk.error):
             raise error_from_event(value_of(chunk.error), self.secret)
-        problem = find_problem({"base_resp": value_of(chunk.base_resp)})
+        problem = find_error({"base_resp": value_of(chunk.base_resp)})
         if problem is not None:
             raise error_from_event(problem, self.secret)
 
@@ -294,7 +294,7 @@ class Answer:
             return
         self.payloads += 1
         self._stood_alone = stands_alone
-        # What the provider said of a failure or a refusal, no later word takes back.
+        # A reason that says the provider gave up is final: a later one does not replace it.
         if (self.finish_reason or "").lower() not in _BROKEN_OFF:
             self.finish_reason = storable(_SAME_AS.get(known, reason))[:MAX_ID_CHARS]
 
@@ -343,13 +343,13 @@ class Answer:
 
 
 def _stands_alone(position: int, call: WireToolCall) -> bool:
-    """Whether one of several fragments of an event has nothing but its place to tell it."""
+    """Whether a fragment has neither id nor index: in one event, each such is a call of its own."""
     is_unmarked = not call.id and call.index is None
     return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
 
 
 def _other_reasoning(message: WireMessage) -> str:
     for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
-        if field and says_something(field) and (words := lenient.reasoning_of(value_of(field))):
-            return words
+        if field and says_something(field) and (text := lenient.reasoning_of(value_of(field))):
+            return text
     return ""

@@ -1,9 +1,9 @@
-"""Settling: what ended tasks used goes into the ledger, and from reserved to spent.
+"""Closing the ledger of ended tasks: their usage is entered, and moves from reserved to spent.
 
-The provider's own count is used where there is one. Of an answer that broke off without it, the
-tokens are reckoned from its text, on the safe side and never beyond what was reserved; without any
-text nothing is charged. Of several attempts only the last is known, and charged. What was never
-started (it waited until its end, or was answered by another's call or the cache) costs nothing.
+The provider's own count is used if there is one. If an answer broke off without it, the tokens are
+estimated from its text, on the safe side and never beyond what was reserved; without any text
+nothing is charged. Of several attempts only the last is known, and charged. A task that was never
+started (it ended in the queue, or was answered by another task's call or the cache) costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 from django.db import transaction
 
-from aily.database.statements import fetch_all
+from aily.database.rows import Row, fetch_rows
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
@@ -33,25 +33,26 @@ from chat.observability import metrics
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
 
-#: Each half has an index of its own; asked for at once, without the kinds, they would take a walk
-#: through the whole ledger. An array: a list of ids to `IN` costs three times as much.
+#: Each half has an index of its own; one condition for both kinds would read the whole ledger. An
+#: array: a list of ids to `IN` costs three times as much.
 _ENTRIES = """
-SELECT id, task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
-  FROM chat_ledgerentry WHERE task_id = ANY(%(ids)s) AND kind = 'reserve'
+SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
+  FROM chat_ledgerentry WHERE task_id = ANY(%(task_ids)s) AND kind = 'reserve'
  UNION ALL
-SELECT id, task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
-  FROM chat_ledgerentry WHERE task_id = ANY(%(ids)s) AND kind <> 'reserve'
+SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency
+  FROM chat_ledgerentry WHERE task_id = ANY(%(task_ids)s) AND kind <> 'reserve'
 """
 
 _TEXT_BYTES = """
-SELECT id, octet_length(messages::text), octet_length(text) + octet_length(reasoning)
-  FROM chat_task WHERE id = ANY(%s) AND (text <> '' OR reasoning <> '')
+SELECT id, octet_length(messages::text) AS prompt_bytes,
+       octet_length(text) + octet_length(reasoning) AS answer_bytes
+  FROM chat_task WHERE id = ANY(%(task_ids)s) AND (text <> '' OR reasoning <> '')
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NearEnd:
-    """A budget of which `NEAR_END` has just been spent; said once a period.
+    """A budget of which `NEAR_END` has just been spent; reported once a period.
 
     `key` names budget and period; `spent` and `limit` are for people, such as "4.20 USD".
     """
@@ -61,6 +62,29 @@ class NearEnd:
     budget: str
     spent: str
     limit: str
+
+
+class _StoredEntry(Row, frozen=True):
+    """An entry that a task has already: a reservation, or a closing entry."""
+
+    task_id: UUID
+    budget_id: int | None
+    period_start: datetime | None
+    kind: str
+    prompt_tokens: int
+    completion_tokens: int
+    money: Decimal
+    currency: str
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class _TextBytes(Row, frozen=True):
+    id: UUID
+    prompt_bytes: int
+    answer_bytes: int
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -94,15 +118,16 @@ class _Entry(msgspec.Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
-def settle(tasks: Sequence[EndedTask]) -> list[NearEnd]:
-    """Close the ledger of ended tasks; of those that are closed already, nothing.
+def close_ledger(tasks: Sequence[EndedTask]) -> list[NearEnd]:
+    """Enter what ended tasks used; tasks whose ledger is closed already are left out.
 
-    Belongs into a transaction that holds the locks of the tasks. Returns the budgets that this
+    Call it in a transaction that holds the locks of the tasks. Returns the budgets that this
     brought near their end.
     """
-    reservations: defaultdict[UUID, list[LedgerEntry]] = defaultdict(list)
+    reservations: defaultdict[UUID, list[_StoredEntry]] = defaultdict(list)
     closed: set[UUID] = set()
-    for entry in LedgerEntry.objects.raw(_ENTRIES, {"ids": [task.id for task in tasks]}):
+    task_ids = [task.id for task in tasks]
+    for entry in fetch_rows(_StoredEntry, _ENTRIES, {"task_ids": task_ids}):
         if entry.kind == LedgerEntry.Kind.RESERVE:
             reservations[entry.task_id].append(entry)
         else:
@@ -112,15 +137,19 @@ def settle(tasks: Sequence[EndedTask]) -> list[NearEnd]:
         return []
     entries = _closing_entries(open_tasks, reservations)
     insert(LedgerEntry, entries)
-    reserved = {(one.task_id, one.budget_id): one for own in reservations.values() for one in own}
-    return _move(entries, reserved)
+    reserved = {
+        (reservation.task_id, reservation.budget_id): reservation
+        for own in reservations.values()
+        for reservation in own
+    }
+    return _move_to_spent(entries, reserved)
 
 
 # --- Usage --------------------------------------------------------------------------------------
 def _closing_entries(
-    tasks: Sequence[EndedTask], reservations: dict[UUID, list[LedgerEntry]]
+    tasks: Sequence[EndedTask], reservations: dict[UUID, list[_StoredEntry]]
 ) -> list[_Entry]:
-    """Of each task one without a budget, its usage, and one for each of its reservations."""
+    """For each task one entry without a budget, its usage, and one for each of its reservations."""
     models = load_models(task.model_id for task in tasks)
     prices = {model_id: PriceList.of(model) for model_id, model in models.items()}
     counted = {task.id: Tokens.of_usage(task.usage) for task in tasks if task.started_at}
@@ -141,27 +170,27 @@ def _closing_entries(
 
 
 def _estimates(ids: Sequence[UUID]) -> dict[UUID, Tokens]:
-    """Tokens of those that began to answer."""
+    """Estimated tokens of those tasks that have any text of an answer."""
     if not ids:
         return {}
     return {
-        task_id: Tokens(estimate(prompt_bytes), 0, estimate(text_bytes))
-        for task_id, prompt_bytes, text_bytes in fetch_all(_TEXT_BYTES, [ids])
+        row.id: Tokens(estimate(row.prompt_bytes), 0, estimate(row.answer_bytes))
+        for row in fetch_rows(_TextBytes, _TEXT_BYTES, {"task_ids": ids})
     }
 
 
-def _within(tokens: Tokens, reservations: Sequence[LedgerEntry]) -> Tokens:
-    """An estimate, as far as it was reserved."""
-    prompt = min([tokens.prompt, *(one.prompt_tokens for one in reservations)])
-    completion = min([tokens.completion, *(one.completion_tokens for one in reservations)])
+def _within(tokens: Tokens, reservations: Sequence[_StoredEntry]) -> Tokens:
+    """An estimate, cut to what was reserved."""
+    prompt = min([tokens.prompt, *(entry.prompt_tokens for entry in reservations)])
+    completion = min([tokens.completion, *(entry.completion_tokens for entry in reservations)])
     return Tokens(prompt, 0, completion)
 
 
-def _entry(task: EndedTask, used: _Used, reservation: LedgerEntry | None = None) -> _Entry:
+def _entry(task: EndedTask, used: _Used, reservation: _StoredEntry | None = None) -> _Entry:
     money, currency = used.money, used.currency
     if reservation is not None and currency != reservation.currency:
-        # A budget counts its own currency alone. One with a money limit refuses tasks of any
-        # other, so that only a price made meanwhile leads here: then the worst case is charged.
+        # A budget counts its own currency alone. One with a money limit refuses tasks in any other
+        # currency, so only a price that changed meanwhile leads here: the reservation is charged.
         money, currency = reservation.money, reservation.currency
     return _Entry(
         task_id=task.id,
@@ -191,28 +220,28 @@ def _count(tasks: Sequence[EndedTask], usages: Sequence[_Entry], names: dict[int
     for (model_id, currency), entries in by_model.items():
         metrics.count_used(
             names[model_id],
-            prompt=sum(one.prompt_tokens for one in entries),
-            cached=sum(one.cached_tokens for one in entries),
-            completion=sum(one.completion_tokens for one in entries),
-            money=float(sum(one.money for one in entries)),
+            prompt=sum(entry.prompt_tokens for entry in entries),
+            cached=sum(entry.cached_tokens for entry in entries),
+            completion=sum(entry.completion_tokens for entry in entries),
+            money=float(sum(entry.money for entry in entries)),
             currency=currency,
         )
 
 
 # --- Counters -----------------------------------------------------------------------------------
-def _move(
-    entries: Sequence[_Entry], reservations: dict[tuple[UUID, int | None], LedgerEntry]
+def _move_to_spent(
+    entries: Sequence[_Entry], reservations: dict[tuple[UUID, int | None], _StoredEntry]
 ) -> list[NearEnd]:
-    """From reserved to spent, in the period that it was reserved in."""
-    closing = [one for one in entries if one.budget_id is not None]
-    periods = lock_periods(_period_key(one) for one in closing)
+    """Move closed entries from reserved to spent, in the period that they were reserved in."""
+    closing = [entry for entry in entries if entry.budget_id is not None]
+    periods = lock_periods(_period_key(entry) for entry in closing)
     shares = {key: _most_spent(period)[0] for key, period in periods.items()}
     for entry in closing:
         # None: the budget was deleted, and its counters with it.
         if period := periods.get(_period_key(entry)):
             reservation = reservations[entry.task_id, entry.budget_id]
             calls = 1 if entry.kind == LedgerEntry.Kind.SETTLE else 0
-            period.settle(
+            period.move_to_spent(
                 Amount(1, reservation.tokens, reservation.money),
                 Amount(calls, entry.tokens, entry.money),
             )
@@ -232,7 +261,7 @@ def _period_key(entry: _Entry) -> PeriodKey:
 
 
 def _most_spent(period: BudgetPeriod) -> tuple[Decimal, str]:
-    """The limit of which the most is spent, as (spent share, name)."""
+    """The limit with the highest spent share, as (share, name)."""
     shares = []
     for name in DIMENSIONS:
         limit = getattr(period.budget, f"limit_{name}")

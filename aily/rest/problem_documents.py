@@ -1,0 +1,201 @@
+"""Problem documents (RFC 9457): every error of the REST API is answered with one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.core.signals import got_request_exception
+from django.db import IntegrityError
+from django.db.models import ProtectedError, RestrictedError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+from psycopg.errors import UniqueViolation
+
+from aily.database.outages import AWAY, as_problem, is_away
+from aily.observability import metrics
+from aily.problems import (
+    MAX_FIELD_CHARS,
+    MAX_MESSAGE_CHARS,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+)
+from aily.rest.openapi import PROBLEM_TYPE
+
+logger = logging.getLogger(__name__)
+
+#: At most so many wrong fields are named.
+MAX_ERRORS = 100
+#: Problems for statuses that Django and ninja answer by themselves.
+_BY_STATUS: dict[int, type[Problem]] = {
+    problem.status: problem
+    for problem in (InvalidRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge)
+}
+
+
+def _respond(
+    request: HttpRequest,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    details: Mapping[str, object] | None = None,
+) -> HttpResponse:
+    metrics.request_error("rest", code).inc()
+    body: dict[str, object] = {
+        "type": f"urn:aily:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+        "code": code,
+        **(details or {}),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    response = HttpResponse(json.dumps(body), status=status, content_type=PROBLEM_TYPE)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def render_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """The problem document of a Problem, with its headers."""
+    errors = [{"field": problem.field, "message": problem.message}] if problem.field else []
+    response = _respond(
+        request,
+        problem.status,
+        problem.code,
+        problem.title,
+        problem.message,
+        errors,
+        problem.details(),
+    )
+    for name, value in problem.headers.items():
+        response[name] = value
+    if problem.retry_after_seconds is not None:
+        response["Retry-After"] = str(problem.retry_after_seconds)
+    return response
+
+
+def render_status(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    """The problem document of a status."""
+    if status in _BY_STATUS:
+        return render_problem(request, _BY_STATUS[status](message))
+    http = HTTPStatus(status)
+    return _respond(request, status, http.name.lower(), http.phrase, message)
+
+
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    # Ninja wraps errors of the parser.
+    if isinstance(error.__cause__, Problem):
+        return render_problem(request, error.__cause__)
+    return render_status(request, error.status_code, error.message)
+
+
+def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> HttpResponse:
+    detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
+    code, title = InvalidRequest.code, InvalidRequest.title
+    return _respond(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, title, detail, errors)
+
+
+def _field_path(location: Sequence[str | int]) -> str:
+    """The field that a caller knows, such as `query.limit` or `items.0.name`."""
+    source, *path = location
+    if source == "body":
+        # The name of the endpoint's argument comes first, which no caller knows. The field itself
+        # has its own name, as when a service or a frame refuses it.
+        path = path[1:]
+        if path:
+            source, *path = path
+    # Types of a union are in brackets: they are no names of fields.
+    parts = (str(part) for part in (source, *path))
+    return ".".join(part for part in parts if not part.startswith("("))
+
+
+def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return _wrong_fields(
+        request,
+        [
+            {
+                "field": _field_path(item["loc"])[:MAX_FIELD_CHARS],
+                "message": item["msg"][:MAX_MESSAGE_CHARS],
+            }
+            for item in error.errors[:MAX_ERRORS]
+        ],
+    )
+
+
+def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpResponse:
+    if not hasattr(error, "error_dict"):
+        return _wrong_fields(request, [{"field": "body", "message": " ".join(error.messages)}])
+    errors = [
+        {"field": "body" if field == "__all__" else field, "message": message}
+        for field, messages in error.message_dict.items()
+        for message in messages
+    ]
+    codes = {item.code for items in error.error_dict.values() for item in items}
+    if codes & {"unique", "unique_together"}:
+        detail = " ".join(item["message"] for item in errors)
+        return _respond(request, Conflict.status, Conflict.code, Conflict.title, detail, errors)
+    return _wrong_fields(request, errors)
+
+
+def _still_used(request: HttpRequest, error: ProtectedError | RestrictedError) -> HttpResponse:
+    return render_problem(request, Conflict("This is still in use and cannot be deleted."))
+
+
+def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpResponse:
+    if isinstance(error.__cause__, UniqueViolation):
+        return render_problem(request, Conflict("Another one has this name already."))
+    return _unexpected(request, error)
+
+
+def _outage(request: HttpRequest, error: Exception) -> HttpResponse:
+    if not is_away(error):
+        return _unexpected(request, error)
+    logger.warning("%s %s: %s", request.method, request.path, error)
+    return render_problem(request, as_problem(error))
+
+
+def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    # Error reporters and Django's test client listen to this signal.
+    got_request_exception.send(sender=None, request=request)
+    return render_status(request, 500, "Something went wrong here. It has been logged.")
+
+
+def add_exception_handlers(api: NinjaAPI) -> None:
+    """Answer every exception that an operation raises with a problem document."""
+
+    def respond_with(problem: Problem) -> Callable[[HttpRequest, Exception], HttpResponse]:
+        return lambda request, error: render_problem(request, problem)
+
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        Problem: render_problem,
+        HttpError: _http_error,
+        ValidationError: _schema_error,
+        ModelValidationError: _model_error,
+        Http404: respond_with(NotFound("There is no such thing, or it is not yours.")),
+        PermissionDenied: respond_with(Forbidden("You may not do this.")),
+        RequestDataTooBig: respond_with(TooLarge("The request body is too large.")),
+        ProtectedError: _still_used,
+        RestrictedError: _still_used,
+        IntegrityError: _integrity_error,
+        **dict.fromkeys(AWAY, _outage),
+        Exception: _unexpected,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
