@@ -3,6 +3,7 @@ follower, put in each other's way on purpose."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any

@@ -113,7 +113,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     frames = TaskFrames()
     reading = asyncio.create_task(frames_of(task_id, alice, frames))
     await until(lambda: frames.text)
-    first_life = zombie._worker_id
+    first_life = zombie.worker_id
     past = timezone.now() - timedelta(seconds=1)
     await in_database(Worker.objects.filter(pk=first_life).update, lease_until=past)
     await in_database(make_witness)
@@ -129,8 +129,8 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     assert (task.status, task.attempt, task.crashes) == (Status.SUCCEEDED, 2, 1)
     assert frames.text == task.text == expected
     # It comes back under another id, and works.
-    await until(lambda: zombie._worker_id != first_life)
-    await until(lambda: not zombie._calls)
+    await until(lambda: zombie.worker_id != first_life)
+    await until(lambda: not zombie.calls)
 
 
 async def test_queued_tasks_that_redis_forgot_are_put_back(

@@ -124,13 +124,12 @@ async def test_while_one_end_is_in_doubt_those_of_others_are_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.05,))
-    monkeypatch.setattr(storage, "DOUBTS", 1_000_000)
     monkeypatch.setattr(
         storage.retry_until_database_returns, "__kwdefaults__", {"max_failures": 1_000_000}
     )
     say_poison(worker, monkeypatch)
     bad = await submit_as_alice("Bad 53200")
-    await until(lambda: any(one.was_answered for one in worker.calls.by_task.values()))
+    await until(lambda: any(call.was_answered for call in worker.calls.by_task.values()))
     good = [await submit_as_alice(f"Good {number}") for number in range(3)]
     for task_id in good:
         assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
@@ -159,7 +158,7 @@ async def test_a_partial_answer_that_is_refused_leaves_the_task_cancelled(
 ) -> None:
     say_poison(worker, monkeypatch)
     task_id = await submit_as_alice("Bad 54000 [sim:stall=middle,tokens=10]")
-    await until(lambda: any(one.log.text for one in worker.calls.by_task.values()))
+    await until(lambda: any(call.log.text for call in worker.calls.by_task.values()))
     await cancel(alice.pk, UUID(task_id))
     assert (await frames_of(task_id, alice)).types[-1] == "task.cancelled"
     assert (await row(task_id)).status == Status.CANCELLED
