@@ -115,7 +115,7 @@ AnyEvent = (
     | TaskExpired
 )
 TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
-#: Types that only readers who asked for the text are sent.
+#: Types that only followers of the text are sent.
 TEXT_TYPES = frozenset({"task.delta", "task.snapshot"})
 
 _encoder = msgspec.json.Encoder()

@@ -63,7 +63,7 @@ class Commands:
             await self._execute(frame)
         except TooManyFollowedError:
             await self._close(CLOSE_TOO_MANY)
-        except Exception as error:  # noqa: BLE001 - logged, and the client is told
+        except Exception as error:  # noqa: BLE001 - logged, and sent to the client
             # No name here: a problem refers to this frame, which has what was sent. With one, the
             # garbage collector would have to find them, and it comes seldom.
             await self._sender.send_problem(frame.ref, _as_problem(error))
@@ -121,7 +121,7 @@ class Commands:
 
 
 def _as_problem(error: Exception) -> Problem:
-    """The problem that a client is told of an error that its frame led to."""
+    """The problem that a client is sent for an error that its frame led to."""
     if isinstance(error, Problem):
         return error
     if is_away(error):

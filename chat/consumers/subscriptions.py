@@ -87,7 +87,7 @@ class Subscriptions:
     async def _push_own_tasks(self) -> None:
         """Push life-cycle events of the user's tasks that this socket does not follow.
 
-        Where some were dropped, because the client or Redis lags, the client is told only that.
+        Where some were dropped, because the client or Redis lags, the client is only sent that.
         """
         async with get_hub().user_feed(self._owner_id, skip=self.is_following) as feed:
             while True:
@@ -101,8 +101,8 @@ class Subscriptions:
     async def _push_or_wait(self, notice: Notice) -> None:
         """Push an event, or let it wait where its task may be that of a submit under way.
 
-        The client is told first that the submit was accepted; then the task is followed from its
-        start. Events of other tasks go on meanwhile.
+        `task.accepted` is sent first; then the task is followed from its start. Events of other
+        tasks go on meanwhile.
         """
         task_id = notice.task_id
         is_known = task_id in self._last_sent

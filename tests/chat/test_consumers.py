@@ -1,5 +1,5 @@
-"""The WebSocket: what its frames wait for, and its two sources of events, a user's feed and a task's
-follower, put in each other's way on purpose."""
+"""The WebSocket: what its frames wait for, and its two sources of events, a user's feed and a
+task's follower, put in each other's way on purpose."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from chat.eventlog import Append
 from chat.eventlog.keys import log_key, user_channel
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode
 from chat.models import LLMModel, Scene, Status, Task, Worker
-from chat.services import submit as submitting
 from chat.services import cancel
+from chat.services import submit as submitting
 from chat.services.follow import follower
 from chat.services.scenes import create_version, publish
 from tests.chat.conftest import Submit, eventually, row, until
@@ -95,7 +95,7 @@ async def until_cancelled(task_id: str) -> None:
 def slow_submit(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Submits of sockets are stored, but not accepted before this is set."""
     may_accept = asyncio.Event()
-    submit = commands.submit
+    submit = vars(commands)["submit"]
 
     async def submit_slowly(submission: Any) -> Any:
         accepted = await submit(submission)
@@ -119,7 +119,7 @@ async def submit_slowly(socket: Any) -> None:
 
 
 async def next_logged(socket: Any) -> Any:
-    """The next frame with a place in the log: those that tell of the queue come as they like."""
+    """The next frame with a place in the log: those of a place in the queue come at any time."""
     while "id" not in (frame := await socket.receive_json_from(timeout=5)):
         assert frame["type"] == "task.queued"
     return frame
@@ -214,7 +214,7 @@ async def test_an_event_that_waited_is_not_sent_after_a_follower_has_sent_it(
     assert (after["task_id"], after["id"]) == (other_id, "1-1")
 
 
-async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_it_is_told(
+async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_its_notice_comes(
     socket: Any, submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hello")
@@ -236,25 +236,25 @@ async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_i
 async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
     socket: Any, alice: User
 ) -> None:
-    """Three hundred tasks, told within one turn of the socket's loop."""
+    """Events of three hundred tasks, in one turn of the socket's loop."""
     task_ids = [f"{number:08}-0000-7000-8000-000000000000" for number in range(300)]
     appends = [
         appended(make(task_id), alice) for task_id in task_ids for make in (started, completed)
     ]
-    # Once a second feed of hers is entered, the socket's own hears as well.
+    # Once a second feed of hers is entered, the socket's own is subscribed as well.
     async with eventlog.get_hub().user_feed(alice.pk, skip=lambda _: False):
         await eventlog.aappend(appends)
     got = [await socket.receive_json_from(timeout=5) for _ in appends]
-    assert [(one["task_id"], one["id"]) for one in got] == [
-        (one.task_id, str(one.event_id)) for one in appends
+    assert [(frame["task_id"], frame["id"]) for frame in got] == [
+        (append.task_id, str(append.event_id)) for append in appends
     ]
     await async_redis().delete(*map(log_key, task_ids))
 
 
-async def test_a_socket_is_told_when_events_were_missed(socket: Any, alice: User) -> None:
+async def test_a_client_is_sent_that_events_were_missed(socket: Any, alice: User) -> None:
     async with eventlog.get_hub().user_feed(alice.pk, skip=lambda _: False):
         redis: Any = async_redis()
-        # The hub's connection breaks; what is told until it has a new one reaches nobody.
+        # The hub's connection breaks: notices are lost until it has a new one.
         await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         assert await socket.receive_json_from(timeout=10) == {"type": "events.missed"}
 
@@ -266,13 +266,13 @@ async def test_a_key_revoked_while_a_socket_is_opened_closes_it(
     identify = identify_websocket
 
     def revoke_elsewhere() -> None:
-        """As another process does: this one keeps its copy, and hears nothing in time."""
+        """As another process does: this one keeps its copy, and the news comes too late."""
         APIKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
         cache.unlink([keys.API_KEYS.key(key.digest)])
 
     async def identify_and_revoke(scope: Any, *, check: bool = False) -> Any:
         identity = await identify(scope, check=check)
-        # After it was looked up, and before there is a socket that could be told.
+        # After it was looked up, and before the socket is registered for revocations.
         await in_database(revoke_elsewhere)
         return identity
 
@@ -322,7 +322,7 @@ async def submit_quietly(socket: Any) -> str:
     return str(accepted["task_id"])
 
 
-async def test_who_wants_no_text_is_told_the_place_the_start_and_the_end(
+async def test_without_text_a_client_is_sent_the_place_the_start_and_the_end(
     socket: Any, model: LLMModel, alice: User, looks_often: None
 ) -> None:
     task_id = await submit_quietly(socket)
@@ -337,7 +337,7 @@ async def test_who_wants_no_text_is_told_the_place_the_start_and_the_end(
 
 
 @pytest.mark.parametrize("has_started", [False, True])
-async def test_an_end_that_was_never_told_is_found_in_the_row(
+async def test_an_end_whose_notice_was_lost_is_found_in_the_row(
     socket: Any, model: LLMModel, alice: User, looks_often: None, has_started: bool
 ) -> None:
     task_id = await submit_quietly(socket)
@@ -375,7 +375,7 @@ async def test_a_look_that_failed_is_taken_again(
     assert (last["type"], last["id"]) == ("task.completed", "1-2")
 
 
-async def test_a_start_that_was_never_told_is_read_from_the_log(
+async def test_a_start_whose_notice_was_lost_is_read_from_the_log(
     socket: Any, model: LLMModel, looks_often: None
 ) -> None:
     task_id = await submit_quietly(socket)

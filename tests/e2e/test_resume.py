@@ -1,4 +1,4 @@
-"""Readers that come late, go and come back get what one got who never left."""
+"""Followers that come late, or leave and come back, get the same frames as one that stayed."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@
 --          seconds until the log expires (0: as it is)
 --
 -- Redis refuses an id that is not above the stream's last one: that keeps out the worker of an older
--- attempt, and makes it harmless to send an append again. NOMKSTREAM tells that Redis lost the log. A
+-- attempt, and makes it harmless to send an append again. NOMKSTREAM fails where Redis lost the log. A
 -- replica that became the master may lack the log's end: an event that does not directly follow the
 -- last one counts as an append to a lost log, too.
 --

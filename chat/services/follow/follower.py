@@ -1,7 +1,7 @@
 """The one follower behind WebSocket, SSE and `?sync=true`.
 
-Its whole state is a cursor, so that a slow client costs no memory; the row stands in for a log that
-is gone. A task that shares another one's call (chat/models/flights.py) has no log of its own: its
+Its whole state is a cursor, so that a slow client costs no memory; the row is read where the log is
+gone. A task that shares another one's call (chat/models/flights.py) has no log of its own: its
 followers are given the other's events under its id, and its end from its row.
 """
 

@@ -11,7 +11,7 @@ import redis
 from aily.redis.clients import Heard, async_redis, heard, subscriber_redis
 
 
-async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_services: None) -> None:
+async def test_all_messages_and_confirmations_of_one_read_are_received(loop_services: None) -> None:
     client: Any = async_redis()
     async with subscriber_redis() as subscriber, subscriber.pubsub() as pubsub:
         await pubsub.subscribe("news")
@@ -25,22 +25,24 @@ async def test_messages_and_confirmations_of_one_read_are_all_heard(loop_service
         # All of it waits in the socket now: a server answers in order.
         found: list[Heard] = []
         async with asyncio.timeout(10):
-            async for one in heard(pubsub):
-                found.append(one)
-                if one.data == b"end":
+            async for message in heard(pubsub):
+                found.append(message)
+                if message.data == b"end":
                     break
         # Or a process would keep the names of all channels that it ever heard.
         assert list(pubsub.channels) == [b"news"]
     assert found[0].kind == "subscribe"
-    assert [one.data for one in found if one.kind == "message"] == [
+    assert [message.data for message in found if message.kind == "message"] == [
         *(str(number).encode() for number in range(300)),
         b"end",
     ]
-    confirmed = [(one.kind, one.channel) for one in found[1:] if one.kind != "message"]
+    confirmed = [
+        (message.kind, message.channel) for message in found[1:] if message.kind != "message"
+    ]
     assert confirmed == [("subscribe", b"more"), ("unsubscribe", b"more")]
 
 
-async def test_a_subscription_that_is_cut_off_is_told(loop_services: None) -> None:
+async def test_a_subscription_that_is_cut_off_raises(loop_services: None) -> None:
     client: Any = async_redis()
     async with subscriber_redis() as subscriber, subscriber.pubsub() as pubsub:
         await pubsub.subscribe("news")

@@ -83,7 +83,7 @@ async def test_the_worker_of_an_older_attempt_is_kept_out(task_id: str) -> None:
     assert await ids(task_id) == ["1-1", "1-2", "2-1"]
 
 
-async def test_what_follows_on_a_lost_log_is_told_apart(task_id: str) -> None:
+async def test_an_append_to_a_lost_log_is_not_taken_for_a_repeated_one(task_id: str) -> None:
     assert outcomes(await aappend([delta(task_id, 1, 2)])) == [Outcome.MISSING]
     assert not sync_redis().exists(log_key(task_id))
 
@@ -245,7 +245,7 @@ def test_how_far_the_log_of_an_attempt_went(task_id: str) -> None:
 async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
     task_id: str, writer: LogWriter
 ) -> None:
-    """As on a replica that took over before it had heard all."""
+    """As on a replica that became the master before it had received everything."""
     log = writer.open(task_id, OWNER, 1)
     log.start("any")
     log.write("one ", "")

@@ -94,9 +94,11 @@ async def test_a_fault_that_passes_is_retried_and_only_the_last_attempts_text_co
     assert task.text == answer_to(prompt)
     assert frames.text == task.text
     frames.check_ids()
-    attempts = [one["attempt"] for one in frames.frames if one["type"] == "task.started"]
+    attempts = [frame["attempt"] for frame in frames.frames if frame["type"] == "task.started"]
     assert attempts == [1, 2]
-    has_first_text = any(one["id"].startswith("1-") and one.get("text") for one in frames.logged)
+    has_first_text = any(
+        frame["id"].startswith("1-") and frame.get("text") for frame in frames.logged
+    )
     assert has_first_text or fault not in SURELY_MIDWAY
 
 
@@ -131,12 +133,12 @@ async def test_retry_after_is_waited_for(
     await reading
     assert time.monotonic() - started > 0.6
     # Without a position, as it is not in the ready set: the notice of the retry.
-    notices = [one for one in frames.frames if one["type"] == "task.queued"]
+    notices = [frame for frame in frames.frames if frame["type"] == "task.queued"]
     # Or, for a reader that comes later, what the row says, or the pool, which pauses for a second.
-    queued = [one for one in notices if one["position"] is None]
+    queued = [frame for frame in notices if frame["position"] is None]
     assert queued
-    assert all(0 <= one["eta_seconds"] <= 1 for one in queued)
-    assert {one["waiting_for"]["kind"] for one in queued} <= {"retry", "pause"}
+    assert all(0 <= frame["eta_seconds"] <= 1 for frame in queued)
+    assert {frame["waiting_for"]["kind"] for frame in queued} <= {"retry", "pause"}
     assert (await row(task_id)).status == Status.SUCCEEDED
 
 
@@ -234,7 +236,7 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
     prompts = ["Poison", *(f"Good {number}" for number in range(10))]
     task_ids = await asyncio.gather(*map(submit_as_alice, prompts))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]
-    assert [one.types[-1] for one in frames] == ["task.failed", *["task.completed"] * 10]
+    assert [received.types[-1] for received in frames] == ["task.failed", *["task.completed"] * 10]
     assert frames[0].end is not None
     assert frames[0].end["error"]["code"] == "internal"
     assert (await row(task_ids[0])).error == frames[0].end["error"]

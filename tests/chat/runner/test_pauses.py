@@ -1,4 +1,4 @@
-"""What a provider asks for, or fails at, holds up as few as can be, and they are told."""
+"""Pauses and circuit breakers: few tasks wait, and their followers are sent why."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ async def test_a_healthy_task_of_the_same_owner_probes_before_those_that_failed(
     assert (await row(accepted.task_id)).attempt == 1
 
 
-async def test_a_provider_that_is_dead_is_left_alone_also_with_one_user(
+async def test_the_breaker_of_a_dead_provider_opens_with_a_single_user_too(
     worker: Runtime, alice: User, model: LLMModel, settings: Settings
 ) -> None:
     settings.TASK_RETRY_SECONDS = 0.1
@@ -283,8 +283,8 @@ async def test_a_breaker_that_is_closed_by_hand_is_closed(
     assert not await is_open()
 
 
-# --- What is told -------------------------------------------------------------------------------
-async def test_a_reader_is_told_of_the_pause_and_of_its_end(
+# --- What followers are sent --------------------------------------------------------------------
+async def test_a_follower_is_sent_the_pause_and_its_end(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
@@ -298,10 +298,10 @@ async def test_a_reader_is_told_of_the_pause_and_of_its_end(
     assert 55 < accepted.eta_seconds <= 60
     seen = TaskFrames()
     reading = asyncio.create_task(frames_of(accepted.task_id, alice, seen))
-    await until(lambda: any(one["type"] == "task.queued" for one in seen.frames))
+    await until(lambda: any(frame["type"] == "task.queued" for frame in seen.frames))
     await in_database(pauses.lift_model, model)
     frames = await reading
-    (queued, *_) = [one for one in frames.frames if one["type"] == "task.queued"]
+    (queued, *_) = [frame for frame in frames.frames if frame["type"] == "task.queued"]
     assert queued["waiting_for"]["kind"] == "pause"
     until_time = datetime.fromisoformat(queued["waiting_for"]["until"])
     assert timedelta(0) < until_time - datetime.now(UTC) < timedelta(seconds=61)

@@ -82,10 +82,10 @@ async def test_a_task_that_crashes_too_often_fails_after_its_log(
     assert (frames.end["error"], frames.last_id) == (task.error, f"2-{task.last_event}")
 
 
-async def test_a_reader_who_is_ahead_of_the_row_still_gets_the_end(
+async def test_a_follower_that_is_ahead_of_the_row_still_gets_the_end(
     submit_as_alice: Submit, alice: User
 ) -> None:
-    """Redis was away when the task was taken from its worker: the row knows nothing of the log."""
+    """Redis was away when the task was taken from its worker: the row lacks the log's last event."""
     task_id = await submit_as_alice("Hello")
     await crash(task_id, alice)
     seen = TaskFrames()
@@ -98,8 +98,8 @@ async def test_a_reader_who_is_ahead_of_the_row_still_gets_the_end(
     rest = TaskFrames()
     async with asyncio.timeout(10):
         from_seen = follow(task_id, alice.pk, EventId.parse(seen.last_id or ""))
-        async for one in from_seen:
-            rest.add(msgspec.json.decode(one.frame))
+        async for frame in from_seen:
+            rest.add(msgspec.json.decode(frame.frame))
     assert rest.types == ["task.cancelled"]
 
 
@@ -153,7 +153,7 @@ async def test_a_task_that_waits_for_its_next_attempt_is_left_waiting(
     assert await in_database(recovery.sweep) == set()
 
 
-async def test_a_task_whose_deadline_passes_in_the_queue_expires_and_its_readers_are_told(
+async def test_a_task_whose_deadline_passes_in_the_queue_expires_and_its_followers_are_sent_the_end(
     submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hurry", deadline_seconds=60)

@@ -1,4 +1,4 @@
-"""Who runs when: caps over several workers, lanes, turns of owners, fallbacks and deadlines."""
+"""Which task runs when: caps over several workers, lanes, turns of owners, fallbacks, deadlines."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ async def submit_all(user: User, prompts: Sequence[str], **fields: Any) -> list[
     ]
     accepted: list[str] = []
     for start in range(0, len(submissions), 200):
-        for one in await in_database(submit_many, submissions[start : start + 200]):
-            assert isinstance(one, Accepted), one
-            accepted.append(one.task_id)
+        for outcome in await in_database(submit_many, submissions[start : start + 200]):
+            assert isinstance(outcome, Accepted), outcome
+            accepted.append(outcome.task_id)
     return accepted
 
 
@@ -177,8 +177,8 @@ async def test_two_owners_finish_their_kth_tasks_together(
     every = sorted(ends[alice] + ends[bob])
     # They start by turns; calls that run at the same time come in any order, and so do ends that
     # are stored together, at the same moment.
-    for one, other in zip(ends[alice], ends[bob], strict=True):
-        first, last = sorted((one, other))
+    for hers, his in zip(ends[alice], ends[bob], strict=True):
+        first, last = sorted((hers, his))
         assert bisect_left(every, last) - bisect_right(every, first) <= 3 * cap
 
 
@@ -186,9 +186,9 @@ def ends_of(*owners: User) -> dict[User, list[datetime]]:
     """When each owner's tasks finished, in their order."""
     return {
         owner: [
-            one.finished_at
-            for one in Task.objects.filter(owner=owner).order_by("finished_at")
-            if one.finished_at is not None
+            task.finished_at
+            for task in Task.objects.filter(owner=owner).order_by("finished_at")
+            if task.finished_at is not None
         ]
         for owner in owners
     }
@@ -207,7 +207,7 @@ async def test_an_owner_of_weight_two_gets_two_turns_for_each_of_the_others(
     assert 92 <= first.count(bob.pk) <= 108
 
 
-async def test_who_waits_is_told_how_the_place_moves(
+async def test_a_follower_of_a_waiting_task_is_sent_its_places(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
@@ -218,12 +218,12 @@ async def test_who_waits_is_told_how_the_place_moves(
     await worker.reload_pools()
     task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
     frames = await frames_of(task_ids[-1], alice)
-    queued = [one for one in frames.frames if one["type"] == "task.queued"]
-    positions = [one["position"] for one in queued]
+    queued = [frame for frame in frames.frames if frame["type"] == "task.queued"]
+    positions = [frame["position"] for frame in queued]
     assert positions == sorted(positions, reverse=True)
     assert set(positions) >= {1, 2}
-    assert all(one["eta_seconds"] is None or one["eta_seconds"] >= 0 for one in queued)
-    assert all("id" not in one for one in queued)
+    assert all(frame["eta_seconds"] is None or frame["eta_seconds"] >= 0 for frame in queued)
+    assert all("id" not in frame for frame in queued)
     assert frames.types[-1] == "task.completed"
 
 
@@ -314,7 +314,7 @@ async def test_fallbacks_take_over_in_order(
     assert (task.status, task.model.name) == (Status.SUCCEEDED, model_name)
     assert task.attempt == attempts
     frames.check_ids()
-    started = [one["model"] for one in frames.frames if one["type"] == "task.started"]
+    started = [frame["model"] for frame in frames.frames if frame["type"] == "task.started"]
     assert started[-1] == model_name
 
 
@@ -376,8 +376,8 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     await until(lambda: simulator.stats.in_flight == 2)
     await async_redis().flushdb()
     second = await submit_all(alice, ["Short", "Short as well"])
-    for one in (worker, other):
-        one.wake(model.pool)
+    for runtime in (worker, other):
+        runtime.wake(model.pool)
     await ended([*first, *second])
     assert simulator.stats.max_in_flight == 2
 

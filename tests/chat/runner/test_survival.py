@@ -10,7 +10,6 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from chat.eventlog import aappend
 from django.db import DataError, OperationalError, connection
 from prometheus_client import REGISTRY
 from pytest_django import Settings
@@ -19,6 +18,7 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
+from chat.eventlog import aappend
 from chat.eventlog import writer as event_log
 from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
@@ -39,9 +39,11 @@ def _short_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def faults() -> float:
-    """How many were survived so far, as Prometheus is told."""
-    metrics = [one for one in REGISTRY.collect() if one.name == "aily_faults"]
-    return sum(s.value for one in metrics for s in one.samples if s.name == "aily_faults_total")
+    """How many were survived so far, by the metric."""
+    metrics = [metric for metric in REGISTRY.collect() if metric.name == "aily_faults"]
+    return sum(
+        s.value for metric in metrics for s in metric.samples if s.name == "aily_faults_total"
+    )
 
 
 class Breaks:
@@ -98,7 +100,7 @@ def break_once(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException)
     place = resolve_name(owner)
     original = getattr(place, name)
     broken = Breaks(original, error)
-    # A function, so that it is bound to an instance like the one it stands for.
+    # A function, so that it is bound to an instance like the original.
     monkeypatch.setattr(place, name, lambda *args, **kwargs: broken(*args, **kwargs))
     return broken
 
@@ -158,7 +160,7 @@ async def test_what_is_survived_is_counted_and_logged(
 async def test_a_claim_loop_that_was_cancelled_by_a_fault_goes_on(
     worker: Runtime, submit_as_alice: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A CancelledError out of a future that somebody else has cancelled ends no loop."""
+    """A CancelledError out of a future that another coroutine has cancelled ends no loop."""
     break_once(monkeypatch, "chat.scheduler.claim", asyncio.CancelledError())
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -204,7 +206,7 @@ async def test_a_task_is_cancelled_whatever_breaks_once_its_row_says_so(
     assert (await cancel(alice.pk, UUID(task_id))).status == Status.CANCELLED
 
 
-# --- Rows and leases that nobody knows of ---------------------------------------------------------
+# --- Rows and slots without a call ----------------------------------------------------------------
 async def test_a_row_that_runs_without_a_call_is_found_and_run(
     worker: Runtime, submit_as_alice: Submit, alice: User
 ) -> None:
@@ -271,13 +273,13 @@ async def test_a_row_that_is_always_left_behind_fails_in_the_end(
     assert frames.end["error"] == transitions.INTERNAL
 
 
-async def test_leases_of_a_claim_whose_answer_was_lost_are_given_back(
+async def test_slots_of_a_claim_whose_reply_was_lost_are_given_back(
     worker: Runtime, submit_as_alice: Submit, model: LLMModel
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
     await worker.reload_pools()
     lost = f"aily:leases:{model.pool}:{worker.worker_id}"
-    await async_redis().sadd(lost, "a-task-that-nobody-runs")  # type: ignore[misc]
+    await async_redis().sadd(lost, "a-task-without-a-call")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
 
@@ -348,7 +350,7 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
     monkeypatch.setattr(event_log, "MAX_INTERVAL_SECONDS", 0.05)
 
     async def picky(appends: Any, *args: Any) -> Any:
-        if any(b"poison" in one.frame for one in appends):
+        if any(b"poison" in append.frame for append in appends):
             raise ValueError("this one is not taken")
         return await aappend(appends, *args)
 
@@ -362,7 +364,7 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
     frames = await frames_of(good, alice)
     assert frames.types[0] == "task.started"
     assert frames.types[-1] == "task.completed"
-    # Those whose log is not taken are told by their row.
+    # Followers of the tasks whose log is not taken read the end from the row.
     assert (await frames_of(poisoned, alice)).types[-1] == "task.completed"
 
 
@@ -379,7 +381,7 @@ async def test_messages_that_cannot_be_read_end_no_listener(
         scheduler.DOORBELL,
         worker_channel(worker.worker_id),
     ):
-        await async_redis().publish(channel, b"\xff nobody can read this")
+        await async_redis().publish(channel, b"\xff no text")
     assert (await reading).types[-1] == "task.completed"
     after = await submit_as_alice("After [sim:tokens=3]")
     assert (await frames_of(after, alice)).types[-1] == "task.completed"
