@@ -194,7 +194,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     protocol: str = PROTOCOL
 
 
-class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen=True):
+class TaskAcceptedFrame(msgspec.Struct, tag_field="type", tag="task.accepted", frozen=True):
     ref: str | None
     task_id: str
     position: int | None

@@ -13,7 +13,7 @@ from aily.problems import Problem, Unexpected
 from aily.web.flow_control import Workload
 from chat.consumers.sender import FrameSender
 from chat.consumers.subscriptions import Subscriptions, TooManyFollowedError
-from chat.events import START, EventId, Pong, TaskAccepted
+from chat.events import START, EventId, Pong, TaskAcceptedFrame
 from chat.frames import Frame, Ping, TaskCancel, TaskSubmit, TaskSubscribe, TaskUnsubscribe
 from chat.models import Lane
 from chat.services.cancel import cancel_row
@@ -98,7 +98,7 @@ class Commands:
         accepted = await submit(submission)
         await anote_write(self._owner_id)
         await self._sender.send(
-            TaskAccepted(
+            TaskAcceptedFrame(
                 ref=frame.ref,
                 task_id=accepted.task_id,
                 position=accepted.position,
