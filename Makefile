@@ -17,7 +17,7 @@ help: ## list the targets
 
 # No shell in between: make passes SIGTERM on to the launcher itself, and waits for it.
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
-	@$(BIN)/python -m aily.launcher.run
+	@$(BIN)/python -m aily.launcher
 
 # Side by side: the tests wait a good part of their time. What check has to say stands at the end.
 test: .venv/.tests browser servers ## check and all tests

@@ -73,7 +73,7 @@ class Settled(NamedTuple):
 def settle_ended_tasks() -> Settled:
     """Settle all ended tasks that need it.
 
-    Any number of processes may do so at once: each takes tasks that no other has locked.
+    Several processes may do so at once: each takes tasks that no other has locked.
     """
     return _settle_all(_COMPLETE, {"since": timezone.now() - PARTIAL_WAIT})
 

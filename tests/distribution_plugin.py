@@ -16,7 +16,7 @@ _APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/t
 #: than it computes: beside what computes, that costs no time.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
-    "tests/aily/launcher/test_run.py",
+    "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/deploy/",
     *_APART,
@@ -29,7 +29,12 @@ _SLOWEST_FIRST = (
     "tests/chat/llm/",
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
-_INSTALLATIONS = (_ONE_PROCESS, "tests/aily/launcher/test_run.py", "tests/chaos/", "tests/deploy/")
+_INSTALLATIONS = (
+    _ONE_PROCESS,
+    "tests/aily/launcher/test_launch.py",
+    "tests/chaos/",
+    "tests/deploy/",
+)
 INSTALLATION_SECONDS = 300
 
 

@@ -22,7 +22,7 @@ class _Cluster(EmbeddedPostgres):
     primary: dict[str, str]
 
     def _create_cluster(self) -> None:
-        postgres._make_servers_own(self.working_dir)
+        postgres._make_private_to_server(self.working_dir)
         where = [f"--{key}={self.primary[key]}" for key in ("host", "port") if key in self.primary]
         command = [
             *(str(postgres._binary("pg_basebackup")), "--pgdata", str(self.working_dir)),

@@ -20,7 +20,7 @@ from aily.embedded.addresses import metrics_dir
 from aily.embedded.service import make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher.programs import BASE_DIR, WEB_SERVERS, Options
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from aily.launcher.supervision import Program
 from tests.ports import free_ports
 from tests.prepared import copy_prepared

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from auditlog.admin import LogEntryAdmin
 from auditlog.models import LogEntry
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from aily.admin.lists import LargeTable, NewestChoices, NewestRelated, users_named
 
@@ -16,7 +14,7 @@ admin.site.unregister(LogEntry)
 
 @admin.register(LogEntry)
 class AuditLogAdmin(LargeTable, LogEntryAdmin):
-    """The library's, whose list would read the whole log five times over."""
+    """The library's page with a list that does not read the whole log."""
 
     date_hierarchy = None
     list_filter = (
@@ -28,6 +26,6 @@ class AuditLogAdmin(LargeTable, LogEntryAdmin):
     search_help_text = "The beginning of the name of who did it, or the primary key of a row."
     ordering = ("-id",)
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         by_actor = queryset.filter(actor__in=users_named(term))
         return by_actor | queryset.filter(object_pk=term)

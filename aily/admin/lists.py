@@ -1,20 +1,25 @@
-"""Lists of the admin over tables of millions of rows: nothing here counts or reads a whole one."""
+"""Admin lists of tables with millions of rows: nothing here counts or reads a whole table."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-#: Lists end here, and actions take no more: filter or search for what lies beyond.
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+#: Lists end here, and actions take no more rows: filter or search for others.
 MAX_ROWS = 10_000
-#: How many of the newest rows a filter without an index looks through: about 0.1 s.
-LOOKED_THROUGH = 100_000
+#: How many of the newest rows a filter without an index reads: about 0.1 s.
+MAX_FILTERED_ROWS = 100_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -22,68 +27,69 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_ROWS].count())
+        rows = self.object_list
+        if not isinstance(rows, QuerySet):
+            return len(rows)
+        return rows.order_by()[:MAX_ROWS].count()
 
 
-def newest(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Those of `rows` that are among the newest `LOOKED_THROUGH` of their table, by primary key."""
-    every = rows.model._base_manager.order_by("-pk").values_list("pk", flat=True)  # noqa: SLF001
-    edge = every[LOOKED_THROUGH : LOOKED_THROUGH + 1].first()
-    return rows if edge is None else rows.filter(pk__gt=edge)
+def newest(rows: QuerySet[AnyModel]) -> QuerySet[AnyModel]:
+    """Keep the rows among the newest `MAX_FILTERED_ROWS` of their table, by primary key."""
+    all_ids = rows.model._base_manager.order_by("-pk").values_list("pk", flat=True)  # noqa: SLF001
+    oldest = all_ids[MAX_FILTERED_ROWS : MAX_FILTERED_ROWS + 1].first()
+    return rows if oldest is None else rows.filter(pk__gt=oldest)
 
 
 class LargeTable:
-    """Mixed into the admin of a table of millions of rows: its list keeps to its one order, is
-    counted no further than `MAX_ROWS`, and is searched as `search` says.
+    """Mixin for the admin of a table with millions of rows: its list has one order, is counted up
+    to `MAX_ROWS`, and is searched by `search`.
 
-    Where there is a search, `search_fields` names what Django is to show a box for.
+    Set `search_fields` as well: Django shows the search box only then.
     """
 
-    sortable_by: Any = ()
-    paginator: Any = CappedPaginator
+    sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
+    paginator: ClassVar[type] = CappedPaginator
     show_full_result_count = False
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """Rows of `queryset` that `term`, which is not blank, stands for. By default all."""
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
+        """Rows of `queryset` that match `term`, which is not blank. By default all."""
         return queryset
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+        self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
+    ) -> tuple[QuerySet[Model], bool]:
         term = search_term.strip()
         return (self.search(queryset, term) if term else queryset), False
 
 
 class _AmongNewest:
-    """Mixed into a filter of a column that has no index, as one would cost every write."""
+    """Mixin for the filter of a column without an index, which would make every write slower."""
 
-    used_parameters: dict[str, Any]
-    title: Any
+    used_parameters: dict[str, object]
+    title: StrOrPromise | None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self.title = f"{self.title} (of the newest {LOOKED_THROUGH:,})"
+        self.title = f"{self.title} (of the newest {MAX_FILTERED_ROWS:,})"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        found: QuerySet[Any] = super().queryset(request, queryset)  # type: ignore[misc]
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        found: QuerySet[Model] = super().queryset(request, queryset)  # type: ignore[misc]
         return newest(found) if self.used_parameters else found
 
 
 class NewestChoices(_AmongNewest, admin.ChoicesFieldListFilter):
-    """A column with choices, of the newest rows."""
+    """Filters the newest rows by a column with choices."""
 
 
 class NewestBoolean(_AmongNewest, admin.BooleanFieldListFilter):
-    """A column of yes and no, of the newest rows."""
+    """Filters the newest rows by a boolean column."""
 
 
 class NewestRelated(_AmongNewest, admin.RelatedFieldListFilter):
-    """A foreign key, of the newest rows."""
+    """Filters the newest rows by a foreign key."""
 
 
 def users_named(beginning: str) -> list[int]:
-    """Primary keys of the first users whose names begin so. Asked for first, so that the rows of
-    theirs are found by an index."""
+    """Primary keys of up to 100 users whose names begin so, for a query that an index answers."""
     users = get_user_model()._default_manager.filter(username__istartswith=beginning)  # noqa: SLF001
     return list(users.values_list("pk", flat=True)[:100])

@@ -1,13 +1,12 @@
-"""The admin's site: its pages read from the replica, and what staff change is noted.
+"""The admin site: its pages read from the replica, and writes are noted for later reads.
 
-Where a rule of the program forbids a change (`Forbidden`), the page says so; nothing has changed.
+If a service refuses a change (`Forbidden`), the page shows why, and nothing has changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -18,13 +17,17 @@ from django.template.response import SimpleTemplateResponse
 from aily.database.replica import note_write, read_for
 from aily.problems import Forbidden
 
+_View = Callable[..., HttpResponseBase]
+
 
 class Site(AdminSite):
-    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        guarded: Callable[..., HttpResponseBase] = super().admin_view(view, cacheable)
+    def admin_view(  # type: ignore[override]
+        self, view: _View, cacheable: bool = False
+    ) -> _View:
+        guarded: _View = super().admin_view(view, cacheable)
 
         @wraps(guarded)
-        def with_replica(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def with_replica(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
             user_id = request.user.pk
 
             def respond() -> HttpResponseBase:
@@ -32,7 +35,7 @@ class Site(AdminSite):
                     response = guarded(request, *args, **kwargs)
                 except Forbidden as problem:
                     raise PermissionDenied(problem.message) from problem
-                # Its rows are read as it is rendered.
+                # Rendering reads rows, and must do so inside `read_for`.
                 if isinstance(response, SimpleTemplateResponse):
                     response.render()
                 return response

@@ -1,6 +1,6 @@
-"""PostgreSQL and Valkey from wheels, for an installation that names no servers of its own.
+"""PostgreSQL and Valkey from wheels, for an installation that sets no URLs of servers.
 
-Only the addresses are exported here: settings import them, so they cost nothing and touch nothing.
+Only the addresses are exported here: settings import them, without any side effect.
 The servers themselves are in `postgres` and `valkey`.
 """
 

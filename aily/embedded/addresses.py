@@ -1,4 +1,4 @@
-"""Where the embedded servers listen and keep their files, from the data directory alone."""
+"""Sockets, directories and URLs of the embedded servers, derived from the data directory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SOCKET_PATH_MAX_BYTES = 95
 def runtime_dir(data_dir: Path) -> Path:
     """Directory of the sockets and pid files, private to the user who runs aily.
 
-    A data directory too deep for a socket's path has it under /tmp, named after the data
-    directory, so that every process finds it. `service.make_private` refuses it there when it is
-    someone else's.
+    If the data directory's path is too long for a socket, it is under /tmp, named after the data
+    directory, so that every process finds it. `service.make_private` refuses it there if it
+    belongs to another user.
     """
     nearby = data_dir / "run"
     if len(bytes(nearby / "postgres" / ".s.PGSQL.5432")) <= _SOCKET_PATH_MAX_BYTES:
@@ -28,7 +28,7 @@ def runtime_dir(data_dir: Path) -> Path:
 
 
 def log_dir(data_dir: Path) -> Path:
-    """Directory of every process's log."""
+    """Directory of all logs."""
     return data_dir / "log"
 
 

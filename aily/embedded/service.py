@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: a command to run, a question that proves life."""
+"""The interface of embedded servers, and waiting until one is ready."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class EmbeddedService(Protocol):
         """Argument vector that runs the server in the foreground."""
         ...
 
-    def ask(self) -> str:
-        """Ask the server something it can only answer when ready; the reason why not, or ""."""
+    def reason_not_ready(self) -> str:
+        """Send the server a request; returns why it is not ready, or "" if it answers."""
         ...
 
 
@@ -53,7 +53,7 @@ def wait_until_ready(
     Raises EmbeddedServiceError after the time, naming the log file.
     """
     deadline = time.monotonic() + timeout_seconds
-    while reason := service.ask():
+    while reason := service.reason_not_ready():
         check()
         if time.monotonic() > deadline:
             raise EmbeddedServiceError(
@@ -64,10 +64,9 @@ def wait_until_ready(
 
 
 def make_private(path: Path) -> None:
-    """Create a directory with mode 0700, or make sure that an existing one is ours alone.
+    """Create a directory with mode 0700, or check that an existing one is this user's alone.
 
-    Raises EmbeddedServiceError for a link, or a directory of another user: in /tmp anyone may have
-    put it there.
+    Raises EmbeddedServiceError for a link, or a directory of another user, as there may be in /tmp.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()
@@ -80,9 +79,9 @@ def make_private(path: Path) -> None:
 
 
 def process_of(pid_file: Path, name: str) -> psutil.Process | None:
-    """The living process of that name whose pid is the file's first line, if there is one.
+    """The running process of that name whose pid is the file's first line, if there is one.
 
-    The name guards against a pid that the kernel has given to someone else since.
+    The name guards against a pid that the kernel has given to another process since.
     """
     try:
         process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))

@@ -1,9 +1,9 @@
-"""Running one program as a user without rights while aily itself runs as root.
+"""Runs a program as an unprivileged user while aily itself runs as root.
 
-PostgreSQL refuses to run as root. It runs as `nobody`, plus the one capability to pass through
-directories it could not enter: so it works wherever the checkout lies (/root has mode 0700), no
-account is created, and no directory is opened to others. Programs of other users named `nobody`
-gain nothing: root's own directories of mode 0700 lie around the server's.
+PostgreSQL refuses to run as root. It runs as `nobody`, with the capability to enter any directory:
+it works wherever the checkout is (/root has mode 0700), no account is created, and no directory is
+opened to others. Other programs that run as `nobody` gain nothing: the server's directories are
+below directories of root with mode 0700.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def running_as_root() -> bool:
 def as_unprivileged_user(command: list[str], death_signal: signal.Signals) -> list[str]:
     """The command, run by root as `nobody`, signalled when its parent dies.
 
-    Raises EmbeddedServiceError where root lacks the means (a container stripped of them, macOS).
+    Raises EmbeddedServiceError if root lacks the capabilities (some containers) or setpriv (macOS).
     """
     setpriv = shutil.which("setpriv")
     held = _effective_capabilities()
@@ -42,8 +42,8 @@ def as_unprivileged_user(command: list[str], death_signal: signal.Signals) -> li
         )
     only = f"-all,+{passing}"
     identity = ["--reuid", str(UNPRIVILEGED_ID), "--regid", str(UNPRIVILEGED_ID), "--clear-groups"]
-    # no_setuid_fixup: access(2), which PostgreSQL asks about its own binary, otherwise ignores
-    # the capabilities of any user but root.
+    # no_setuid_fixup: otherwise access(2), which PostgreSQL calls for its own binary, ignores the
+    # capabilities of all users except root.
     capabilities = ["--securebits", "+no_setuid_fixup", "--bounding-set", only]
     capabilities += ["--inh-caps", only, "--ambient-caps", only]
     death = ["--pdeathsig", death_signal.name.removeprefix("SIG")]
@@ -51,7 +51,7 @@ def as_unprivileged_user(command: list[str], death_signal: signal.Signals) -> li
 
 
 def _effective_capabilities() -> set[int]:
-    """Numbers of the capabilities this process holds; none where the kernel knows none."""
+    """Numbers of the capabilities of this process; none if the kernel has no capabilities."""
     status = Path("/proc/self/status")
     if not status.exists():
         return set()

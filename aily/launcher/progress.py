@@ -14,7 +14,7 @@ _LOG_TAIL_LINES = 20
 
 
 class Progress:
-    """Start-up steps on stdout, with a spinner on a terminal; complaints on stderr."""
+    """Prints start-up steps on stdout, with a spinner on a terminal, and warnings on stderr."""
 
     def __init__(self) -> None:
         self._output = Console(highlight=False, markup=False, soft_wrap=True)
@@ -28,10 +28,10 @@ class Progress:
             yield
         self._output.print(f"  {what:<36} {time.monotonic() - started:5.1f} s")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self._output.print(line)
 
-    def complain(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         self._errors.print(line)
 
     def show_log(self, log_file: Path) -> None:

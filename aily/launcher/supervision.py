@@ -12,7 +12,7 @@ import xmlrpc.client
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
@@ -60,8 +60,8 @@ class Program:
             "startretries": str(_START_RETRIES),
             "stopsignal": self.stop_signal,
             "stopwaitsecs": str(self.stop_wait_seconds),
-            # The polite signal goes to the program alone (Dramatiq passes it on, and takes a
-            # second one as an order to drop everything), the kill to all it started.
+            # The stop signal goes to the program alone (Dramatiq passes it on, and would treat a
+            # second one as an order to drop everything), the kill to its whole group.
             "stopasgroup": "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
@@ -79,6 +79,15 @@ class Program:
         }
 
 
+class _ProcessInfo(TypedDict):
+    """The part of supervisor's getAllProcessInfo that is used."""
+
+    name: str
+    statename: str
+    pid: int
+    stdout_logfile: str
+
+
 @dataclass(frozen=True)
 class ProcessState:
     """One supervised process; `state` is supervisor's name for it (RUNNING, BACKOFF, FATAL...)."""
@@ -90,7 +99,7 @@ class ProcessState:
 
 
 class Supervisor:
-    """A supervisord of our own. It and its programs end when this process does, however it does."""
+    """A supervisord of this process: it and its programs end with it, even when it is killed."""
 
     def __init__(self, data_dir: Path, programs: list[Program]) -> None:
         self._runtime_dir = runtime_dir(data_dir)
@@ -161,13 +170,13 @@ class Supervisor:
     def states(self) -> list[ProcessState]:
         """The supervised processes; none while supervisord does not answer."""
         try:
-            answer = cast("list[dict[str, Any]]", self._rpc.supervisor.getAllProcessInfo())
+            processes = cast("list[_ProcessInfo]", self._rpc.supervisor.getAllProcessInfo())
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             self._rpc("close")()
             return []
         states = [
             ProcessState(info["name"], info["statename"], info["pid"], Path(info["stdout_logfile"]))
-            for info in answer
+            for info in processes
         ]
         for pid in {state.pid for state in states} - {0, *self._descendants}:
             self._remember(pid)
@@ -187,7 +196,7 @@ class Supervisor:
         self._process.terminate()
         deadline = time.monotonic() + timeout_seconds
         while self.running() and time.monotonic() < deadline:
-            # The question wakes supervisord, which by itself looks around once a second.
+            # The call wakes supervisord, which otherwise checks once a second.
             self.states()
             time.sleep(0.05)
         self._process.kill()

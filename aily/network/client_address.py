@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer, or what the trusted proxy says (BEHIND_PROXY)."""
+"""The client's address: the peer's, or the one that the trusted proxy reports (BEHIND_PROXY)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-#: One customer has at least so much of IPv6: counting single addresses would count nobody.
+#: An ASGI connection scope.
+Scope = Mapping[str, Any]
+
+#: One customer has at least a network of this size, and may use any address of it.
 IPV6_PREFIX = 64
 
 
@@ -19,15 +22,15 @@ def request_address(request: HttpRequest) -> str:
     return _client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
 
 
-def scope_address(scope: Mapping[str, Any]) -> str:
-    """`request_address` of a WebSocket handshake."""
-    peer = (scope.get("client") or ("",))[0]
+def scope_address(scope: Scope) -> str:
+    """The client's IP address of a WebSocket handshake, as `request_address`."""
+    client = scope.get("client") or ("",)
     forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return _client_address(str(peer), b",".join(forwarded).decode("latin1"))
+    return _client_address(str(client[0]), b",".join(forwarded).decode("latin1"))
 
 
 def network_of(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or an IPv6 network of /64."""
+    """The network that counts as one client: an IPv4 address, or an IPv6 network of /64."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
@@ -35,15 +38,16 @@ def network_of(address: str) -> str:
 
 def _client_address(peer: str, forwarded: str) -> str:
     if settings.BEHIND_PROXY:
-        # The last entry is the proxy's own; whatever stands before it the client may have written.
-        told = _normalized(forwarded.rpartition(",")[2])
-        if told:
-            return told
+        # The proxy adds the last entry; the client may have written those before it.
+        reported = _normalized(forwarded.rpartition(",")[2])
+        if reported:
+            return reported
     return _normalized(peer)
 
 
 def _normalized(text: str) -> str:
-    """The address in its one form, without the port that some proxies add. Empty: it is none."""
+    """The address in its canonical form, without the port that some proxies add. Empty: it is
+    none."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,9 +1,9 @@
 """Which IP addresses are of the public internet, by IANA's registries of special-purpose addresses.
 
-Python's `ipaddress` knows a part of them, another one with each release. Here they are in full, as
-data: https://www.iana.org/assignments/iana-ipv4-special-registry and
-https://www.iana.org/assignments/iana-ipv6-special-registry, as of 2025-10. Whoever connects to an
-address that somebody else named asks here: webhooks and providers.
+Python's `ipaddress` knows a part of them, which changes with each release. Here are all of them:
+https://www.iana.org/assignments/iana-ipv4-special-registry and
+https://www.iana.org/assignments/iana-ipv6-special-registry, as of 2025-10. Webhooks and
+providers check addresses here, as users and name servers supply them.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ _LINKS = _networks(*_LINK_LOCAL)
 
 @lru_cache(maxsize=1024)
 def is_public(address: str) -> bool:
-    """Whether an IP address, with or without a zone, is one of the public internet.
+    """Whether an IP address, with or without a zone, is of the public internet.
 
-    One that a translator makes of an IPv4 address is public where that is.
+    An IPv6 address translated from an IPv4 address is public if that is.
     """
     parsed = _parsed(address)
     inner = _inner(parsed)
@@ -90,7 +90,7 @@ def is_public(address: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_link_local(address: str) -> bool:
-    """Whether an IP address is one of the machine's own link, or of a cloud's metadata service."""
+    """Whether an IP address is link-local, or of a cloud's metadata service."""
     parsed = _parsed(address)
     inner = _inner(parsed)
     return any(parsed in network for network in _LINKS) or (
@@ -99,7 +99,7 @@ def is_link_local(address: str) -> bool:
 
 
 def is_not_link_local(address: str) -> bool:
-    """What a provider of the operator's own may be at."""
+    """Whether a provider that a superuser has added may have this address."""
     return not is_link_local(address)
 
 
@@ -108,7 +108,7 @@ def _parsed(address: str) -> _Address:
 
 
 def _inner(address: _Address) -> IPv4Address | None:
-    """The IPv4 address that packets to an IPv6 address end up at, where they leave IPv6."""
+    """The IPv4 address that packets to an IPv6 address are forwarded to, if any."""
     if isinstance(address, IPv4Address):
         return None
     if address.ipv4_mapped is not None:

@@ -1,7 +1,7 @@
-"""Secrets that aily must be able to read again, encrypted for storing.
+"""Encrypts secrets that are stored and that aily must read again.
 
-The keys are made from SECRET_KEY, another one for each purpose. What a key of SECRET_KEY_FALLBACKS
-encrypted is still read.
+Keys are derived from SECRET_KEY, one for each purpose. Secrets that were encrypted with a key of
+SECRET_KEY_FALLBACKS can still be read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.utils.crypto import salted_hmac
 
 
 class UnreadableSecretError(Exception):
-    """SECRET_KEY is no longer the one that a stored secret was encrypted with."""
+    """A stored secret was encrypted with a SECRET_KEY that is no longer known."""
 
 
 def encrypt(secret: str, purpose: str) -> str:
@@ -22,7 +22,7 @@ def encrypt(secret: str, purpose: str) -> str:
 
 
 def decrypt(token: str, purpose: str) -> str:
-    """Raises UnreadableSecretError."""
+    """Decrypt a stored secret. Raises UnreadableSecretError."""
     try:
         return _cipher(purpose).decrypt(token).decode()
     except InvalidToken as error:

@@ -1,4 +1,4 @@
-"""The secret key of an installation that was given none: made once, kept in the data directory."""
+"""The secret key of an installation without SECRET_KEY: made once, stored in the data directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def load_or_create_secret_key(data_dir: Path) -> str:
     """Return the key stored in `data_dir`, creating it (mode 0600) at the first start.
 
     Several processes may start at once: the key is written to a private file and linked into
-    place, so the first one wins and no process ever reads half a key.
+    place, so the first process wins and none ever reads half a key.
     """
     path = data_dir / "secret_key"
     if not path.exists():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
@@ -80,18 +78,20 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(
         self, request: HttpRequest, obj: Budget | None = None
     ) -> tuple[str, ...]:
-        # What has been counted belongs to these: another one needs a budget of its own.
+        # The counters are those of this owner, period and currency: for others make a new budget.
         return () if obj is None else ("user", "api_key", "period", "currency")
 
 
 # --- Ledger -------------------------------------------------------------------------------------
 class EntryFilter(admin.SimpleListFilter):
-    """Usage, or what became of budgets."""
+    """Usage entries, or entries of budgets."""
 
     title = "entries"
     parameter_name = "entries"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
+    ) -> list[tuple[str, str]]:
         return [("usage", "Usage of tasks"), ("budgets", "Of budgets")]
 
     def queryset(
@@ -125,11 +125,13 @@ class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
     search_fields = ("owner__username",)
     search_help_text = "The beginning of the owner's name: finds usage."
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         # Only usage has an index by owner.
         return queryset.filter(budget__isnull=True, owner__in=users_named(term))
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, object] | None = None
+    ) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             changes = response.context_data.get("cl")
@@ -138,9 +140,9 @@ class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
         return response
 
 
-def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, Any]:
-    """Sums of the listed usage; of today while no day, month or year is chosen, as the ledger
-    may have millions of entries."""
+def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, object]:
+    """Sums of the listed usage; only of today if no time is chosen, as the ledger may have millions
+    of entries."""
     usage = listed.filter(budget__isnull=True)
     is_chosen = any(name.startswith("at__") for name in request.GET)
     if not is_chosen:

@@ -1,11 +1,9 @@
-"""Admin of conversations: to look at, not to change what people said."""
+"""Admin of conversations, read-only."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 
@@ -13,7 +11,7 @@ from aily.admin.lists import LargeTable, users_named
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Conversation, Message
 
-#: Of each message.
+#: Characters of each message that are shown.
 _SHOWN_CHARS = 2_000
 _LARGE = ("content", "parts", "reasoning", "tool_calls")
 
@@ -29,7 +27,7 @@ class MessageInline(ReadOnlyInline):
         return content if len(content) < _SHOWN_CHARS else f"{content} …"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
-        """With the beginnings of what may be megabytes, thousands of times."""
+        """Read the beginning of each message only: thousands of them may have megabytes each."""
         rows: QuerySet[Message] = super().get_queryset(request)
         beginning = Left("content", _SHOWN_CHARS)
         return rows.defer(*_LARGE).annotate(content_beginning=beginning)
@@ -41,9 +39,9 @@ class ConversationAdmin(LargeTable, ReadOnlyAdmin):
     list_select_related = ("owner",)
     search_fields = ("owner__username",)
     search_help_text = "The beginning of the owner's name."
-    # By the primary key, whose values begin with the time.
+    # The primary key begins with the time.
     ordering = ("-id",)
     inlines = (MessageInline,)
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         return queryset.filter(owner__in=users_named(term))

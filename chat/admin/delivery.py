@@ -1,4 +1,4 @@
-"""Admin of webhooks and e-mail: what is sent where, and how it stands. Secrets are never shown."""
+"""Admin of webhooks and e-mail: endpoints and deliveries. Secrets are never shown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
         "next_attempt_at", "created_at",
     )  # fmt: skip
     list_select_related = ("owner",)
-    # Not by event: that filter would look through the whole table for the values there are.
+    # Not by event: that filter would read the whole table for the existing values.
     list_filter = (("state", NewestChoices), ("kind", NewestChoices))
     raw_id_fields = ("task",)
     ordering = ("-id",)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from aily.redis.clients import RedisAway
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
+Pausable = TypeVar("Pausable", LLMModel, Provider)
+
 
 class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Says of each row how long it is paused. Redis is asked once a page."""
+    """Adds a column with the seconds that each row is still paused; reads Redis once a page."""
 
     pause_kind: pauses.Kind
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         changes = super().get_changelist_instance(request)
         left = self._seconds_left()
         for row in changes.result_list:
@@ -27,7 +30,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
-        """By name; of none while Redis is away."""
+        """Seconds by name; none while Redis is away."""
         try:
             found = pauses.pauses()
         except RedisAway:
@@ -39,11 +42,13 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         }
 
     @admin.display(description="paused for")
-    def paused_for(self, row: Any) -> str:
+    def paused_for(self, row: Model) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
 
-    def lift(self, request: HttpRequest, rows: Any, lift: Callable[[Any], bool]) -> None:
+    def lift(
+        self, request: HttpRequest, rows: QuerySet[Pausable], lift: Callable[[Pausable], bool]
+    ) -> None:
         try:
             lifted = [row.name for row in rows if lift(row)]
         except RedisAway:

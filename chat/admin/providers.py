@@ -23,13 +23,17 @@ KEEP = "Write-only. Leave empty to keep what is stored."
 _Lines = forms.Textarea(attrs={"rows": 3, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
 
 
+#: `cleaned_data` of a form.
+_Cleaned = dict[str, Any]
+
+
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     """`actor` and `addresses` (of the URLs in the form) are set by the admin."""
 
     actor: User
     addresses: Addresses
 
-    # Not by the name of the column: Django would set that from the form, whoever sent it.
+    # Not the name of the column, which Django would set from any user's form.
     only_public = forms.BooleanField(
         required=False,
         label="Public addresses only",
@@ -79,17 +83,17 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
                 headers[name.strip()] = value.strip() or None
         return headers
 
-    def clean_request_fields(self) -> Any:
+    def clean_request_fields(self) -> object:
         return self.cleaned_data["request_fields"] or {}
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+    def clean(self) -> _Cleaned:
+        cleaned: _Cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        judged = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
+        changed_addresses = {"base_url", "proxy_url", "only_public"} & {*self.changed_data}
         try:
             providers.assign(self.instance, self._fields(cleaned), self.actor)
-            if judged:
+            if changed_addresses:
                 providers.check_addresses(self.instance, self.addresses)
         except ValidationError as error:
             self.add_error(None, error)
@@ -97,8 +101,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("only_public", error.message)
         return cleaned
 
-    def _fields(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        """What is to change; nothing of the secrets that are to be kept."""
+    def _fields(self, cleaned: _Cleaned) -> _Cleaned:
+        """The fields to change; secrets that stay are left out."""
         fields = {name: cleaned[name] for name in ProviderForm.Meta.fields}
         if self.actor.is_superuser:
             fields["public_only"] = cleaned["only_public"]
@@ -169,9 +173,9 @@ class ProviderAdmin(PausedAdmin):
         request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Looks the addresses up before Django opens its transaction."""
+        """Look the addresses up before Django opens its transaction."""
         addresses: Addresses = {}
         if request.method == "POST" and self._may_save(request):
             if not connection.in_atomic_block:
@@ -184,14 +188,20 @@ class ProviderAdmin(PausedAdmin):
     def _may_save(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request) or self.has_change_permission(request)
 
-    def get_form(self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        form = super().get_form(request, obj, **kwargs)
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Provider | None = None,
+        change: bool = False,
+        **kwargs: object,
+    ) -> type[forms.ModelForm[Provider]]:
+        form = super().get_form(request, obj, change, **kwargs)
         own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
         return type(form.__name__, (form,), own)
 
 
 class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
-    def clean_params(self) -> Any:
+    def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):
             raise ValidationError("This must be a JSON object.")

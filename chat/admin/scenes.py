@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,11 @@ _WRITTEN = (
 
 def _user(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
+
+
+#: `cleaned_data` of a form.
+_Cleaned = dict[str, Any]
+_Action = tuple[Callable[..., str], str, str]
 
 
 class VersionInline(ReadOnlyInline):
@@ -52,7 +58,9 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     prepopulated_fields = {"slug": ("title",)}
     inlines = (RolePermissionInline, VersionInline)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+    def get_deleted_objects(
+        self, objs: QuerySet[Scene] | Sequence[Scene], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         shown, counts, lacking, protected = super().get_deleted_objects(objs, request)
         # Published versions cannot be deleted, but go with their scene.
         versions = SceneVersion._meta.verbose_name  # noqa: SLF001 - documented, for all its name
@@ -60,15 +68,15 @@ class SceneAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
-    #: Who fills it in.
+    #: The user who fills the form in.
     editor: User | None = None
 
     class Meta:
         model = SceneVersion
         fields = ("scene", *_WRITTEN)
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+    def clean(self) -> _Cleaned:
+        cleaned: _Cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
         cleaned["fallback_models"] = cleaned.get("fallback_models") or []
@@ -115,26 +123,34 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return request.user.has_perm("chat.publish_scene")
 
     def get_form(
-        self, request: HttpRequest, obj: SceneVersion | None = None, change: bool = False, **kw: Any
-    ) -> type[forms.ModelForm[Any]]:
-        form = super().get_form(request, obj, change, **kw)
+        self,
+        request: HttpRequest,
+        obj: SceneVersion | None = None,
+        change: bool = False,
+        **kwargs: object,
+    ) -> type[forms.ModelForm[SceneVersion]]:
+        form = super().get_form(request, obj, change, **kwargs)
         return type("VersionForm", (form,), {"editor": _user(request)})
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest) -> dict[str, _Action | None]:
         actions = super().get_actions(request)
-        # It would delete published ones as well.
+        # It would delete published versions as well.
         actions.pop("delete_selected", None)
         return actions
 
     def save_model(
-        self, request: HttpRequest, obj: SceneVersion, form: forms.ModelForm[Any], change: bool
+        self,
+        request: HttpRequest,
+        obj: SceneVersion,
+        form: forms.ModelForm[SceneVersion],
+        change: bool,
     ) -> None:
         fields = {name: form.cleaned_data[name] for name in _WRITTEN}
         if change:
             service.edit_version(obj, fields, _user(request))
             return
         made = service.create_version(obj.scene, _user(request), fields)
-        # The admin goes on with its own object: the log entry, the redirect.
+        # The admin uses its own object afterwards, for the log entry and the redirect.
         obj.pk, obj.number = made.pk, made.number
 
     def delete_model(self, request: HttpRequest, obj: SceneVersion) -> None:
@@ -143,14 +159,18 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description="Publish and make live", permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
         action = partial(service.publish, editor=_user(request))
-        self._for_one(request, queryset, action, "is published and live")
+        self._run_for_one(request, queryset, action, "is published and live")
 
     @admin.action(description="Make live (forth or back)", permissions=["publish"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
-        self._for_one(request, queryset, service.make_live, "is live")
+        self._run_for_one(request, queryset, service.make_live, "is live")
 
-    def _for_one(
-        self, request: HttpRequest, queryset: QuerySet[SceneVersion], action: Any, done: str
+    def _run_for_one(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[SceneVersion],
+        action: Callable[[SceneVersion], object],
+        done: str,
     ) -> None:
         chosen = list(queryset[:2])
         if len(chosen) != 1:

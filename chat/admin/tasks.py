@@ -1,15 +1,14 @@
-"""Admin of tasks and workers: for a table of millions, so nothing here counts or scans it."""
+"""Admin of tasks and workers. There are millions of tasks: nothing here counts or scans them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -25,18 +24,22 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "
 
 
 class TaskChangeList(ChangeList):
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[Model]:
         return super().get_queryset(request, exclude_parameters).defer(*_LARGE)
 
 
 class CreatedFilter(admin.SimpleListFilter):
-    """By age, through the primary key: UUIDv7 begin with the time, and there is an index."""
+    """Filters by age, through the index of the primary key: a UUIDv7 begins with the time."""
 
     title = "created"
     parameter_name = "created"
     _hours = {"hour": 1, "day": 24, "week": 24 * 7, "month": 24 * 30}
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
+    ) -> list[tuple[str, str]]:
         return [(name, f"In the last {name}") for name in self._hours]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
@@ -48,7 +51,7 @@ class CreatedFilter(admin.SimpleListFilter):
 
 
 def _id_range(prefix: str) -> Q | None:
-    """Ids that begin with `prefix`, as a range of the index. None: it is no beginning of an id."""
+    """Ids that begin with `prefix`, as a range of the index. None: it is no prefix of an id."""
     digits = prefix.replace("-", "").lower()
     if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
         return None
@@ -84,7 +87,7 @@ class TaskAdmin(LargeTable, ReadOnlyAdmin):
             return "-"
         return f"{(task.finished_at - task.started_at).total_seconds():.2f} s"
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: object) -> type[ChangeList]:
         return TaskChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -92,7 +95,7 @@ class TaskAdmin(LargeTable, ReadOnlyAdmin):
         tasks: QuerySet[Task] = super().get_queryset(request)
         return tasks.select_related(*related)
 
-    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         found = Q(owner_id__in=users_named(term))
         by_id = _id_range(term)
         return queryset.filter(found if by_id is None else found | by_id)

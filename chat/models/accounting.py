@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -13,17 +13,21 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.expressions import Combinable
 
 from accounts.models import APIKey
 from chat.models.providers import LLMModel
 
+if TYPE_CHECKING:
+    _DecimalField = models.DecimalField[Decimal | int | str | Combinable, Decimal]
 
-def _money() -> models.DecimalField[Any, Any]:
+
+def _money() -> _DecimalField:
     """An exact amount: a price has six decimals and is per million tokens."""
     return models.DecimalField(max_digits=24, decimal_places=12, default=0)
 
 
-def _price(help_text: str) -> models.DecimalField[Any, Any]:
+def _price(help_text: str) -> _DecimalField:
     return models.DecimalField(max_digits=12, decimal_places=6, help_text=help_text)
 
 

@@ -1,4 +1,4 @@
-"""Who hears of a task's end, and how each telling stands: endpoints, preferences, deliveries."""
+"""Webhook endpoints, mail preferences, and deliveries with their state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from chat.models.ids import tagged_id
 from chat.models.tasks import Status, Task
 
-#: The event that a task's end is, by its status.
+#: The event of a task's end, by its status.
 EVENT_OF: dict[str, str] = {
     Status.SUCCEEDED: "task.completed",
     Status.FAILED: "task.failed",
@@ -19,12 +19,12 @@ EVENT_OF: dict[str, str] = {
     Status.EXPIRED: "task.expired",
 }
 TASK_EVENTS = tuple(EVENT_OF.values())
-#: Sent by hand, to try an endpoint.
+#: Sent on request, to test an endpoint.
 TEST_EVENT = "webhook.test"
 BUDGET_EVENT = "budget.near_end"
-#: Ends of tasks that were too many to be mailed one by one.
+#: Counts of ended tasks that were too many for a mail each.
 SUMMARY_EVENT = "tasks.summary"
-#: `Delivery.destination` of all e-mail: it leaves by one server.
+#: `Delivery.destination` of all e-mail, which one server sends.
 EMAIL_DESTINATION = 0
 
 
@@ -33,7 +33,7 @@ def all_task_events() -> list[str]:
 
 
 class WebhookEndpoint(models.Model):
-    """A URL of a user's that is sent their tasks' ends, signed."""
+    """A URL of a user that gets a signed webhook when one of their tasks ends."""
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="webhook_endpoints"
@@ -47,7 +47,7 @@ class WebhookEndpoint(models.Model):
     failing_since = models.DateTimeField(
         null=True, editable=False, help_text="When the first attempt failed with no success since."
     )
-    # Encrypted (chat/delivery/signing.py): signing needs the secret itself, a dump must not.
+    # Encrypted (chat/delivery/signing.py): signing needs the secret, a dump must not contain it.
     secret = models.TextField(editable=False)
     previous_secret = models.TextField(blank=True, editable=False)
     previous_secret_expires_at = models.DateTimeField(null=True, editable=False)
@@ -61,7 +61,7 @@ class WebhookEndpoint(models.Model):
 
 
 class NotificationPreferences(models.Model):
-    """What a user wants e-mail about. No row: nothing."""
+    """The events that a user wants e-mail about; without a row, none."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -86,10 +86,10 @@ class NotificationPreferences(models.Model):
 
 
 class Delivery(models.Model):
-    """One telling of one event to one recipient, sent until it arrives or patience ends.
+    """One event for one recipient, sent until it is delivered or MAX_ATTEMPTS are made.
 
-    The row is the truth. `locked_until` is the lease of the worker that is sending it: one that
-    dies leaves a lease that runs out, and the delivery is sent again. Its id is the message's.
+    `locked_until` is the claim of the worker that sends it: if the worker dies, the claim ends, and
+    the delivery is sent again. Its id is that of the message.
     """
 
     class Kind(models.TextChoices):
@@ -118,7 +118,7 @@ class Delivery(models.Model):
         output_field=models.BigIntegerField(),
         db_persist=True,
     )
-    # What is told is read from the task, which changes no more, so it is not stored again.
+    # The content is read from the task, which no longer changes, so it is not stored again.
     task = models.ForeignKey(Task, null=True, on_delete=models.CASCADE, related_name="deliveries")
     event = models.CharField(max_length=30)
     data = models.JSONField(default=dict, help_text="What there is to tell besides the task.")

@@ -1,7 +1,7 @@
 """Primary keys that sort by time, so that indexes grow at one end.
 
-Those that users name (tasks, conversations) carry a tag as well: what somebody made up is told from
-what was made here without asking the database.
+Ids that users send (of tasks, conversations) have a tag: most made-up ids are recognised without a
+query.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
+from django.apps.registry import Apps
 from django.db import DEFAULT_DB_ALIAS, models
 
 from aily.database.threads import in_database
 
-#: One made-up id in 65,536 is taken for one of ours, and costs a query.
+#: One made-up id in 65,536 has the right tag, and costs a query.
 TAG_BYTES = 2
 KEY_BYTES = 16
-#: Where there was something before tags: processes of before may go on making ids for so long.
+#: After an upgrade from a version without tags its processes may make ids for so long.
 UPGRADE_SECONDS = 86_400
 
-#: Random numbers drawn in advance: to ask the kernel lets go of the interpreter's lock, for which a
-#: database thread then waits until the event loop has nothing to do, up to 5 ms a task.
+#: Random numbers drawn in advance: a system call releases the GIL, and a database thread would get
+#: it back only when the event loop is idle, up to 5 ms a task.
 _spare: deque[int] = deque()
 _DRAWN = 512
 os.register_at_fork(after_in_child=_spare.clear)
@@ -45,8 +46,8 @@ def _random_62_bits() -> int:
 def uuid7() -> UUID:
     """A UUIDv7 with its time in steps of 1/4096 ms (RFC 9562, section 6.2, method 3).
 
-    Whole milliseconds, as libraries have them, would not tell a question from the answer before
-    it: one is made by a worker, the other by a web process, in the same millisecond.
+    Whole milliseconds, as in other libraries, would not order a question after the answer before
+    it: a worker makes one and a web process the other, in the same millisecond.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = rest * 4096 // 1_000_000
@@ -55,16 +56,16 @@ def uuid7() -> UUID:
 
 
 def first_id(at: datetime) -> UUID:
-    """No key made at this moment or later is less, and all made before are."""
+    """The lower bound of keys made at this moment or later; all earlier keys are less."""
     return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 # --- Tags ---------------------------------------------------------------------------------------
 class IdKey(models.Model):
-    """What the tags of ids are made with: one row, beside the rows whose ids they are.
+    """The key that tags of ids are made with: one row, in the same database as these ids.
 
-    Not SECRET_KEY, which is changed some day, while ids stay: a restored backup brings its key
-    along. Who gets to know it can make this installation ask its database in vain, and no more.
+    Not SECRET_KEY, which may change while ids stay, as when a backup is restored. An attacker with
+    this key can cause queries that find nothing, and no more.
     """
 
     key = models.BinaryField()
@@ -76,14 +77,14 @@ class IdKey(models.Model):
         return f"ids since {self.tagged_since}"
 
 
-def make_id_key(apps: Any, **kwargs: Any) -> None:
-    """Receiver of `post_migrate`: the key of a new database, or of one from before tags."""
+def make_id_key(apps: Apps, **kwargs: object) -> None:
+    """Receiver of `post_migrate`: make the key of a database that has none."""
     try:
         model = apps.get_model("chat", "IdKey")
     except LookupError:
         return
     now = datetime.now(UTC)
-    # Nobody can have submitted anything where there are no users.
+    # Without users there are no ids.
     is_new = not apps.get_model("accounts", "User").objects.exists()
     since = datetime.fromtimestamp(0, UTC) if is_new else now + timedelta(seconds=UPGRADE_SECONDS)
     defaults = {"key": secrets.token_bytes(KEY_BYTES), "tagged_since": since}
@@ -112,7 +113,7 @@ _tagger: _Tagger | None = None
 
 
 def _load_tagger() -> _Tagger:
-    """The process's: one query in its life."""
+    """The tagger of this process, loaded by one query."""
     global _tagger
     if _tagger is None:
         row = IdKey.objects.using(DEFAULT_DB_ALIAS).get()
@@ -121,15 +122,15 @@ def _load_tagger() -> _Tagger:
 
 
 def tagged_id() -> UUID:
-    """A `uuid7` whose last two bytes are its tag. 3 µs more than without."""
+    """A `uuid7` whose last two bytes are its tag, which takes 3 µs."""
     return _load_tagger().tagged(uuid7())
 
 
 def is_own(value: UUID) -> bool:
-    """False for what `tagged_id` cannot have made: no row has it, so none need be looked for."""
+    """False for an id that `tagged_id` cannot have made: no row has it."""
     return value.version == 7 and _load_tagger().may_have_made(value)
 
 
 async def ais_own(value: UUID) -> bool:
-    """As `is_own`, on an event loop."""
+    """`is_own` on an event loop."""
     return is_own(value) if _tagger is not None else await in_database(is_own, value)

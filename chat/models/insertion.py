@@ -1,14 +1,13 @@
-"""Inserting many rows, that travel as one JSON value.
+"""Inserts many rows as one JSON value.
 
-Django's bulk_create adapts every value of every row by itself, 35 a task: 0.2 ms CPU, against
-0.03 ms here.
+Django's bulk_create adapts every value of every row, 35 for a task: 0.2 ms CPU, against 0.03 ms
+here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import msgspec
 from django.db import connection
@@ -18,10 +17,10 @@ from django.utils import timezone
 from chat.models.tasks import Task
 
 
-def new_task(**given: Any) -> Task:
-    """`Task(**given)` in a third of its time. Takes columns only: `model_id`, not `model`."""
+def new_task(**columns: object) -> Task:
+    """`Task(**columns)` in a third of its time: `model_id`, not `model`."""
     make: Callable[..., Task] = Task
-    return make(*(given[name] if name in given else default() for name, default in _defaults()))
+    return make(*(columns[name] if name in columns else default() for name, default in _defaults()))
 
 
 def insert_tasks(tasks: Sequence[Task]) -> None:
@@ -33,29 +32,30 @@ def insert_tasks(tasks: Sequence[Task]) -> None:
     insert(Task, [{name: getattr(task, name) for name in names} for task in tasks])
 
 
-def insert(model: type[Model], rows: Sequence[Any]) -> None:
-    """Insert rows that msgspec writes as objects with a value for every column.
+def insert(model: type[Model], rows: Sequence[object]) -> None:
+    """Insert rows that msgspec encodes as objects with a value for every column.
 
-    Keys that the database gives are neither among them nor read back.
+    Automatic primary keys are left out, and not read back.
     """
     if not rows:
         return
     with connection.cursor() as cursor:
-        # Ids, times and amounts as text: that is how PostgreSQL takes them in.
+        # Ids, times and amounts are encoded as text, which PostgreSQL converts.
         cursor.execute(_insertion(model), [msgspec.json.encode(rows, enc_hook=str).decode()])
 
 
 @cache
-def _defaults() -> list[tuple[str, Callable[[], Any]]]:
-    """Of all columns, in their order."""
-    return [(one.attname, one.get_default) for one in Task._meta.concrete_fields]  # noqa: SLF001
+def _defaults() -> list[tuple[str, Callable[[], object]]]:
+    """Names and defaults of all columns, in their order."""
+    fields = Task._meta.concrete_fields  # noqa: SLF001 - documented, although its name is private
+    return [(field.attname, field.get_default) for field in fields]
 
 
 @cache
 def _columns(model: type[Model]) -> list[str]:
-    """The columns that are given; the attributes are called the same."""
-    fields = model._meta.concrete_fields  # noqa: SLF001 - documented, for all its name
-    return [one.attname for one in fields if not isinstance(one, AutoField)]
+    """The columns that are inserted; attributes have the same names."""
+    fields = model._meta.concrete_fields  # noqa: SLF001 - see above
+    return [field.attname for field in fields if not isinstance(field, AutoField)]
 
 
 @cache
@@ -63,6 +63,6 @@ def _insertion(model: type[Model]) -> str:
     meta = model._meta  # noqa: SLF001 - see above
     names = ", ".join(f'"{name}"' for name in _columns(model))
     return (
-        f"INSERT INTO {meta.db_table} ({names}) "  # noqa: S608 - names of our own
+        f"INSERT INTO {meta.db_table} ({names}) "  # noqa: S608 - names of a model
         f"SELECT {names} FROM json_populate_recordset(NULL::{meta.db_table}, %s)"
     )

@@ -1,15 +1,14 @@
-"""What a provider's settings may be. The checks raise ValidationError in words for their author."""
+"""Checks of a provider's settings; they raise ValidationError with a message for the author."""
 
 from __future__ import annotations
 
 import re
 import ssl
-from typing import Any
 
 import httpx
 from django.core.exceptions import ValidationError
 
-#: Environment variables whose names begin with this may hold a provider's key, and one more.
+#: Environment variables with this prefix may hold a provider's key, and one other variable.
 KEY_PREFIX = "LLM_KEY_"
 OTHER_KEY_VARIABLE = "DEEPSEEK_API_KEY"
 KEY_VARIABLE_RULE = f"{KEY_PREFIX}... or {OTHER_KEY_VARIABLE}"
@@ -25,25 +24,25 @@ MAX_CA_BYTES = 65_536
 _KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+|{OTHER_KEY_VARIABLE}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-#: How a request is framed and read is the client's business, and so is who it goes to.
+#: Headers that the client itself sets: framing, encodings, the host, credentials.
 _OWN_HEADERS = frozenset({
     "accept", "accept-encoding", "authorization", "connection", "content-encoding",
     "content-length", "content-type", "expect", "host", "http2-settings", "keep-alive",
     "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "traceparent",
     "trailer", "transfer-encoding", "upgrade", "user-agent",
 })  # fmt: skip
-#: Names of keys in a query, without - and _.
+#: Names of query parameters that hold keys, without - and _.
 _KEYS_IN_QUERY = frozenset({
     "accesskey", "accesstoken", "apikey", "auth", "authorization", "authtoken", "code", "key",
     "password", "secret", "sig", "signature", "subscriptionkey", "token",
 })  # fmt: skip
-#: What every call says for itself.
+#: Fields of the body that every call sets itself.
 UNTOUCHABLE_FIELDS = frozenset({"model", "messages", "stream"})
 
 
 # --- Addresses ----------------------------------------------------------------------------------
 def check_base_url(url: str) -> None:
-    """Any http(s) URL: a name without a dot, an IPv6 address, a port, a query. No key in it."""
+    """Allow any http(s) URL without a key: also names without a dot, IPv6, a port, a query."""
     parsed = _parse(url)
     if parsed.scheme not in ("http", "https"):
         raise ValidationError("The URL must begin with http:// or https://.")
@@ -89,7 +88,7 @@ def is_key_variable(name: str) -> bool:
 
 
 def check_key_variables(names: str) -> None:
-    """One variable, or several with commas between them."""
+    """Check one variable, or several separated by commas."""
     listed = split_names(names)
     if len(listed) > MAX_KEYS:
         raise ValidationError(f"More than {MAX_KEYS} variables.")
@@ -99,7 +98,7 @@ def check_key_variables(names: str) -> None:
 
 
 def split_names(names: str) -> list[str]:
-    return [name for one in names.split(",") if (name := one.strip())]
+    return [stripped for name in names.split(",") if (stripped := name.strip())]
 
 
 def check_keys(keys: list[str]) -> None:
@@ -146,8 +145,8 @@ def check_proxy_credentials(credentials: str) -> None:
 
 
 # --- Bodies and TLS -----------------------------------------------------------------------------
-def check_request_fields(fields: Any) -> None:
-    """A field's name each, with null or the name that is sent in its place."""
+def check_request_fields(fields: object) -> None:
+    """Check an object of names of fields, with null or the name that is sent instead."""
     if not isinstance(fields, dict):
         raise ValidationError("This must be a JSON object.")
     if len(fields) > MAX_REQUEST_FIELDS:

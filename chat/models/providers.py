@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -31,14 +31,16 @@ from chat.models.provider_fields import (
     check_request_fields,
 )
 
+T = TypeVar("T")
+
 #: Columns that hold encrypted secrets: never shown, logged or cached.
 SECRET_COLUMNS = ("encrypted_keys", "encrypted_headers", "encrypted_proxy_credentials")
-#: What a stored secret is encrypted for (aily/secrets/encryption.py).
+#: The purpose that secrets are encrypted for (aily/secrets/encryption.py).
 _PURPOSE = "chat.provider"
 MAX_SECONDS = 86_400.0
 
 
-def _seconds(help_text: str) -> Any:
+def _seconds(help_text: str) -> models.FloatField[float | None, float | None]:
     return models.FloatField(
         null=True,
         blank=True,
@@ -135,7 +137,7 @@ class Provider(models.Model):
 
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
-        """Judges the IP addresses that its calls would connect to. None: any will do."""
+        """The check of IP addresses that its calls may connect to. None: all are allowed."""
         if settings.PROVIDER_ALLOW_PRIVATE:
             return None
         return is_public if self.public_only else is_not_link_local
@@ -150,34 +152,36 @@ class Provider(models.Model):
         return bool(self.encrypted_proxy_credentials)
 
     def api_keys(self) -> list[str]:
-        """The stored ones. Raises UnreadableSecretError."""
+        """Decrypt the stored keys. Raises UnreadableSecretError."""
         stored = self.encrypted_keys
         return decrypt(stored, _PURPOSE).split("\n") if stored else []
 
     def headers(self) -> dict[str, str]:
-        """The extra ones. Raises UnreadableSecretError."""
+        """Decrypt the extra headers. Raises UnreadableSecretError."""
         if not self.encrypted_headers:
             return {}
         headers: dict[str, str] = json.loads(decrypt(self.encrypted_headers, _PURPOSE))
         return headers
 
     def proxy_credentials(self) -> str:
-        """`user:password`, or nothing. Raises UnreadableSecretError."""
+        """Decrypt `user:password`; empty if there is none. Raises UnreadableSecretError."""
         stored = self.encrypted_proxy_credentials
         return decrypt(stored, _PURPOSE) if stored else ""
 
-    def set_api_keys(self, given: Sequence[str]) -> None:
-        """Replace the stored keys; nothing: remove them. Raises ValidationError."""
-        keys = [key for one in given if (key := one.strip(" \t"))]
+    def set_api_keys(self, api_keys: Sequence[str]) -> None:
+        """Replace the stored keys, or remove them if empty. Raises ValidationError."""
+        keys = [stripped for key in api_keys if (stripped := key.strip(" \t"))]
         _check("api_keys", check_keys, keys)
         self.encrypted_keys = encrypt("\n".join(keys), _PURPOSE) if keys else ""
-        # The last characters tell keys apart; of a short one they would be too much of it.
+        # The last characters show which key it is; of a short key they would give too much away.
         self.key_hint = ", ".join(f"…{key[-4:]}" if len(key) >= 16 else "…" for key in keys)[:200]
         self.secrets_changed_at = timezone.now()
 
     def set_headers(self, changes: Mapping[str, str | None]) -> None:
-        """Set the value of each of these headers, None: remove it. Raises ValidationError, or
-        UnreadableSecretError where others are to be kept."""
+        """Set the value of each of these headers, or remove it if None.
+
+        Raises ValidationError, or UnreadableSecretError if others stay and cannot be decrypted.
+        """
         changed = {name.lower() for name in changes}
         kept = {} if changed >= {name.lower() for name in self.header_names} else self.headers()
         headers = {name: value for name, value in kept.items() if name.lower() not in changed}
@@ -190,14 +194,15 @@ class Provider(models.Model):
         self.secrets_changed_at = timezone.now()
 
     def set_proxy_credentials(self, credentials: str) -> None:
-        """Replace them; nothing: remove them. Raises ValidationError."""
+        """Replace the credentials, or remove them if empty. Raises ValidationError."""
         if credentials:
             _check("proxy_credentials", check_proxy_credentials, credentials)
         self.encrypted_proxy_credentials = encrypt(credentials, _PURPOSE) if credentials else ""
         self.secrets_changed_at = timezone.now()
 
 
-def _check(field: str, check: Callable[[Any], None], value: Any) -> None:
+def _check(field: str, check: Callable[[T], None], value: T) -> None:
+    """Run a check; its ValidationError names the field."""
     try:
         check(value)
     except ValidationError as error:
@@ -205,7 +210,7 @@ def _check(field: str, check: Callable[[Any], None], value: Any) -> None:
 
 
 class LLMModel(models.Model):
-    """One model of one provider. Its ready tasks wait in one queue, under one concurrency cap."""
+    """A model of a provider. Its ready tasks wait in one queue, under one concurrency cap."""
 
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=100, unique=True, help_text="What callers put into `model`.")
@@ -258,7 +263,7 @@ class LLMModel(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """A new default takes the place of the old one."""
+        """Save the model; a new default replaces the old one."""
         with transaction.atomic():
             if self.is_default:
                 LLMModel.objects.filter(is_default=True).exclude(pk=self.pk).update(
@@ -270,10 +275,10 @@ class LLMModel(models.Model):
         check_sizes(self, "params", max_bytes=PARAMS_BYTES)
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        # save() sees to it that there is one default.
+        # save() keeps a single default.
         super().validate_constraints(exclude={*(exclude or ()), "is_default"})
 
     @property
     def pool(self) -> str:
-        """Name of the ready set and of the upstream leases that its tasks share."""
+        """Name of the pool: the ready set and the slots that its tasks share."""
         return str(self.pk)

@@ -11,13 +11,13 @@ from django.db import models
 from aily.rest.sizes import check_sizes
 from chat.models.providers import LLMModel
 
-#: An answer is kept for 30 days at most.
+#: 30 days.
 MAX_CACHE_TTL_SECONDS = 2_592_000
 
 
 class SceneQuerySet(models.QuerySet["Scene"]):
     def usable(self) -> SceneQuerySet:
-        """Scenes that can be submitted to, by everybody where they are not restricted."""
+        """Scenes that can be submitted to; the restricted ones with a permission."""
         return self.filter(is_enabled=True, live_version__isnull=False)
 
 

@@ -57,7 +57,7 @@ class Lane(models.IntegerChoices):
 
 
 class ServedFrom(models.TextChoices):
-    """Where a task's answer comes from: a call of its own, another task's call, or the cache."""
+    """The source of a task's answer: its own call, another task's call, or the cache."""
 
     PROVIDER = "provider"
     FLIGHT = "flight"
@@ -75,9 +75,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
 class Task(models.Model):
     """Every change of `status` is one conditional UPDATE (chat/models/transitions.py).
 
-    Such a change writes to every index, so a foreign key has none of its own where a declared one
-    begins with it, or where only deleting what it names would ask for one: that then reads the
-    table once.
+    Such a change writes to every index. So a foreign key has no index of its own if a declared one
+    begins with it, or if only the deletion of the row that it refers to would use one: the deletion
+    reads the whole table instead.
     """
 
     id = models.UUIDField(primary_key=True, default=tagged_id, editable=False)
@@ -121,7 +121,7 @@ class Task(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)
 
-    # What follows is explained in chat/models/flights.py.
+    # The next three: see chat/models/flights.py.
     flight_key = models.CharField(
         max_length=64,
         blank=True,
@@ -177,11 +177,11 @@ class Task(models.Model):
 
     objects: ClassVar = TaskQuerySet.as_manager()
 
-    #: Place in the ready set, where whoever loaded this row has looked it up. Not columns.
+    #: Place in the ready set, set by code that looks it up. Not columns.
     position: int | None = None
     eta_seconds: float | None = None
     waiting_for: WaitingFor | None = None
-    #: What it adds to its conversation. Not a column.
+    #: The user's turn in its conversation. Not a column.
     user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
@@ -194,8 +194,8 @@ class Task(models.Model):
                 condition=Q(idempotency_key__isnull=False),
                 name="unique_owner_idempotency_key",
             ),
-            # Of tasks without a conversation it would be a list of all that are active, which the
-            # planner takes for a short one when there were few at the last ANALYZE.
+            # With tasks without a conversation it would list all active tasks, and the planner
+            # would take it for a short list if there were few at the last ANALYZE.
             models.UniqueConstraint(
                 fields=["conversation"],
                 condition=Q(conversation__isnull=False, status__in=["queued", "running"]),
@@ -213,7 +213,7 @@ class Task(models.Model):
             ),
             models.Index(fields=["id"], condition=Q(status="queued"), name="task_queued"),
             models.Index(fields=["worker"], condition=Q(status="running"), name="task_running"),
-            # What staff looks for, and rare: a task that succeeds is never in it.
+            # For staff. Small, as tasks that succeed are not in it.
             models.Index(
                 fields=["id"],
                 condition=Q(status__in=["failed", "cancelled", "expired"]),
@@ -241,7 +241,7 @@ class Task(models.Model):
         return str(self.pk)
 
     def result(self) -> dict[str, Any]:
-        """The answer, whole or as far as it came."""
+        """The answer, complete or partial."""
         return {
             "text": self.text,
             "reasoning": self.reasoning,
@@ -250,7 +250,7 @@ class Task(models.Model):
         }
 
     def terminal_event(self, event_id: str) -> Event:
-        """The event that tells of the end of a task that has ended."""
+        """The terminal event of a task that has ended."""
         task_id = str(self.pk)
         match self.status:
             case Status.SUCCEEDED:

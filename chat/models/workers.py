@@ -1,4 +1,4 @@
-"""Worker processes and the lease each one holds."""
+"""Worker processes and their leases."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from chat.models.ids import uuid7
 
 
 class Worker(models.Model):
-    """One worker process. While its lease runs, nobody else may touch what it runs.
+    """A worker process. Until its lease expires, no other process may take the tasks it runs.
 
-    One row a process, not a task: renewing costs one UPDATE every few seconds however many calls
-    the process runs. `is_dead` only ever goes from False to True; a process that finds itself dead
-    stops all it runs and starts over under a new id.
+    A row for each process, not for each task: renewing is one UPDATE every few seconds, however
+    many calls the process runs. `is_dead` only changes from False to True; a process that finds
+    itself declared dead stops its calls and registers under a new id.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

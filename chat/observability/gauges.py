@@ -102,6 +102,7 @@ class QueueGauges:
     """Reads PostgreSQL and Redis; keeps the models, for readings while PostgreSQL is away."""
 
     def __init__(self, redis_url: str) -> None:
+        # redis-py types the replies of the sync and the async client as one union.
         self._redis: Any = client(redis_url)
         self._models: dict[int, _Model] = {}
 

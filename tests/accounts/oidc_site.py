@@ -17,7 +17,7 @@ import django
 
 from aily.embedded.service import make_private
 from aily.launcher.programs import BASE_DIR
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from tests.running import Running
 

@@ -21,7 +21,7 @@ from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService, make_private, wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher.programs import BASE_DIR
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from aily.process.lifetimes import tied_to_parent
 from tests.chaos.network import NETWORK, Host
 from tests.running import Running

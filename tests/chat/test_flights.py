@@ -104,7 +104,7 @@ def answer_to(text: str) -> str:
 
 async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
     following = follow(task_id, owner.pk, EventId.parse(after))
-    return [msgspec.json.decode(one.frame) async for one in following]
+    return [msgspec.json.decode(followed.frame) async for followed in following]
 
 
 async def check_whole(task_ids: Sequence[str], frames: Sequence[TaskFrames], text: str) -> None:
@@ -217,9 +217,9 @@ async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_
     assert (await row(task_ids[0])).leader_id == UUID(leader)
     both = [leader, task_ids[0]]
     go_on.set()
-    await check_whole(both, [await frames_of(one, alice) for one in both], text)
+    await check_whole(both, [await frames_of(task_id, alice) for task_id in both], text)
     assert simulator.stats.requests == 1
-    assert await in_database(retry_many, [UUID(one) for one in both]) == 2
+    assert await in_database(retry_many, [UUID(task_id) for task_id in both]) == 2
     anew = [
         str(pk) for pk in await in_database(list, Task.objects.values_list("pk", flat=True)[:2])
     ]
@@ -231,7 +231,7 @@ async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_
 async def test_in_a_conversation_a_shared_answer_is_kept_as_any_other(
     ask: Ask, worker: Runtime, go_on: asyncio.Event, alice: User, bob: User
 ) -> None:
-    chats = [await in_database(Conversation.objects.create, owner=one) for one in (alice, bob)]
+    chats = [await in_database(Conversation.objects.create, owner=owner) for owner in (alice, bob)]
     text = f"Hello, both {STALLS}"
     leader = await ask(alice, text, conversation_id=str(chats[0].pk))
     follower = await ask(bob, text, conversation_id=str(chats[1].pk))
@@ -252,8 +252,8 @@ async def test_a_cancelled_leader_is_succeeded_by_a_follower_and_all_others_foll
     leading = asyncio.create_task(frames_of(leader, alice, seen))
     followers = [await ask(bob, text) for _ in streams]
     reading = [
-        asyncio.create_task(frames_of(one, bob, frames))
-        for one, frames in zip(followers, streams, strict=True)
+        asyncio.create_task(frames_of(task_id, bob, frames))
+        for task_id, frames in zip(followers, streams, strict=True)
     ]
     await until(lambda: all(frames.text for frames in (seen, *streams)))
     await cancel(alice.pk, UUID(leader))
@@ -261,7 +261,7 @@ async def test_a_cancelled_leader_is_succeeded_by_a_follower_and_all_others_foll
     await asyncio.gather(*reading)
     assert seen.types[-1] == "task.cancelled"
     await check_whole(followers, streams, text)
-    assert [(await row(one)).leader_id for one in followers] == [
+    assert [(await row(task_id)).leader_id for task_id in followers] == [
         None, UUID(followers[0]), UUID(followers[0])
     ]  # fmt: skip
     assert simulator.stats.requests == 2
@@ -425,7 +425,7 @@ def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User
         thread, landings = _in_thread(lambda: flights.end(worker_id, [ending]))
         wait_for_a_lock()
     thread.join()
-    assert [one.id for one in landings[0][leader.pk].followers] == [follower.pk]
+    assert [ended.id for ended in landings[0][leader.pk].followers] == [follower.pk]
     follower.refresh_from_db()
     assert (follower.status, follower.text, follower.attempt) == (Status.SUCCEEDED, "Done", 1)
 

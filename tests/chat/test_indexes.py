@@ -190,7 +190,7 @@ def client(site: Site, db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     if site.rows == FEW:
         # Bounds of the admin's lists, in proportion to these tables.
         monkeypatch.setattr("aily.admin.lists.MAX_ROWS", site.most_read // 2)
-        monkeypatch.setattr("aily.admin.lists.LOOKED_THROUGH", site.most_read // 2)
+        monkeypatch.setattr("aily.admin.lists.MAX_FILTERED_ROWS", site.most_read // 2)
     client = Client()
     client.force_login(site.heavy)
     return client

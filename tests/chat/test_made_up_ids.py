@@ -27,7 +27,7 @@ from tests.chat.api.conftest import alice_key as alice_key
 from tests.chat.api.conftest import api as api
 from tests.chat.api.conftest import queries as queries
 
-CACHES: list[Cached[int, Any]] = [one._cached for one in (KEY_IDS, ENDPOINT_IDS, SLUGS)]
+CACHES: list[Cached[int, Any]] = [known._cached for known in (KEY_IDS, ENDPOINT_IDS, SLUGS)]
 Ask = Callable[[UUID], Coroutine[Any, Any, int]]
 
 
@@ -150,11 +150,11 @@ async def test_what_has_just_been_made_or_renamed_is_there_in_every_process(
         return await in_database(known[kind])
 
     assert not await is_known("0")
-    stale = [dict(one._local) for one in CACHES]
+    stale = [dict(cached._local) for cached in CACHES]
     name = await in_database(makers[kind])
-    for one, copies in zip(CACHES, stale, strict=True):
+    for cached, copies in zip(CACHES, stale, strict=True):
         # As in another process, which has heard nothing of it.
-        one._local.update(copies)
+        cached._local.update(copies)
     assert await is_known(name)
 
 

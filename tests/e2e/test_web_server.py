@@ -20,7 +20,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys

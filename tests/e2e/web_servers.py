@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import psutil
 
 from aily.launcher.programs import BASE_DIR, Options
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from tests.stack import Stack
 
 

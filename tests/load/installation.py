@@ -23,7 +23,7 @@ import psycopg
 
 from aily.embedded import database_url
 from aily.launcher.programs import BASE_DIR
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from aily.process.lifetimes import end_processes, tied_to_parent
 from tests.journal import UpstreamRecord, read_journal
 from tests.load.measure import Groups
@@ -122,7 +122,7 @@ class Installation(Running):
             for part in ("postgres", "static"):
                 copy_prepared(part, self.data_dir)
         self.start_simulator()
-        self._launcher = self._run("launcher", ["-m", "aily.launcher.run"])
+        self._launcher = self._run("launcher", ["-m", "aily.launcher"])
         self._wait_until_ready()
 
     def stop(self) -> None:

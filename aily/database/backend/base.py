@@ -1,14 +1,10 @@
-"""The backend: Django's own, whose connections a circuit breaker guards.
-
-The breaker: aily/concurrency/circuit.py.
-"""
+"""Django's PostgreSQL backend, with a circuit breaker (aily/concurrency/circuit.py)."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from threading import Lock
-from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
@@ -22,9 +18,10 @@ _lock = Lock()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """While the database is known to be away, a unit of work fails at once instead of waiting.
+    """Opens connections through the circuit breaker: while it is open, work fails at once.
 
-    A pool all of whose connections are in use says nothing about the server: its users find out.
+    If all connections of the pool are in use, the breaker is not touched: other work of this
+    process shows whether the server answers.
     """
 
     @property
@@ -32,13 +29,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         kind: type[BoundedConnection] = self.settings_dict["OPTIONS"]["pool"]["connection_class"]
         return kind
 
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+    def get_new_connection(self, conn_params: dict[str, object]) -> BoundedConnection:
         circuit = self._kind.circuit
         if not circuit.lets_through():
             raise psycopg.OperationalError("the database is away")
         was_open, began = circuit.is_open, time.monotonic()
         try:
-            connection = super().get_new_connection(conn_params)
+            connection: BoundedConnection = super().get_new_connection(conn_params)
             if was_open:
                 self._check(connection)
         except psycopg.OperationalError as error:
@@ -52,9 +49,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def _is_busy(self, error: psycopg.OperationalError, began: float) -> bool:
-        """Whether a connection was missing for want of room, not because the server is away.
+        """Whether the pool had no free connection, although the server is not away.
 
-        True as well where the server takes no more connections but answers on those there are.
+        True as well if the server refuses more connections but answers on existing ones.
         """
         if isinstance(error, TooManyRequests):
             return True
@@ -70,8 +67,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 _given_out[self.alias] -= 1
         super()._close()  # type: ignore[misc]
 
-    def _check(self, connection: Any) -> None:
-        """A connection out of the pool may be from before the outage."""
+    def _check(self, connection: BoundedConnection) -> None:
+        """Check a connection of the pool, which may be from before the outage."""
         try:
             ConnectionPool.check_connection(connection)
         except psycopg.OperationalError:

@@ -1,42 +1,45 @@
-"""Connections on which no answer is awaited for ever.
+"""Connections that wait for an answer for a bounded time.
 
-A network that swallows packets breaks no connection: libpq would wait for as long as TCP does, and
-where something on the way still acknowledges, for ever.
+If the network drops packets, the connection does not break: libpq would wait as long as TCP does,
+and for ever if a proxy on the way still acknowledges.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 
 from aily.concurrency.circuit import Circuit
 
+T = TypeVar("T")
+
 
 class PoolBusyError(psycopg.OperationalError):
-    """No connection was free in time. The server is not away: others of this process go on."""
+    """No connection was free in time. The server is not away: other connections are in use."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Gives up, and is closed, when an answer takes longer than `answer_seconds`."""
+    """Raises, and is closed, when an answer takes longer than `answer_seconds`."""
 
-    #: None: waits for ever.
+    #: None: no bound.
     answer_seconds: ClassVar[float | None] = None
-    #: The process's, of the server it leads to.
+    #: Shared by all connections of the process to this server.
     circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         limit = timeout or self.answer_seconds
         try:
             answer = super().wait(gen, interval, limit)
-            # Not on the class: each write to one empties the interpreter's caches of its methods.
+            # Not on the class: a write to a class empties the interpreter's caches of its methods.
             self.circuit.answered_at = time.monotonic()
             return answer
         except psycopg.OperationalError as error:
             timed_out = isinstance(error, psycopg.errors._WaitTimeout)  # noqa: SLF001 - its only name
             if timed_out:
-                # Nobody knows what the server is doing with it.
+                # The server may still run the statement: the connection cannot be used again.
                 self.close()
             if self.closed:
                 self.circuit.failed()
@@ -47,6 +50,6 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 class ReplicaConnection(BoundedConnection):
-    """To a replica, whose outage is not the primary's."""
+    """A connection to a replica, with a circuit breaker of its own."""
 
     circuit = Circuit("PostgreSQL replica")

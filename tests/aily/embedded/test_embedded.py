@@ -133,7 +133,7 @@ def test_postgres_begins_anew_after_an_interrupted_creation(tmp_path: Path) -> N
     (half_made / "PG_VERSION").write_text("18")
 
     with running(service, tmp_path / "log"):
-        assert service.ask() == ""
+        assert service.reason_not_ready() == ""
 
 
 def test_valkey_listens_on_a_private_socket_only(tmp_path: Path) -> None:

@@ -211,10 +211,12 @@ def test_each_operation_is_documented_with_its_problems_and_examples() -> None:
             responses = operation["responses"]
             assert {"401", "503"} <= responses.keys(), (method, path)
             described = [*responses.values(), operation.get("requestBody", {})]
-            contents = [one for part in described for one in part.get("content", {}).values()]
+            contents = [
+                content for part in described for content in part.get("content", {}).values()
+            ]
             assert all("example" in content for content in contents), (method, path)
             if "201" in responses:
-                headers = [one.get("$ref", "") for one in operation["parameters"]]
+                headers = [parameter.get("$ref", "") for parameter in operation["parameters"]]
                 assert "#/components/parameters/Idempotency-Key" in headers, (method, path)
 
 
@@ -237,7 +239,9 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             body = operation.get("requestBody")
-            responses = [one for code, one in operation["responses"].items() if code[0] == "2"]
+            responses = [
+                response for code, response in operation["responses"].items() if code[0] == "2"
+            ]
             for described in [body, *responses] if body else responses:
                 content = described.get("content", {}).get("application/json")
                 if content is not None:
@@ -301,7 +305,7 @@ def test_an_unknown_path_for_programs_is_a_problem(path: str, method: str) -> No
 def test_bad_json_names_the_field(client: Client, data: str, field: str | None) -> None:
     response = client.post("/api/keys", data, content_type="application/json")
     problem = assert_problem(response, 400, "invalid_request")
-    assert [one["field"] for one in problem.get("errors", [])] == ([field] if field else [])
+    assert [error["field"] for error in problem.get("errors", [])] == ([field] if field else [])
 
 
 def test_what_is_told_of_a_bad_request_is_short_however_long_that_is(client: Client) -> None:
@@ -338,5 +342,5 @@ def test_answers_are_private_and_what_is_no_plain_read_is_stored_nowhere(
         client.post("/api/conversations", {"x": 1}, content_type="application/json"),
         Client().get("/api/me"),
     ]
-    assert [one.status_code for one in others] == [201, 200, 204, 404, 405, 422, 401]
-    assert {one["Cache-Control"] for one in others} == {"no-store"}
+    assert [response.status_code for response in others] == [201, 200, 204, 404, 405, 422, 401]
+    assert {response["Cache-Control"] for response in others} == {"no-store"}

@@ -42,7 +42,7 @@ def period_of(budget: Budget) -> BudgetPeriod:
 
 
 def accepted(outcomes: list[Accepted | Exception]) -> list[Accepted]:
-    return [one for one in outcomes if isinstance(one, Accepted)]
+    return [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
 
 
 # --- Reserving ----------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_a_batch_gets_what_is_left_and_the_others_are_told_what_and_when(
     budget = budget_of(alice, limit_calls=3, period=Period.DAY)
     before = timezone.now()
     outcomes = submit_many(5)
-    assert [type(one) for one in outcomes] == [Accepted] * 3 + [BudgetExceeded] * 2
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 3 + [BudgetExceeded] * 2
     assert Task.objects.count() == 3
     problem = outcomes[4]
     assert isinstance(problem, BudgetExceeded)
@@ -92,8 +92,8 @@ def test_tokens_and_money_are_reserved_for_the_worst_case(
         model=model, input_price=10, cached_input_price=1, output_price=20, weekdays=[0]
     )
     budget = budget_of(alice, limit_tokens=10_000, limit_money=1)
-    [one] = accepted(submit_many(max_tokens=100))
-    entry = LedgerEntry.objects.get(task_id=one.task_id, kind=Kind.RESERVE)
+    [submitted] = accepted(submit_many(max_tokens=100))
+    entry = LedgerEntry.objects.get(task_id=submitted.task_id, kind=Kind.RESERVE)
     period = period_of(budget)
     assert entry.completion_tokens == 100
     assert entry.prompt_tokens > len("Hi")
@@ -129,8 +129,8 @@ def test_the_limit_counts_by_whichever_name_it_is_given(
     alice: User, submit_many: SubmitMany, fields: dict[str, Any]
 ) -> None:
     budget_of(alice, limit_tokens=10_000)
-    [one] = accepted(submit_many(fields=fields))
-    entry = LedgerEntry.objects.get(task_id=one.task_id, kind=Kind.RESERVE)
+    [submitted] = accepted(submit_many(fields=fields))
+    entry = LedgerEntry.objects.get(task_id=submitted.task_id, kind=Kind.RESERVE)
     assert entry.completion_tokens == 70
 
 
@@ -138,8 +138,8 @@ def test_what_is_no_text_is_reserved_for(alice: User, submit_many: SubmitMany) -
     budget_of(alice, limit_tokens=100_000)
     image = {"type": "image_url", "image_url": {"url": "https://site.example/image.png"}}
     content = [{"type": "text", "text": "What is this?"}, image, image]
-    [one] = accepted(submit_many(fields={"messages": [{"role": "user", "content": content}]}))
-    entry = LedgerEntry.objects.get(task_id=one.task_id, kind=Kind.RESERVE)
+    [submitted] = accepted(submit_many(fields={"messages": [{"role": "user", "content": content}]}))
+    entry = LedgerEntry.objects.get(task_id=submitted.task_id, kind=Kind.RESERVE)
     assert entry.prompt_tokens > 2 * 2000
 
 
@@ -192,7 +192,7 @@ def test_a_task_that_a_constraint_refuses_reserves_nothing(
     budget = budget_of(alice, limit_calls=10)
     same = [submission(alice, idempotency_key="once") for _ in range(3)]
     outcomes = accepted(submit_batch([*same, submission(alice)]))
-    assert len({one.task_id for one in outcomes}) == 2
+    assert len({outcome.task_id for outcome in outcomes}) == 2
     assert period_of(budget).reserved_calls == 2
     assert LedgerEntry.objects.filter(kind=Kind.RESERVE).count() == 2
 
@@ -209,14 +209,15 @@ def test_who_has_no_budget_costs_one_query(
 # --- Settling -----------------------------------------------------------------------------------
 def test_an_ended_task_is_charged_what_it_used(alice: User, submit_many: SubmitMany) -> None:
     budget = budget_of(alice, limit_tokens=10_000, limit_money=1, limit_calls=5)
-    [one] = accepted(submit_many())
-    end(one.task_id, usage=usage(1000, 50, cached=400))
+    [submitted] = accepted(submit_many())
+    end(submitted.task_id, usage=usage(1000, 50, cached=400))
     settlement.settle_ended_tasks()
     cost = Decimal(600 * 1 + 50 * 2) / 1_000_000 + Decimal(400) / 10_000_000
     period = period_of(budget)
-    assert (period.reserved_calls, period.reserved_tokens, period.reserved_money) == (0, 0, 0)
+    assert (period.reserved_calls, period.reserved_tokens) == (0, 0)
+    assert period.reserved_money == 0
     assert (period.spent_calls, period.spent_tokens, period.spent_money) == (1, 1050, cost)
-    entries = LedgerEntry.objects.filter(task_id=one.task_id, kind=Kind.SETTLE)
+    entries = LedgerEntry.objects.filter(task_id=submitted.task_id, kind=Kind.SETTLE)
     assert sorted(entries.values_list("budget_id", flat=True), key=str) == [budget.pk, None]
     assert {(entry.tokens, entry.money) for entry in entries} == {(1050, cost)}
 
@@ -226,7 +227,7 @@ def test_every_ended_task_has_one_usage_entry_without_any_budget(submit_many: Su
     end(used.task_id, usage=usage(7, 3))
     end(never_ran.task_id, "cancelled", attempt=0, started_at=None)
     settlement.settle_ended_tasks()
-    entries = {str(one.task_id): one for one in LedgerEntry.objects.all()}
+    entries = {str(entry.task_id): entry for entry in LedgerEntry.objects.all()}
     assert len(entries) == LedgerEntry.objects.usage().count() == 2
     assert (entries[used.task_id].kind, entries[used.task_id].tokens) == (Kind.SETTLE, 10)
     assert entries[never_ran.task_id].kind == Kind.RELEASE
@@ -235,9 +236,9 @@ def test_every_ended_task_has_one_usage_entry_without_any_budget(submit_many: Su
 
 def test_a_task_that_never_ran_gives_everything_back(alice: User, submit_many: SubmitMany) -> None:
     budget = budget_of(alice, limit_calls=1, limit_tokens=1000)
-    [one] = accepted(submit_many())
+    [submitted] = accepted(submit_many())
     assert not accepted(submit_many())
-    end(one.task_id, "cancelled", attempt=0)
+    end(submitted.task_id, "cancelled", attempt=0)
     settlement.settle_ended_tasks()
     period = period_of(budget)
     assert (period.reserved_calls, period.reserved_tokens) == (0, 0)
@@ -251,28 +252,28 @@ def test_an_answer_that_broke_off_is_reckoned_by_its_text_within_the_reservation
     short, long = accepted(submit_many(2, max_tokens=100))
     budget_of(alice, limit_tokens=1000)
     [held] = accepted(submit_many(1, max_tokens=100))
-    for one, text in ((short, "x" * 41), (long, "x" * 1000), (held, "x" * 1000)):
-        end(one.task_id, "cancelled", text=text)
+    for submitted, text in ((short, "x" * 41), (long, "x" * 1000), (held, "x" * 1000)):
+        end(submitted.task_id, "cancelled", text=text)
     settlement.settle_ended_tasks()
-    entries = {str(one.task_id): one for one in LedgerEntry.objects.usage()}
-    tokens = [entries[one.task_id].completion_tokens for one in (short, long, held)]
+    entries = {str(entry.task_id): entry for entry in LedgerEntry.objects.usage()}
+    tokens = [entries[submitted.task_id].completion_tokens for submitted in (short, long, held)]
     assert tokens == [estimate(41), estimate(1000), 100]
-    assert all(one.is_estimated and one.prompt_tokens for one in entries.values())
+    assert all(entry.is_estimated and entry.prompt_tokens for entry in entries.values())
 
 
 def test_a_cancelled_task_waits_for_its_partial_answer(submit_many: SubmitMany) -> None:
-    [one] = accepted(submit_many())
-    end(one.task_id, "cancelled", last_event=0)
+    [submitted] = accepted(submit_many())
+    end(submitted.task_id, "cancelled", last_event=0)
     assert settlement.settle_ended_tasks().tasks == 0
-    Task.objects.filter(pk=one.task_id).update(last_event=2, text="Hello")
+    Task.objects.filter(pk=submitted.task_id).update(last_event=2, text="Hello")
     assert settlement.settle_ended_tasks().tasks == 1
     assert LedgerEntry.objects.get().completion_tokens == estimate(5)
 
 
 def test_settling_again_changes_nothing(alice: User, submit_many: SubmitMany) -> None:
     budget = budget_of(alice, limit_calls=5)
-    [one] = accepted(submit_many())
-    end(one.task_id, usage=usage(1, 1))
+    [submitted] = accepted(submit_many())
+    end(submitted.task_id, usage=usage(1, 1))
     settlement.settle_ended_tasks()
     Task.objects.update(needs_settling=True)
     # Nobody is to be told.
@@ -285,10 +286,10 @@ def test_a_reservation_is_settled_in_the_period_that_it_was_made_in(
     alice: User, submit_many: SubmitMany
 ) -> None:
     budget = budget_of(alice, limit_calls=5, period=Period.DAY)
-    [one] = accepted(submit_many())
+    [submitted] = accepted(submit_many())
     yesterday = Period.DAY.start(timezone.now()) - timedelta(days=1)
     old = BudgetPeriod.objects.create(budget=budget, starts_at=yesterday, spent_calls=4)
-    end(one.task_id, usage=usage(1, 1))
+    end(submitted.task_id, usage=usage(1, 1))
     settlement.settle_ended_tasks()
     old.refresh_from_db()
     assert old.spent_calls == 4
@@ -299,9 +300,9 @@ def test_a_deleted_budget_leaves_its_entries_and_hinders_nobody(
     alice: User, submit_many: SubmitMany
 ) -> None:
     budget = budget_of(alice, limit_calls=5)
-    [one] = accepted(submit_many())
+    [submitted] = accepted(submit_many())
     budget.delete()
-    end(one.task_id, usage=usage(1, 1))
+    end(submitted.task_id, usage=usage(1, 1))
     assert settlement.settle_ended_tasks().tasks == 1
     assert LedgerEntry.objects.count() == 3
 
@@ -311,18 +312,18 @@ def test_it_is_said_once_that_a_budget_is_near_its_end(
 ) -> None:
     budget_of(alice, limit_calls=5)
     said = []
-    for one in accepted(submit_many(5)):
-        end(one.task_id, usage=usage(1, 1))
+    for submitted in accepted(submit_many(5)):
+        end(submitted.task_id, usage=usage(1, 1))
         with transaction.atomic():
-            task = Task.objects.get(pk=one.task_id)
+            task = Task.objects.get(pk=submitted.task_id)
             near = accounting.close_ledger([msgspec.convert(task, EndedTask, from_attributes=True)])
-        said.append([(one.user_id, one.spent, one.limit) for one in near])
+        said.append([(notice.user_id, notice.spent, notice.limit) for notice in near])
     assert said == [[], [], [], [(alice.pk, "4 calls", "5 calls")], []]
 
 
 def test_the_ledger_refuses_to_be_changed(submit_many: SubmitMany) -> None:
-    [one] = accepted(submit_many())
-    end(one.task_id, usage=usage(1, 1))
+    [submitted] = accepted(submit_many())
+    end(submitted.task_id, usage=usage(1, 1))
     settlement.settle_ended_tasks()
     with pytest.raises(IntegrityError, match="append-only"):
         LedgerEntry.objects.update(money=0)
@@ -337,8 +338,8 @@ def test_who_wants_to_know_is_mailed_once_that_a_budget_is_near_its_end(
     User.objects.filter(pk=alice.pk).update(email="alice@aily.example")
     NotificationPreferences.objects.create(user=alice, email_on_budget_near_end=True)
     budget_of(alice, limit_calls=5)
-    for one in accepted(submit_many(5)):
-        end(one.task_id, usage=usage(1, 1))
+    for submitted in accepted(submit_many(5)):
+        end(submitted.task_id, usage=usage(1, 1))
         settlement.settle_ended_tasks()
     mail = Delivery.objects.get()
     assert (mail.owner, mail.kind) == (alice, Delivery.Kind.EMAIL)
@@ -360,9 +361,9 @@ def test_whose_tasks_go_with_their_conversation_pays_for_them(
 ) -> None:
     budget = budget_of(alice, limit_tokens=1000)
     conversation = Conversation.objects.create(owner=alice)
-    [one] = accepted(submit_many())
-    Task.objects.filter(pk=one.task_id).update(conversation=conversation)
-    end(one.task_id, usage=usage(70, 7))
+    [submitted] = accepted(submit_many())
+    Task.objects.filter(pk=submitted.task_id).update(conversation=conversation)
+    end(submitted.task_id, usage=usage(70, 7))
     gone = client_of(alice).delete(f"/api/conversations/{conversation.pk}")
     assert gone.status_code == 204
     assert not Task.objects.exists()
@@ -371,8 +372,8 @@ def test_whose_tasks_go_with_their_conversation_pays_for_them(
 
 
 def test_a_task_is_purged_only_once_it_is_in_the_ledger(submit_many: SubmitMany) -> None:
-    [one] = accepted(submit_many())
-    end(one.task_id, usage=usage(1, 1))
+    [submitted] = accepted(submit_many())
+    end(submitted.task_id, usage=usage(1, 1))
     soon = timezone.now() + timedelta(seconds=1)
     assert not retention.ended_before(soon).exists()
     settlement.settle_ended_tasks()

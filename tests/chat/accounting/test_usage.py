@@ -19,7 +19,7 @@ from tests.conftest import ClientOf
 @pytest.fixture
 def used(alice: User, submit_many: SubmitMany) -> list[str]:
     """Two tasks of Alice: 1000 + 100 tokens, and one that never ran."""
-    ids = [one.task_id for one in submit_many(2) if isinstance(one, Accepted)]
+    ids = [outcome.task_id for outcome in submit_many(2) if isinstance(outcome, Accepted)]
     end(ids[0], usage=usage(1000, 100))
     end(ids[1], "expired", attempt=0)
     settlement.settle_ended_tasks()
@@ -51,7 +51,7 @@ def test_usage_is_of_the_days_asked_for(alice: User, client_of: ClientOf, used: 
     for days, count in ((f"from={day}&to={day}", 1), (f"from={before}&to={before}", 0)):
         body = client.get(f"/api/usage?{days}").json()
         assert len(body["items"]) == count
-        assert (body["from"], body["to"]) == tuple(one[-10:] for one in days.split("&"))
+        assert (body["from"], body["to"]) == tuple(day[-10:] for day in days.split("&"))
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ async def test_finished_failed_and_expired_tasks_are_mailed(
 
     await deliver(deliverer)
 
-    mails = {one.subject: one for one in mail.outbox}
+    mails = {message.subject: message for message in mail.outbox}
     assert set(mails) == {"Task finished: summarize", "Task failed", "Task expired"}
-    assert all(one.to == ["alice@wonderland.example"] for one in mail.outbox)
+    assert all(message.to == ["alice@wonderland.example"] for message in mail.outbox)
     assert "The <answer>." in mails["Task finished: summarize"].body
     assert "It <broke> & fell." in mails["Task failed"].body
 
@@ -56,7 +56,7 @@ async def test_preferences_choose_the_events(
     await in_database(end_task, mailed, model)
     await in_database(end_task, mailed, model, Status.FAILED, error={"code": "x", "message": "y"})
     await deliver(deliverer)
-    assert [one.subject for one in mail.outbox] == ["Task failed"]
+    assert [message.subject for message in mail.outbox] == ["Task failed"]
 
 
 async def test_a_mail_that_the_server_refused_is_sent_again_under_its_id(
@@ -92,7 +92,7 @@ async def test_a_mail_sent_twice_has_one_message_id(
     await in_database(end_leases)
     await in_database(make_due)
     await deliver(deliverer)
-    first, second = (one.message()["Message-ID"] for one in mail.outbox)
+    first, second = (message.message()["Message-ID"] for message in mail.outbox)
     assert first == second
 
 
@@ -103,7 +103,7 @@ async def test_an_hour_has_its_most_mails_and_the_last_one_says_so(
     for _ in range(4):
         await in_database(end_task, mailed, model)
     await deliver(deliverer)
-    assert sorted("within an hour" in one.body for one in mail.outbox) == [False, True]
+    assert sorted("within an hour" in message.body for message in mail.outbox) == [False, True]
 
     an_hour_ago = timezone.now() - timedelta(hours=1)
     await in_database(Delivery.objects.update, created_at=an_hour_ago)
@@ -143,7 +143,7 @@ async def test_a_budget_is_mailed_whatever_the_hour_had(
         delivery.budget_near_end, mailed.pk, key="b", budget="Team", spent="9 USD", limit="10 USD"
     )
     await deliver(deliverer)
-    assert "Budget near its end: Team" in [one.subject for one in mail.outbox]
+    assert "Budget near its end: Team" in [message.subject for message in mail.outbox]
 
 
 async def test_a_budget_is_mailed_once_a_period(
@@ -159,5 +159,5 @@ async def test_a_budget_is_mailed_once_a_period(
     assert await in_database(near_end, mailed.pk, "budget:1:2026-12")
     assert not await in_database(near_end, bob.pk, "budget:1:2026-11")
     await deliver(deliverer)
-    assert [one.subject for one in mail.outbox] == ["Budget near its end: Team"] * 2
+    assert [message.subject for message in mail.outbox] == ["Budget near its end: Team"] * 2
     assert "8.10 USD of 10 USD" in mail.outbox[0].body

@@ -24,4 +24,4 @@ def test_ids_of_one_millisecond_sort_by_when_they_were_made() -> None:
         while time.time_ns() < step:
             pass
     assert made == sorted(made)
-    assert len({one.int >> 80 for one in made}) < 500, "some shared a millisecond"
+    assert len({made_id.int >> 80 for made_id in made}) < 500, "some shared a millisecond"

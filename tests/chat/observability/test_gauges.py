@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("loop_services")
 
 
 def ask(question: Question) -> dict[tuple[str, ...], float]:
-    return {(one.family.name, *one.labels): one.value for one in question()}
+    return {(reading.family.name, *reading.labels): reading.value for reading in question()}
 
 
 @pytest.fixture

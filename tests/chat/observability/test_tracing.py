@@ -74,13 +74,13 @@ async def test_a_task_is_one_trace(
     assert request.parent_span_id.hex() == CALLER
     assert submit.parent_span_id == request.span_id
     inner = [spans[name] for name in ("queue", "chat deepseek-flash", "store")]
-    assert [one.parent_span_id for one in inner] == [submit.span_id] * 3
-    assert {one.trace_id.hex() for one in (request, submit, *inner)} == {TRACE}
+    assert [span.parent_span_id for span in inner] == [submit.span_id] * 3
+    assert {span.trace_id.hex() for span in (request, submit, *inner)} == {TRACE}
     queue, call, store = inner
     assert queue.start_time_unix_nano <= queue.end_time_unix_nano <= call.start_time_unix_nano
     assert call.end_time_unix_nano <= store.start_time_unix_nano
     assert call.kind == Span.SPAN_KIND_CLIENT
-    names = {one.key for one in call.attributes}
+    names = {attribute.key for attribute in call.attributes}
     assert {"gen_ai.request.model", "gen_ai.usage.output_tokens"} <= names
     assert not any(b"secret prompt" in body for _, body in exported.requests)
 
@@ -99,7 +99,7 @@ async def test_the_provider_is_told_of_the_trace(
     spans = await spans_of(exported)
     call = spans["chat deepseek-flash"]
     assert asked["traceparent"] == f"00-{TRACE}-{call.span_id.hex()}-01"
-    assert "error.type" in {one.key for one in call.attributes}
+    assert "error.type" in {attribute.key for attribute in call.attributes}
 
 
 def test_it_need_not_be_installed_while_traces_are_off(

@@ -20,7 +20,7 @@ import redis
 
 from aily.embedded import database_url, redis_url
 from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
-from aily.launcher.run import readiness
+from aily.launcher.readiness import readiness
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
@@ -92,7 +92,7 @@ def launched(data_dir: Path, port: int = 0, **variables: str) -> Iterator[Launch
     with (
         output_file.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "aily.launcher.run"],
+            [sys.executable, "-m", "aily.launcher"],
             cwd=BASE_DIR,
             env=environment,
             stdout=output,
@@ -279,9 +279,9 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_the_exporter_alone_has_the_metrics_port() -> None:
     options = Options.from_environment({"PORT": "9000"})
-    [exporter] = [one for one in options.programs() if one.name == "exporter"]
+    [exporter] = [program for program in options.programs() if program.name == "exporter"]
     assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
     assert options.child_environment()["METRICS_PORT"] == "0"
     without = Options.from_environment({"METRICS_PORT": "0"})
-    assert "exporter" not in [one.name for one in without.programs()]
+    assert "exporter" not in [program.name for program in without.programs()]
     assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()
