@@ -107,6 +107,8 @@ class Hub:
             return
         self._reader.cancel()
         await asyncio.wait([self._reader])
+        self._reader = self._pubsub = None
+        self._confirmed.clear()
 
     @asynccontextmanager
     async def _registered(

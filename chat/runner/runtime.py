@@ -22,9 +22,10 @@ from chat.runner.calls import Calls
 from chat.runner.claims import POLL_SECONDS, Claimer, ring
 from chat.runner.lease import HeldLease
 from chat.runner.listening import listen
-from chat.runner.pools import Pools, load_pools
+from chat.runner.pools import Pools
 from chat.runner.slots import Slots
 from chat.runner.storage import ResultStore, retry_until_database_returns
+from chat.runner.upstreams import load_pools
 
 logger = logging.getLogger(__name__)
 

@@ -29,8 +29,9 @@ from chat import eventlog, scheduler
 from chat.consumers import commands
 from chat.consumers import connection as connection_module
 from chat.consumers.commands import CLOSE_TOO_MANY
-from chat.eventlog import Append
+from chat.eventlog import Append, Notice
 from chat.eventlog.keys import log_key, user_channel
+from chat.eventlog.notices import encode_notice
 from chat.events import Event, EventId, TaskCompleted, TaskStarted, encode
 from chat.models import LLMModel, Scene, Status, Task, Worker
 from chat.services import cancel
@@ -225,8 +226,8 @@ async def test_an_end_that_a_follower_read_from_the_log_is_not_sent_again_when_i
     ids = [(await next_logged(socket))["id"] for _ in range(2)]
     assert ids == ["1-1", "1-2"]
     # What the script that appends publishes in the same moment, but the network brings later.
-    late = f"{task_id}1-2 ".encode() + encode(completed(task_id))
-    await redis.publish(user_channel(alice.pk), late)
+    late = Notice(EventId(1, 2), task_id, encode(completed(task_id)))
+    await redis.publish(user_channel(alice.pk), encode_notice(late))
     other_id = await submit_as_alice("Another")
     await eventlog.aappend([appended(started(other_id), alice)])
     after = await next_logged(socket)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from aily.redis.clients import async_redis, subscriber_redis, sync_redis
 from chat import eventlog
@@ -265,3 +266,48 @@ async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
     snapshot = decode(entries[0][1])
     assert isinstance(snapshot, TaskSnapshot)
     assert snapshot.text == "one two three"
+
+
+async def test_an_append_that_redis_has_no_memory_for_is_not_taken_for_an_older_attempts(
+    task_id: str, loop_services: None
+) -> None:
+    append([started(task_id, 1)])
+    client: Any = async_redis()
+    await client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            await aappend([delta(task_id, 1, 2)])
+    finally:
+        await client.config_set("maxmemory", "0")
+    assert outcomes(await aappend([delta(task_id, 1, 2)])) == [Outcome.APPENDED]
+
+
+async def test_a_log_that_is_no_stream_is_an_error_of_its_own(
+    task_id: str, loop_services: None
+) -> None:
+    await async_redis().set(log_key(task_id), "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await aappend([started(task_id, 1)])
+
+
+async def test_appends_to_several_logs_each_have_an_outcome_of_their_own(
+    task_id: str, loop_services: None
+) -> None:
+    other_id, lost_id = str(uuid4()), str(uuid4())
+    appends = [
+        started(task_id, 1),
+        delta(task_id, 1, 2),
+        delta(lost_id, 1, 2),
+        started(other_id, 1),
+        delta(task_id, 1, 3),
+    ]
+    found = outcomes(await aappend(appends))
+    assert [outcome.name for outcome in found] == [
+        "APPENDED",
+        "APPENDED",
+        "MISSING",
+        "APPENDED",
+        "APPENDED",
+    ]
+    assert await ids(task_id) == ["1-1", "1-2", "1-3"]
+    await async_redis().delete(log_key(other_id))

@@ -85,7 +85,7 @@ async def test_a_task_that_crashes_too_often_fails_after_its_log(
 async def test_a_follower_that_is_ahead_of_the_row_still_gets_the_end(
     submit_as_alice: Submit, alice: User
 ) -> None:
-    """Redis was away when the task was taken from its worker: the row lacks the log's last event."""
+    """Redis was away when its worker lost the task: the row lacks the last event of the log."""
     task_id = await submit_as_alice("Hello")
     await crash(task_id, alice)
     seen = TaskFrames()
