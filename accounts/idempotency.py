@@ -21,7 +21,7 @@ from ninja.utils import contribute_operation_callback
 from accounts.authentication import AuthenticatedRequest
 from accounts.models import IdempotencyRecord
 from accounts.repeats import MAX_KEY_CHARS, bare_key
-from aily.database.statements import fetch_all
+from aily.database.rows import fetch_column
 from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
 from aily.rest.json_input import decode_json
 from aily.rest.openapi import takes_header
@@ -97,7 +97,7 @@ def _lock(owner_id: int, key: str) -> None:
     """Hold the key until the transaction ends; also for a process that dies it ends then."""
     name = f"idempotency:{owner_id}:{key}"
     lock = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
-    [(is_locked,)] = fetch_all(lock, [name])
+    [is_locked] = fetch_column(bool, lock, [name])
     if not is_locked:
         raise Conflict(
             "A request with this idempotency key is still running.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from aily.database.statements import fetch_all
+from aily.database.rows import execute, fetch_column
 
 PATIENCE_SECONDS = 20
 _WAITING = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -17,8 +17,8 @@ def wait_for_a_lock(waiters: int = 1, or_until: Callable[[], bool] = bool) -> No
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not or_until():
         # A transaction goes on seeing the connections that were there at its first look.
-        fetch_all("SELECT pg_stat_clear_snapshot()")
-        [(waiting,)] = fetch_all(_WAITING)
+        execute("SELECT pg_stat_clear_snapshot()")
+        [waiting] = fetch_column(int, _WAITING)
         if waiting >= waiters:
             return
         assert time.monotonic() < deadline, f"{waiting} wait for a lock, not {waiters}"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from aily.database.backend.base import DatabaseWrapper
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 
 
 @contextmanager
@@ -58,7 +58,7 @@ class _Holder:
 
     def hold(self) -> None:
         try:
-            fetch_all("SELECT 1")
+            execute("SELECT 1")
             self.has_begun.set()
             assert self._release.wait(60)
         finally:

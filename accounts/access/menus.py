@@ -19,7 +19,7 @@ from psycopg.errors import CheckViolation
 from accounts.access.permissions import PermissionSet
 from accounts.models import MenuItem
 from aily.cache import Cached, keys
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.problems import Conflict
 
 USE = "accounts.use_menuitem"
@@ -137,7 +137,7 @@ def save_item(item: MenuItem) -> None:
 
 def _lock_tree() -> None:
     """The lock of the trigger, to the end of the transaction."""
-    fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
+    execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
 
 
 def _number(item: MenuItem) -> None:

@@ -1,12 +1,12 @@
 """Reading from a replica: lists, history, reports and the admin's pages, and nothing else.
 
-Whoever may read there says so (`may_read_replica`); all else, whatever is in a transaction, and
-users, sessions and grants are read from the primary. Two things make the replica good enough:
+An endpoint opts in by `may_read_replica`. All other code, transactions, and queries for users,
+sessions and grants read from the primary. Two rules keep the replica's rows fresh enough:
 
-- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. A thread asks the primary twice a second
-  how far its log goes, and the replica how far it has replayed it; clocks play no part.
-- Whoever wrote something reads from the primary for longer than that. Redis knows of it, so it
-  holds for all processes, API keys and sessions. Without Redis everybody reads from the primary.
+- It is at most DATABASE_REPLICA_MAX_LAG_SECONDS behind. Twice a second a thread reads the end of
+  the primary's log and the position that the replica has replayed; clocks are not compared.
+- A user who has written something reads from the primary for longer than that. It is noted in
+  Redis, for all processes, API keys and sessions. Without Redis all reads go to the primary.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial, wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
+from django.db.models import Model
 
 from aily.concurrency.faults import note_fault
 from aily.redis.clients import RedisAway, async_redis, sync_redis
@@ -30,41 +31,50 @@ from aily.redis.clients import RedisAway, async_redis, sync_redis
 logger = logging.getLogger(__name__)
 
 ALIAS = "replica"
-#: Apps whose rows may be read there. What decides about access is not among them.
+#: Apps whose rows may be read from the replica. Rows that decide about access are not.
 APPS = {"chat", "auditlog"}
-#: Seconds between two looks at how far the replica is.
-LOOK_SECONDS = 0.5
+#: Seconds between two measurements of the replica's lag.
+MEASURE_SECONDS = 0.5
 #: A process that has just told Redis of a user's write need not say so again.
 TOLD_SECONDS = 1.0
 #: Users remembered for that; then all are forgotten.
 MAX_TOLD = 10_000
 
 _PRIMARY_LSN = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
-# No row from a server that is no replica, or has become the primary.
+# No row if the server is no replica, or has become the primary.
 _REPLAYED_LSN = """
 SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint WHERE pg_is_in_recovery()
 """
 
+
+class _AuthenticatedRequest(Protocol):
+    @property
+    def auth(self) -> Any: ...
+
+
+P = ParamSpec("P")
 R = TypeVar("R")
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Request = TypeVar("Request", bound=_AuthenticatedRequest)
 _is_allowed: ContextVar[bool] = ContextVar("may_read_replica", default=False)
 
 
 class ReplicaRouter:
-    """Django's database router. It always says which: by itself Django would go by where an object
-    was read."""
+    """Django's database router. It always names a database: otherwise Django would use the one that
+    an object was read from."""
 
-    def db_for_read(self, model: Any, **hints: Any) -> str:
-        may = _is_allowed.get() and model._meta.app_label in APPS  # noqa: SLF001 - documented
-        return ALIAS if may and not connections[DEFAULT_DB_ALIAS].in_atomic_block else "default"
+    def db_for_read(self, model: type[Model], **hints: object) -> str:
+        may_read = _is_allowed.get() and model._meta.app_label in APPS  # noqa: SLF001 - documented
+        return (
+            ALIAS if may_read and not connections[DEFAULT_DB_ALIAS].in_atomic_block else "default"
+        )
 
-    def db_for_write(self, model: Any, **hints: Any) -> str:
+    def db_for_write(self, model: type[Model], **hints: object) -> str:
         return DEFAULT_DB_ALIAS
 
-    def allow_relation(self, one: Any, other: Any, **hints: Any) -> bool:
+    def allow_relation(self, first: Model, second: Model, **hints: object) -> bool:
         return True
 
-    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+    def allow_migrate(self, db: str, app_label: str, **hints: object) -> bool:
         return db == DEFAULT_DB_ALIAS
 
 
@@ -72,13 +82,13 @@ def is_configured() -> bool:
     return ALIAS in settings.DATABASES
 
 
-# --- How old the replica is ---------------------------------------------------------------------
-class Watch:
-    """Looks from a thread, so that no request ever waits for a replica that does not answer."""
+# --- Lag ----------------------------------------------------------------------------------------
+class LagMonitor:
+    """Measures the replica's lag on a thread, so that no request waits for a silent replica."""
 
     def __init__(self, max_lag_seconds: float) -> None:
         self._max_lag = max_lag_seconds
-        #: Where the primary's log ended, and when that was asked (time.monotonic).
+        #: End of the primary's log, and when it was read (time.monotonic).
         self._ends: deque[tuple[int, float]] = deque()
         self._fresh_until = 0.0
         self._was_fresh = False
@@ -91,40 +101,40 @@ class Watch:
         return time.monotonic() < self._fresh_until
 
     def distrust(self) -> None:
-        """Until the next look: it did not answer somebody."""
+        """Read from the primary until the next measurement, as the replica has failed."""
         self._fresh_until = 0.0
 
     def _run(self) -> None:
         while True:
             try:
-                self._look()
+                self._measure()
             except DatabaseError as error:
-                logger.debug("the replica cannot be judged: %s", error)
+                logger.debug("the replica's lag cannot be measured: %s", error)
             except Exception:  # noqa: BLE001 - logged
                 note_fault("replica")
-            self._tell()
-            time.sleep(LOOK_SECONDS)
+            self._log_change()
+            time.sleep(MEASURE_SECONDS)
 
-    def _look(self) -> None:
-        asked_at = time.monotonic()
-        end = _ask(DEFAULT_DB_ALIAS, _PRIMARY_LSN)
+    def _measure(self) -> None:
+        measured_at = time.monotonic()
+        end = _read_position(DEFAULT_DB_ALIAS, _PRIMARY_LSN)
         if end is not None:
-            self._ends.append((end, asked_at))
-        while self._ends and self._ends[0][1] < asked_at - self._max_lag:
+            self._ends.append((end, measured_at))
+        while self._ends and self._ends[0][1] < measured_at - self._max_lag:
             self._ends.popleft()
-        replayed = _ask(ALIAS, _REPLAYED_LSN)
+        replayed = _read_position(ALIAS, _REPLAYED_LSN)
         reached = [at for end, at in self._ends if replayed is not None and end <= replayed]
         if reached:
             self._fresh_until = max(reached) + self._max_lag
 
-    def _tell(self) -> None:
+    def _log_change(self) -> None:
         is_fresh = self.is_fresh()
         if is_fresh != self._was_fresh:
             logger.warning("the replica is %s", "read" if is_fresh else "away or late: not read")
         self._was_fresh = is_fresh
 
 
-def _ask(alias: str, sql: str) -> int | None:
+def _read_position(alias: str, sql: str) -> int | None:
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute(sql)
@@ -135,11 +145,11 @@ def _ask(alias: str, sql: str) -> int | None:
 
 
 @cache
-def _watch() -> Watch:
-    """The process's; its thread begins with the first read that it is asked about."""
-    watch = Watch(settings.DATABASE_REPLICA_MAX_LAG_SECONDS)
-    watch.start()
-    return watch
+def _lag_monitor() -> LagMonitor:
+    """The monitor of this process; its thread starts with the first call."""
+    monitor = LagMonitor(settings.DATABASE_REPLICA_MAX_LAG_SECONDS)
+    monitor.start()
+    return monitor
 
 
 # --- Who has just written -----------------------------------------------------------------------
@@ -199,15 +209,15 @@ def _has_written(user_id: int) -> bool:
 
 # --- Reading ------------------------------------------------------------------------------------
 def read_for(user_id: int, read: Callable[[], R]) -> R:
-    """`read()`, from the replica where that will do. It must change nothing: when the replica fails
-    on the way it is done again, from the primary."""
-    if is_configured() and _watch().is_fresh() and not _has_written(user_id):
+    """Call `read`, with the replica if its rows are fresh enough. `read` must not write: if the
+    replica fails, it is called again with the primary."""
+    if is_configured() and _lag_monitor().is_fresh() and not _has_written(user_id):
         try:
             with _allowed():
                 return read()
         except (OperationalError, InterfaceError) as error:
             logger.warning("reading from the primary, as the replica failed: %s", error)
-            _watch().distrust()
+            _lag_monitor().distrust()
     return read()
 
 
@@ -220,12 +230,15 @@ def _allowed() -> Iterator[None]:
         _is_allowed.reset(token)
 
 
-def may_read_replica(endpoint: Endpoint) -> Endpoint:
-    """Let a REST endpoint that only reads do so from the replica. Its rows must be loaded when it
-    returns, as `aily.rest.pages.Page` does."""
+def may_read_replica(
+    endpoint: Callable[Concatenate[Request, P], R],
+) -> Callable[Concatenate[Request, P], R]:
+    """Let a REST endpoint that only reads use the replica. It must load its rows before it returns,
+    as `aily.rest.pages.Page` does."""
 
     @wraps(endpoint)
-    def read(request: Any, *args: Any, **kwargs: Any) -> Any:
-        return read_for(request.auth.user.pk, partial(endpoint, request, *args, **kwargs))
+    def read(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        user_id: int = request.auth.user.pk
+        return read_for(user_id, partial(endpoint, request, *args, **kwargs))
 
-    return cast("Endpoint", read)
+    return read

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from aily.database.errors import has_answered_since
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.monitoring.pulse import Pulse, sample_pool
 from aily.observability import metrics, tracing
 from aily.observability.queries import time_queries
@@ -56,7 +56,7 @@ def _ask_database() -> bool:
     if has_answered_since(time.monotonic() - PROBE_SECONDS / 2):
         return True
     try:
-        fetch_all("SELECT 1")
+        execute("SELECT 1")
     finally:
         # Back into the pool: this thread ends with its answer.
         connection.close()

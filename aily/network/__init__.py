@@ -1,1 +1,1 @@
-"""IP addresses: which are public, and from which one a request comes."""
+"""IP addresses: of clients, and which are public."""

@@ -17,7 +17,7 @@ IPV6_PREFIX = 64
 
 
 def request_address(request: HttpRequest) -> str:
-    """The client's IP address; empty where there is none, as on a Unix socket."""
+    """The client's IP address; empty if there is none, as on a Unix socket."""
     meta: Mapping[str, str] = request.META
     return _client_address(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
 

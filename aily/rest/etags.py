@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from django.db import transaction
 from django.db.models import Model
@@ -26,7 +26,11 @@ from aily.problems import NotFound, PreconditionFailed
 from aily.rest.openapi import takes_header
 
 FIELD = "If-Match"
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+Request = TypeVar("Request", bound=HttpRequest)
+_Endpoint = Callable[Concatenate[Request, P], R]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -39,15 +43,17 @@ def conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     return cast("HttpResponse", answer)
 
 
-def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endpoint], Endpoint]:
+def if_match(
+    schema: type[Schema], read: Callable[..., Model]
+) -> Callable[[_Endpoint[Request, P, R]], _Endpoint[Request, P, R]]:
     """Make an endpoint honour If-Match: it writes the row that `read` returns, shown as `schema`.
 
     `read` is the endpoint's GET: it takes the request and the path's parameters.
     """
 
-    def decorate(endpoint: Endpoint) -> Endpoint:
+    def decorate(endpoint: _Endpoint[Request, P, R]) -> _Endpoint[Request, P, R]:
         @wraps(endpoint)
-        def honour(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        def honour(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if FIELD not in request.headers:
                 return endpoint(request, *args, **kwargs)
             with transaction.atomic():
@@ -58,7 +64,7 @@ def if_match(schema: type[Schema], read: Callable[..., Model]) -> Callable[[Endp
                 _require_match(request, schema, partial(read, request, **named))
                 return endpoint(request, *args, **kwargs)
 
-        return takes_if_match(cast("Endpoint", honour))
+        return takes_if_match(honour)
 
     return decorate
 

@@ -17,7 +17,7 @@ from django.views.defaults import server_error
 
 from aily.database.errors import has_answered_since
 from aily.database.outages import AWAY, as_problem
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.database.threads import in_database
 from aily.observability.server import PROBE_SECONDS
 from aily.redis.clients import async_redis
@@ -64,7 +64,7 @@ async def _probe(part: str, question: Awaitable[None]) -> bool:
 
 
 def _ask_database() -> None:
-    fetch_all("SELECT 1")
+    execute("SELECT 1")
 
 
 async def _ask_redis() -> None:

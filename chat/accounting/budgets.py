@@ -25,7 +25,7 @@ from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, max_usage
 from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
-from chat.models.accounting import COUNTERS, Amount, Period
+from chat.models.budgets import COUNTERS, Amount, Period
 
 #: Raw, as every batch of submits asks it.
 _IN_FORCE = """

@@ -25,7 +25,7 @@ from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
 from chat.models import BudgetPeriod, LedgerEntry
-from chat.models.accounting import DIMENSIONS, Amount
+from chat.models.budgets import DIMENSIONS, Amount
 from chat.models.ended import EndedTask
 from chat.models.insertion import insert
 from chat.observability import metrics
@@ -33,7 +33,7 @@ from chat.observability import metrics
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
 
-#: Each half has an index of its own; one condition for both kinds would read the whole ledger. An
+#: Each half has its own index; one condition for both kinds would read the whole ledger. An
 #: array: a list of ids to `IN` costs three times as much.
 _ENTRIES = """
 SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens, money, currency

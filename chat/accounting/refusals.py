@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod
-from chat.models.accounting import DIMENSIONS, Amount, Period
+from chat.models.budgets import DIMENSIONS, Amount, Period
 
 #: Retry-After if the reservations of running tasks are in the way: they come back as these end.
 RUNNING_RETRY_SECONDS = 5

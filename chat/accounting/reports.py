@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Budget, BudgetPeriod, LedgerEntry
-from chat.models.accounting import DIMENSIONS, Period
+from chat.models.budgets import DIMENSIONS, Period
 
 #: What usage can be grouped by. A model, scene or user that was deleted has no name any more.
 GROUPS: dict[str, Combinable] = {
@@ -59,7 +59,7 @@ _CURRENT = "current_periods"
 # --- Budgets ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One limit. `left` is None where there is no limit."""
+    """One limit. `left` is None if there is no limit."""
 
     limit: Decimal | None
     reserved: Decimal

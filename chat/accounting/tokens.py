@@ -51,7 +51,7 @@ def max_usage(task: Task) -> Tokens:
     """The tokens that one call may use at most, none of them cached.
 
     A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
-    is no text counts with OTHER_PART_TOKENS besides.
+    is no text adds OTHER_PART_TOKENS.
     """
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
     prompt = estimate(len(msgspec.json.encode([task.messages, objects])))

@@ -19,7 +19,7 @@ from aily.admin.lists import (
 from chat.accounting.reports import in_days, state, usage_by, with_current_periods
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
-from chat.models.accounting import DIMENSIONS
+from chat.models.budgets import DIMENSIONS
 
 
 @admin.register(ModelPrice)

@@ -1,9 +1,11 @@
 """The tables. A task exists once its row is committed; its final result is in its row."""
 
-from chat.models.accounting import Budget, BudgetPeriod, LedgerEntry, ModelPrice
+from chat.models.budgets import Budget, BudgetPeriod
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
+from chat.models.ledger import LedgerEntry
+from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.tasks import Lane, ServedFrom, Status, Task

@@ -73,7 +73,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
 
 class Task(models.Model):
-    """Every change of `status` is one conditional UPDATE (chat/models/transitions.py).
+    """Every change of `status` is one conditional UPDATE (chat/models/transitions/).
 
     Such a change writes to every index. So a foreign key has no index of its own if a declared one
     begins with it, or if only the deletion of the row that it refers to would use one: the deletion

@@ -26,15 +26,13 @@ PENDING = Family("aily_deliveries_pending", "Webhooks and mails to be sent.", ("
 OVERDUE = Family(
     "aily_deliveries_oldest_due_age_seconds", "How long the longest due has been due.", ("kind",)
 )
-LEASES = Family("aily_leases_in_use", "Calls that hold a lease.", ("model",))
+SLOTS = Family("aily_leases_in_use", "Slots in use.", ("model",))
 CAP = Family("aily_leases_cap", "Calls at once that the model is set to.", ("model",))
 LIMIT = Family("aily_leases_limit", "Calls at once allowed at the moment.", ("model",))
-PAUSED = Family("aily_pool_paused", "1 while a provider's Retry-After holds.", ("model",))
-PAUSE = Family(
-    "aily_pool_pause_seconds", "How long a provider's Retry-After holds yet.", ("model",)
-)
+PAUSED = Family("aily_pool_paused", "1 while the model is paused by a Retry-After.", ("model",))
+PAUSE = Family("aily_pool_pause_seconds", "Seconds until the pause ends.", ("model",))
 OPEN = Family(
-    "aily_provider_breaker_seconds", "How long a provider is left alone yet.", ("provider",)
+    "aily_provider_breaker_seconds", "Seconds until the breaker is half open.", ("provider",)
 )
 BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
 
@@ -154,7 +152,7 @@ class QueueGauges:
             yield Reading(OPEN, max(float(open_until or 0) - now, 0.0), (provider,))
         rest = iter(replies[len(providers) :])
         for model, (in_use, limit), paused_until in zip(models.values(), rest, rest, strict=True):
-            yield Reading(LEASES, int(in_use or 0), (model.name,))
+            yield Reading(SLOTS, int(in_use or 0), (model.name,))
             yield Reading(LIMIT, int(limit or model.max_concurrency), (model.name,))
             left = max(float(paused_until or 0) - now, 0.0)
             yield Reading(PAUSED, int(left > 0), (model.name,))

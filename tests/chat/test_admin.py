@@ -31,7 +31,7 @@ from chat.models import (
 from chat.services.scenes import create_version, publish
 from tests.conftest import grant
 
-#: The part of a form that says which roles may do what, left empty.
+#: The inline form of permissions of roles, left empty.
 _ROLES = "guardian-groupobjectpermission-content_type-object_pk"
 NO_ROLES = {f"{_ROLES}-TOTAL_FORMS": "0", f"{_ROLES}-INITIAL_FORMS": "0"}
 
@@ -71,7 +71,7 @@ def listed(page: Any) -> list[Any]:
 
 
 def act(admin: Client, table: str, action: str, *keys: Any) -> str:
-    """Run an admin action on rows; returns what the admin says about it."""
+    """Run an admin action on rows; returns the admin's message."""
     form = {"action": action, "_selected_action": [str(key) for key in keys]}
     page = admin.post(f"/admin/chat/{table}/", form, follow=True)
     return " ".join(str(message) for message in page.context["messages"])

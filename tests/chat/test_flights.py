@@ -108,7 +108,7 @@ async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
 
 
 async def check_whole(task_ids: Sequence[str], frames: Sequence[TaskFrames], text: str) -> None:
-    """Each reader was streamed all of the answer, and told of its end once."""
+    """Each reader got the whole answer, and its end once."""
     for task_id, stream in zip(task_ids, frames, strict=True):
         stream.check_ids()
         assert {frame["task_id"] for frame in stream.frames} == {task_id}
@@ -131,7 +131,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     bob: User,
 ) -> None:
     budget = await in_database(budget_of, bob, limit_calls=100)
-    text = f"What everybody asks {STALLS}"
+    text = f"What all ask {STALLS}"
     # Bob's budget would bound his answers, and so make another request of them.
     options = {"max_tokens": 1000}
     owners = [alice, bob] * 20
@@ -143,7 +143,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     first = TaskFrames()
     early = asyncio.create_task(frames_of(task_ids[0], owners[0], first))
     await until(lambda: first.text)
-    # Whoever joins in mid-stream is streamed the whole text all the same.
+    # A reader that joins in mid-stream gets the whole text.
     task_ids.append(await ask(bob, text, **options))
     late = TaskFrames()
     reading.append(asyncio.create_task(frames_of(task_ids[-1], bob, late)))
@@ -164,7 +164,7 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     period = await in_database(budget.periods.get)
     assert period.reserved_calls == 0
     assert period.spent_calls == (1 if leaders[0].owner_id == bob.pk else 0)
-    # What is over is told the same again, and nothing after its end.
+    # A task that has ended is streamed the same again, and nothing after its end.
     follower = next(task for task in tasks if task.served_from == "flight")
     owner = alice if follower.owner_id == alice.pk else bob
     again = await frames_of(str(follower.pk), owner)
@@ -186,7 +186,7 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     assert await leader_of("Hi!") is None
     assert await leader_of(temperature=0.5) is None
     assert await leader_of(temperature=0.5) is not None
-    # The most urgent never wait behind others; the others gladly behind them.
+    # An urgent task never waits for a less urgent one; the other way round it does.
     assert await leader_of("Ho", lane="batch") is None
     assert await leader_of("Ho", lane="interactive") is None
     assert await leader_of("Ho", lane="normal") is not None
@@ -197,7 +197,7 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     await in_database(publish)
     assert await leader_of() is None
     assert await leader_of() is not None
-    # None of it can be claimed but those who lead.
+    # Only leaders can be claimed.
     queued = await in_database(lambda: list(Task.objects.filter(status=Status.QUEUED)))
     following = [str(task.pk) for task in queued if task.leader_id]
     assert len(following) == 4
@@ -379,7 +379,7 @@ async def test_a_log_that_redis_loses_is_made_good_to_followers_too(
     go_on.set()
     await reading
     await check_whole([follower], [frames], text)
-    # Long after, the row stands in.
+    # Once the log has expired, the row is used.
     await async_redis().delete(log_key(leader))
     long_ago = timezone.now() - timedelta(hours=1)
     await in_database(Task.objects.update, finished_at=long_ago)
@@ -394,8 +394,8 @@ def _follower_and_leader(alice: User) -> tuple[Task, AttemptResult, UUID]:
     leader = Task.objects.get()
     worker_id = lease.register()
     transitions.start(worker_id, leader.model_id, [str(leader.pk)])
-    ending = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
-    return leader, ending, worker_id
+    result = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
+    return leader, result, worker_id
 
 
 def _in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -413,7 +413,7 @@ def _in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
 
 
 def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User) -> None:
-    leader, ending, worker_id = _follower_and_leader(alice)
+    leader, result, worker_id = _follower_and_leader(alice)
     follower = Task(
         owner=alice, model_id=leader.model_id, messages=[], flight_key=leader.flight_key
     )
@@ -422,10 +422,10 @@ def test_who_joins_while_the_leader_ends_ends_with_it(shared: Scene, alice: User
         flights.join([follower])
         assert follower.leader_id == leader.pk
         Task.objects.bulk_create([follower])
-        thread, landings = _in_thread(lambda: flights.end(worker_id, [ending]))
+        thread, outcomes = _in_thread(lambda: flights.end(worker_id, [result]))
         wait_for_a_lock()
     thread.join()
-    assert [ended.id for ended in landings[0][leader.pk].followers] == [follower.pk]
+    assert [ended.id for ended in outcomes[0][leader.pk].followers] == [follower.pk]
     follower.refresh_from_db()
     assert (follower.status, follower.text, follower.attempt) == (Status.SUCCEEDED, "Done", 1)
 

@@ -407,7 +407,7 @@ UPDATE chat_task SET status = 'running', worker_id = %s, attempt = 1
 
 
 def test_a_rush_that_no_statistics_know_of_changes_no_plan(site: Site, db: None) -> None:
-    """Indexes of what is active are short most of the time, and the planner goes by that time."""
+    """Indexes of active tasks are short at most times, and the planner uses statistics of those."""
     worker, user = Worker.objects.get(), User.objects.get(username="user7")
     running = fetch_column(UUID, _RUSH, [worker.pk, 2 * site.most_read])
     endings = [

@@ -1,4 +1,4 @@
-"""Ids that somebody made up are refused without a query, however many different ones."""
+"""Made-up ids are refused without a query, however many different ones."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_what_has_just_been_made_or_renamed_is_there_in_every_process(
     stale = [dict(cached._local) for cached in CACHES]
     name = await in_database(makers[kind])
     for cached, copies in zip(CACHES, stale, strict=True):
-        # As in another process, which has heard nothing of it.
+        # As in another process, which has got no notice of it.
         cached._local.update(copies)
     assert await is_known(name)
 

@@ -1,4 +1,4 @@
-"""Providers in the admin: secrets go in and never come out, and who may let calls go where."""
+"""Providers in the admin: secrets are never shown, and only superusers allow private addresses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def path() -> str:
 
 
 def save(client: Client, url: str | None = None, **fields: Any) -> dict[str, list[str]]:
-    """Send the form; what it says against it."""
+    """Send the form; returns its errors."""
     answer = client.post(url or path(), {**FORM, **fields})
     if answer.status_code == 302:
         return {}

@@ -1,4 +1,4 @@
-"""A task that cannot be settled keeps back no other, and is settled as far as can be."""
+"""A task that cannot be settled keeps back no other, and is settled as far as possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat.models.ended import EndedTask
 
 @pytest.fixture
 def ended(alice: User, model: LLMModel) -> list[Task]:
-    """Seven tasks with a webhook each, of which the third cannot be what it says."""
+    """Seven ended tasks with a webhook each."""
     WebhookEndpoint.objects.create(owner=alice, url="https://hooks.example")
     now = timezone.now()
     tasks = [
@@ -50,9 +50,7 @@ def entered() -> dict[UUID, int]:
     ],
     ids=["a word", "a list", "words"],
 )
-def test_usage_that_makes_no_sense_costs_that_task_its_usage_alone(
-    ended: list[Task], usage: Any
-) -> None:
+def test_invalid_usage_is_left_out_for_that_task_alone(ended: list[Task], usage: Any) -> None:
     odd = ended[2]
     Task.objects.filter(pk=odd.pk).update(usage=usage)
     assert settlement.settle_ended_tasks() == (7, 7)
@@ -63,7 +61,7 @@ def test_usage_that_makes_no_sense_costs_that_task_its_usage_alone(
     assert Delivery.objects.count() == 7
 
 
-def test_a_task_of_which_nobody_can_be_told_is_in_the_ledger_all_the_same(
+def test_a_task_without_possible_deliveries_is_in_the_ledger(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = delivery.create_deliveries
@@ -78,7 +76,7 @@ def test_a_task_of_which_nobody_can_be_told_is_in_the_ledger_all_the_same(
     assert len(entered()) == 7
 
 
-def test_a_task_that_cannot_be_settled_at_all_is_left_to_people(
+def test_a_task_that_cannot_be_settled_at_all_is_logged(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _break_accounting(monkeypatch, {ended[2].pk})
@@ -87,7 +85,7 @@ def test_a_task_that_cannot_be_settled_at_all_is_left_to_people(
     assert f"task {ended[2].pk}: it cannot be settled, and is in no ledger" in caplog.text
 
 
-def test_where_many_cannot_be_settled_they_wait_until_it_is_put_right(
+def test_if_many_cannot_be_settled_they_wait_until_the_fault_is_mended(
     ended: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settlement, "MAX_REDUCED", 2)

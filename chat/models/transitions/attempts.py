@@ -135,7 +135,7 @@ def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[Start
 
 
 def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
-    """running → the results' status, with all that they hold, in one transaction.
+    """running → the results' status, with all their values, in one transaction.
 
     Returns the ids that changed; the others had been cancelled or taken over meanwhile.
     """

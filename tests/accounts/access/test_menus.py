@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.access.menus import save_item
 from accounts.models import MenuItem, Role, User
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.problems import Conflict
 from tests.conftest import ClientOf
 from tests.locks import wait_for_a_lock
@@ -172,7 +172,7 @@ def test_two_moves_at_once_make_no_cycle(transactional_db: None) -> None:
     # Neither can finish while the tree's lock is held: both have read a tree that allows the move.
     with ThreadPoolExecutor(2) as pool:
         with transaction.atomic():
-            fetch_all("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
+            execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
             moves = [pool.submit(move, one, two), pool.submit(move, two, one)]
             wait_for_a_lock(waiters=2)
         assert sorted(one.result(10) for one in moves) == ["moved", "refused"]

@@ -1,4 +1,4 @@
-"""A pool that is full is no outage: who finds no room is told so, and nobody else is shut out."""
+"""A full pool is no outage: requests without a connection are refused, others are served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from accounts.models import APIKey, User
 from aily.database.backend.connection import BoundedConnection
 from aily.database.errors import is_pool_busy
 from aily.database.outages import as_problem
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.database.threads import in_database
 from aily.problems import Busy
 from aily.redis.clients import AsyncGuardedPool, GuardedPool, RedisBusyError
@@ -32,7 +32,7 @@ def key(alice: User) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-async def test_a_full_pool_refuses_who_finds_no_room_and_shuts_nobody_out(
+async def test_a_full_pool_refuses_requests_and_serves_the_next_one(
     key: dict[str, str], async_client: AsyncClient
 ) -> None:
     def hold_and_ask() -> list[Any]:
@@ -52,7 +52,7 @@ async def test_a_full_pool_refuses_who_finds_no_room_and_shuts_nobody_out(
         assert (answer.status_code, answer.json()["code"]) == (503, "busy")
         assert answer["Retry-After"] == "1"
     assert not is_open
-    # At once: no second has to pass until somebody may try again.
+    # At once: the circuit breaker was not opened for a second.
     assert served.status_code == 200
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_takes_no_more_connections_but_answers_is_not_away(
     def ask() -> None:
         try:
             while not stop.is_set():
-                fetch_all("SELECT 1")
+                execute("SELECT 1")
                 has_begun.set()
         finally:
             connection.close()
@@ -142,7 +142,7 @@ async def test_a_database_that_answers_others_is_ready(
     """A probe that finds no thread in time is no witness against PostgreSQL."""
 
     async def busy(*args: Any) -> None:
-        await in_database(fetch_all, "SELECT 1")
+        await in_database(execute, "SELECT 1")
         raise TimeoutError
 
     monkeypatch.setattr("aily.web.probes.in_database", busy)

@@ -253,7 +253,7 @@ def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: 
 
         assert another.process.wait(DEADLINE_SECONDS) == 1
         assert "supervisord ended unexpectedly" in another.output
-        # Grandchildren notice by themselves that nobody is left, a moment later.
+        # Grandchildren notice a moment later that their parent has ended.
         wait_until(lambda: not another.processes(), "a process was left")
 
 

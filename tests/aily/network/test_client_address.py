@@ -1,4 +1,4 @@
-"""Where a request comes from, and what anybody may write about that."""
+"""The client's address, and headers that a client may forge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aily.network.client_address import network_of, request_address, scope_addre
     [
         (False, "192.0.2.1", "198.51.100.7", "192.0.2.1"),
         (True, "192.0.2.1", "198.51.100.7", "198.51.100.7"),
-        # What stands before the proxy's own entry may be anybody's.
+        # Entries before the proxy's own may be forged.
         (True, "192.0.2.1", "127.0.0.1, 10.0.0.1,198.51.100.7", "198.51.100.7"),
         (True, "192.0.2.1", "198.51.100.7:4711", "198.51.100.7"),
         (True, "192.0.2.1", "[2001:db8::7]:4711", "2001:db8::7"),

@@ -153,7 +153,7 @@ def test_each_kind_of_error_has_its_status(error: Exception, status: int, code: 
     ],
 )
 def test_a_statement_that_is_refused_is_no_outage(state: str, status: int, code: str) -> None:
-    """Clients would be told to come back, with what is refused again."""
+    """Otherwise clients would retry a request that is refused again."""
     error = OperationalError("as Django calls both")
     error.__cause__ = psycopg.errors.lookup(state)("refused")
     assert_problem(answer_to(error), status, code)

@@ -12,7 +12,7 @@ import redis.asyncio
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from aily.database.statements import fetch_all
+from aily.database.rows import execute
 from aily.web import probes as views
 
 
@@ -57,7 +57,7 @@ async def test_not_ready_and_not_hanging_while_the_database_is_silent(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
 ) -> None:
     def never_answers() -> None:
-        fetch_all("SELECT pg_sleep(1)")
+        execute("SELECT pg_sleep(1)")
 
     monkeypatch.setattr(views, "_ask_database", never_answers)
     monkeypatch.setattr(views, "PROBE_SECONDS", 0.2)

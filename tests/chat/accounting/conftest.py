@@ -1,4 +1,4 @@
-"""Somebody with a budget, and tasks that end without a worker."""
+"""A user with a budget, and tasks that end without a worker."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from chat.models import (
     NotificationPreferences,
     Task,
 )
-from chat.models.accounting import Period
+from chat.models.budgets import Period
 from chat.models.ended import EndedTask
 from chat.services import retention
 from chat.services.submit import Accepted
@@ -276,7 +276,7 @@ def test_settling_again_changes_nothing(alice: User, submit_many: SubmitMany) ->
     end(submitted.task_id, usage=usage(1, 1))
     settlement.settle_ended_tasks()
     Task.objects.update(needs_settling=True)
-    # Nobody is to be told.
+    # No delivery is made.
     assert settlement.settle_ended_tasks() == (1, 0)
     assert period_of(budget).spent_calls == 1
     assert LedgerEntry.objects.count() == 3
@@ -307,18 +307,16 @@ def test_a_deleted_budget_leaves_its_entries_and_hinders_nobody(
     assert LedgerEntry.objects.count() == 3
 
 
-def test_it_is_said_once_that_a_budget_is_near_its_end(
-    alice: User, submit_many: SubmitMany
-) -> None:
+def test_a_budget_near_its_end_is_reported_once(alice: User, submit_many: SubmitMany) -> None:
     budget_of(alice, limit_calls=5)
-    said = []
+    reported = []
     for submitted in accepted(submit_many(5)):
         end(submitted.task_id, usage=usage(1, 1))
         with transaction.atomic():
             task = Task.objects.get(pk=submitted.task_id)
             near = accounting.close_ledger([msgspec.convert(task, EndedTask, from_attributes=True)])
-        said.append([(notice.user_id, notice.spent, notice.limit) for notice in near])
-    assert said == [[], [], [], [(alice.pk, "4 calls", "5 calls")], []]
+        reported.append([(notice.user_id, notice.spent, notice.limit) for notice in near])
+    assert reported == [[], [], [], [(alice.pk, "4 calls", "5 calls")], []]
 
 
 def test_the_ledger_refuses_to_be_changed(submit_many: SubmitMany) -> None:

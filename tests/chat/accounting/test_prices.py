@@ -11,7 +11,7 @@ import pytest
 from chat.accounting.prices import cost, highest_costs, price_at
 from chat.accounting.tokens import Tokens
 from chat.models import LLMModel, ModelPrice
-from chat.models.accounting import Period
+from chat.models.budgets import Period
 
 MILLION = Tokens(prompt=1_000_000)
 

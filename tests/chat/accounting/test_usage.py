@@ -1,4 +1,4 @@
-"""REST and admin: what was used, and how budgets stand."""
+"""Usage and the state of budgets, over REST and in the admin."""
 
 from __future__ import annotations
 

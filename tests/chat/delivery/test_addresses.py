@@ -116,7 +116,7 @@ def test_http_needs_a_setting(settings: Settings) -> None:
 
 
 class Names:
-    """Stands in for DNS: each look-up takes the next answer, the last one for ever."""
+    """A fake DNS: each look-up gets the next answer, and then always the last."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.look_ups: list[str] = []

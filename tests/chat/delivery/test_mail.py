@@ -1,4 +1,4 @@
-"""E-mail notifications: who gets them, how many, and that none is lost with its server."""
+"""E-mail: its recipients, its limit, and that none is lost while the mail server is away."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.chat.delivery.conftest import deliver, end_leases, end_task, make_due
 
 @pytest.fixture
 def mailed(alice: User) -> User:
-    """Alice, who wants all mails there are."""
+    """Alice, with all kinds of mail turned on."""
     alice.email = "alice@wonderland.example"
     alice.save()
     NotificationPreferences.objects.create(

@@ -21,7 +21,7 @@ from tests.receiver import Receiver, running_receiver
 async def receiver(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Receiver]:
-    """Stands at every name, with the certificate of hooks.example, which clients trust."""
+    """Serves every name with the certificate of hooks.example, which clients trust."""
     settings.WEBHOOK_ALLOW_PRIVATE = True
     pem = tmp_path / "hooks.pem"
     write_certificate(pem, "hooks.example")

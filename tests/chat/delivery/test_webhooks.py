@@ -77,8 +77,8 @@ async def test_an_endpoint_hears_of_its_events_and_its_owner_only(
 
     await deliver(deliverer)
 
-    heard = sorted(json.loads(body)["type"] for _, body in receiver.requests)
-    assert heard == ["task.expired", "task.failed"]
+    types = sorted(json.loads(body)["type"] for _, body in receiver.requests)
+    assert types == ["task.expired", "task.failed"]
 
 
 def test_a_task_settled_twice_is_told_once(alice: User, model: LLMModel) -> None:

@@ -1,4 +1,4 @@
-"""Primary keys made one after the other sort in that order, whoever made them."""
+"""Primary keys made one after the other sort in that order, over all processes."""
 
 from __future__ import annotations
 

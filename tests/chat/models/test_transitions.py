@@ -1,4 +1,4 @@
-"""Every change of status is refused to whoever lost the race for it."""
+"""A change of status changes nothing if another process has changed the task before."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def zombie(model: LLMModel) -> UUID:
 
 
 def make_witness() -> None:
-    """A worker that has been alive for long, so that others can be told dead."""
+    """A worker whose lease was renewed for long, so that it may declare others dead."""
     now = timezone.now()
     Worker.objects.create(
         hostname="witness",
@@ -59,7 +59,7 @@ def start(worker: UUID, task: Task) -> bool:
     return bool(transitions.start(worker, task.model_id, [str(task.pk)]))
 
 
-def ending(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> AttemptResult:
+def result_of(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> AttemptResult:
     return AttemptResult(id=task.pk, attempt=attempt, status=status, last_event=3, text="Done")
 
 
@@ -87,7 +87,7 @@ def test_what_has_ended_never_changes(make_task: Any, worker: UUID, status: Stat
     task = make_task(status=status, attempt=1, worker_id=worker, deadline_at=timezone.now())
     before = Task.objects.filter(pk=task.pk).values().get()
     assert not start(worker, task)
-    assert not transitions.end(worker, [ending(task)])
+    assert not transitions.end(worker, [result_of(task)])
     assert not transitions.cancel_queued([task.pk])
     assert not transitions.cancel_running([task.pk])
     assert not transitions.expire()
@@ -100,14 +100,14 @@ def test_the_end_of_a_zombie_is_refused(task: Task, worker: UUID) -> None:
     start(worker, task)
     lease.give_up(worker)
     assert [task.id for task in transitions.recover(5)] == [task.pk]
-    assert transitions.end(worker, [ending(task)]) == set()
+    assert transitions.end(worker, [result_of(task)]) == set()
     assert status_of(task) == Status.QUEUED
     other = lease.register()
     start(other, task)
     # Same attempt number or not, it is not its task any more.
-    assert transitions.end(worker, [ending(task), ending(task, attempt=2)]) == set()
-    assert transitions.end(other, [ending(task, attempt=1)]) == set()
-    assert transitions.end(other, [ending(task, attempt=2)]) == {task.pk}
+    assert transitions.end(worker, [result_of(task), result_of(task, attempt=2)]) == set()
+    assert transitions.end(other, [result_of(task, attempt=1)]) == set()
+    assert transitions.end(other, [result_of(task, attempt=2)]) == {task.pk}
     assert status_of(task) == Status.SUCCEEDED
 
 
@@ -116,10 +116,10 @@ def test_the_end_of_a_cancelled_task_is_refused_and_its_partial_text_kept_once(
 ) -> None:
     start(worker, task)
     assert transitions.cancel_running([task.pk]) == [CancelledCall(task.pk, worker)]
-    assert transitions.end(worker, [ending(task)]) == set()
-    assert not transitions.keep_partial(lease.register(), ending(task))
-    assert transitions.keep_partial(worker, ending(task))
-    assert not transitions.keep_partial(worker, ending(task))
+    assert transitions.end(worker, [result_of(task)]) == set()
+    assert not transitions.keep_partial(lease.register(), result_of(task))
+    assert transitions.keep_partial(worker, result_of(task))
+    assert not transitions.keep_partial(worker, result_of(task))
     task.refresh_from_db()
     assert (task.status, task.text, task.last_event) == (Status.CANCELLED, "Done", 3)
 
@@ -129,7 +129,7 @@ def test_of_a_batch_of_ends_each_is_judged_alone(make_task: Any, worker: UUID) -
     for task in tasks[:3]:
         start(worker, task)
     transitions.cancel_running([tasks[1].pk])
-    changed = transitions.end(worker, [ending(task) for task in tasks])
+    changed = transitions.end(worker, [result_of(task) for task in tasks])
     assert changed == {tasks[0].pk, tasks[2].pk}
     assert [status_of(task) for task in tasks] == ["succeeded", "cancelled", "succeeded", "queued"]
 
@@ -168,7 +168,7 @@ def test_a_lease_is_renewed_until_it_was_taken_away_and_never_again(worker: UUID
     assert lease.renew(worker)
     past = timezone.now() - timedelta(seconds=1)
     Worker.objects.filter(pk=worker).update(lease_until=past)
-    assert lease.renew(worker), "late, but nobody has taken it away"
+    assert lease.renew(worker), "late, but no other worker has declared it dead"
     Worker.objects.filter(pk=worker).update(lease_until=past)
     make_witness()
     assert recovery.declare_dead() == 1
@@ -195,7 +195,7 @@ def test_after_an_outage_nobody_is_declared_dead_before_the_living_have_renewed(
 
 
 def test_who_was_late_itself_declares_nobody_dead(worker: UUID, settings: Settings) -> None:
-    """PostgreSQL was away for most of a lease: one ran out, the other had been renewed later."""
+    """PostgreSQL was away for most of a lease: one expired, the other had been renewed later."""
     now, lease_seconds = timezone.now(), settings.WORKER_LEASE_SECONDS
     other = lease.register()
     Worker.objects.update(

@@ -1,4 +1,4 @@
-"""What the exporter says of the queue, asked of real servers."""
+"""Gauges of the queue, read from real servers."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def spans_of(receiver: Receiver) -> dict[str, Span]:
 
 
 async def run_task(client: AsyncClient, alice: User, worker: Runtime) -> None:
-    """Submit over REST as somebody with a trace, and wait for the end."""
+    """Submit over REST with a traceparent, and wait for the end."""
     _, secret = await in_database(APIKey.create, alice, "traced")
     answer = await client.post(
         "/api/llmchat/request",
