@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from aily.database.threads import in_database
+from chat.llm.simulator.server import Simulator
 from chat.models import LLMModel, Worker
 from chat.runner.runtime import Runtime
-from tests.chat.conftest import Simulator
 
 
 async def test_a_worker_is_ready_once_it_has_a_lease_and_knows_the_pools(
