@@ -1,4 +1,4 @@
-"""The vocabulary of a task's events: what the log stores and what every reader is sent.
+"""The vocabulary of a task's events: what the log stores and what every follower is sent.
 
 Pure data: no Django, no Redis. An event's id is `<attempt>-<n>`, n counting from 1 without gaps
 within an attempt; a terminal event of a task that never ran has attempt 0.
