@@ -1,12 +1,12 @@
 """Whole answers of the provider, kept for scenes that allow it and given to equal requests.
 
-The cache may forget any of them at any time, and while it is away there are just none.
+The cache may forget any of them at any time; while it is away there are none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from aily.redis.clients import RedisAway
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
-    """What a task's row has of an answer. `usage` is that of the call that gave it."""
+    """The answer of a task's row. `usage` is that of the call that gave it."""
 
     text: str
     reasoning: str
@@ -33,20 +33,21 @@ def put(flight_key: str, model_id: int, answer: CachedAnswer, ttl_seconds: int) 
 
 
 def get(requests: Collection[tuple[str, int]]) -> dict[tuple[str, int], CachedAnswer]:
-    """The answers there are for these (digest, model id), in one round trip."""
+    """The kept answers to these (digest, model id), in one round trip."""
     if not requests:
         return {}
+    keys = [key_of(flight_key, model_id) for flight_key, model_id in requests]
     try:
-        values: Any = client().mget([key_of(*one) for one in requests])
+        values = cast("list[bytes | None]", client().mget(keys))
     except RedisAway:
         return {}
     return {
-        one: msgspec.msgpack.decode(value, type=CachedAnswer)
-        for one, value in zip(requests, values, strict=True)
+        request: msgspec.msgpack.decode(value, type=CachedAnswer)
+        for request, value in zip(requests, values, strict=True)
         if value is not None
     }
 
 
 def key_of(flight_key: str, model_id: int) -> str:
-    """The model apart: what a fallback answered is not what was asked for."""
+    """The key of an answer. It contains the model: a fallback's answer is another one."""
     return ANSWERS.key(f"{model_id}:{flight_key}")

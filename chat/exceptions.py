@@ -7,7 +7,7 @@ InvalidRequest
 Conflict
 └── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
 LimitReached
-├── QueueFull            queue_full            429  too many tasks wait, one user's or everybody's
+├── QueueFull            queue_full            429  too many tasks wait, of one user or of all
 ├── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
 └── TooManyRenderings    too_many_renderings   429  too many prompts of one user wait for rendering
 Problem
@@ -16,7 +16,7 @@ Problem
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
 
@@ -50,15 +50,19 @@ class TooManyRenderings(LimitReached):
 
 
 class BudgetExceeded(Problem):
-    """`budget` says which one it is, in words and numbers that JSON can hold."""
+    """`budget` describes the budget, in texts for JSON."""
 
     code, status, title = "budget_exceeded", 429, "Budget exceeded"
 
     def __init__(
-        self, message: str, *, budget: dict[str, Any], retry_after_seconds: int | None = None
+        self,
+        message: str,
+        *,
+        budget: Mapping[str, str | None],
+        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.budget = budget
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         return {"budget": self.budget}

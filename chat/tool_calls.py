@@ -1,4 +1,4 @@
-"""Tool calls in the provider's form, and which results belong to which. Pure.
+"""Messages and tool calls in the provider's form, and which results belong to which calls. Pure.
 
 A task's result lists its calls flat (`id`, `name`, `arguments`); providers want them back as
 `{"id", "type": "function", "function": {"name", "arguments"}}`.
@@ -8,21 +8,61 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
+
+if TYPE_CHECKING:
+    # Rendering processes load this module, and need no pydantic.
+    from pydantic import JsonValue
 
 
-def from_result(call: Mapping[str, Any]) -> dict[str, Any]:
+class FunctionCall(TypedDict):
+    name: str
+    #: JSON, as the model wrote it.
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call as providers take it. Of some it has further fields, such as signatures."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+Part = dict[str, "JsonValue"]
+#: Text, or parts such as texts and images.
+Content = str | list[Part] | None
+
+
+class PromptMessage(TypedDict, total=False):
+    """A message as providers take it."""
+
+    role: Required[str]
+    content: Content
+    name: str
+    refusal: str
+    reasoning_content: str
+    #: Of an assistant.
+    tool_calls: list[ToolCall]
+    #: Of a tool: the call whose result this is.
+    tool_call_id: str
+
+
+def from_result(call: Mapping[str, object]) -> ToolCall:
     """A call of a task's result as providers take it back, whatever it lacks."""
-    function = {"name": call.get("name") or "", "arguments": call.get("arguments") or "{}"}
-    return {"id": call.get("id") or "", "type": "function", "function": function}
+    function: FunctionCall = {
+        "name": str(call.get("name") or ""),
+        "arguments": str(call.get("arguments") or "{}"),
+    }
+    return {"id": str(call.get("id") or ""), "type": "function", "function": function}
 
 
-def ids_of(message: Mapping[str, Any]) -> list[str]:
+def ids_of(message: PromptMessage) -> list[str]:
     """The ids of the calls that a message makes."""
     return [str(call.get("id")) for call in message.get("tool_calls") or ()]
 
 
-def is_result(message: Mapping[str, Any]) -> bool:
+def is_result(message: PromptMessage) -> bool:
     return message.get("role") == "tool"
 
 
@@ -38,7 +78,7 @@ class UnpairedError(ValueError):
         self.field = field
 
 
-def check_pairs(messages: Sequence[Mapping[str, Any]], awaited: Iterable[str] = ()) -> None:
+def check_pairs(messages: Sequence[PromptMessage], awaited: Iterable[str] = ()) -> None:
     """Raise UnpairedError unless every call is followed by its results, and by nothing else.
 
     `awaited` are the ids of calls made before the first of these messages.
@@ -47,10 +87,10 @@ def check_pairs(messages: Sequence[Mapping[str, Any]], awaited: Iterable[str] = 
     caller: int | None = None
     for index, message in enumerate(messages):
         if is_result(message):
-            call_id = message.get("tool_call_id")
-            if not missing[str(call_id)]:
+            call_id = str(message.get("tool_call_id"))
+            if not missing[call_id]:
                 raise UnpairedError(_no_call(call_id), index, "tool_call_id")
-            missing[str(call_id)] -= 1
+            missing[call_id] -= 1
             continue
         _require_none(missing, caller)
         missing, caller = Counter(ids_of(message)), index
@@ -62,8 +102,8 @@ def _require_none(missing: Counter[str], caller: int | None) -> None:
         raise UnpairedError(_no_result(call_id), caller, "tool_calls")
 
 
-def _no_call(call_id: Any) -> str:
-    return f"No tool call before this message has the id {str(call_id)[:200]!r}."
+def _no_call(call_id: str) -> str:
+    return f"No tool call before this message has the id {call_id[:200]!r}."
 
 
 def _no_result(call_id: str) -> str:

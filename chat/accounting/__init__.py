@@ -4,7 +4,7 @@ from chat.accounting.budgets import (
     BudgetsInForce,
     in_force,
     in_force_from,
-    in_force_question,
+    in_force_query,
     reserve,
 )
 from chat.accounting.ledger import NearEnd, close_ledger
@@ -17,6 +17,6 @@ __all__ = [
     "close_ledger",
     "in_force",
     "in_force_from",
-    "in_force_question",
+    "in_force_query",
     "reserve",
 ]

@@ -13,13 +13,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from aily.database.rows import execute
-from aily.database.statements import Question, fetch_all
+from aily.database.rows import Row, Statement, execute
 from chat.accounting.prices import highest_costs, load_models
 from chat.accounting.refusals import refusal
 from chat.accounting.tokens import Tokens, max_usage
@@ -31,7 +29,7 @@ from chat.models.budgets import COUNTERS, Amount, Period
 _IN_FORCE = """
 SELECT b.id, b.user_id, b.api_key_id, (%(starts)s::jsonb ->> b.period)::timestamptz AS start,
        EXISTS (SELECT FROM chat_budgetperiod p WHERE p.budget_id = b.id
-                  AND p.starts_at = (%(starts)s::jsonb ->> b.period)::timestamptz)
+                  AND p.starts_at = (%(starts)s::jsonb ->> b.period)::timestamptz) AS has_period
   FROM chat_budget b
  WHERE b.is_active AND (b.user_id = ANY(%(users)s) OR b.api_key_id = ANY(%(keys)s))
 """
@@ -50,6 +48,17 @@ UPDATE chat_budgetperiod p
 """
 #: A budget's id, and when one of its periods began.
 PeriodKey = tuple[int, datetime]
+
+
+class BudgetInForce(Row, frozen=True):
+    """An active budget of a user or of an API key, and its period at a moment."""
+
+    id: int
+    user_id: int | None
+    api_key_id: int | None
+    start: datetime
+    #: Whether the period has a row already.
+    has_period: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +85,27 @@ def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
         users.add(task.owner_id)
         if task.api_key_id is not None:
             keys.add(task.api_key_id)
-    return in_force_from(fetch_all(*in_force_question(users, keys, at)), at)
+    return in_force_from(in_force_query(users, keys, at).fetch(), at)
 
 
-def in_force_question(users: Collection[int], keys: Collection[int], at: datetime) -> Question:
-    """What `in_force_from` wants to know, to be asked together with something else."""
+def in_force_query(
+    users: Collection[int], keys: Collection[int], at: datetime
+) -> Statement[BudgetInForce]:
+    """The statement whose rows `in_force_from` takes."""
     starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
-    return _IN_FORCE, {"starts": starts, "users": list(users), "keys": list(keys)}
+    params = {"starts": starts, "users": list(users), "keys": list(keys)}
+    return Statement(BudgetInForce, _IN_FORCE, params)
 
 
-def in_force_from(rows: Sequence[tuple[Any, ...]], at: datetime) -> BudgetsInForce:
-    """The answer to `in_force_question`, with the rows of new periods made."""
+def in_force_from(budgets: Sequence[BudgetInForce], at: datetime) -> BudgetsInForce:
+    """`in_force` by the rows of `in_force_query`. Makes the rows of new periods."""
     found = BudgetsInForce(at, defaultdict(list), defaultdict(list))
-    for budget_id, user_id, api_key_id, start, _ in rows:
-        own = found.by_user[user_id] if user_id else found.by_api_key[api_key_id]
-        own.append((budget_id, start))
-    missing = [(budget_id, start) for budget_id, _, _, start, is_there in rows if not is_there]
+    for budget in budgets:
+        if budget.user_id is not None:
+            found.by_user[budget.user_id].append((budget.id, budget.start))
+        elif budget.api_key_id is not None:
+            found.by_api_key[budget.api_key_id].append((budget.id, budget.start))
+    missing = [(budget.id, budget.start) for budget in budgets if not budget.has_period]
     if missing:
         BudgetPeriod.objects.bulk_create(
             [BudgetPeriod(budget_id=budget_id, starts_at=start) for budget_id, start in missing],

@@ -1,9 +1,9 @@
-"""REST: everybody's budgets, for staff. How one's own stand is chat/api/usage.py."""
+"""REST: the budgets of all users, for staff. One's own are in chat/api/usage.py."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -15,12 +15,12 @@ from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import APIKey, User
-from aily.problems import InvalidRequest
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
+from chat.api.references import referenced
 from chat.models import Budget
 
 router = Router(tags=["budgets"])
@@ -56,7 +56,7 @@ class BudgetItemOut(Schema):
 
 
 class BudgetPatch(RequestSchema):
-    """What was counted belongs to user, key, period and currency: another one, another budget."""
+    """User, key, period and currency do not change: what was counted belongs to them."""
 
     model_config = example(limit_money="50.00")
 
@@ -91,13 +91,6 @@ class BudgetFilter(Schema):
     ordering: Literal["name", "-name", "created_at", "-created_at"] = "created_at"
 
 
-def _find(model: Any, field: str, **wanted: Any) -> Any:
-    found = model.objects.filter(**wanted).first()
-    if found is None:
-        raise InvalidRequest("There is no such one.", field=field)
-    return found
-
-
 @router.get("/budgets/items", response=list[BudgetItemOut], summary="All budgets")
 @paginate(Page)
 def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> QuerySet[Budget]:
@@ -117,9 +110,9 @@ def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budg
     require_permission(request.auth.user, "chat.add_budget")
     fields = payload.dict()
     if payload.user is not None:
-        fields["user"] = _find(User, "user", username=payload.user)
+        fields["user"] = referenced(User.objects.filter(username=payload.user).first(), "user")
     if payload.api_key is not None:
-        fields["api_key"] = _find(APIKey, "api_key", pk=payload.api_key)
+        fields["api_key"] = referenced(APIKey.objects.filter(pk=payload.api_key).first(), "api_key")
     return Status(201, add(Budget(**fields)))
 
 

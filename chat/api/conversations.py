@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -79,7 +79,7 @@ class MessageOut(Schema):
     id: UUID
     role: Message.Role
     content: str
-    tool_calls: list[dict[str, Any]] | None = Field(
+    tool_calls: list[dict[str, object]] | None = Field(
         description="Of an answer: what it asks to be called, as the provider is sent it again."
     )
     tool_call_id: str | None = Field(description="Of a result, role `tool`: the call's id.")

@@ -4,7 +4,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -22,6 +22,7 @@ from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
+from chat.api.references import referenced
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
 from chat.services import providers
@@ -155,7 +156,7 @@ class ModelOut(Schema):
     upstream_name: str
     max_concurrency: int
     default_max_tokens: int
-    params: dict[str, Any]
+    params: dict[str, object]
     input_price: Decimal
     cached_input_price: Decimal
     output_price: Decimal
@@ -183,15 +184,17 @@ class ModelPatch(RequestSchema):
     is_default: bool = Field(False, description="Takes the place of the model that was it.")
     is_restricted: bool = False
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         for name, message in parameter_errors(self.params):
             raise InvalidRequest(message, field=f"params.{name}".rstrip("."))
         if "provider" in fields:
-            fields["provider"] = Provider.objects.filter(name=self.provider).first()
-            if fields["provider"] is None:
-                raise InvalidRequest(f"There is no provider {self.provider!r}.", field="provider")
+            fields["provider"] = referenced(
+                Provider.objects.filter(name=self.provider).first(),
+                "provider",
+                f"There is no provider {self.provider!r}.",
+            )
         return fields
 
 
@@ -274,7 +277,7 @@ def _changeable(request: AuthenticatedRequest, name: str) -> Provider:
 
 @if_match(ProviderOut, get_provider)
 def _edit(
-    request: AuthenticatedRequest, name: str, fields: dict[str, Any], addresses: Addresses
+    request: AuthenticatedRequest, name: str, fields: dict[str, object], addresses: Addresses
 ) -> Provider:
     provider = _changeable(request, name)
     return providers.change(provider.pk, fields, addresses, request.auth.user)

@@ -1,9 +1,9 @@
-"""REST: scenes for everybody to use, their versions for staff to write."""
+"""REST: scenes, and their versions, which staff write."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from django.db.models import Q, QuerySet
 from django.http import Http404
@@ -16,12 +16,13 @@ from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
-from aily.problems import Forbidden, InvalidRequest, NotFound
+from aily.problems import Forbidden, NotFound
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
+from chat.api.references import referenced
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
 from chat.services import scenes as service
@@ -58,7 +59,7 @@ class SceneOut(Schema):
     is_enabled: bool
     is_restricted: bool = Field(description="Only for those with permission to use it.")
     live_version: int | None = Field(None, description="Null: nothing is published yet.")
-    variables_schema: dict[str, Any] | None = Field(
+    variables_schema: dict[str, object] | None = Field(
         None, description="JSON Schema of `variables` for the live version."
     )
     created_at: datetime
@@ -69,7 +70,7 @@ class SceneOut(Schema):
         return scene.live_version.number if scene.live_version else None
 
     @staticmethod
-    def resolve_variables_schema(scene: Scene) -> Any:
+    def resolve_variables_schema(scene: Scene) -> dict[str, object] | None:
         return scene.live_version.variables_schema if scene.live_version else None
 
 
@@ -133,10 +134,10 @@ class VersionOut(Schema):
     is_live: bool
     system_template: str
     user_template: str
-    variables_schema: dict[str, Any]
+    variables_schema: dict[str, object]
     model: str | None = Field(None, alias="model.name")
     fallback_models: list[str]
-    params: dict[str, Any]
+    params: dict[str, object]
     single_flight: bool
     cache_ttl_seconds: int
     notes: str
@@ -178,13 +179,15 @@ class VersionPatch(RequestSchema):
     )
     notes: str = Field("", max_length=10_000)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields of the request, its model looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         if fields.get("model") is not None:
-            fields["model"] = LLMModel.objects.filter(name=self.model).first()
-            if fields["model"] is None:
-                raise InvalidRequest(f"There is no model {self.model!r}.", field="model")
+            fields["model"] = referenced(
+                LLMModel.objects.filter(name=self.model).first(),
+                "model",
+                f"There is no model {self.model!r}.",
+            )
         return fields
 
 
@@ -207,9 +210,9 @@ class LiveIn(RequestSchema):
     version: int
 
 
-# --- Who sees what ------------------------------------------------------------------------------
+# --- Permissions --------------------------------------------------------------------------------
 def _visible(user: User) -> QuerySet[Scene]:
-    """Scenes one can use or edit, or all of them for those who look after them."""
+    """The scenes that a user may use or edit; all of them with permission to view scenes."""
     permissions = permissions_of(user)
     scenes: QuerySet[Scene] = Scene.objects.all()
     if not permissions.allows("chat.view_scene"):
@@ -228,7 +231,7 @@ def _scene(request: AuthenticatedRequest, slug: str, *permissions: str) -> Scene
     """The scene, on which one of the permissions is needed. Raises Forbidden."""
     held = permissions_of(request.auth.user)
     scene = Scene.objects.filter(slug=slug).first() if SLUGS.may_exist(slug) else None
-    # Whether there is such a scene is for those to know who may have something to do with it.
+    # Forbidden comes first: without a permission one does not learn whether there is such a scene.
     if not any(held.allows(permission, scene) for permission in permissions):
         raise Forbidden(f"This needs the permission {permissions[0]}.")
     if scene is None:
@@ -278,7 +281,7 @@ def edit_scene(request: AuthenticatedRequest, slug: str, payload: ScenePatch) ->
     scene = _scene(request, slug, EDIT)
     fields = payload.dict(exclude_unset=True)
     if "is_restricted" in fields:
-        # Who edits one scene does not decide whom it is for.
+        # The permission to edit one scene is not enough to decide who may use it.
         require_permission(request.auth.user, EDIT)
     change(scene, fields, "updated_at")
     return scene
@@ -295,10 +298,8 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
     scene = _scene(request, slug, PUBLISH)
     version = scene.versions.filter(number=payload.version).first()
-    if version is None:
-        message = f"Scene {slug!r} has no version {payload.version}."
-        raise InvalidRequest(message, field="version")
-    service.make_live(version)
+    message = f"Scene {slug!r} has no version {payload.version}."
+    service.make_live(referenced(version, "version", message))
     scene.refresh_from_db()
     return scene
 

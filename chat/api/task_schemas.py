@@ -1,9 +1,9 @@
-"""What REST tells of tasks, one by one and in lists."""
+"""REST schemas of tasks, one by one and in lists."""
 
 # Annotations stay objects here: ninja looks them up.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from django.db.models import (
@@ -18,7 +18,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import RawSQL
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from aily.rest.openapi import example
 from aily.rest.requests import Moment
@@ -27,7 +27,7 @@ from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
-#: Columns of any size, which no list has.
+#: Columns of any size, which lists leave out.
 _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 
 
@@ -75,7 +75,7 @@ class Result(Schema):
     text: str
     reasoning: str
     finish_reason: str | None
-    tool_calls: list[dict[str, Any]]
+    tool_calls: list[dict[str, object]]
 
 
 class Timings(Schema):
@@ -85,7 +85,7 @@ class Timings(Schema):
     finished_at: datetime | None
 
 
-_EXAMPLE: dict[str, Any] = {
+_EXAMPLE: dict[str, JsonValue] = {
     "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
     "status": "succeeded",
     "attempt": 1,
@@ -121,13 +121,13 @@ class _Task(Schema):
     position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
-    usage: dict[str, Any] | None
-    error: dict[str, Any] | None
+    usage: dict[str, object] | None
+    error: dict[str, object] | None
     served_from: Literal["provider", "flight", "cache"] = Field(
         description="Where the answer comes from: a call of its own, the call of an equal request "
         "at the same moment, or the cache. The last two cost nothing."
     )
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     timings: Timings
 
     @staticmethod
@@ -139,7 +139,7 @@ class _Task(Schema):
         return Lane(task.lane).name.lower()
 
     @staticmethod
-    def resolve_usage(task: Task) -> dict[str, Any] | None:
+    def resolve_usage(task: Task) -> dict[str, object] | None:
         return task.usage or None
 
     @staticmethod
@@ -153,7 +153,7 @@ class TaskOut(_Task):
     result: Result | None = Field(description="Null until there is any text.")
 
     @staticmethod
-    def resolve_result(task: Task) -> dict[str, Any] | None:
+    def resolve_result(task: Task) -> dict[str, object] | None:
         has_any = task.text or task.reasoning or task.status == TaskStatus.SUCCEEDED
         return task.result() if has_any else None
 
@@ -167,8 +167,8 @@ class TaskItem(_Task):
     has_reasoning: bool
 
     @staticmethod
-    def resolve_metadata(task: Task) -> dict[str, Any]:
-        shown: dict[str, Any] = vars(task)["shown_metadata"]
+    def resolve_metadata(task: Task) -> dict[str, object]:
+        shown: dict[str, object] = vars(task)["shown_metadata"]
         return shown
 
 
@@ -204,7 +204,7 @@ class TaskFilter(Schema):
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
-        wanted: dict[str, Any] = {
+        wanted: dict[str, object] = {
             "status": self.status,
             "scene__slug": self.scene,
             "conversation_id": self.conversation_id,

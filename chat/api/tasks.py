@@ -1,18 +1,19 @@
-"""REST: submitting, watching and cancelling tasks."""
+"""REST: submitting, reading and cancelling tasks."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from ninja import Query, Router, Schema, Status
-from ninja.pagination import paginate
+from ninja.pagination import LimitOffsetPagination, paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
@@ -20,30 +21,25 @@ from accounts.idempotency import idempotency_key, takes_idempotency_key
 from accounts.lost_access import lost_access
 from aily.database.replica import may_read_replica
 from aily.database.threads import in_database
-from aily.problems import InvalidRequest, NotFound, Unauthenticated
+from aily.problems import NotFound, Unauthenticated
 from aily.redis.clients import RedisAway
-from aily.rest.json_input import one_line
 from aily.rest.openapi import documented_responses
-from aily.rest.pages import Page
-from aily.web.connections import connections
+from aily.rest.pages import Page, PageContent
 from aily.web.shutdown import draining
 from chat import scheduler
+from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
-from chat.events import START, EventId
+from chat.events import START
 from chat.models import Lane, Task
 from chat.models.ids import is_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel
 from chat.services.follow import check_owner, follow
-from chat.services.pieces import Followed
 from chat.services.submission import CompositeRequest, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
 
 router = Router(tags=["tasks"])
-
-#: A comment this often keeps proxies from closing a stream on which nothing happens.
-SSE_KEEP_ALIVE_SECONDS = 15
 
 
 def _readable(owner_id: int) -> TaskQuerySet:
@@ -63,7 +59,7 @@ def _add_places(tasks: Sequence[Task]) -> None:
     queued = [task for task in tasks if task.status == TaskStatus.QUEUED]
     if not queued:
         return
-    # The place is a courtesy: without Redis the tasks are still what was asked for.
+    # Best effort: without Redis the tasks are shown without their places.
     with suppress(*RedisAway):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
@@ -74,10 +70,16 @@ def _add_places(tasks: Sequence[Task]) -> None:
 
 
 class _TaskPage(Page):
-    """With the places of those that wait: one round trip a page."""
+    """A page of tasks with their places in the queue, which cost one round trip."""
 
-    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
-        page = super().paginate_queryset(*args, **kwargs)
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Model],
+        pagination: LimitOffsetPagination.Input,
+        request: HttpRequest,
+        **params: object,
+    ) -> PageContent:
+        page = super().paginate_queryset(queryset, pagination, request, **params)
         _add_places(page["items"])
         return page
 
@@ -101,7 +103,7 @@ async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: L
 
 async def _answer(
     request: AuthenticatedRequest, response: HttpResponse, body: CompositeRequest, sync: bool | None
-) -> Status[Any]:
+) -> Status[Accepted] | Status[Task]:
     must_wait = sync if sync is not None else not settings.LLM_API_ASYNC_DEFAULT
     lane = Lane.INTERACTIVE if must_wait else Lane.NORMAL
     accepted = await _submit(request, body, lane)
@@ -149,7 +151,7 @@ async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
             pass
 
 
-_RESPONSES: dict[Any, Any] = {200: TaskOut, 202: TaskAccepted | TaskOut}
+_RESPONSES = {200: TaskOut, 202: TaskAccepted | TaskOut}
 _LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
 _LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
 _EVENTS = {
@@ -186,7 +188,7 @@ async def submit_prompt(
     scene: str,
     body: SceneRequest,
     wait: Query[Wait],
-) -> Status[Any]:
+) -> Status[Accepted] | Status[Task]:
     """Run a scene. Answers 202 once the task is committed, or waits for its result."""
     return await _answer(request, response, _composite(scene, body), wait.sync)
 
@@ -203,12 +205,20 @@ async def submit_request(
     response: HttpResponse,
     body: CompositeRequest,
     wait: Query[Wait],
-) -> Status[Any]:
+) -> Status[Accepted] | Status[Task]:
     """Run a scene, messages or both, within a conversation or not."""
     return await _answer(request, response, body, wait.sync)
 
 
 # --- Streams ------------------------------------------------------------------------------------
+async def _stream(request: AuthenticatedRequest, body: CompositeRequest) -> StreamingHttpResponse:
+    with open_connection(request) as connection:
+        accepted = await _submit(request, body, Lane.INTERACTIVE)
+        return event_stream(
+            request, accepted.task_id, START, connection.pop_all(), is_new=accepted.waits_alone
+        )
+
+
 @router.post(
     "/prompts/{slug:scene}/stream",
     url_name="stream_prompt",
@@ -219,11 +229,7 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
-    with _place(request) as place:
-        accepted = await _submit(request, _composite(scene, body), Lane.INTERACTIVE)
-        return _event_stream(
-            request, accepted.task_id, START, place.pop_all(), is_new=accepted.waits_alone
-        )
+    return await _stream(request, _composite(scene, body))
 
 
 @router.post(
@@ -234,11 +240,7 @@ async def stream_request(
     request: AuthenticatedRequest, body: CompositeRequest
 ) -> StreamingHttpResponse:
     """Run a composite request and stream the task's events (text/event-stream)."""
-    with _place(request) as place:
-        accepted = await _submit(request, body, Lane.INTERACTIVE)
-        return _event_stream(
-            request, accepted.task_id, START, place.pop_all(), is_new=accepted.waits_alone
-        )
+    return await _stream(request, body)
 
 
 @router.get(
@@ -250,111 +252,10 @@ async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
 ) -> StreamingHttpResponse:
     """A task's events after a cursor, then live to the end (text/event-stream)."""
-    with _place(request) as place:
+    with open_connection(request) as connection:
         await check_owner(request.auth.user.pk, task_id)
-        after = _cursor(request, resume.after)
-        return _event_stream(request, str(task_id), after, place.pop_all())
-
-
-def _place(request: AuthenticatedRequest) -> ExitStack:
-    """One of the user's connections. Raises LimitReached."""
-    place = ExitStack()
-    place.enter_context(connections().opened(request.auth.user.pk))
-    return place
-
-
-def _cursor(request: HttpRequest, after: str | None) -> EventId:
-    last_event_id = request.headers.get("Last-Event-ID")
-    field, value = ("Last-Event-ID", last_event_id) if last_event_id else ("query.after", after)
-    if not value:
-        return START
-    try:
-        return EventId.parse(value)
-    except ValueError:
-        raise InvalidRequest('An event id looks like "2-17".', field=field) from None
-
-
-class _EventStream(StreamingHttpResponse):
-    """Ends what it streams when it is closed, even before a client that does not read, and gives
-    back its place among the user's connections.
-
-    Django leaves the first to the freeing of the response, which may come late.
-    """
-
-    def __init__(self, events: AsyncGenerator[bytes], place: ExitStack) -> None:
-        super().__init__(events, content_type="text/event-stream")
-        self._events = events
-        self._place = place
-        self._loop = asyncio.get_running_loop()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._place:
-            async with aclosing(self._events):
-                async for event in self._events:
-                    yield event
-
-    def close(self) -> None:
-        """On any thread; of one that was never sent as well."""
-        super().close()
-        with suppress(RuntimeError):  # the loop is closed, and its connections with it
-            self._loop.call_soon_threadsafe(self._place.close)
-
-
-def _event_stream(
-    request: AuthenticatedRequest,
-    task_id: str,
-    after: EventId,
-    place: ExitStack,
-    *,
-    is_new: bool = False,
-) -> StreamingHttpResponse:
-    events = _server_sent_events(request, task_id, after, is_new)
-    response = _EventStream(events, place)
-    response["Cache-Control"] = "no-cache"
-    response["X-Accel-Buffering"] = "no"
-    response["Location"] = reverse("api-1:get_task", args=[task_id])
-    return response
-
-
-async def _server_sent_events(
-    request: AuthenticatedRequest, task_id: str, after: EventId, is_new: bool
-) -> AsyncGenerator[bytes]:
-    owner_id = request.auth.user.pk
-    async with AsyncExitStack() as open_stream:
-        frames = follow(task_id, owner_id, after, is_new=is_new)
-        await open_stream.enter_async_context(aclosing(frames))
-        lost = await open_stream.enter_async_context(lost_access(request))
-        coming = asyncio.ensure_future(anext(frames, None))
-        stopping = asyncio.ensure_future(draining().wait())
-        losing = asyncio.ensure_future(lost.wait())
-        try:
-            while True:
-                await asyncio.wait(
-                    [coming, stopping, losing],
-                    timeout=SSE_KEEP_ALIVE_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if stopping.done() or losing.done():
-                    # Between two events: the client goes on elsewhere after the last one's id, if
-                    # it still may.
-                    return
-                if not coming.done():
-                    yield b": keep-alive\n\n"
-                    continue
-                one = coming.result()
-                if one is None:
-                    return
-                yield _server_sent_event(one)
-                coming = asyncio.ensure_future(anext(frames, None))
-        finally:
-            for waiting in (stopping, losing, coming):
-                waiting.cancel()
-            await asyncio.wait([coming])
-
-
-def _server_sent_event(one: Followed) -> bytes:
-    event_id = f"id: {one.event_id}\n" if one.event_id else ""
-    return f"{event_id}event: {one.type}\n".encode() + b"data: " + one_line(one.frame) + b"\n\n"
+        after = cursor_of(request, resume.after)
+        return event_stream(request, str(task_id), after, connection.pop_all())
 
 
 # --- Tasks --------------------------------------------------------------------------------------

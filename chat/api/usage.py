@@ -1,4 +1,4 @@
-"""REST: what one has used, and how one's budgets stand."""
+"""REST: what a user has used, and what is left of the user's budgets."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
@@ -27,6 +27,7 @@ from chat.accounting.reports import (
     usage_by,
     with_current_periods,
 )
+from chat.api.references import referenced
 from chat.models import LedgerEntry
 
 router = Router(tags=["usage"])
@@ -138,14 +139,12 @@ def _whose(request: AuthenticatedRequest, username: str | None) -> User:
         return request.auth.user
     require_permission(request.auth.user, "chat.view_ledgerentry")
     user = User.objects.filter(username=username).first()
-    if user is None:
-        raise InvalidRequest(f"There is no user {username!r}.", field="query.user")
-    return user
+    return referenced(user, "query.user", f"There is no user {username!r}.")
 
 
 @router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")
 @may_read_replica
-def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dict[str, Any]:
+def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dict[str, object]:
     """By the day on which tasks ended (UTC), the model or the scene."""
     first, last = filters.days()
     owner = _whose(request, filters.user)
@@ -174,4 +173,5 @@ def _totals(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @paginate(Page)
 def list_budgets(request: AuthenticatedRequest) -> list[BudgetState]:
     """What you may still spend, and until when."""
-    return [state(one) for one in with_current_periods(budgets_of(request.auth.user))]
+    budgets = with_current_periods(budgets_of(request.auth.user))
+    return [state(budget) for budget in budgets]

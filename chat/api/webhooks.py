@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -43,7 +43,7 @@ class EndpointPatch(RequestSchema):
 
     @field_validator("events")
     @classmethod
-    def _each_once(cls, value: list[str]) -> list[str]:
+    def _without_repeats(cls, value: list[str]) -> list[str]:
         return list(dict.fromkeys(value))
 
 
@@ -173,8 +173,8 @@ def list_endpoints(
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
 @takes_idempotency_key
-async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> Any:
-    # What the name stands for may have changed since it was asked first.
+async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> object:
+    # Before the look-up: the address behind the name may have changed since the first request.
     if (repeated := await in_database(replay, request)) is not None:
         return repeated
     await webhooks.require_safe(payload.url)
@@ -198,7 +198,7 @@ async def edit_endpoint(
     request: AuthenticatedRequest, endpoint_id: int, payload: EndpointPatch
 ) -> WebhookEndpoint:
     await in_database(_own, request, endpoint_id)
-    fields: dict[str, Any] = payload.dict(exclude_unset=True)
+    fields: dict[str, object] = payload.dict(exclude_unset=True)
     if "url" in fields:
         await webhooks.require_safe(payload.url)
     return await in_database(_edit, request, endpoint_id, fields)
@@ -206,7 +206,7 @@ async def edit_endpoint(
 
 @if_match(EndpointOut, get_endpoint)
 def _edit(
-    request: AuthenticatedRequest, endpoint_id: int, fields: dict[str, Any]
+    request: AuthenticatedRequest, endpoint_id: int, fields: dict[str, object]
 ) -> WebhookEndpoint:
     endpoint = _own(request, endpoint_id)
     webhooks.change_endpoint(endpoint, fields)

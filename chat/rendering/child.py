@@ -1,8 +1,7 @@
 """A rendering process: does one job after another, and is killed by the kernel at a bound.
 
 Run as `python -m chat.rendering.child` by chat/rendering/pool.py, with a socket as standard input.
-For each job the process answers with `{"field": ...}` for each field that it comes to, and at last
-with `{"messages": ...}`, `{"schema": ...}` or `{"problem": ...}`.
+What it is sent and what it replies is in chat/rendering/protocol.py.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from aily.problems import Problem
-from chat.rendering.frames import OUT_OF_MEMORY, read_frame, write_frame
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import Prompt, PromptSource
+from chat.rendering.protocol import OUT_OF_MEMORY, Job, Reply, receive, send
 
-_Tell = Callable[[str], None]
+_OnField = Callable[[str], None]
 
 #: With nothing to do for so long it ends, to give its memory back.
 IDLE_SECONDS = 60
@@ -33,7 +31,7 @@ _MAX_RESIDENT_BYTES = 128 * 1024 * 1024
 _NICENESS = 5
 _MAX_KNOWN = 32
 
-#: Those used last come last.
+#: Compiled prompts, the last used one last.
 _prompts: dict[tuple[str, str, str], Prompt] = {}
 
 
@@ -47,19 +45,19 @@ def main() -> None:
         while True:
             connection.settimeout(IDLE_SECONDS)
             try:
-                job = read_frame(connection)
+                job = receive(connection)
             except OSError:
                 return
             if job is None:
                 return
             connection.settimeout(None)
-            answer = _do_within_limits(connection, job)
-            write_frame(connection, answer)
-            if answer.get("problem") == OUT_OF_MEMORY or _resident_bytes() > _MAX_RESIDENT_BYTES:
+            reply = _do_within_limits(connection, json.loads(job))
+            send(connection, reply)
+            if reply.get("problem") == OUT_OF_MEMORY or _resident_bytes() > _MAX_RESIDENT_BYTES:
                 return
 
 
-def _do_within_limits(connection: socket.socket, job: dict[str, Any]) -> dict[str, Any]:
+def _do_within_limits(connection: socket.socket, job: Job) -> Reply:
     """The kernel ends the process at either limit, whatever it is doing."""
     limits = Limits(**job["limits"])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -80,27 +78,27 @@ def _do_within_limits(connection: socket.socket, job: dict[str, Any]) -> dict[st
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _do(connection: socket.socket, job: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    def tell(field: str) -> None:
-        write_frame(connection, {"field": field})
+def _do(connection: socket.socket, job: Job, limits: Limits) -> Reply:
+    def on_field(field: str) -> None:
+        send(connection, {"field": field})
 
     source = job["system"], job["user"], json.dumps(job["schema"])
     if job["variables"] is None:
-        prompt = _compile(*source, tell)
+        prompt = _compile(*source, on_field)
         prompt.check_names()
         return {"schema": prompt.variables.schema}
-    prompt = _known(source, tell)
-    tell("variables")
+    prompt = _known(source, on_field)
+    on_field("variables")
     return {"messages": prompt.render(job["variables"], limits)}
 
 
-def _compile(system: str, user: str, schema: str, tell: _Tell) -> Prompt:
-    return Prompt(PromptSource(system, user, json.loads(schema)), tell)
+def _compile(system: str, user: str, schema: str, on_field: _OnField) -> Prompt:
+    return Prompt(PromptSource(system, user, json.loads(schema)), on_field)
 
 
-def _known(source: tuple[str, str, str], tell: _Tell) -> Prompt:
+def _known(source: tuple[str, str, str], on_field: _OnField) -> Prompt:
     """The prompt, compiled now or among the last jobs."""
-    prompt = _prompts.pop(source, None) or _compile(*source, tell)
+    prompt = _prompts.pop(source, None) or _compile(*source, on_field)
     _prompts[source] = prompt
     if len(_prompts) > _MAX_KNOWN:
         del _prompts[next(iter(_prompts))]
@@ -108,8 +106,8 @@ def _known(source: tuple[str, str, str], tell: _Tell) -> Prompt:
 
 
 def _resident_bytes() -> int:
-    """Now; where the system does not tell, the most there ever was. Linux counts in that what the
-    process was before its exec: a copy of the web process."""
+    """Resident memory now; on a system that does not show it, the highest there was. On Linux that
+    includes what the process was before its exec: a copy of the web process."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

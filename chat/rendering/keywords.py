@@ -1,25 +1,46 @@
-"""jsonschema's validator, with linear keywords in place of those that are not."""
+"""jsonschema's validator, with keywords that take linear time in place of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator
+from typing import Protocol
 
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator as JsonSchemaValidator
 from jsonschema.validators import extend
 
 from chat.rendering.patterns import compile_pattern
 
+#: Applies to a value, or to what is in it.
+_Subschema = object
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "string") and not compile_pattern(pattern).matches(instance):
+
+class _Descending(Protocol):
+    """What the keywords need of jsonschema's validator, whose own protocol leaves it out."""
+
+    def descend(
+        self,
+        instance: object,
+        schema: _Subschema,
+        path: str | None = None,
+        schema_path: str | None = None,
+    ) -> Iterator[ValidationError]: ...
+
+
+def _pattern(
+    validator: _Descending, pattern: str, instance: object, schema: _Subschema
+) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not compile_pattern(pattern).matches(instance):
         yield ValidationError(f"{_shortened(instance)} does not match {pattern[:100]!r}")
 
 
 def _pattern_properties(
-    validator: Any, patterns: dict[str, Any], instance: Any, schema: Any
+    validator: _Descending,
+    patterns: dict[str, _Subschema],
+    instance: object,
+    schema: _Subschema,
 ) -> Iterator[ValidationError]:
-    if not validator.is_type(instance, "object"):
+    if not isinstance(instance, dict):
         return
     for source, subschema in patterns.items():
         pattern = compile_pattern(source)
@@ -29,9 +50,12 @@ def _pattern_properties(
 
 
 def _additional_properties(
-    validator: Any, subschema: Any, instance: Any, schema: dict[str, Any]
+    validator: _Descending,
+    subschema: _Subschema,
+    instance: object,
+    schema: dict[str, dict[str, _Subschema]],
 ) -> Iterator[ValidationError]:
-    if not validator.is_type(instance, "object"):
+    if not isinstance(instance, dict):
         return
     listed = schema.get("properties", {})
     patterns = [compile_pattern(source) for source in schema.get("patternProperties", {})]
@@ -45,9 +69,9 @@ def _additional_properties(
 
 
 def _unique_items(
-    validator: Any, is_wanted: bool, instance: Any, schema: Any
+    validator: _Descending, is_wanted: bool, instance: object, schema: _Subschema
 ) -> Iterator[ValidationError]:
-    if not is_wanted or not validator.is_type(instance, "array"):
+    if not is_wanted or not isinstance(instance, list):
         return
     seen = set()
     for number, item in enumerate(instance):
@@ -58,7 +82,7 @@ def _unique_items(
         seen.add(key)
 
 
-def _key(value: Any) -> Any:
+def _key(value: object) -> Hashable:
     """Equal for values that JSON Schema calls equal: 1 is 1.0, but not true."""
     if isinstance(value, dict):
         return "object", frozenset((name, _key(item)) for name, item in value.items())
@@ -71,7 +95,7 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:100]}...")
 
 
-Validator: Any = extend(
+Validator: type[JsonSchemaValidator] = extend(
     Draft202012Validator,
     {
         "additionalProperties": _additional_properties,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
 
 import re2
 
@@ -35,7 +34,7 @@ class Pattern:
         options.max_mem = _MAX_MEMORY
         options.log_errors = False
         try:
-            self._compiled: Any = re2.compile(_translate(source).encode(), options)
+            self._compiled = re2.compile(_translate(source).encode(), options)
         except re2.error as error:
             reason = error.args[0]
             text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

@@ -1,12 +1,13 @@
-"""Rendering in processes of its own, which are killed where it takes too long.
+"""Rendering in separate processes, which are killed when it takes too long.
 
-A thread for each process waits for it, so jobs can come from coroutines and from threads, whatever
-event loop runs. Owners take turns: a job waits behind one job of each other owner, and one owner
-never has all processes.
+A thread waits for each process, so that jobs may come from coroutines of any event loop and from
+threads. Owners take turns: a job waits behind one job of each other owner, and one owner never has
+all processes.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -20,27 +21,37 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aily.problems import Problem, TooLarge, Unavailable
 from chat.exceptions import InvalidTemplate, InvalidVariable, TemplateTimeout, TooManyRenderings
-from chat.rendering.frames import MAX_FRAME_BYTES, OUT_OF_MEMORY, encode, read_frame
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import PromptSource
+from chat.rendering.protocol import (
+    MAX_BYTES,
+    OUT_OF_MEMORY,
+    Job,
+    Reply,
+    encode,
+    receive,
+)
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 logger = logging.getLogger(__name__)
 
-#: A job that has waited for so long is given up: there are too many owners with slow ones.
+#: A job that has waited for this long is given up: too many owners have slow ones.
 MAX_WAIT_SECONDS = 10
-#: Of one author's, as a thread waits for each, and may be in a transaction.
+#: Checks of one author that may wait: a thread waits for each, perhaps in a transaction.
 MAX_CHECKS_WAITING = 1
-#: Of all jobs that wait.
+#: All waiting jobs together.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 #: The kernel's limits end the process before; this is for one that it has stopped.
 _MARGIN_SECONDS = 2
 _COMMAND = (sys.executable, "-m", "chat.rendering.child")
 _ROOT = Path(__file__).resolve().parent.parent.parent
-#: Nothing else of the environment: templates are somebody else's code, and it holds secrets.
+#: The only variables that a process gets: templates are foreign code, and the others hold secrets.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 _OUT_OF_TIME = (-signal.SIGPROF, -signal.SIGALRM)
 _PROBLEMS: dict[str, type[Problem]] = {
@@ -49,26 +60,27 @@ _PROBLEMS: dict[str, type[Problem]] = {
 
 
 @dataclass(slots=True)
-class _Job:
+class _QueuedJob:
     owner_id: int
-    frame: bytes
+    #: Encoded for the process.
+    request: bytes
     limits: Limits
-    #: Of the owner's, for this one to be taken.
+    #: Jobs of the owner that may wait, for this one to be taken.
     max_waiting: int
     expires_at: float
-    #: The child's answer. Raises Problem.
-    future: Future[dict[str, Any]] = field(default_factory=Future)
+    #: The child's last reply. Raises Problem.
+    future: Future[Reply] = field(default_factory=Future)
 
 
 class RenderingPool:
-    """At most `processes` at once, each started when it is first needed."""
+    """At most `processes` rendering processes, each started when it is first needed."""
 
     def __init__(self, processes: int, max_waiting_per_owner: int) -> None:
         self._processes = max(1, processes)
         self._max_waiting_per_owner = max_waiting_per_owner
         self._max_running_per_owner = max(1, processes - 1)
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[int, deque[_Job]] = OrderedDict()
+        self._waiting: OrderedDict[int, deque[_QueuedJob]] = OrderedDict()
         self._waiting_bytes = 0
         self._running: Counter[int] = Counter()
         self._threads = 0
@@ -78,31 +90,33 @@ class RenderingPool:
         self,
         owner_id: int,
         source: PromptSource,
-        variables: Mapping[str, Any] | None,
+        variables: Mapping[str, JsonValue] | None,
         limits: Limits,
-    ) -> Future[dict[str, Any]]:
+    ) -> Future[Reply]:
         """Render, or without variables check what an author wrote.
 
-        The result is `{"messages": ...}` or `{"schema": ...}`. Raises TooManyRenderings or
-        Unavailable, here or in the result, where others raise what the work itself raises.
+        The result has `messages` or a `schema`. Raises TooManyRenderings or Unavailable, here or
+        from the result, and from the result what the work itself raises.
         """
-        message = {
+        message: Job = {
             "system": source.system,
             "user": source.user,
             "schema": source.schema,
             "variables": variables,
             "limits": asdict(limits),
         }
-        frame = encode(message)
-        if len(frame) > MAX_FRAME_BYTES:
+        request = encode(message)
+        if len(request) > MAX_BYTES:
             raise TooLarge("Templates and variables together are too large.", field="variables")
         max_waiting = MAX_CHECKS_WAITING if variables is None else self._max_waiting_per_owner
-        job = _Job(owner_id, frame, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS)
+        job = _QueuedJob(
+            owner_id, request, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS
+        )
         with self._changed:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)
-            self._waiting_bytes += len(frame)
-            # Idle threads may have been given something to do, and not have woken up yet.
+            self._waiting_bytes += len(request)
+            # An idle thread may have a job already and not have woken up yet.
             waiting = sum(map(len, self._waiting.values()))
             if waiting > self._idle_threads and self._threads < self._processes:
                 self._threads += 1
@@ -110,7 +124,7 @@ class RenderingPool:
             self._changed.notify()
         return job.future
 
-    def _admit(self, job: _Job) -> None:
+    def _admit(self, job: _QueuedJob) -> None:
         if len(self._waiting.get(job.owner_id, ())) >= job.max_waiting:
             raise TooManyRenderings(
                 "Too many of your prompts wait for being rendered or checked.",
@@ -118,11 +132,11 @@ class RenderingPool:
                 limit=job.max_waiting,
                 retry_after_seconds=1,
             )
-        if self._waiting_bytes + len(job.frame) > MAX_WAITING_BYTES:
+        if self._waiting_bytes + len(job.request) > MAX_WAITING_BYTES:
             raise _busy()
 
     # --- Taking turns ---------------------------------------------------------------------------
-    def _take(self) -> _Job:
+    def _take(self) -> _QueuedJob:
         with self._changed:
             self._idle_threads += 1
             while (job := self._next()) is None:
@@ -130,7 +144,7 @@ class RenderingPool:
             self._idle_threads -= 1
             return job
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _QueuedJob | None:
         for owner_id in list(self._waiting):
             if self._running[owner_id] >= self._max_running_per_owner:
                 continue
@@ -139,13 +153,13 @@ class RenderingPool:
                 return job
         return None
 
-    def _next_of(self, owner_id: int) -> _Job | None:
+    def _next_of(self, owner_id: int) -> _QueuedJob | None:
         """The owner's oldest job that is still wanted; it goes to the end of the turns."""
         jobs = self._waiting[owner_id]
         wanted = None
         while jobs and wanted is None:
             job = jobs.popleft()
-            self._waiting_bytes -= len(job.frame)
+            self._waiting_bytes -= len(job.request)
             if not job.future.set_running_or_notify_cancel():
                 continue
             if job.expires_at < time.monotonic():
@@ -171,16 +185,16 @@ class RenderingPool:
         while True:
             job = self._take()
             try:
-                answer = worker.do(job)
+                reply = worker.do(job)
             except Problem as problem:
                 job.future.set_exception(problem)
             except Exception as error:  # the thread serves others after this one
                 logger.exception("rendering broke")
-                # Whatever the old process would still say is no answer to the next job.
+                # What the old process may still send is no reply to the next job.
                 worker = _Worker()
                 job.future.set_exception(error)
             else:
-                job.future.set_result(answer)
+                job.future.set_result(reply)
             self._give_back(job.owner_id)
 
 
@@ -190,7 +204,7 @@ def _busy() -> Unavailable:
 
 # --- One process --------------------------------------------------------------------------------
 class _ChildEndedError(Exception):
-    """`field`: what it was at; None before it has begun."""
+    """`field`: the one that it was working on; None before the first."""
 
     def __init__(self, returncode: int, field: str | None) -> None:
         super().__init__(returncode)
@@ -213,18 +227,19 @@ class _Child:
                 stdout=subprocess.DEVNULL,
             )
 
-    def do(self, job: _Job) -> dict[str, Any]:
-        """The answer. Raises _ChildEndedError; then there is no process any more."""
-        field = None
+    def do(self, job: _QueuedJob) -> Reply:
+        """The last reply. Raises _ChildEndedError; then there is no process any more."""
+        field: str | None = None
         self._connection.settimeout(job.limits.wall_seconds + _MARGIN_SECONDS)
         try:
-            self._connection.sendall(job.frame)
-            while (answer := read_frame(self._connection)) is not None:
-                if "problem" in answer:
-                    return {"field": field, **answer}
-                if "field" not in answer:
-                    return answer
-                field = answer["field"]
+            self._connection.sendall(job.request)
+            while (received := receive(self._connection)) is not None:
+                reply: Reply = json.loads(received)
+                if "problem" in reply:
+                    reply.setdefault("field", field)
+                if "problem" in reply or "field" not in reply:
+                    return reply
+                field = reply["field"]
         except TimeoutError:
             self._process.kill()
             self._end()
@@ -243,26 +258,26 @@ class _Child:
 
 
 class _Worker:
-    """What a thread has: one process after another."""
+    """One thread's process, replaced when it ends."""
 
     def __init__(self) -> None:
         self._child: _Child | None = None
 
-    def do(self, job: _Job) -> dict[str, Any]:
-        """The answer. Raises Problem."""
+    def do(self, job: _QueuedJob) -> Reply:
+        """The last reply. Raises Problem."""
         try:
-            answer = self._ask(job)
+            reply = self._ask(job)
         except _ChildEndedError as end:
             raise _problem_of(end, job.limits) from None
-        if "problem" not in answer:
-            return answer
-        if answer["problem"] == OUT_OF_MEMORY:
+        if "problem" not in reply:
+            return reply
+        if reply["problem"] == OUT_OF_MEMORY:
             mebibytes = job.limits.memory_bytes // 1_048_576
             message = f"Working on this takes more than {mebibytes} MiB of memory."
-            raise InvalidTemplate(message, field=answer["field"])
-        raise _PROBLEMS[answer["problem"]](answer["message"], field=answer["field"])
+            raise InvalidTemplate(message, field=reply["field"])
+        raise _PROBLEMS[reply["problem"]](reply["message"], field=reply["field"])
 
-    def _ask(self, job: _Job) -> dict[str, Any]:
+    def _ask(self, job: _QueuedJob) -> Reply:
         """Ask the process, or a new one where that has ended. Raises _ChildEndedError."""
         if self._child is not None:
             try:
@@ -271,11 +286,11 @@ class _Worker:
                 self._child = None
                 if end.field is not None:
                     raise
-                # It had nothing to do for long, or had grown, and ended before it got the job.
+                # It was idle for long or had grown, and ended before it got the job.
         child = _Child()
-        answer = child.do(job)
+        reply = child.do(job)
         self._child = child
-        return answer
+        return reply
 
 
 def _problem_of(end: _ChildEndedError, limits: Limits) -> Problem:

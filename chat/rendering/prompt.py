@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.rendering import schema as schemas
@@ -14,8 +14,12 @@ from chat.rendering.schema import VariablesSchema
 from chat.rendering.template import HeavyWorkError, Template
 from chat.rendering.template_work import has_little_code
 from chat.rendering.values import OutOfBoundsError, Size, measure
+from chat.tool_calls import PromptMessage
 
-Messages = list[dict[str, Any]]
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Messages = list[PromptMessage]
 
 #: What these names mean in an expression cannot be changed.
 _CONSTANTS = frozenset(["true", "false", "none", "True", "False", "None"])
@@ -27,7 +31,7 @@ class PromptSource:
 
     system: str
     user: str
-    schema: dict[str, Any]
+    schema: dict[str, JsonValue]
 
     def is_little_work(self) -> bool:
         """Whether compiling it is; else it is left to a process that can be stopped."""
@@ -39,14 +43,14 @@ class PromptSource:
 
 
 def _ignore(field: str) -> None:
-    """Nobody wants to know."""
+    """For callers that do not ask which field is being worked on."""
 
 
 class Prompt:
-    """Any number of threads may render it at once."""
+    """The compiled templates and schema of a version; any number of threads may render it."""
 
     def __init__(self, source: PromptSource, on_field: Callable[[str], None] = _ignore) -> None:
-        """`on_field` is told of each field before it is looked at. Raises InvalidTemplate."""
+        """Calls `on_field` with each field before it works on it. Raises InvalidTemplate."""
         schemas.check_size(source.schema)
         self._templates = {}
         if source.system.strip():
@@ -60,7 +64,7 @@ class Prompt:
 
     def check_names(self) -> None:
         """Raises InvalidTemplate where a listed variable could not be seen by the templates."""
-        listed = set(self.variables.schema.get("properties", {}))
+        listed = set(schemas.properties_of(self.variables.schema))
         hidden = listed & _CONSTANTS
         if any(template.uses_loop for template in self._templates.values()):
             hidden |= listed & {"loop"}
@@ -72,7 +76,7 @@ class Prompt:
             )
 
     def render(
-        self, variables: Mapping[str, Any], limits: Limits, max_steps: int = MAX_LOOP_STEPS
+        self, variables: Mapping[str, JsonValue], limits: Limits, max_steps: int = MAX_LOOP_STEPS
     ) -> Messages:
         """Raises InvalidVariable, InvalidTemplate, or TooLarge beyond `prompt_max_bytes` in all."""
         self.variables.validate(variables)
@@ -88,7 +92,7 @@ class Prompt:
         return [{"role": role, "content": content} for role, content in contents.items()]
 
     def render_if_little_work(
-        self, variables: Mapping[str, Any], size: Size, limits: Limits
+        self, variables: Mapping[str, JsonValue], size: Size, limits: Limits
     ) -> Messages:
         """`render`, or HeavyWorkError soon."""
         if not self.variables.is_little_work(variables, size):
@@ -102,7 +106,7 @@ class Prompt:
         return self.render(variables, limits, steps)
 
 
-def measure_variables(variables: Any, limits: Limits) -> Size:
+def measure_variables(variables: object, limits: Limits) -> Size:
     """Raises InvalidVariable where they are more, or nested deeper, than allowed."""
     try:
         return measure(

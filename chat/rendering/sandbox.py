@@ -18,7 +18,7 @@ from jinja2.utils import Namespace
 
 from aily.problems import TooLarge
 
-#: How often all loops of one rendering together may go round.
+#: Steps that all loops of one rendering may take together.
 MAX_LOOP_STEPS = 10_000
 
 #: Names in the context that no template can write (chat/rendering/template.py).
@@ -40,7 +40,7 @@ _FILTERS = frozenset([
 
 
 class LoopLimitError(SecurityError):
-    """All loops together have gone round as often as they may."""
+    """All loops together have taken MAX_LOOP_STEPS steps."""
 
 
 def too_large(max_bytes: int) -> TooLarge:
@@ -66,8 +66,8 @@ def _range(*args: int) -> range:
 
 
 @pass_context
-def _counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
-    """What every `for` really loops over."""
+def _counted(context: Context, iterable: Iterable[object]) -> Iterator[object]:
+    """The items of a `for`, each counted. Every loop of a template is compiled to one over this."""
     steps_left: list[int] = context[STEPS]
     for item in iterable:
         steps_left[0] -= 1
@@ -77,8 +77,8 @@ def _counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
 
 
 @pass_context
-def _concat(context: Context, parts: Iterable[Any]) -> str:
-    """What `~` really is."""
+def _concat(context: Context, parts: Iterable[object]) -> str:
+    """What `~` is compiled to."""
     return joined(map(str, parts), context[MAX_BYTES])
 
 
@@ -97,7 +97,7 @@ def _replace(context: Context, text: object, old: str, new: str) -> str:
 
 
 @pass_context
-def _tojson(context: Context, value: Any, indent: int | None = None) -> str:
+def _tojson(context: Context, value: object, indent: int | None = None) -> str:
     """JSON as a model should read it. Jinja's own escapes it for HTML."""
     if indent is not None and not 0 <= indent <= 8:
         raise SecurityError("indent must be 0 to 8")
@@ -105,8 +105,8 @@ def _tojson(context: Context, value: Any, indent: int | None = None) -> str:
     return joined(encoder.iterencode(value), context[MAX_BYTES])
 
 
-def _printable(value: Any) -> Any:
-    """Refuses what would print as an address in memory."""
+def _printable(value: object) -> object:
+    """The value. Raises SecurityError for one that would print as an address in memory."""
     if isinstance(value, LoopContext | Namespace):
         raise SecurityError(f"a {type(value).__name__} is no text")
     if callable(value) and not isinstance(value, Undefined):
@@ -127,11 +127,11 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             raise too_large(context[MAX_BYTES])
         return super().call_binop(context, operator, left, right)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
         listed = not callable(value) or attr in _METHODS or isinstance(obj, LoopContext)
         return listed and super().is_safe_attribute(obj, attr, value)
 
-    def wrap_str_format(self, value: Any) -> None:
+    def wrap_str_format(self, value: object) -> None:
         """No `str.format`: a width in its pattern makes a text of any length."""
 
 

@@ -1,15 +1,18 @@
-"""Looks over a JSON Schema (2020-12) before it is used: its references, its patterns, its work."""
+"""Checks a JSON Schema (2020-12) before it is used: its references, its patterns, its work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from chat.rendering.patterns import PatternError, compile_pattern
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 #: Subschemas that may apply to one value, those behind a `$ref` counted at each place that leads to
 #: them: chains of references double with each link.
@@ -18,20 +21,21 @@ MAX_APPLIED = 1_000
 MAX_ENTRIES = 1_000
 
 _REFERENCES = ("$ref", "$dynamicRef")
-#: Keywords whose subschemas apply to the same value, by the form of what they hold.
+#: Keywords whose subschemas apply to the same value: those that hold a list of them, a single one,
+#: or one by name.
 _SAME_LISTS = ("allOf", "anyOf", "oneOf")
-_SAME_ONES = ("not", "if", "then", "else")
+_SAME_SINGLES = ("not", "if", "then", "else")
 _SAME_MAPS = ("dependentSchemas",)
-#: Keywords whose subschemas apply to what is in the value, or to nothing.
+#: Keywords whose subschemas apply to values inside the value, or to none.
 _INNER_LISTS = ("prefixItems",)
-_INNER_ONES = (
+_INNER_SINGLES = (
     "items", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
     "unevaluatedProperties", "contentSchema",
 )  # fmt: skip
 _INNER_MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _UNEVALUATED = ("unevaluatedItems", "unevaluatedProperties")
 _COUNTED = ("properties", "patternProperties", "enum", "required", "dependentRequired")
-#: With no others, a value is looked at by one subschema only, in a time linear in its size.
+#: With no other keywords, one subschema checks each value, in a time linear in its size.
 _LINEAR = frozenset([
     "$comment", "$defs", "$ref", "$schema", "additionalProperties", "const", "default",
     "deprecated", "description", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum",
@@ -54,9 +58,9 @@ class Survey:
     together, in instructions.
     """
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, JsonValue]) -> None:
         """Raises SurveyError; RecursionError where it is nested too deeply."""
-        registry: Any = Registry()
+        registry: Registry[object] = Registry()
         root = DRAFT202012.create_resource(schema)
         self._resolver = registry.with_resource("", root).resolver("")
         self.is_linear = True
@@ -69,13 +73,13 @@ class Survey:
         self._visit(schema, "$")
 
     # --- Everything that is a schema ------------------------------------------------------------
-    def _visit(self, schema: Any, path: str) -> None:
+    def _visit(self, schema: object, path: str) -> None:
         if isinstance(schema, bool):
             return
         if not isinstance(schema, dict):
             raise SurveyError(f"{_shortened(path)} is no schema.")
         if id(schema) in self._open:
-            # It holds itself, as trees do: the depth of the value decides.
+            # It contains itself, as trees do: the work depends on the depth of the value.
             self.is_linear = False
         if id(schema) in self._seen:
             return
@@ -89,7 +93,7 @@ class Survey:
         self._open.discard(id(schema))
         self._count_applied(schema, path)
 
-    def _check(self, schema: dict[str, Any], path: str) -> None:
+    def _check(self, schema: dict[str, object], path: str) -> None:
         if "$schema" in schema and path != "$":
             raise SurveyError(f"{_shortened(path)}: $schema may stand at the top only.")
         for keyword in _COUNTED:
@@ -100,8 +104,8 @@ class Survey:
         if isinstance(pattern := schema.get("pattern"), str):
             self._check_pattern(pattern, f"{path}.pattern")
         if isinstance(patterns := schema.get("patternProperties"), dict):
-            for one in patterns:
-                self._check_pattern(one, f"{path}.patternProperties")
+            for source in patterns:
+                self._check_pattern(source, f"{path}.patternProperties")
         self.is_linear = self.is_linear and _is_linear(schema)
 
     def _check_pattern(self, pattern: str, path: str) -> None:
@@ -115,13 +119,13 @@ class Survey:
         self.pattern_size += size
 
     # --- What applies to one value --------------------------------------------------------------
-    def _same(self, schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
-        yield from _subschemas(schema, path, _SAME_LISTS, _SAME_ONES, _SAME_MAPS)
+    def _same(self, schema: dict[str, object], path: str) -> Iterator[tuple[object, str]]:
+        yield from _subschemas(schema, path, _SAME_LISTS, _SAME_SINGLES, _SAME_MAPS)
         for keyword in _REFERENCES:
             if isinstance(reference := schema.get(keyword), str):
                 yield self._target(reference, f"{path}.{keyword}"), f"{path}.{keyword}"
 
-    def _target(self, reference: str, path: str) -> Any:
+    def _target(self, reference: str, path: str) -> object:
         if not reference.startswith("#"):
             raise SurveyError(f"{_shortened(path)}: a $ref may only lead into this schema.")
         try:
@@ -129,7 +133,7 @@ class Survey:
         except Unresolvable as error:
             raise SurveyError(f"{_shortened(path)} leads nowhere: {error}") from None
 
-    def _count_applied(self, schema: Any, path: str) -> int:
+    def _count_applied(self, schema: object, path: str) -> int:
         if not isinstance(schema, dict):
             return 1
         known = self._applied.get(id(schema), 0)
@@ -158,18 +162,18 @@ def _shortened(path: str) -> str:
     return path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}..."
 
 
-def _inner(schema: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
-    return _subschemas(schema, path, _INNER_LISTS, _INNER_ONES, _INNER_MAPS)
+def _inner(schema: dict[str, object], path: str) -> Iterator[tuple[object, str]]:
+    return _subschemas(schema, path, _INNER_LISTS, _INNER_SINGLES, _INNER_MAPS)
 
 
 def _subschemas(
-    schema: dict[str, Any],
+    schema: dict[str, object],
     path: str,
     lists: tuple[str, ...],
-    ones: tuple[str, ...],
+    singles: tuple[str, ...],
     maps: tuple[str, ...],
-) -> Iterator[tuple[Any, str]]:
-    for keyword in ones:
+) -> Iterator[tuple[object, str]]:
+    for keyword in singles:
         if keyword in schema:
             yield schema[keyword], f"{path}.{keyword}"
     for keyword in lists:
@@ -182,8 +186,9 @@ def _subschemas(
                 yield subschema, f"{path}.{keyword}.{name[:50]}"
 
 
-def _is_linear(schema: dict[str, Any]) -> bool:
-    alternatives = [*schema.get("enum", [])] if isinstance(schema.get("enum"), list) else []
+def _is_linear(schema: dict[str, object]) -> bool:
+    enum = schema.get("enum")
+    alternatives = enum if isinstance(enum, list) else []
     are_few = len(alternatives) <= _MAX_LINEAR_ENUM
     return (
         schema.keys() <= _LINEAR

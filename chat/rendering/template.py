@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import UndefinedError
@@ -26,29 +26,33 @@ from chat.rendering.sandbox import (
 )
 from chat.rendering.template_work import TemplateWork, work_of
 
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
 TEMPLATE_MAX_BYTES = 65_536
 _MAX_MESSAGE = 300
 _STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.With)
-#: Jinja2 gives it a meaning of its own wherever it stands.
+#: Stands for the variable `self`: in Jinja2 that name always means the template.
 _SELF = "__self"
 _LOOP = "loop"
 
 
 class HeavyWorkError(Exception):
-    """This takes more work than was allowed; it is to be done where it can be stopped."""
+    """This is more work than was allowed here: it belongs in a process that can be stopped."""
 
 
 class _Restrict(NodeTransformer):
-    """Refuses statements that could recurse or collect without end; counts loops and joins.
+    """Rewrites a template's tree: loops and joins are counted, and a name in an expression is a
+    variable, even if Jinja2 has something of that name.
 
-    Makes sure that a name in an expression is a variable, whatever Jinja2 has of the same name.
+    Raises TemplateSyntaxError for statements that could recurse or collect without end.
     """
 
     def __init__(self) -> None:
         self._loops = 0
         self.uses_loop = False
 
-    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+    def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> Any:
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
             raise TemplateSyntaxError(
                 f"{type(node).__name__} is not available in prompts", node.lineno
@@ -78,7 +82,7 @@ class _Restrict(NodeTransformer):
         else:
             node.node = self.visit(called)
         for field in ("args", "kwargs"):
-            setattr(node, field, [self.visit(one) for one in getattr(node, field)])
+            setattr(node, field, [self.visit(argument) for argument in getattr(node, field)])
         for field in ("dyn_args", "dyn_kwargs"):
             if getattr(node, field) is not None:
                 setattr(node, field, self.visit(getattr(node, field)))
@@ -105,10 +109,10 @@ class _Restrict(NodeTransformer):
         if node.recursive:
             raise TemplateSyntaxError("a loop may not be recursive", node.lineno)
         node.iter = _filtered(COUNTED, self.visit(node.iter))
-        node.else_ = [self.visit(one) for one in node.else_]
+        node.else_ = [self.visit(statement) for statement in node.else_]
         self._loops += 1
         node.target = self.visit(node.target)
-        node.body = [self.visit(one) for one in node.body]
+        node.body = [self.visit(statement) for statement in node.body]
         node.test = node.test and self.visit(node.test)
         self._loops -= 1
         return node
@@ -136,8 +140,8 @@ def _constant(tree: nodes.Template) -> str | None:
 class Template:
     """A compiled template; any number of threads may render it at once.
 
-    `names`: the variables it uses; `uses_loop`: also the state of a loop, which looks like one.
-    `work`: None where it cannot be told beforehand.
+    `names`: the variables it uses. `uses_loop`: it uses the state of a loop, which looks like a
+    variable. `work`: None if it cannot be known beforehand.
     """
 
     def __init__(self, source: str, field: str) -> None:
@@ -169,7 +173,7 @@ class Template:
         self._template = ENVIRONMENT.from_string(tree)
 
     def render(
-        self, variables: Mapping[str, Any], max_bytes: int, max_steps: int = MAX_LOOP_STEPS
+        self, variables: Mapping[str, JsonValue], max_bytes: int, max_steps: int = MAX_LOOP_STEPS
     ) -> str:
         """The text. Raises InvalidVariable, InvalidTemplate or TooLarge.
 

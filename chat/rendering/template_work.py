@@ -1,11 +1,10 @@
-"""How much work a template can be at most, told from its source: so little that it can be done at
+"""The most work that a template can be, worked out from its source: little enough to be done at
 once, or unknown."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.visitor import NodeVisitor
@@ -32,9 +31,9 @@ _FILTERS = frozenset([
 _CONSTANT_TIME = frozenset(["abs", "count", "d", "default", "first", "last", "length"])
 #: Their results may be far longer than what they are given, so nothing may be done with these.
 _GROWING = frozenset(["join", "replace", "tojson", CONCAT])
-#: They take up each character or part by itself, which costs so many times as much.
-_ONE_BY_ONE = frozenset(["join", "replace"])
-_ONE_BY_ONE_FACTOR = 10
+#: They handle each character or part by itself, which costs more by this factor.
+_PER_CHARACTER = frozenset(["join", "replace"])
+_PER_CHARACTER_FACTOR = 10
 _METHODS = frozenset([
     "capitalize", "casefold", "endswith", "get", "isalnum", "isalpha", "isdigit", "isspace",
     "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip", "split",
@@ -73,7 +72,7 @@ def _nesting(tree: nodes.Template) -> int:
 
 @dataclass(slots=True)
 class _Operations:
-    """`whole`: those that may look at all of the variables."""
+    """Numbers of operations. `whole`: those of them that may read all of the variables."""
 
     all: int = 0
     whole: int = 0
@@ -115,7 +114,7 @@ class _Weigher(NodeVisitor):
         self.once, self.each_step = _Operations(), _Operations()
         self._loops = 0
 
-    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+    def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
         if not isinstance(node, _NODES):
             raise _UnknownWorkError
         self._count().all += 1
@@ -131,7 +130,7 @@ class _Weigher(NodeVisitor):
     def visit_Output(self, node: nodes.Output) -> None:  # noqa: N802
         for child in node.nodes:
             if isinstance(child, nodes.Filter) and child.name in _GROWING:
-                self._count().whole += _ONE_BY_ONE_FACTOR if child.name in _ONE_BY_ONE else 1
+                self._count().whole += _PER_CHARACTER_FACTOR if child.name in _PER_CHARACTER else 1
                 parts = child.node.items if isinstance(child.node, nodes.List) else [child.node]
                 for part in (*parts, *child.args, *child.kwargs):
                     self.visit(part.value if isinstance(part, nodes.Keyword) else part)
@@ -199,7 +198,7 @@ class _Weigher(NodeVisitor):
         """Of numbers, one of them written down: texts and lists would grow."""
         sides = (node.left, node.right)
         if not any(
-            isinstance(one, nodes.Const) and not isinstance(one.value, str) for one in sides
+            isinstance(side, nodes.Const) and not isinstance(side.value, str) for side in sides
         ):
             raise _UnknownWorkError
         self.generic_visit(node)

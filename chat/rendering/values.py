@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 #: Longer numbers are texts in disguise, and arithmetic with them is not linear.
 MAX_DIGITS = 100
@@ -24,15 +23,16 @@ class OutOfBoundsError(ValueError):
     """A value is larger than it may be; the message says in which way."""
 
 
-def measure(value: Any, max_bytes: int, max_values: int, max_depth: int) -> Size:
-    """Raises OutOfBoundsError. Stops at the first bound, so it costs no more than they allow."""
+def measure(value: object, max_bytes: int, max_values: int, max_depth: int) -> Size:
+    """The size of a value. Raises OutOfBoundsError at the first bound that is passed, so that
+    measuring costs no more than the bounds allow."""
     total_bytes = total_values = 0
-    level: list[Any] = [value]
+    level: list[object] = [value]
     for _ in range(max_depth + 1):
         total_values += len(level)
         if total_values > max_values:
             raise OutOfBoundsError(f"more than {max_values} values")
-        below: list[Any] = []
+        below: list[object] = []
         for item in level:
             total_bytes += _add(item, below)
             if total_bytes > max_bytes:
@@ -45,7 +45,7 @@ def measure(value: Any, max_bytes: int, max_values: int, max_depth: int) -> Size
     raise OutOfBoundsError(f"nested more than {max_depth} levels deep")
 
 
-def _add(item: Any, below: list[Any]) -> int:
+def _add(item: object, below: list[object]) -> int:
     """Bytes of the value itself; what is in it is added to `below`."""
     if isinstance(item, str):
         return _length(item)

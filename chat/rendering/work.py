@@ -1,6 +1,6 @@
-"""What is so little work that it is done at once, rather than by a process that can be stopped.
+"""Bounds of the work that is done at once, rather than by a process that can be stopped.
 
-The unit is about a nanosecond: what a byte costs in an operation that looks at each.
+The unit is about a nanosecond: the cost of a byte in an operation that reads each byte.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Scenes and models as submits need them, without loading them for every batch.
 
-One light query tells whether what this process has loaded still is what the database holds. What a
-process lacks comes from the shared cache, under the version of its rows: it is never out of date,
-and a process that starts asks PostgreSQL for nothing that another has had before.
+One light query reads the versions of their rows; what this process has loaded under the same
+version is still current. What it lacks comes from the shared cache, whose keys contain the version:
+it is never out of date, and a new process reads nothing again that another has cached.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from django.core import serializers
 from django.core.serializers.json import DjangoJSONEncoder
@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
 from aily.cache import Cached, KnownRows, keys
-from aily.database.statements import Question, fetch_all
+from aily.database.rows import Row, Statement
 from chat.models import LLMModel, Provider, Scene, SceneVersion
 from chat.models.providers import SECRET_COLUMNS
 
@@ -30,8 +30,8 @@ SLUGS: KnownRows[str] = KnownRows(keys.SLUGS, Scene, str, name="slug")
 
 #: xmin and ctid together name one version of a row: whatever changes a row changes them.
 _VERSIONS = """
-SELECT 'models', '', string_agg(concat_ws(' ', m.id, m.xmin, m.ctid, p.xmin, p.ctid), ','
-                                ORDER BY m.id)
+SELECT 'models' AS kind, '' AS key,
+       string_agg(concat_ws(' ', m.id, m.xmin, m.ctid, p.xmin, p.ctid), ',' ORDER BY m.id) AS value
   FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
 UNION ALL
 SELECT 'scene', s.slug, concat_ws(' ', s.xmin, s.ctid, v.xmin, v.ctid)
@@ -42,9 +42,18 @@ SELECT 'weight', id::text, queue_weight::text FROM accounts_user WHERE id = ANY(
 """
 
 
+class VersionRow(Row, frozen=True):
+    """The version of all models or of a scene, or an owner's weight, as of now."""
+
+    kind: Literal["models", "scene", "weight"]
+    #: A scene's slug, an owner's id; of the models nothing.
+    key: str
+    value: str | None
+
+
 @dataclass(slots=True)
 class _Loaded:
-    """All models, and of the scenes those that were asked for. Not to be changed."""
+    """All models, and the scenes that were asked for. Not to be changed."""
 
     version: str
     models: dict[str, LLMModel] = field(default_factory=dict)
@@ -69,16 +78,16 @@ _loaded = _Loaded("")
 
 def look_up(slugs: Collection[str], owner_ids: Collection[int]) -> Catalog:
     """The models, the scenes with these slugs, and the weights of these users, as they are now."""
-    return from_rows(fetch_all(*question(slugs, owner_ids)))
+    return from_rows(versions_query(slugs, owner_ids).fetch())
 
 
-def question(slugs: Collection[str], owner_ids: Collection[int]) -> Question:
-    """What `from_rows` wants to know, to be asked together with something else."""
-    return _VERSIONS, [list(slugs), list(owner_ids)]
+def versions_query(slugs: Collection[str], owner_ids: Collection[int]) -> Statement[VersionRow]:
+    """The statement whose rows `from_rows` takes."""
+    return Statement(VersionRow, _VERSIONS, [list(slugs), list(owner_ids)])
 
 
-def from_rows(rows: Iterable[tuple[str, str, str | None]]) -> Catalog:
-    """`look_up`, by the answer to its question."""
+def from_rows(rows: Iterable[VersionRow]) -> Catalog:
+    """`look_up` by the rows of `versions_query`."""
     versions, weights = _versions(rows)
     loaded = _up_to_date(versions.pop(""))
     scenes = {}
@@ -97,16 +106,14 @@ def from_rows(rows: Iterable[tuple[str, str, str | None]]) -> Catalog:
     return Catalog(scenes, loaded.models, weights)
 
 
-def _versions(
-    rows: Iterable[tuple[str, str, str | None]],
-) -> tuple[dict[str, str], dict[int, float]]:
+def _versions(rows: Iterable[VersionRow]) -> tuple[dict[str, str], dict[int, float]]:
     """Versions of scenes by slug and, under "", of all models; weights by owner."""
     versions, weights = {"": ""}, {}
-    for kind, key, value in rows:
-        if kind == "weight":
-            weights[int(key)] = float(value or 1)
+    for row in rows:
+        if row.kind == "weight":
+            weights[int(row.key)] = float(row.value or 1)
         else:
-            versions[key] = value or ""
+            versions[row.key] = row.value or ""
     return versions, weights
 
 
@@ -145,8 +152,8 @@ def _key(name: str, version: str) -> str:
 def _load_scenes(wanted: Collection[str]) -> dict[str, str]:
     """The scenes of these keys, each with its live version, as JSON."""
     by_slug = {key.partition(":")[0]: key for key in wanted}
-    found = Scene.objects.select_related("live_version").filter(slug__in=by_slug)
-    return {by_slug[one.slug]: _document([one, one.live_version]) for one in found}
+    scenes = Scene.objects.select_related("live_version").filter(slug__in=by_slug)
+    return {by_slug[scene.slug]: _document([scene, scene.live_version]) for scene in scenes}
 
 
 def _load_models(wanted: Collection[str]) -> dict[str, str]:
@@ -160,50 +167,55 @@ def _load_models(wanted: Collection[str]) -> dict[str, str]:
 _UNCACHED = {*SECRET_COLUMNS, "key_hint", "header_names", "ca_bundle"}
 
 
-class _Exact(DjangoJSONEncoder):
-    """Django's cuts times to milliseconds."""
+class _ExactEncoder(DjangoJSONEncoder):
+    """Keeps the microseconds of times, which Django's cuts to milliseconds."""
 
-    def default(self, value: Any) -> Any:
+    def default(self, value: object) -> object:
         return value.isoformat() if isinstance(value, datetime) else super().default(value)
 
 
 def _document(rows: Sequence[Model | None]) -> str:
-    there = [row for row in rows if row is not None]
-    names = {field.name for row in there for field in row._meta.concrete_fields}  # noqa: SLF001
+    present = [row for row in rows if row is not None]
+    names = {field.name for row in present for field in row._meta.concrete_fields}  # noqa: SLF001
     # Submits need no secrets, and the cache is to know none, not even encrypted ones.
     names -= _UNCACHED
-    document: str = serializers.serialize("json", there, fields=names, cls=_Exact)
+    document: str = serializers.serialize("json", present, fields=names, cls=_ExactEncoder)
     return document
 
 
-def _rows(document: str) -> list[Any]:
-    rows = [one.object for one in serializers.deserialize("json", document)]
-    for row in rows:
-        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - as from_db does
-    return rows
+def _instances(document: str) -> list[Model]:
+    instances: list[Model] = [row.object for row in serializers.deserialize("json", document)]
+    for instance in instances:
+        state = instance._state  # noqa: SLF001 - set as Model.from_db sets it
+        state.adding, state.db = False, DEFAULT_DB_ALIAS
+    return instances
 
 
 def _models(document: str) -> list[LLMModel]:
-    rows = _rows(document)
-    providers = {one.pk: one for one in rows if isinstance(one, Provider)}
-    models = [one for one in rows if isinstance(one, LLMModel)]
+    instances = _instances(document)
+    providers = {row.pk: row for row in instances if isinstance(row, Provider)}
+    models = [row for row in instances if isinstance(row, LLMModel)]
     for model in models:
         model.provider = providers[model.provider_id]
     return models
 
 
-def _scenes(documents: Collection[str], models: Collection[LLMModel]) -> list[Scene]:
+def _scenes(documents: Iterable[str], models: Iterable[LLMModel]) -> list[Scene]:
     by_id = {model.pk: model for model in models}
-    scenes = []
-    for document in documents:
-        scene, *versions = _rows(document)
-        for version in versions:
+    return [_scene(document, by_id) for document in documents]
+
+
+def _scene(document: str, models: Mapping[int, LLMModel]) -> Scene:
+    """The scene of a document, with its live version."""
+    rows = _instances(document)
+    (scene,) = (row for row in rows if isinstance(row, Scene))
+    for version in rows:
+        if isinstance(version, SceneVersion):
             scene.live_version = version
-            # One that was added a moment ago is read where it is asked for.
-            if model := by_id.get(version.model_id):
+            # A model that was added a moment ago is read where it is asked for.
+            if version.model_id is not None and (model := models.get(version.model_id)):
                 version.model = model
-        scenes.append(scene)
-    return scenes
+    return scene
 
 
 SCENES: Cached[str, str] = Cached(keys.SCENES, str, _load_scenes)
@@ -213,10 +225,10 @@ MODELS: Cached[str, str] = Cached(keys.MODELS, str, _load_models)
 def scene_keys() -> list[str]:
     """Of the scenes that can be submitted to: what `warm_cache` fills the cache with."""
     slugs = list(Scene.objects.usable().values_list("slug", flat=True))
-    versions, _ = _versions(fetch_all(*question(slugs, [])))
+    versions, _ = _versions(versions_query(slugs, []).fetch())
     return [_key(slug, versions[slug]) for slug in slugs if slug in versions]
 
 
 def model_keys() -> list[str]:
-    versions, _ = _versions(fetch_all(*question([], [])))
+    versions, _ = _versions(versions_query([], []).fetch())
     return [_key(_ALL, versions[""])]

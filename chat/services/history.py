@@ -1,9 +1,9 @@
-"""The history of conversations as providers are sent it: bounded, and valid for strict ones.
+"""The history of a conversation in the form that providers get: bounded, and valid for strict ones.
 
-An *exchange* is what was asked (a question, results of tool calls) with its answer; an exchange
+An *exchange* is what was asked (a question, or results of tool calls) and its answer. An exchange
 without an answer, as its task failed, is left out. A *turn* is a question and the exchanges that
-follow from it: one, or more where tools are called. Providers that are strict want turns that begin
-with the user, and every tool call right before its results.
+follow from it: one, or more if tools are called. Strict providers want turns that begin with the
+user, and every tool call directly before its results.
 """
 
 from __future__ import annotations
@@ -13,36 +13,38 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice, takewhile, zip_longest
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 
-from aily.database.statements import fetch_all
-from chat.tool_calls import ids_of, is_result
+from aily.database.rows import Row, fetch_rows
+from chat.tool_calls import Content, PromptMessage, ids_of, is_result
 
 #: Bytes of JSON that count as one token: English has about 4 a token, Chinese 5, source code 3.
 BYTES_PER_TOKEN = 3
-#: Of each conversation, at most so many messages are read for a prompt.
+#: At most this many messages of a conversation are read for a prompt.
 MAX_MESSAGES = 1000
 #: A history that has grown too long is cut to three quarters of its room: its new beginning then
 #: stays the same for some turns, for which providers' caches know it.
 CUT_SHARE = 0.75
 
-#: Stands for an answer that called tools, where the user went on without their results.
+#: Sent in place of an answer that called tools, if the user went on without their results.
 INTERRUPTED = "(interrupted)"
 
-# Nothing that is too old to be sent is read. But for the newest question: of a turn that is too
-# long by itself, later exchanges are sent with that.
+# Messages that are too old to be sent are not read, except the newest question: it is sent with the
+# later exchanges of its turn, if the whole turn is too long.
 _READ = """
-SELECT c.owner_id, c.id, c.updated_at, c.title,
-       (SELECT f.id FROM chat_message f WHERE f.conversation_id = c.id ORDER BY f.id LIMIT 1),
+SELECT c.owner_id, c.id AS conversation_id, c.updated_at, c.title,
+       (SELECT f.id FROM chat_message f WHERE f.conversation_id = c.id ORDER BY f.id LIMIT 1)
+         AS first_id,
        (SELECT t.history_from FROM chat_task t
          WHERE t.id = (SELECT n.task_id FROM chat_message n WHERE n.conversation_id = c.id
-                        ORDER BY n.id DESC LIMIT 1)),
-       m.id, m.role, m.content, m.parts::text, m.reasoning, m.tool_calls::text, m.tool_call_id,
-       m.task_id, m.number
+                        ORDER BY n.id DESC LIMIT 1)) AS sent_from,
+       m.id AS message_id, coalesce(m.role, '') AS role, coalesce(m.content, '') AS content,
+       m.parts::text AS parts, coalesce(m.reasoning, '') AS reasoning,
+       m.tool_calls::text AS tool_calls, coalesce(m.tool_call_id, '') AS tool_call_id, m.task_id,
+       coalesce(m.number, 0) AS number
   FROM unnest(%(owners)s::bigint[], %(ids)s::uuid[]) AS v(owner_id, id)
   JOIN chat_conversation c ON c.id = v.id AND c.owner_id = v.owner_id
   LEFT JOIN LATERAL (
@@ -60,6 +62,27 @@ SELECT c.owner_id, c.id, c.updated_at, c.title,
 """
 
 
+class _HistoryRow(Row, frozen=True):
+    """A conversation with one of its messages. Of a conversation without any, the only row."""
+
+    owner_id: int
+    conversation_id: UUID
+    updated_at: datetime
+    title: str
+    first_id: UUID | None
+    sent_from: UUID | None
+    #: None: there is no message, and what follows is empty.
+    message_id: UUID | None
+    role: str
+    content: str
+    parts: str | None
+    reasoning: str
+    tool_calls: str | None
+    tool_call_id: str
+    task_id: UUID | None
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
     """A message of a conversation, with the columns that prompts are made of."""
@@ -67,8 +90,10 @@ class StoredMessage:
     id: UUID
     role: str
     content: str
+    #: JSON, where the content is more than one text.
     parts: str | None = None
     reasoning: str = ""
+    #: JSON, in the provider's form.
     tool_calls: str | None = None
     tool_call_id: str = ""
     task_id: UUID | None = None
@@ -79,16 +104,17 @@ class StoredMessage:
     def says_something(self) -> bool:
         return bool(self.content.strip() or self.parts or self.tool_calls or self.role == "tool")
 
-    def as_sent(self) -> dict[str, Any]:
-        content = json.loads(self.parts) if self.parts else self.content
+    def as_sent(self) -> PromptMessage:
+        content: Content = json.loads(self.parts) if self.parts else self.content
         if self.role == "tool":
             return {"role": "tool", "tool_call_id": self.tool_call_id, "content": content}
         if not self.tool_calls:
             return {"role": self.role, "content": content}
-        message = {"role": self.role, "content": content or None}
+        message: PromptMessage = {"role": self.role, "content": content or None}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
-        return {**message, "tool_calls": json.loads(self.tool_calls)}
+        message["tool_calls"] = json.loads(self.tool_calls)
+        return message
 
 
 @dataclass(slots=True)
@@ -100,19 +126,19 @@ class History:
     title: str
     #: The conversation's first message, read or not; None: there is none.
     first_id: UUID | None
-    #: Where what was sent last began, if that was not the first message.
+    #: The first message of the part that was sent last, if that was not the whole.
     sent_from: UUID | None
     messages: list[StoredMessage] = field(default_factory=list)
 
     @property
     def read_from(self) -> UUID | None:
-        """From this message on all were read; None: not even the newest was."""
+        """From this message on all were read; None if not even the newest was."""
         has_gap = bool(self.messages) and self.messages[0].number != len(self.messages)
         return next((message.id for message in self.messages[has_gap:]), None)
 
 
-def most_bytes() -> int:
-    """Of a prompt with history."""
+def max_bytes() -> int:
+    """Maximum size of a prompt with history."""
     tokens: int = settings.CONVERSATION_MAX_TOKENS
     return min(tokens * BYTES_PER_TOKEN, int(settings.PROMPT_MAX_BYTES))
 
@@ -123,17 +149,33 @@ def read(wanted: Collection[tuple[int, UUID]]) -> dict[tuple[int, UUID], History
         "owners": [owner_id for owner_id, _ in wanted],
         "ids": [conversation_id for _, conversation_id in wanted],
         "messages": MAX_MESSAGES,
-        "bytes": most_bytes(),
+        "bytes": max_bytes(),
     }
     found: dict[tuple[int, UUID], History] = {}
-    for owner_id, pk, updated_at, title, first_id, sent_from, *message in fetch_all(_READ, params):
-        history = found.get((owner_id, pk))
+    for row in fetch_rows(_HistoryRow, _READ, params):
+        key = row.owner_id, row.conversation_id
+        history = found.get(key)
         if history is None:
-            history = History(pk, updated_at, title, first_id, sent_from)
-            found[owner_id, pk] = history
-        if message[0] is not None:
-            history.messages.append(StoredMessage(*message))
+            history = found[key] = History(
+                row.conversation_id, row.updated_at, row.title, row.first_id, row.sent_from
+            )
+        if row.message_id is not None:
+            history.messages.append(_message_of(row, row.message_id))
     return found
+
+
+def _message_of(row: _HistoryRow, message_id: UUID) -> StoredMessage:
+    return StoredMessage(
+        message_id,
+        row.role,
+        row.content,
+        row.parts,
+        row.reasoning,
+        row.tool_calls,
+        row.tool_call_id,
+        row.task_id,
+        row.number,
+    )
 
 
 # --- Exchanges ----------------------------------------------------------------------------------
@@ -165,13 +207,13 @@ class Exchange:
         return message.task_id is not None or message.role == "tool"
 
 
-def size_of(messages: Iterable[dict[str, Any]]) -> int:
+def size_of(messages: Iterable[PromptMessage]) -> int:
     """Bytes that messages take in a prompt's JSON, each with its comma."""
     return sum(len(msgspec.json.encode(message)) + 1 for message in messages)
 
 
 def answered_exchanges(history: History, replaces: UUID | None = None) -> list[Exchange]:
-    """The exchanges that have an answer, without those of the task that is to be replaced."""
+    """The exchanges that have an answer, without those of the task that is being replaced."""
     exchanges: list[Exchange] = []
     by_task: dict[UUID, Exchange] = {}
     for message in history.messages:
@@ -193,13 +235,13 @@ def answered_exchanges(history: History, replaces: UUID | None = None) -> list[E
     return [
         exchange
         for exchange, following in zip_longest(exchanges, exchanges[1:])
-        if _is_of_use(exchange, following)
+        if _is_worth_sending(exchange, following)
     ]
 
 
-def _is_of_use(exchange: Exchange, following: Exchange | None) -> bool:
-    """Whether an exchange has an answer, or is the question of later ones: of a very long turn,
-    what came in between is not read."""
+def _is_worth_sending(exchange: Exchange, following: Exchange | None) -> bool:
+    """Whether an exchange has an answer, or is the question of later exchanges: in a very long turn
+    those in between are not read."""
     goes_on = following is not None and not following.begins_turn
     return bool(exchange.answers) or (exchange.begins_turn and goes_on)
 
@@ -213,15 +255,15 @@ def awaited_results(exchanges: Sequence[Exchange]) -> list[str]:
 # --- Fitting ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The messages of a history that are sent, and the first's id, if older ones are left out."""
+    """The messages of a history that are sent. `is_cut`: older ones are left out."""
 
-    messages: list[dict[str, Any]]
+    messages: list[PromptMessage]
     is_cut: bool
     first_id: UUID | None
 
 
 def fit(history: History, exchanges: Sequence[Exchange], room: int, *, is_awaited: bool) -> Sent:
-    """As much of the end of a history as `room` bytes hold; all of it where it fits.
+    """The end of a history that fits into `room` bytes; all of it if it fits.
 
     With `is_awaited` results of the last answer's tool calls are about to follow.
     """
@@ -273,8 +315,8 @@ def _fitting(exchanges: Sequence[Exchange], room: int) -> list[Exchange]:
     return list(takewhile(fits, reversed(exchanges)))[::-1]
 
 
-def _turns(exchanges: Iterable[Exchange]) -> list[list[dict[str, Any]]]:
-    turns: list[list[dict[str, Any]]] = []
+def _turns(exchanges: Iterable[Exchange]) -> list[list[PromptMessage]]:
+    turns: list[list[PromptMessage]] = []
     for exchange in exchanges:
         if exchange.begins_turn:
             turns.append([])
@@ -283,10 +325,10 @@ def _turns(exchanges: Iterable[Exchange]) -> list[list[dict[str, Any]]]:
     return turns
 
 
-def _paired(messages: Sequence[dict[str, Any]], *, is_awaited: bool) -> list[dict[str, Any]]:
+def _paired(messages: Sequence[PromptMessage], *, is_awaited: bool) -> list[PromptMessage]:
     """A turn without calls that have no results, without results that have no call, and without
     what then has no answer."""
-    paired: list[dict[str, Any]] = []
+    paired: list[PromptMessage] = []
     for index, message in enumerate(messages):
         wanted = ids_of(message)
         results = _results_after(messages, index) if wanted else {}
@@ -305,7 +347,7 @@ def _paired(messages: Sequence[dict[str, Any]], *, is_awaited: bool) -> list[dic
     return paired
 
 
-def _results_after(messages: Sequence[dict[str, Any]], index: int) -> dict[str, dict[str, Any]]:
+def _results_after(messages: Sequence[PromptMessage], index: int) -> dict[str, PromptMessage]:
     """The results that directly follow a message, by the ids of their calls."""
     results = takewhile(is_result, islice(messages, index + 1, None))
     return {result["tool_call_id"]: result for result in results}

@@ -1,9 +1,9 @@
-"""How many tasks may wait, and how many of one user may be in flight: checked before storing.
+"""Limits of how many tasks may wait, and how many of one user may be in flight.
 
-The rows are counted, so that the bounds hold while Redis is away. A count is trusted for a second
-while little of the room it found has been used, so that far from a bound a submit costs no query.
-Within a process the bounds are exact. Processes that count at the same moment may together go over
-a bound by what each of them accepts in that batch.
+They are checked before tasks are stored, by counting rows, so that they hold while Redis is away.
+A count is used for a second while little of the room that it found has been used: far from a limit
+a submit costs no query. Within a process the limits are exact. Processes that count at the same
+moment may together exceed a limit by what each of them accepts in that batch.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from uuid import UUID
 
 from django.conf import settings
 
 from accounts.access.limits import Limits, limits_of
-from aily.database.statements import fetch_all
+from aily.database.rows import Row, fetch_rows
 from aily.problems import LimitReached, retry_after
 from aily.redis.clients import RedisAway
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import Task
 
-#: A count is taken again after this long, or when more than this part of the room it found is used.
+#: A count is taken again after these seconds, or when more than this share of its room is used.
 TRUST_SECONDS = 1.0
 TRUST_SHARE = 0.25
-#: Seconds until a place gets free, where no call has ended yet to tell.
+#: Estimate of the seconds until a place is free, before any call has ended.
 UNKNOWN_SECONDS = 10.0
-#: Stands for the owners of all tasks together.
-EVERYBODY = 0
+#: In place of an owner: the tasks of all owners together.
+ALL_OWNERS = 0
 
 _COUNT = """
-SELECT owner_id, count(*), count(*) FILTER (WHERE status = 'queued')
+SELECT owner_id, count(*) AS in_flight, count(*) FILTER (WHERE status = 'queued') AS queued
   FROM chat_task
  WHERE owner_id = ANY(%s) AND status IN ('queued', 'running')
  GROUP BY owner_id
@@ -43,29 +44,37 @@ SELECT 0, 0, count(*) FROM chat_task WHERE %s AND status = 'queued'
 """
 
 
+class CountRow(Row, frozen=True):
+    """How many tasks of an owner have not ended, and how many of these wait."""
+
+    owner_id: int
+    in_flight: int
+    queued: int
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """At most `most` tasks of `owner` may be queued, or (`in_flight`) not have ended."""
+    """At most `limit` tasks of `owner` may be queued, or (`in_flight`) not have ended."""
 
     owner: int
     in_flight: bool
-    most: int
+    limit: int
 
     def reached(self, seconds: float) -> LimitReached:
         """The refusal of a task that this bound has room for in about `seconds`."""
         kind, name, message = self._words()
         return kind(
-            message, limit_name=name, limit=self.most, retry_after_seconds=retry_after(seconds)
+            message, limit_name=name, limit=self.limit, retry_after_seconds=retry_after(seconds)
         )
 
     def _words(self) -> tuple[type[LimitReached], str, str]:
         if self.in_flight:
-            message = f"At most {self.most} of your tasks may be waiting or running at once."
+            message = f"At most {self.limit} of your tasks may be waiting or running at once."
             return TooManyInFlight, "max_tasks_in_flight", message
-        if self.owner == EVERYBODY:
-            message = f"At most {self.most} tasks may be waiting at once, of all users together."
+        if self.owner == ALL_OWNERS:
+            message = f"At most {self.limit} tasks may be waiting at once, of all users together."
             return QueueFull, "max_queued", message
-        message = f"At most {self.most} of your tasks may be waiting at once."
+        message = f"At most {self.limit} of your tasks may be waiting at once."
         return QueueFull, "max_tasks_queued", message
 
 
@@ -73,9 +82,13 @@ def _bounds(owner: int, limits: Limits) -> list[Bound]:
     bounds = [
         (owner, True, limits.max_tasks_in_flight),
         (owner, False, limits.max_tasks_queued),
-        (EVERYBODY, False, settings.MAX_QUEUED or None),
+        (ALL_OWNERS, False, settings.MAX_QUEUED or None),
     ]
-    return [Bound(who, in_flight, most) for who, in_flight, most in bounds if most is not None]
+    return [
+        Bound(owner_id, in_flight, limit)
+        for owner_id, in_flight, limit in bounds
+        if limit is not None
+    ]
 
 
 @dataclass(slots=True)
@@ -89,29 +102,29 @@ class _Count:
 
     def room(self, bound: Bound) -> int:
         rows = self.in_flight if bound.in_flight else self.queued
-        return bound.most - rows - self.admitted
+        return bound.limit - rows - self.admitted
 
 
 class Depths:
-    """What one process knows of how full the queue is."""
+    """What one process knows of the number of queued and running tasks."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: dict[int, _Count] = {}
-        #: Admitted and perhaps not committed yet, by owner.
+        #: Tasks admitted and perhaps not committed yet, by owner.
         self._pending: Counter[int] = Counter()
 
     def admit(self, wishes: Sequence[Sequence[Bound]]) -> list[tuple[Bound, int] | None]:
         """Admit a task for each list of bounds, in order, where all of them have room.
 
-        Else gives the bound that has none, and how many places must get free for this task.
+        For each that is refused: the bound that has no room, and how many places must get free.
         """
         with self._lock:
             self._count_again(wishes)
             refused: Counter[Bound] = Counter()
             return [self._admit_one(bounds, refused) for bounds in wishes]
 
-    def settle(self, admitted: Iterable[Sequence[Bound]]) -> None:
+    def clear_pending(self, admitted: Iterable[Sequence[Bound]]) -> None:
         """The tasks admitted for these are committed now, or never will be."""
         with self._lock:
             self._pending -= Counter(owner for bounds in admitted for owner in _owners(bounds))
@@ -141,8 +154,8 @@ class Depths:
         self._counts = {owner: self._counts[owner] for owner in fresh}
         rows = _count_rows(stale)
         for owner in stale:
-            in_flight, queued = rows.get(owner, (0, 0))
-            self._counts[owner] = _Count(now, in_flight, queued, self._pending[owner])
+            row = rows.get(owner) or CountRow(owner, 0, 0)
+            self._counts[owner] = _Count(now, row.in_flight, row.queued, self._pending[owner])
 
     def _suffices(self, bound: Bound, tasks: int, now: float) -> bool:
         count = self._counts.get(bound.owner)
@@ -156,36 +169,34 @@ def _owners(bounds: Sequence[Bound]) -> set[int]:
     return {bound.owner for bound in bounds}
 
 
-def _count_rows(owners: set[int]) -> dict[int, tuple[int, int]]:
-    rows = fetch_all(_COUNT, [list(owners - {EVERYBODY}), EVERYBODY in owners])
-    return {owner: (in_flight, queued) for owner, in_flight, queued in rows}
+def _count_rows(owners: set[int]) -> dict[int, CountRow]:
+    params = [list(owners - {ALL_OWNERS}), ALL_OWNERS in owners]
+    return {row.owner_id: row for row in fetch_rows(CountRow, _COUNT, params)}
 
 
 _depths = Depths()
 
 
 @contextmanager
-def admitted(outcomes: Sequence[Task | Exception]) -> Iterator[list[Task | Exception]]:
-    """Give `outcomes` with the tasks for which there is no room replaced by their LimitReached.
+def admitted(tasks: Sequence[Task]) -> Iterator[dict[UUID, LimitReached]]:
+    """Give the refusals of those tasks for which there is no room, by task id.
 
     The others are to be stored before this ends.
     """
-    tasks = [one for one in outcomes if isinstance(one, Task)]
     limits = limits_of({task.owner_id for task in tasks})
     wishes = [_bounds(task.owner_id, limits[task.owner_id]) for task in tasks]
     refusals = _depths.admit(wishes)
-    problems = _problems(tasks, refusals)
     try:
-        yield [problems.get(one.pk, one) if isinstance(one, Task) else one for one in outcomes]
+        yield _problems(tasks, refusals)
     finally:
-        _depths.settle(
+        _depths.clear_pending(
             bounds for bounds, refusal in zip(wishes, refusals, strict=True) if refusal is None
         )
 
 
 def _problems(
     tasks: Sequence[Task], refusals: Sequence[tuple[Bound, int] | None]
-) -> dict[object, LimitReached]:
+) -> dict[UUID, LimitReached]:
     refused = [(task, *refusal) for task, refusal in zip(tasks, refusals, strict=True) if refusal]
     if not refused:
         return {}

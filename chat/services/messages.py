@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -18,10 +17,13 @@ from pydantic import (
 )
 
 from chat.services.parameters import Object, ShortText, Strict, kind
+from chat.tool_calls import Part, PromptMessage
 
-#: Of the flat form, and of a stream's pieces; beside a function they say nothing.
+T = TypeVar("T")
+
+#: Fields of the flat form and of a stream's pieces, which mean nothing beside a function.
 _NOT_OF_A_CALL = frozenset({"name", "arguments", "index"})
-#: Fields that a part's type calls for; none else may be there.
+#: A part has the one that is named like its type, and no other.
 _PART_FIELDS = ("text", "refusal", "image_url", "input_audio", "file", "video_url")
 
 
@@ -46,7 +48,7 @@ class InputFile(Strict):
 
 
 class ContentPart(Strict):
-    """The field that is named as the type holds it."""
+    """A part of a message. What it holds is in the field that is named like its type."""
 
     type: Literal["text", "image_url", "input_audio", "file", "video_url", "refusal"]
     text: str | None = Field(None, validate_default=True)
@@ -59,7 +61,7 @@ class ContentPart(Strict):
 
     @field_validator(*_PART_FIELDS)
     @classmethod
-    def _fits_the_type(cls, value: Any, info: ValidationInfo) -> Any:
+    def _fits_the_type(cls, value: T, info: ValidationInfo) -> T:
         kind_of_part = info.data.get("type")
         if kind_of_part is not None and (value is None) == (info.field_name == kind_of_part):
             verb = "needs this field" if value is None else "has no such field"
@@ -73,7 +75,7 @@ class FunctionCall(Strict):
 
     @field_validator("arguments", mode="before")
     @classmethod
-    def _as_text(cls, value: Any) -> Any:
+    def _as_text(cls, value: object) -> object:
         if value is None:
             return "{}"
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
@@ -90,7 +92,7 @@ class MessageToolCall(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_a_result(cls, value: Any) -> Any:
+    def _from_a_result(cls, value: object) -> object:
         """As they are in a task's result: a name and arguments beside the id."""
         if not isinstance(value, dict):
             return value
@@ -114,14 +116,14 @@ class ChatMessage(Strict):
 
     @field_validator("tool_calls")
     @classmethod
-    def _are_an_assistants(cls, value: Any, info: ValidationInfo) -> Any:
+    def _are_an_assistants(cls, value: T, info: ValidationInfo) -> T | None:
         if value and info.data.get("role", "assistant") != "assistant":
             raise ValueError("only an assistant's message has tool calls")
         return value or None
 
     @field_validator("tool_call_id")
     @classmethod
-    def _is_a_tools(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_a_tools(cls, value: T, info: ValidationInfo) -> T:
         if info.data.get("role") == "tool" and value is None:
             raise ValueError("a tool's message names the call that it answers")
         if info.data.get("role", "tool") != "tool" and value is not None:
@@ -134,8 +136,11 @@ class ChatMessage(Strict):
             raise ValueError("content is required")
         return self
 
+    def as_sent(self) -> PromptMessage:
+        return cast("PromptMessage", self.model_dump(exclude_none=True))
 
-def text_of(message: Mapping[str, Any]) -> str:
+
+def text_of(message: PromptMessage) -> str:
     """The text of a message as it is stored, with a word in brackets for each other part."""
     content = message.get("content")
     if not isinstance(content, list):
@@ -143,10 +148,11 @@ def text_of(message: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, map(_text_of_part, content)))
 
 
-def _text_of_part(part: Mapping[str, Any]) -> str:
-    kind_of_part = part["type"]
+def _text_of_part(part: Part) -> str:
+    kind_of_part = str(part["type"])
     if kind_of_part in ("text", "refusal"):
         return str(part[kind_of_part])
-    if kind_of_part == "file" and part["file"].get("filename"):
-        return f"[file: {part['file']['filename']}]"
+    file = part.get("file")
+    if isinstance(file, dict) and file.get("filename"):
+        return f"[file: {file['filename']}]"
     return f"[{kind_of_part.removesuffix('_url').removeprefix('input_')}]"

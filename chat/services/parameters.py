@@ -6,7 +6,7 @@ One vocabulary for all three: what a request may not say, no scene is published 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from pydantic import (
@@ -22,9 +22,8 @@ from pydantic import (
 
 MAX_EXTRA_BYTES = 65_536
 MAX_NAME_CHARS = 64
-#: What each call says for itself: who asks what of which model, and how the answer is to come.
-#: `models` and `fallbacks` name others beside it, to OpenRouter and to LiteLLM's proxy: they would
-#: be reached past what staff restrict, price and cap.
+#: Fields that aily writes itself in each call. `models` and `fallbacks` would name further models,
+#: to OpenRouter and to LiteLLM's proxy, past what staff restrict, price and cap.
 OWN_FIELDS = frozenset(
     {"best_of", "extra_body", "messages", "model", "stream", "stream_options", "user_id"}
     | {"fallbacks", "models"}
@@ -41,9 +40,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def kind(value: Any) -> str:
-    """Which of a union's types to judge a value by, so that an error is about that one. In a
-    field's path these names are left out."""
+def kind(value: object) -> str:
+    """Which of a union's types a value is checked against, so that an error is about that one.
+
+    In a field's path these names are left out.
+    """
     if isinstance(value, list):
         return "(list)"
     return "(object)" if isinstance(value, dict) else "(text)"
@@ -62,7 +63,7 @@ TextOrObject = Annotated[_Text | Annotated[Object, Tag("(object)")], Discriminat
 
 
 class KnownParameters(BaseModel):
-    """Those that have a rule."""
+    """The parameters that have a rule."""
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -119,7 +120,7 @@ class ExtraBody(KnownParameters):
             raise ValueError(f"these fields have more than {MAX_EXTRA_BYTES} bytes")
         return self
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> Object:
         return self.model_dump(exclude_unset=True)
 
 
@@ -134,8 +135,8 @@ class Sampling(KnownParameters):
         "aily writes itself: model, messages, stream and the like.",
     )
 
-    def params(self) -> dict[str, Any]:
-        """What was given, with what was given as null: that takes a default away."""
+    def params(self) -> Object:
+        """The parameters of the request, nulls too: those take a default away."""
         given = self.model_fields_set
         if given.isdisjoint(_SAMPLING):
             return {}
@@ -147,7 +148,7 @@ _NAMES = tuple(KnownParameters.model_fields)
 _SAMPLING = frozenset(Sampling.model_fields)
 
 
-def parameter_errors(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+def parameter_errors(params: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
     """What is wrong with the parameters of a scene or model: fields and messages."""
     try:
         Sampling.model_validate(params)
@@ -157,8 +158,8 @@ def parameter_errors(params: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _errors(error: ValidationError) -> list[tuple[str, str]]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(path_of(one["loc"]), _words(one["type"], one["msg"])) for one in found]
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(path_of(detail["loc"]), _words(detail["type"], detail["msg"])) for detail in details]
 
 
 def _words(kind: str, message: str) -> str:
@@ -167,16 +168,18 @@ def _words(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """With the fields of `extra_body` among the others, which they replace."""
+def flat(params: Mapping[str, JsonValue]) -> Object:
+    """The parameters with the fields of `extra_body` among them, which replace others."""
     extra = params.get("extra_body")
     others = {name: value for name, value in params.items() if name != "extra_body"}
-    return {**others, **extra} if extra else others
+    return {**others, **extra} if isinstance(extra, dict) else others
 
 
 def merged(
-    model: Mapping[str, Any], scene: Mapping[str, Any], request: Mapping[str, Any]
-) -> dict[str, Any]:
+    model: Mapping[str, JsonValue],
+    scene: Mapping[str, JsonValue],
+    request: Mapping[str, JsonValue],
+) -> Object:
     """The parameters of a call: the request's before the scene's before the model's.
 
     A null takes defaults away: the request's all, the model's (what it cannot take) the scene's.

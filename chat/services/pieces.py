@@ -1,8 +1,8 @@
-"""What a reader of a task is sent: frames, and snapshots that are too large for one in pieces.
+"""Frames for the followers of a task; a snapshot that is too large for one frame goes in pieces.
 
-The pieces have the ids up to the snapshot's own, where nothing that the reader has seen has one of
-them: a client that resumes after any of them is sent the snapshot anew. Where there is no room for
-all, only the last piece has an id, so that the client resumes after what it had before.
+The pieces take the ids up to the snapshot's own, if the follower has seen no event with one of
+them: a client that resumes after any piece is sent the snapshot again. If there are too few such
+ids, only the last piece has one, so that the client resumes after what it had before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chat.events import (
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """One frame for a reader; `event_id` is None for frames without a place in the log."""
+    """One frame for a follower; `event_id` is None for frames without a place in the log."""
 
     event_id: EventId | None
     type: str
@@ -44,7 +44,7 @@ def is_in_pieces(followed: Followed) -> bool:
 
 
 def in_pieces(followed: Followed, cursor: EventId) -> Iterator[Followed]:
-    """The frame itself, or the pieces of a large snapshot for a reader that has seen `cursor`."""
+    """The frame itself, or the pieces of a large snapshot for a follower that has seen `cursor`."""
     if not is_in_pieces(followed):
         yield followed
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,30 +14,37 @@ from aily.problems import InvalidRequest, TooLarge
 from chat.models import Message
 from chat.models.conversations import UserTurn
 from chat.models.ids import tagged_id
+from chat.rendering.prompt import Messages
 from chat.services import history as histories
 from chat.services.history import History
 from chat.services.messages import text_of
 from chat.services.submission import CompositeRequest
-from chat.tool_calls import UnpairedError, check_pairs, ids_of, is_result
+from chat.tool_calls import (
+    Content,
+    Part,
+    PromptMessage,
+    UnpairedError,
+    check_pairs,
+    ids_of,
+    is_result,
+)
 
 TITLE_CHARS = 80
 #: Roles that instruct the model; they go before all else.
 _INSTRUCTING = ("system", "developer")
-
-ProviderMessages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """The messages as the provider gets them, and what becomes of them in a conversation."""
 
-    messages: ProviderMessages
+    messages: Messages
     user_turn: UserTurn | None = None
     #: The first message of the conversation that is sent, where older ones are not.
     history_from: UUID | None = None
 
 
-def build(request: CompositeRequest, rendered: ProviderMessages, history: History | None) -> Prompt:
+def build(request: CompositeRequest, rendered: Messages, history: History | None) -> Prompt:
     """The prompt: system messages, history, the scene's own message, those of the request.
 
     Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
@@ -46,7 +52,7 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
     """
     if history is None and not request.messages:
         return Prompt(_small_enough(rendered, request))
-    given = [message.model_dump(exclude_none=True) for message in request.messages or []]
+    given = [message.as_sent() for message in request.messages or []]
     exchanges = histories.answered_exchanges(history, request.replaces) if history else []
     awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
     system, asked = _split(rendered)
@@ -64,15 +70,15 @@ def build(request: CompositeRequest, rendered: ProviderMessages, history: Histor
 
 def _continued(
     request: CompositeRequest,
-    system: ProviderMessages,
-    new: ProviderMessages,
+    system: Messages,
+    new: Messages,
     history: History,
     exchanges: Sequence[histories.Exchange],
     awaited: Sequence[str],
 ) -> Prompt:
     """The prompt of the next turn of a conversation, or of its next step where tools are called."""
     system, new = _merged(system), _merged(new)
-    room = histories.most_bytes() - histories.size_of([*system, *new]) - len("[]")
+    room = histories.max_bytes() - histories.size_of([*system, *new]) - len("[]")
     sent = histories.fit(history, exchanges, room, is_awaited=bool(awaited))
     if awaited and (not sent.messages or ids_of(sent.messages[-1]) != awaited):
         raise _too_large(request)
@@ -91,7 +97,7 @@ def _continued(
     return Prompt(_small_enough(messages, request), turn, history_from)
 
 
-def _small_enough(messages: ProviderMessages, request: CompositeRequest) -> ProviderMessages:
+def _small_enough(messages: Messages, request: CompositeRequest) -> Messages:
     if len(msgspec.json.encode(messages)) > settings.PROMPT_MAX_BYTES:
         raise _too_large(request)
     if len(msgspec.json.encode(request.params())) > settings.PROMPT_MAX_BYTES:
@@ -109,7 +115,7 @@ def _too_large(request: CompositeRequest) -> TooLarge:
 
 
 # --- The request's messages ---------------------------------------------------------------------
-def _checked(messages: ProviderMessages, awaited: list[str]) -> list[str]:
+def _checked(messages: Messages, awaited: list[str]) -> list[str]:
     """`awaited`, the ids of tool calls whose results these messages give; [] where they do not.
 
     Raises InvalidRequest where a call of theirs lacks its result, or a result its call.
@@ -128,19 +134,19 @@ def _checked(messages: ProviderMessages, awaited: list[str]) -> list[str]:
     return awaited
 
 
-def _instructs(message: dict[str, Any]) -> bool:
+def _instructs(message: PromptMessage) -> bool:
     return message["role"] in _INSTRUCTING
 
 
-def _split(messages: ProviderMessages) -> tuple[ProviderMessages, ProviderMessages]:
+def _split(messages: Messages) -> tuple[Messages, Messages]:
     """What instructs the model, and all else."""
     instructions = [message for message in messages if _instructs(message)]
     return instructions, [message for message in messages if not _instructs(message)]
 
 
-def _merged(messages: ProviderMessages) -> ProviderMessages:
+def _merged(messages: Messages) -> Messages:
     """With texts of one role that follow each other as one message, as strict providers want it."""
-    merged: ProviderMessages = []
+    merged: Messages = []
     for message in messages:
         if merged and _belong_together(merged[-1], message):
             content = _joined(merged[-1]["content"], message["content"])
@@ -150,23 +156,23 @@ def _merged(messages: ProviderMessages) -> ProviderMessages:
     return merged
 
 
-def _belong_together(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def _belong_together(first: PromptMessage, second: PromptMessage) -> bool:
     """Nothing but content of one role; no result of a tool call, and no call."""
     return first.keys() == second.keys() == {"role", "content"} and first["role"] == second["role"]
 
 
-def _joined(first: Any, second: Any) -> Any:
+def _joined(first: Content, second: Content) -> Content:
     if isinstance(first, str) and isinstance(second, str):
         return "\n\n".join(text for text in (first, second) if text.strip())
     return [*_as_parts(first), *_as_parts(second)]
 
 
-def _as_parts(content: Any) -> list[Any]:
+def _as_parts(content: Content) -> list[Part]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
 
 
 # --- What is kept -------------------------------------------------------------------------------
-def _kept(new: ProviderMessages, conversation_id: UUID, awaited: Sequence[str]) -> list[Message]:
+def _kept(new: Messages, conversation_id: UUID, awaited: Sequence[str]) -> list[Message]:
     """The results of awaited tool calls, and the last question."""
     results = list(takewhile(is_result, new)) if awaited else []
     questions = [message for message in new if message["role"] == "user"][-1:]
@@ -174,7 +180,7 @@ def _kept(new: ProviderMessages, conversation_id: UUID, awaited: Sequence[str]) 
     return [_message(message, conversation_id) for message in (*results, *said)]
 
 
-def _message(sent: dict[str, Any], conversation_id: UUID) -> Message:
+def _message(sent: PromptMessage, conversation_id: UUID) -> Message:
     content = sent.get("content")
     return Message(
         id=tagged_id(),

@@ -1,6 +1,6 @@
-"""How a provider's settings are saved: who may send calls where, and secrets whither.
+"""Saving a provider's settings: which addresses calls and secrets may be sent to.
 
-Addresses are judged here so that an error comes at once; what holds is the judgement of each
+Addresses are checked here so that an error comes at once. The check that counts is that of each
 connection (chat/llm/transport/connections.py), as names change their addresses.
 """
 
@@ -29,7 +29,7 @@ from chat.models import Provider
 #: How long saving waits for a name server.
 RESOLVE_SECONDS = 2
 RESOLVER_THREADS = 4
-#: They decide who gets to see what is sent.
+#: Fields that decide which host sees what is sent.
 ADDRESS_FIELDS = ("base_url", "proxy_url", "ca_bundle")
 #: Names that lead to a cloud's metadata service, where they lead anywhere.
 _METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
@@ -40,12 +40,12 @@ Addresses = Mapping[str, list[str]]
 
 # --- Addresses ----------------------------------------------------------------------------------
 async def resolve(urls: Iterable[str]) -> Addresses:
-    """The addresses that the hosts of these URLs have now, as far as known in time."""
+    """The addresses of these URLs' hosts, as far as a name server answers in time."""
     return await asyncio.to_thread(resolve_blocking, urls)
 
 
 def resolve_blocking(urls: Iterable[str]) -> Addresses:
-    """As `resolve`. Nothing that others wait for may be held meanwhile."""
+    """As `resolve`, for a thread. It may hold no lock or connection that others wait for."""
     hosts = {url: host for url in urls if url and (host := _host(url))}
     found: dict[str, Future[list[str]]] = {
         url: _resolvers().submit(_look_up, host) for url, host in hosts.items()
@@ -92,7 +92,7 @@ def _host(url: str) -> str:
 
 def _look_up(host: str) -> list[str]:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 @cache
@@ -101,7 +101,7 @@ def _resolvers() -> ThreadPoolExecutor:
 
 
 # --- Settings -----------------------------------------------------------------------------------
-def assign(provider: Provider, fields: Mapping[str, Any], actor: User) -> None:
+def assign(provider: Provider, fields: Mapping[str, object], actor: User) -> None:
     """Set fields of a provider that is to be saved, secrets among them: `api_keys`,
     `extra_headers` (None removes one) and `proxy_credentials`.
 
@@ -120,7 +120,7 @@ def assign(provider: Provider, fields: Mapping[str, Any], actor: User) -> None:
             raise ValidationError({name: message}) from error
 
 
-def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+def create(fields: Mapping[str, object], addresses: Addresses, actor: User) -> Provider:
     """Raises ValidationError."""
     provider = Provider()
     assign(provider, fields, actor)
@@ -130,10 +130,10 @@ def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Prov
     return provider
 
 
-def change(pk: int, fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Provider:
+def change(pk: int, fields: Mapping[str, object], addresses: Addresses, actor: User) -> Provider:
     """Raises ValidationError, Forbidden or Provider.DoesNotExist."""
     with transaction.atomic():
-        # Of two changes of the headers at once, none is lost.
+        # Locked, as two changes of the headers at once would lose one.
         provider = Provider.objects.select_for_update(no_key=True).get(pk=pk)
         assign(provider, fields, actor)
         provider.full_clean()
@@ -151,7 +151,7 @@ _SECRETS: dict[str, Callable[[Provider, Any], None]] = {
 
 
 def _public_only(
-    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+    before: Provider, provider: Provider, fields: Mapping[str, object], actor: User
 ) -> bool:
     is_moved = _differ(before, provider, "base_url", "proxy_url")
     wanted = fields.get("public_only")
@@ -163,16 +163,18 @@ def _public_only(
 
 
 def _require_secrets_again(
-    before: Provider, provider: Provider, fields: Mapping[str, Any], actor: User
+    before: Provider, provider: Provider, fields: Mapping[str, object], actor: User
 ) -> None:
-    """Who may change where calls go is not thereby shown the keys that are sent along."""
+    """Raise ValidationError where calls would go to another host with secrets that were given for
+    this one: an editor could have them sent to a host of their own."""
     is_elsewhere = _origin(before.base_url) != _origin(provider.base_url)
     moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
     if is_elsewhere:
         moved.insert(0, "base_url")
     if actor.is_superuser or not moved:
         return
-    given = {name.lower() for name in fields.get("extra_headers", ())}
+    headers = fields.get("extra_headers")
+    given = {name.lower() for name in headers} if isinstance(headers, Mapping) else set()
     missing = {
         "api_keys": before.has_api_key and "api_keys" not in fields,
         "extra_headers": not given >= {name.lower() for name in before.header_names},
@@ -184,8 +186,8 @@ def _require_secrets_again(
             raise ValidationError({name: message})
 
 
-def _differ(one: Model, other: Model, *names: str) -> bool:
-    return any(getattr(one, name) != getattr(other, name) for name in names)
+def _differ(before: Model, after: Model, *names: str) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in names)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -196,12 +198,16 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parsed.scheme, _host(url), parsed.port
 
 
-async def addresses_for(fields: Mapping[str, Any], provider: Provider | None = None) -> Addresses:
-    """Those that saving these fields has to judge; none where it need not."""
+async def addresses_for(
+    fields: Mapping[str, object], provider: Provider | None = None
+) -> Addresses:
+    """The addresses that saving these fields has to judge; none where it need not."""
     if provider is not None and not fields.keys() & {"base_url", "proxy_url", "public_only"}:
         return {}
-    names = ("base_url", "proxy_url")
-    urls = [fields.get(name, getattr(provider, name, "")) for name in names]
-    if not all(isinstance(url, str) for url in urls):
-        raise InvalidRequest("A URL is a text.", field="base_url")
+    urls = []
+    for name in ("base_url", "proxy_url"):
+        url = fields.get(name, getattr(provider, name, ""))
+        if not isinstance(url, str):
+            raise InvalidRequest("A URL is a text.", field=name)
+        urls.append(url)
     return await resolve(urls)

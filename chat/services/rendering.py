@@ -1,4 +1,4 @@
-"""Rendering and checking scenes: at once where that is little work, else in a process that can be
+"""Rendering and checking scenes: at once if that is little work, else in a process that can be
 stopped (chat/rendering/pool.py)."""
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
 
 from django.conf import settings
 from django.db import connections
+from pydantic import JsonValue
 
 from aily.problems import Problem
 from chat.exceptions import InvalidTemplate
@@ -25,7 +25,7 @@ from chat.rendering.template import HeavyWorkError
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a version's templates became."""
+    """The messages that a version's templates became."""
 
     version_id: int
     messages: Messages
@@ -53,9 +53,12 @@ def source_of(version: SceneVersion) -> PromptSource:
 
 @lru_cache(maxsize=256)
 def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
-    """Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary
-    key, and what is published does not change. None: it is not to be compiled here. What was
-    published by an earlier aily may be no longer usable."""
+    """The compiled prompt of a published version; None if compiling it is too much work here.
+
+    Compiling takes milliseconds, rendering microseconds. Model instances are equal by primary key,
+    and a published version does not change. An InvalidTemplate is a version that an earlier aily
+    published, and that cannot be used any more.
+    """
     source = source_of(version)
     try:
         return Prompt(source) if source.is_little_work() else None
@@ -63,7 +66,7 @@ def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
         return problem
 
 
-def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
+def render(version: SceneVersion, variables: Mapping[str, JsonValue]) -> Messages:
     """The messages of a published version: `[{"role": "system" | "user", "content": ...}]`.
 
     Raises HeavyWorkError where that is more than little work; InvalidVariable, InvalidTemplate, or
@@ -80,7 +83,7 @@ def render(version: SceneVersion, variables: Mapping[str, Any]) -> Messages:
 
 
 async def render_apart(
-    version: SceneVersion, variables: Mapping[str, Any], owner_id: int
+    version: SceneVersion, variables: Mapping[str, JsonValue], owner_id: int
 ) -> Rendered:
     """`render` however much work it is, in another process.
 
@@ -88,12 +91,12 @@ async def render_apart(
     """
     with _counted():
         job = _pool().submit(owner_id, source_of(version), variables, _limits())
-        answer = await asyncio.wrap_future(job)
-    return Rendered(version.pk, answer["messages"])
+        reply = await asyncio.wrap_future(job)
+    return Rendered(version.pk, reply["messages"])
 
 
-def check(source: PromptSource, user_id: int) -> dict[str, Any]:
-    """The schema of what an author wrote: its own, or that which its templates imply.
+def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:
+    """The schema of a draft: its own, or the one that its templates imply.
 
     Waits for another process where it is much work, with no connection to the database unless the
     caller is in a transaction. Raises InvalidTemplate, TooManyRenderings or Unavailable.
@@ -102,15 +105,14 @@ def check(source: PromptSource, user_id: int) -> dict[str, Any]:
         prompt = Prompt(source)
         prompt.check_names()
         return prompt.variables.schema
-    _give_connections_back()
-    # Half of it: compiling is the beginning of a rendering, in each process that comes to it.
+    _return_connections()
+    # Half of the time: a rendering compiles first, in each process that has not done so yet.
     limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
     with _counted():
-        schema: dict[str, Any] = _pool().submit(user_id, source, None, limits).result()["schema"]
-    return schema
+        return _pool().submit(user_id, source, None, limits).result()["schema"]
 
 
-def _give_connections_back() -> None:
+def _return_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()

@@ -1,12 +1,10 @@
-"""Restricted models: who lets others use one must be allowed to use it.
+"""Restricted models: only a user who may use one may let others use it.
 
-Others get to use a model by a scene that names it, and by another model that calls the same one at
-the same provider.
+Two things let others use a model: a scene that names it, and another model that calls the same one
+at the same provider.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from django.db.models import Q
 from django.db.models.signals import pre_save
@@ -15,7 +13,7 @@ from accounts.delegation import current_actor, protect_restriction
 from aily.problems import Forbidden
 from chat.models import LLMModel, Scene, SceneVersion
 
-USE_MODEL = "chat.use_llmmodel"
+USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 
 
 def denied_models(version: SceneVersion) -> list[str]:
@@ -28,7 +26,7 @@ def denied_models(version: SceneVersion) -> list[str]:
     return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
 
 
-def _saving_model(sender: Any, instance: LLMModel, **kwargs: Any) -> None:
+def _saving_model(sender: object, instance: LLMModel, **kwargs: object) -> None:
     actor = current_actor()
     if actor is None or instance.is_restricted:
         return
@@ -44,7 +42,7 @@ def _saving_model(sender: Any, instance: LLMModel, **kwargs: Any) -> None:
 
 
 def connect_signals() -> None:
-    """Hold every change of models and scenes against the rules (accounts/delegation.py)."""
+    """Check every change of models and scenes against the rules (accounts/delegation.py)."""
     protect_restriction(Scene)
     protect_restriction(LLMModel)
     pre_save.connect(_saving_model, sender=LLMModel)

@@ -1,4 +1,4 @@
-"""Removing what is old. Only ended tasks go; conversations keep their messages."""
+"""Deleting old tasks. Only ended ones are deleted; conversations keep their messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 1000
 def ended_before(cutoff: datetime) -> QuerySet[Task]:
     """Tasks that ended before `cutoff` and are in the ledger, which outlives them."""
     ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
-    # What ended before was made before: the ids tell, so that no younger task is looked at.
+    # A task that ended before was made before. Ids begin with the time, so no younger row is read.
     return ended.filter(pk__lt=first_id(cutoff), finished_at__lt=cutoff, needs_settling=False)
 
 

@@ -1,4 +1,4 @@
-"""Asking again: a new task from one that has ended."""
+"""Retrying: a new task with the prompt of one that has ended."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from chat.models.conversations import ask_again
 from chat.models.ids import tagged_id
 from chat.models.insertion import insert_tasks
 from chat.models.tasks import ACTIVE
-from chat.services.submit import USE_MODEL, USE_SCENE, enqueue
+from chat.services.restrictions import USE_MODEL, USE_SCENE
+from chat.services.submit.enqueue import make_ready
 
 
 def retry_many(task_ids: Sequence[UUID]) -> int:
     """Submit the prompts of ended tasks again, as new tasks. Returns how many were.
 
-    The old ones stay as they are: what has ended never changes. A question of a conversation that
-    was not answered becomes the new task's, so that it is there once; where it is the new task's
-    already, or the conversation is answering, there is no new task. Nor is there one of what the
-    owners could not submit any more: where they were shut out, may not use the scene or model now,
-    or have too small a budget.
+    The ended tasks do not change. A question of a conversation that was not answered becomes the
+    new task's, so that it is there once. There is no new task if the question has gone to another
+    one already, or the conversation is answering. Nor is there one that its owner could not submit
+    now: a disabled user, a scene or model that the owner may not use, or too small a budget.
     """
     ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
     pairs = [(task, _copy(task)) for task in ended]
-    found = accounting.in_force([new for _, new in pairs])
-    submitted = _submit([new for _, new in pairs if new.conversation_id is None], found)
+    budgets = accounting.in_force([new for _, new in pairs])
+    submitted = _submit([new for _, new in pairs if new.conversation_id is None], budgets)
     for task, new in pairs:
         if new.conversation_id is not None:
-            submitted += _ask_again(task, new, found)
-    enqueue(submitted)
+            submitted += _ask_again(task, new, budgets)
+    make_ready(submitted)
     return len(submitted)
 
 
 def _copy(task: Task) -> Task:
-    """Of an answered question, the conversation keeps the answer it has."""
+    """A new task like the ended one. Where that was answered, it is outside the conversation, which
+    keeps the answer it has."""
     is_unanswered = task.status != Status.SUCCEEDED
     return Task(
         id=tagged_id(),
@@ -59,20 +60,20 @@ def _copy(task: Task) -> Task:
     )
 
 
-def _submit(tasks: Sequence[Task], found: BudgetsInForce) -> list[Task]:
+def _submit(tasks: Sequence[Task], budgets: BudgetsInForce) -> list[Task]:
     with transaction.atomic():
-        refused = accounting.reserve(tasks, found)
+        refused = accounting.reserve(tasks, budgets)
         allowed = [task for task in tasks if task.pk not in refused]
         insert_tasks(allowed)
     return allowed
 
 
-def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
-    """`_submit` in a conversation. Of several that come at the same moment, one finds the question;
-    the constraint of one active task a conversation refuses another question's."""
+def _ask_again(task: Task, new: Task, budgets: BudgetsInForce) -> Iterable[Task]:
+    """`_submit` in a conversation. Of several at the same moment, one finds the question; a task of
+    another question is refused by the constraint of one active task a conversation."""
     try:
         with transaction.atomic():
-            submitted = _submit([new], found)
+            submitted = _submit([new], budgets)
             if submitted and task.conversation_id:
                 ask_again(task.conversation_id, task.pk, new.pk)
             return submitted
@@ -81,7 +82,7 @@ def _ask_again(task: Task, new: Task, found: BudgetsInForce) -> Iterable[Task]:
 
 
 def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
-    """Those whose owners may use their scene and model."""
+    """The tasks whose owners may use their scene and model."""
     related = ("model", "scene", "scene_version")
     tasks = list(
         ended.filter(owner__is_active=True)

@@ -1,13 +1,13 @@
-"""Scenes: the only way to write their versions."""
+"""Writing scenes' versions; nothing else writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import Conflict, Forbidden
@@ -20,17 +20,17 @@ from chat.services import rendering
 from chat.services.parameters import parameter_errors
 from chat.services.restrictions import denied_models
 
-#: How often somebody else may write a draft while one change of it is being checked.
+#: How often another author may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
 
 #: Templates and schema have bounds of their own.
 _MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TEXT_BYTES}
 
 
-def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, Any]:
+def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, JsonValue]:
     """The schema in force. Raises InvalidTemplate where templates, schema or parameters cannot be
-    used, or where the version names a model that its author may not use: with the scene, everybody
-    would. Raises TooManyRenderings or Unavailable where it cannot be told now.
+    used, or the version names a model that its author may not use: all users of the scene would
+    use it. Raises TooManyRenderings or Unavailable if it cannot be checked now.
 
     May wait for another process: to be called outside transactions.
     """
@@ -38,29 +38,32 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate("This template is empty.", field="user_template")
     if not isinstance(version.params, dict):
         raise InvalidTemplate("This must be a JSON object.", field="params")
-    for name, most in _MAX_BYTES.items():
-        if exceeds(getattr(version, name), most):
-            raise InvalidTemplate(f"This may have {most} bytes at most.", field=name)
+    for name, max_bytes in _MAX_BYTES.items():
+        if exceeds(getattr(version, name), max_bytes):
+            raise InvalidTemplate(f"This may have {max_bytes} bytes at most.", field=name)
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
     _check_fallbacks(version.fallback_models)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
-        # What one may not use looks as if it were not there.
+        # The same error as for a model that does not exist.
         raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
     return _check(version, editor)
 
 
-def _check(version: SceneVersion, editor: User | None) -> dict[str, Any]:
+def _check(version: SceneVersion, editor: User | None) -> dict[str, JsonValue]:
     """The schema in force. Raises as `validate_version` does where templates or schema cannot be
     used."""
     schemas.check_size(version.variables_schema)
     return rendering.check(rendering.source_of(version), editor.pk if editor else 0)
 
 
-def _check_fallbacks(names: Any) -> None:
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not is_list or len(names) != len(set(names)):
+def _check_fallbacks(names: object) -> None:
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) != len(set(names))
+    ):
         raise InvalidTemplate(
             "This must be a JSON list of different model names.", field="fallback_models"
         )
@@ -70,7 +73,7 @@ def _check_fallbacks(names: Any) -> None:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
 
 
-def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any]) -> SceneVersion:
+def create_version(scene: Scene, author: User | None, fields: Mapping[str, object]) -> SceneVersion:
     """Add a draft with the scene's next number. Raises InvalidTemplate."""
     version = SceneVersion(scene=scene, created_by=author, **fields)
     validate_version(version, author)
@@ -84,7 +87,7 @@ def create_version(scene: Scene, author: User | None, fields: Mapping[str, Any])
 
 
 def edit_version(
-    version: SceneVersion, fields: Mapping[str, Any], editor: User | None = None
+    version: SceneVersion, fields: Mapping[str, object], editor: User | None = None
 ) -> SceneVersion:
     """Change a draft. Raises Conflict when it is published, InvalidTemplate."""
     for _ in range(_MAX_CHECKS):
@@ -98,12 +101,12 @@ def edit_version(
     raise _changed_meanwhile()
 
 
-def _what_is_checked(version: SceneVersion) -> tuple[Any, ...]:
+def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
     source = rendering.source_of(version)
     return source, version.model_id, version.fallback_models, version.params
 
 
-def _draft(version: SceneVersion, fields: Mapping[str, Any]) -> SceneVersion:
+def _draft(version: SceneVersion, fields: Mapping[str, object]) -> SceneVersion:
     """The version with these fields. Raises Conflict when it is published."""
     if version.is_published:
         raise Conflict("A published version does not change. Make a new one.")
@@ -135,7 +138,7 @@ def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
             _require_draft(draft)
             if rendering.source_of(draft) != rendering.source_of(checked):
                 continue
-            # From here on the schema is read by callers who do not look at the templates.
+            # From here on callers read the schema without the templates.
             draft.variables_schema = schema
             draft.published_at = timezone.now()
             draft.save(update_fields=["variables_schema", "published_at"])
@@ -157,7 +160,7 @@ def make_live(version: SceneVersion) -> None:
         raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
-    # Saved, not updated: the audit log hears of it.
+    # Saved, not updated: the audit log listens to the signals of saving.
     scene.save(update_fields=["live_version", "updated_at"])
 
 

@@ -1,4 +1,4 @@
-"""Which requests are the same: for scenes whose equal requests share a call, or cached answers."""
+"""Equal requests: for scenes that let them share a call or a kept answer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from chat.accounting import BudgetsInForce
 from chat.models import ServedFrom, Status, Task
 
 
-def prepare(tasks: Sequence[Task], found: BudgetsInForce) -> None:
-    """Mark tasks that may share, and answer from the cache what is there.
+def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
+    """Mark tasks that may share, and give them kept answers, before they are stored.
 
-    Before they are stored. A task answered has ended, without ever having begun.
+    A task that is answered by this has ended without having started.
     """
     cacheable: list[Task] = []
     for task in tasks:
         version = task.scene_version
         if version is None or not (version.single_flight or version.cache_ttl_seconds):
             continue
-        if found.of(task):
+        if budgets.of(task):
             # Sent on, so that it is part of what makes requests the same.
             accounting.bound_completion(task)
         task.flight_key = _digest(task)
@@ -37,10 +37,10 @@ def prepare(tasks: Sequence[Task], found: BudgetsInForce) -> None:
 
 
 def _digest(task: Task) -> str:
-    """SHA-256 of all that decides what is asked of whom; of 64 hex digits.
+    """SHA-256, as 64 hex digits, of all that decides what which provider is asked.
 
-    The version of the scene is in it: staff allow sharing for one, and publishing another one
-    leaves what was cached behind. Objects are sorted, as the database sorts them as well.
+    The scene's version is part of it: staff allow sharing for one version, and the answers kept
+    for it are not those of the next. Keys of objects are sorted, as the database sorts them too.
     """
     model = task.model
     upstream = [model.pk, model.upstream_name, model.provider.base_url, task.fallbacks]

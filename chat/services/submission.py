@@ -1,4 +1,4 @@
-"""What a caller may ask for: one vocabulary for REST bodies and WebSocket frames."""
+"""Requests for tasks: the fields that REST bodies and WebSocket frames share."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from chat.services.messages import ChatMessage
 from chat.services.parameters import Sampling, Strict
 
 LaneName = Literal["interactive", "normal", "batch"]
-#: Of `metadata`, as JSON: it comes with each task of a list.
+#: Maximum size of `metadata` as JSON: lists of tasks contain it.
 MAX_METADATA_BYTES = 16_384
 
 
-def _is_short(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _check_size(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if metadata and exceeds(metadata, MAX_METADATA_BYTES):
         raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes of JSON")
     return metadata
 
 
-Metadata = Annotated[dict[str, JsonValue], Field(max_length=32), AfterValidator(_is_short)]
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=32), AfterValidator(_check_size)]
 
 
 class TaskOptions(Strict):
-    """How a task is to be run, whatever its prompt."""
+    """Fields of every request: how the task is run."""
 
     model: str | None = Field(
         None, max_length=100, description="A model's name; default: the scene's."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -37,7 +37,7 @@ async def require_safe(url: str) -> None:
         raise InvalidRequest(str(error), field="url") from error
 
 
-def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoint, str]:
+def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookEndpoint, str]:
     """Make an endpoint. Returns it with its secret, which is shown this once. Raises Conflict."""
     secret = signing.new_secret()
     with transaction.atomic():
@@ -51,7 +51,7 @@ def create_endpoint(owner: User, fields: dict[str, Any]) -> tuple[WebhookEndpoin
     return endpoint, secret
 
 
-def change_endpoint(endpoint: WebhookEndpoint, fields: dict[str, Any]) -> None:
+def change_endpoint(endpoint: WebhookEndpoint, fields: Mapping[str, object]) -> None:
     """Change what the owner may change. Made active again, its failures are forgotten."""
     for name, value in fields.items():
         setattr(endpoint, name, value)

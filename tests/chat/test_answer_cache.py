@@ -61,8 +61,8 @@ async def test_a_kept_answer_is_a_task_that_has_ended_when_it_is_accepted(
     assert news is not None
     assert msgspec.json.decode(news[2]) == frames.end
     assert await resumed(accepted.task_id, bob, "0-1") == []
-    without_text = [one async for one in follow(accepted.task_id, bob.pk, text=False)]
-    assert [one.type for one in without_text] == ["task.completed"]
+    without_text = [frame async for frame in follow(accepted.task_id, bob.pk, text=False)]
+    assert [frame.type for frame in without_text] == ["task.completed"]
     # Free, even where a budget allows nothing.
     assert simulator.stats.requests == 1
     await in_database(settlement.settle_ended_tasks)

@@ -349,7 +349,9 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "purge": lambda site: next(retention.purge(timezone.now() - timedelta(days=20)), None),
     "gauges": lambda site: list(QueueGauges("redis://127.0.0.1:1").from_rows()),
     "catalog": lambda site: catalog.look_up(["s1"], [site.heavy.pk]),
-    "repeats": lambda site: repeats.find([(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]),
+    "repeats": lambda site: repeats.find_by_key(
+        [(site.heavy.pk, "key20"), (site.heavy.pk, "key40")]
+    ),
     "histories": lambda site: history.read({(site.heavy.pk, site.conversation.pk)}),
     "answers": lambda site: store_assistant_turns(
         [AssistantTurn(site.conversation.pk, uuid7(), "text")], if_question_exists=True
@@ -379,7 +381,7 @@ def test_a_look_for_an_idempotency_key_reads_rows_of_its_owner_only(site: Site, 
     assert len(keys) > 300
     for asked in (keys[:1], keys[:200]):
         with CaptureQueriesContext(connection) as captured:
-            assert repeats.find(asked).keys() == set(asked)
+            assert repeats.find_by_key(asked).keys() == set(asked)
         assert len(captured) == 1
         assert _faults_of(captured[0]["sql"], most_read=len(asked)) == []
 

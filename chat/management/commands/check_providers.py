@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.core.management.base import BaseCommand, CommandError
 
 from chat.llm.errors import ProviderError
@@ -19,8 +17,8 @@ class Command(BaseCommand):
         "fails."
     )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        checks = [self._check(one) for one in Provider.objects.filter(is_enabled=True)]
+    def handle(self, *args: object, **options: object) -> None:
+        checks = [self._check(provider) for provider in Provider.objects.filter(is_enabled=True)]
         if not all(checks):
             raise CommandError("Not every provider can be used.")
 
@@ -34,7 +32,8 @@ class Command(BaseCommand):
         except ProviderError as error:
             self.stdout.write(f"{provider.name}: {error}")
             return False
-        wanted = {one.upstream_name or one.name for one in provider.models.filter(is_enabled=True)}
+        models = provider.models.filter(is_enabled=True)
+        wanted = {model.upstream_name or model.name for model in models}
         self.stdout.write(f"{provider.name}: it answers, and lists {len(offered)} models")
         # Some serve more than they list, so that this alone is no failure.
         for name in sorted(wanted - set(offered)):

@@ -1,12 +1,10 @@
-"""The scheduler: dramatiq-crontab's command of the same name, with what it has done and when.
+"""The scheduler: dramatiq-crontab's command of the same name, with metrics and a guarded Redis.
 
-Declared here, as nobody else needs it: the library's own decorator, on the actors, would load
-APScheduler into every process.
+The schedule is declared here: the library's own decorator, on the actors, would load APScheduler
+into every process.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from django.conf import settings
 from dramatiq_crontab import interval, utils
@@ -29,12 +27,12 @@ class Command(Crontab):
     """Run the scheduler of the periodic jobs."""
 
     help = __doc__ or ""
-    # They would load all of the web.
+    # The checks would load all of the web.
     requires_system_checks = ()
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         observe("scheduler", uses_database=False)
-        # The lock's. By itself the library knows neither Sentinels nor timeouts.
+        # For the scheduler's lock. By itself the library knows neither Sentinels nor timeouts.
         utils.redis_client.connection_pool = guarded_pool(settings.DRAMATIQ_REDIS_URL)
         for actor, seconds in SCHEDULE:
             interval(seconds=seconds)(actor)

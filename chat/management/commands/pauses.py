@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from aily.redis.clients import RedisAway
@@ -22,11 +20,11 @@ class Command(BaseCommand):
         which.add_argument(
             "--lift", metavar="NAME", action="append", default=[], help="of a model or a provider"
         )
-        which.add_argument("--lift-all", action="store_true", help="whatever is paused")
+        which.add_argument("--lift-all", action="store_true", help="all that are paused")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *, lift: list[str], lift_all: bool, **options: object) -> None:
         try:
-            self._handle(options["lift"], lift_all=options["lift_all"])
+            self._handle(lift, lift_all=lift_all)
         except RedisAway as error:
             raise CommandError(f"Redis is away: {error}") from error
 
@@ -45,7 +43,7 @@ class Command(BaseCommand):
             self.stdout.write("nothing is paused")
 
     def _lift(self, name: str) -> None:
-        """Of a model and a provider that share the name, both."""
+        """Lift the pause of the model and of the provider of this name."""
         model = LLMModel.objects.filter(name=name).first()
         provider = Provider.objects.filter(name=name).first()
         if model is None and provider is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
-from typing import Any
 
 from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
@@ -39,10 +38,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        cutoff = timezone.now() - options["older_than"]
+    def handle(self, *, older_than: timedelta, dry_run: bool, **options: object) -> None:
+        cutoff = timezone.now() - older_than
         total = retention.ended_before(cutoff).count()
-        if options["dry_run"]:
+        if dry_run:
             self.stdout.write(f"{total} tasks ended before {cutoff:%Y-%m-%d %H:%M} UTC")
             return
         deleted = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import time
 from decimal import Decimal
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
@@ -15,9 +15,30 @@ from accounts.models import User
 from chat.models import LLMModel, ModelPrice, Provider, Scene
 from chat.services.scenes import create_version, publish
 
+
+class ModelSeed(TypedDict):
+    max_concurrency: int
+    cached_input_price: Decimal
+    input_price: Decimal
+    output_price: Decimal
+
+
+class VariableSchema(TypedDict):
+    description: str
+    maxLength: NotRequired[int]
+
+
+class SceneSeed(TypedDict):
+    title: str
+    description: str
+    system_template: str
+    user_template: str
+    variables: dict[str, VariableSchema]
+
+
 DEEPSEEK_URL = "https://api.deepseek.com"
 #: DeepSeek's concurrency limits, and its off-peak prices in USD per million tokens.
-MODELS: dict[str, dict[str, Any]] = {
+MODELS: dict[str, ModelSeed] = {
     "deepseek-flash": {
         "max_concurrency": 2500,
         "cached_input_price": Decimal("0.003"),
@@ -36,7 +57,7 @@ DEFAULT_MODEL = "deepseek-flash"
 PEAK_HOURS = ((time(1), time(4)), (time(6), time(10)))
 PEAK_FACTOR = 2
 
-SCENES: dict[str, dict[str, Any]] = {
+SCENES: dict[str, SceneSeed] = {
     "summarize": {
         "title": "Summarize a text",
         "description": "The main points of a text, in the language it is written in.",
@@ -85,22 +106,24 @@ class Command(BaseCommand):
         parser.add_argument(
             "--locked",
             action="store_true",
-            help="leave no user with a password that everybody knows; see changepassword",
+            help="leave no user with a known password; see changepassword",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *, locked: bool, **options: object) -> None:
         # Two installers at once: the second one waits, and then finds all there.
         with transaction.atomic():
-            seed_user("demo", is_admin=False, is_locked=options["locked"])
-            seed_user("admin", is_admin=True, is_locked=options["locked"])
+            seed_user("demo", is_admin=False, is_locked=locked)
+            seed_user("admin", is_admin=True, is_locked=locked)
             seed_models(seed_provider())
             for slug in SCENES:
                 seed_scene(slug)
 
 
 def seed_user(username: str, *, is_admin: bool, is_locked: bool) -> None:
-    """The password is the name, and set only once: a changed one stays. Locked, nobody can log in
-    before the user has got another."""
+    """Make the user, with the name as password, unless there is one: a changed password stays.
+
+    A locked user cannot log in before getting another password.
+    """
     user = User.objects.filter(username=username).first()
     if user is None:
         password = None if is_locked else username
@@ -138,7 +161,7 @@ def seed_provider() -> Provider:
 
 
 def seed_models(provider: Provider) -> None:
-    """Models that another provider serves by now are left to it."""
+    """Make the models. Those that another provider serves by now stay with it."""
     has_default = LLMModel.objects.filter(is_default=True).exists()
     for name, values in MODELS.items():
         is_default = name == DEFAULT_MODEL and not has_default
@@ -167,7 +190,7 @@ def seed_peak_prices(model: LLMModel) -> None:
 
 
 def seed_scene(slug: str) -> None:
-    """A scene that exists is left as it is, whatever became of it."""
+    """Make and publish the scene, unless there is one of this slug."""
     if Scene.objects.filter(slug=slug).exists():
         return
     content = SCENES[slug]

@@ -70,8 +70,8 @@ async def test_a_cancelled_calls_partial_answer_is_charged(
     )
     task_id = (await api.post(REQUEST, prompt)).json()["task_id"]
     async with asyncio.timeout(20), aclosing(follow(task_id, alice.pk)) as followed:
-        async for one in followed:
-            if one.type == "task.delta":
+        async for event in followed:
+            if event.type == "task.delta":
                 break
     cancelled = (await api.post(f"{API}/tasks/{task_id}/cancel")).json()
     assert cancelled["result"]["text"] + cancelled["result"]["reasoning"]

@@ -1,4 +1,4 @@
-"""Conversations over REST: one's own, and nobody else's."""
+"""Conversations over REST: a user sees only their own."""
 
 from __future__ import annotations
 

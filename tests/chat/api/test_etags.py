@@ -1,4 +1,4 @@
-"""Conditional requests over REST: nothing new is not sent again, and nobody overwrites unseen."""
+"""Conditional requests over REST: unchanged content is not sent again, nor overwritten unseen."""
 
 from __future__ import annotations
 

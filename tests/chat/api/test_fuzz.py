@@ -29,7 +29,7 @@ from aily.database.threads import in_database
 from aily.routing import routes
 from aily.urls import api as application_api
 from aily.web.shutdown import draining
-from chat.api import tasks
+from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
 from chat.models import Provider
@@ -68,10 +68,10 @@ async def base_url(
     scenes: None, start_worker: StartWorker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[str]:
     """The application on a free port, on this loop."""
-    # The demo content names another simulator, which nobody has started.
+    # The demo content names another simulator, which does not run.
     await in_database(Provider.objects.update, base_url=simulator.url)
     await start_worker()
-    monkeypatch.setattr(tasks, "SSE_KEEP_ALIVE_SECONDS", _KEEP_ALIVE_SECONDS)
+    monkeypatch.setattr(event_streams, "SSE_KEEP_ALIVE_SECONDS", _KEEP_ALIVE_SECONDS)
     monkeypatch.setattr(addresses, "resolve", _resolved)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -176,8 +176,8 @@ async def test_no_answer_is_a_fault_or_undocumented(
     load_all_checks()
     schema = schemathesis.openapi.from_dict(application_api.get_openapi_schema())
     schema.config.max_stream_events = _STREAM_EVENTS
-    operations: list[Any] = [one.ok() for one in schema.get_all_operations()]  # type: ignore[union-attr]
-    wanted = [one for one in operations if re.search(ONLY, one.label)]
+    operations: list[Any] = [operation.ok() for operation in schema.get_all_operations()]  # type: ignore[union-attr]
+    wanted = [operation for operation in operations if re.search(ONLY, operation.label)]
     assert wanted
     for number, operation in enumerate(wanted):
         credentials, known = await in_database(_known, number, operation.label)

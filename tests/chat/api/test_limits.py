@@ -1,4 +1,4 @@
-"""REST: how limits are told in headers and problem documents."""
+"""REST: limits in headers and problem documents."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_list_is_ordered_as_asked_and_costs_the_same_however_long_it_is(
         return
     ascending = client.get(f"{path}?ordering={field}").json()["items"]
     assert len(ascending) >= 7
-    assert [one[field] for one in ascending] == sorted(one[field] for one in ascending)
+    assert [item[field] for item in ascending] == sorted(item[field] for item in ascending)
     assert client.get(f"{path}?ordering=-{field}").json()["items"] == ascending[::-1]
     refused = client.get(f"{path}?ordering=secret")
     assert refused.status_code == 422

@@ -69,7 +69,7 @@ def check_wait(told: dict[str, Any], kind: str, seconds: float) -> None:
     assert seconds - 5 < told["eta_seconds"] <= seconds + 1
 
 
-# --- What the owner of a task is told -------------------------------------------------------------
+# --- What the owner of a task is shown ------------------------------------------------------------
 def test_a_task_that_waits_for_a_pause_says_so_wherever_it_is_shown(
     paused: LLMModel, alice: User, client_of: ClientOf
 ) -> None:

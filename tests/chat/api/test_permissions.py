@@ -1,4 +1,4 @@
-"""Scenes and models that not everybody may use: over REST, in submits and on open sockets."""
+"""Restricted scenes and models: over REST, in submits and on open sockets."""
 
 from __future__ import annotations
 

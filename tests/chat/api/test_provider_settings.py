@@ -45,7 +45,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             return real(host, port, *args, **kwargs)
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in known[host]]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in known[host]
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return known
@@ -354,7 +356,7 @@ def test_a_name_that_moves_inside_is_judged_again(
     judge = upstream_of(Provider.objects.get()).may_reach
     assert judge is not None
     assert [judge("1.1.1.1"), judge("127.0.0.1"), judge("169.254.169.254")] == [True, False, False]
-    # A name that nobody knows yet is judged when it is connected to.
+    # A name without an address is checked when a connection is made.
     del names["api.acme.example"]
     assert edit(editor, base_url=f"{PUBLIC}/v1").status_code == 200
 

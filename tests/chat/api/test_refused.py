@@ -1,4 +1,4 @@
-"""Each operation of the REST API is refused to who is nobody, and to who may not do it.
+"""Each operation of the REST API is refused without a login, and without the permission.
 
 The table names every operation of the OpenAPI document: one that is added has to be put into it.
 """
@@ -83,7 +83,7 @@ POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET /api/scenes
 """
-#: What takes a session: no key may do it, whoever has it.
+#: Operations that take a session: no API key may do them.
 _SESSIONS = """
 GET DELETE /api/me/sessions
 DELETE /api/me/sessions/{session_id}
@@ -137,7 +137,7 @@ def test_the_table_names_every_operation() -> None:
 
 def test_nobody_may_do_anything(known: dict[str, Any]) -> None:
     before = _rows()
-    answers = {one: _ask(Client(), one, known) for one in operations()}
+    answers = {operation: _ask(Client(), operation, known) for operation in operations()}
     assert answers == dict.fromkeys(answers, 401)
     assert _rows() == before
 
@@ -149,7 +149,7 @@ def test_another_user_may_do_nothing_with_what_is_not_theirs(
     before = _rows()
     expected = dict.fromkeys(_listed(_OWN) | _listed(_RESTRICTED), 404)
     expected |= dict.fromkeys(_listed(_GRANTED) | _listed(_SESSIONS), 403)
-    answers = {one: _ask(client, one, known) for one in expected}
+    answers = {operation: _ask(client, operation, known) for operation in expected}
     assert answers == expected
     assert _rows() == before
 

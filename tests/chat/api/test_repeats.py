@@ -15,8 +15,9 @@ from aily.database.threads import in_database
 from aily.redis.clients import sync_redis
 from aily.routing import routes as application
 from chat.models import Budget, Conversation, LLMModel, Message, Provider, Scene, Status, Task
-from chat.services import limits, submit
+from chat.services import limits
 from chat.services.scenes import create_version, publish
+from chat.services.submit import resolve, submit_many
 from tests.chat.api.conftest import API, Api
 
 pytestmark = pytest.mark.usefixtures("scenes")
@@ -228,16 +229,16 @@ async def test_an_equal_request_that_comes_first_at_the_last_moment_is_found(
 ) -> None:
     """Between the look for the key and the insert: another process has just accepted it."""
     settings.MAX_QUEUED_PER_USER = 1
-    look_up = submit._look_up
+    look_up = resolve.look_up
     first: list[Any] = []
 
     def let_another_come_first(submissions: Any) -> Any:
         lookups = look_up(submissions)
-        monkeypatch.setattr(submit, "_look_up", look_up)
-        first.extend(submit.submit_many(submissions))
+        monkeypatch.setattr(resolve, "look_up", look_up)
+        first.extend(submit_many(submissions))
         return lookups
 
-    monkeypatch.setattr(submit, "_look_up", let_another_come_first)
+    monkeypatch.setattr(resolve, "look_up", let_another_come_first)
     answer = await api.post(f"{API}/request", SCENE, Idempotency_Key=KEY)
     assert (answer.status_code, answer.json().get("task_id")) == (202, first[0].task_id)
     assert await in_database(Task.objects.count) == 1

@@ -162,7 +162,7 @@ def _message(**fields: Any) -> dict[str, Any]:
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"logit_bias": {"1": 101}}, "logit_bias.1"),
-        ({"logit_bias": {str(one): 1 for one in range(1025)}}, "logit_bias"),
+        ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
         ({"verbosity": "loud"}, "verbosity"),
         ({"stop": 5}, "stop"),

@@ -1,4 +1,4 @@
-"""Scenes over REST: everybody may look and use, staff writes."""
+"""Scenes over REST: all users may read and use them, staff write them."""
 
 from __future__ import annotations
 

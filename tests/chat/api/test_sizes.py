@@ -191,7 +191,7 @@ async def test_connections_of_the_same_moment_are_counted(
     assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
     for answer in answers:
         answer.close()
-    # Nobody has read them, and what is refused takes no place.
+    # The clients read no answer, and a refused request takes none of their connections.
     assert (await api.get(f"{API}/tasks/{uuid4()}/events")).status_code == 404
     for _ in range(3):
         assert (await api.post(f"{REQUEST}/stream", {**body, "model": "none"})).status_code == 400

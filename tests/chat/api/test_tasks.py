@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
-from chat.api import tasks as tasks_api
+from chat.api import event_streams
 from chat.models import Conversation, Message, Scene, Task
 from chat.runner.runtime import Runtime
 from tests.chat.api.conftest import API, Api
@@ -111,7 +111,8 @@ async def test_anothers_task_looks_like_one_that_does_not_exist(
     task_id = await submit_as_alice("Alice's secret", metadata={"mine": "secret"})
     for path, method in (("", "get"), ("/cancel", "post"), ("/events", "get")):
         answers = [
-            await getattr(bob_api, method)(f"{API}/tasks/{one}{path}") for one in (task_id, NOBODYS)
+            await getattr(bob_api, method)(f"{API}/tasks/{task}{path}")
+            for task in (task_id, NOBODYS)
         ]
         assert [answer.status_code for answer in answers] == [404, 404]
         problems = [answer.json() for answer in answers]
@@ -191,7 +192,7 @@ async def chunks(response: Any) -> AsyncIterator[bytes]:
 async def test_a_stream_on_which_nothing_happens_is_kept_alive(
     api: Api, worker: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks_api, "SSE_KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(event_streams, "SSE_KEEP_ALIVE_SECONDS", 0.1)
     body = {"messages": [{"role": "user", "content": "Slow [sim:latency=0.5,tokens=8]"}]}
     response = await api.post(f"{REQUEST}/stream", body)
     assert response["Content-Type"] == "text/event-stream"

@@ -19,8 +19,8 @@ from aily.redis.clients import sync_redis
 from chat import eventlog, scheduler
 from chat.models import LLMModel, Scene, Task
 from chat.services import cancel
-from chat.services import submit as submitting
 from chat.services.scenes import create_version, publish
+from chat.services.submit import admit
 from tests.chat.conftest import Submit
 from tests.chat.consumers.sockets import (
     appended,
@@ -113,7 +113,7 @@ async def test_a_submit_whose_counting_finds_out_that_redis_is_away_is_refused(
         pool.circuit.failed()
         return [None] * len(requesters)
 
-    monkeypatch.setattr(submitting, "count_requests", find_out)
+    monkeypatch.setattr(admit, "count_requests", find_out)
     messages = [{"role": "user", "content": "Hi"}]
     await socket.send_json_to({"type": "task.submit", "messages": messages})
     answer = await socket.receive_json_from(timeout=5)

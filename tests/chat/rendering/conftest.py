@@ -54,4 +54,8 @@ def submit_variables(caller: Client) -> SubmitVariables:
 def refusal(answer: Any) -> tuple[int, str, list[str]]:
     """Status, code and the fields that a refusal names."""
     problem = answer.json()
-    return answer.status_code, problem["code"], [one["field"] for one in problem.get("errors", [])]
+    return (
+        answer.status_code,
+        problem["code"],
+        [error["field"] for error in problem.get("errors", [])],
+    )

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from chat.rendering import pool as pools
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import PromptSource
+from chat.rendering.protocol import Reply
 
 ENDLESS = PromptSource(
     "",
@@ -54,15 +54,15 @@ def pool() -> Iterator[RenderingPool]:
         psutil.Process(pid).kill()
 
 
-def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[dict[str, Any]]:
+def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[Reply]:
     return pool.submit(owner_id, QUICK, {"x": "y"}, limits())
 
 
-def text_of(job: Future[dict[str, Any]]) -> str:
+def text_of(job: Future[Reply]) -> str:
     return str(job.result(20)["messages"][0]["content"])
 
 
-def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[dict[str, Any]]:
+def endless(pool: RenderingPool, owner_id: int = ALICE) -> Future[Reply]:
     return pool.submit(owner_id, ENDLESS, {}, limits())
 
 
@@ -177,4 +177,4 @@ def test_a_process_has_no_secrets_and_no_django(
     [pid] = children() - before
     child = psutil.Process(pid)
     assert "SECRET_KEY" not in child.environ()
-    assert not [one.path for one in child.memory_maps() if "psycopg" in one.path]
+    assert not [mapped.path for mapped in child.memory_maps() if "psycopg" in mapped.path]

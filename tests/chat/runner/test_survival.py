@@ -188,7 +188,11 @@ async def test_every_model_is_claimed_again_after_redis_broke_off_all_claims(
 async def test_what_was_committed_is_accepted_whatever_breaks_then(
     submit_as_alice: Submit, model: LLMModel
 ) -> None:
-    for step in ("chat.scheduler.enqueue", "chat.actors.ring", "chat.services.submit._count"):
+    for step in (
+        "chat.scheduler.enqueue",
+        "chat.actors.ring",
+        "chat.observability.metrics.count_submitted",
+    ):
         sync_redis().delete(f"aily:rung:{model.pool}", f"aily:messaged:{model.pool}")
         with pytest.MonkeyPatch.context() as monkeypatch:
             broken = break_once(monkeypatch, step, AttributeError("broken"))

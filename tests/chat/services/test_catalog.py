@@ -1,4 +1,4 @@
-"""What a process has loaded is used again until somebody changes it, and not a moment longer."""
+"""The catalog: a process uses what it has loaded until a row changes, and not a moment longer."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fields(row: Model) -> dict[str, Any]:
-    return {one.attname: getattr(row, one.attname) for one in row._meta.concrete_fields}
+    return {column.attname: getattr(row, column.attname) for column in row._meta.concrete_fields}
 
 
 @pytest.fixture

@@ -81,11 +81,11 @@ async def test_a_reader_whose_log_is_gone_for_good_gets_the_text_it_lacks_from_t
     from_the_start = await frames_of(task_id, alice)
     assert from_the_start.types == ["task.completed"]
     resumed = TaskFrames()
-    async for frame in follow(task_id, alice.pk, EventId(1, 1)):
-        resumed.add(msgspec.json.decode(frame.frame))
+    async for followed in follow(task_id, alice.pk, EventId(1, 1)):
+        resumed.add(msgspec.json.decode(followed.frame))
     assert resumed.types == ["task.snapshot", "task.completed"]
     assert resumed.text == TEXT
-    seen = [frame async for frame in follow(task_id, alice.pk, EventId(1, 3))]
+    seen = [followed async for followed in follow(task_id, alice.pk, EventId(1, 3))]
     assert seen == []
 
 

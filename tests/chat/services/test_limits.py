@@ -41,7 +41,7 @@ async def submit_batch(user: User, count: int) -> Sequence[object]:
 
 
 def refusals(outcomes: Sequence[object]) -> list[LimitReached]:
-    return [one for one in outcomes if isinstance(one, LimitReached)]
+    return [outcome for outcome in outcomes if isinstance(outcome, LimitReached)]
 
 
 # --- Depths -------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ async def test_many_batches_at_once_do_not_go_over_within_a_process(
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     refused = refusals(outcomes)
     assert len(refused) == 670
-    assert {type(one) for one in refused} == {TooManyInFlight}
+    assert {type(refusal) for refusal in refused} == {TooManyInFlight}
     assert await in_database(Task.objects.count) == 30
 
 
@@ -101,7 +101,7 @@ async def test_the_queue_of_all_users_is_bounded_too(
     settings.MAX_QUEUED = 4
     await submit_batch(alice, 3)
     outcomes = await submit_batch(bob, 3)
-    assert [one.limit_name for one in refusals(outcomes)] == ["max_queued"] * 2
+    assert [refusal.limit_name for refusal in refusals(outcomes)] == ["max_queued"] * 2
 
 
 async def test_repeating_a_request_finds_its_task_however_full_the_queue_is(
@@ -122,7 +122,7 @@ async def test_who_is_refused_comes_back_when_calls_have_drained(
     # Ten calls of twenty seconds at once: one ends every two seconds.
     sync_redis().hset(f"aily:stats:{model.pool}", mapping={"seconds": 20, "in_use": 10, "cap": 10})
     outcomes = await submit_batch(alice, 4)
-    assert [one.retry_after_seconds for one in refusals(outcomes)] == [2, 4, 6]
+    assert [refusal.retry_after_seconds for refusal in refusals(outcomes)] == [2, 4, 6]
     sync_redis().delete(f"aily:stats:{model.pool}")
 
 
@@ -146,7 +146,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     counted: list[set[int]] = []
     count_rows = limits._count_rows
 
-    def noted(owners: set[int]) -> dict[int, tuple[int, int]]:
+    def noted(owners: set[int]) -> dict[int, limits.CountRow]:
         counted.append(owners)
         return count_rows(owners)
 
@@ -154,7 +154,7 @@ async def test_far_from_a_limit_submits_do_not_count_rows_each_time(
     monkeypatch.setattr(limits, "TRUST_SECONDS", 60)
     for _ in range(5):
         await submit_batch(alice, 10)
-    assert counted == [{alice.pk, limits.EVERYBODY}]
+    assert counted == [{alice.pk, limits.ALL_OWNERS}]
 
 
 # --- Whose limits -------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ async def test_requests_over_the_rate_are_refused_and_told_when_to_come_back(
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     refused = refusals(outcomes)
     assert len(refused) == 15
-    assert {type(one) for one in refused} == {RateLimited}
-    waits = [one.retry_after_seconds or 0 for one in refused]
+    assert {type(refusal) for refusal in refused} == {RateLimited}
+    waits = [refusal.retry_after_seconds or 0 for refusal in refused]
     assert waits == sorted(waits)
     assert 1 <= waits[0] <= waits[-1] <= 600
     assert refused[0].details() == {"limit": {"name": "requests_per_minute", "value": 10}}

@@ -39,9 +39,9 @@ REASONING = "Hm. " * 30_000
 async def read(task_id: str, owner: User, after: EventId = START) -> TaskFrames:
     frames = TaskFrames()
     async with aclosing(follow(task_id, owner.pk, after)) as followed:
-        async for one in followed:
-            assert len(one.frame) <= FRAME_BYTES
-            frames.add(msgspec.json.decode(one.frame))
+        async for piece in followed:
+            assert len(piece.frame) <= FRAME_BYTES
+            frames.add(msgspec.json.decode(piece.frame))
     return frames
 
 

@@ -27,6 +27,7 @@ from chat.services.scenes import (
     publish,
     validate_version,
 )
+from chat.tool_calls import PromptMessage
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 NUMBERS = count(1)
@@ -36,7 +37,7 @@ def draft(user: str, schema: Any = ANYTHING, **fields: Any) -> SceneVersion:
     return SceneVersion(user_template=user, variables_schema=schema, **fields)
 
 
-def render(version: SceneVersion, variables: Any) -> list[dict[str, str]]:
+def render(version: SceneVersion, variables: Any) -> list[PromptMessage]:
     """As a submit does it: at once, or in a process that can be stopped."""
     # Published versions are kept by their numbers; these have none in the database.
     version.pk = version.pk or -next(NUMBERS)
@@ -47,7 +48,7 @@ def render(version: SceneVersion, variables: Any) -> list[dict[str, str]]:
 
 
 def text_of(template: str, /, **variables: Any) -> str:
-    return render(draft(template), variables)[-1]["content"]
+    return str(render(draft(template), variables)[-1]["content"])
 
 
 def loop_with(start: str, step: str) -> str:

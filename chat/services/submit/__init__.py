@@ -1,0 +1,125 @@
+"""Submitting tasks: from a valid request to a committed row, a place in the queue and a ring.
+
+Submits that arrive together form a batch: they share look-ups, one transaction and one Redis round
+trip. `submit_many` takes a batch through the stages, each of which is a module:
+
+    resolve   look up what the requests name; a repeated request gets its earlier task
+    build     render the prompts and make the rows
+    admit     refuse tasks for which the queue has no room
+    store     reserve budgets and insert the rows; once committed, a task is accepted
+    enqueue   make the tasks ready and ring the workers
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aily.concurrency.batching import Batcher, Pace
+from aily.concurrency.loops import per_loop
+from aily.database.errors import is_outage
+from aily.database.threads import in_database
+from aily.observability import tracing
+from aily.problems import Conflict, Unavailable
+from aily.redis.clients import require_redis
+from chat.services.rendering import render_apart
+from chat.services.submit.admit import admit_tasks, refuse_over_rate
+from chat.services.submit.build import build_tasks
+from chat.services.submit.enqueue import enqueue_tasks
+from chat.services.submit.idempotency import reuse_refused
+from chat.services.submit.pending import (
+    Accepted,
+    NeedsRenderingError,
+    PendingSubmission,
+    Submission,
+    open_in,
+)
+from chat.services.submit.resolve import resolve_names
+from chat.services.submit.store import store_tasks
+
+__all__ = ["Accepted", "Submission", "submit", "submit_many"]
+
+logger = logging.getLogger(__name__)
+
+#: How often a scene may get another version while its prompt is being rendered.
+_MAX_RENDERINGS = 3
+
+
+async def submit(submission: Submission) -> Accepted:
+    """Accept one task. Raises Problem; then nothing was stored.
+
+    If Redis goes away between the check and the queueing, the task is accepted all the same, and
+    the sweep queues it.
+    """
+    try:
+        await require_redis()
+    except Unavailable:
+        if submission.idempotency_key is None:
+            raise
+    with tracing.span("submit", kind="producer"):
+        if tracing.is_on():
+            submission = replace(submission, traceparent=tracing.traceparent())
+        accepted = await _submit_rendered(submission)
+    logger.debug("accepted", extra={"task_id": accepted.task_id})
+    return accepted
+
+
+async def _submit_rendered(submission: Submission) -> Accepted:
+    """A prompt that is much work is rendered between two batches, so that none waits for it."""
+    for _ in range(_MAX_RENDERINGS):
+        try:
+            return await _batcher().submit(submission)
+        except NeedsRenderingError as needed:
+            variables = submission.request.variables
+            rendered = await render_apart(needed.version, variables, submission.owner_id)
+            submission = replace(submission, rendered=rendered, uncounted=None)
+    raise Conflict("This scene is being changed; submit again.", field="scene")
+
+
+@per_loop
+def _batcher() -> Batcher[Submission, Accepted]:
+    async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
+        return await in_database(submit_many, submissions)
+
+    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
+
+
+def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+    """Accept what can be accepted; each submission gets its Accepted, or the reason against it.
+
+    Raises django.db.Error if the database is away; then nothing was accepted.
+    """
+    batch = [PendingSubmission(submission) for submission in submissions]
+    refuse_over_rate(batch)
+    try:
+        _accept(open_in(batch))
+    except Exception as error:
+        if is_outage(error):
+            raise
+        _accept_one_by_one(open_in(batch))
+    # An equal request may have come first, and have used up the limit: its task is the answer.
+    reuse_refused(batch)
+    # From here on they are accepted, whatever breaks.
+    enqueue_tasks(batch)
+    return [pending.outcome() for pending in batch]
+
+
+def _accept(batch: Sequence[PendingSubmission]) -> None:
+    """From requests to committed rows. Nothing was stored if this raises."""
+    if not batch:
+        return
+    budgets = resolve_names(batch)
+    build_tasks(batch)
+    with admit_tasks(batch):
+        store_tasks(batch, budgets)
+
+
+def _accept_one_by_one(batch: Sequence[PendingSubmission]) -> None:
+    """`_accept`, where PostgreSQL has refused the batch for one submission: only that one fails."""
+    for pending in batch:
+        try:
+            _accept([pending])
+        except Exception as error:
+            logger.exception("a submission failed")
+            pending.refuse(error)

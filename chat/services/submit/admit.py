@@ -1,0 +1,36 @@
+"""Stage `admit`: the limits of requests a minute and of tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from accounts.access.limits import count_requests
+from aily.redis.clients import is_redis_away, redis_unavailable
+from chat.services import limits
+from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
+
+
+def refuse_over_rate(batch: Sequence[PendingSubmission]) -> None:
+    """Count the requests, and refuse those over a limit a minute.
+
+    While Redis is away all are refused: the counting may be the first to find out.
+    """
+    refusals = count_requests([pending.submission.uncounted for pending in batch])
+    is_away = is_redis_away()
+    for pending, refusal in zip(batch, refusals, strict=True):
+        if is_away:
+            pending.refuse(redis_unavailable())
+        elif refusal is not None:
+            pending.refuse(refusal)
+
+
+@contextmanager
+def admit_tasks(batch: Sequence[PendingSubmission]) -> Iterator[None]:
+    """Refuse tasks for which the queue has no room. The others are stored before this ends."""
+    with limits.admitted(new_tasks(batch)) as refusals:
+        if refusals:
+            for pending in open_in(batch):
+                if (refusal := refusals.get(pending.task.pk)) is not None:
+                    pending.refuse(refusal)
+        yield

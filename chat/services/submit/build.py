@@ -1,0 +1,73 @@
+"""Stage `build`: render the prompt of each task and make its row, which is not stored yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.utils import timezone
+
+from chat.models import Lane
+from chat.models.ids import tagged_id
+from chat.models.insertion import new_task
+from chat.rendering.prompt import Messages
+from chat.rendering.template import HeavyWorkError
+from chat.services import prompts
+from chat.services.parameters import merged
+from chat.services.rendering import render
+from chat.services.submit.pending import (
+    NeedsRenderingError,
+    PendingSubmission,
+    Submission,
+    Target,
+    take_on,
+)
+
+
+def build_tasks(batch: Sequence[PendingSubmission]) -> None:
+    """Set each submission's task, or refuse it."""
+    take_on(batch, _build)
+
+
+def _build(pending: PendingSubmission) -> None:
+    submission, target = pending.submission, pending.target
+    request, version, model = submission.request, target.version, target.model
+    prompt = prompts.build(request, _rendered(submission, target), target.history)
+    deadline = request.deadline_seconds
+    task = new_task(
+        id=tagged_id(),
+        owner_id=submission.owner_id,
+        api_key_id=submission.api_key_id,
+        scene_id=target.scene and target.scene.pk,
+        scene_version_id=version and version.pk,
+        conversation_id=request.conversation_id,
+        model_id=model.pk,
+        fallbacks=target.fallbacks,
+        weight=target.weight,
+        lane=Lane[request.lane.upper()] if request.lane else submission.default_lane,
+        messages=prompt.messages,
+        history_from=prompt.history_from,
+        params=merged(model.params, version.params if version else {}, request.params()),
+        metadata=request.metadata,
+        idempotency_key=submission.idempotency_key,
+        request_digest=submission.digest() if submission.idempotency_key else "",
+        deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
+        needs_settling=True,
+    )
+    task.model, task.scene, task.scene_version = model, target.scene, version
+    task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
+    pending.task = task
+
+
+def _rendered(submission: Submission, target: Target) -> Messages:
+    """The scene's messages. Raises NeedsRenderingError if that is much work."""
+    version = target.version
+    if version is None:
+        return []
+    rendered = submission.rendered
+    if rendered is not None and rendered.version_id == version.pk:
+        return rendered.messages
+    try:
+        return render(version, submission.request.variables)
+    except HeavyWorkError:
+        raise NeedsRenderingError(version) from None

@@ -1,0 +1,160 @@
+"""What passes through the stages of a submit: a request, and what the stages have made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from accounts.access.limits import Requester
+from aily.problems import Problem
+from chat import scheduler
+from chat.events import WaitingFor
+from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
+from chat.services.history import History
+from chat.services.rendering import Rendered
+from chat.services.repeats import OwnedKey
+from chat.services.submission import CompositeRequest
+
+logger = logging.getLogger(__name__)
+
+_NO_PLACE = scheduler.Place(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request of one user. `default_lane` is its lane if the request names none."""
+
+    owner_id: int
+    request: CompositeRequest
+    default_lane: Lane = Lane.NORMAL
+    idempotency_key: str | None = None
+    #: The API key that authenticated the request; None: a session.
+    api_key_id: int | None = None
+    #: The W3C trace context of the request; empty while traces are off.
+    traceparent: str = ""
+    #: Whose limit of requests a minute this counts against; None: it is counted already.
+    uncounted: Requester | None = None
+    #: The scene's messages, if rendering them was too much work for a batch.
+    rendered: Rendered | None = None
+
+    @property
+    def owned_key(self) -> OwnedKey | None:
+        return (self.owner_id, self.idempotency_key) if self.idempotency_key else None
+
+    def digest(self) -> str:
+        # A WebSocket frame has further fields, which are no part of the request.
+        body = self.request.model_dump_json(
+            include=set(CompositeRequest.model_fields), exclude_defaults=True
+        )
+        return hashlib.sha256(body.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A committed task. `position` and `eta_seconds` are None if Redis has just gone away."""
+
+    task_id: str
+    status: str
+    position: int | None = None
+    eta_seconds: float | None = None
+    waiting_for: WaitingFor | None = None
+    #: False if an earlier request with this Idempotency-Key made the task.
+    is_new: bool = True
+    #: True if it waits for a call of its own, which no other task can have begun.
+    waits_alone: bool = False
+    #: The first message of the conversation that is sent, if older ones are left out.
+    history_from: UUID | None = None
+
+
+class NeedsRenderingError(Exception):
+    """This version is too much work for a batch: render it first, in another process."""
+
+    def __init__(self, version: SceneVersion) -> None:
+        super().__init__(version.pk)
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The rows that a request names, and that its owner may use now."""
+
+    scene: Scene | None
+    version: SceneVersion | None
+    model: LLMModel
+    #: Ids of the models that take over, in order.
+    fallbacks: list[int]
+    #: The conversation that the request continues.
+    history: History | None
+    #: The owner's share of the queue.
+    weight: float
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class PendingSubmission:
+    """A submission on its way to a task.
+
+    It is open until a stage refuses it, or finds the task that its idempotency key has made before.
+    Later stages pass over what is not open.
+    """
+
+    submission: Submission
+    #: Set by `resolve`.
+    target: Target = field(init=False)
+    #: Set by `build`; a committed row from `store` on. Of a repeated request the earlier task.
+    task: Task = field(init=False)
+    is_repeat: bool = False
+    refusal: Exception | None = None
+    #: Set by `enqueue`.
+    place: scheduler.Place = _NO_PLACE
+
+    @property
+    def is_open(self) -> bool:
+        return self.refusal is None and not self.is_repeat
+
+    def refuse(self, error: Exception) -> None:
+        # Without its traceback, whose frames refer to this object: a cycle keeps the whole batch
+        # until the garbage collector comes, which is seldom.
+        self.refusal = error.with_traceback(None)
+
+    def reuse(self, task: Task) -> None:
+        """Answer with the task that an equal request has made before, even if refused since."""
+        self.task, self.is_repeat, self.refusal = task, True, None
+
+    def outcome(self) -> Accepted | Exception:
+        if self.refusal is not None:
+            return self.refusal
+        task, place = self.task, self.place
+        return Accepted(
+            str(task.pk),
+            task.status,
+            place.position,
+            place.eta_seconds,
+            place.waiting_for,
+            is_new=not self.is_repeat,
+            waits_alone=not self.is_repeat and task.served_from == ServedFrom.PROVIDER,
+            history_from=task.history_from,
+        )
+
+
+def open_in(batch: Iterable[PendingSubmission]) -> list[PendingSubmission]:
+    return [pending for pending in batch if pending.is_open]
+
+
+def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmission], None]) -> None:
+    """Take each open submission one step on. What a step raises refuses that submission alone."""
+    for pending in open_in(batch):
+        try:
+            step(pending)
+        except (Problem, NeedsRenderingError) as refusal:
+            pending.refuse(refusal)
+        except Exception as fault:
+            # A fault of ours in one request must not fail those that came with it.
+            logger.exception("a request could not be built")
+            pending.refuse(fault)
+
+
+def new_tasks(batch: Iterable[PendingSubmission]) -> list[Task]:
+    return [pending.task for pending in batch if pending.is_open]

@@ -1,0 +1,172 @@
+"""Stage `resolve`: look up what the requests of a batch name, with one query a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+from django.utils import timezone
+
+from accounts.access.permissions import PermissionSet, permission_sets
+from aily.database.rows import fetch_each
+from aily.problems import InvalidRequest, NotFound
+from chat import accounting
+from chat.accounting import BudgetsInForce
+from chat.models import LLMModel, Scene, SceneVersion
+from chat.models.ids import is_own
+from chat.services import catalog, history, repeats
+from chat.services.catalog import Catalog
+from chat.services.history import History
+from chat.services.repeats import EarlierTask, OwnedKey
+from chat.services.restrictions import USE_MODEL, USE_SCENE
+from chat.services.submission import CompositeRequest
+from chat.services.submit.idempotency import reuse_idempotent
+from chat.services.submit.pending import PendingSubmission, Submission, Target, take_on
+
+
+def resolve_names(batch: Sequence[PendingSubmission]) -> BudgetsInForce:
+    """Set each submission's target, or refuse it. Returns the budgets that hold for the batch.
+
+    Repeated requests come first: what has changed since the earlier one is not held against them.
+    """
+    lookups = look_up([pending.submission for pending in batch])
+    reuse_idempotent(batch, lookups.earlier_tasks)
+    take_on(batch, partial(_resolve, lookups))
+    return lookups.budgets
+
+
+# --- Looking up ---------------------------------------------------------------------------------
+@dataclass(slots=True)
+class Lookups:
+    """All rows that a batch names, as the database has them."""
+
+    catalog: Catalog
+    budgets: BudgetsInForce
+    #: Tasks that the submissions' idempotency keys have made before.
+    earlier_tasks: dict[OwnedKey, EarlierTask]
+    histories: dict[tuple[int, UUID], History] = field(default_factory=dict)
+    #: Of the owners; empty if nothing that is asked for is restricted.
+    permissions: dict[int, PermissionSet] = field(default_factory=dict)
+
+    def may_use(self, owner_id: int, row: Scene | LLMModel, permission: str) -> bool:
+        permissions = self.permissions.get(owner_id)
+        return not row.is_restricted or (
+            permissions is not None and permissions.allows(permission, row.pk)
+        )
+
+
+def look_up(submissions: Sequence[Submission]) -> Lookups:
+    """In one round trip, or a second one where histories are read. Raises django.db.Error."""
+    slugs = {submission.request.scene for submission in submissions if submission.request.scene}
+    owners = {submission.owner_id for submission in submissions}
+    api_keys = {
+        submission.api_key_id for submission in submissions if submission.api_key_id is not None
+    }
+    owned_keys = {submission.owned_key for submission in submissions if submission.owned_key}
+    at = timezone.now()
+    versions_query = catalog.versions_query(slugs, owners)
+    budgets_query = accounting.in_force_query(owners, api_keys, at)
+    earlier: list[EarlierTask] = []
+    if owned_keys:
+        versions, budgets, earlier = fetch_each(
+            versions_query, budgets_query, repeats.keys_query(owned_keys)
+        )
+    else:
+        versions, budgets = fetch_each(versions_query, budgets_query)
+    found = catalog.from_rows(versions)
+    lookups = Lookups(found, accounting.in_force_from(budgets, at), repeats.by_key(earlier))
+    usable: list[Scene | LLMModel] = [*found.scenes.values(), *found.models.values()]
+    if any(row.is_restricted for row in usable):
+        lookups.permissions = permission_sets(owners)
+    conversations = {
+        (submission.owner_id, submission.request.conversation_id)
+        for submission in submissions
+        if submission.request.conversation_id
+        and submission.owned_key not in lookups.earlier_tasks
+        and is_own(submission.request.conversation_id)
+    }
+    if conversations:
+        lookups.histories = history.read(conversations)
+    return lookups
+
+
+# --- Choosing -----------------------------------------------------------------------------------
+def _resolve(lookups: Lookups, pending: PendingSubmission) -> None:
+    submission = pending.submission
+    scene = _scene(submission, lookups)
+    version = scene.live_version if scene else None
+    model = _model(submission, version, lookups)
+    pending.target = Target(
+        scene=scene,
+        version=version,
+        model=model,
+        fallbacks=_fallbacks(submission.request, version, model, lookups.catalog),
+        history=_history(submission, lookups),
+        weight=lookups.catalog.weights.get(submission.owner_id, 1),
+    )
+
+
+def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
+    slug = submission.request.scene
+    if slug is None:
+        return None
+    scene = lookups.catalog.scenes.get(slug)
+    if (
+        scene is None
+        or not scene.is_enabled
+        or scene.live_version is None
+        or not lookups.may_use(submission.owner_id, scene, USE_SCENE)
+    ):
+        raise NotFound(f"There is no scene {slug!r}.", field="scene")
+    return scene
+
+
+def _model(submission: Submission, version: SceneVersion | None, lookups: Lookups) -> LLMModel:
+    name = submission.request.model
+    if name is not None:
+        model = lookups.catalog.models.get(name)
+        if model is None or not _is_offered(submission, model, lookups):
+            raise InvalidRequest(f"There is no model {name!r}.", field="model")
+        return model
+    # A scene's own model comes with the scene.
+    preferred = version.model if version else None
+    if preferred is not None and _is_enabled(preferred):
+        return preferred
+    default = lookups.catalog.default_model
+    if default is not None and _is_offered(submission, default, lookups):
+        return default
+    raise InvalidRequest("No model is set as default: name one.", field="model")
+
+
+def _is_offered(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
+    return _is_enabled(model) and lookups.may_use(submission.owner_id, model, USE_MODEL)
+
+
+def _is_enabled(model: LLMModel) -> bool:
+    return model.is_enabled and model.provider.is_enabled
+
+
+def _fallbacks(
+    request: CompositeRequest, version: SceneVersion | None, model: LLMModel, catalog: Catalog
+) -> list[int]:
+    """The ids of the scene's fallback models; none if the request names a model."""
+    if version is None or request.model is not None:
+        return []
+    named = (catalog.models.get(name) for name in version.fallback_models)
+    return [
+        fallback.pk
+        for fallback in named
+        if fallback is not None and fallback != model and _is_enabled(fallback)
+    ]
+
+
+def _history(submission: Submission, lookups: Lookups) -> History | None:
+    conversation_id = submission.request.conversation_id
+    if conversation_id is None:
+        return None
+    history = lookups.histories.get((submission.owner_id, conversation_id))
+    if history is None:
+        raise NotFound("There is no such conversation.", field="conversation_id")
+    return history
