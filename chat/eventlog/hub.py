@@ -223,7 +223,7 @@ class Hub:
 
     def _mark_all_lagging(self) -> None:
         tables = [self._life_of_task, self._text_of_task]
-        # For a user's events there is no log to read: a client is told that it missed some, unless
+        # For a user's events there is no log to read: a client is sent that it missed some, unless
         # this is the hub's first connection.
         if self._was_connected:
             tables.append(self._of_user)

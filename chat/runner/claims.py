@@ -58,7 +58,7 @@ class Claimer:
                 self._claiming[pool.name] = self._jobs.spawn(self._claim_for_ever(pool))
 
     def stop(self) -> None:
-        """Claim nothing more. What a worker takes no more, others are left."""
+        """Claim nothing more. Slots of calls that have ended are still given back."""
         self._is_stopping = True
 
     def cancel(self) -> None:
