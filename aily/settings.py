@@ -150,8 +150,9 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
     DATABASE_ROUTERS = ["aily.database.replica.ReplicaRouter"]
 
 # --- Redis --------------------------------------------------------------------------------------
-# Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
-# database of its own because its maintenance runs KEYS.
+# Roles, each with a URL of its own. Losing any of them loses no task; the cache may evict at any
+# time. Dramatiq (the doorbell), the channel layer and the rates are small, and stay on a single
+# server each. Dramatiq has a database of its own because its maintenance runs KEYS.
 REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
 REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
 
@@ -164,16 +165,19 @@ def _redis_address(variable: str, url: str) -> tuple[str, dict[str, Any]]:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
 
 
-def _redis_role_url(variable: str, database: int) -> str:
-    """The URL of a role: its own variable, or REDIS_URL's server with another database number."""
-    url = str(env.str(variable, default=embedded.with_redis_database(REDIS_URL, database)))
+def _redis_role_url(variable: str, database: int | None = None) -> str:
+    """The URL of a role: its own variable, or REDIS_URL, with another database number if given."""
+    usual = embedded.with_redis_database(REDIS_URL, database) if database else REDIS_URL
+    url = str(env.str(variable, default="") or usual)
     _redis_address(variable, url)
     return url
 
 
-_layer_address, _layer_options = _redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
+RATES_REDIS_URL = _redis_role_url("RATES_REDIS_URL")
+LAYER_REDIS_URL = _redis_role_url("LAYER_REDIS_URL")
+_layer_address, _layer_options = _redis_address("LAYER_REDIS_URL", LAYER_REDIS_URL)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -184,7 +188,7 @@ CACHES = {
             "SOCKET_CONNECT_TIMEOUT": 0.5,
             "SOCKET_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_POOL_CLASS": "aily.redis.clients.GuardedPool",
+            "CONNECTION_POOL_CLASS": "aily.redis.guarded.GuardedPool",
             # redis-py would try three times, with pauses: the database is quicker.
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "timeout": 1},
         },

@@ -38,7 +38,7 @@ def dispatch(pool: str) -> None:
 
 
 def ring(pool: str) -> None:
-    """Ring the doorbell. Raises RedisAway."""
+    """Ring the doorbell. Raises RedisUnavailable."""
     dispatch.send(pool)
 
 

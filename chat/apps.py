@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
 
 
 class ChatConfig(AppConfig):
@@ -27,7 +27,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, repeats, restrictions, webhooks
+        from chat.services import catalog, new_providers, repeats, restrictions, webhooks
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -49,4 +49,5 @@ class ChatConfig(AppConfig):
             Warmer(catalog.SCENES, catalog.scene_keys),
             Warmer(catalog.MODELS, catalog.model_keys),
         )
+        post_save.connect(new_providers.announce, sender=Provider)
         post_migrate.connect(make_id_key, sender=self)

@@ -16,7 +16,6 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
-from aily.redis.clients import sync_redis
 from tests.prepared import MIGRATED
 from tests.running import Running
 
@@ -48,12 +47,6 @@ def _settings_of_tests() -> Iterator[None]:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ):
         yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _known_redis() -> None:
-    """A new Redis gives out no task at first: workers may have lost their leases with the old."""
-    sync_redis().set("aily:known", 1)
 
 
 @pytest.fixture(autouse=True)

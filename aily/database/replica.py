@@ -26,7 +26,9 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, Operation
 from django.db.models import Model
 
 from aily.concurrency.faults import note_fault
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.database import keys
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -156,10 +158,6 @@ def _lag_monitor() -> LagMonitor:
 _told: dict[int, float] = {}
 
 
-def _key(user_id: int) -> str:
-    return f"aily:wrote:{user_id}"
-
-
 def _pin_milliseconds() -> int:
     return int((settings.DATABASE_REPLICA_MAX_LAG_SECONDS + TOLD_SECONDS) * 1000)
 
@@ -180,8 +178,8 @@ def note_write(user_id: int) -> None:
         return
     now = time.monotonic()
     try:
-        sync_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        sync_redis().set(keys.wrote(user_id), 1, px=_pin_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
@@ -193,8 +191,8 @@ async def anote_write(user_id: int) -> None:
         return
     now = time.monotonic()
     try:
-        await async_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        await async_redis().set(keys.wrote(user_id), 1, px=_pin_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
@@ -202,8 +200,8 @@ async def anote_write(user_id: int) -> None:
 
 def _has_written(user_id: int) -> bool:
     try:
-        return bool(sync_redis().exists(_key(user_id)))
-    except RedisAway:
+        return bool(sync_redis().exists(keys.wrote(user_id)))
+    except RedisUnavailable:
         return True
 
 

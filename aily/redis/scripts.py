@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar, cast
 
 import redis
 import redis.asyncio
+from redis.asyncio.client import Pipeline as AsyncPipeline
+from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from aily.redis.clients import async_redis, sync_redis
 
 Argument = bytes | str | int | float
 Keys = Sequence[str]
+R = TypeVar("R")
+P = TypeVar("P", Pipeline, AsyncPipeline)
 #: The keys and the arguments of one call.
 ScriptCall = tuple[Keys, Sequence[Argument]]
 
 
-class LuaScript:
-    """A Lua script, sent whole only when the server does not know it yet.
+class LuaScript(Generic[R]):
+    """A Lua script, sent whole only when the server does not know it yet. `R`: what it returns.
 
     All keys of one call share a hash tag (keys.py of each subsystem), and a script builds none: so
-    the keys can be spread over a Redis Cluster. The replies are what the script returns.
+    the keys can be spread over a Redis Cluster.
     """
 
     def __init__(
@@ -37,24 +41,26 @@ class LuaScript:
         self._source = path.read_text()
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    def call(self, keys: Keys, args: Sequence[Argument]) -> Any:
+    def call(self, keys: Keys, args: Sequence[Argument]) -> R:
         """Run the script. Raises RedisUnavailable."""
         client = self._sync_client()
         try:
-            return client.evalsha(self._sha, len(keys), *keys, *args)
+            reply = client.evalsha(self._sha, len(keys), *keys, *args)
         except NoScriptError:
-            return client.eval(self._source, len(keys), *keys, *args)
+            reply = client.eval(self._source, len(keys), *keys, *args)
+        return cast("R", reply)
 
-    async def acall(self, keys: Keys, args: Sequence[Argument]) -> Any:
+    async def acall(self, keys: Keys, args: Sequence[Argument]) -> R:
         """`call` for an event loop."""
-        # redis-py types the sync and the async client's replies as one union.
-        client: Any = self._async_client()
+        client = self._async_client()
         try:
-            return await client.evalsha(self._sha, len(keys), *keys, *args)
+            asked = client.evalsha(self._sha, len(keys), *keys, *args)
+            return await cast("Awaitable[R]", asked)
         except NoScriptError:
-            return await client.eval(self._source, len(keys), *keys, *args)
+            asked = client.eval(self._source, len(keys), *keys, *args)
+            return await cast("Awaitable[R]", asked)
 
-    def call_many(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    def call_many(self, calls: Sequence[ScriptCall]) -> list[R]:
         """Run the script once for each of `calls`, in one round trip. Raises RedisUnavailable.
 
         A call does not see the others as one step. Where the server has just lost its scripts, the
@@ -63,27 +69,27 @@ class LuaScript:
         if len(calls) == 1:
             return [self.call(*calls[0])]
         client = self._sync_client()
-        replies = self._in_pipeline(client, calls).execute(raise_on_error=False)
+        replies = self._add(client.pipeline(transaction=False), calls).execute(raise_on_error=False)
         if unknown := _unknown(replies):
             client.script_load(self._source)
-            again = self._in_pipeline(client, [calls[index] for index in unknown])
+            again = self._add(client.pipeline(transaction=False), [calls[i] for i in unknown])
             _replace(replies, unknown, again.execute())
-        return _checked(replies)
+        return cast("list[R]", _checked(replies))
 
-    async def acall_many(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    async def acall_many(self, calls: Sequence[ScriptCall]) -> list[R]:
         """`call_many` for an event loop."""
         if len(calls) == 1:
             return [await self.acall(*calls[0])]
-        client: Any = self._async_client()
-        replies = await self._in_pipeline(client, calls).execute(raise_on_error=False)
+        client = self._async_client()
+        pipe = self._add(client.pipeline(transaction=False), calls)
+        replies = await pipe.execute(raise_on_error=False)
         if unknown := _unknown(replies):
-            await client.script_load(self._source)
-            again = self._in_pipeline(client, [calls[index] for index in unknown])
+            await cast("Awaitable[str]", client.script_load(self._source))
+            again = self._add(client.pipeline(transaction=False), [calls[i] for i in unknown])
             _replace(replies, unknown, await again.execute())
-        return _checked(replies)
+        return cast("list[R]", _checked(replies))
 
-    def _in_pipeline(self, client: Any, calls: Sequence[ScriptCall]) -> Any:
-        pipe = client.pipeline(transaction=False)
+    def _add(self, pipe: P, calls: Sequence[ScriptCall]) -> P:
         for keys, args in calls:
             pipe.evalsha(self._sha, len(keys), *keys, *args)
         return pipe
@@ -94,12 +100,12 @@ def _unknown(replies: Sequence[object]) -> list[int]:
     return [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
-def _replace(replies: list[Any], indexes: Sequence[int], found: Sequence[Any]) -> None:
+def _replace(replies: list[object], indexes: Sequence[int], found: Sequence[object]) -> None:
     for index, reply in zip(indexes, found, strict=True):
         replies[index] = reply
 
 
-def _checked(replies: list[Any]) -> list[Any]:
+def _checked(replies: list[object]) -> list[object]:
     """The replies. Raises the first error among them."""
     for reply in replies:
         if isinstance(reply, Exception):

@@ -10,7 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -33,7 +33,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Seconds by name; none while Redis is away."""
         try:
             found = pauses.pauses()
-        except RedisAway:
+        except RedisUnavailable:
             return {}
         return {
             pause.name: f"{pause.seconds_left:.0f} s"
@@ -51,7 +51,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         try:
             lifted = [row.name for row in rows if lift(row)]
-        except RedisAway:
+        except RedisUnavailable:
             self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
             return
         names = ", ".join(lifted) or "none of them was paused"

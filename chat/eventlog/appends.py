@@ -18,7 +18,7 @@ from chat.eventlog.keys import log_key, text_channel, user_channel
 from chat.eventlog.notices import Notice, encode_notice, notice_header
 from chat.events import Event, EventId, TaskQueued, encode
 
-_append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
+_append = LuaScript[list[int]](Path(__file__).parent / "lua" / "append.lua")
 
 
 class Outcome(IntEnum):
@@ -62,7 +62,7 @@ _Call = tuple[list[str], list[str | bytes | int]]
 
 
 def append(appends: Sequence[Append]) -> list[Appended]:
-    """Append in one round trip. Raises RedisAway."""
+    """Append in one round trip. Raises RedisUnavailable."""
     return _appended(_append.call_many(_calls(appends, None)))
 
 
@@ -105,7 +105,7 @@ def _appended(replies: Sequence[Sequence[int]]) -> list[Appended]:
 def append_ends(ends: Sequence[tuple[int, Event]], keep_seconds: int) -> None:
     """Append the terminal events, (owner id, event), of tasks that ended without a worker.
 
-    Such a task may never have had a log. Raises RedisAway.
+    Such a task may never have had a log. Raises RedisUnavailable.
     """
     appends = [
         Append(
@@ -126,7 +126,7 @@ def append_ends(ends: Sequence[tuple[int, Event]], keep_seconds: int) -> None:
 def publish_ends(ends: Sequence[tuple[int, Event]]) -> None:
     """Publish the terminal events, (owner id, event), of tasks that have no log of their own.
 
-    Raises RedisAway.
+    Raises RedisUnavailable.
     """
     pipe = sync_redis().pipeline(transaction=False)
     for owner_id, event in ends:
@@ -136,6 +136,9 @@ def publish_ends(ends: Sequence[tuple[int, Event]]) -> None:
 
 
 def publish_queued(owner_id: int, frame: TaskQueued) -> None:
-    """Publish where a queued task is. Not logged, as only the latest matters. Raises RedisAway."""
+    """Publish where a queued task is; not logged, as only the latest matters.
+
+    Raises RedisUnavailable.
+    """
     notice = Notice(None, frame.task_id, encode(frame))
     sync_redis().publish(user_channel(owner_id), encode_notice(notice))

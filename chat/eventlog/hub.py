@@ -20,7 +20,8 @@ import redis.asyncio
 
 from aily.concurrency.faults import is_cancelled, note_fault
 from aily.concurrency.loops import per_loop
-from aily.redis.clients import RedisAway, heard, subscriber_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.pubsub import listen, subscriber_client
 from chat.eventlog.feeds import TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
 from chat.eventlog.keys import (
     CONNECTED_CHANNEL,
@@ -160,7 +161,7 @@ class Hub:
             return
         try:
             await getattr(self._pubsub, command)(channel)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("hub: %s failed: %s", command, error)
 
     def _confirm(self, channel: str) -> None:
@@ -179,7 +180,7 @@ class Hub:
         while True:
             try:
                 await self._read()
-            except RedisAway as error:
+            except RedisUnavailable as error:
                 logger.warning("hub: Redis is away (%s); connecting again", error)
             except Exception:  # noqa: BLE001 - logged; feeds go on after a new connection
                 note_fault("hub")
@@ -192,13 +193,13 @@ class Hub:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _read(self) -> None:
-        client = subscriber_redis()
+        client = subscriber_client()
         async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(CONNECTED_CHANNEL)
             self._pubsub = pubsub
             # Redis confirms in order: with the last one, all channels are subscribed to again.
             await pubsub.subscribe(*self._channels, RESUBSCRIBED_CHANNEL)
-            async for message in heard(pubsub):
+            async for message in listen(pubsub):
                 channel = message.channel.decode()
                 if message.kind == "message":
                     self._route(channel, message.data)

@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
-from aily.redis.clients import RedisAway, async_redis
+from aily.redis.clients import async_redis
+from aily.redis.errors import RedisUnavailable
 from chat.eventlog.keys import LISTENERS_CHANNEL
 
 #: How long what a provider sends may stay unread where its text has no listeners.
@@ -57,7 +58,7 @@ async def announce_listener(task_id: str) -> None:
 
     While Redis is away the worker need not know.
     """
-    with suppress(*RedisAway):
+    with suppress(*RedisUnavailable):
         await _announcements().submit(task_id)
 
 

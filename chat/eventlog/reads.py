@@ -23,7 +23,7 @@ Page = list[tuple[EventId, bytes]]
 async def read(task_id: str, after: EventId, count: int = FIRST_PAGE) -> Page:
     """Return the next `count` events after `after`, oldest first; empty when there are none.
 
-    Reads of the same moment share a round trip. Raises RedisAway.
+    Reads of the same moment share a round trip. Raises RedisUnavailable.
     """
     return await _reads().submit((task_id, after, count))
 
@@ -37,7 +37,7 @@ def next_count(page: Page) -> int:
 def last_events(attempts: Sequence[tuple[str, int]]) -> list[int]:
     """Return n of the last event of each (task id, attempt), 0 when it has none.
 
-    For attempts whose worker is gone. Raises RedisAway.
+    For attempts whose worker is gone. Raises RedisUnavailable.
     """
     pipe = sync_redis().pipeline(transaction=False)
     for task_id, _ in attempts:

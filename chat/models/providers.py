@@ -281,4 +281,9 @@ class LLMModel(models.Model):
     @property
     def pool(self) -> str:
         """Name of the pool: the ready set and the slots that its tasks share."""
-        return str(self.pk)
+        return pool_name(self.provider_id, self.pk)
+
+
+def pool_name(provider_id: int, model_id: int) -> str:
+    """The name of a model's pool, as chat/scheduler/keys.py takes it apart."""
+    return f"{provider_id}.{model_id}"

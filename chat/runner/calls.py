@@ -14,7 +14,7 @@ from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context, tracing
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskQueued, WaitingFor
@@ -192,7 +192,6 @@ class Calls:
         try:
             await scheduler.report_failure(
                 pool.name,
-                pool.upstream.provider,
                 call.task_id,
                 owner_id=call.task.owner_id,
                 lane=call.task.lane,
@@ -200,7 +199,7 @@ class Calls:
                 fault=_fault(error),
                 retry_after_seconds=error.retry_after_seconds,
             )
-        except RedisAway as away:
+        except RedisUnavailable as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     # --- Queueing again -------------------------------------------------------------------------
@@ -213,16 +212,17 @@ class Calls:
     async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
         """If this process dies before, or cannot, the sweep does it."""
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
-        pool = str(task.model_id)
         try:
             if seconds:
                 with surviving("publishing a retry"):
                     frame = _retry_frame(entry, seconds)
                     await in_database(eventlog.publish_queued, task.owner_id, frame)
                 await asyncio.sleep(seconds)
-            await scheduler.aenqueue(pool, [entry])
-            self._pools.wake(pool)
-        except RedisAway as error:
+            # A model that this worker does not know yet is left to the sweep.
+            if pool := self._pools.of_model(task.model_id):
+                await scheduler.aenqueue(pool.name, [entry])
+                pool.woken.set()
+        except RedisUnavailable as error:
             logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
 

@@ -16,7 +16,7 @@ from aily.concurrency.jobs import Job, Jobs
 from aily.database.errors import is_outage
 from aily.database.outages import AWAY, is_away
 from aily.database.threads import in_database
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.events import TaskExpired
 from chat.models import Status, Task, flights, transitions
@@ -116,7 +116,6 @@ class Claimer:
                 cap=pool.cap,
                 want=limit,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
-                provider=pool.upstream.provider,
                 released=ended.released,
                 mean_seconds=ended.mean_seconds,
                 succeeded=ended.succeeded,
@@ -129,13 +128,12 @@ class Claimer:
 
     async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
         """Let one task find out whether the provider works again."""
-        provider = pool.upstream.provider
-        probe = await probing.choose(pool.name, pool.model_id, provider, only_fresh=only_fresh)
+        probe = await probing.choose(pool, only_fresh=only_fresh)
         if probe is None:
             return
         claimed = await self._take(pool, 1, probe)
         if claimed.task_ids:
-            logger.info("task %s probes %s", probe.task_id, provider)
+            logger.info("task %s probes %s", probe.task_id, pool.upstream.provider)
             await self._start_calls(pool, claimed.task_ids, is_probe=True)
 
     # --- Starting -------------------------------------------------------------------------------
@@ -192,7 +190,7 @@ async def ring(pool: str) -> None:
     """Ring the doorbell of other workers, if Redis is there."""
     try:
         await scheduler.ring(pool)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("ringing: Redis is away (%s)", error)
 
 

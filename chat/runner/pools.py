@@ -86,6 +86,8 @@ class Pools:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Pool] = {}
+        #: Names by model id.
+        self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -100,12 +102,21 @@ class Pools:
     def names(self) -> list[str]:
         return list(self._by_name)
 
+    def of_model(self, model_id: int) -> Pool | None:
+        """The pool of a model, None where this worker does not know it yet."""
+        return self._by_name.get(self._names.get(model_id, ""))
+
     def refresh(self, loaded: Sequence[Pool]) -> None:
         """Take over what was read from the database. What is known of ended calls stays."""
         for pool in loaded:
             known = self._by_name.setdefault(pool.name, pool)
             if known is not pool:
                 known.update(pool)
+        self._names = {pool.model_id: pool.name for pool in loaded}
+        for pool in self:
+            if self._names.get(pool.model_id, pool.name) != pool.name:
+                # The model has moved to another provider: calls of the old one end, none starts.
+                pool.cap = 0
 
     def wake(self, name: str) -> None:
         """Look for work in this pool now. An unknown one is left to other workers."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from chat import scheduler
+from chat.runner.pools import Pool
 from chat.scheduler import Probe
 
 
@@ -32,18 +33,18 @@ SELECT id::text AS task_id, owner_id, lane, failures FROM chat_task
 """
 
 
-async def choose(pool: str, model_id: int, provider: str, *, only_fresh: bool) -> Probe | None:
+async def choose(pool: Pool, *, only_fresh: bool) -> Probe | None:
     """Return a waiting task of an owner none of whose tasks in its lane failed, the most urgent
     first; else, unless `only_fresh`, one that has not failed itself, else any.
 
-    Raises RedisAway and django.db.Error.
+    Raises RedisUnavailable and django.db.Error.
     """
-    heads = await scheduler.heads(pool)
+    heads = await scheduler.heads(pool.name)
     waiting = await in_database(_look_up, heads)
     if not only_fresh and all(task.failures for task in waiting):
-        waiting += await in_database(fetch_rows, _WaitingTask, _HEALTHY, [model_id])
+        waiting += await in_database(fetch_rows, _WaitingTask, _HEALTHY, [pool.model_id])
     lanes = list({(task.owner_id, task.lane) for task in waiting})
-    failing = await scheduler.failing_lanes(provider, lanes)
+    failing = await scheduler.failing_lanes(pool.name, lanes)
     probes = [_probe(task, failing) for task in waiting]
     by_kind = {probe.kind: probe for probe in reversed(probes)}
     wanted = ("fresh",) if only_fresh else ("fresh", "healthy", "failed")

@@ -11,7 +11,8 @@ from aily.concurrency.faults import run_for_ever, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context
-from aily.redis.clients import RedisAway, async_redis
+from aily.redis.clients import close_async_clients
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.eventlog import LogWriter
 from chat.eventlog.keys import LISTENERS_CHANNEL, worker_channel
@@ -125,8 +126,8 @@ class Runtime:
     async def _drop_slots(self) -> None:
         """Give back what this lease took of the models' caps, some of it after its end."""
         try:
-            await in_database(scheduler.forget_worker, self.worker_id, self.pools.names)
-        except RedisAway as error:
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
+        except RedisUnavailable as error:
             logger.warning("giving back slots: Redis is away (%s)", error)
 
     async def _listen(self) -> None:
@@ -182,7 +183,7 @@ class Runtime:
         self._claimer.cancel()
         self._jobs.cancel()
         await self.calls.aclose()
-        await async_redis().aclose()
+        await close_async_clients()
 
     async def _leave(self) -> None:
         with surviving("giving the lease up"):
@@ -190,8 +191,8 @@ class Runtime:
         try:
             with surviving("leaving"):
                 await self._writer.flush()
-            await in_database(scheduler.forget_worker, self.worker_id, self.pools.names)
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
             for pool in self.pools:
                 await ring(pool.name)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("leaving: Redis is away (%s)", error)

@@ -6,7 +6,7 @@ import logging
 
 from django.conf import settings
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.runner.calls import Calls
 from chat.runner.lease import HeldLease
@@ -27,16 +27,16 @@ class Slots:
 
     async def renew(self) -> None:
         """Have Redis count the calls that run, also where it had lost them."""
-        worker_id = str(self._held.worker_id)
+        worker_id, lease_seconds = str(self._held.worker_id), settings.WORKER_LEASE_SECONDS
         by_pool: dict[str, list[str]] = {}
         for task_id, call in self._calls.by_task.items():
             if not call.was_answered:
                 by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
-            await scheduler.stand(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
+            await scheduler.renew_worker(worker_id, self._pools.names, lease_seconds)
             for pool, task_ids in by_pool.items():
-                await scheduler.hold(pool, worker_id, task_ids)
-        except RedisAway as error:
+                await scheduler.restore_slots(pool, worker_id, task_ids, lease_seconds)
+        except RedisUnavailable as error:
             logger.warning("Redis is away: %s", error)
 
     async def release_unknown(self) -> None:
@@ -49,8 +49,8 @@ class Slots:
         for task_id, call in self._calls.by_task.items():
             known.setdefault(call.pool.name, set()).add(task_id)
         try:
-            unknown = await scheduler.unknown_leases(str(self._held.worker_id), known)
-        except RedisAway as error:
+            unknown = await scheduler.unknown_slots(str(self._held.worker_id), known)
+        except RedisUnavailable as error:
             logger.warning("looking at slots: Redis is away (%s)", error)
             return
         for name, task_ids in unknown.items():

@@ -14,11 +14,12 @@ from django.db import transaction
 from aily.concurrency.faults import note_fault
 from aily.database.threads import in_database
 from aily.problems import NotFound
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
 from chat.eventlog.keys import worker_channel
 from chat.events import TaskCancelled
-from chat.models import Status, Task, flights
+from chat.models import Status, Task, flights, pools_of
 from chat.models.flights import Successor
 from chat.models.ids import is_own
 from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queued, cancel_running
@@ -70,7 +71,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
     try:
         _publish(waiting, running)
         _enqueue(successors)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         # Workers notice when they renew their lease, followers at their next look at the row.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
@@ -80,8 +81,9 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
 
 def _enqueue(successors: Sequence[Successor]) -> None:
     """Make tasks ready that were followers of a cancelled one, and now lead."""
+    pools = pools_of({task.model_id for task in successors})
     for task in successors:
-        pool = str(task.model_id)
+        pool = pools[task.model_id]
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         _, must_ring = scheduler.enqueue(pool, [entry])
         if must_ring:
@@ -93,8 +95,9 @@ def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCal
     for call in running:
         sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
+    pools = pools_of({ended.model_id for ended in waiting})
     for ended in waiting:
-        by_pool[str(ended.model_id)].append(str(ended.id))
+        by_pool[pools[ended.model_id]].append(str(ended.id))
     for pool, ids in by_pool.items():
         scheduler.remove(pool, ids)
     eventlog.append_ends(

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import actors
 from chat.delivery import signing
 from chat.delivery.addresses import UnsafeURLError, check_url
@@ -131,5 +131,5 @@ def _require_active(endpoint: WebhookEndpoint) -> None:
 def _ring() -> None:
     try:
         actors.deliver.send()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("a delivery is due, but Redis is away: %s", error)

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import override_settings
 
 from accounts.models import User
+from accounts.sessions.keys import login
 from aily.redis.clients import sync_redis
 from tests.conftest import grant
 
@@ -23,7 +24,7 @@ def keeper(transactional_db: None) -> User:
 @pytest.fixture(autouse=True)
 def _forgotten_tries(_settings_of_tests: None) -> Iterator[None]:
     """No try at a password that an earlier test made counts, and refusals are answered at once."""
-    for key in sync_redis().scan_iter("aily:login:*", count=1000):
+    for key in sync_redis().scan_iter(login("*"), count=1000):
         sync_redis().delete(key)
     with override_settings(LOGIN_HOLD_SECONDS=0):
         yield

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
-from aily.redis.clients import async_redis, sync_redis
+from aily.redis.clients import close_async_clients
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
@@ -34,7 +34,7 @@ async def loop_services() -> AsyncIterator[None]:
     """Ends what this loop opened: connections left to the garbage collector fail the run."""
     yield
     await get_hub().aclose()
-    await async_redis().aclose()
+    await close_async_clients()
 
 
 @pytest.fixture
@@ -62,8 +62,6 @@ async def start_worker(
 ) -> AsyncIterator[StartWorker]:
     """Starts workers of the simulator on this loop."""
     settings.WORKER_GRACE_SECONDS = 0
-    # Failures of a provider of this name in an earlier test are not this one's.
-    forget_failures("simulator")
     workers: list[Runtime] = []
     await in_database(Provider.objects.update, base_url=simulator.url)
 
@@ -92,12 +90,6 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_prompt
-
-
-def forget_failures(provider: str) -> None:
-    """What failed at a provider of this name in an earlier test."""
-    redis: Any = sync_redis()
-    redis.delete("aily:none", *redis.scan_iter(f"aily:*:{provider}"))
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -202,7 +202,8 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     following = [str(task.pk) for task in queued if task.leader_id]
     assert len(following) == 4
     await in_database(recovery.sweep)
-    assert await in_database(scheduler.missing, str(first.model_id), following) == following
+    missing = await in_database(lambda: scheduler.missing(first.model.pool, following))
+    assert missing == following
     worker_id = await in_database(lease.register)
     assert await in_database(transitions.start, worker_id, first.model_id, following) == []
 

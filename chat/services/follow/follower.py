@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ from chat.events import (
     event_type,
     with_task_id,
 )
-from chat.models import ServedFrom, Status, Task
+from chat.models import ServedFrom, Status, Task, apools_of
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
@@ -272,7 +272,7 @@ class _Follower:
     async def has_moved(self, state: TaskState) -> bool:
         """Look up the task's place in the queue. True when it is another one than before."""
         before = self.place
-        place = await _places().submit((str(state.model_id), self.source_id))
+        place = await _places().submit((state.model_id, self.source_id))
         self.place = scheduler.later(place, scheduler.Place.of_retry(state.not_before))
         return self.place is not None and self.place != before
 
@@ -290,5 +290,9 @@ def _place_check_seconds(place: scheduler.Place | None) -> float:
 
 
 @per_loop
-def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
-    return Batcher(scheduler.places)
+def _places() -> Batcher[tuple[int, str], scheduler.Place | None]:
+    async def handle(tasks: list[tuple[int, str]]) -> Sequence[scheduler.Place | None]:
+        pools = await apools_of({model_id for model_id, _ in tasks})
+        return await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+
+    return Batcher(handle)

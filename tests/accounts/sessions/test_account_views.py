@@ -242,7 +242,7 @@ def test_a_session_ends_though_the_cache_is_away(alice: User) -> None:
     finally:
         circuit._next_probe = 0
         circuit.succeeded()
-    store.settle_removals()
+    store.retry_removals()
     assert username(gone) is None
 
 

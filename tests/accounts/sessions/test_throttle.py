@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from accounts.models import LoginEvent, User
 from accounts.sessions import login_log
+from accounts.sessions.keys import login
 from accounts.sessions.throttle import account_name
 from aily.concurrency.circuit import circuit_of
 from aily.redis.clients import sync_redis
@@ -47,7 +48,7 @@ def statuses(client: Client, tries: int, name: str = "alice") -> list[int]:
 def pass_seconds(seconds: float) -> None:
     """As if so much time had passed for all gates."""
     redis: Any = sync_redis()
-    for key in redis.scan_iter("aily:login:*", count=1000):
+    for key in redis.scan_iter(login("*"), count=1000):
         if b":known:" in key or b":refused:" in key:
             continue
         left = int(float(redis.get(key))) - int(seconds * 1000)

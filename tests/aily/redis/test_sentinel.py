@@ -14,7 +14,10 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from aily.redis.clients import RedisAway, async_redis, guarded_pool, heard, subscriber_redis
+from aily.redis.clients import async_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.guarded import guarded_pool
+from aily.redis.pubsub import listen, subscriber_client
 from aily.redis.sentinel import service_of, sync_address
 from tests.sentinels import SentinelServers
 
@@ -85,13 +88,13 @@ async def test_all_clients_find_the_promoted_replica_by_themselves(
             try:
                 assert await loop.get("after") == b"2"
                 break
-            except RedisAway:
+            except RedisUnavailable:
                 await asyncio.sleep(0.1)
     assert servers.named_port() == servers.replica_port
-    async with subscriber_redis() as client, client.pubsub() as pubsub:
+    async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe("news")
         async with asyncio.timeout(BACK_SECONDS):
-            async for message in heard(pubsub):
+            async for message in listen(pubsub):
                 if message.kind == "message":
                     break
                 await asyncio.to_thread(threads.publish, "news", "here")
@@ -104,7 +107,7 @@ async def until_it_works(command: Callable[[], object]) -> None:
         try:
             await asyncio.to_thread(command)
             return
-        except RedisAway:
+        except RedisUnavailable:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
 

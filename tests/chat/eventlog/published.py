@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from aily.redis.clients import heard, subscriber_redis
+from aily.redis.pubsub import listen, subscriber_client
 from chat.eventlog import Notice
 from chat.eventlog.notices import parse_notice
 
@@ -13,9 +13,9 @@ from chat.eventlog.notices import parse_notice
 @asynccontextmanager
 async def published(channel: str) -> AsyncIterator[Callable[[], Awaitable[Notice]]]:
     """Subscribes; gives what returns the next notice."""
-    async with subscriber_redis() as client, client.pubsub() as pubsub:
+    async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe(channel)
-        messages = heard(pubsub)
+        messages = listen(pubsub)
         assert (await anext(messages)).kind == "subscribe"
 
         async def receive() -> Notice:

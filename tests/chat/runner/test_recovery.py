@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
-from aily.redis.clients import async_redis
+from aily.redis.clients import async_redis, sync_redis
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.eventlog.keys import log_key
@@ -22,6 +22,7 @@ from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.runner import lease, recovery
+from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from chat.services.follow import follow
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
@@ -141,6 +142,22 @@ async def test_queued_tasks_that_redis_forgot_are_put_back(
     await in_database(scheduler.remove, model.pool, task_ids[1:])
     assert await in_database(recovery.sweep) == {model.pool}
     assert await in_database(scheduler.missing, model.pool, task_ids) == []
+
+
+async def test_tasks_that_an_older_version_made_ready_go_on(
+    submit_as_alice: Submit, model: LLMModel, alice: User, start_worker: StartWorker
+) -> None:
+    """An upgrade that renames Redis's keys leaves the ready set behind under its old name."""
+    task_ids = [await submit_as_alice(f"Hello {n}") for n in range(2)]
+    keys = pool_keys(model.pool)
+    sync_redis().delete(keys.ready, keys.provider.known)
+    sync_redis().zadd(f"aily:ready:{model.pk}", dict.fromkeys(task_ids, 1))
+    await start_worker()
+    for pool in await in_database(recovery.sweep):
+        await scheduler.ring(pool)
+    for task_id in task_ids:
+        assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
+    sync_redis().delete(f"aily:ready:{model.pk}")
 
 
 async def test_a_task_that_waits_for_its_next_attempt_is_left_waiting(

@@ -23,11 +23,12 @@ from chat.llm.simulator.server import Simulator, running_simulator
 from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
-from chat.scheduler import Fault, breakers, ready
+from chat.scheduler import Fault, breakers, claims
+from chat.scheduler.keys import pool_keys
 from chat.services.follow import follower
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
-from tests.chat.conftest import StartWorker, Submit, forget_failures, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row, until
 
 #: The upstream's own cap in these tests: one request more, and it answers 429.
 CAP = 50
@@ -119,7 +120,7 @@ async def test_a_task_put_back_between_claim_and_start_keeps_its_lease(
     await until(lambda: simulator.stats.in_flight == 1)
     # As the sweep does when it looks between the two.
     task = await row(first)
-    pool = str(task.model_id)
+    pool = task.model.pool
     entry = scheduler.Entry(first, task.lane, task.owner_id, task.weight)
     await in_database(scheduler.enqueue, pool, [entry])
     await scheduler.ring(pool)
@@ -260,7 +261,6 @@ def fallbacks(model: LLMModel) -> Scene:
     for name in names:
         provider = Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
         LLMModel.objects.create(provider=provider, name=name)
-        forget_failures(name)
     scene = Scene.objects.create(slug="s", title="S")
     version = SceneVersion.objects.create(
         scene=scene,
@@ -328,6 +328,32 @@ async def test_a_request_that_is_wrong_is_wrong_everywhere(
     assert simulator.stats.requests == 1
 
 
+async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_along(
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    worker = await start_worker()
+    await scheduler.report_failure(
+        model.pool,
+        "a-task",
+        owner_id=1,
+        lane=1,
+        cap=1,
+        fault=Fault.THROTTLED,
+        retry_after_seconds=600,
+    )
+    old_pool, waiting = model.pool, await submit_as_alice("Waits [sim:tokens=2]")
+    url = await in_database(lambda: Provider.objects.get(pk=model.provider_id).base_url)
+    other = await in_database(lambda: Provider.objects.create(name="other", base_url=url))
+    model.provider = other
+    await in_database(model.save)
+    await worker.reload_pools()
+    assert worker.pools[old_pool].cap == 0, "it starts nothing more at the old provider"
+    await eventually(lambda: in_database(recovery.sweep))
+    for task_id in (waiting, await submit_as_alice("New [sim:tokens=2]")):
+        assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
+    assert await in_database(scheduler.missing, model.pool, [waiting]) == [waiting]
+
+
 async def test_with_a_single_failure_allowed_a_fallback_takes_over_at_once(
     ask: Any, start_worker: StartWorker, alice: User, settings: Settings
 ) -> None:
@@ -346,7 +372,6 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
     for number in range(breakers.BREAKER_FAILURES):
         await scheduler.report_failure(
             model.pool,
-            "simulator",
             f"task-{number}",
             owner_id=alice.pk,
             lane=1,
@@ -369,7 +394,7 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ready, "COUNTING_MS", 1500)
+    monkeypatch.setattr(claims, "COUNTING_MS", 1500)
     await set_cap(2)
     worker, other = await start_worker(), await start_worker()
     first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=4]"] * 2)
@@ -412,10 +437,9 @@ async def test_calls_that_go_on_without_postgresql_keep_their_room(
     await is_stuck.wait()
     worker_id = worker.worker_id
     threads: Any = sync_redis()
-    runs_out_at = threads.zscore("aily:workers", worker_id)
-    await until(lambda: threads.zscore("aily:workers", worker_id) > runs_out_at + 1)
+    workers = pool_keys(model.pool).provider.workers
+    runs_out_at = threads.zscore(workers, worker_id)
+    await until(lambda: threads.zscore(workers, worker_id) > runs_out_at + 1)
     await scheduler.aenqueue(model.pool, [scheduler.Entry("another", 0, alice.pk, 1.0)])
-    claimed = await scheduler.claim(
-        model.pool, "other", cap=2, want=2, lease_seconds=10, provider="simulator"
-    )
+    claimed = await scheduler.claim(model.pool, "other", cap=2, want=2, lease_seconds=10)
     assert claimed.task_ids == []
