@@ -39,11 +39,6 @@ SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix() for app in APPS for path in (ROOT / app).rglob("*.lua")
 )
 #: The event log's script makes its keys itself, and its channels' names are in chat/events.py.
-IN_PROGRESS = pytest.mark.xfail(reason="the event log has no keys.py yet", strict=True)
-CASES = [
-    pytest.param(path, marks=IN_PROGRESS) if path.startswith("chat/eventlog") else path
-    for path in SCRIPTS
-]
 #: With it the server checks the slots of keys that a script uses without declaring them, as well.
 SHEBANG = "#!lua\n"
 PRELUDE = """
@@ -203,7 +198,7 @@ def test_every_script_is_run() -> None:
     assert sorted(RUNS) == SCRIPTS
 
 
-@pytest.mark.parametrize("path", CASES)
+@pytest.mark.parametrize("path", SCRIPTS)
 async def test_a_script_uses_the_keys_that_it_is_given_and_they_share_a_slot(
     path: str, checked: redis.Redis
 ) -> None:
@@ -250,7 +245,7 @@ def calls_in(code: str) -> Iterator[str]:
         yield code[begin.end() : end - 1]
 
 
-@pytest.mark.parametrize("path", CASES)
+@pytest.mark.parametrize("path", SCRIPTS)
 def test_a_script_builds_no_key(path: str) -> None:
     code = re.sub(r"--.*", "", (ROOT / path).read_text())
     assert "aily:" not in code
@@ -258,7 +253,6 @@ def test_a_script_builds_no_key(path: str) -> None:
     assert [call for call in calls_in(code) if ".." in call] == []
 
 
-@IN_PROGRESS
 def test_keys_are_made_in_the_modules_named_keys_alone() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
