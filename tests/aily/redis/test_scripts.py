@@ -38,7 +38,6 @@ APPS = ("aily", "accounts", "chat")
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix() for app in APPS for path in (ROOT / app).rglob("*.lua")
 )
-#: The event log's script makes its keys itself, and its channels' names are in chat/events.py.
 #: With it the server checks the slots of keys that a script uses without declaring them, as well.
 SHEBANG = "#!lua\n"
 PRELUDE = """
