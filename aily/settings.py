@@ -40,6 +40,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = True
+# What pages and mails are written in, each language by its own name. The catalogues are in the
+# `locale` folder of each app; `python -m tests.catalogues` renews them.
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -66,6 +69,7 @@ MIDDLEWARE = [
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "aily.web.language.PageLocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -383,8 +387,10 @@ if OIDC_ISSUER:
 # --- Security -----------------------------------------------------------------------------------
 # HTTPS=true once TLS ends at aily or at the proxy in front of it.
 HTTPS = env.bool("HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+# A choice of language is a setting: it lasts a year, and the web app's script writes it as well.
+LANGUAGE_COOKIE_AGE = 31_536_000
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0

@@ -23,6 +23,8 @@ from chat.services.follow import follow
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
+from tests.waiting import eventually as eventually
+from tests.waiting import until as until
 
 StartWorker = Callable[[], Awaitable[Runtime]]
 #: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
@@ -34,7 +36,19 @@ async def loop_services() -> AsyncIterator[None]:
     """Ends what this loop opened: connections left to the garbage collector fail the run."""
     yield
     await get_hub().aclose()
+    await _batches_ended()
     await close_async_clients()
+
+
+async def _batches_ended() -> None:
+    """A batch that is under way for a cancelled caller would connect again once all is closed."""
+    batches = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "").startswith("Batcher.")
+    ]
+    if batches:
+        await asyncio.wait(batches, timeout=5)
 
 
 @pytest.fixture
@@ -90,20 +104,6 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_prompt
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something that happens on this loop has made a condition true."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nobody there would set an event
-            await asyncio.sleep(0.005)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """`until` for what only a server knows."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.02)
 
 
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:

@@ -39,13 +39,15 @@ async def ask(user: User, prompt: str, **fields: Any) -> Accepted:
 
 async def requeued(task_id: str, attempt: int = 1) -> Task:
     """The row once its attempt has sent it back."""
-    async with asyncio.timeout(10):
-        while True:
-            task = await row(task_id)
-            if task.status == Status.QUEUED and task.attempt == attempt:
-                return task
-            assert task.status in (Status.QUEUED, Status.RUNNING), task.error
-            await asyncio.sleep(0.02)
+
+    async def sent_back() -> Task | None:
+        task = await row(task_id)
+        assert task.status in (Status.QUEUED, Status.RUNNING), task.error
+        return task if task.status == Status.QUEUED and task.attempt == attempt else None
+
+    task = await eventually(sent_back)
+    assert task is not None
+    return task
 
 
 def pause(model: LLMModel) -> float:
@@ -127,7 +129,11 @@ async def test_a_pause_of_a_moment_is_no_reason_to_go_elsewhere(
 
 
 async def test_more_than_one_page_is_diverted_by_one_sweep(
-    scene: Scene, alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+    scene: Scene,
+    alice: User,
+    model: LLMModel,
+    monkeypatch: pytest.MonkeyPatch,
+    loop_services: None,
 ) -> None:
     monkeypatch.setattr(recovery, "PAGE", 0)
     second = await in_database(LLMModel.objects.get, name="second")

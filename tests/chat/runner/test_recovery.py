@@ -16,36 +16,20 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import eventlog, scheduler
-from chat.eventlog import LogWriter
 from chat.eventlog.keys import log_key
 from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.models import LLMModel, Status, Task, Worker, transitions
-from chat.runner import lease, recovery
+from chat.runner import recovery
 from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from chat.services.follow import follow
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
-from tests.chat.models.test_transitions import make_witness
+from tests.chat.runner.crashes import crash
+from tests.chat.witness import make_witness
 from tests.client import TaskFrames
 
 STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
-
-
-async def crash(task_id: str, owner: User) -> UUID:
-    """Start the task, log some text as its worker would, and let the worker die."""
-    worker_id = await in_database(lease.register)
-    model_id = (await row(task_id)).model_id
-    (started,) = await in_database(transitions.start, worker_id, model_id, [task_id])
-    writer = LogWriter(keep_seconds=60)
-    log = writer.open(task_id, owner.pk, started.attempt)
-    log.start("any")
-    for word in ("Half ", "an ", "answer"):
-        log.on_listener()
-        log.write(word, "")
-        await writer.flush()
-    await in_database(lease.give_up, worker_id)
-    return worker_id
 
 
 async def test_a_task_taken_from_a_dead_worker_and_cancelled_ends_after_its_log(

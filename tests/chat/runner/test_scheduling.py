@@ -28,7 +28,8 @@ from chat.scheduler.keys import pool_keys
 from chat.services.follow import follower
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
-from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.waiting import eventually
 
 #: The upstream's own cap in these tests: one request more, and it answers 429.
 CAP = 50
@@ -71,10 +72,12 @@ async def submit_all(user: User, prompts: Sequence[str], **fields: Any) -> list[
 
 async def ended(task_ids: Sequence[str]) -> None:
     """Wait until all of them have ended."""
-    async with asyncio.timeout(40):
-        active = Task.objects.filter(pk__in=task_ids).active()
-        while await in_database(active.all().exists):  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.05)
+    active = Task.objects.filter(pk__in=task_ids).active()
+
+    async def have_ended() -> bool:
+        return not await in_database(active.all().exists)
+
+    await eventually(have_ended, seconds=40)
 
 
 def in_order(field: str) -> list[int]:
@@ -124,8 +127,7 @@ async def test_a_task_put_back_between_claim_and_start_keeps_its_lease(
     entry = scheduler.Entry(first, task.lane, task.owner_id, task.weight)
     await in_database(scheduler.enqueue, pool, [entry])
     await scheduler.ring(pool)
-    while first not in await in_database(scheduler.missing, pool, [first]):
-        pass
+    await eventually(lambda: in_database(scheduler.missing, pool, [first]))
     task_ids = await submit_all(alice, ["Hi", "Hello"])
     await ended([first, *task_ids])
     assert (simulator.stats.requests, simulator.stats.max_in_flight) == (3, 2)
@@ -234,8 +236,7 @@ async def test_a_task_whose_deadline_passed_in_the_queue_expires_without_a_call(
 ) -> None:
     task_id = await submit_as_alice("Too late", deadline_seconds=0.01)
     overdue = Task.objects.filter(pk=task_id, deadline_at__lt=Now())
-    while not await in_database(overdue.exists):
-        pass
+    await eventually(lambda: in_database(overdue.all().exists))
     await start_worker()
     frames = await frames_of(task_id, alice)
     assert frames.types == ["task.expired"]
@@ -247,9 +248,12 @@ async def test_the_sweep_expires_what_no_worker_takes(
     submit_as_alice: Submit, alice: User, model: LLMModel
 ) -> None:
     task_id = await submit_as_alice("Nobody is there", deadline_seconds=0.01)
-    async with asyncio.timeout(10):
-        while (await row(task_id)).status == Status.QUEUED:
-            await in_database(recovery.expire)
+
+    async def has_expired() -> bool:
+        await in_database(recovery.expire)
+        return (await row(task_id)).status != Status.QUEUED
+
+    await eventually(has_expired)
     assert (await frames_of(task_id, alice)).types == ["task.expired"]
 
 

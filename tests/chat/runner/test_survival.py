@@ -29,6 +29,7 @@ from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +109,17 @@ def break_once(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException)
 
 async def ends(task_id: str) -> Task:
     """The row once it has ended; sweeps meanwhile, as the scheduler would ring for."""
-    async with asyncio.timeout(15):
-        while True:
-            task = await row(task_id)
-            if task.status not in ACTIVE:
-                return task
-            await in_database(recovery.sweep)
-            await asyncio.sleep(0.05)
+
+    async def ended() -> Task | None:
+        task = await row(task_id)
+        if task.status not in ACTIVE:
+            return task
+        await in_database(recovery.sweep)
+        return None
+
+    task = await eventually(ended)
+    assert task is not None
+    return task
 
 
 async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
