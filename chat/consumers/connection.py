@@ -21,7 +21,7 @@ from aily.problems import LimitReached, Problem
 from aily.web.access_revocation import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from aily.web.connections import connections
 from aily.web.flow_control import FlowControl
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat.consumers.commands import CLOSE_TOO_MANY, Commands
 from chat.consumers.sender import FrameSender
 from chat.events import PROTOCOL, Hello
@@ -84,7 +84,7 @@ class ChatConsumer(AsyncConsumer):
         await self.flow.send({"type": "websocket.accept", "subprotocol": subprotocol})
         if identity is None:
             await self.close(CLOSE_UNAUTHENTICATED)
-        elif draining().is_set():
+        elif shutdown_event().is_set():
             await self.close(CLOSE_RESTART)
         else:
             await self.open(identity)
@@ -134,12 +134,12 @@ class ChatConsumer(AsyncConsumer):
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
-        frame_received(frame.type).n += 1
+        frame_received(frame.type).inc()
         await commands.begin(frame, len(data))
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
-        frame_received("invalid").n += 1
+        frame_received("invalid").inc()
         await self.sender.send_problem(_ref_of(data), problem)
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)

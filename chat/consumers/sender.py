@@ -21,7 +21,7 @@ class FrameSender:
         await self.send_bytes(encode(frame))
 
     async def send_bytes(self, frame: bytes) -> None:
-        metrics.FRAMES_SENT.n += 1
+        metrics.FRAMES_SENT.inc()
         await self._flow.send_text(frame)
 
     async def send_problem(self, ref: str | None, problem: Problem) -> None:

@@ -61,7 +61,7 @@ class Feed:
         self._add_bytes(-self._bytes)
 
     def mark_lagging(self) -> None:
-        metrics.FEEDS_LOST.n += 1
+        metrics.FEEDS_LOST.inc()
         self.clear()
         self.is_lagging = True
         self._wake()

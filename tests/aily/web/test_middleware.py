@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from channels.testing import HttpCommunicator
+from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core.checks import CheckMessage
+from django.core.checks.registry import registry
 from django.db import connections
+from django.test import override_settings
+from django.utils.deprecation import MiddlewareMixin
+from django.utils.module_loading import import_string
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes
+from aily.web.middleware import OnLoop
 from chat.models import LLMModel
 
 HOST = (b"host", b"127.0.0.1")
@@ -95,3 +102,59 @@ def cookies_of(answer: Any) -> SimpleCookie:
         if name.lower() == b"set-cookie":
             found.load(value.decode())
     return found
+
+
+def test_djangos_own_classes_are_left_alone() -> None:
+    for path in settings.MIDDLEWARE:
+        middleware = import_string(path)
+        if isinstance(middleware, type) and issubclass(middleware, OnLoop):
+            base: Any = middleware.__bases__[-1]
+            assert base.__acall__ is MiddlewareMixin.__acall__
+            assert base.__call__ is MiddlewareMixin.__call__
+
+
+def deployment_warnings(**changed: object) -> set[str]:
+    """Ids of what `check --deploy` would say, and not silence, with these settings changed."""
+    with override_settings(**changed):
+        messages: list[CheckMessage] = registry.run_checks(
+            tags=["security"], include_deployment_checks=True
+        )
+        return {str(message.id) for message in messages if not message.is_silenced()}
+
+
+SAFE = {
+    "DEBUG": False,
+    "SECURE_HSTS_SECONDS": 3600,
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
+    "SECURE_HSTS_PRELOAD": True,
+    "SECURE_SSL_REDIRECT": True,
+    "SESSION_COOKIE_SECURE": True,
+    "CSRF_COOKIE_SECURE": True,
+    "ALLOWED_HOSTS": ["aily.example"],
+    "SECRET_KEY": "x1y2z3" * 12,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warnings"),
+    [
+        ("SECURE_HSTS_SECONDS", 0, {"security.W004"}),
+        ("SECURE_CONTENT_TYPE_NOSNIFF", False, {"security.W006"}),
+        ("CSRF_COOKIE_SECURE", False, {"security.W016"}),
+        ("SESSION_COOKIE_SECURE", False, {"security.W010", "security.W012"}),
+        ("X_FRAME_OPTIONS", "SAMEORIGIN", {"security.W019"}),
+    ],
+)
+def test_deployment_checks_look_through_the_subclasses(
+    name: str, value: object, warnings: set[str]
+) -> None:
+    assert deployment_warnings(**SAFE) == set()
+    assert deployment_warnings(**{**SAFE, name: value}) & warnings
+
+
+@pytest.mark.parametrize(
+    "name", ["SecurityMiddleware", "XFrameOptionsMiddleware", "CsrfViewMiddleware"]
+)
+def test_the_middlewares_whose_lack_is_silenced_are_there(name: str) -> None:
+    """security.W001 to W003."""
+    assert f"aily.web.middleware.{name}" in settings.MIDDLEWARE
