@@ -37,6 +37,9 @@ from chat.scheduler import Fault
 
 logger = logging.getLogger(__name__)
 
+#: How long what was cancelled may take to end.
+END_SECONDS = 1.0
+
 
 class Calls:
     """Runs what a worker has started. What one call raises reaches no other.
@@ -127,6 +130,7 @@ class Calls:
         """End what still runs, and store nothing more."""
         self._running.cancel()
         self._retries.cancel()
+        await self.wait_until_ended(END_SECONDS)
         await self._client.aclose()
 
     # --- Running --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from chat.events import TaskExpired
 from chat.models import Status, Task, flights, transitions
 from chat.models.transitions import StartedTask
 from chat.runner import lease, probing, recovery
-from chat.runner.calls import Calls
+from chat.runner.calls import END_SECONDS, Calls
 from chat.runner.lease import HeldLease
 from chat.runner.observing import observe_start
 from chat.runner.pools import Pool, Pools
@@ -61,8 +61,10 @@ class Claimer:
         """Claim nothing more. Slots of calls that have ended are still given back."""
         self._is_stopping = True
 
-    def cancel(self) -> None:
+    async def aclose(self) -> None:
+        """End all claiming, and return once it has ended."""
         self._jobs.cancel()
+        await self._jobs.wait(END_SECONDS)
 
     # --- Claiming -------------------------------------------------------------------------------
     async def _claim_for_ever(self, pool: Pool) -> None:

@@ -19,7 +19,7 @@ from chat.eventlog.keys import LISTENERS_CHANNEL, worker_channel
 from chat.llm.client import ProviderClient
 from chat.runner import lease, recovery
 from chat.runner.attempt import Stop
-from chat.runner.calls import Calls
+from chat.runner.calls import END_SECONDS, Calls
 from chat.runner.claims import POLL_SECONDS, Claimer, ring
 from chat.runner.lease import HeldLease
 from chat.runner.listening import listen
@@ -180,9 +180,11 @@ class Runtime:
             self.calls.stop_all(Stop.HANDED_BACK)
             await self.calls.wait_until_ended(HAND_BACK_SECONDS)
             await self._leave()
-        self._claimer.cancel()
-        self._jobs.cancel()
+        await self._claimer.aclose()
         await self.calls.aclose()
+        self._jobs.cancel()
+        # What still asks Redis would connect again once its connection is closed.
+        await self._jobs.wait(END_SECONDS)
         await close_async_clients()
 
     async def _leave(self) -> None:
