@@ -37,8 +37,6 @@ _TESTED_BY = {
     "aily/launcher/prepare.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/readiness.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/stop_request.py": "tests/aily/launcher/test_launch.py",
-    "aily/process/garbage.py": "tests/e2e/test_metrics.py",
-    "aily/process/lean_imports.py": "tests/e2e/test_metrics.py",
     "aily/monitoring/process.py": "tests/e2e/test_metrics.py",
     "aily/monitoring/pulse.py": "tests/e2e/test_metrics.py",
     "aily/monitoring/services.py": "tests/aily/observability/test_collector.py",
@@ -63,7 +61,6 @@ _TESTED_BY = {
     "aily/web/servers/daphne_http.py": "tests/e2e/test_edges.py",
     "aily/web/servers/uvicorn.py": "tests/e2e/test_web_server.py",
     "aily/web/shutdown.py": "tests/e2e/test_web_server.py",
-    "aily/web/staticfiles.py": "tests/e2e/test_web.py",
     "aily/worker.py": "tests/e2e/test_workers.py",
 }
 #: Directories about one thing that several modules do.
