@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
+from aily.database.rows import Row
 from aily.database.threads import in_database
 from aily.problems import NotFound
 from chat.eventlog import Source
@@ -80,7 +81,7 @@ def _load_ended(task_ids: list[str]) -> list[Task | None]:
 _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 
 
-class _Row(NamedTuple):
+class _Row(Row, frozen=True):
     """The columns of `_load_states`, in the order in which it asks for them."""
 
     pk: UUID
@@ -99,7 +100,7 @@ class _Row(NamedTuple):
 def _load_states(task_ids: list[str]) -> list[TaskState | None]:
     """Run one light query for all, and another for those that have ended."""
     found = Task.objects.filter(pk__in=set(task_ids))
-    rows = [_Row(*values) for values in found.values_list(*_Row._fields)]
+    rows = [_Row(*values) for values in found.values_list(*_Row.__struct_fields__)]
     ended = [row.pk for row in rows if row.status not in ACTIVE]
     tasks = Task.objects.defer(*_LARGE).in_bulk(ended) if ended else {}
     by_id = {str(row.pk): _state(row, tasks.get(row.pk)) for row in rows}
