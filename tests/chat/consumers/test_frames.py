@@ -13,7 +13,7 @@ from channels.testing import WebsocketCommunicator
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
-from chat import consumers
+from chat.consumers import commands, connection
 from chat.models import LLMModel
 
 SUBMIT = {"type": "task.submit", "messages": [{"role": "user", "content": "Hi"}]}
@@ -124,21 +124,21 @@ async def test_a_fault_of_ours_is_an_error_frame(
     socket: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> None:
-        raise AttributeError("nobody thought of this")
+        raise AttributeError("a fault of our own")
 
-    monkeypatch.setattr(consumers, "cancel", broken)
+    monkeypatch.setattr(commands, "cancel_row", broken)
     await send(socket, f'{{"type":"task.cancel","ref":"r","task_id":"{SOME_ID}"}}')
     answer = await socket.receive_json_from(timeout=5)
     assert (answer["ref"], answer["error"]["code"]) == ("r", "internal_server_error")
-    assert "nobody thought of this" in caplog.text
-    assert "nobody thought" not in json.dumps(answer)
+    assert "a fault of our own" in caplog.text
+    assert "fault of our own" not in json.dumps(answer)
     caplog.clear()
 
 
 async def test_frames_with_bytes_changed_at_random_never_end_a_socket(
     socket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "MAX_BAD_FRAMES", 1_000_000)
+    monkeypatch.setattr(connection, "MAX_BAD_FRAMES", 1_000_000)
     chance = random.Random(13)
     good = [
         {**SUBMIT, "ref": "r", "metadata": {"a": [1, {"b": "c"}]}, "deadline_seconds": 7.5},
