@@ -7,6 +7,8 @@ from contextlib import nullcontext
 
 from django.core.management import execute_from_command_line
 
+from aily.process.start import begin_loading
+
 #: Commands that run until they are stopped, and wait for a server that is away.
 LONG_RUNNING = ("crontab", "runserver", "simulate_llm")
 
@@ -14,8 +16,9 @@ LONG_RUNNING = ("crontab", "runserver", "simulate_llm")
 def main() -> None:
     """Run the command of the command line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
-    # A migration may take its time.
+    # A migration may take longer than any request.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
+    begin_loading()
     # Imports the settings, which end the process if a variable is wrong.
     from aily.database.command_outages import end_at_outage
 

@@ -25,8 +25,7 @@ case "${1:-}" in
         case "${WEB_SERVER:-daphne}" in
             daphne) ;;
             uvicorn) module=aily.web.servers.uvicorn ;;
-            granian) module=aily.web.servers.granian ;;
-            *) refuse "WEB_SERVER must be one of daphne, uvicorn, granian, not '$WEB_SERVER'" ;;
+            *) refuse "WEB_SERVER must be one of daphne, uvicorn, not '$WEB_SERVER'" ;;
         esac
         if [ -n "$module" ]; then
             exec python -m "$module" --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"

@@ -17,7 +17,7 @@ from aily.redis.errors import RedisUnavailable
 _PROBE_SECONDS = 1.0
 _EXIT_CODE = 2
 #: They would say the same again.
-_LOGGERS = ("aily.concurrency.circuit", "psycopg.pool")
+_LOGGERS = ("aily.concurrency.circuit_breaker", "psycopg.pool")
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
 
-from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
+from aily.concurrency.circuit_breaker import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_disk_full, is_outage, is_pool_busy
 from aily.problems import Busy, StorageFull, Unavailable
 from aily.redis.errors import RedisBusyError, RedisDiskError, RedisUnavailable
@@ -27,17 +28,17 @@ def is_away(error: Exception) -> bool:
 def as_problem(error: BaseException) -> Unavailable:
     """The problem for a request that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
-        return Busy("All connections of this process are in use. Try again.")
+        return Busy(_("All connections of this process are in use. Try again."))
     if isinstance(error, RedisDiskError) or is_disk_full(error):
         return storage_full()
     return Unavailable(
-        "A server that aily needs is away.", retry_after_seconds=OUTAGE_RETRY_SECONDS
+        _("A server that aily needs is away."), retry_after_seconds=OUTAGE_RETRY_SECONDS
     )
 
 
 def storage_full() -> StorageFull:
     """The problem of a request that would have to store something."""
     return StorageFull(
-        "The disk is full. Nothing was stored; what is stored can be read.",
+        _("The disk is full. Nothing was stored; what is stored can be read."),
         retry_after_seconds=_FULL_DISK_RETRY_SECONDS,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aily.environment.reader import Environment
 
 #: The first is the default.
-WEB_SERVERS = ("daphne", "uvicorn", "granian")
+WEB_SERVERS = ("daphne", "uvicorn")
 _MAX_PORT = 65_535
 _MAX_PROCESSES = 64
 

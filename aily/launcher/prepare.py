@@ -12,6 +12,8 @@ import django
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from aily.process.start import begin_loading
+
 
 def prepare(*, demo: bool, locked: bool = False) -> None:
     """Migrate, seed the demo content, collect the assets, warm the cache. It may be repeated.
@@ -64,8 +66,9 @@ def _asset_sources() -> Iterator[Path]:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
-    # A migration may take its time.
+    # A migration may take longer than any request.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
+    begin_loading()
     django.setup()
     # Imported late: it reads the settings.
     from aily.database.command_outages import end_at_outage

@@ -21,7 +21,7 @@ from aily.process.lifetimes import tied_to_parent
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 #: The modules to run for those that have no command line of their own.
-WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn", "granian": "aily.web.servers.granian"}
+WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn"}
 
 #: How this machine reaches a process that listens on all addresses.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not listened on by default)

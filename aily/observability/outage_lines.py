@@ -1,7 +1,7 @@
 """One line when a server goes away, and one when it is back: all that follows from it is dropped.
 
 During an outage every loop, request and library logs its own failure, many with a traceback. The
-circuit breakers say here which servers are away (aily/concurrency/circuit.py).
+circuit breakers say here which servers are away (aily/concurrency/circuit_breaker.py).
 """
 
 from __future__ import annotations

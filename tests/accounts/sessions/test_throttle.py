@@ -17,7 +17,7 @@ from accounts.models import LoginEvent, User
 from accounts.sessions import login_log
 from accounts.sessions.keys import login
 from accounts.sessions.throttle import account_name
-from aily.concurrency.circuit import circuit_of
+from aily.concurrency.circuit_breaker import breaker_of
 from aily.redis.clients import sync_redis
 from tests.accounts.authenticator import (
     PASSWORD,
@@ -192,12 +192,12 @@ def test_who_comes_a_moment_too_early_waits_for_the_turn(alice: User, settings: 
 # --- Redis away -----------------------------------------------------------------------------------
 @pytest.fixture
 def no_redis(settings: Settings) -> Iterator[None]:
-    circuit = circuit_of(f"Redis {sync_redis().connection_pool.connection_kwargs['path']}")
-    circuit.failed()
+    circuit = breaker_of(f"Redis {sync_redis().connection_pool.connection_kwargs['path']}")
+    circuit.record_failure()
     circuit._next_probe = float("inf")
     yield
     circuit._next_probe = 0
-    circuit.succeeded()
+    circuit.record_success()
 
 
 def test_while_redis_is_away_each_process_counts_by_itself(alice: User, no_redis: None) -> None:
@@ -284,11 +284,11 @@ def test_log_ins_and_failures_are_logged_and_kept(
     ]
     assert LoginEvent.objects.earliest("pk").user_agent == "Browser/1[forged]"
     records: list[Any] = [
-        one for one in caplog.records if one.name == "accounts.sessions.login_log"
+        record for record in caplog.records if record.name == "accounts.sessions.login_log"
     ]
     # A flood of refusals is told of once.
-    assert [one.outcome for one in records].count("refused") == 1
-    assert {(one.event, one.username, one.address) for one in records} == {
+    assert [record.outcome for record in records].count("refused") == 1
+    assert {(record.event, record.username, record.address) for record in records} == {
         ("login", "alice", HERE),
         ("login", "", HERE),
         ("login", "alice", ELSEWHERE),
@@ -316,7 +316,7 @@ def test_staff_see_the_trail_and_nobody_changes_it(alice: User, keeper: User) ->
     client = Client()
     client.force_login(keeper)
     page = client.get("/admin/accounts/loginevent/").content.decode()
-    for word in ("alice", "failed", "refused unseen", HERE):
+    for word in ("alice", "failed", "refused unchecked", HERE):
         assert word in page
     found = client.get("/admin/accounts/loginevent/", {"q": HERE}).content.decode()
     assert "alice" in found

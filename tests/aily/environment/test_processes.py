@@ -25,7 +25,6 @@ _PROCESSES = {
     "prepare": (_PYTHON, "-m", "aily.launcher.prepare"),
     "daphne": (_PYTHON, "-m", "aily.web.servers.daphne", "aily.asgi:application"),
     "uvicorn": (_PYTHON, "-m", "aily.web.servers.uvicorn", "--port", "0"),
-    "granian": (_PYTHON, "-m", "aily.web.servers.granian", "--port", "0"),
     "worker": (_PYTHON, "-m", "dramatiq", "aily.worker", "--processes", "1"),
     "exporter": (_PYTHON, "-m", "aily.exporter"),
     "scheduler": (_PYTHON, "manage.py", "crontab"),

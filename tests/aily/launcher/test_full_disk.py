@@ -14,7 +14,7 @@ from aily.launcher.programs import BASE_DIR
 from tests.aily.launcher.test_launch import Launched, launched, wait_for_ready_line, wait_until
 from tests.full_disk import fill, make_room, small_disk
 from tests.ports import free_ports
-from tests.prepared import copy_prepared
+from tests.prepared import copy_assets, copy_cluster
 
 _DISK_BYTES = 512 << 20
 _BODY = {"messages": [{"role": "user", "content": "ping"}]}
@@ -43,8 +43,8 @@ def test_a_full_disk_ends_no_process_and_refuses_submits_until_there_is_room(
     metrics_port = free_ports(1)[0]
     with small_disk(tmp_path / "disk", _DISK_BYTES) as disk, ExitStack() as resources:
         data_dir = disk / "data"
-        copy_prepared("postgres", data_dir)
-        copy_prepared("static", data_dir)
+        copy_cluster(data_dir)
+        copy_assets(data_dir)
         with launched(data_dir, METRICS_PORT=str(metrics_port)) as launcher:
             wait_for_ready_line(launcher)
             site = resources.enter_context(

@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.db import OperationalError
 
-from aily.concurrency.circuit import Circuit
+from aily.concurrency.circuit_breaker import CircuitBreaker
 from aily.concurrency.faults import surviving
 from aily.observability.logs import configuration
 from aily.observability.outage_lines import OutageLines
@@ -60,23 +60,23 @@ def fail_in_every_way(error: Exception) -> None:
     ],
 )
 def test_an_outage_is_one_line_and_its_end_another(error: Exception, lines: list[str]) -> None:
-    circuit = Circuit("Redis of this test")
-    circuit.failed()
+    circuit = CircuitBreaker("Redis of this test")
+    circuit.record_failure()
     for _ in range(12):
         fail_in_every_way(error)
-        circuit.failed()
-    circuit.succeeded()
+        circuit.record_failure()
+    circuit.record_success()
 
     assert lines == ["Redis of this test does not answer", "Redis of this test answers again"]
 
 
 def test_other_faults_are_logged_during_an_outage_as_well(lines: list[str]) -> None:
-    circuit = Circuit("Redis of this test")
-    circuit.failed()
+    circuit = CircuitBreaker("Redis of this test")
+    circuit.record_failure()
     with surviving("claiming"):
         raise ValueError("a mistake")
     logging.getLogger("django.request").error("Error: /api", extra={"status_code": 500})
-    circuit.succeeded()
+    circuit.record_success()
 
     assert "claiming: an exception was survived" in lines
     assert "Error: /api" in lines
