@@ -14,6 +14,7 @@ Problem
 │   └── RateLimited  rate_limited     429  too many requests a minute
 ├── Unexpected       internal_server_error  500  a fault in aily; see its log
 └── Unavailable      unavailable      503  a server that aily needs is away; retry later
+    ├── StorageFull  storage_full     503  a disk is full; reads go on
     └── Busy         busy             503  this process is at capacity; retry soon
 
 Apps add their own below these. REST answers with RFC 9457 problem details

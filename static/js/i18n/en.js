@@ -122,6 +122,8 @@ export default {
   "error.unavailable.help": "A part of the service is away. Try again in a moment.",
   "error.rate_limited.title": "Too many requests",
   "error.rate_limited.help": "Wait a moment, then try again.",
+  "error.storage_full.title": "The disk is full",
+  "error.storage_full.help": "Nothing was stored. What is stored can be read. Try again later.",
   "error.queue_full.title": "The queue is full",
   "error.queue_full.help": "Too many tasks are waiting. Try again later.",
   "error.too_many_in_flight.title": "Too many tasks at once",

@@ -124,6 +124,8 @@ export default {
   "error.unavailable.help": "部分服务暂时中断。请稍后重试。",
   "error.rate_limited.title": "请求过多",
   "error.rate_limited.help": "请稍候再试。",
+  "error.storage_full.title": "磁盘已满",
+  "error.storage_full.help": "没有保存任何内容；已保存的内容仍可读取。请稍后重试。",
   "error.queue_full.title": "队列已满",
   "error.queue_full.help": "等待中的任务过多。请稍后重试。",
   "error.too_many_in_flight.title": "同时进行的任务过多",
