@@ -174,8 +174,7 @@ class VersionPatch(RequestSchema):
         0,
         ge=0,
         le=MAX_CACHE_TTL_SECONDS,
-        description="For how long an answer is given to equal requests of all users; 0: "
-        "never.",
+        description="For how long an answer is given to equal requests of all users; 0: never.",
     )
     notes: str = Field("", max_length=10_000)
 
