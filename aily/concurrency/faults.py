@@ -20,13 +20,14 @@ PAUSE_SECONDS = 1.0
 #: Prometheus sees no increase in one that appears with its first fault.
 PLACES = (
     *("announcing kept answers", "call", "cancelling", "claiming", "claiming deliveries"),
-    *("counting submits", "ending a call", "event log", "giving the lease up", "holding leases"),
-    *("hub", "leaving", "life of a worker", "listening", "loading models", "observing a call"),
-    *("observing a delivery", "observing starts", "open sockets", "pulse", "queueing", "renewal"),
-    *("replica", "reporting a failure", "settling", "starting a call", "starting tasks"),
-    *("storing a partial answer", "storing an end", "storing outcomes of deliveries"),
-    *("sweep: bury", "sweep: recover", "sweep: expire", "sweep: divert", "sweep: end_stranded"),
-    *("sweep: requeue_missing", "telling of a retry", "tracing submits", "watching"),
+    *("counting submits", "ending a call", "event log", "giving the lease up"),
+    *("publishing a retry", "hub", "leaving", "life of a worker", "listening", "loading models"),
+    *("observing a call", "observing a delivery", "observing starts", "open sockets", "pulse"),
+    *("queueing", "renewal", "replica", "reporting a failure", "settling", "starting a call"),
+    *("starting tasks", "storing a partial answer", "storing an end"),
+    *("storing outcomes of deliveries", "sweep: drop_dead_workers", "sweep: recover"),
+    *("sweep: expire", "sweep: divert", "sweep: end_stranded", "sweep: requeue_missing"),
+    *("renewing slots", "tracing submits"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import redis
-from redis._parsers.base import BaseParser
+from redis.connection import DefaultParser
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 
@@ -19,7 +19,7 @@ class RedisDiskError(redis.ResponseError):
 
 
 # redis-py knows no class for it. One for all clients: whatever catches RedisUnavailable gets it.
-BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
+DefaultParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
 
 #: Redis did not answer. What a circuit counts as a failure of the server.
 NO_ANSWER = (redis.ConnectionError, redis.TimeoutError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aily.redis.clients import async_redis
+from aily.redis.errors import RedisDiskError
 
 
 async def test_a_subscriptions_connection_gives_whole_responses() -> None:
@@ -19,3 +20,10 @@ async def test_a_subscriptions_connection_gives_whole_responses() -> None:
         message = await pubsub.handle_message(response)
         assert message["type"] == "subscribe"
     await client.aclose()
+
+
+def test_an_error_code_may_be_given_a_class_for_all_parsers() -> None:
+    from redis._parsers.base import BaseParser
+
+    error = BaseParser.parse_error("MISCONF Errors writing")  # type: ignore[no-untyped-call]
+    assert isinstance(error, RedisDiskError)
