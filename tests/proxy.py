@@ -1,4 +1,4 @@
-"""A network that can be cut: a TCP port of this machine in front of a server's unix socket."""
+"""A network that can be cut: a TCP port of this machine in front of a server."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ class Proxy(Running):
     """Passes on what comes, on a thread of its own, until `cut` and again from `heal` on.
 
     While it is cut nothing comes through and no connection breaks: as when packets vanish. New
-    connections are taken, and lead nowhere.
+    connections are taken, and lead nowhere. `drop` breaks all connections there are.
     """
 
-    def __init__(self, server: Path) -> None:
+    def __init__(self, server: Path | int) -> None:
+        """`server` is its unix socket, or its port of this machine."""
         self._server = server
         self._loop = asyncio.new_event_loop()
         self._passes = asyncio.Event()
         self._passes.set()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
 
@@ -43,6 +45,13 @@ class Proxy(Running):
     def heal(self) -> None:
         self._loop.call_soon_threadsafe(self._passes.set)
 
+    def drop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result()
+
+    async def _drop(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
     async def _listen(self) -> int:
         self._listener = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         port: int = self._listener.sockets[0].getsockname()[1]
@@ -59,7 +68,7 @@ class Proxy(Running):
     ) -> None:
         await self._passes.wait()
         try:
-            from_server, to_server = await asyncio.open_unix_connection(self._server)
+            from_server, to_server = await self._connect()
         except OSError:
             # The server is down: its clients get a reset, as from the kernel.
             to_client.transport.abort()
@@ -69,7 +78,13 @@ class Proxy(Running):
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._server, int):
+            return await asyncio.open_connection("127.0.0.1", self._server)
+        return await asyncio.open_unix_connection(self._server)
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             while data := await reader.read(_CHUNK_BYTES):
                 await self._passes.wait()
@@ -79,4 +94,5 @@ class Proxy(Running):
         except OSError:
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
