@@ -25,6 +25,8 @@ WORTH_ANOTHER_TASK = {
     "provider_truncated", "provider_invalid_response", "provider_empty", "worker_lost",
 }  # fmt: skip
 TASKS_OF_A_ROW = 2
+#: Longer than aily lets a request wait for the end of its task: SYNC_WAIT_SECONDS, 60.
+ANSWER_SECONDS = 90
 #: What is reported of rows that the end of the job's time leaves undone.
 LATE = ("late", "not done in time")
 
@@ -52,7 +54,10 @@ class Job:
         """Return the row's summary. Raises RowError and JobError."""
         for number in range(1, TASKS_OF_A_ROW + 1):
             # A header has no letters beyond ASCII.
-            task = await self.run_task(quote(f"{self.name}/{row_id}/{number}"), text)
+            key = quote(f"{self.name}/{row_id}/{number}")
+            metadata = {"job": self.name, "row": row_id}
+            body = {"variables": {"text": text}, "lane": "batch", "metadata": metadata}
+            task = await self.run_task(key, body)
             if task["status"] == "succeeded":
                 return str(task["result"]["text"])
             error = task["error"] or {"code": task["status"], "message": ""}
@@ -60,7 +65,7 @@ class Job:
                 break
         raise RowError(error["code"], error["message"])
 
-    async def run_task(self, key: str, text: str) -> dict[str, Any]:
+    async def run_task(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
         """Submit a task and wait for its end: the same request again and again, until it has ended.
 
         The key makes that safe. Whatever was lost on the way, the task is there once.
@@ -75,7 +80,8 @@ class Job:
                     f"/api/llmchat/prompts/{self.scene}/api",
                     params={"sync": "true"},
                     headers={"Idempotency-Key": key},
-                    json={"variables": {"text": text}, "lane": "batch"},
+                    json=body,
+                    timeout=min(ANSWER_SECONDS, self.ends_at - time.monotonic()),
                 )
             except httpx.TransportError as error:
                 reason = ("unreachable", repr(error))
@@ -131,8 +137,9 @@ async def run(job: Job, rows: list[dict[str, str]], in_flight: int, out: Path) -
     """Run all rows and return how many succeeded and failed; both are written as they end."""
     counts, waiting = [0, 0], iter(rows)
     with (
-        (out / "summaries.csv").open("w", newline="") as done_file,
-        (out / "failed.csv").open("w", newline="") as failed_file,
+        # Line by line, so that a job that is killed leaves what it has.
+        (out / "summaries.csv").open("w", 1, "utf-8", newline="") as done_file,
+        (out / "failed.csv").open("w", 1, "utf-8", newline="") as failed_file,
     ):
         done, failed = csv.writer(done_file), csv.writer(failed_file)
         done.writerow(["id", "summary"])
@@ -167,8 +174,6 @@ async def main() -> int:
     client = httpx.AsyncClient(
         base_url=os.environ.get("AILY_URL", "http://127.0.0.1:8000"),
         headers={"Authorization": f"Bearer {os.environ['AILY_KEY']}"},
-        # Longer than aily lets a request wait for the end of its task: SYNC_WAIT_SECONDS, 60.
-        timeout=httpx.Timeout(90, connect=10),
         limits=httpx.Limits(max_connections=options.in_flight),
     )
     job = Job(client, options.scene, options.name, time.monotonic() + options.hours * 3600)

@@ -12,7 +12,6 @@ const PASSING_ERRORS = new Set(['unavailable', 'busy', 'rate_limited', 'queue_fu
 const ENDS = new Set(['task.completed', 'task.failed', 'task.cancelled', 'task.expired']);
 // A dead network says nothing: a socket that is silent for longer than this is given up.
 const SILENCE_MS = 15_000;
-const PING_MS = 5_000;
 
 export class AilyError extends Error {
   constructor(code, message) {
@@ -26,9 +25,10 @@ export class AilyError extends Error {
  *
  * @param {object} task what `task.submit` takes: scene and variables, or messages
  * @param {object} options url, key; onText is called with all of the text so far, again and again;
- *   giveUpMs bounds how long it goes on without a connection
+ *   silenceMs bounds the silence of a socket, giveUpMs the time without a connection
  */
-export async function ask(task, { url, key, onText = () => {}, giveUpMs = 300_000 }) {
+export async function ask(task, options) {
+  const { url, giveUpMs = 300_000 } = options;
   // The key makes it safe to submit again: the server then gives the same task.
   const state = {
     first: { type: 'task.submit', idempotency_key: randomUUID(), ...task },
@@ -40,7 +40,7 @@ export async function ask(task, { url, key, onText = () => {}, giveUpMs = 300_00
   let lastFrameAt = Date.now();
   for (;;) {
     const framesBefore = state.frames;
-    const end = await oneConnection(state, url, key, onText);
+    const end = await oneConnection(state, options);
     if (end.frame) return textOf(end.frame, state);
     if (FINAL_CLOSE_CODES.has(end.code)) throw new AilyError(`close_${end.code}`, 'the server refuses to go on');
     if (state.frames > framesBefore) {
@@ -55,15 +55,15 @@ export async function ask(task, { url, key, onText = () => {}, giveUpMs = 300_00
 }
 
 /** Follow the task on one socket. Resolves with `frame`, the task's end, or with why the socket ended. */
-function oneConnection(state, url, key, onText) {
+function oneConnection(state, { url, key, onText = () => {}, silenceMs = SILENCE_MS }) {
   return new Promise((resolve, reject) => {
     // Browsers' WebSockets have no headers: the key travels as a subprotocol, never in the URL.
     const socket = new WebSocket(url, ['aily.v1', `aily.bearer.${key}`]);
     let heardAt = Date.now();
     const heart = setInterval(() => {
-      if (Date.now() - heardAt > SILENCE_MS) finish(resolve, { code: 1006 });
+      if (Date.now() - heardAt > silenceMs) finish(resolve, { code: 1006 });
       else if (socket.readyState === WebSocket.OPEN) socket.send('{"type": "ping"}');
-    }, PING_MS);
+    }, silenceMs / 3);
     const finish = (settle, value) => {
       clearInterval(heart);
       socket.onmessage = null;
@@ -127,7 +127,7 @@ async function main() {
   process.stdout.write('\n');
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   main().then(
     () => process.exit(0),
     (error) => {
