@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, with a circuit breaker (aily/concurrency/circuit.py)."""
+"""Django's PostgreSQL backend, with a circuit breaker (aily/concurrency/circuit_breaker.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, object]) -> BoundedConnection:
         circuit = self._kind.circuit
-        if not circuit.lets_through():
+        if not circuit.allows_call():
             raise psycopg.OperationalError("the database is away")
         was_open, began = circuit.is_open, time.monotonic()
         try:
@@ -41,9 +41,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except psycopg.OperationalError as error:
             if self._is_busy(error, began):
                 raise PoolBusyError("all database connections of this process are in use") from None
-            circuit.failed()
+            circuit.record_failure()
             raise
-        circuit.succeeded()
+        circuit.record_success()
         with _lock:
             _given_out[self.alias] += 1
         return connection
@@ -61,11 +61,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return True
         return self._kind.circuit.answered_at > began
 
-    def _close(self) -> None:
-        if self.connection is not None:
-            with _lock:
-                _given_out[self.alias] -= 1
-        super()._close()  # type: ignore[misc]
+    def close(self) -> None:
+        gives_back = self.connection is not None and not self.closed_in_transaction
+        try:
+            super().close()
+        finally:
+            if gives_back:
+                with _lock:
+                    _given_out[self.alias] -= 1
 
     def _check(self, connection: BoundedConnection) -> None:
         """Check a connection of the pool, which may be from before the outage."""
