@@ -141,14 +141,14 @@ def signed(secret: str, delivery_id: str, event: object) -> dict[str, Any]:
 def test_the_service_records_what_the_webhooks_say(
     service: httpx.Client, aily: httpx.Client
 ) -> None:
-    texts = {"good": "Fine [sim:tokens=20]", "bad": "Refused [sim:status=400]"}
+    texts = {"good": "Fine [sim:tokens=20]", "bad": "Cut off [sim:truncate]"}
     for name, text in [*texts.items(), *texts.items()]:  # the second time changes nothing
         assert service.put(f"/articles/{name}", json={"text": text}).status_code == 202
     good = ended(service, "good")
     assert (good["status"], good["error"]) == ("succeeded", None)
     assert "This is a *simulated* answer" in good["summary"]
     assert ended(service, "bad") == {
-        "status": "failed", "summary": None, "error": "provider_bad_request"
+        "status": "failed", "summary": None, "error": "provider_truncated"
     }  # fmt: skip
     tasks = [
         task

@@ -135,11 +135,12 @@ def receive(
 
 
 def outcome(task: dict[str, Any]) -> tuple[str, str | None, str | None]:
-    """Return the task's status, text and error code."""
+    """Return the task's status, its text if it succeeded, and its error code."""
     if task["is_truncated"]:  # the webhook has the beginning of a long text, the task all of it
         # Where this raises, the webhook is answered with 500 and comes again.
         answer = AILY.get(f"/api/llmchat/tasks/{task['task_id']}")
         answer.raise_for_status()
         task = answer.json()
-    result, error = task["result"] or {}, task["error"] or {}
-    return task["status"], result.get("text"), error.get("code")
+    # A task that failed may have a result as well: the part of the answer that there was.
+    summary = task["result"]["text"] if task["status"] == "succeeded" else None
+    return task["status"], summary, (task["error"] or {}).get("code")
