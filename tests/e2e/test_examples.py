@@ -102,11 +102,11 @@ def service(
         running(command, EXAMPLES / "fastapi-webhook", environment) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
-        wait_until(lambda: answers(client) or process.poll() is not None, "the service")
+        wait_until(lambda: is_up(client) or process.poll() is not None, "the service")
         yield client
 
 
-def answers(client: httpx.Client) -> bool:
+def is_up(client: httpx.Client) -> bool:
     try:
         return client.get("/openapi.json").is_success
     except httpx.TransportError:
@@ -117,7 +117,7 @@ def article(service: httpx.Client, article_id: str) -> Any:
     return service.get(f"/articles/{article_id}").json()
 
 
-def ended(service: httpx.Client, article_id: str) -> Any:
+def wait_for_end(service: httpx.Client, article_id: str) -> Any:
     def look() -> Any:
         shown = article(service, article_id)
         return shown if shown["status"] not in ("new", "queued") else None
@@ -144,10 +144,10 @@ def test_the_service_records_what_the_webhooks_say(
     texts = {"good": "Fine [sim:tokens=20]", "bad": "Cut off [sim:truncate]"}
     for name, text in [*texts.items(), *texts.items()]:  # the second time changes nothing
         assert service.put(f"/articles/{name}", json={"text": text}).status_code == 202
-    good = ended(service, "good")
+    good = wait_for_end(service, "good")
     assert (good["status"], good["error"]) == ("succeeded", None)
     assert "This is a *simulated* answer" in good["summary"]
-    assert ended(service, "bad") == {
+    assert wait_for_end(service, "bad") == {
         "status": "failed", "summary": None, "error": "provider_truncated"
     }  # fmt: skip
     tasks = [
@@ -165,7 +165,7 @@ def test_the_service_fetches_the_text_that_a_webhook_is_too_small_for(
 ) -> None:
     text = "Long [sim:tokens=9000,tps=0]"
     assert service.put("/articles/long", json={"text": text}).status_code == 202
-    assert len(ended(service, "long")["summary"]) > 20_000
+    assert len(wait_for_end(service, "long")["summary"]) > 20_000
 
 
 def test_the_service_takes_a_delivery_once_and_no_forged_one(
@@ -173,7 +173,7 @@ def test_the_service_takes_a_delivery_once_and_no_forged_one(
 ) -> None:
     _, secret = endpoint
     assert service.put("/articles/1", json={"text": "[sim:tokens=20]"}).status_code == 202
-    ended(service, "1")
+    wait_for_end(service, "1")
     task = {"metadata": {"article_id": "1"}, "is_truncated": False, "status": "succeeded"}
     event = {"type": "task.completed", "data": {**task, "result": {"text": "one"}, "error": None}}
     assert service.post("/webhooks/aily", **signed(secret, "a", event)).status_code == 204
@@ -195,11 +195,11 @@ def test_the_service_answers_the_test_of_its_webhook(
     answer = aily.post(f"/api/webhooks/{endpoint['id']}/test")
     assert answer.is_success, answer.text
 
-    def taken() -> bool:
+    def is_delivered() -> bool:
         deliveries = aily.get(f"/api/webhooks/{endpoint['id']}/deliveries").json()["items"]
         return [delivery["status"] for delivery in deliveries] == ["delivered"]
 
-    wait_until(taken, "the test's delivery")
+    wait_until(is_delivered, "the test's delivery")
 
 
 # --- The Node client ----------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def newest(aily: httpx.Client) -> Any:
 def test_the_node_client_resumes_where_it_was_cut_off(
     network: Proxy, aily: httpx.Client, key: str
 ) -> None:
-    with client(network, key, "Slowly [sim:tokens=90,tps=30]") as process:
+    with client(network, key, "Slowly [sim:tokens=60,tps=30]") as process:
         assert process.stdout is not None
         shown = ""
         for characters in (20, 120):
@@ -332,7 +332,7 @@ def report(path: Path) -> dict[str, list[str]]:
         return {row[0]: row[1:] for row in list(csv.reader(file))[1:]}
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_the_job_ends_with_each_row_in_one_of_its_reports(
     network: Proxy, aily: httpx.Client, key: str, tmp_path: Path, count: int
 ) -> None:

@@ -14,21 +14,21 @@ from urllib.parse import quote
 
 import httpx
 
-#: Answers to a submit that another try may cure. 409: the same submit is still being handled.
-PASSING = {409, 429, 502, 503, 504}
-#: Answers that every row would get: a wrong key, a right that is missing, no such scene.
-FOR_ALL_ROWS = {401, 403, 404}
-#: Errors of tasks that another task may not meet. aily itself has tried several times by then.
-WORTH_ANOTHER_TASK = {
+#: Statuses of responses after which the same request may succeed. 409: it is still being handled.
+RETRYABLE_STATUSES = {409, 429, 502, 503, 504}
+#: Statuses that every row would get: a wrong key, a missing permission, no such scene.
+FATAL_STATUSES = {401, 403, 404}
+#: Error codes of tasks after which a new task may succeed. aily has made several attempts by then.
+RETRYABLE_TASK_ERRORS = {
     "provider_rate_limited", "provider_overloaded", "provider_unreachable", "provider_error",
     "provider_timeout_connect", "provider_timeout_first_token", "provider_timeout_between_tokens",
     "provider_truncated", "provider_invalid_response", "provider_empty", "worker_lost",
 }  # fmt: skip
-TASKS_OF_A_ROW = 2
+MAX_TASKS_PER_ROW = 2
 #: Longer than aily lets a request wait for the end of its task: SYNC_WAIT_SECONDS, 60.
-ANSWER_SECONDS = 90
-#: What is reported of rows that the end of the job's time leaves undone.
-LATE = ("late", "not done in time")
+REQUEST_SECONDS = 90
+#: Code and message of a row that is not done when the job's time is over.
+LATE_REASON = ("late", "not done in time")
 
 
 class RowError(Exception):
@@ -45,14 +45,14 @@ class JobError(Exception):
 class Job:
     client: httpx.AsyncClient
     scene: str
-    #: The same name means the same tasks: what was done is not done, or paid, again.
+    #: Part of the idempotency keys: under the same name the job finds its tasks, and pays once.
     name: str
-    #: On the clock of `time.monotonic`. From then on no row waits for anything.
+    #: On the clock of `time.monotonic`. Rows that have not ended by then fail.
     ends_at: float
 
     async def run_row(self, row_id: str, text: str) -> str:
         """Return the row's summary. Raises RowError and JobError."""
-        for number in range(1, TASKS_OF_A_ROW + 1):
+        for number in range(1, MAX_TASKS_PER_ROW + 1):
             # A header has no letters beyond ASCII.
             key = quote(f"{self.name}/{row_id}/{number}")
             metadata = {"job": self.name, "row": row_id}
@@ -61,16 +61,17 @@ class Job:
             if task["status"] == "succeeded":
                 return str(task["result"]["text"])
             error = task["error"] or {"code": task["status"], "message": ""}
-            if error["code"] not in WORTH_ANOTHER_TASK:
+            if error["code"] not in RETRYABLE_TASK_ERRORS:
                 break
         raise RowError(error["code"], error["message"])
 
     async def run_task(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Submit a task and wait for its end: the same request again and again, until it has ended.
+        """Submit a task and return it when it has ended. Raises RowError and JobError.
 
-        The key makes that safe. Whatever was lost on the way, the task is there once.
+        The same request is sent until it has: the idempotency key makes that safe. Where a response
+        was lost, the next request finds the same task.
         """
-        reason, failures, pause = LATE, 0, 0.0
+        reason, failures, pause = LATE_REASON, 0, 0.0
         while time.monotonic() + pause < self.ends_at:
             await asyncio.sleep(pause)
             pause = min(2**failures, 60) * random.uniform(0.5, 1)
@@ -81,7 +82,7 @@ class Job:
                     params={"sync": "true"},
                     headers={"Idempotency-Key": key},
                     json=body,
-                    timeout=min(ANSWER_SECONDS, self.ends_at - time.monotonic()),
+                    timeout=min(REQUEST_SECONDS, self.ends_at - time.monotonic()),
                 )
             except httpx.TransportError as error:
                 reason = ("unreachable", repr(error))
@@ -90,7 +91,7 @@ class Job:
                 task: dict[str, Any] = answer.json()
                 return task
             if answer.status_code == 202:  # it takes longer than aily lets a request wait
-                reason, failures, pause = LATE, 0, 0.0
+                reason, failures, pause = LATE_REASON, 0, 0.0
             else:
                 reason = self.check_refusal(answer)
                 pause = max(pause, retry_after_seconds(answer))
@@ -103,9 +104,9 @@ class Job:
             code, message = problem["code"], problem["detail"]
         except (ValueError, KeyError):  # not aily's: a proxy before it
             code, message = f"http_{answer.status_code}", answer.text[:200]
-        if answer.status_code in FOR_ALL_ROWS:
+        if answer.status_code in FATAL_STATUSES:
             raise JobError(f"{code}: {message}")
-        if answer.status_code not in PASSING:
+        if answer.status_code not in RETRYABLE_STATUSES:
             raise RowError(code, message)
         if code == "budget_exceeded" and "Retry-After" not in answer.headers:
             raise JobError(f"{code}: {message}")  # no waiting helps
@@ -146,7 +147,7 @@ async def run(job: Job, rows: list[dict[str, str]], in_flight: int, out: Path) -
         failed.writerow(["id", "code", "message"])
 
         async def work() -> None:
-            for row in waiting:  # shared: each worker takes the next row that none has taken
+            for row in waiting:  # one iterator for all workers: each row is taken once
                 try:
                     done.writerow([row["id"], await job.run_row(row["id"], row["text"])])
                     counts[0] += 1
