@@ -380,6 +380,14 @@ def test_the_job_stops_where_every_row_would_be_refused(
     assert reason in errors
 
 
+def test_the_job_refuses_to_run_nothing_at_once(network: Proxy, key: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 1)
+    with job(tmp_path, network.port, key, "--in-flight", "0") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--in-flight must be 1 or more" in errors
+
+
 def test_the_job_ends_when_its_time_is_over(network: Proxy, key: str, tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", 60)
     network.cut()

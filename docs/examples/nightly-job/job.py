@@ -172,6 +172,9 @@ async def main() -> int:
     options = parser.parse_args()
     if "AILY_KEY" not in os.environ:
         parser.error("set AILY_KEY to an API key")
+    if options.in_flight < 1:
+        parser.error("--in-flight must be 1 or more")
+    options.out.mkdir(parents=True, exist_ok=True)
     client = httpx.AsyncClient(
         base_url=os.environ.get("AILY_URL", "http://127.0.0.1:8000"),
         headers={"Authorization": f"Bearer {os.environ['AILY_KEY']}"},
