@@ -66,7 +66,7 @@ class GuardedForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stored: dict[str, str] = {}
-        if self.instance.pk is None or self.instance._state.adding:
+        if self.instance.pk is None:
             return
         for name, field in self.fields.items():
             if not field.disabled:
@@ -114,7 +114,8 @@ class GuardedForm(forms.ModelForm):  # type: ignore[type-arg]
     def _label(self, name: str) -> str:
         if name in self.fields:
             return str(self.fields[name].label or name)
-        return str(self.instance._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+        column: Any = self.instance._meta.get_field(name)  # noqa: SLF001
+        return str(column.verbose_name)
 
     def _shown(self, name: str) -> str:
         field = self.fields.get(name)
