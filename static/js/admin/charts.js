@@ -1,12 +1,13 @@
 /** Two small charts, drawn by uPlot in the page's colours. */
 
+// @ts-types="../../../tests/js/types/uplot.d.ts"
 import uPlot from "../../vendor/uplot/uplot.js";
 
 const HEIGHT = 150;
 /** Points that the chart of the load keeps: an hour of one every three seconds. */
 const MAX_POINTS = 1_200;
 
-/** @type {Map<HTMLElement, any>} */
+/** @type {Map<HTMLElement, uPlot>} */
 const charts = new Map();
 /** @type {number[][]} */
 const load = [[], [], []];
@@ -62,8 +63,21 @@ export function loadChart(container, labels, values) {
     width: 2,
     points: { show: false },
   }));
-  const scales = { y: { range: (/** @type {any} */ _u, /** @type {number} */ _low, /** @type {number} */ high) => [0, Math.max(high * 1.1, 5)] } };
-  draw(container, { series: [{}, ...series], axes: axes("x", "y"), scales, cursor: { show: false } }, load);
+  const scales = {
+    y: {
+      range: (
+        /** @type {any} */ _u,
+        /** @type {number} */ _low,
+        /** @type {number} */ high,
+      ) => [0, Math.max(high * 1.1, 5)],
+    },
+  };
+  draw(container, {
+    series: [{}, ...series],
+    axes: axes("x", "y"),
+    scales,
+    cursor: { show: false },
+  }, load);
 }
 
 /**
@@ -75,7 +89,10 @@ export function loadChart(container, labels, values) {
 export function dayChart(container, days) {
   if (!container) return;
   const at = days.map(({ day }) => Date.parse(`${day}T00:00:00Z`) / 1000);
-  const currencies = [...new Set(days.flatMap(({ money }) => Object.keys(money)))].sort().slice(0, 3);
+  const currencies = [...new Set(days.flatMap(({ money }) => Object.keys(money)))].sort().slice(
+    0,
+    3,
+  );
   if (currencies.length === 0) currencies.push("USD");
   const key = currencies.join(" ");
   if (container.dataset.currencies !== key) {
@@ -83,7 +100,9 @@ export function dayChart(container, days) {
     charts.delete(container);
     container.dataset.currencies = key;
   }
-  const columns = currencies.map((currency) => days.map(({ money }) => Number(money[currency] ?? 0)));
+  const columns = currencies.map((currency) =>
+    days.map(({ money }) => Number(money[currency] ?? 0))
+  );
   const strokes = ["--brand", "--notice", "--error-fg"];
   const series = currencies.map((label, index) => ({
     label,
@@ -96,8 +115,20 @@ export function dayChart(container, days) {
     series: [{}, ...series],
     axes: axes("x", "y"),
     scales: {
-      x: { range: (/** @type {any} */ _u, /** @type {number} */ low, /** @type {number} */ high) => [low - 43_200, high + 43_200] },
-      y: { range: (/** @type {any} */ _u, /** @type {number} */ _low, /** @type {number} */ high) => [0, high * 1.1 || 1] },
+      x: {
+        range: (
+          /** @type {any} */ _u,
+          /** @type {number} */ low,
+          /** @type {number} */ high,
+        ) => [low - 43_200, high + 43_200],
+      },
+      y: {
+        range: (
+          /** @type {any} */ _u,
+          /** @type {number} */ _low,
+          /** @type {number} */ high,
+        ) => [0, high * 1.1 || 1],
+      },
     },
     tzDate: (/** @type {number} */ seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { show: false },

@@ -5,16 +5,16 @@
   const YEAR_SECONDS = 31_536_000;
 
   /** The cookie's word for it; Django's style sheets call what the browser decides `auto`. */
-  function current() {
+  const current = () => {
     const theme = /(?:^|;\s*)theme=(light|dark)(?:;|$)/.exec(document.cookie)?.[1];
     return theme ?? "auto";
-  }
+  };
 
-  function apply() {
+  const apply = () => {
     document.documentElement.dataset.theme = current();
-  }
+  };
 
-  function cycle() {
+  const cycle = () => {
     const prefersDark = matchMedia("(prefers-color-scheme: dark)").matches;
     const order = prefersDark ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
     const next = order[(order.indexOf(current()) + 1) % order.length];
@@ -22,7 +22,7 @@
     const value = next === "auto" ? "system" : next;
     document.cookie = `theme=${value}; Path=/; Max-Age=${YEAR_SECONDS}; SameSite=Lax${secure}`;
     apply();
-  }
+  };
 
   apply();
   addEventListener("load", () => {
