@@ -53,6 +53,8 @@ class LargeTable:
     sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
     paginator: ClassVar[type] = CappedPaginator
     show_full_result_count = False
+    # Facets count the whole table once for each choice of each filter.
+    show_facets = admin.ShowFacets.NEVER
 
     def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         """Rows of `queryset` that match `term`, which is not blank. By default all."""

@@ -109,8 +109,8 @@ def _id_range(prefix: str) -> Q | None:
 @admin.register(Task)
 class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
     list_display = (
-        "short_id", "owner", "scene", "model", "status", "error_code", "lane", "attempt",
-        "created_at", "duration",
+        "short_id", "created_at", "status", "error_code", "owner", "scene", "model", "lane",
+        "attempt", "duration",
     )  # fmt: skip
     list_select_related = ("owner", "scene", "model")
     list_filter = (

@@ -296,6 +296,7 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
     [
         "chat/task/",
         "chat/task/?p=20",
+        "chat/task/?_facets=True",
         *(f"chat/task/?status__exact={status}" for status in Status),
         "chat/task/?lane__exact=1",
         "chat/task/?lane__exact=2",

@@ -3,27 +3,54 @@
 // @ts-types="../../../tests/js/types/uplot.d.ts"
 import uPlot from "../../vendor/uplot/uplot.js";
 
-const HEIGHT = 150;
+const HEIGHT = 160;
 /** Points that the chart of the load keeps: an hour of one every three seconds. */
 const MAX_POINTS = 1_200;
+/** The chart of the load is at least so wide. */
+const MIN_SECONDS = 120;
+const HALF_DAY = 43_200;
+/** Currencies that the bars show. */
+const MAX_CURRENCIES = 3;
+const STROKES = ["--brand", "--notice", "--error-fg"];
 
 /** @type {Map<HTMLElement, uPlot>} */
 const charts = new Map();
-/** @type {number[][]} */
+/** @type {number[][]} times, waiting tasks, slots in use */
 const load = [[], [], []];
 
-/** @param {string} name */
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** @typedef {(chart: unknown, low: number, high: number) => [number, number]} Range */
 
-/** @param {(string | undefined)[]} names */
-function axes(...names) {
-  return names.map((_name, index) => ({
-    stroke: () => colour("--body-quiet-color"),
-    grid: { show: index > 0, stroke: () => colour("--hairline-color"), width: 1 },
+/** @type {Range} */
+const loadTimes = (_chart, low, high) => [Math.min(low, high - MIN_SECONDS), high];
+/** @type {Range} */
+const loadCounts = (_chart, _low, high) => [0, Math.max(high * 1.1, 5)];
+/** @type {Range} */
+const days = (_chart, low, high) => [low - HALF_DAY, high + HALF_DAY];
+/** @type {Range} */
+const amounts = (_chart, _low, high) => [0, high * 1.1 || 1];
+
+/** @param {string} name */
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** @param {Date} at */
+const clock = (at) => at.toTimeString().slice(0, 8);
+/** @param {Date} at */
+const dayOf = (at) => at.toISOString().slice(5, 10);
+
+/** @param {(at: Date) => string} format of the horizontal axis */
+function axes(format) {
+  const shared = {
+    stroke: () => color("--body-quiet-color"),
     ticks: { show: false },
     font: "11px system-ui, sans-serif",
-    size: index > 0 ? 48 : 28,
-  }));
+  };
+  /** @param {unknown} _chart @param {number[]} times */
+  const values = (_chart, times) => times.map((seconds) => format(new Date(seconds * 1000)));
+  const grid = { stroke: () => color("--hairline-color"), width: 1 };
+  return [
+    { ...shared, grid: { show: false }, size: 26, space: 70, values },
+    { ...shared, grid, size: 48 },
+  ];
 }
 
 /**
@@ -38,7 +65,7 @@ function draw(container, options, data) {
     return;
   }
   const size = () => ({ width: Math.max(container.clientWidth, 120), height: HEIGHT });
-  const made = new uPlot({ ...size(), ...options }, data, container);
+  const made = new uPlot({ ...size(), cursor: { show: false }, ...options }, data, container);
   charts.set(container, made);
   new ResizeObserver(() => made.setSize(size())).observe(container);
 }
@@ -56,81 +83,43 @@ export function loadChart(container, labels, values) {
     load[index].push(value);
     if (load[index].length > MAX_POINTS) load[index].shift();
   });
-  const strokes = ["--notice", "--brand"];
   const series = labels.map((label, index) => ({
     label,
-    stroke: () => colour(strokes[index]),
+    stroke: () => color(STROKES[1 - index]),
     width: 2,
     points: { show: false },
   }));
-  const scales = {
-    y: {
-      range: (
-        /** @type {any} */ _u,
-        /** @type {number} */ _low,
-        /** @type {number} */ high,
-      ) => [0, Math.max(high * 1.1, 5)],
-    },
-  };
-  draw(container, {
-    series: [{}, ...series],
-    axes: axes("x", "y"),
-    scales,
-    cursor: { show: false },
-  }, load);
+  const scales = { x: { range: loadTimes }, y: { range: loadCounts } };
+  draw(container, { series: [{}, ...series], axes: axes(clock), scales }, load);
 }
 
 /**
- * Draw bars of what each day cost, all currencies added up by their figures.
+ * Draw a bar for each day and currency.
  *
  * @param {HTMLElement | null} container
- * @param {{ day: string, money: Record<string, string> }[]} days
+ * @param {{ day: string, money: Record<string, string> }[]} spent
  */
-export function dayChart(container, days) {
+export function dayChart(container, spent) {
   if (!container) return;
-  const at = days.map(({ day }) => Date.parse(`${day}T00:00:00Z`) / 1000);
-  const currencies = [...new Set(days.flatMap(({ money }) => Object.keys(money)))].sort().slice(
-    0,
-    3,
-  );
-  if (currencies.length === 0) currencies.push("USD");
-  const key = currencies.join(" ");
-  if (container.dataset.currencies !== key) {
+  const used = new Set(spent.flatMap(({ money }) => Object.keys(money)));
+  const currencies = [...used].sort().slice(0, MAX_CURRENCIES);
+  if (currencies.join() !== container.dataset.currencies) {
     charts.get(container)?.destroy();
     charts.delete(container);
-    container.dataset.currencies = key;
+    container.dataset.currencies = currencies.join();
   }
-  const columns = currencies.map((currency) =>
-    days.map(({ money }) => Number(money[currency] ?? 0))
-  );
-  const strokes = ["--brand", "--notice", "--error-fg"];
   const series = currencies.map((label, index) => ({
     label,
-    stroke: () => colour(strokes[index]),
-    fill: () => colour(strokes[index]),
+    stroke: () => color(STROKES[index]),
+    fill: () => color(STROKES[index]),
     paths: uPlot.paths.bars({ size: [0.6, 24] }),
     points: { show: false },
   }));
-  draw(container, {
-    series: [{}, ...series],
-    axes: axes("x", "y"),
-    scales: {
-      x: {
-        range: (
-          /** @type {any} */ _u,
-          /** @type {number} */ low,
-          /** @type {number} */ high,
-        ) => [low - 43_200, high + 43_200],
-      },
-      y: {
-        range: (
-          /** @type {any} */ _u,
-          /** @type {number} */ _low,
-          /** @type {number} */ high,
-        ) => [0, high * 1.1 || 1],
-      },
-    },
-    tzDate: (/** @type {number} */ seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    cursor: { show: false },
-  }, columns.length ? [at, ...columns] : [at]);
+  const times = spent.map(({ day }) => Date.parse(`${day}T00:00:00Z`) / 1000);
+  const columns = currencies.map((name) => spent.map(({ money }) => Number(money[name] ?? 0)));
+  /** @param {number} seconds */
+  const tzDate = (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC");
+  const scales = { x: { range: days }, y: { range: amounts } };
+  const options = { series: [{}, ...series], axes: axes(dayOf), scales, tzDate };
+  draw(container, options, [times, ...columns]);
 }
