@@ -83,6 +83,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Those of aily, which is the first app, come before the admin's.
         "DIRS": [],
         "APP_DIRS": True,
         "OPTIONS": {

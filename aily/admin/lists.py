@@ -102,8 +102,9 @@ class FewRelated(admin.RelatedFieldListFilter):
 
     def field_choices(
         self, field: Field[Any, Any], request: HttpRequest, model_admin: admin.ModelAdmin[Model]
-    ) -> list[tuple[Any, str]]:
-        rows = field.related_model._default_manager.all()[:MAX_CHOICES]  # noqa: SLF001
+    ) -> list[tuple[str, StrOrPromise]]:
+        model: Any = field.related_model
+        rows = model._default_manager.all()[:MAX_CHOICES]  # noqa: SLF001
         return [(row.pk, str(row)) for row in rows]
 
 

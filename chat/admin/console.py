@@ -49,20 +49,27 @@ def lift(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
     """Lift the pause of a model, or close the breaker of a provider."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    model = LLMModel if kind == "model" else Provider
-    if not request.user.has_perm(f"chat.change_{model._meta.model_name}"):  # noqa: SLF001
+    model = "llmmodel" if kind == "model" else "provider"
+    if not request.user.has_perm(f"chat.change_{model}"):
         raise PermissionDenied
-    row = get_object_or_404(model, pk=pk)
     try:
-        was_blocked = (
-            pauses.lift_model(row) if isinstance(row, LLMModel) else pauses.lift_provider(row)
-        )
+        name, was_blocked = _lift_model(pk) if kind == "model" else _lift_provider(pk)
     except RedisUnavailable:
         messages.error(request, gettext("Redis is away: nothing was lifted."))
         return redirect("admin:index")
     text = gettext("Called again: %(names)s.") if was_blocked else gettext("%(names)s: not paused.")
-    messages.success(request, text % {"names": row.name})
+    messages.success(request, text % {"names": name})
     return redirect("admin:index")
+
+
+def _lift_model(pk: int) -> tuple[str, bool]:
+    model = get_object_or_404(LLMModel, pk=pk)
+    return model.name, pauses.lift_model(model)
+
+
+def _lift_provider(pk: int) -> tuple[str, bool]:
+    provider = get_object_or_404(Provider, pk=pk)
+    return provider.name, pauses.lift_provider(provider)
 
 
 urlpatterns = [

@@ -42,7 +42,8 @@ class TaskChangeList(ChangeList):
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> QuerySet[Model]:
         tasks = super().get_queryset(request, exclude_parameters).defer(*_LARGE)
-        return tasks.annotate(error_code=KT("error__code"))
+        with_code: QuerySet[Model] = tasks.annotate(error_code=KT("error__code"))
+        return with_code
 
 
 class CreatedFilter(admin.SimpleListFilter):

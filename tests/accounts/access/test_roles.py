@@ -275,11 +275,11 @@ def test_the_role_form_groups_permissions_by_model_with_readable_names(
         ("en", "Scene version", "Can change scene version"),
         ("zh-hans", "场景版本", "可以修改场景版本"),
     ):
-        page = client.get(path, headers={"Accept-Language": language}).content.decode()
-        groups = re.findall(r"<legend>(.*?)</legend>(.*?)</fieldset>", page, re.DOTALL)
+        text = client.get(path, headers={"Accept-Language": language}).content.decode()
+        groups = re.findall(r"<legend>(.*?)</legend>(.*?)</fieldset>", text, re.DOTALL)
         assert [group for group, boxes in groups if group == model and name in boxes], groups
-        assert "chat | " not in page
-    page = client.get(path)
+        assert "chat | " not in text
+    page: Any = client.get(path)
     chosen = page.context["adminform"].form["permissions"].value()
     kept = {"name": "editors", "permissions": chosen}
     assert client.post(path, kept).status_code == 302

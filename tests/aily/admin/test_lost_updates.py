@@ -17,6 +17,7 @@ from accounts.models import MenuItem, Role, User
 from aily.admin.lost_updates import LostUpdateGuard
 from chat.models import LLMModel, Provider, Scene
 from chat.services.scenes import create_version
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -160,24 +161,24 @@ def test_of_two_saves_at_the_same_moment_one_is_refused(admin: Client) -> None:
         Scene.objects.filter(pk=scene.pk).update(title="First")
         second = threading.Thread(target=save)
         second.start()
-        _wait_for_lock()
+        wait_until(_count_waiting, "a session that waits for the row")
     second.join(20)
     assert "Not saved" in _errors(answers[0])
     assert Scene.objects.get(pk=scene.pk).title == "First"
 
 
-def _wait_for_lock() -> None:
-    """Return when a session of this database waits for a row's lock."""
-    for _ in range(2_000):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*), pg_sleep(0.005) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone()[0]:
-                return
-    pytest.fail("nothing waits for the row")
+def _count_waiting() -> int:
+    """Count the sessions of this database that wait for a row's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def test_every_admin_is_guarded() -> None:
-    assert all(isinstance(one, LostUpdateGuard) for one in django_admin.site._registry.values())
+    assert all(
+        isinstance(registered, LostUpdateGuard)
+        for registered in django_admin.site._registry.values()
+    )

@@ -18,7 +18,7 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture
 def admin(context: BrowserContext, staff_session: StorageState) -> Iterator[Page]:
-    """A page of a superuser; a script or style that fails or that the CSP refuses fails the test."""
+    """A page of a superuser. What fails in it, or what the CSP refuses, fails the test."""
     context.set_storage_state(staff_session)
     page = context.new_page()
     faults: list[str] = []
