@@ -21,6 +21,7 @@ from aily.rest.document import Document
 from aily.rest.etags import conditional
 from aily.rest.openapi import JsonObject, add_standard_parts
 from aily.rest.problem_documents import add_exception_handlers, render_problem, render_status
+from aily.rest.query import refuse_unknown_parameters
 from aily.rest.requests import StrictParser
 
 _View = Callable[..., HttpResponse | Awaitable[HttpResponse]]
@@ -43,6 +44,9 @@ def build_api(
     add_exception_handlers(api)
     for prefix, mounted in routers.items():
         for router in [mounted] if isinstance(mounted, Router) else mounted:
+            for path_view in router.path_operations.values():
+                for operation in path_view.operations:
+                    refuse_unknown_parameters(operation)
             api.add_router(prefix, router)
     return api
 
