@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from chat.models.ids import is_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel
-from chat.services.follow import check_owner, follow
+from chat.services.follow import check_owner, follow, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
 
@@ -164,6 +165,8 @@ _EVENTS = {
 }
 _STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _EVENTS}}}
 
+_NOTHING_MORE = "The task has ended, and the cursor is its terminal event."
+
 
 class Wait(Schema):
     sync: bool | None = Field(
@@ -246,15 +249,20 @@ async def stream_request(
 @router.get(
     "/tasks/{uuid:task_id}/events",
     url_name="task_events",
-    openapi_extra=documented_responses(_STREAM),
+    openapi_extra=documented_responses({**_STREAM, 204: {"description": _NOTHING_MORE}}),
 )
 async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
-) -> StreamingHttpResponse:
-    """A task's events after a cursor, then live to the end (text/event-stream)."""
+) -> StreamingHttpResponse | HttpResponse:
+    """A task's events after a cursor, then live to the end (text/event-stream).
+
+    Answers 204 when the cursor is the terminal event: a browser's EventSource then stops.
+    """
     with open_connection(request) as connection:
         await check_owner(request.auth.user.pk, task_id)
         after = cursor_of(request, resume.after)
+        if after != START and await has_nothing_after(task_id, after):
+            return HttpResponse(status=HTTPStatus.NO_CONTENT)
         return event_stream(request, str(task_id), after, connection.pop_all())
 
 

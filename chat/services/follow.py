@@ -370,6 +370,18 @@ async def check_owner(owner_id: int, task_id: UUID) -> None:
         raise NotFound("There is no such task.", field="task_id")
 
 
+async def has_nothing_after(task_id: UUID, after: EventId) -> bool:
+    """True if the task has ended and `after` is its terminal event, or lies behind that."""
+    standing = await _standing(str(task_id))
+    ended = standing.ended if standing is not None else None
+    # Without a number the end's own id is not known; whoever asks is sent the end once more.
+    return (
+        ended is not None
+        and ended.last_event > 0
+        and after >= EventId(ended.attempt, ended.last_event)
+    )
+
+
 def _from_row(task: Task, cursor: EventId, text: bool) -> list[Followed]:
     """The end as the row has it: for a log that expired, was lost, or never got its last event."""
     end = EventId(task.attempt, max(task.last_event, 1))
