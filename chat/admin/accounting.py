@@ -16,7 +16,7 @@ from aily.admin.lists import (
     newest,
     users_named,
 )
-from chat.accounting.reports import in_days, state, usage_by, with_current_periods
+from chat.accounting.reports import GROUPS, in_days, state, usage_by, with_current_periods
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.budgets import DIMENSIONS
@@ -148,5 +148,5 @@ def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, ob
     if not is_chosen:
         today = timezone.now().date()
         usage = in_days(usage, today, today)
-    tables = [(name.capitalize(), usage_by(usage, name)) for name in ("model", "user")]
+    tables = [(name.capitalize(), usage_by(usage, GROUPS[name])) for name in ("model", "user")]
     return {"totals": tables, "totals_of": "of the time chosen" if is_chosen else "of today"}

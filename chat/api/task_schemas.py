@@ -21,7 +21,9 @@ from ninja import Schema
 from pydantic import Field, JsonValue
 
 from aily.rest.openapi import example
-from aily.rest.requests import Moment
+from aily.rest.pages import matching
+from aily.rest.requests import CreatedBetween, Moment
+from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.models import Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
@@ -41,6 +43,8 @@ class WaitingFor(Schema):
     until: datetime | None = Field(description="About when; null: until a probe has ended.")
 
 
+#: Of PostgreSQL's bigint.
+MAX_ID = 2**63 - 1
 _WAITING_FOR = "What keeps it beside its turn; null when nothing does."
 
 
@@ -93,6 +97,8 @@ _EXAMPLE: dict[str, JsonValue] = {
     "model": "deepseek-flash",
     "is_simulated": False,
     "lane": "normal",
+    "api_key": 7,
+    "webhook": None,
     "conversation_id": None,
     "history_from": None,
     "position": None,
@@ -113,6 +119,12 @@ class _Task(Schema):
     model: str = Field(alias="model.name")
     is_simulated: bool = Field(alias="model.provider.is_simulated")
     lane: LaneName
+    api_key: int | None = Field(
+        alias="api_key_id", description="Id of the API key that submitted it; null: a session."
+    )
+    webhook: int | None = Field(
+        alias="webhook_id", description="Id of the webhook endpoint that the request named."
+    )
     conversation_id: UUID | None
     history_from: UUID | None = Field(
         description="The first message of the conversation that the model was sent, where older "
@@ -191,28 +203,39 @@ def listed(tasks: TaskQuerySet) -> TaskQuerySet:
     )
 
 
-class TaskFilter(Schema):
+class TaskFilter(CreatedBetween):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
         None
     )
     active: bool | None = Field(None, description="True: queued or running. False: ended.")
     scene: str | None = Field(None, max_length=50)
+    model: str | None = Field(None, max_length=100, description="A model's name.")
+    api_key: int | None = Field(
+        None, ge=0, le=MAX_ID, description="Id of the API key that submitted it."
+    )
     conversation_id: UUID | None = None
     lane: LaneName | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
+    metadata: MetadataFilter = Field(default_factory=list, description=METADATA_FILTER)
+    finished_after: Moment | None = Field(None, description="Ended at this time or later.")
+    finished_before: Moment | None = Field(None, description="Ended before this time.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, object] = {
             "status": self.status,
             "scene__slug": self.scene,
+            "model__name": self.model,
+            "api_key_id": self.api_key,
             "conversation_id": self.conversation_id,
             "lane": Lane[self.lane.upper()] if self.lane else None,
-            "created_at__gte": self.created_after,
-            "created_at__lt": self.created_before,
+            **self.created(),
+            "finished_at__gte": self.finished_after,
+            "finished_at__lt": self.finished_before,
         }
-        tasks = tasks.filter(**{name: value for name, value in wanted.items() if value is not None})
+        tasks = matching(tasks, **wanted)
+        if self.metadata:
+            # The second condition is the index's own.
+            tasks = tasks.filter(with_metadata(self.metadata), ~Q(metadata={}))
         if self.active is None:
             return tasks
         return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)

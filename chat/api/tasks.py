@@ -165,7 +165,10 @@ _EVENTS = {
 }
 _STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _EVENTS}}}
 
-_NOTHING_MORE = "The task has ended, and the cursor is its terminal event."
+_STREAM_OR_END: dict[Any, Any] = {
+    **_STREAM,
+    204: {"description": "The task has ended, and the cursor is its terminal event."},
+}
 
 
 class Wait(Schema):
@@ -249,7 +252,7 @@ async def stream_request(
 @router.get(
     "/tasks/{uuid:task_id}/events",
     url_name="task_events",
-    openapi_extra=documented_responses({**_STREAM, 204: {"description": _NOTHING_MORE}}),
+    openapi_extra=documented_responses(_STREAM_OR_END),
 )
 async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]

@@ -21,7 +21,7 @@ from aily.problems import InvalidRequest
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
-from aily.rest.requests import RequestSchema
+from aily.rest.requests import CreatedBetween, RequestSchema
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import webhooks
@@ -81,7 +81,7 @@ class EndpointOut(Schema):
     created_at: datetime
 
 
-class EndpointFilter(Schema):
+class EndpointFilter(CreatedBetween):
     is_active: bool | None = None
     ordering: Literal["created_at", "-created_at"] = "created_at"
 
@@ -118,15 +118,23 @@ class DeliveryOut(Schema):
     delivered_at: datetime | None
 
 
-class DeliveryFilter(Schema):
+class DeliveryFilter(CreatedBetween):
     status: Literal["pending", "delivered", "failed"] | None = None
+    event: EventName | Literal["webhook.test"] | None = None
     task_id: UUID | None = Field(None, description="Those that tell of this task's end.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
         # Ids begin with the time, and have the index.
         by_id = self.ordering.replace("created_at", "id")
-        return matching(deliveries, state=self.status, task=self.task_id).order_by(by_id)
+        deliveries = matching(
+            deliveries,
+            state=self.status,
+            event=self.event,
+            task=self.task_id,
+            **self.created(),
+        )
+        return deliveries.order_by(by_id)
 
 
 class Preferences(Schema):
@@ -168,7 +176,8 @@ def list_endpoints(
     request: AuthenticatedRequest, filters: Query[EndpointFilter]
 ) -> QuerySet[WebhookEndpoint]:
     endpoints = WebhookEndpoint.objects.filter(owner=request.auth.user)
-    return ordered(matching(endpoints, is_active=filters.is_active), filters.ordering)
+    endpoints = matching(endpoints, is_active=filters.is_active, **filters.created())
+    return ordered(endpoints, filters.ordering)
 
 
 @router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
