@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -11,7 +11,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, replay, takes_idempotency_key
@@ -22,13 +22,21 @@ from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import CreatedBetween, RequestSchema
+from chat.api.metadata import MAX_CONDITIONS
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
+from chat.models.metadata import MAX_LABEL_NAME_CHARS
 from chat.services import webhooks
 from chat.services.webhooks import ENDPOINT_IDS
 
 router = Router(tags=["webhooks"])
 
+#: Scenes or models that the filter of an endpoint may name.
+MAX_NAMES = 50
+Slug = Annotated[str, Field(min_length=1, max_length=50)]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]
+LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
+LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 
 
@@ -39,9 +47,23 @@ class EndpointPatch(RequestSchema):
     url: str = Field("", description="https, and of the public internet.")
     description: str = Field("", max_length=200)
     events: list[EventName] = Field(default_factory=lambda: list(get_args(EventName)), min_length=1)
+    only_scenes: list[Slug] = Field(
+        default_factory=list, max_length=MAX_NAMES, description="Only of tasks of these scenes."
+    )
+    only_models: list[ModelName] = Field(
+        default_factory=list, max_length=MAX_NAMES, description="Only of tasks of these models."
+    )
+    only_metadata: dict[LabelName, LabelValue] = Field(
+        default_factory=dict,
+        max_length=MAX_CONDITIONS,
+        description="Only of tasks whose metadata has all these values.",
+    )
+    only_named: bool = Field(
+        False, description="Only of tasks that name this endpoint in `webhook`."
+    )
     is_active: bool = True
 
-    @field_validator("events")
+    @field_validator("events", "only_scenes", "only_models")
     @classmethod
     def _without_repeats(cls, value: list[str]) -> list[str]:
         return list(dict.fromkeys(value))
@@ -63,6 +85,10 @@ class EndpointOut(Schema):
         url="https://example.com/webhooks/aily",
         description="Billing",
         events=["task.completed", "task.failed"],
+        only_scenes=["reply"],
+        only_models=[],
+        only_metadata={"customer": "acme"},
+        only_named=False,
         is_active=True,
         disabled_at=None,
         disabled_reason="",
@@ -74,6 +100,10 @@ class EndpointOut(Schema):
     url: str
     description: str
     events: list[str]
+    only_scenes: list[str]
+    only_models: list[str]
+    only_metadata: dict[str, JsonValue]
+    only_named: bool
     is_active: bool
     disabled_at: datetime | None
     disabled_reason: str
