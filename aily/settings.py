@@ -41,6 +41,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = True
+# What pages and mails are written in, each language by its own name. The catalogues are in the
+# `locale` folder of each app; `python -m tests.catalogues` renews them.
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -67,6 +70,7 @@ MIDDLEWARE = [
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "aily.web.language.PageLocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -151,8 +155,9 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
     DATABASE_ROUTERS = ["aily.database.replica.ReplicaRouter"]
 
 # --- Redis --------------------------------------------------------------------------------------
-# Three roles. Losing the first two loses no task; the cache may evict at any time. Dramatiq has a
-# database of its own because its maintenance runs KEYS.
+# Roles, each with a URL of its own. Losing any of them loses no task; the cache may evict at any
+# time. Dramatiq (the doorbell), the channel layer and the rates are small, and stay on a single
+# server each. Dramatiq has a database of its own because its maintenance runs KEYS.
 REDIS_URL = env.str("REDIS_URL", default="") or embedded.redis_url(DATA_DIR, 0)
 REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", default=2)
 
@@ -165,16 +170,19 @@ def _redis_address(variable: str, url: str) -> tuple[str, dict[str, Any]]:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
 
 
-def _redis_role_url(variable: str, database: int) -> str:
-    """The URL of a role: its own variable, or REDIS_URL's server with another database number."""
-    url = str(env.str(variable, default=embedded.with_redis_database(REDIS_URL, database)))
+def _redis_role_url(variable: str, database: int | None = None) -> str:
+    """The URL of a role: its own variable, or REDIS_URL, with another database number if given."""
+    usual = embedded.with_redis_database(REDIS_URL, database) if database else REDIS_URL
+    url = str(env.str(variable, default="") or usual)
     _redis_address(variable, url)
     return url
 
 
-_layer_address, _layer_options = _redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
+RATES_REDIS_URL = _redis_role_url("RATES_REDIS_URL")
+LAYER_REDIS_URL = _redis_role_url("LAYER_REDIS_URL")
+_layer_address, _layer_options = _redis_address("LAYER_REDIS_URL", LAYER_REDIS_URL)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -185,7 +193,7 @@ CACHES = {
             "SOCKET_CONNECT_TIMEOUT": 0.5,
             "SOCKET_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_POOL_CLASS": "aily.redis.clients.GuardedPool",
+            "CONNECTION_POOL_CLASS": "aily.redis.guarded.GuardedPool",
             # redis-py would try three times, with pauses: the database is quicker.
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "timeout": 1},
         },
@@ -380,8 +388,10 @@ if OIDC_ISSUER:
 # --- Security -----------------------------------------------------------------------------------
 # HTTPS=true once TLS ends at aily or at the proxy in front of it.
 HTTPS = env.bool("HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+# A choice of language is a setting: it lasts a year, and the web app's script writes it as well.
+LANGUAGE_COOKIE_AGE = 31_536_000
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0

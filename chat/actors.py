@@ -39,7 +39,7 @@ def dispatch(pool: str) -> None:
 
 
 def ring(pool: str) -> None:
-    """Ring the doorbell. Raises RedisAway."""
+    """Ring the doorbell. Raises RedisUnavailable."""
     dispatch.send(pool)
 
 

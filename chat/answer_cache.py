@@ -12,7 +12,7 @@ import msgspec
 
 from aily.cache.keys import ANSWERS
 from aily.cache.store import client
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ def put(flight_key: str, model_id: int, answer: CachedAnswer, ttl_seconds: int) 
     """Keep an answer of this model to the request of this digest."""
     try:
         client().set(key_of(flight_key, model_id), msgspec.msgpack.encode(answer), ex=ttl_seconds)
-    except RedisAway:
+    except RedisUnavailable:
         return  # the connections' pool has said so
 
 
@@ -39,7 +39,7 @@ def get(requests: Collection[tuple[str, int]]) -> dict[tuple[str, int], CachedAn
     keys = [key_of(flight_key, model_id) for flight_key, model_id in requests]
     try:
         values = cast("list[bytes | None]", client().mget(keys))
-    except RedisAway:
+    except RedisUnavailable:
         return {}
     return {
         request: msgspec.msgpack.decode(value, type=CachedAnswer)

@@ -1,5 +1,4 @@
-"""pytest plugin: which tests share a process of pytest-xdist, which begin first, how long one may
-take."""
+"""pytest plugin: which tests share a process of pytest-xdist, which begin first, and timeouts."""
 
 from __future__ import annotations
 
@@ -8,12 +7,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: All its files share one running installation, which takes long to start,
+#: All its files share one running installation, which takes long to start.
 _ONE_PROCESS = "tests/e2e/"
-#: but for these: two have another one, and the browser's would make it longer than all the rest.
+#: Exceptions: two have installations of their own, the browser's tests would take too long there.
 _APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
-#: Begun first, so that nobody waits for them at the end. Of the last ones each second waits more
-#: than it computes: beside what computes, that costs no time.
+#: Begun first, so that no process works alone at the end. The last ones wait more than they
+#: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
     "tests/aily/launcher/test_launch.py",

@@ -1,4 +1,4 @@
-"""Slows down guessing: how often passwords and codes may be tried, over all processes.
+"""The throttle of log-ins: how often passwords and codes may be tried, over all processes.
 
 Each try passes gates, each of which lets some through at once and then one every so many seconds.
 A try that was right is given back. The state is in Redis; while that is away each process counts
@@ -18,37 +18,42 @@ from threading import Lock
 
 from django.conf import settings
 
-from aily.redis.clients import LuaScript, RedisAway
+from accounts.sessions import keys
+from aily.redis.clients import async_rates_redis, sync_rates_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.scripts import LuaScript, ScriptCall
 
 logger = logging.getLogger(__name__)
 
-#: Somebody who has logged in from an address is not held up there by what others try elsewhere.
+#: A user who has logged in from an address is not delayed there by what others try elsewhere.
 KNOWN_PLACE_SECONDS = 30 * 86_400
-#: How many times LOGIN_TRIES one stranger may try at an account before it takes patience, and how
-#: many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all strangers
-#: together. They have several times the pace of one: from few addresses nobody uses up the tries
-#: that are left for an owner who comes from another one.
+#: How many times LOGIN_TRIES one unknown address may try at an account before its tries slow down,
+#: and how many times LOGIN_RETRY_SECONDS lie between two tries from then on; the same for all
+#: unknown addresses together. Together they have several times the pace of one, so that a few
+#: addresses do not use up the tries that are left for an owner who comes from another one.
 PLACE_FACTOR, PLACE_SLOWER = 3, 20
 ACCOUNT_FACTOR, ACCOUNT_SLOWER = 6, 4
 #: A known browser may send so many wrong second factors at once, and then one in so many seconds:
 #: few enough for codes of six digits.
 CODES_AT_ONCE, CODE_SECONDS = 5, 300
-#: A flood from one address is told of once in so many seconds.
+#: A flood from one address is logged once in so many seconds.
 NOTE_SECONDS = 60
-#: A longer one is nobody's.
+#: No account has a longer one.
 MAX_USERNAME_LENGTH = 200
 #: Gates that one process counts by itself while Redis is away.
 MAX_LOCAL_GATES = 10_000
 
 _scripts = Path(__file__).parent / "lua"
-_admit = LuaScript(_scripts / "admit.lua")
-_refund = LuaScript(_scripts / "refund.lua")
+_admit = LuaScript[Sequence[int]](_scripts / "admit.lua", sync_rates_redis, async_rates_redis)
+_refund = LuaScript[None](_scripts / "refund.lua", sync_rates_redis, async_rates_redis)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Lets `at_once` tries through, and then one every `seconds`. `exempt`: the name of a note in
-    Redis; while it is there the gate stands open."""
+    """Lets `at_once` tries through, and then one every `seconds`.
+
+    `exempt`: the name of a note in Redis; while it is there the gate lets all through.
+    """
 
     name: str
     at_once: int
@@ -63,17 +68,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the gates said. `wait_seconds` 0: go on; else nothing was charged."""
+    """The result of `admit`. `wait_seconds` 0: admitted; else nothing was charged."""
 
     wait_seconds: float = 0
     charged: tuple[Gate, ...] = ()
-    #: Of a refusal: none of this address was told of in the last minute.
+    #: Of a refusal: none of this address was logged in the last minute.
     is_first_refusal: bool = False
     is_local: bool = False
 
 
 def account_name(username: str) -> str:
-    """Under what an account is counted, whether or not there is one of this name."""
+    """The name that an account is counted under, whether or not there is such an account."""
     # As the form of Django's reads it.
     normalized = unicodedata.normalize("NFKC", username.strip()[:MAX_USERNAME_LENGTH])
     return hashlib.sha256(normalized.encode("utf-8", "replace")).hexdigest()[:20]
@@ -81,7 +86,7 @@ def account_name(username: str) -> str:
 
 # --- Which gates a try passes ---------------------------------------------------------------------
 def password_gates(account: str, network: str, device: str | None) -> list[Gate]:
-    """Of a password on the login page. A known browser passes one of its own alone."""
+    """The gates of a password on the login page. A known browser passes only one of its own."""
     at_once, seconds = settings.LOGIN_TRIES, settings.LOGIN_RETRY_SECONDS
     if device is not None:
         return [Gate(f"device:{account}:{device}", 2 * at_once, seconds)]
@@ -100,15 +105,15 @@ def password_gates(account: str, network: str, device: str | None) -> list[Gate]
 
 
 def code_gates(account: str, network: str, device: str | None) -> list[Gate]:
-    """Of a second factor. Strangers pass none: the row of its device holds all of them up together,
-    ever longer, and outlasts Redis (totp.py)."""
+    """The gates of a second factor. An unknown browser passes none: the row of the authenticator
+    delays all of them together, ever longer, and outlasts Redis (totp.py)."""
     if device is None:
         return []
     return [Gate(f"code-device:{account}:{device}", CODES_AT_ONCE, CODE_SECONDS)]
 
 
 def own_password_gates(user_id: int) -> list[Gate]:
-    """Of one's own password, asked for once more within a session."""
+    """The gates of a user's own password, asked for once more within a session."""
     return [Gate(f"own:{user_id}", settings.LOGIN_TRIES, settings.LOGIN_RETRY_SECONDS)]
 
 
@@ -124,46 +129,46 @@ def known_place(account: str, network: str) -> str:
 
 # --- Passing them ---------------------------------------------------------------------------------
 async def admit(gates: Sequence[Gate], *, note: str = "") -> Admission:
-    """Charge all gates, or say how long the one that refuses wants to be waited for.
+    """Charge all gates, or return how long to wait for the one that refuses.
 
-    `note`: of whom a refusal is noted, to tell of it once a minute; empty: it is not.
+    `note`: the address whose refusal is noted, to log it once a minute; empty: it is not.
     """
     try:
-        return _admission(gates, await _admit.acall(*_admit_args(gates, note)))
-    except RedisAway as error:
+        return _admission(gates, await _admit.acall(*_admit_call(gates, note)))
+    except RedisUnavailable as error:
         return _admit_locally(gates, note, error)
 
 
 def admit_in_thread(gates: Sequence[Gate], *, note: str = "") -> Admission:
     """`admit`, for threads."""
     try:
-        return _admission(gates, _admit.call(*_admit_args(gates, note)))
-    except RedisAway as error:
+        return _admission(gates, _admit.call(*_admit_call(gates, note)))
+    except RedisUnavailable as error:
         return _admit_locally(gates, note, error)
 
 
 def refund(admission: Admission, *, exempt: str = "") -> None:
     """Give back what a try was charged that was right, or never judged. For threads.
 
-    `exempt` names what exempts others of its kind from now on.
+    `exempt` names the note that exempts later tries of its kind.
     """
     if admission.is_local:
         _local.refund(admission.charged)
         return
-    args: list[str | int] = [exempt, KNOWN_PLACE_SECONDS]
-    for gate in admission.charged:
-        args += [gate.name, gate.interval]
+    names = [exempt, *(gate.name for gate in admission.charged)]
+    args = [KNOWN_PLACE_SECONDS if exempt else 0, *(gate.interval for gate in admission.charged)]
     try:
-        _refund.call(*args)
-    except RedisAway as error:
+        _refund.call([keys.login(name) for name in names], args)
+    except RedisUnavailable as error:
         logger.warning("a try at a password stays counted: %s", error)
 
 
-def _admit_args(gates: Sequence[Gate], note: str) -> list[str | int]:
-    args: list[str | int] = [_note_name(note), NOTE_SECONDS]
+def _admit_call(gates: Sequence[Gate], note: str) -> ScriptCall:
+    names, args = [_note_name(note)], [NOTE_SECONDS if note else 0]
     for gate in gates:
-        args += [gate.name, gate.interval, gate.at_once, gate.exempt]
-    return args
+        names += [gate.name, gate.exempt]
+        args += [gate.interval, gate.at_once, int(bool(gate.exempt))]
+    return [keys.login(name) for name in names], args
 
 
 def _note_name(note: str) -> str:
@@ -180,7 +185,7 @@ def _admission(gates: Sequence[Gate], reply: Sequence[int]) -> Admission:
 
 # --- While Redis is away --------------------------------------------------------------------------
 class _LocalGates:
-    """The same for one process alone. Knows nobody who is exempt."""
+    """The gates as one process counts them by itself. No exemptions."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -1,6 +1,6 @@
-"""The cache: values that PostgreSQL has, kept where they are quicker to get. It may be lost.
+"""The cache: values of PostgreSQL, kept where they are quicker to get. It may be lost.
 
-`keys` names everything that is in it, `values` reads and builds, `store` talks to Redis.
+`keys` has the name of every value, `values` reads and builds them, `store` calls Redis.
 """
 
 from aily.cache.known import KnownRows

@@ -1,4 +1,4 @@
-"""Which keys there are at all, so that made-up ones cost no query however many different ones come.
+"""Filters of existing keys, so that made-up ones cost no query, however many different ones come.
 
 A Bloom filter in each process: about ten bits a key, one made-up key in a hundred gets through.
 """
@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from rbloom import Bloom
 
@@ -23,8 +23,8 @@ REBUILD_SECONDS = 1.0
 K = TypeVar("K", bound="int | str")
 
 
-class KeyFilter(Generic[K]):
-    """The keys of a keyspace. Never wrong about one that exists, from the moment its maker goes on.
+class ExistingKeys(Generic[K]):
+    """The existing keys of a keyspace. Never excludes one whose creation has returned.
 
     A mark in Redis says that no key was made since: it is removed with every new key, and a filter
     counts only as long as the mark is the one it was built under.
@@ -39,23 +39,25 @@ class KeyFilter(Generic[K]):
         self._built_at = float("-inf")
 
     def impossible(self, keys: Collection[K]) -> set[K]:
-        """Those of the keys that cannot exist. Raises RedisAway."""
-        connection: Any = store.client()
-        mark = connection.get(self._mark_key)
+        """Those of the keys that do not exist for certain. Raises RedisUnavailable."""
+        mark = self._read_mark()
         with self._lock:
             if mark is None or mark != self._mark:
-                self._rebuild(connection)
+                self._rebuild()
                 mark = self._mark
             bloom = self._bloom if mark is not None else None
         return set() if bloom is None else {key for key in keys if str(key) not in bloom}
 
-    def _rebuild(self, connection: Any) -> None:
+    def _read_mark(self) -> bytes | None:
+        return cast("bytes | None", store.client().get(self._mark_key))
+
+    def _rebuild(self) -> None:
         """Build anew under a mark that was set before the keys are read."""
         self._mark = None
         if time.monotonic() - self._built_at < REBUILD_SECONDS:
             return
-        connection.set(self._mark_key, secrets.token_hex(8), nx=True)
-        mark = connection.get(self._mark_key)
+        store.client().set(self._mark_key, secrets.token_hex(8), nx=True)
+        mark = self._read_mark()
         keys = [str(key) for key in self._every_key()]
         self._bloom = Bloom(max(len(keys), 1), FALSE_POSITIVES)
         self._bloom.update(keys)
@@ -63,5 +65,5 @@ class KeyFilter(Generic[K]):
         self._built_at = time.monotonic()
 
     def expire(self) -> None:
-        """A key was made, and that is committed."""
+        """Have all processes build their filter anew: a new key is committed."""
         store.unlink([self._mark_key])

@@ -1,4 +1,4 @@
-"""Every key of the cache, with its version, in one place.
+"""Every key of the cache, with its version.
 
 Raise a version when the form of what is stored changes: processes of the old and of the new code
 then do not read one another's values, and the old ones run out by themselves.
@@ -24,39 +24,38 @@ class Keyspace(Generic[K]):
     version: int
     #: Give or take a fifth, so that what was built together is not built anew together.
     seconds: float = 300.0
-    #: For how long it is known that there is no such thing.
+    #: How long it is kept that there is no such value.
     null_seconds: float = 5.0
     local_seconds: float = 0.5
 
     def key(self, key: K) -> str:
-        return f"aily:cache:{self.name}:{self.version}:{key}"
+        return f"aily:cache:{{{self.name}:{self.version}:{key}}}"
 
     def lock_key(self, key: K) -> str:
-        """Held by whoever builds the value."""
-        return f"aily:building:{self.name}:{self.version}:{key}"
+        """The lock of the process that builds the value, under the same hash tag."""
+        return f"aily:building:{{{self.name}:{self.version}:{key}}}"
 
     @property
     def mark_key(self) -> str:
-        """There while no key of this keyspace was made (aily/cache/filters.py)."""
-        return f"aily:no-new:{self.name}"
+        """Set while no key of this keyspace was made (aily/cache/filters.py)."""
+        return f"aily:no-new:{{{self.name}}}"
 
     @property
     def patterns(self) -> tuple[str, str]:
-        """What matches all keys, locks first (see `Cached.invalidate_all`)."""
-        return f"aily:building:{self.name}:*", f"aily:cache:{self.name}:*"
+        """Match all keys, locks first (see `Cached.invalidate_all`)."""
+        return f"aily:building:{{{self.name}:*", f"aily:cache:{{{self.name}:*"
 
 
-#: API keys by their digest: who presents one, and until when.
+#: API keys by their digest: their users, and until when they are valid.
 API_KEYS = Keyspace[str]("api_key", version=1)
-#: Users by id: their roles and limits, what is permitted to them themselves, and how their sessions
-#: are known.
+#: Users by id: their roles and limits, their own permissions, and the hashes of their sessions.
 USERS = Keyspace[int]("user", version=2)
-#: Roles by id: what is permitted to everybody who has it, and their limits.
+#: Roles by id: their permissions and limits.
 ROLES = Keyspace[int]("role", version=2)
 #: All menu items together, under one name.
 MENU = Keyspace[str]("menu", version=1)
-#: Answers of providers by model and digest of the request (chat/answer_cache.py), each for as long
-#: as its scene says.
+#: Results of calls by model and digest of the request (chat/answer_cache.py), each for as long as
+#: its scene says.
 ANSWERS = Keyspace[str]("answer", version=1)
 #: Scenes with their live version, and all models with their providers, by the versions of their
 #: rows (chat/services/catalog.py): they are never changed, and processes keep them in another form.

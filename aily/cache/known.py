@@ -1,7 +1,7 @@
-"""Which rows there are by name or number, so that made-up ones cost no query.
+"""The names or numbers of existing rows, so that made-up ones cost no query.
 
-For what is few: one value holds all names of an owner, or all there are. (Ids made by the thousand
-carry a tag instead: chat/models/ids.py.)
+For rows that are few: one cached value has all names of an owner, or of the table. (Ids made by the
+thousand carry a tag instead: chat/models/ids.py.)
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from aily.cache.keys import Keyspace
 from aily.cache.values import Cached
 
 N = TypeVar("N", int, str)
-#: Stands for the owner where all rows are in one value.
-EVERYBODY = 0
+#: The owner's id where the names of all rows are in one value.
+ALL_OWNERS = 0
 
 
 class KnownRows(Generic[N]):
@@ -42,13 +42,13 @@ class KnownRows(Generic[N]):
         self._name, self._owner = name, owner
         self._cached: Cached[int, frozenset[N]] = Cached(keyspace, frozenset[kind], self._load)  # type: ignore[valid-type]
 
-    def may_exist(self, name: N, owner_id: int = EVERYBODY) -> bool:
+    def may_exist(self, name: N, owner_id: int = ALL_OWNERS) -> bool:
         """False: there is no such row. No query when that is cached.
 
         A copy of this process may lack what another has just made; what Redis has does not.
         """
         if connection.in_atomic_block:
-            # It is about to read the row itself, as nobody else sees it.
+            # It may see rows that no other transaction does, and reads the row itself next.
             return True
         reads = (self._cached.get, self._cached.check)
         return any(name in (read(owner_id) or ()) for read in reads)
@@ -56,8 +56,8 @@ class KnownRows(Generic[N]):
     def connect_signals(self) -> None:
         """Have every row that is made, renamed or deleted forget what is cached."""
 
-        def forget(sender: Any, instance: Model, **kwargs: Any) -> None:
-            self._cached.invalidate([getattr(instance, self._owner) if self._owner else EVERYBODY])
+        def forget(sender: type[Model], instance: Model, **kwargs: object) -> None:
+            self._cached.invalidate([getattr(instance, self._owner) if self._owner else ALL_OWNERS])
 
         for signal in (post_save, post_delete):
             signal.connect(forget, sender=self._model, weak=False)
@@ -66,7 +66,7 @@ class KnownRows(Generic[N]):
         # From the primary: a replica may lack what was made a moment ago.
         rows: Any = self._model._default_manager.using(DEFAULT_DB_ALIAS)  # noqa: SLF001 - documented
         if self._owner is None:
-            return {EVERYBODY: frozenset(rows.values_list(self._name, flat=True))}
+            return {ALL_OWNERS: frozenset(rows.values_list(self._name, flat=True))}
         found: defaultdict[int, set[N]] = defaultdict(set)
         wanted = rows.filter(**{f"{self._owner}__in": owner_ids})
         for owner_id, name in wanted.values_list(self._owner, self._name):

@@ -1,4 +1,4 @@
-"""Reading through the cache: this process's copy, else Redis's, else built anew by one builder."""
+"""Read-through cache: this process's copy, else the value in Redis, else one process builds it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
 from django.db import connection, transaction
 
 from aily.cache import store
-from aily.cache.filters import KeyFilter
+from aily.cache.filters import ExistingKeys
 from aily.cache.keys import Keyspace
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.threads import in_database
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 #: Seconds after which a builder counts as dead, and others build themselves.
 LOCK_SECONDS = 5.0
-#: How often those who wait for a builder look.
-LOOK_SECONDS = 0.01
+#: How often a process that waits for a builder reads again.
+POLL_SECONDS = 0.01
 #: Copies that a process keeps of one keyspace.
 MAX_LOCAL = 20_000
 #: Entries that are built, stored or read with one command.
@@ -47,7 +47,7 @@ def forget_copies() -> None:
 
 
 class Unknown(Enum):
-    """Stands for a value that needs asking."""
+    """The type of UNKNOWN: this process has no copy."""
 
     UNKNOWN = "unknown"
 
@@ -57,7 +57,7 @@ UNKNOWN: Final = Unknown.UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[V]):
-    """What Redis holds; `value` None: it is known that there is no such thing."""
+    """A value in Redis; None: there is no such key in the database."""
 
     value: V | None
     is_fresh: bool
@@ -67,23 +67,23 @@ class Cached(Generic[K, V]):
     """Values of one keyspace. They are shared between threads, so they must be immutable.
 
     `load` gives the values of those of the keys that exist, from the database. A key is built by
-    one process at a time, while others are given the old value, or wait where there is none. The
+    one process at a time, while others get the old value, or wait where there is none. The
     builder's lock is a fence as well: an invalidation takes it away, and what was built from rows
     read before then is not stored.
 
-    `every_key` gives all keys there are: with it, keys that do not exist cost no query at all.
+    `every_key` returns all keys of the database: with it, keys that do not exist cost no query.
     """
 
     def __init__(
         self,
         keyspace: Keyspace[K],
-        kind: Any,
+        kind: object,
         load: Callable[[Collection[K]], Mapping[K, V]],
         *,
         every_key: Callable[[], Iterable[K]] | None = None,
     ) -> None:
         self.keyspace = keyspace
-        self._filter = KeyFilter(keyspace, every_key) if every_key else None
+        self._filter = ExistingKeys(keyspace, every_key) if every_key else None
         self._load = load
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
@@ -96,7 +96,7 @@ class Cached(Generic[K, V]):
 
     # --- Reading --------------------------------------------------------------------------------
     def known(self, key: K) -> V | Literal[Unknown.UNKNOWN] | None:
-        """This process's copy, UNKNOWN when it has none. Asks nobody: fit for an event loop."""
+        """This process's copy, or UNKNOWN. Never waits: safe on an event loop."""
         copy = self._local.get(key)
         if copy is None or copy[0] < time.monotonic():
             return UNKNOWN
@@ -124,16 +124,16 @@ class Cached(Generic[K, V]):
         return found
 
     async def aget(self, key: K) -> V | None:
-        """As `get`. What is asked for at the same moment is looked up together."""
+        """`get` for an event loop. Calls of the same moment share one look-up."""
         value = self.known(key)
         return await self._batcher().submit(key) if value is UNKNOWN else value
 
     def check(self, key: K) -> V | None:
-        """As `get`, past this process's copies: what was invalidated before is not given."""
+        """`get`, bypassing this process's copies: never returns what was invalidated before."""
         return self._fetch([key]).get(key)
 
     async def acheck(self, key: K) -> V | None:
-        """As `check`. What is asked for at the same moment is looked up together."""
+        """`check` for an event loop. Calls of the same moment share one look-up."""
         return await self._checker().submit(key)
 
     async def _check_batch(self, keys: list[K]) -> Sequence[V | None]:
@@ -146,18 +146,18 @@ class Cached(Generic[K, V]):
 
     def _fetch(self, keys: list[K]) -> dict[K, V | None]:
         if connection.in_atomic_block:
-            # What an open transaction sees is nobody else's business.
+            # An open transaction may see rows that no other sees: they must not be cached.
             return self._loaded(keys)
         try:
             return self._fetch_shared(keys)
-        except RedisAway:
+        except RedisUnavailable:
             asked_at = time.monotonic()
             values = self._loaded(keys)
             self._remember(values, asked_at)
             return values
 
     def _fetch_shared(self, keys: list[K]) -> dict[K, V | None]:
-        store.settle_removals()
+        store.retry_removals()
         values: dict[K, V | None] = {}
         give_up_at = time.monotonic() + LOCK_SECONDS
         while True:
@@ -175,10 +175,11 @@ class Cached(Generic[K, V]):
                 return values
             if time.monotonic() > give_up_at:
                 return values | self._loaded(waiting)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _read(self, keys: Sequence[K]) -> dict[K, _Entry[V]]:
-        raw: Any = store.client().mget([self.keyspace.key(key) for key in keys])
+        found = store.client().mget([self.keyspace.key(key) for key in keys])
+        raw = cast("list[bytes | None]", found)
         entries = ((key, self._decode(data)) for key, data in zip(keys, raw, strict=True) if data)
         return {key: entry for key, entry in entries if entry is not None}
 
@@ -187,7 +188,7 @@ class Cached(Generic[K, V]):
 
     # --- Building -------------------------------------------------------------------------------
     def _build(self, keys: Sequence[K]) -> dict[K, V | None]:
-        """Build and store those of the keys that nobody else is building."""
+        """Build and store those of the keys that no other process is building."""
         if not keys:
             return {}
         token = secrets.token_hex(8)
@@ -221,7 +222,7 @@ class Cached(Generic[K, V]):
         """As `store_built` takes it. The value carries when it stops being fresh (Unix time)."""
         seconds = self.keyspace.null_seconds if value is None else self.keyspace.seconds
         seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, hides nothing
-        # An old value is of use for as long again, to those who wait for a new one.
+        # The old value is kept for as long again: for readers while a process builds a new one.
         kept = seconds if value is None else 2 * seconds
         body = b"" if value is None else self._encoder.encode(value)
         data = struct.pack(">d", time.time() + seconds) + body
@@ -237,7 +238,7 @@ class Cached(Generic[K, V]):
         return _Entry(value, time.time() < fresh_until)
 
     def _remember(self, values: Mapping[K, V | None], asked_at: float) -> None:
-        """Keep copies. Their time runs from when the asking began, whatever came in between."""
+        """Keep copies. Their time runs from when the look-up began: a change may come during it."""
         if not self.keyspace.local_seconds:
             return
         until = asked_at + self.keyspace.local_seconds
@@ -253,7 +254,7 @@ class Cached(Generic[K, V]):
         _after_commit(lambda: self._forget(gone))
 
     def added(self, keys: Iterable[K]) -> None:
-        """As `invalidate`, for keys that there were not before."""
+        """`invalidate` for keys that are new."""
         self.invalidate(keys)
         if self._filter:
             _after_commit(self._filter.expire)
@@ -262,7 +263,7 @@ class Cached(Generic[K, V]):
         with self._lock:
             for key in keys:
                 self._local.pop(key, None)
-        # Locks go first: once they are gone nobody stores what was read before the commit.
+        # Locks go first: without them no process stores what it read before the commit.
         store.unlink([self.keyspace.lock_key(key) for key in keys])
         store.unlink([self.keyspace.key(key) for key in keys])
 

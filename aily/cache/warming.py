@@ -1,4 +1,4 @@
-"""What `manage.py warm_cache` fills the cache with: each app says it for its own keyspaces."""
+"""The keyspaces that `manage.py warm_cache` fills; each app registers its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aily.cache.values import Cached
 
 @dataclass(frozen=True, slots=True)
 class Warmer:
-    """A keyspace, and which of its keys are likely to be asked for."""
+    """A keyspace, and those of its keys that are likely to be read."""
 
     cached: Cached[Any, Any]
     keys: Callable[[], Iterable[Any]]

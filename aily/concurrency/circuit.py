@@ -11,6 +11,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two attempts to find out whether a server is back.
 PROBE_EVERY_SECONDS = 1.0
+#: Retry-After of what is refused while a server is away: within a second or two of its return all
+#: processes have noticed it.
+OUTAGE_RETRY_SECONDS = 2
 
 
 class Circuit:

@@ -1,29 +1,31 @@
-"""What callers are told when PostgreSQL or Redis cannot be had: away, or only busy here."""
+"""Outages of PostgreSQL and Redis, and the problem that a request is answered with."""
 
 from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
 
+from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_outage, is_pool_busy
 from aily.problems import Busy, Unavailable
-from aily.redis.clients import RedisAway, RedisBusyError
+from aily.redis.errors import RedisBusyError, RedisUnavailable
 
-#: What is raised where PostgreSQL or Redis cannot be had.
-AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisAway)
-#: After a restart of PostgreSQL or Redis it takes about this long until all is well again.
-AWAY_RETRY_SECONDS = 5
+#: Exceptions that an outage of PostgreSQL or Redis raises.
+AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *RedisUnavailable)
 
 
 def is_away(error: Exception) -> bool:
-    """Whether an error says that PostgreSQL or Redis cannot be had.
+    """Whether an error of AWAY means an outage.
 
-    PostgreSQL reports some refusals of one statement by the same classes; those are faults of ours.
+    PostgreSQL also raises these classes for statements that it refuses, which are faults of aily.
     """
-    return isinstance(error, RedisAway) or is_outage(error)
+    return isinstance(error, RedisUnavailable) or is_outage(error)
 
 
 def as_problem(error: BaseException) -> Unavailable:
-    """The problem to answer a request with that failed with an error of AWAY."""
+    """The problem for a request that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
-        return Busy("All connections of this process are in use. Try again.")
-    return Unavailable("A server that aily needs is away.", retry_after_seconds=AWAY_RETRY_SECONDS)
+        return Busy(_("All connections of this process are in use. Try again."))
+    return Unavailable(
+        _("A server that aily needs is away."), retry_after_seconds=OUTAGE_RETRY_SECONDS
+    )

@@ -26,7 +26,9 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, Operation
 from django.db.models import Model
 
 from aily.concurrency.faults import note_fault
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.database import keys
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +37,10 @@ ALIAS = "replica"
 APPS = {"chat", "auditlog"}
 #: Seconds between two measurements of the replica's lag.
 MEASURE_SECONDS = 0.5
-#: A process that has just told Redis of a user's write need not say so again.
-TOLD_SECONDS = 1.0
-#: Users remembered for that; then all are forgotten.
-MAX_TOLD = 10_000
+#: A process notes the writes of a user in Redis at most once in so many seconds.
+NOTED_SECONDS = 1.0
+#: Users remembered for that; beyond it all are forgotten.
+MAX_NOTED = 10_000
 
 _PRIMARY_LSN = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
 # No row if the server is no replica, or has become the primary.
@@ -152,49 +154,45 @@ def _lag_monitor() -> LagMonitor:
     return monitor
 
 
-# --- Who has just written -----------------------------------------------------------------------
-_told: dict[int, float] = {}
+# --- Noting writes ------------------------------------------------------------------------------
+_noted: dict[int, float] = {}
 
 
-def _key(user_id: int) -> str:
-    return f"aily:wrote:{user_id}"
+def _expiry_milliseconds() -> int:
+    return int((settings.DATABASE_REPLICA_MAX_LAG_SECONDS + NOTED_SECONDS) * 1000)
 
 
-def _pin_milliseconds() -> int:
-    return int((settings.DATABASE_REPLICA_MAX_LAG_SECONDS + TOLD_SECONDS) * 1000)
+def _is_noted(user_id: int) -> bool:
+    return time.monotonic() < _noted.get(user_id, 0)
 
 
-def _is_told(user_id: int) -> bool:
-    return time.monotonic() < _told.get(user_id, 0)
-
-
-def _remember(user_id: int, told_at: float) -> None:
-    if len(_told) > MAX_TOLD:
-        _told.clear()
-    _told[user_id] = told_at + TOLD_SECONDS
+def _remember(user_id: int, noted_at: float) -> None:
+    if len(_noted) > MAX_NOTED:
+        _noted.clear()
+    _noted[user_id] = noted_at + NOTED_SECONDS
 
 
 def note_write(user_id: int) -> None:
-    """Have a user's reads go to the primary for a while. Call it once a write is committed."""
-    if not is_configured() or _is_told(user_id):
+    """Send a user's reads to the primary for a while. Call it after a write is committed."""
+    if not is_configured() or _is_noted(user_id):
         return
     now = time.monotonic()
     try:
-        sync_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        sync_redis().set(keys.wrote(user_id), 1, px=_expiry_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
 
 
 async def anote_write(user_id: int) -> None:
-    """`note_write`, on an event loop."""
-    if not is_configured() or _is_told(user_id):
+    """`note_write` on an event loop."""
+    if not is_configured() or _is_noted(user_id):
         return
     now = time.monotonic()
     try:
-        await async_redis().set(_key(user_id), 1, px=_pin_milliseconds())
-    except RedisAway as error:
+        await async_redis().set(keys.wrote(user_id), 1, px=_expiry_milliseconds())
+    except RedisUnavailable as error:
         logger.warning("a write could not be noted: %s", error)
     else:
         _remember(user_id, now)
@@ -202,8 +200,8 @@ async def anote_write(user_id: int) -> None:
 
 def _has_written(user_id: int) -> bool:
     try:
-        return bool(sync_redis().exists(_key(user_id)))
-    except RedisAway:
+        return bool(sync_redis().exists(keys.wrote(user_id)))
+    except RedisUnavailable:
         return True
 
 

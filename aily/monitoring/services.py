@@ -12,7 +12,7 @@ from django.db import transaction
 
 from aily.database.rows import R, Row, execute, fetch_rows
 from aily.observability.collector import Family, Question, Reading
-from aily.redis.clients import asking_redis
+from aily.redis.clients import probe_client
 from aily.redis.sentinel import is_sentinel, service_of
 
 #: No question of the exporter's may take longer, in milliseconds and seconds.
@@ -105,11 +105,13 @@ INFO = {
 
 
 def redis_services() -> dict[str, str]:
-    """URLs of the Redis servers by the first role each has: redis, broker or cache."""
+    """URLs of the Redis servers by the first role of each: redis, broker, cache, rates, layer."""
     urls = {
         "redis": settings.REDIS_URL,
         "broker": settings.DRAMATIQ_REDIS_URL,
         "cache": settings.CACHE_URL,
+        "rates": settings.RATES_REDIS_URL,
+        "layer": settings.LAYER_REDIS_URL,
     }
     by_server: dict[str, str] = {}
     for role, url in urls.items():
@@ -127,7 +129,7 @@ def _server_of(url: str) -> str:
 
 def client(url: str) -> redis.Redis:
     """A client that gives up soon."""
-    return asking_redis(url, TIMEOUT_SECONDS)
+    return probe_client(url, TIMEOUT_SECONDS)
 
 
 def redis_question(service: str, url: str) -> Question:

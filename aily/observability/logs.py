@@ -17,7 +17,15 @@ _SECRET = re.compile(
     r"(?<=Bearer )\S+|\baily_[\w-]{40,}|\bsk-[\w-]{16,}|\bwhsec_[\w+/=-]+|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
 #: The loggers that have much to say of requests and statements at DEBUG, contents included.
-_TALKATIVE = ("django.db.backends", "httpcore", "aiohttp", "httpx", "apscheduler", "asyncio")
+_TALKATIVE = (
+    "django.db.backends",
+    "psycopg",
+    "httpcore",
+    "aiohttp",
+    "httpx",
+    "apscheduler",
+    "asyncio",
+)
 
 
 class Context(logging.Filter):
@@ -99,5 +107,9 @@ def configuration(level: str, kind: str) -> dict[str, Any]:
             }
         },
         "root": {"handlers": ["console"], "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in _TALKATIVE},
+        "loggers": {name: {"level": _at_least_warning(level)} for name in _TALKATIVE},
     }
+
+
+def _at_least_warning(level: str) -> str:
+    return level if level in ("ERROR", "CRITICAL") else "WARNING"

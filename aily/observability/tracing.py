@@ -25,7 +25,7 @@ def begin(process: str) -> None:
         from aily.observability.otel import Tracer
     except ModuleNotFoundError as error:
         raise ImproperlyConfigured(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set: pip install -r deploy/requirements-otel.txt"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set: install deploy/requirements-otel.lock"
         ) from error
     _tracer = Tracer(process)
 

@@ -1,4 +1,4 @@
-"""Dramatiq's broker: the doorbell that tells workers to look for work."""
+"""Dramatiq's broker: the doorbell that has workers look for work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dramatiq
 import redis
 from django.conf import settings
 from django.db import close_old_connections
-from dramatiq import Message
+from dramatiq import Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.middleware import (
     AgeLimit,
@@ -20,7 +20,7 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
-from aily.redis.clients import guarded_pool
+from aily.redis.guarded import guarded_pool
 
 #: A consumer's `misses` after a message: Dramatiq waits 5 ms times two to this power, up to twice
 #: that, before it looks again. From 0 on it would look seven times until it is back at its slowest.
@@ -28,11 +28,12 @@ _MISSES = 5
 
 
 class _Consumer(_RedisConsumer):
-    """Polls calmly: what is urgent comes by pub/sub, what comes here may take half a second."""
+    """Polls seldom: urgent news comes by pub/sub, a message here may take half a second."""
 
-    def __next__(self) -> Any:
+    def __next__(self) -> MessageProxy | None:
         self.misses = max(self.misses, _MISSES)
-        return super().__next__()  # type: ignore[no-untyped-call]
+        message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+        return message
 
 
 class DoorbellBroker(RedisBroker):
@@ -51,18 +52,23 @@ class DoorbellBroker(RedisBroker):
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         if delay is not None:
-            raise ValueError("no message can be delayed: nobody would hear it")
+            raise ValueError("no message can be delayed: no worker consumes such a queue")
         return super().enqueue(message)
 
 
 class ReturnConnections(Middleware):
     """Gives a worker thread's database connection back around every message."""
 
-    def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:
+    def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
         close_old_connections()
 
     def after_process_message(
-        self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: Any = None
+        self,
+        broker: dramatiq.Broker,
+        message: object,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
     ) -> None:
         close_old_connections()
 

@@ -1,13 +1,14 @@
-"""Redis behind Sentinels: each new connection asks them who the master is.
+"""Redis behind Sentinels: each new connection asks them for the master's address.
 
-redis-py's own pools for Sentinel wait for nobody when they are full, and would go round the circuit
-of aily/redis/clients.py. So only its connections are used, and told whom to ask.
+redis-py's own pools for Sentinel do not wait when they are full, and would bypass the circuit of
+aily/redis/guarded.py. So only its connections are used, with a pool of ours that names the master.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 import redis
@@ -26,7 +27,7 @@ _PORT = 26379
 
 @dataclass(frozen=True)
 class _Service:
-    """What a URL says. `server_url` is redis-py's, with the service in place of the host."""
+    """A parsed URL. `server_url` is redis-py's, with the service in place of the host."""
 
     name: str
     server_url: str
@@ -72,9 +73,9 @@ def async_address(url: str) -> tuple[str, dict[str, Any]]:
     return service.server_url, {"connection_class": kind, "connection_pool": _AsyncMaster(url)}
 
 
-# --- Who the master is --------------------------------------------------------------------------
-class _Sentinels:
-    """What redis-py's connections for Sentinel want of their pool."""
+# --- The master's address -----------------------------------------------------------------------
+class Sentinels:
+    """The part of a pool that redis-py's connections for Sentinel use."""
 
     is_master = True
     check_connection = False
@@ -83,7 +84,7 @@ class _Sentinels:
         service = _parsed(url)
         self.label = service_of(url)
         self._service = service.name
-        #: The one that answered last comes first.
+        #: The Sentinel that answered last comes first.
         self._urls = service.sentinel_urls
 
     def _options(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class _Sentinels:
         # A new list: other threads may be going through the old one.
         self._urls = [url, *(other for other in self._urls if other != url)]
 
-    def _nobody_knows(self, errors: list[redis.RedisError]) -> redis.RedisError:
+    def _unknown_master(self, errors: list[redis.RedisError]) -> redis.RedisError:
         reason = f"No Sentinel names a master of {self._service}."
         # As for a server itself: what timed out is not tried again.
         if any(isinstance(error, redis.TimeoutError) for error in errors):
@@ -107,8 +108,8 @@ class _Sentinels:
         return redis.ConnectionError(reason)
 
 
-class _Master(_Sentinels):
-    """Asked by the connections of threads."""
+class _Master(Sentinels):
+    """Names the master to the connections of threads."""
 
     def get_master_address(self) -> tuple[str, int]:
         """Raises redis.ConnectionError or redis.TimeoutError."""
@@ -117,35 +118,37 @@ class _Master(_Sentinels):
         for url in self._urls:
             try:
                 with redis.Redis.from_url(url, retry=retry, **self._options()) as sentinel:
-                    found: Any = sentinel.sentinel_get_master_addr_by_name(self._service)
+                    reply = sentinel.sentinel_get_master_addr_by_name(self._service)
+                    found = cast("tuple[str, int] | None", reply)
             except redis.RedisError as error:
                 errors.append(error)
                 continue
             if found:
                 self._answered(url)
                 return str(found[0]), int(found[1])
-        raise self._nobody_knows(errors)
+        raise self._unknown_master(errors)
 
 
-class _AsyncMaster(_Sentinels):
-    """Asked by the connections of an event loop."""
+class _AsyncMaster(Sentinels):
+    """Names the master to the connections of an event loop."""
 
     async def get_master_address(self) -> tuple[str, int]:
         """Raises redis.ConnectionError or redis.TimeoutError."""
         errors = []
         retry = AsyncRetry(NoBackoff(), 0)
         for url in self._urls:
-            client: Any = redis.asyncio.Redis.from_url(url, retry=retry, **self._options())
+            client = redis.asyncio.Redis.from_url(url, retry=retry, **self._options())
             try:
                 async with client as sentinel:
-                    found = await sentinel.sentinel_get_master_addr_by_name(self._service)
+                    reply = sentinel.sentinel_get_master_addr_by_name(self._service)  # type: ignore[no-untyped-call]
+                    found = await cast("Awaitable[tuple[str, int] | None]", reply)
             except redis.RedisError as error:
                 errors.append(error)
                 continue
             if found:
                 self._answered(url)
                 return str(found[0]), int(found[1])
-        raise self._nobody_knows(errors)
+        raise self._unknown_master(errors)
 
 
 # --- URLs ---------------------------------------------------------------------------------------
@@ -167,8 +170,8 @@ def _parsed(url: str) -> _Service:
         name,
         f"{scheme}://{credentials}{name}?{urlencode(options)}",
         [
-            f"{scheme}://{sentinel_login}{_host_and_port(one)}?{urlencode(tls)}"
-            for one in addresses.split(",")
+            f"{scheme}://{sentinel_login}{_host_and_port(address)}?{urlencode(tls)}"
+            for address in addresses.split(",")
         ],
     )
 

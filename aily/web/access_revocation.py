@@ -26,7 +26,7 @@ from django.db import transaction
 from aily.concurrency.faults import note_fault
 from aily.concurrency.jobs import Jobs
 from aily.concurrency.loops import per_loop
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _tell(access: Access, *, is_revoked: bool) -> None:
     }
     try:
         async_to_sync(get_channel_layer().group_send)(GROUP, message)
-    except (*RedisAway, OSError) as error:
+    except (*RedisUnavailable, OSError) as error:
         logger.warning("sockets of user %d stay open: %s", access.user_id, error)
 
 
@@ -186,7 +186,7 @@ class OpenSockets:
                     access = Access(message["user_id"], message["api_key_id"], message["session"])
                     # An older process says nothing of it, and means revoked.
                     self._told(access, is_revoked=message.get("is_revoked", True))
-            except (*RedisAway, OSError) as error:
+            except (*RedisUnavailable, OSError) as error:
                 logger.warning("open sockets: Redis is away (%s)", error)
                 await asyncio.sleep(1)
             except Exception:  # noqa: BLE001 - logged

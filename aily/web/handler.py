@@ -25,11 +25,14 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
+from aily.web.language import PageLocaleMiddleware
+
 #: These wait for nothing, but where `_has_to_store` says so.
 QUICK: tuple[type[MiddlewareMixin], ...] = (
     SecurityMiddleware,
     CSPMiddleware,
     SessionMiddleware,
+    PageLocaleMiddleware,
     CommonMiddleware,
     CsrfViewMiddleware,
     AuthenticationMiddleware,

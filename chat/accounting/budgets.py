@@ -25,13 +25,13 @@ from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod, LedgerEntry, LLMModel, Task
 from chat.models.budgets import COUNTERS, Amount, Period
 
-#: Raw, as every batch of submits asks it.
+# SQL, as every batch of submits runs it.
 _IN_FORCE = """
 SELECT b.id, b.user_id, b.api_key_id, (%(starts)s::jsonb ->> b.period)::timestamptz AS start,
        EXISTS (SELECT FROM chat_budgetperiod p WHERE p.budget_id = b.id
                   AND p.starts_at = (%(starts)s::jsonb ->> b.period)::timestamptz) AS has_period
   FROM chat_budget b
- WHERE b.is_active AND (b.user_id = ANY(%(users)s) OR b.api_key_id = ANY(%(keys)s))
+ WHERE b.is_active AND (b.user_id = ANY(%(user_ids)s) OR b.api_key_id = ANY(%(api_key_ids)s))
 """
 
 _STORE = """
@@ -89,16 +89,16 @@ def in_force(tasks: Iterable[Task]) -> BudgetsInForce:
 
 
 def in_force_query(
-    users: Collection[int], keys: Collection[int], at: datetime
+    user_ids: Collection[int], api_key_ids: Collection[int], at: datetime
 ) -> Statement[BudgetInForce]:
-    """The statement whose rows `in_force_from` takes."""
+    """The statement whose rows `in_force_from` takes, to be run together with others."""
     starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
-    params = {"starts": starts, "users": list(users), "keys": list(keys)}
+    params = {"starts": starts, "user_ids": list(user_ids), "api_key_ids": list(api_key_ids)}
     return Statement(BudgetInForce, _IN_FORCE, params)
 
 
 def in_force_from(budgets: Sequence[BudgetInForce], at: datetime) -> BudgetsInForce:
-    """`in_force` by the rows of `in_force_query`. Makes the rows of new periods."""
+    """Arrange the rows of `in_force_query`, and insert the rows of new periods."""
     found = BudgetsInForce(at, defaultdict(list), defaultdict(list))
     for budget in budgets:
         if budget.user_id is not None:

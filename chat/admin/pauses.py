@@ -9,8 +9,10 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -33,15 +35,15 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Seconds by name; none while Redis is away."""
         try:
             found = pauses.pauses()
-        except RedisAway:
+        except RedisUnavailable:
             return {}
         return {
-            pause.name: f"{pause.seconds_left:.0f} s"
+            pause.name: gettext("%(seconds)d s") % {"seconds": round(pause.seconds_left)}
             for pause in found
             if pause.kind == self.pause_kind
         }
 
-    @admin.display(description="paused for")
+    @admin.display(description=_("paused for"))
     def paused_for(self, row: Model) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
@@ -51,21 +53,23 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         try:
             lifted = [row.name for row in rows if lift(row)]
-        except RedisAway:
-            self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
+        except RedisUnavailable:
+            self.message_user(
+                request, gettext("Redis is away: nothing was lifted."), messages.ERROR
+            )
             return
-        names = ", ".join(lifted) or "none of them was paused"
-        self.message_user(request, f"Called again: {names}.")
+        names = ", ".join(lifted) or gettext("none of them was paused")
+        self.message_user(request, gettext("Called again: %(names)s.") % {"names": names})
 
 
-@admin.action(permissions=["change"], description="Lift the pause")
+@admin.action(permissions=["change"], description=_("Lift the pause"))
 def lift_pauses(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
 ) -> None:
     modeladmin.lift(request, queryset, pauses.lift_model)
 
 
-@admin.action(permissions=["change"], description="Close the breaker")
+@admin.action(permissions=["change"], description=_("Close the circuit breaker"))
 def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:

@@ -23,7 +23,7 @@ from accounts.lost_access import lost_access
 from aily.database.replica import may_read_replica
 from aily.database.threads import in_database
 from aily.problems import NotFound, Unauthenticated
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page, PageContent
 from aily.web.shutdown import draining
@@ -61,7 +61,7 @@ def _add_places(tasks: Sequence[Task]) -> None:
     if not queued:
         return
     # Best effort: without Redis the tasks are shown without their places.
-    with suppress(*RedisAway):
+    with suppress(*RedisUnavailable):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))

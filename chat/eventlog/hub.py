@@ -19,7 +19,8 @@ import redis.asyncio
 
 from aily.concurrency.faults import is_cancelled, note_fault
 from aily.concurrency.loops import per_loop
-from aily.redis.clients import RedisAway, heard, subscriber_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.pubsub import listen, subscriber_client
 from chat.events import EventId, text_channel, user_channel
 from chat.observability import metrics
 
@@ -221,14 +222,14 @@ class Hub:
             return
         try:
             await getattr(self._pubsub, command)(channel)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("hub: %s failed: %s", command, error)
 
     async def _read_for_ever(self) -> None:
         while True:
             try:
                 await self._read()
-            except RedisAway as error:
+            except RedisUnavailable as error:
                 logger.warning("hub: Redis is away (%s); connecting again", error)
             except Exception:  # noqa: BLE001 - logged; readers go on after a new connection
                 note_fault("hub")
@@ -241,13 +242,13 @@ class Hub:
             await asyncio.sleep(0.5)
 
     async def _read(self) -> None:
-        client = subscriber_redis()
+        client = subscriber_client()
         async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(_CONNECTED)
             self._pubsub = pubsub
             # Redis confirms in order: with the last one, all channels are heard again.
             await pubsub.subscribe(*self._channels, _RESUBSCRIBED)
-            async for message in heard(pubsub):
+            async for message in listen(pubsub):
                 channel = message.channel.decode()
                 if message.kind == "message":
                     self._route(channel, message.data)

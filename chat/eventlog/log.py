@@ -13,7 +13,9 @@ import msgspec
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.observability.metrics import batch_size
-from aily.redis.clients import LuaScript, RedisAway, async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.scripts import LuaScript
 from chat.events import (
     LISTENERS_CHANNEL,
     START,
@@ -25,7 +27,7 @@ from chat.events import (
     user_channel,
 )
 
-_append = LuaScript(Path(__file__).parent / "lua" / "append.lua")
+_append = LuaScript[list[int]](Path(__file__).parent / "lua" / "append.lua")
 
 #: Entries read at once, and bytes as far as the page before lets them be guessed: bounds what one
 #: slow reader makes Redis and this process hold.
@@ -70,8 +72,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 def append(appends: Sequence[Append]) -> list[Appended]:
-    """Append in one round trip. Raises RedisAway."""
-    reply = _append.call("", *(arg for one in appends for arg in one.args()))
+    """Append in one round trip. Raises RedisUnavailable."""
+    reply = _append.call([], ["", *(arg for one in appends for arg in one.args())])
     return [Appended(code) for code in reply]
 
 
@@ -79,14 +81,14 @@ async def aappend(appends: Sequence[Append], written_at: float | None = None) ->
     """`append` for an event loop; `written_at`, Unix seconds, lets readers tell how late it is."""
     batch_size("append").observe(len(appends))
     stamp = "" if written_at is None else f"@{written_at * 1000:.0f}"
-    reply = await _append.acall(stamp, *(arg for one in appends for arg in one.args()))
+    reply = await _append.acall([], [stamp, *(arg for one in appends for arg in one.args())])
     return [Appended(code) for code in reply]
 
 
 def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None:
     """Append the terminal events of tasks that ended while no worker had them: (owner id, event).
 
-    Such a task may never have had a log. Raises RedisAway.
+    Such a task may never have had a log. Raises RedisUnavailable.
     """
     _append_all(endings, create=True, keep_seconds=keep_seconds)
 
@@ -94,7 +96,7 @@ def end_waiting(endings: Sequence[tuple[int, Event]], keep_seconds: int) -> None
 def announce(endings: Sequence[tuple[int, Event]]) -> None:
     """Tell the terminal events of tasks that have no log of their own: (owner id, event).
 
-    Raises RedisAway.
+    Raises RedisUnavailable.
     """
     _append_all(endings, is_logged=False)
 
@@ -116,7 +118,7 @@ def _append_all(endings: Sequence[tuple[int, Event]], **options: Any) -> None:
 
 def last_events(attempts: Sequence[tuple[str, int]]) -> list[int]:
     """How far the logs of attempts go whose writer is gone: n of the last event, 0 when there is
-    none, for each (task id, attempt). Raises RedisAway.
+    none, for each (task id, attempt). Raises RedisUnavailable.
     """
     pipe = sync_redis().pipeline(transaction=False)
     for task_id, _ in attempts:
@@ -134,7 +136,7 @@ Page = list[tuple[EventId, bytes]]
 async def read(task_id: str, after: EventId, count: int = FIRST_PAGE) -> Page:
     """The next `count` events after `after`, oldest first; empty when there are none.
 
-    Reads of the same moment share a round trip. Raises RedisAway.
+    Reads of the same moment share a round trip. Raises RedisUnavailable.
     """
     return await _reads().submit((task_id, after, count))
 
@@ -165,7 +167,7 @@ async def tell_listening(task_id: str) -> None:
 
     While Redis is away it need not know.
     """
-    with suppress(*RedisAway):
+    with suppress(*RedisUnavailable):
         await _listeners().submit(task_id)
 
 

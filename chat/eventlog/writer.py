@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from aily.concurrency.faults import note_fault, run_for_ever
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.eventlog.log import Append, Appended, aappend
 from chat.events import (
     Event,
@@ -314,7 +314,7 @@ class LogWriter:
         try:
             appended = await self.flush(list(logs))
         except Exception as error:  # noqa: BLE001 - logged; kept, and sent again
-            if isinstance(error, RedisAway):
+            if isinstance(error, RedisUnavailable):
                 logger.warning("event log: Redis is away (%s); trying again", error)
             else:
                 note_fault("event log")
@@ -344,18 +344,18 @@ class LogWriter:
             # Sending again is safe: ids make a repeated append a no-op.
             self._dirty.update(dict.fromkeys(logs))
             self._dirty_since = since
-            self._faults += not isinstance(error, RedisAway)
+            self._faults += not isinstance(error, RedisUnavailable)
             raise
         self._faults = 0
         return appended
 
     async def _append_each(self, logs: list[TaskLog], since: float) -> int:
-        """Give up those alone that Redis does not take. Raises RedisAway."""
+        """Give up those alone that Redis does not take. Raises RedisUnavailable."""
         appended = 0
         for log in logs:
             try:
                 appended += await self._append_all([log], since)
-            except RedisAway:
+            except RedisUnavailable:
                 raise
             except Exception:  # noqa: BLE001 - logged
                 note_fault("event log")

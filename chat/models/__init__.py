@@ -5,6 +5,7 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
+from chat.models.pools import apools_of, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
@@ -31,4 +32,6 @@ __all__ = [
     "Task",
     "WebhookEndpoint",
     "Worker",
+    "apools_of",
+    "pools_of",
 ]

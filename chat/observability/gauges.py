@@ -9,6 +9,8 @@ from aily.database.rows import Row
 from aily.monitoring.services import client, query
 from aily.observability.collector import Family, Reading
 from chat.models import Lane
+from chat.models.providers import pool_name
+from chat.scheduler.keys import pool_keys, provider_keys
 
 QUEUE_DEPTH = Family("aily_queue_depth", "Tasks that wait.", ("model", "lane"))
 QUEUE_AGE = Family(
@@ -37,7 +39,7 @@ OPEN = Family(
 BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
 
 _MODELS = """
-SELECT m.id, m.name, m.max_concurrency, p.name AS provider
+SELECT m.id, m.name, m.max_concurrency, m.provider_id, p.name AS provider
   FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
 """
 _QUEUED = """
@@ -66,6 +68,7 @@ class _Model(Row, frozen=True):
     id: int
     name: str
     max_concurrency: int
+    provider_id: int
     provider: str
 
 
@@ -136,17 +139,18 @@ class QueueGauges:
     def from_redis(self) -> Iterator[Reading]:
         """Gauges of what chat/scheduler/lua keeps in Redis. Raises redis.RedisError."""
         models = dict(self._models)
-        providers = sorted({model.provider for model in models.values()})
+        providers = {str(model.provider_id): model.provider for model in models.values()}
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         for provider in providers:
-            pipe.hget(f"aily:breaker:{provider}", "open_until")
-        for pk in models:
-            pipe.hmget(f"aily:stats:{pk}", ["in_use", "cap"])
-            pipe.hget(f"aily:limit:{pk}", "paused_until")
+            pipe.hget(provider_keys(provider).breaker, "open_until")
+        for pk, model in models.items():
+            keys = pool_keys(pool_name(model.provider_id, pk))
+            pipe.hmget(keys.stats, ["in_use", "cap"])
+            pipe.hget(keys.limit, "paused_until")
         (seconds, micros), *replies = pipe.execute()
         now = seconds + micros / 1e6
-        for provider, open_until in zip(providers, replies, strict=False):
+        for provider, open_until in zip(providers.values(), replies, strict=False):
             state = 0 if open_until is None else 2 if float(open_until) > now else 1
             yield Reading(BREAKER, state, (provider,))
             yield Reading(OPEN, max(float(open_until or 0) - now, 0.0), (provider,))

@@ -9,7 +9,9 @@ import logging
 from collections.abc import Iterable
 
 from aily.observability import tracing
-from aily.redis.clients import RedisAway, async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.errors import RedisUnavailable
+from chat.observability import keys
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +27,10 @@ def remember(traceparents: Iterable[tuple[str, str]]) -> None:
     for task_id, traceparent in traceparents:
         if traceparent:
             # nx: the task of a repeated request keeps the trace of the first.
-            pipe.set(_key(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
+            pipe.set(keys.trace(task_id), traceparent, ex=KEEP_SECONDS, nx=True)
     try:
         pipe.execute()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("traces begin anew: Redis is away (%s)", error)
 
 
@@ -37,11 +39,7 @@ async def traceparent_of(task_id: str) -> str:
     if not tracing.is_on():
         return ""
     try:
-        kept: bytes | None = await async_redis().get(_key(task_id))
-    except RedisAway:
+        kept: bytes | None = await async_redis().get(keys.trace(task_id))
+    except RedisUnavailable:
         return ""
     return kept.decode() if kept else ""
-
-
-def _key(task_id: str) -> str:
-    return f"aily:trace:{task_id}"

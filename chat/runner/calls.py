@@ -13,7 +13,7 @@ from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context, tracing
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import TaskQueued, WaitingFor
@@ -44,6 +44,8 @@ class Calls:
 
     def __init__(self) -> None:
         self._wakes: dict[str, asyncio.Event] = {}
+        #: The pools that this worker knows, by model id.
+        self._pool_names: dict[int, str] = {}
         self._calls: dict[str, Call] = {}
         #: Calls, and what of them is being handed back: the process waits for their ends.
         self._running = Jobs("a call")
@@ -150,7 +152,6 @@ class Calls:
         try:
             await scheduler.report_failure(
                 pool.name,
-                pool.upstream.provider,
                 call.task_id,
                 owner_id=call.task.owner_id,
                 lane=call.task.lane,
@@ -158,7 +159,7 @@ class Calls:
                 fault=_fault(error),
                 retry_after_seconds=error.retry_after_seconds,
             )
-        except RedisAway as away:
+        except RedisUnavailable as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
@@ -169,15 +170,16 @@ class Calls:
     async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
         """Make a task ready again. If this process dies before, or cannot, the sweep does it."""
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
-        pool = str(task.model_id)
         try:
             if seconds:
                 with surviving("telling of a retry"):
                     await in_database(eventlog.notify, task.owner_id, _retry_notice(entry, seconds))
                 await asyncio.sleep(seconds)
-            await scheduler.aenqueue(pool, [entry])
-            self.wake(pool)
-        except RedisAway as error:
+            # A model that this worker does not know yet is left to the sweep.
+            if pool := self._pool_names.get(task.model_id):
+                await scheduler.aenqueue(pool, [entry])
+                self.wake(pool)
+        except RedisUnavailable as error:
             logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
 

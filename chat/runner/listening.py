@@ -1,4 +1,4 @@
-"""What a worker hears over pub/sub: new work, cancelled tasks, and readers of a task's text."""
+"""A worker's subscriptions: new work, cancelled tasks, and followers of a task's text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from aily.redis.clients import RedisAway, heard, subscriber_redis
+from aily.redis.errors import RedisUnavailable
+from aily.redis.pubsub import listen as pubsub_messages
+from aily.redis.pubsub import subscriber_client
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +21,12 @@ async def listen(handlers: Mapping[str, Callable[[str], object]]) -> None:
     What is missed meanwhile, the poll and the renewal find, and text comes a little later.
     """
     try:
-        client = subscriber_redis()
+        client = subscriber_client()
         async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(*handlers)
-            async for message in heard(pubsub):
+            async for message in pubsub_messages(pubsub):
                 if message.kind == "message":
                     handlers[message.channel.decode()](message.data.decode())
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("listening: Redis is away (%s)", error)
         await asyncio.sleep(RETRY_SECONDS)

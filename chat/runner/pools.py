@@ -17,13 +17,14 @@ class Pool:
     """One upstream model, as last read from the database."""
 
     name: str
+    model_id: int
     model: str
     upstream_model: str
     upstream: Upstream
     cap: int
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
-    #: Leases to give back with the next claim, and the seconds those calls took.
+    #: Slots to give back with the next claim, and the seconds those calls took.
     released: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     #: How many of those calls the provider answered, and whose they were.
@@ -31,8 +32,8 @@ class Pool:
     owners: set[int] = field(default_factory=set)
 
     def take_released(self) -> tuple[list[str], float | None, int, set[int]]:
-        """The leases to give back, the mean seconds of their calls, how many succeeded, and for
-        whom."""
+        """The slots to give back, the mean seconds of their calls, how many succeeded, and the
+        owners of those."""
         released, seconds, succeeded = self.released, self.seconds, self.succeeded
         owners = self.owners
         self.released, self.seconds, self.succeeded, self.owners = [], [], 0, set()
@@ -52,6 +53,7 @@ def load_pools() -> list[Pool]:
     return [
         Pool(
             name=model.pool,
+            model_id=model.pk,
             model=model.name,
             upstream_model=model.upstream_name or model.name,
             upstream=upstreams[model.provider_id],

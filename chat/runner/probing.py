@@ -12,6 +12,7 @@ from typing import Any
 from aily.database.statements import fetch_all
 from aily.database.threads import in_database
 from chat import scheduler
+from chat.runner.pools import Pool
 from chat.scheduler import Probe
 
 _WAITING = """
@@ -29,19 +30,19 @@ SELECT id::text, owner_id, lane, failures FROM chat_task
 _Row = tuple[str, int, int, int]
 
 
-async def choose(pool: str, provider: str, *, only_fresh: bool) -> Probe | None:
+async def choose(pool: Pool, *, only_fresh: bool) -> Probe | None:
     """A waiting task of an owner none of whose tasks in its lane failed, the most urgent first;
     else, unless `only_fresh`, one that has not failed itself, else any.
 
-    Raises RedisAway and django.db.Error.
+    Raises RedisUnavailable and django.db.Error.
     """
-    heads = await scheduler.heads(pool)
+    heads = await scheduler.heads(pool.name)
     waiting = await in_database(_look_up, heads)
     if not only_fresh and not any(failures == 0 for *_, failures in waiting):
-        found: Any = await in_database(fetch_all, _HEALTHY, [int(pool)])
+        found: Any = await in_database(fetch_all, _HEALTHY, [pool.model_id])
         waiting += found
     lanes = list({(owner_id, lane) for _, owner_id, lane, _ in waiting})
-    failing = await scheduler.failing_lanes(provider, lanes)
+    failing = await scheduler.failing_lanes(pool.name, lanes)
     probes = [_probe(*row, failing) for row in waiting]
     by_kind = {probe.kind: probe for probe in reversed(probes)}
     wanted = ("fresh",) if only_fresh else ("fresh", "healthy", "failed")

@@ -15,10 +15,10 @@ from django.db.models.functions import Now
 
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
-from chat.models import LLMModel, Status, Task, Worker, flights, transitions
+from chat.models import LLMModel, Status, Task, Worker, flights, pools_of, transitions
 from chat.models.flights import Successor
 from chat.models.transitions import DivertedTask, RecoveredTask
 from chat.observability import metrics
@@ -35,8 +35,8 @@ DIVERT_SECONDS = 2.0
 def sweep() -> set[str]:
     """Put right whatever is wrong. Returns the pools that have new work.
 
-    Raises django.db.Error or RedisAway while either is away; the next sweep goes on. What else one
-    step raises does not keep the others from being done.
+    Raises django.db.Error or RedisUnavailable while either is away; the next sweep goes on. What
+    else one step raises does not keep the others from being done.
     """
     pools: set[str] = set()
     steps: list[Callable[[], set[str]]] = [
@@ -50,7 +50,7 @@ def sweep() -> set[str]:
     for step in steps:
         try:
             pools |= step()
-        except RedisAway:
+        except RedisUnavailable:
             raise
         except Exception as error:
             if is_outage(error):
@@ -77,10 +77,10 @@ def declare_dead() -> int:
             is_dead=True
         )
     ]
-    pools = [str(pk) for pk in LLMModel.objects.values_list("pk", flat=True)] if dead else []
+    pools = [model.pool for model in LLMModel.objects.only("provider_id")] if dead else []
     metrics.WORKERS_LOST.inc(len(dead))
     for pk in dead:
-        scheduler.forget_worker(str(pk), pools)
+        scheduler.drop_worker(str(pk), pools)
     return len(dead)
 
 
@@ -126,9 +126,11 @@ def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set
 def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[str]:
     """Make these ready. Returns their pools."""
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
-    for one in tasks:
-        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
-        by_pool[str(one.model_id)].append(entry)
+    tasks = list(tasks)
+    pools = pools_of({task.model_id for task in tasks})
+    for task in tasks:
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
+        by_pool[pools[task.model_id]].append(entry)
     for pool, entries in by_pool.items():
         scheduler.enqueue(pool, entries)
     return set(by_pool)
@@ -164,16 +166,18 @@ def divert() -> set[str]:
 
 
 def _blocked_models() -> list[int]:
-    providers = dict(LLMModel.objects.values_list("pk", "provider__name"))
-    paused, opened = scheduler.blocks([str(pk) for pk in providers], set(providers.values()))
+    models = list(LLMModel.objects.only("provider_id"))
+    providers = {str(model.provider_id) for model in models}
+    paused, opened = scheduler.blocks([model.pool for model in models], providers)
     long = {pool for pool, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
-    return [pk for pk, provider in providers.items() if str(pk) in long or provider in opened]
+    return [model.pk for model in models if model.pool in long or str(model.provider_id) in opened]
 
 
 def _move(diverted: Sequence[DivertedTask]) -> set[str]:
     leaving: defaultdict[str, list[str]] = defaultdict(list)
-    for one in diverted:
-        leaving[str(one.old_model_id)].append(str(one.id))
+    pools = pools_of({task.old_model_id for task in diverted})
+    for task in diverted:
+        leaving[pools[task.old_model_id]].append(str(task.id))
     for pool, ids in leaving.items():
         scheduler.remove(pool, ids)
     return _enqueue(diverted)
@@ -215,13 +219,14 @@ def requeue_missing() -> set[str]:
 
 def _enqueue_missing(tasks: Sequence[Task]) -> set[str]:
     by_pool: defaultdict[str, dict[str, scheduler.Entry]] = defaultdict(dict)
+    pools = pools_of({task.model_id for task in tasks})
     for task in tasks:
         entry = scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
-        by_pool[str(task.model_id)][entry.task_id] = entry
-    pools = set()
+        by_pool[pools[task.model_id]][entry.task_id] = entry
+    found = set()
     for pool, entries in by_pool.items():
         missing = scheduler.missing(pool, list(entries))
         if missing:
             scheduler.enqueue(pool, [entries[task_id] for task_id in missing])
-            pools.add(pool)
-    return pools
+            found.add(pool)
+    return found

@@ -16,7 +16,8 @@ from aily.database.errors import is_outage
 from aily.database.outages import AWAY, is_away
 from aily.database.threads import in_database
 from aily.observability import context
-from aily.redis.clients import RedisAway, async_redis
+from aily.redis.clients import close_async_clients
+from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.eventlog import LogWriter
 from chat.events import (
@@ -104,8 +105,8 @@ class Runtime(Calls):
     async def _forget_leases(self) -> None:
         """Free what this life took of the upstream's capacity, some of it after its death."""
         try:
-            await in_database(scheduler.forget_worker, str(self._worker_id), list(self._pools))
-        except RedisAway as error:
+            await in_database(scheduler.drop_worker, str(self._worker_id), list(self._pools))
+        except RedisUnavailable as error:
             logger.warning("forgetting leases: Redis is away (%s)", error)
 
     async def _keep_lease(self) -> None:
@@ -130,6 +131,11 @@ class Runtime(Calls):
         self._refresh_pools(await until_stored(load_pools))
 
     def _refresh_pools(self, pools: list[Pool]) -> None:
+        self._pool_names = {pool.model_id: pool.name for pool in pools}
+        for pool in self._pools.values():
+            if self._pool_names.get(pool.model_id, pool.name) != pool.name:
+                # The model has moved to another provider: calls of the old one end, none starts.
+                pool.cap = 0
         for pool in pools:
             known = self._pools.setdefault(pool.name, pool)
             if known is not pool:
@@ -163,8 +169,8 @@ class Runtime(Calls):
         for task_id, call in self._calls.items():
             known.setdefault(call.pool.name, set()).add(task_id)
         try:
-            unknown = await scheduler.unknown_leases(str(self._worker_id), known)
-        except RedisAway as error:
+            unknown = await scheduler.unknown_slots(str(self._worker_id), known)
+        except RedisUnavailable as error:
             logger.warning("looking at leases: Redis is away (%s)", error)
             return
         for name, task_ids in unknown.items():
@@ -180,16 +186,16 @@ class Runtime(Calls):
         await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
 
     async def _hold_leases(self) -> None:
-        worker_id = str(self._worker_id)
+        worker_id, lease_seconds = str(self._worker_id), settings.WORKER_LEASE_SECONDS
         by_pool: dict[str, list[str]] = {}
         for task_id, call in self._calls.items():
             if not call.was_answered:
                 by_pool.setdefault(call.pool.name, []).append(task_id)
         try:
-            await scheduler.stand(worker_id, by_pool, settings.WORKER_LEASE_SECONDS)
+            await scheduler.renew_worker(worker_id, self._pools, lease_seconds)
             for pool, ids in by_pool.items():
-                await scheduler.hold(pool, worker_id, ids)
-        except RedisAway as error:
+                await scheduler.restore_slots(pool, worker_id, ids, lease_seconds)
+        except RedisUnavailable as error:
             logger.warning("Redis is away: %s", error)
 
     async def _listen(self) -> None:
@@ -253,7 +259,6 @@ class Runtime(Calls):
                 cap=pool.cap,
                 want=want,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
-                provider=pool.upstream.provider,
                 released=released,
                 mean_seconds=mean_seconds,
                 succeeded=succeeded,
@@ -268,7 +273,7 @@ class Runtime(Calls):
 
     async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
         """Let one task find out whether the provider is back."""
-        probe = await probing.choose(pool.name, pool.upstream.provider, only_fresh=only_fresh)
+        probe = await probing.choose(pool, only_fresh=only_fresh)
         if probe is None:
             return
         claimed = await self._take(pool, 1, probe)
@@ -279,7 +284,7 @@ class Runtime(Calls):
     async def _ring_others(self, pool: str) -> None:
         try:
             await scheduler.ring(pool)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("ringing: Redis is away (%s)", error)
 
     async def _start_calls(
@@ -312,7 +317,7 @@ class Runtime(Calls):
         is_alone = len(task_ids) == 1
         try:
             return await until_stored(
-                lambda: transitions.start(worker_id, int(pool.name), task_ids),
+                lambda: transitions.start(worker_id, pool.model_id, task_ids),
                 doubts=0 if is_alone else 1,
             )
         except Exception as error:
@@ -377,12 +382,12 @@ class Runtime(Calls):
         try:
             with surviving("leaving"):
                 await self._writer.flush()
-            await in_database(scheduler.forget_worker, str(worker_id), list(self._pools))
+            await in_database(scheduler.drop_worker, str(worker_id), list(self._pools))
             for pool in self._pools:
                 await self._ring_others(pool)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             logger.warning("leaving: Redis is away (%s)", error)
         self._running.cancel()
         self._jobs.cancel()
         await self._client.aclose()
-        await async_redis().aclose()
+        await close_async_clients()

@@ -1,4 +1,4 @@
-"""The ready set and the upstream leases: which task runs next, and whether there is room for it."""
+"""The ready set, and the slots under the caps: which task runs next, and whether there is room."""
 
 from chat.scheduler.breakers import (
     Block,
@@ -10,23 +10,16 @@ from chat.scheduler.breakers import (
     lift_pause,
     report_failure,
 )
+from chat.scheduler.claims import Claim, Probe, claim
+from chat.scheduler.keys import DOORBELL
 from chat.scheduler.places import Place, drain_seconds, later, place_of, places, places_of
-from chat.scheduler.ready import (
-    DOORBELL,
-    Claim,
-    Entry,
-    Probe,
-    aenqueue,
-    claim,
-    enqueue,
-    forget_worker,
-    heads,
-    hold,
-    missing,
-    remove,
-    ring,
-    stand,
-    unknown_leases,
+from chat.scheduler.ready import Entry, aenqueue, enqueue, heads, missing, remove, ring
+from chat.scheduler.slots import (
+    drop_worker,
+    mark_known,
+    renew_worker,
+    restore_slots,
+    unknown_slots,
 )
 
 __all__ = [
@@ -43,20 +36,21 @@ __all__ = [
     "claim",
     "close_breaker",
     "drain_seconds",
+    "drop_worker",
     "enqueue",
     "failing_lanes",
-    "forget_worker",
     "heads",
-    "hold",
     "later",
     "lift_pause",
+    "mark_known",
     "missing",
     "place_of",
     "places",
     "places_of",
     "remove",
+    "renew_worker",
     "report_failure",
+    "restore_slots",
     "ring",
-    "stand",
-    "unknown_leases",
+    "unknown_slots",
 ]

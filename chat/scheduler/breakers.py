@@ -1,36 +1,39 @@
-"""What failing calls lead to: pauses of a pool after 429, breakers of a provider, and their end."""
+"""Pauses of a pool after 429, circuit breakers of a provider, and their end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from django.conf import settings
+from redis.client import Pipeline
 
-from aily.redis.clients import LuaScript, async_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.scripts import LuaScript
+from chat.scheduler.keys import DOORBELL, PoolKeys, pool_keys, provider_keys, provider_of
 
-_failed = LuaScript(Path(__file__).parent / "lua" / "failed.lua")
+_failed = LuaScript[bytes](Path(__file__).parent / "lua" / "failed.lua")
 
 #: For how long a failure or a success counts.
 WINDOW_SECONDS = 60
-#: Different tasks that must fail for a provider to be left alone, while hardly any succeeds.
+#: Different tasks that must fail for the breaker to open, while hardly any succeeds.
 BREAKER_FAILURES = 20
 #: So many are enough where no connection came about, for which no request can be to blame.
 BREAKER_UNREACHABLE = 10
 #: Share of calls that succeed below which a provider counts as failing.
 BREAKER_SUCCESS_SHARE = 0.1
-#: Seconds it is left alone at first; each probe by a healthy task that fails doubles it, up to the
-#: maximum.
+#: Seconds the breaker stays open at first; each probe by a healthy task that fails doubles them, up
+#: to the maximum.
 BREAKER_SECONDS = 5
 BREAKER_MAX_SECONDS = 300
 
 
 class Fault(StrEnum):
-    """What went wrong with a call, by the words of failed.lua."""
+    """What went wrong with a call, in the words of failed.lua."""
 
     THROTTLED = "throttled"
     UNREACHABLE = "unreachable"
@@ -39,18 +42,17 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pool that is paused, or a provider that is left alone.
+    """A pool that is paused, or a provider whose breaker is open.
 
     `seconds_left` is 0 where a probe may be made, or runs. `opened`: how often in a row.
     """
 
-    name: str
     seconds_left: float
     opened: int = 0
 
 
 def bounded_wait(seconds: float | None) -> float:
-    """How much of a wait that a provider asked for is obeyed; 0 for none, or what is no number."""
+    """The wait that a provider asked for, at most LLM_RETRY_AFTER_MAX_SECONDS; 0 for no number."""
     if seconds is None or math.isnan(seconds):
         return 0.0
     return max(0.0, min(seconds, float(settings.LLM_RETRY_AFTER_MAX_SECONDS)))
@@ -58,7 +60,6 @@ def bounded_wait(seconds: float | None) -> float:
 
 async def report_failure(
     pool: str,
-    provider: str,
     task_id: str,
     *,
     owner_id: int,
@@ -73,56 +74,83 @@ async def report_failure(
     faults open the provider's breaker when many tasks have one and hardly any succeeds. Returns the
     seconds until the pool may be claimed from again.
     """
+    keys = pool_keys(pool)
     wait = await _failed.acall(
-        pool,
-        provider,
-        fault.value,
-        cap,
-        bounded_wait(retry_after_seconds),
-        task_id,
-        owner_id,
-        WINDOW_SECONDS,
-        BREAKER_FAILURES,
-        BREAKER_UNREACHABLE,
-        BREAKER_SUCCESS_SHARE,
-        BREAKER_SECONDS,
-        BREAKER_MAX_SECONDS,
-        int(lane),
+        _failure_keys(keys),
+        [
+            fault.value,
+            cap,
+            bounded_wait(retry_after_seconds),
+            task_id,
+            owner_id,
+            _lane_member(owner_id, lane),
+            WINDOW_SECONDS,
+            BREAKER_FAILURES,
+            BREAKER_UNREACHABLE,
+            BREAKER_SUCCESS_SHARE,
+            BREAKER_SECONDS,
+            BREAKER_MAX_SECONDS,
+        ],
     )
     return float(wait)
 
 
-async def failing_lanes(provider: str, lanes: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of these, (owner, lane), of which a task failed at the provider. Raises RedisAway."""
+def _failure_keys(keys: PoolKeys) -> list[str]:
+    provider = keys.provider
+    return [
+        keys.limit,
+        keys.stats,
+        provider.breaker,
+        provider.failures,
+        provider.unreachable,
+        provider.failing_owners,
+        provider.failing_lanes,
+        provider.successes,
+        provider.served,
+    ]
+
+
+def _lane_member(owner_id: int, lane: int) -> str:
+    return f"{owner_id}:{int(lane)}"
+
+
+async def failing_lanes(pool: str, lanes: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of these (owner, lane) of which a task failed at the pool's provider.
+
+    Raises RedisUnavailable.
+    """
     if not lanes:
         return set()
-    client: Any = async_redis()
-    members = [f"{owner_id}:{lane}" for owner_id, lane in lanes]
-    scores = await client.zmscore(f"aily:failing_lanes:{provider}", members)
-    return {found for found, score in zip(lanes, scores, strict=True) if score is not None}
+    key = provider_keys(provider_of(pool)).failing_lanes
+    asked = async_redis().zmscore(key, [_lane_member(*lane) for lane in lanes])
+    scores = await cast("Awaitable[list[float | None]]", asked)
+    return {lane for lane, score in zip(lanes, scores, strict=True) if score is not None}
 
 
 def blocks(
     pools: Collection[str], providers: Collection[str]
 ) -> tuple[dict[str, Block], dict[str, Block]]:
-    """The pools of these that are paused, the providers whose breaker is open. Raises RedisAway."""
-    pipe: Any = sync_redis().pipeline(transaction=False)
+    """The paused ones of `pools`, and those of `providers` (ids) whose breaker is open.
+
+    Raises RedisUnavailable.
+    """
+    pipe = sync_redis().pipeline(transaction=False)
     pipe.time()
     for pool in pools:
-        pipe.hget(f"aily:limit:{pool}", "paused_until")
+        pipe.hget(pool_keys(pool).limit, "paused_until")
     for provider in providers:
-        pipe.hmget(f"aily:breaker:{provider}", ["open_until", "opened"])
+        pipe.hmget(provider_keys(provider).breaker, ["open_until", "opened"])
     (seconds, micros), *replies = pipe.execute()
     now = seconds + micros / 1e6
     paused, opened = replies[: len(pools)], replies[len(pools) :]
     return (
         {
-            pool: Block(pool, float(until) - now)
+            pool: Block(float(until) - now)
             for pool, until in zip(pools, paused, strict=True)
             if until is not None and float(until) > now
         },
         {
-            provider: Block(provider, max(float(until) - now, 0.0), int(times or 1))
+            provider: Block(max(float(until) - now, 0.0), int(times or 1))
             for provider, (until, times) in zip(providers, opened, strict=True)
             if until is not None
         },
@@ -130,30 +158,32 @@ def blocks(
 
 
 def lift_pause(pool: str) -> bool:
-    """End the pause of a pool. False when there was none. Raises RedisAway."""
+    """End the pause of a pool. False when there was none. Raises RedisUnavailable."""
     was_paused = bool(blocks([pool], [])[0])
     pipe = sync_redis().pipeline(transaction=True)
-    pipe.hdel(f"aily:limit:{pool}", "paused_until", "halved_until")
+    pipe.hdel(pool_keys(pool).limit, "paused_until", "halved_until")
     _unblock(pipe, [pool])
     pipe.execute()
     return was_paused
 
 
 def close_breaker(provider: str, pools: Iterable[str]) -> bool:
-    """Have a provider, whose pools these are, called again as if nothing had failed.
+    """Have a provider (its id), whose pools these are, called again as if nothing had failed.
 
-    False when its breaker was closed. Raises RedisAway.
+    False when its breaker was closed. Raises RedisUnavailable.
     """
+    keys = provider_keys(provider)
     pipe = sync_redis().pipeline(transaction=True)
-    pipe.delete(f"aily:breaker:{provider}")
-    kinds = ("failures", "unreachable", "failing_owners", "failing_lanes", "successes")
-    pipe.delete(*(f"aily:{kind}:{provider}" for kind in kinds))
+    pipe.delete(keys.breaker)
+    pipe.delete(
+        keys.failures, keys.unreachable, keys.failing_owners, keys.failing_lanes, keys.successes
+    )
     _unblock(pipe, pools)
     return bool(pipe.execute()[0])
 
 
-def _unblock(pipe: Any, pools: Iterable[str]) -> None:
-    """Say so in what places are made of, and wake the workers: they look what else there is."""
+def _unblock(pipe: Pipeline, pools: Iterable[str]) -> None:
+    """Remove the block from the stats that places are computed from, and wake the workers."""
     for pool in pools:
-        pipe.hdel(f"aily:stats:{pool}", "blocked_by", "blocked_until")
-        pipe.publish("aily:doorbell", pool)
+        pipe.hdel(pool_keys(pool).stats, "blocked_by", "blocked_until")
+        pipe.publish(DOORBELL, pool)

@@ -1,23 +1,29 @@
-"""Where a queued task stands, when it may start, and what it waits for beside its turn."""
+"""The place of a queued task: its position, when it may start, what it waits for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
+
+from redis.asyncio.client import Pipeline as AsyncPipeline
+from redis.client import Pipeline
 
 from aily.redis.clients import async_redis, sync_redis
 from chat.events import WaitingFor
+from chat.scheduler.keys import pool_keys
 
+#: ring, now, the fields of `stats` below, and a rank a task
+EnqueueReply = tuple[int, bytes, *tuple[bytes | int, ...]]
 _FIELDS = ["seconds", "in_use", "cap", "blocked_by", "blocked_until"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a queued task stands: 1 is next. `eta_seconds` until it starts, None when unknown.
+    """Position in the queue, from 1, and seconds until the task starts (None: unknown).
 
-    `position` is None where it waits for its next attempt, and has no place before that.
+    `position` is None where the task waits for its next attempt: it is not in the queue before.
     """
 
     position: int | None
@@ -26,14 +32,13 @@ class Place:
 
     @classmethod
     def of_retry(cls, not_before: datetime | None) -> Place | None:
-        """Of a task that is in no ready set before its next attempt may start; None if that is not
-        so."""
+        """The place of a task that waits for its next attempt; None if it does not."""
         left = (not_before - datetime.now(UTC)).total_seconds() if not_before else 0.0
         return cls(None, round(left, 1), WaitingFor("retry", not_before)) if left > 0 else None
 
 
 class _Stats(NamedTuple):
-    """aily:stats of a pool, as of its last claim or failure; see chat/scheduler/lua/claim.lua."""
+    """`stats` of a pool, as of its last claim or failure (chat/scheduler/lua/claim.lua)."""
 
     seconds: bytes | None
     in_use: bytes | None
@@ -47,12 +52,12 @@ class _Stats(NamedTuple):
         return blocked or Place(position, self._eta(position, int(self.in_use or 0)))
 
     def blocked(self, position: int | None, now: float) -> Place | None:
-        """Of a task of the pool while nothing of it starts; None while that is not so."""
+        """The place of a task while a pause or a breaker blocks the pool; None while none does."""
         if not self._is_blocked(now):
             return None
         kind = (self.blocked_by or b"").decode()
         if not self.blocked_until:
-            # A probe runs: its end decides.
+            # A probe runs: it decides when the block ends.
             return Place(position, None, WaitingFor(kind, None))
         until = float(self.blocked_until)
         # Then there is room for as many as the pool allows.
@@ -75,15 +80,16 @@ class _Stats(NamedTuple):
         return round(position * float(self.seconds) / max(in_use, 1), 1)
 
 
-def places_of_reply(reply: Sequence[Any]) -> tuple[list[Place], bool]:
-    """What enqueue.lua returns: the tasks' places, and whether the doorbell must be rung."""
+def places_of_reply(reply: EnqueueReply) -> tuple[list[Place], bool]:
+    """Parse enqueue.lua's reply: the tasks' places, and whether the doorbell must be rung."""
     ring, now, *rest = reply
-    stats, ranks = _Stats(*rest[: len(_FIELDS)]), rest[len(_FIELDS) :]
+    stats = _Stats(*cast("list[bytes]", rest[: len(_FIELDS)]))
+    ranks = cast("list[int]", rest[len(_FIELDS) :])
     return [stats.place(rank + 1, float(now)) for rank in ranks], bool(ring)
 
 
 def later(place: Place | None, retry: Place | None) -> Place | None:
-    """What a task waits for longest, of its pool and its own next attempt."""
+    """The later of two places: what its pool makes a task wait for, and its next attempt."""
     if place is None or retry is None:
         return place or retry
     is_longer = place.eta_seconds is None or place.eta_seconds > (retry.eta_seconds or 0)
@@ -91,37 +97,41 @@ def later(place: Place | None, retry: Place | None) -> Place | None:
 
 
 def place_of(pool: str, task_id: str) -> Place | None:
-    """A task's place. Where it is not in the ready set: None, or what blocks its pool, if anything
-    does. Raises RedisAway."""
+    """A task's place; of one that is not in the ready set what blocks its pool, or None.
+
+    Raises RedisUnavailable.
+    """
     return places_of([(pool, task_id)])[0]
 
 
 def places_of(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
     """`place_of` for many (pool, task id), in one round trip."""
     pipe = sync_redis().pipeline(transaction=False)
-    _ask(pipe, tasks)
-    return _answers(tasks, pipe.execute())
+    _read_places(pipe, tasks)
+    return _to_places(tasks, pipe.execute())
 
 
 async def places(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
     """`places_of` for an event loop."""
-    pipe: Any = async_redis().pipeline(transaction=False)
-    _ask(pipe, tasks)
-    return _answers(tasks, await pipe.execute())
+    pipe = async_redis().pipeline(transaction=False)
+    _read_places(pipe, tasks)
+    return _to_places(tasks, await pipe.execute())
 
 
-def _ask(pipe: Any, tasks: Sequence[tuple[str, str]]) -> None:
+def _read_places(pipe: Pipeline | AsyncPipeline, tasks: Sequence[tuple[str, str]]) -> None:
     pipe.time()
     for pool in _pools(tasks):
-        pipe.hmget(f"aily:stats:{pool}", _FIELDS)
+        pipe.hmget(pool_keys(pool).stats, _FIELDS)
     for pool, task_id in tasks:
-        pipe.zrank(f"aily:ready:{pool}", task_id)
+        pipe.zrank(pool_keys(pool).ready, task_id)
 
 
-def _answers(tasks: Sequence[tuple[str, str]], replies: Sequence[Any]) -> list[Place | None]:
+def _to_places(tasks: Sequence[tuple[str, str]], replies: Sequence[object]) -> list[Place | None]:
+    """Of the replies to the commands of `_read_places`, in their order."""
     pools = _pools(tasks)
-    (seconds, micros), *rest = replies
-    stats, ranks = rest[: len(pools)], rest[len(pools) :]
+    seconds, micros = cast("tuple[int, int]", replies[0])
+    stats = cast("list[list[bytes | None]]", replies[1 : 1 + len(pools)])
+    ranks = cast("list[int | None]", replies[1 + len(pools) :])
     now = seconds + micros / 1e6
     by_pool = {pool: _Stats(*fields) for pool, fields in zip(pools, stats, strict=True)}
     return [
@@ -137,12 +147,12 @@ def _pools(tasks: Sequence[tuple[str, str]]) -> list[str]:
 def drain_seconds(pools: Iterable[str]) -> dict[str, float]:
     """Mean seconds until one more task of a pool starts or ends; a pool without calls is missing.
 
-    Raises RedisAway.
+    Raises RedisUnavailable.
     """
     names = list(pools)
     pipe = sync_redis().pipeline(transaction=False)
     for pool in names:
-        pipe.hmget(f"aily:stats:{pool}", ["seconds", "in_use"])
+        pipe.hmget(pool_keys(pool).stats, ["seconds", "in_use"])
     return {
         pool: float(seconds) / max(int(in_use), 1)
         for pool, (seconds, in_use) in zip(names, pipe.execute(), strict=True)

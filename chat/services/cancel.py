@@ -14,10 +14,11 @@ from django.db import transaction
 from aily.concurrency.faults import note_fault
 from aily.database.threads import in_database
 from aily.problems import NotFound
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
 from chat.events import TaskCancelled, worker_channel
-from chat.models import Status, Task, flights
+from chat.models import Status, Task, flights, pools_of
 from chat.models.flights import Successor
 from chat.models.ids import is_own
 from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queued, cancel_running
@@ -63,7 +64,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
     try:
         _tell(waiting, running)
         _enqueue(successors)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         # Workers find out when they renew their lease, readers by their position check.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
@@ -73,9 +74,10 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
 
 def _enqueue(successors: Sequence[Successor]) -> None:
     """Make the tasks ready that take the places of those they followed."""
-    for one in successors:
-        pool = str(one.model_id)
-        entry = scheduler.Entry(str(one.id), one.lane, one.owner_id, one.weight)
+    pools = pools_of({task.model_id for task in successors})
+    for task in successors:
+        pool = pools[task.model_id]
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         _, must_ring = scheduler.enqueue(pool, [entry])
         if must_ring:
             actors.ring(pool)
@@ -85,8 +87,9 @@ def _tell(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall])
     for call in running:
         sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
+    pools = pools_of({ended.model_id for ended in waiting})
     for ended in waiting:
-        by_pool[str(ended.model_id)].append(str(ended.id))
+        by_pool[pools[ended.model_id]].append(str(ended.id))
     for pool, ids in by_pool.items():
         scheduler.remove(pool, ids)
     eventlog.end_waiting(

@@ -39,7 +39,7 @@ from chat.events import (
     fits_frame,
     retold,
 )
-from chat.models import ServedFrom, Status, Task
+from chat.models import ServedFrom, Status, Task, apools_of
 from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
 from chat.services.pieces import Followed, in_pieces, is_in_pieces, snapshot_pieces
@@ -263,7 +263,7 @@ class _Reader:
 
     async def has_moved(self, standing: Standing) -> bool:
         before = self.place
-        place = await _places().submit((str(standing.model_id), self.source_id))
+        place = await _places().submit((standing.model_id, self.source_id))
         self.place = scheduler.later(place, scheduler.Place.of_retry(standing.not_before))
         return self.place is not None and self.place != before
 
@@ -282,8 +282,12 @@ def place_check_seconds(place: scheduler.Place | None) -> float:
 
 
 @per_loop
-def _places() -> Batcher[tuple[str, str], scheduler.Place | None]:
-    return Batcher(scheduler.places)
+def _places() -> Batcher[tuple[int, str], scheduler.Place | None]:
+    async def handle(tasks: list[tuple[int, str]]) -> Sequence[scheduler.Place | None]:
+        pools = await apools_of({model_id for model_id, _ in tasks})
+        return await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+
+    return Batcher(handle)
 
 
 # --- The row ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from django.conf import settings
 from accounts.access.limits import Limits, limits_of
 from aily.database.rows import Row, fetch_rows
 from aily.problems import LimitReached, retry_after
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import Task
@@ -210,5 +210,5 @@ def _problems(
 def _drain_seconds(pools: set[str]) -> dict[str, float]:
     try:
         return scheduler.drain_seconds(pools)
-    except RedisAway:
+    except RedisUnavailable:
         return {}

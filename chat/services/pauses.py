@@ -12,7 +12,7 @@ from typing import Literal
 from django.utils import timezone
 
 from chat import actors, scheduler
-from chat.models import LLMModel, Provider, transitions
+from chat.models import LLMModel, Provider, pools_of, transitions
 from chat.scheduler import Block, Entry
 
 logger = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ class Pause:
 
 
 def pauses() -> list[Pause]:
-    """All at this moment, providers first. Raises RedisAway."""
-    models = {str(pk): name for pk, name in LLMModel.objects.values_list("pk", "name")}
-    providers = list(Provider.objects.values_list("name", flat=True))
+    """All at this moment, providers first. Raises RedisUnavailable."""
+    models = {model.pool: model.name for model in LLMModel.objects.only("name", "provider_id")}
+    providers = {str(pk): name for pk, name in Provider.objects.values_list("pk", "name")}
     paused, opened = scheduler.blocks(models, providers)
-    return [_pause("provider", block.name, block) for block in opened.values()] + [
+    return [_pause("provider", providers[pk], block) for pk, block in opened.items()] + [
         _pause("model", models[pool], block) for pool, block in paused.items()
     ]
 
@@ -50,7 +50,10 @@ def _pause(kind: Kind, name: str, block: Block) -> Pause:
 
 
 def lift_model(model: LLMModel) -> bool:
-    """Let a model be called again at once. False when it was not paused. Raises RedisAway."""
+    """Let a model be called again at once. False when it was not paused.
+
+    Raises RedisUnavailable.
+    """
     was_paused = scheduler.lift_pause(model.pool)
     if was_paused:
         logger.warning("the pause of model %s was lifted by hand", model.name)
@@ -59,12 +62,15 @@ def lift_model(model: LLMModel) -> bool:
 
 
 def lift_provider(provider: Provider) -> bool:
-    """Let a provider be called again. False when its breaker was closed. Raises RedisAway."""
-    model_ids = list(provider.models.values_list("pk", flat=True))
-    was_open = scheduler.close_breaker(provider.name, [str(pk) for pk in model_ids])
+    """Let a provider be called again. False when its breaker was closed.
+
+    Raises RedisUnavailable.
+    """
+    models = list(provider.models.only("provider_id"))
+    was_open = scheduler.close_breaker(str(provider.pk), [model.pool for model in models])
     if was_open:
         logger.warning("the breaker of provider %s was closed by hand", provider.name)
-    _hasten(model_ids)
+    _hasten([model.pk for model in models])
     return was_open
 
 
@@ -72,9 +78,10 @@ def _hasten(model_ids: Sequence[int]) -> None:
     """Let tasks of these models that wait for their next attempt make it now: most do so for what
     was lifted."""
     by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
+    pools = pools_of(model_ids)
     for task in transitions.clear_not_before(model_ids):
         entry = Entry(str(task.id), task.lane, task.owner_id, task.weight)
-        by_pool[str(task.model_id)].append(entry)
+        by_pool[pools[task.model_id]].append(entry)
     for pool, entries in by_pool.items():
         _, must_ring = scheduler.enqueue(pool, entries)
         if must_ring:

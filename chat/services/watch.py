@@ -25,7 +25,7 @@ from aily.database.statements import fetch_all
 from aily.database.threads import in_database
 from chat import scheduler
 from chat.events import START, EventId
-from chat.models import Status
+from chat.models import Status, apools_of
 from chat.services.follow import place_check_seconds
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ ROUND_SECONDS = 1.0
 MAX_ROWS = 1000
 
 _STANDINGS = """
-SELECT id::text, status, attempt, model_id::text FROM chat_task
+SELECT id::text, status, attempt, model_id FROM chat_task
  WHERE id = ANY(%s) AND leader_id IS NULL
 """
 
@@ -127,22 +127,23 @@ class Watcher:
 
     async def _look(self, watches: Sequence[Watch]) -> None:
         rows = await in_database(fetch_all, _STANDINGS, [[one.task_id for one in watches]])
-        standings = {task_id: (status, attempt, pool) for task_id, status, attempt, pool in rows}
-        waiting: list[tuple[Watch, str, EventId]] = []
+        standings = {task_id: (status, attempt, model) for task_id, status, attempt, model in rows}
+        waiting: list[tuple[Watch, int, EventId]] = []
         for watch in watches:
-            status, attempt, pool = standings.get(watch.task_id, ("", 0, ""))
+            status, attempt, model_id = standings.get(watch.task_id, ("", 0, 0))
             if watch.is_over:
                 continue
             if status == Status.QUEUED and attempt == watch.cursor.attempt:
-                waiting.append((watch, pool, watch.cursor))
+                waiting.append((watch, model_id, watch.cursor))
             elif status == Status.RUNNING and attempt == watch.cursor.attempt:
                 watch.told(watch.cursor)
             else:
                 watch.doubt()
         await self._look_at_places(waiting)
 
-    async def _look_at_places(self, waiting: Sequence[tuple[Watch, str, EventId]]) -> None:
-        asked = [(pool, watch.task_id) for watch, pool, _ in waiting]
+    async def _look_at_places(self, waiting: Sequence[tuple[Watch, int, EventId]]) -> None:
+        pools = await apools_of({model_id for _, model_id, _ in waiting})
+        asked = [(pools[model_id], watch.task_id) for watch, model_id, _ in waiting]
         places = await scheduler.places(asked) if asked else []
         now = asyncio.get_running_loop().time()
         for (watch, _, cursor), place in zip(waiting, places, strict=True):

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import actors
 from chat.delivery import signing
 from chat.delivery.addresses import UnsafeURLError, check_url
@@ -104,7 +105,7 @@ def send_test(endpoint: WebhookEndpoint) -> Delivery:
         },
     )
     if not is_new:
-        raise Conflict("A test event is on its way already.")
+        raise Conflict(_("A test event is on its way already."))
     _ring()
     return delivery
 
@@ -127,7 +128,7 @@ def redeliver(delivery: Delivery) -> Delivery:
         )
     )
     if not changed:
-        raise Conflict("This delivery is on its way already.")
+        raise Conflict(_("This delivery is on its way already."))
     delivery.refresh_from_db()
     _ring()
     return delivery
@@ -135,11 +136,11 @@ def redeliver(delivery: Delivery) -> Delivery:
 
 def _require_active(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_active:
-        raise Conflict("This endpoint is disabled: activate it first.")
+        raise Conflict(_("This endpoint is disabled: activate it first."))
 
 
 def _ring() -> None:
     try:
         actors.deliver.send()
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("a delivery is due, but Redis is away: %s", error)

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
-from aily.redis.clients import async_redis, sync_redis
+from aily.redis.clients import close_async_clients
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
@@ -23,6 +23,8 @@ from chat.services.follow import follow
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
+from tests.waiting import eventually as eventually
+from tests.waiting import until as until
 
 StartWorker = Callable[[], Awaitable[Runtime]]
 #: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
@@ -36,7 +38,7 @@ async def loop_services() -> AsyncIterator[None]:
     if reader := get_hub()._reader:
         reader.cancel()
         await asyncio.wait([reader])
-    await async_redis().aclose()
+    await close_async_clients()
 
 
 @pytest.fixture
@@ -64,8 +66,6 @@ async def start_worker(
 ) -> AsyncIterator[StartWorker]:
     """Starts workers of the simulator on this loop."""
     settings.WORKER_GRACE_SECONDS = 0
-    # Failures of a provider of this name in an earlier test are not this one's.
-    forget_failures("simulator")
     workers: list[Runtime] = []
     await in_database(Provider.objects.update, base_url=simulator.url)
 
@@ -94,26 +94,6 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_prompt
-
-
-def forget_failures(provider: str) -> None:
-    """What failed at a provider of this name in an earlier test."""
-    redis: Any = sync_redis()
-    redis.delete("aily:none", *redis.scan_iter(f"aily:*:{provider}"))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something that happens on this loop has made a condition true."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nobody there would set an event
-            await asyncio.sleep(0.005)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """`until` for what only a server knows."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.02)
 
 
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:

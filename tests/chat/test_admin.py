@@ -28,6 +28,7 @@ from chat.models import (
     Task,
     Worker,
 )
+from chat.scheduler.keys import pool_keys
 from chat.services.scenes import create_version, publish
 from tests.conftest import grant
 
@@ -149,7 +150,7 @@ def test_a_task_is_shown_whole_and_changed_by_nobody(
 
 def test_tasks_are_cancelled(admin: Client, make_task: MakeTask) -> None:
     waiting, other, ended = make_task(), make_task(), make_task(status=Status.SUCCEEDED)
-    assert "Cancelled 1 task(s)" in act(admin, "task", "cancel", waiting.pk, ended.pk)
+    assert "Cancelled 1 task." in act(admin, "task", "cancel", waiting.pk, ended.pk)
     statuses = dict(Task.objects.values_list("pk", "status"))
     assert statuses == {
         waiting.pk: Status.CANCELLED,
@@ -160,7 +161,7 @@ def test_tasks_are_cancelled(admin: Client, make_task: MakeTask) -> None:
 
 def test_tasks_are_retried_as_new_ones(admin: Client, make_task: MakeTask) -> None:
     failed, waiting = make_task(status=Status.FAILED), make_task()
-    assert "Submitted 1 new task(s)" in act(admin, "task", "retry", failed.pk, waiting.pk)
+    assert "Submitted 1 new task." in act(admin, "task", "retry", failed.pk, waiting.pk)
     new = Task.objects.exclude(pk__in=[failed.pk, waiting.pk]).get()
     assert (new.status, new.messages) == (Status.QUEUED, failed.messages)
     failed.refresh_from_db()
@@ -316,7 +317,7 @@ def test_a_paused_model_says_for_how_long_and_its_pause_is_lifted(
     admin: Client, model: LLMModel
 ) -> None:
     redis: Any = sync_redis()
-    redis.hset(f"aily:limit:{model.pool}", "paused_until", str(time.time() + 100))
+    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
     page = admin.get("/admin/chat/llmmodel/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     assert act(admin, "llmmodel", "lift_pauses", model.pk) == "Called again: acme-1."
@@ -331,17 +332,20 @@ def test_a_provider_that_is_left_alone_says_so_and_is_called_again(
     admin: Client, model: LLMModel
 ) -> None:
     redis: Any = sync_redis()
-    redis.hset("aily:breaker:acme", mapping={"open_until": time.time() + 100, "opened": 2})
+    redis.hset(
+        pool_keys(model.pool).provider.breaker,
+        mapping={"open_until": time.time() + 100, "opened": 2},
+    )
     page = admin.get("/admin/chat/provider/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     done = act(admin, "provider", "close_breakers", model.provider.pk)
     assert done == "Called again: acme."
-    assert not redis.exists("aily:breaker:acme")
+    assert not redis.exists(pool_keys(model.pool).provider.breaker)
 
 
 def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) -> None:
     redis: Any = sync_redis()
-    redis.hset(f"aily:limit:{model.pool}", "paused_until", str(time.time() + 100))
+    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
     alice.is_staff = True
     alice.save()
     grant(alice, Permission.objects.filter(codename="view_llmmodel"))
@@ -349,4 +353,4 @@ def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) 
     client.force_login(alice)
     form = {"action": "lift_pauses", "_selected_action": [str(model.pk)]}
     client.post("/admin/chat/llmmodel/", form)
-    assert redis.hexists(f"aily:limit:{model.pool}", "paused_until")
+    assert redis.hexists(pool_keys(model.pool).limit, "paused_until")

@@ -21,7 +21,7 @@ from chat.services.follow import follow
 from chat.services.submit import Accepted, submit
 from tests.chat.accounting.conftest import budget_of
 from tests.chat.conftest import frames_of, row, until
-from tests.chat.test_flights import answer_to, publish, resumed, submission
+from tests.chat.shared_scene import answer_to, publish, resumed, submission
 
 TTL_SECONDS = 60
 

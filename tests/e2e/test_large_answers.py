@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from aily.launcher.programs import WEB_SERVERS
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
-from tests.e2e.test_sockets import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
+from tests.e2e.long_logs import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
 from tests.e2e.web_servers import WebServer, running_web_server
 from tests.stack import Stack
 

@@ -25,7 +25,7 @@ from playwright.sync_api import (
 
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT, MAKE_KEYS
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -58,7 +58,7 @@ def _chromium() -> str:
 @pytest.fixture(scope="module")
 def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
-    make_database(database_server, "aily_web", SEEDED)
+    make_database(database_server, "aily_web", MIGRATED)
     only = ("valkey", "simulator", "worker", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
     environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}

@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,16 +19,16 @@ import pytest
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
-from aily.launcher.readiness import readiness
 from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
+from tests.e2e.ended_access import check_that_streams_and_waits_end
+from tests.e2e.long_logs import ANSWER, write_long_log
 from tests.e2e.sessions import make_keys
-from tests.e2e.test_access import check_that_streams_and_waits_end
-from tests.e2e.test_sockets import ANSWER, write_long_log
-from tests.e2e.web_servers import WebServer, running_web_server
+from tests.e2e.web_servers import WebServer, running_web_server, wait_until_ready
 from tests.ports import free_ports
 from tests.stack import Stack
+from tests.waiting import eventually
 
 #: What each closes its sockets with at SIGTERM, and how it ends then: uvicorn as the signal would
 #: have ended it.
@@ -87,9 +86,11 @@ async def closed_with(base_url: str, key: str) -> int | None:
 async def until_somebody_waits(connection: psycopg.AsyncConnection) -> None:
     """For a lock that this connection holds."""
     blocked = "SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    async with asyncio.timeout(10):
-        while not (await connection.execute(blocked)).rowcount:
-            pass
+
+    async def are_blocked() -> int:
+        return (await connection.execute(blocked)).rowcount
+
+    await eventually(are_blocked)
 
 
 async def until_it_stops(port: int, pid: int) -> None:
@@ -170,9 +171,7 @@ def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> No
     environment = {"WEB_SERVER": name, "HOST": "127.0.0.1", "PORT": str(port)}
     command = [str(BASE_DIR / "deploy" / "start.sh"), "web"]
     with subprocess.Popen(command, env={**stack.environment, **environment}) as process:
-        while readiness("127.0.0.1", port):
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until_ready(port, process)
         assert WEB_MODULES[name] in psutil.Process(process.pid).cmdline()
         process.terminate()
         assert process.wait(10) == AT_THE_END[name][1]

@@ -1,18 +1,22 @@
 -- Gives back what a try was charged: it was right, or it was never judged.
 --
--- ARGV[1]  name of what exempts from now on (empty: nothing new does), ARGV[2] for how many seconds
--- ARGV[3…] two values a gate: its name, ms between two tries
+-- KEYS[1]  the note that exempts from now on (used where ARGV[1] is not 0)
+-- KEYS[2…] the gates
+-- ARGV[1]  seconds for which the note exempts; 0: nothing new does
+-- ARGV[2…] of each gate: ms between two tries
+--
+-- Keys: accounts/sessions/keys.py.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-for i = 3, #ARGV, 2 do
-  local key = 'aily:login:' .. ARGV[i]
-  local full = tonumber(redis.call('GET', key) or 0) - tonumber(ARGV[i + 1])
+for i = 2, #KEYS do
+  local gate = KEYS[i]
+  local full = tonumber(redis.call('GET', gate) or 0) - tonumber(ARGV[i])
   if full <= now then
-    redis.call('DEL', key)
+    redis.call('DEL', gate)
   else
-    redis.call('SET', key, full, 'PX', full - now)
+    redis.call('SET', gate, full, 'PX', full - now)
   end
 end
-if ARGV[1] ~= '' then
-  redis.call('SET', 'aily:login:' .. ARGV[1], 1, 'EX', ARGV[2])
+if tonumber(ARGV[1]) > 0 then
+  redis.call('SET', KEYS[1], 1, 'EX', ARGV[1])
 end

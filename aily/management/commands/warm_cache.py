@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from aily.cache import store
 from aily.cache.warming import Warmer, all_warmers
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 
 #: Values built with one query of each table.
 BATCH_SIZE = 500
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             store.client().ping()
             for kind in kinds:
                 self._warm(kind, warmers[kind])
-        except RedisAway as error:
+        except RedisUnavailable as error:
             # It fills by itself once it is back.
             self.stderr.write(f"The cache is away, nothing was put into it: {error}")
 

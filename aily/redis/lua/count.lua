@@ -1,12 +1,11 @@
 -- Counts requests in sliding windows, of many subjects at once.
 --
+-- KEYS     rate of each subject (aily/redis/keys.py)
 -- ARGV[1]  length of a window in ms
--- ARGV[2…] three values a subject: its name, the most requests in a window, requests to count
+-- ARGV[2…] two values a subject: the limit of requests in a window, requests to count
 --
--- aily:rate:<subject>  hash  start (Unix ms) of its window, current: requests counted in it,
---                            previous: in the window before, of which ever less counts
---
--- A window begins with the first request after a pause, or where the one before has ended.
+-- A window begins with the first request after a pause, or where the one before has ended. Of the
+-- window before (`previous`) ever less counts.
 --
 -- Returns three numbers a subject: requests that there was room for, room left, ms until there
 -- is more.
@@ -14,18 +13,18 @@ local length = tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local out = {}
-for i = 2, #ARGV, 3 do
-  local key, most, wanted = 'aily:rate:' .. ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local kept = redis.call('HMGET', key, 'start', 'current', 'previous')
-  local start = tonumber(kept[1] or now)
-  local current, previous = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
+for i, key in ipairs(KEYS) do
+  local limit, wanted = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+  local stored = redis.call('HMGET', key, 'start', 'current', 'previous')
+  local start = tonumber(stored[1] or now)
+  local current, previous = tonumber(stored[2] or 0), tonumber(stored[3] or 0)
   if now - start >= 2 * length then
     start, current, previous = now, 0, 0
   elseif now - start >= length then
     start, current, previous = start + length, 0, current
   end
   local rest = start + length - now
-  local room = math.max(most - current - math.floor(previous * rest / length), 0)
+  local room = math.max(limit - current - math.floor(previous * rest / length), 0)
   local counted = math.min(wanted, room)
   if counted > 0 then
     redis.call('HSET', key, 'start', start, 'current', current + counted, 'previous', previous)

@@ -11,7 +11,7 @@ from dramatiq_crontab import interval, utils
 from dramatiq_crontab.management.commands.crontab import Command as Crontab
 
 from aily.monitoring.process import observe
-from aily.redis.clients import guarded_pool
+from aily.redis.guarded import guarded_pool
 from chat import actors
 
 #: Which actor is sent a message every how many seconds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *, lift: list[str], lift_all: bool, **options: object) -> None:
         try:
             self._handle(lift, lift_all=lift_all)
-        except RedisAway as error:
+        except RedisUnavailable as error:
             raise CommandError(f"Redis is away: {error}") from error
 
     def _handle(self, names: list[str], *, lift_all: bool) -> None:

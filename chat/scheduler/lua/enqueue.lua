@@ -1,17 +1,13 @@
 -- Puts tasks into a pool's ready set, fairly between owners.
 --
+-- KEYS[1] ready   KEYS[2] virtual_times   KEYS[3] stats   KEYS[4] rung   KEYS[5] messaged
 -- ARGV[1]  pool
 -- ARGV[2]  lane width: scores of lane L lie in [L * width, (L + 1) * width)
 -- ARGV[3]  milliseconds for which one ring of the doorbell is enough
--- ARGV[4…] four values a task: task id, lane, owner id, cost (1 / weight)
+-- ARGV[4]  the doorbell: channel that idle workers are subscribed to
+-- ARGV[5…] four values a task: task id, lane, owner id, cost (1 / weight)
 --
--- aily:ready:<pool>  zset  task id -> lane * width + virtual start
--- aily:tags:<pool>   hash  now:<lane> -> virtual time; owner:<lane>:<owner> -> that owner's finish
--- aily:stats:<pool>  hash  seconds (mean of a call), in_use, cap, blocked_by, blocked_until: as of
---                          the last claim, see claim.lua
--- aily:rung:<pool>   string, set while a ring is under way
--- aily:doorbell      pub/sub channel that idle workers listen to
--- aily:messaged:<pool>  string, set after a message where somebody heard the ring as well
+-- What each key holds: chat/scheduler/keys.py.
 --
 -- Start-time fair queueing: a task starts, in virtual time, when its owner's last one finished or
 -- now, whichever is later. A thousand tasks of one owner so interleave with ten of another.
@@ -19,29 +15,30 @@
 --
 -- Returns {ring, now, seconds, in_use, cap, blocked_by, blocked_until, rank, rank, …}; ranks count
 -- from 0. `now` is Redis' time in seconds, 0 where nothing blocks the pool.
-local pool, width = ARGV[1], tonumber(ARGV[2])
-local ready, tags = 'aily:ready:' .. pool, 'aily:tags:' .. pool
+local ready, virtual_times = KEYS[1], KEYS[2]
+local pool, width, ring_ms, doorbell = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local out = {0, '0'}
 local stats = redis.call(
-  'HMGET', 'aily:stats:' .. pool, 'seconds', 'in_use', 'cap', 'blocked_by', 'blocked_until')
+  'HMGET', KEYS[3], 'seconds', 'in_use', 'cap', 'blocked_by', 'blocked_until')
 for i = 1, 5 do out[i + 2] = stats[i] or '' end
 if out[6] ~= '' then
   local time = redis.call('TIME')
   out[2] = time[1] .. '.' .. string.format('%06d', time[2])
 end
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local id, lane, owner, cost = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   if not redis.call('ZSCORE', ready, id) then
-    local field = 'owner:' .. lane .. ':' .. owner
-    local times = redis.call('HMGET', tags, 'now:' .. lane, field)
+    local lane_field, owner_field = 'now:' .. lane, 'owner:' .. lane .. ':' .. owner
+    local times = redis.call('HMGET', virtual_times, lane_field, owner_field)
     local start = math.max(tonumber(times[1] or 0), tonumber(times[2] or 0))
-    redis.call('HSET', tags, field, start + cost)
+    redis.call('HSET', virtual_times, owner_field, start + cost)
     redis.call('ZADD', ready, tonumber(lane) * width + start, id)
   end
   out[#out + 1] = redis.call('ZRANK', ready, id)
 end
-if redis.call('SET', 'aily:rung:' .. pool, 1, 'NX', 'PX', ARGV[3]) then
-  local heard = redis.call('PUBLISH', 'aily:doorbell', pool)
-  if heard == 0 or redis.call('SET', 'aily:messaged:' .. pool, 1, 'NX', 'PX', ARGV[3]) then out[1] = 1 end
+if redis.call('SET', KEYS[4], 1, 'NX', 'PX', ring_ms) then
+  -- A worker that was subscribed may be about to end: one message a second goes out all the same.
+  local subscribers = redis.call('PUBLISH', doorbell, pool)
+  if subscribers == 0 or redis.call('SET', KEYS[5], 1, 'NX', 'PX', ring_ms) then out[1] = 1 end
 end
 return out

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from aily.concurrency.faults import note_fault, surviving
-from aily.redis.clients import RedisAway
+from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
 from chat.models import Lane, ServedFrom, Status, Task
 from chat.observability import metrics
@@ -57,7 +57,7 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
             places |= {entry.task_id: place for entry, place in zip(entries, found, strict=True)}
             if must_ring:
                 actors.ring(pool)
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("accepted %d tasks, but Redis is away: %s", len(tasks), error)
     except Exception:  # noqa: BLE001 - logged; they are accepted, and the sweep makes them ready
         note_fault("queueing")
@@ -74,5 +74,5 @@ def _announce_answered(tasks: Sequence[Task]) -> None:
         eventlog.announce(
             [(task.owner_id, task.terminal_event(f"0-{task.last_event}")) for task in answered]
         )
-    except RedisAway as error:
+    except RedisUnavailable as error:
         logger.warning("answered %d tasks, but Redis is away: %s", len(answered), error)

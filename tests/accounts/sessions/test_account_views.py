@@ -166,7 +166,7 @@ def test_sessions_are_listed_with_where_they_are_used(alice: User, bob: User) ->
     browser(alice, "2001:db8::7", "curl/8.5")
     browser(bob)
     sessions_of_alice = listed(here)
-    assert [(one["device"], one["address"], one["is_current"]) for one in sessions_of_alice] == [
+    assert [(row["device"], row["address"], row["is_current"]) for row in sessions_of_alice] == [
         ("curl", "2001:db8::7", False),
         ("Firefox on Linux", "192.0.2.1", True),
     ]
@@ -242,7 +242,7 @@ def test_a_session_ends_though_the_cache_is_away(alice: User) -> None:
     finally:
         circuit._next_probe = 0
         circuit.succeeded()
-    store.settle_removals()
+    store.retry_removals()
     assert username(gone) is None
 
 
@@ -305,7 +305,6 @@ def test_a_socket_uses_its_session_as_well(alice: User) -> None:
     client = Client()
     client.force_login(alice)
     UserSession.objects.all().delete()
-    sessions._noted.clear()
     scope = {
         "client": ("192.0.2.9", 4711),
         "headers": [

@@ -20,7 +20,8 @@ from aily.database.outages import as_problem
 from aily.database.rows import execute
 from aily.database.threads import in_database
 from aily.problems import Busy
-from aily.redis.clients import AsyncGuardedPool, GuardedPool, RedisBusyError
+from aily.redis.errors import RedisBusyError
+from aily.redis.guarded import AsyncGuardedPool, GuardedPool
 from tests.pools import held_connections, small_pool
 
 TASKS = "/api/llmchat/tasks"
@@ -159,7 +160,7 @@ async def test_a_full_pool_of_redis_is_busy_and_opens_no_circuit() -> None:
     assert isinstance(as_problem(caught.value), Busy)
     assert isinstance(caught.value, redis.ConnectionError)
     assert not pool.circuit.is_open
-    pool.release(held)
+    pool.release(held)  # type: ignore[no-untyped-call]
     pool.disconnect()
 
     async_pool = AsyncGuardedPool.from_url(django_settings.REDIS_URL, **small)

@@ -135,7 +135,7 @@ def shared(directory: Path) -> dict[str, float]:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     families = text_string_to_metric_families(generate_latest(registry).decode())
-    return {one.name: one.value for family in families for one in family.samples}
+    return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 def test_a_dead_process_keeps_its_counts_and_loses_its_gauges(

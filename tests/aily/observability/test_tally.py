@@ -65,7 +65,7 @@ def test_nothing_is_lost_or_told_twice_while_threads_observe() -> None:
 
     with ThreadPoolExecutor(3) as threads:
         observing = [threads.submit(observe) for _ in range(3)]
-        while not all(one.done() for one in observing):
+        while not all(future.done() for future in observing):
             tally.tell()
     tally.tell()
     found = samples(registry, "raced")

@@ -56,7 +56,16 @@ async def test_a_request_with_a_key_takes_no_thread_of_djangos_but_to_close_its_
     assert headers[b"X-Content-Type-Options"] == b"nosniff"
     assert b"default-src" in headers[b"Content-Security-Policy"]
     # Django's test client, used before, leaves a receiver of request_started behind.
-    assert [one for one in hops if "asend" not in one] == ["HttpResponseBase.close"]
+    assert [hop for hop in hops if "asend" not in hop] == ["HttpResponseBase.close"]
+
+
+async def test_the_language_of_a_page_is_found_without_a_thread(
+    transactional_db: None, hops: list[str]
+) -> None:
+    answer = await ask("GET", "/login/", [(b"accept-language", b"zh-CN")])
+    assert dict(answer["headers"])[b"Content-Language"] == b"zh-hans"
+    assert not [hop for hop in hops if "Locale" in hop]
+    await sync_to_async(connections.close_all)()
 
 
 async def test_a_log_in_is_stored_and_a_form_without_its_token_refused(

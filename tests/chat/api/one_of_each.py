@@ -23,6 +23,7 @@ from chat.models import (
     Task,
     WebhookEndpoint,
 )
+from chat.scheduler.keys import pool_keys
 from chat.services.scenes import create_version, publish
 
 
@@ -34,8 +35,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
     paused = LLMModel.objects.create(provider=provider, name=name)
-    sync_redis().hset(f"aily:limit:{paused.pk}", "paused_until", str(time.time() + 600))
-    sync_redis().expire(f"aily:limit:{paused.pk}", 600)
+    limit = pool_keys(paused.pool).limit
+    sync_redis().hset(limit, "paused_until", str(time.time() + 600))
+    sync_redis().expire(limit, 600)
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})

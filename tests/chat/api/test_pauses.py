@@ -15,7 +15,7 @@ from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.models import LLMModel, Task
 from chat.scheduler import Fault, breakers
-from tests.chat.conftest import forget_failures
+from chat.scheduler.keys import pool_keys
 from tests.conftest import ClientOf
 
 PAUSES = "/api/llmchat/pauses"
@@ -29,7 +29,6 @@ def report(model: LLMModel, task_id: str, fault: Fault, seconds: float | None = 
 async def _report(pool: str, task_id: str, fault: Fault, seconds: float | None) -> None:
     await scheduler.report_failure(
         pool,
-        "simulator",
         task_id,
         owner_id=1,
         lane=1,
@@ -42,14 +41,12 @@ async def _report(pool: str, task_id: str, fault: Fault, seconds: float | None) 
 
 @pytest.fixture
 def paused(model: LLMModel) -> LLMModel:
-    forget_failures("simulator")
     report(model, "t", Fault.THROTTLED, 120)
     return model
 
 
 @pytest.fixture
 def left_alone(model: LLMModel) -> LLMModel:
-    forget_failures("simulator")
     for number in range(breakers.BREAKER_FAILURES):
         report(model, f"t{number}", Fault.FAILED)
     return model
@@ -140,7 +137,7 @@ def test_staff_see_a_provider_that_is_left_alone_and_have_it_called_again(
     assert (pause["kind"], pause["name"], pause["opened"]) == ("provider", "simulator", 1)
     assert client.delete(f"{PAUSES}/providers/simulator").status_code == 204
     assert client.get(PAUSES).json()["items"] == []
-    assert not sync_redis().exists("aily:failures:simulator")
+    assert not sync_redis().exists(pool_keys(left_alone.pool).provider.failures)
 
 
 def test_what_there_is_not_cannot_be_lifted(

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from aily.redis.clients import async_redis, subscriber_redis, sync_redis
+from aily.redis.clients import async_redis, sync_redis
+from aily.redis.pubsub import subscriber_client
 from chat import eventlog
 from chat.eventlog import Append, Appended, LogWriter, aappend, append
 from chat.events import (
@@ -144,7 +145,7 @@ async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
 async def test_a_log_knows_whether_its_text_is_heard(
     task_id: str, writer: LogWriter, is_listening: bool
 ) -> None:
-    async with subscriber_redis() as client, client.pubsub() as pubsub:
+    async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe(text_channel(task_id if is_listening else "another"))
         await pubsub.get_message(timeout=5)
         log = writer.open(task_id, OWNER, attempt=1)

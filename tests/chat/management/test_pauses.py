@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from aily.redis.clients import sync_redis
 from chat.models import LLMModel
-from tests.chat.conftest import forget_failures
+from chat.scheduler.keys import pool_keys
 
 
 def run(*arguments: str) -> str:
@@ -22,10 +22,11 @@ def run(*arguments: str) -> str:
 @pytest.fixture(autouse=True)
 def paused(model: LLMModel) -> LLMModel:
     """A paused model, and a provider that is left alone for the third time."""
-    forget_failures("simulator")
     until = str(time.time() + 100)
-    sync_redis().hset(f"aily:limit:{model.pool}", "paused_until", until)
-    sync_redis().hset("aily:breaker:simulator", mapping={"open_until": until, "opened": 3})
+    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", until)
+    sync_redis().hset(
+        pool_keys(model.pool).provider.breaker, mapping={"open_until": until, "opened": 3}
+    )
     return model
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -13,7 +12,6 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.monitoring import services
 from aily.observability.collector import Question
-from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane, LLMModel, Task
 from chat.observability.gauges import QueueGauges
@@ -29,12 +27,6 @@ def ask(question: Question) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 def gauges(model: LLMModel) -> QueueGauges:
-    redis: Any = sync_redis()
-    redis.delete(
-        "aily:none",
-        *redis.keys(f"aily:*:{model.pool}"),
-        *redis.keys(f"aily:*:{model.provider.name}"),
-    )
     return QueueGauges(settings.REDIS_URL)
 
 
@@ -70,16 +62,13 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert found["aily_provider_breaker_state", provider] == 0
     assert found["aily_leases_limit", name] == model.max_concurrency
     await scheduler.aenqueue(model.pool, [scheduler.Entry("a", 0, 1), scheduler.Entry("b", 0, 1)])
-    claimed = await scheduler.claim(
-        model.pool, "w", cap=500, want=2, lease_seconds=60, provider=provider
-    )
+    claimed = await scheduler.claim(model.pool, "w", cap=500, want=2, lease_seconds=60)
     assert len(claimed.task_ids) == 2
     found = ask(gauges.from_redis)
     assert found["aily_leases_in_use", name] == 2
     assert found["aily_pool_paused", name] == 0
     await scheduler.report_failure(
         model.pool,
-        provider,
         "a",
         owner_id=1,
         lane=1,
@@ -90,10 +79,10 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
     for number in range(BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool, provider, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
+            model.pool, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
-    scheduler.forget_worker("w", [model.pool])
+    scheduler.drop_worker("w", [model.pool])
 
 
 @pytest.mark.django_db

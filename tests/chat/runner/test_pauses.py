@@ -20,6 +20,7 @@ from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.scheduler import breakers
+from chat.scheduler.keys import pool_keys
 from chat.services import pauses
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit
@@ -38,13 +39,15 @@ async def ask(user: User, prompt: str, **fields: Any) -> Accepted:
 
 async def requeued(task_id: str, attempt: int = 1) -> Task:
     """The row once its attempt has sent it back."""
-    async with asyncio.timeout(10):
-        while True:
-            task = await row(task_id)
-            if task.status == Status.QUEUED and task.attempt == attempt:
-                return task
-            assert task.status in (Status.QUEUED, Status.RUNNING), task.error
-            await asyncio.sleep(0.02)
+
+    async def sent_back() -> Task | None:
+        task = await row(task_id)
+        assert task.status in (Status.QUEUED, Status.RUNNING), task.error
+        return task if task.status == Status.QUEUED and task.attempt == attempt else None
+
+    task = await eventually(sent_back)
+    assert task is not None
+    return task
 
 
 def pause(model: LLMModel) -> float:
@@ -152,7 +155,6 @@ async def test_a_lifted_pause_lets_the_waiting_go_at_once(
 async def throttle(model: LLMModel, *, seconds: float) -> None:
     await scheduler.report_failure(
         model.pool,
-        "simulator",
         "a-task",
         owner_id=1,
         lane=1,
@@ -185,8 +187,8 @@ def _quick(settings: Settings) -> None:
 
 
 async def is_open() -> bool:
-    blocked = await in_database(scheduler.blocks, [], ["simulator"])
-    return "simulator" in blocked[1]
+    provider = str((await Provider.objects.aget(name="simulator")).pk)
+    return provider in (await in_database(scheduler.blocks, [], [provider]))[1]
 
 
 @pytest.mark.usefixtures("_quick")
@@ -204,11 +206,11 @@ async def test_bad_prompts_of_one_owner_do_not_keep_another_waiting(
 
 @pytest.mark.usefixtures("_quick")
 async def test_while_another_was_served_a_moment_ago_it_does_not_open_at_all(
-    worker: Runtime, alice: User, bob: User
+    worker: Runtime, alice: User, bob: User, model: LLMModel
 ) -> None:
     accepted = await ask(bob, "Good [sim:tokens=3]")
     await frames_of(accepted.task_id, bob)
-    await until(lambda: sync_redis().exists("aily:served:simulator"))
+    await until(lambda: sync_redis().exists(pool_keys(model.pool).provider.served))
     await fail_twenty(alice)
     assert not await is_open()
 
@@ -241,7 +243,7 @@ async def test_a_healthy_task_of_the_same_owner_probes_before_those_that_failed(
     assert accepted.waiting_for.kind == "breaker"
     assert accepted.eta_seconds is not None
     assert 0 < accepted.eta_seconds <= breakers.BREAKER_SECONDS
-    sync_redis().hset("aily:breaker:simulator", "open_until", "1")
+    sync_redis().hset(pool_keys(model.pool).provider.breaker, "open_until", "1")
     worker.wake(model.pool)
     await frames_of(accepted.task_id, alice)
     assert (await row(accepted.task_id)).attempt == 1
@@ -260,13 +262,15 @@ async def test_a_provider_that_is_dead_is_left_alone_also_with_one_user(
 
 @pytest.mark.usefixtures("_quick")
 async def test_what_is_urgent_does_not_wait_for_a_batch_of_the_same_owner(
-    worker: Runtime, alice: User
+    worker: Runtime, alice: User, model: LLMModel
 ) -> None:
     await fail_twenty(alice)
     await eventually(is_open)
     # As after many more of the batch that were new when they failed.
     later = str(time.time() + 250)
-    sync_redis().hset("aily:breaker:simulator", mapping={"open_until": later, "opened": 9})
+    sync_redis().hset(
+        pool_keys(model.pool).provider.breaker, mapping={"open_until": later, "opened": 9}
+    )
     began = time.monotonic()
     accepted = await ask(alice, "Good [sim:tokens=3]", lane="interactive")
     assert (await frames_of(accepted.task_id, alice)).types[-1] == "task.completed"

@@ -14,36 +14,21 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
-from aily.redis.clients import async_redis
+from aily.redis.clients import async_redis, sync_redis
 from chat import eventlog, scheduler
-from chat.eventlog import LogWriter
 from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.models import LLMModel, Status, Task, Worker, transitions
-from chat.runner import lease, recovery
+from chat.runner import recovery
+from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from chat.services.follow import follow
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
-from tests.chat.models.test_transitions import make_witness
+from tests.chat.runner.crashes import crash
+from tests.chat.witness import make_witness
 from tests.client import TaskFrames
 
 STALLS_ONCE = "[sim:tokens=30,stall=middle,times=1]"
-
-
-async def crash(task_id: str, owner: User) -> UUID:
-    """Start the task, log some text as its worker would, and let the worker die."""
-    worker_id = await in_database(lease.register)
-    model_id = (await row(task_id)).model_id
-    (started,) = await in_database(transitions.start, worker_id, model_id, [task_id])
-    writer = LogWriter(keep_seconds=60)
-    log = writer.open(task_id, owner.pk, started.attempt)
-    log.start("any")
-    for word in ("Half ", "an ", "answer"):
-        log.listened_to()
-        log.write(word, "")
-        await writer.flush()
-    await in_database(lease.give_up, worker_id)
-    return worker_id
 
 
 async def test_a_task_taken_from_a_dead_worker_and_cancelled_ends_after_its_log(
@@ -140,6 +125,22 @@ async def test_queued_tasks_that_redis_forgot_are_put_back(
     await in_database(scheduler.remove, model.pool, task_ids[1:])
     assert await in_database(recovery.sweep) == {model.pool}
     assert await in_database(scheduler.missing, model.pool, task_ids) == []
+
+
+async def test_tasks_that_an_older_version_made_ready_go_on(
+    submit_as_alice: Submit, model: LLMModel, alice: User, start_worker: StartWorker
+) -> None:
+    """An upgrade that renames Redis's keys leaves the ready set behind under its old name."""
+    task_ids = [await submit_as_alice(f"Hello {n}") for n in range(2)]
+    keys = pool_keys(model.pool)
+    sync_redis().delete(keys.ready, keys.provider.known)
+    sync_redis().zadd(f"aily:ready:{model.pk}", dict.fromkeys(task_ids, 1))
+    await start_worker()
+    for pool in await in_database(recovery.sweep):
+        await scheduler.ring(pool)
+    for task_id in task_ids:
+        assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
+    sync_redis().delete(f"aily:ready:{model.pk}")
 
 
 async def test_a_task_that_waits_for_its_next_attempt_is_left_waiting(

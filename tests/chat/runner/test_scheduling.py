@@ -24,11 +24,13 @@ from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
-from chat.scheduler import Fault, breakers, ready
+from chat.scheduler import Fault, breakers, claims
+from chat.scheduler.keys import pool_keys
 from chat.services import follow as following
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
-from tests.chat.conftest import StartWorker, Submit, forget_failures, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
+from tests.waiting import eventually
 
 #: The upstream's own cap in these tests: one request more, and it answers 429.
 CAP = 50
@@ -71,10 +73,12 @@ async def submit_all(user: User, prompts: Sequence[str], **fields: Any) -> list[
 
 async def ended(task_ids: Sequence[str]) -> None:
     """Wait until all of them have ended."""
-    async with asyncio.timeout(40):
-        active = Task.objects.filter(pk__in=task_ids).active()
-        while await in_database(active.all().exists):  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.05)
+    active = Task.objects.filter(pk__in=task_ids).active()
+
+    async def have_ended() -> bool:
+        return not await in_database(active.all().exists)
+
+    await eventually(have_ended, seconds=40)
 
 
 def in_order(field: str) -> list[int]:
@@ -120,12 +124,11 @@ async def test_a_task_put_back_between_claim_and_start_keeps_its_lease(
     await until(lambda: simulator.stats.in_flight == 1)
     # As the sweep does when it looks between the two.
     task = await row(first)
-    pool = str(task.model_id)
+    pool = task.model.pool
     entry = scheduler.Entry(first, task.lane, task.owner_id, task.weight)
     await in_database(scheduler.enqueue, pool, [entry])
     await scheduler.ring(pool)
-    while first not in await in_database(scheduler.missing, pool, [first]):
-        pass
+    await eventually(lambda: in_database(scheduler.missing, pool, [first]))
     task_ids = await submit_all(alice, ["Hi", "Hello"])
     await ended([first, *task_ids])
     assert (simulator.stats.requests, simulator.stats.max_in_flight) == (3, 2)
@@ -234,8 +237,7 @@ async def test_a_task_whose_deadline_passed_in_the_queue_expires_without_a_call(
 ) -> None:
     task_id = await submit_as_alice("Too late", deadline_seconds=0.01)
     overdue = Task.objects.filter(pk=task_id, deadline_at__lt=Now())
-    while not await in_database(overdue.exists):
-        pass
+    await eventually(lambda: in_database(overdue.all().exists))
     await start_worker()
     frames = await frames_of(task_id, alice)
     assert frames.types == ["task.expired"]
@@ -247,9 +249,12 @@ async def test_the_sweep_expires_what_no_worker_takes(
     submit_as_alice: Submit, alice: User, model: LLMModel
 ) -> None:
     task_id = await submit_as_alice("Nobody is there", deadline_seconds=0.01)
-    async with asyncio.timeout(10):
-        while (await row(task_id)).status == Status.QUEUED:
-            await in_database(recovery.expire)
+
+    async def has_expired() -> bool:
+        await in_database(recovery.expire)
+        return (await row(task_id)).status != Status.QUEUED
+
+    await eventually(has_expired)
     assert (await frames_of(task_id, alice)).types == ["task.expired"]
 
 
@@ -261,7 +266,6 @@ def fallbacks(model: LLMModel) -> Scene:
     for name in names:
         provider = Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
         LLMModel.objects.create(provider=provider, name=name)
-        forget_failures(name)
     scene = Scene.objects.create(slug="s", title="S")
     version = SceneVersion.objects.create(
         scene=scene,
@@ -329,6 +333,32 @@ async def test_a_request_that_is_wrong_is_wrong_everywhere(
     assert simulator.stats.requests == 1
 
 
+async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_along(
+    start_worker: StartWorker, submit_as_alice: Submit, alice: User, model: LLMModel
+) -> None:
+    worker = await start_worker()
+    await scheduler.report_failure(
+        model.pool,
+        "a-task",
+        owner_id=1,
+        lane=1,
+        cap=1,
+        fault=Fault.THROTTLED,
+        retry_after_seconds=600,
+    )
+    old_pool, waiting = model.pool, await submit_as_alice("Waits [sim:tokens=2]")
+    url = await in_database(lambda: Provider.objects.get(pk=model.provider_id).base_url)
+    other = await in_database(lambda: Provider.objects.create(name="other", base_url=url))
+    model.provider = other
+    await in_database(model.save)
+    await worker._reload_pools()
+    assert worker._pools[old_pool].cap == 0, "it starts nothing more at the old provider"
+    await eventually(lambda: in_database(recovery.sweep))
+    for task_id in (waiting, await submit_as_alice("New [sim:tokens=2]")):
+        assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
+    assert await in_database(scheduler.missing, model.pool, [waiting]) == [waiting]
+
+
 async def test_with_a_single_failure_allowed_a_fallback_takes_over_at_once(
     ask: Any, start_worker: StartWorker, alice: User, settings: Settings
 ) -> None:
@@ -347,7 +377,6 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
     for number in range(breakers.BREAKER_FAILURES):
         await scheduler.report_failure(
             model.pool,
-            "simulator",
             f"task-{number}",
             owner_id=alice.pk,
             lane=1,
@@ -370,7 +399,7 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ready, "COUNTING_MS", 1500)
+    monkeypatch.setattr(claims, "COUNTING_MS", 1500)
     await set_cap(2)
     worker, other = await start_worker(), await start_worker()
     first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=4]"] * 2)
@@ -413,10 +442,9 @@ async def test_calls_that_go_on_without_postgresql_keep_their_room(
     await is_stuck.wait()
     worker_id = str(worker._worker_id)
     threads: Any = sync_redis()
-    runs_out_at = threads.zscore("aily:workers", worker_id)
-    await until(lambda: threads.zscore("aily:workers", worker_id) > runs_out_at + 1)
+    workers = pool_keys(model.pool).provider.workers
+    runs_out_at = threads.zscore(workers, worker_id)
+    await until(lambda: threads.zscore(workers, worker_id) > runs_out_at + 1)
     await scheduler.aenqueue(model.pool, [scheduler.Entry("another", 0, alice.pk, 1.0)])
-    claimed = await scheduler.claim(
-        model.pool, "other", cap=2, want=2, lease_seconds=10, provider="simulator"
-    )
+    claimed = await scheduler.claim(model.pool, "other", cap=2, want=2, lease_seconds=10)
     assert claimed.task_ids == []

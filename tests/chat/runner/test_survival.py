@@ -26,9 +26,11 @@ from chat.models.tasks import ACTIVE
 from chat.runner import recovery
 from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
+from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +89,9 @@ STEPS = [
     "chat.runner.lease.renew",
     "chat.runner.lease.taken_away",
     "chat.runner.lease.stranded",
-    "chat.scheduler.stand",
-    "chat.scheduler.hold",
-    "chat.scheduler.unknown_leases",
+    "chat.scheduler.renew_worker",
+    "chat.scheduler.restore_slots",
+    "chat.scheduler.unknown_slots",
     "chat.runner.runtime.load_pools",
 ]
 
@@ -106,13 +108,17 @@ def break_once(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException)
 
 async def ends(task_id: str) -> Task:
     """The row once it has ended; sweeps meanwhile, as the scheduler would ring for."""
-    async with asyncio.timeout(15):
-        while True:
-            task = await row(task_id)
-            if task.status not in ACTIVE:
-                return task
-            await in_database(recovery.sweep)
-            await asyncio.sleep(0.05)
+
+    async def ended() -> Task | None:
+        task = await row(task_id)
+        if task.status not in ACTIVE:
+            return task
+        await in_database(recovery.sweep)
+        return None
+
+    task = await eventually(ended)
+    assert task is not None
+    return task
 
 
 async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
@@ -123,7 +129,7 @@ async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
         with subtests.test(step=step), pytest.MonkeyPatch.context() as monkeypatch:
             broken = break_once(monkeypatch, step, AttributeError("no 'read_response'"))
             # Long enough to be counted, so that its lease is said again.
-            seconds = 0.6 if step == "chat.scheduler.hold" else 0
+            seconds = 0.6 if step == "chat.scheduler.restore_slots" else 0
             first = await ends(await submit_as_alice(f"First [sim:latency={seconds},tokens=3]"))
             await until(broken.has_raised)
             second = await ends(await submit_as_alice("Second [sim:tokens=3]"))
@@ -192,7 +198,8 @@ async def test_what_was_committed_is_accepted_whatever_breaks_then(
         "chat.actors.ring",
         "chat.observability.metrics.count_submitted",
     ):
-        sync_redis().delete(f"aily:rung:{model.pool}", f"aily:messaged:{model.pool}")
+        keys = pool_keys(model.pool)
+        sync_redis().delete(keys.rung, keys.messaged)
         with pytest.MonkeyPatch.context() as monkeypatch:
             broken = break_once(monkeypatch, step, AttributeError("broken"))
             task_id = await submit_as_alice("Hello")
@@ -276,12 +283,12 @@ async def test_a_row_that_is_always_left_behind_fails_in_the_end(
     assert frames.end["error"] == transitions.INTERNAL
 
 
-async def test_leases_of_a_claim_whose_answer_was_lost_are_given_back(
+async def test_slots_of_a_claim_whose_reply_was_lost_are_given_back(
     worker: Runtime, submit_as_alice: Submit, model: LLMModel
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
     worker._refresh_pools(await in_database(load_pools))
-    lost = f"aily:leases:{model.pool}:{worker._worker_id}"
+    lost = pool_keys(model.pool).slots(str(worker._worker_id))
     await async_redis().sadd(lost, "a-task-that-nobody-runs")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -359,9 +366,9 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "poison")
+    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "poison")
     poisoned = await submit_as_alice("Say poison [sim:tokens=3]")
-    monkeypatch.setattr(worker._pools[str((await row(bad)).model_id)], "model", "deepseek-flash")
+    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "deepseek-flash")
     await ends(poisoned)
     good = await submit_as_alice("Good [sim:tokens=3]")
     frames = await frames_of(good, alice)

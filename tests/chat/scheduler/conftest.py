@@ -17,11 +17,12 @@ LEASE_SECONDS = 60
 
 @pytest.fixture
 def pool() -> Iterator[str]:
-    """A pool that no other test knows; workers' names are told apart by it as well."""
-    name = f"test-{uuid4().hex}"
-    yield name
+    """A pool of a provider of its own; the names of its workers are unique as well."""
+    provider = f"test-{uuid4().hex}"
+    scheduler.mark_known(provider)
+    yield f"{provider}.1"
     redis = sync_redis()
-    redis.delete(*redis.scan_iter(f"aily:*{name}*"), "aily:workers")
+    redis.delete(*redis.scan_iter(f"aily:*{provider}*"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,5 @@ async def claim(
         cap=cap,
         want=want,
         lease_seconds=LEASE_SECONDS,
-        provider=f"provider-of-{pool}",
         **options,  # type: ignore[arg-type]
     )

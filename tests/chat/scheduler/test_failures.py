@@ -14,20 +14,16 @@ from chat import scheduler
 from chat.events import WaitingFor
 from chat.models import Lane
 from chat.scheduler import Fault, Probe, breakers
-from chat.scheduler.ready import ProbeKind
+from chat.scheduler.claims import ProbeKind
+from chat.scheduler.keys import pool_keys, provider_of
 from tests.chat.scheduler.conftest import claim, entries
 
 CAP = 40
 
 
-def provider_of(pool: str) -> str:
-    return f"provider-of-{pool}"
-
-
 async def throttle(pool: str, task_id: str, retry_after: float | None = None) -> float:
     return await scheduler.report_failure(
         pool,
-        provider_of(pool),
         task_id,
         owner_id=1,
         lane=1,
@@ -39,7 +35,7 @@ async def throttle(pool: str, task_id: str, retry_after: float | None = None) ->
 
 async def fail(pool: str, task_id: str, owner_id: int = 1, fault: Fault = Fault.FAILED) -> float:
     return await scheduler.report_failure(
-        pool, provider_of(pool), task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
+        pool, task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
     )
 
 
@@ -60,11 +56,11 @@ def pass_time(key: str, *fields: str) -> None:
 
 
 def end_pause(pool: str) -> None:
-    pass_time(f"aily:limit:{pool}", "paused_until", "halved_until")
+    pass_time(pool_keys(pool).limit, "paused_until", "halved_until")
 
 
 def end_open_time(pool: str) -> None:
-    pass_time(f"aily:breaker:{provider_of(pool)}", "open_until", "probe_until", "fresh_at")
+    pass_time(pool_keys(pool).provider.breaker, "open_until", "probe_until", "fresh_at")
 
 
 async def fill(pool: str) -> list[str]:
@@ -107,9 +103,7 @@ async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
 
 async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
     cap = 10_000
-    await scheduler.report_failure(
-        pool, provider_of(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED
-    )
+    await scheduler.report_failure(pool, "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED)
     end_pause(pool)
     await claim(pool, cap=cap, want=0, succeeded=1_000)
     scheduler.enqueue(pool, entries(1, cap))
@@ -146,7 +140,7 @@ async def test_the_limit_grows_by_one_for_each_window_that_succeeded_and_never_o
         sizes.append(len(running))
     assert all(after - before <= 1 for before, after in pairwise(sizes))
     assert (sizes[0], max(sizes), sizes[-1]) == (CAP // 2, CAP, CAP)
-    assert not sync_redis().exists(f"aily:limit:{pool}"), "grown back, nothing is left to remember"
+    assert not sync_redis().exists(pool_keys(pool).limit), "grown back, nothing is left to remember"
 
 
 async def test_failures_do_not_raise_the_limit(pool: str) -> None:
@@ -165,14 +159,14 @@ async def test_no_retry_after_is_obeyed_for_longer_than_the_setting_says(
     settings.LLM_RETRY_AFTER_MAX_SECONDS = 7
     wait = await throttle(pool, (await fill(pool))[0], retry_after=asked)
     assert 0.9 < wait <= 7
-    key = f"aily:limit:{pool}"
+    key = pool_keys(pool).limit
     assert 0 < cast("int", sync_redis().ttl(key)) <= 3607, "no pause outlives its reason"
 
 
 async def test_a_pause_from_before_the_setting_was_lowered_is_cut_short(pool: str) -> None:
     """As an older version left them, without an end."""
     await fill(pool)
-    key = f"aily:limit:{pool}"
+    key = pool_keys(pool).limit
     sync_redis().hset(key, mapping={"limit": 1, "paused_until": 1_789_000_000 + 10**9})
     await claim(pool, cap=CAP)
     assert scheduler.blocks([pool], [])[0][pool].seconds_left <= 300
@@ -270,18 +264,19 @@ async def test_all_that_is_kept_of_failures_runs_out(pool: str) -> None:
     await fail(pool, "unreachable", fault=Fault.UNREACHABLE)
     await claim(pool, cap=CAP, want=0)
     await open_breaker(pool)
-    keys = list(sync_redis().scan_iter(f"aily:*:{provider_of(pool)}"))
-    assert len(keys) >= 4
-    assert all(cast("int", sync_redis().ttl(key)) > 0 for key in keys)
+    provider = pool_keys(pool).provider
+    keys = [provider.breaker, provider.failures, provider.unreachable, provider.served]
+    keys += [provider.failing_owners, provider.failing_lanes]
+    kept = [key for key in keys if sync_redis().exists(key)]
+    assert len(kept) >= 4
+    assert all(cast("int", sync_redis().ttl(key)) > 0 for key in kept)
 
 
 async def test_a_breaker_is_the_providers_and_stops_all_its_pools(pool: str) -> None:
     other = f"{pool}-other"
     scheduler.enqueue(other, entries(1, 3))
     await open_breaker(pool)
-    claimed = await scheduler.claim(
-        other, f"{pool}-w", cap=CAP, want=3, lease_seconds=60, provider=provider_of(pool)
-    )
+    claimed = await scheduler.claim(other, f"{pool}-w", cap=CAP, want=3, lease_seconds=60)
     assert claimed.task_ids == []
     place = scheduler.place_of(other, "1.0")
     assert place is not None
@@ -312,7 +307,7 @@ async def test_a_task_of_an_owner_without_failures_may_probe_although_it_is_open
     await open_breaker(pool)
     assert (await claim(pool, cap=CAP)).may_probe == 1
     asked = [(1, Lane.NORMAL), (1, Lane.INTERACTIVE), (2, Lane.NORMAL)]
-    assert await scheduler.failing_lanes(provider_of(pool), asked) == {(1, Lane.NORMAL)}
+    assert await scheduler.failing_lanes(pool, asked) == {(1, Lane.NORMAL)}
     assert await probe(pool, "1.0", "healthy") == []
     assert await probe(pool, "2.0", "fresh") == ["2.0"]
     await fail(pool, "2.0", owner_id=2)
@@ -325,7 +320,7 @@ async def test_a_slow_probe_keeps_no_owner_without_failures_waiting(pool: str) -
     await open_breaker(pool)
     assert await probe(pool, "2.0", "fresh") == ["2.0"]
     assert await probe(pool, "3.0", "fresh") == []
-    pass_time(f"aily:breaker:{provider_of(pool)}", "fresh_at", "open_until")
+    pass_time(pool_keys(pool).provider.breaker, "fresh_at", "open_until")
     assert await probe(pool, "1.0", "healthy") == [], "the slow one may tell"
     assert await probe(pool, "3.0", "fresh") == ["3.0"]
 

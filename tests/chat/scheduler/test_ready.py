@@ -1,4 +1,4 @@
-"""The ready set and the leases: who comes next, and never more at once than there is room for."""
+"""The ready set and the slots: which task comes next, and never more at once than the cap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Entry, ready
-from tests.chat.scheduler.conftest import claim, entries
+from chat.scheduler.keys import pool_keys
+from tests.chat.scheduler.conftest import LEASE_SECONDS, claim, entries
 
 
 async def test_interactive_goes_before_normal_and_normal_before_batch(pool: str) -> None:
@@ -91,7 +92,7 @@ async def test_the_eta_is_the_position_over_the_rate_at_which_calls_end(pool: st
     assert (place.position, place.eta_seconds) == (2, 4.0)
 
 
-async def test_removed_tasks_are_not_claimed_and_missing_ones_are_told(pool: str) -> None:
+async def test_removed_tasks_are_not_claimed_and_missing_ones_are_found(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 3))
     scheduler.remove(pool, ["1.1", "1.7"])
     assert scheduler.missing(pool, ["1.0", "1.1", "1.2", "1.7"]) == ["1.1", "1.7"]
@@ -132,39 +133,40 @@ async def test_a_claim_gives_back_and_takes_in_one_step(pool: str) -> None:
     assert (await claim(pool, "other", cap=2)).task_ids == []
 
 
-async def test_a_lease_given_back_twice_frees_one_place(pool: str) -> None:
+async def test_a_slot_given_back_twice_frees_one(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 5))
     first = await claim(pool, cap=2)
     released = [first.task_ids[0]] * 2
     assert len((await claim(pool, cap=2, released=released)).task_ids) == 1
 
 
-async def test_the_leases_of_a_worker_that_is_silent_run_out(pool: str) -> None:
+async def test_the_slots_of_a_silent_worker_run_out(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     assert len((await claim(pool, "dead", cap=2)).task_ids) == 2
     assert (await claim(pool, cap=2)).task_ids == []
     # As if its lease time had passed since it last claimed.
-    sync_redis().zadd("aily:workers", {f"{pool}-dead": 1})
+    sync_redis().zadd(pool_keys(pool).provider.workers, {f"{pool}-dead": 1})
     assert len((await claim(pool, cap=2)).task_ids) == 2
 
 
-async def test_the_leases_of_a_worker_declared_dead_count_no_longer(pool: str) -> None:
+async def test_the_slots_of_a_worker_declared_dead_count_no_longer(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     await claim(pool, "dead", cap=2)
-    scheduler.forget_worker(f"{pool}-dead", [pool])
+    scheduler.drop_worker(f"{pool}-dead", [pool])
     assert len((await claim(pool, cap=2)).task_ids) == 2
 
 
-async def test_leases_that_redis_lost_are_said_again(pool: str) -> None:
+async def test_slots_that_redis_lost_are_restored(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     mine = (await claim(pool, cap=2)).task_ids
-    sync_redis().delete(f"aily:leases:{pool}:{pool}-w")
-    await scheduler.hold(pool, f"{pool}-w", mine)
+    keys = pool_keys(pool)
+    sync_redis().delete(keys.slots(f"{pool}-w"), keys.in_use)
+    await scheduler.restore_slots(pool, f"{pool}-w", mine, LEASE_SECONDS)
     assert (await claim(pool, "other", cap=2)).task_ids == []
 
 
 async def test_an_empty_pool_forgets_the_virtual_times(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 10))
     await claim(pool)
-    assert not sync_redis().exists(f"aily:tags:{pool}")
+    assert not sync_redis().exists(pool_keys(pool).virtual_times)
     assert ready.LANE_WIDTH * 3 < 2**53, "scores are doubles"

@@ -14,11 +14,13 @@ from accounts.access.limits import count_request, limits_of
 from accounts.models import APIKey, RoleLimits, User
 from aily.database.threads import in_database
 from aily.problems import LimitReached, RateLimited
-from aily.redis import rates
-from aily.redis.clients import RedisAway, sync_redis
+from aily.redis import keys, rates
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.exceptions import QueueFull, TooManyInFlight
 from chat.models import LLMModel, Task
+from chat.scheduler.keys import pool_keys
 from chat.services import limits
 from chat.services.cancel import cancel
 from chat.services.submission import CompositeRequest
@@ -120,17 +122,17 @@ async def test_who_is_refused_comes_back_when_calls_have_drained(
 ) -> None:
     settings.MAX_QUEUED_PER_USER = 1
     # Ten calls of twenty seconds at once: one ends every two seconds.
-    sync_redis().hset(f"aily:stats:{model.pool}", mapping={"seconds": 20, "in_use": 10, "cap": 10})
+    sync_redis().hset(pool_keys(model.pool).stats, mapping={"seconds": 20, "in_use": 10, "cap": 10})
     outcomes = await submit_batch(alice, 4)
     assert [refusal.retry_after_seconds for refusal in refusals(outcomes)] == [2, 4, 6]
-    sync_redis().delete(f"aily:stats:{model.pool}")
+    sync_redis().delete(pool_keys(model.pool).stats)
 
 
 async def test_the_bounds_hold_while_redis_is_away(
     alice: User, model: LLMModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> object:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(scheduler, "drain_seconds", away)
     monkeypatch.setattr(scheduler, "enqueue", away)
@@ -207,7 +209,7 @@ async def test_requests_count_for_less_and_less_in_the_minute_after_theirs(
 
     async def count_after(seconds: float) -> int:
         """Of 20 requests, those that get through when the last minute began so long ago."""
-        key = f"aily:rate:user:{alice.pk}"
+        key = keys.rate(f"user:{alice.pk}")
         start = int(sync_redis().hget(key, "start") or 0)  # type: ignore[arg-type]
         sync_redis().hset(key, "start", str(start - int(seconds * 1000)))
         requests = (count_request(alice.pk, None) for _ in range(20))
@@ -236,7 +238,7 @@ async def test_while_redis_is_away_no_request_is_refused_for_its_rate(
     settings.RATE_LIMIT_PER_MINUTE = 1
 
     async def away(*args: object) -> None:
-        raise RedisAway[0]("away")
+        raise RedisUnavailable[0]("away")
 
     monkeypatch.setattr(rates._count, "acall", away)
     for _ in range(5):

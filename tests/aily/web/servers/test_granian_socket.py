@@ -28,7 +28,7 @@ class Granian:
 
     def send(self, message: dict[str, Any]) -> asyncio.Future[Any]:
         future = self._future()
-        if self.is_read and all(one.done() for one in self.waiting[:-1]):
+        if self.is_read and all(waiter.done() for waiter in self.waiting[:-1]):
             self.sent.append(message)
             future.set_result(None)
         return future
@@ -65,7 +65,7 @@ async def test_a_client_that_does_not_read_holds_up_the_end_for_a_while_only(
     # The application hears of the end only when the frame has had its time.
     assert (await socket.receive())["type"] == "websocket.disconnect"
     assert closing.done()
-    assert all(one.cancelled() for one in granian.waiting)
+    assert all(waiter.cancelled() for waiter in granian.waiting)
 
 
 async def test_who_is_cancelled_stays_cancelled() -> None:

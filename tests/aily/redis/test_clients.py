@@ -1,0 +1,61 @@
+"""Each role has the server of its URL; roles with the same URL share a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+from django.conf import settings as django_settings
+from pytest_django import Settings
+
+from accounts.sessions import keys as login_keys
+from accounts.sessions import throttle
+from aily.database.outages import as_problem
+from aily.embedded import with_redis_database
+from aily.redis import keys, rates
+from aily.redis.clients import (
+    async_rates_redis,
+    async_redis,
+    close_async_clients,
+    queue_unavailable,
+    sync_rates_redis,
+    sync_redis,
+)
+from aily.redis.errors import RedisUnavailable
+
+
+@pytest.fixture(autouse=True)
+async def _closed_clients() -> AsyncIterator[None]:
+    yield
+    await close_async_clients()
+
+
+async def test_roles_of_one_url_share_a_client() -> None:
+    assert sync_rates_redis() is sync_redis()
+    assert async_rates_redis() is async_redis()
+
+
+async def test_counts_are_kept_at_a_url_of_their_own(settings: Settings) -> None:
+    settings.RATES_REDIS_URL = with_redis_database(django_settings.REDIS_URL, 7)
+    sync_rates_redis().flushdb()
+    await rates.count(rates.Counter("user:of-clients", 5))
+    gates = throttle.password_gates("of-clients", "192.0.2.1", None)
+    await throttle.admit(gates)
+    made = [keys.rate("user:of-clients"), *(login_keys.login(gate.name) for gate in gates)]
+    assert sync_rates_redis().exists(*made) == len(made) == sync_rates_redis().dbsize()
+    assert sync_redis().exists(*made) == 0
+
+
+async def test_closed_clients_are_made_anew() -> None:
+    client = async_redis()
+    assert await client.ping()  # type: ignore[misc]
+    await close_async_clients()
+    assert async_redis() is not client
+    assert await async_redis().ping()  # type: ignore[misc]
+
+
+def test_what_an_outage_refuses_may_come_back_after_one_and_the_same_time() -> None:
+    for error in RedisUnavailable:
+        refused = as_problem(cast("type[Exception]", error)("away"))
+        assert refused.retry_after_seconds == queue_unavailable().retry_after_seconds == 2
