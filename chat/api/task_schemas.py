@@ -71,6 +71,43 @@ class TaskAccepted(Schema):
     )
 
 
+class Usage(Schema):
+    """Tokens of the call that answered a task, as the provider counted them."""
+
+    model_config = example(
+        prompt_tokens=400,
+        completion_tokens=80,
+        total_tokens=480,
+        cached_tokens=0,
+        reasoning_tokens=0,
+    )
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int = Field(description="Of the prompt's.")
+    reasoning_tokens: int = Field(description="Of the completion's.")
+
+
+class TaskError(Schema):
+    """Why a task failed. Programs go by `code`."""
+
+    model_config = example(code="provider_rate_limited", message="The provider answered 429.")
+
+    code: str
+    message: str
+
+
+class ToolCall(Schema):
+    """A function that the model asks to be called; `arguments` is its own JSON text, unchecked."""
+
+    model_config = example(id="call_1", name="get_weather", arguments='{"city": "Paris"}')
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Result(Schema):
     model_config = example(
         text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
@@ -79,7 +116,7 @@ class Result(Schema):
     text: str
     reasoning: str
     finish_reason: str | None
-    tool_calls: list[dict[str, object]]
+    tool_calls: list[ToolCall]
 
 
 class Timings(Schema):
@@ -104,7 +141,13 @@ _EXAMPLE: dict[str, JsonValue] = {
     "position": None,
     "eta_seconds": None,
     "waiting_for": None,
-    "usage": {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
+    "usage": {
+        "prompt_tokens": 400,
+        "completion_tokens": 80,
+        "total_tokens": 480,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+    },
     "error": None,
     "served_from": "provider",
     "metadata": {"order": "4711"},
@@ -133,8 +176,8 @@ class _Task(Schema):
     position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
-    usage: dict[str, object] | None
-    error: dict[str, object] | None
+    usage: Usage | None
+    error: TaskError | None
     served_from: Literal["provider", "flight", "cache"] = Field(
         description="Where the answer comes from: a call of its own, the call of an equal request "
         "at the same moment, or the cache. The last two cost nothing."
@@ -151,8 +194,13 @@ class _Task(Schema):
         return Lane(task.lane).name.lower()
 
     @staticmethod
-    def resolve_usage(task: Task) -> dict[str, object] | None:
-        return task.usage or None
+    def resolve_usage(task: Task) -> dict[str, int] | None:
+        """None too if what is stored is no usage, as of providers of before."""
+        stored = task.usage
+        if not isinstance(stored, dict) or not stored:
+            return None
+        counts = {name: stored.get(name) for name in Usage.model_fields}
+        return {name: count if isinstance(count, int) else 0 for name, count in counts.items()}
 
     @staticmethod
     def resolve_timings(task: Task) -> Task:

@@ -157,9 +157,8 @@ _LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
 _LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
 _EVENTS = {
     "schema": {
-        "type": "object",
-        "description": "A server-sent event, as in chat/PROTOCOL.md.",
-        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        "type": "string",
+        "description": "Server-sent events, as in chat/PROTOCOL.md: `id`, `event` and `data`.",
     },
     "example": 'id: 1-1\nevent: task.started\ndata: {"type": "task.started", "id": "1-1"}\n\n',
 }
@@ -251,6 +250,7 @@ async def stream_request(
 
 @router.get(
     "/tasks/{uuid:task_id}/events",
+    operation_id="stream_task_events",
     url_name="task_events",
     openapi_extra=documented_responses(_STREAM_OR_END),
 )

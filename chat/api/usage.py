@@ -209,7 +209,9 @@ def _totals(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(totals.values())
 
 
-@router.get("/budgets", response=list[BudgetOut], summary="Own budgets")
+@router.get(
+    "/budgets", operation_id="list_own_budgets", response=list[BudgetOut], summary="Own budgets"
+)
 @paginate(Page)
 def list_budgets(request: AuthenticatedRequest) -> list[BudgetState]:
     """What you may still spend, and until when."""

@@ -200,7 +200,12 @@ def _with_secret(endpoint: WebhookEndpoint, secret: str) -> NewSecretOut:
     return NewSecretOut(**EndpointOut.from_orm(endpoint).dict(), secret=secret)
 
 
-@router.get("/webhooks", response=list[EndpointOut], summary="Own webhook endpoints")
+@router.get(
+    "/webhooks",
+    operation_id="list_webhooks",
+    response=list[EndpointOut],
+    summary="Own webhook endpoints",
+)
 @paginate(Page)
 def list_endpoints(
     request: AuthenticatedRequest, filters: Query[EndpointFilter]
@@ -210,7 +215,12 @@ def list_endpoints(
     return ordered(endpoints, filters.ordering)
 
 
-@router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
+@router.post(
+    "/webhooks",
+    operation_id="create_webhook",
+    response={201: NewSecretOut},
+    summary="Add a webhook endpoint",
+)
 @takes_idempotency_key
 async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> object:
     # Before the look-up: the address behind the name may have changed since the first request.
@@ -226,12 +236,22 @@ def _create(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object
     return Status(201, _with_secret(*made))
 
 
-@router.get("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="One webhook endpoint")
+@router.get(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="get_webhook",
+    response=EndpointOut,
+    summary="One webhook endpoint",
+)
 def get_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndpoint:
     return _own(request, endpoint_id)
 
 
-@router.patch("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="Change an endpoint")
+@router.patch(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="edit_webhook",
+    response=EndpointOut,
+    summary="Change an endpoint",
+)
 @takes_if_match
 async def edit_endpoint(
     request: AuthenticatedRequest, endpoint_id: int, payload: EndpointPatch
@@ -252,7 +272,12 @@ def _edit(
     return endpoint
 
 
-@router.delete("/webhooks/{int:endpoint_id}", response={204: None}, summary="Delete an endpoint")
+@router.delete(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="delete_webhook",
+    response={204: None},
+    summary="Delete an endpoint",
+)
 @if_match(EndpointOut, get_endpoint)
 def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[None]:
     _own(request, endpoint_id).delete()
@@ -261,6 +286,7 @@ def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[N
 
 @router.post(
     "/webhooks/{int:endpoint_id}/rotate",
+    operation_id="rotate_webhook_secret",
     response=NewSecretOut,
     summary="Replace the secret; the old one is valid for another day",
 )
@@ -271,7 +297,10 @@ def rotate(request: AuthenticatedRequest, endpoint_id: int) -> Status[NewSecretO
 
 
 @router.post(
-    "/webhooks/{int:endpoint_id}/test", response={202: DeliveryOut}, summary="Send a test event"
+    "/webhooks/{int:endpoint_id}/test",
+    operation_id="send_webhook_test",
+    response={202: DeliveryOut},
+    summary="Send a test event",
 )
 @idempotent(DeliveryOut)
 def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
@@ -323,13 +352,23 @@ def redeliver(
 
 
 # --- E-mail -------------------------------------------------------------------------------------
-@router.get("/notifications", response=Preferences, summary="What I am mailed about")
+@router.get(
+    "/notifications",
+    operation_id="get_notifications",
+    response=Preferences,
+    summary="What I am mailed about",
+)
 def get_preferences(request: AuthenticatedRequest) -> NotificationPreferences:
     user = request.auth.user
     return NotificationPreferences.objects.filter(user=user).first() or NotificationPreferences()
 
 
-@router.patch("/notifications", response=Preferences, summary="Change what I am mailed about")
+@router.patch(
+    "/notifications",
+    operation_id="edit_notifications",
+    response=Preferences,
+    summary="Change what I am mailed about",
+)
 def edit_preferences(
     request: AuthenticatedRequest, payload: PreferencesPatch
 ) -> NotificationPreferences:
