@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check check-lint check-types check-layers check-migrations \
+.PHONY: help run test quick check check-lint check-types check-layers check-web check-migrations \
   check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -38,7 +38,7 @@ quick: .venv/.tests ## the tests that a change touches, and why each; ARGS="--ba
 # All at once, each with its output in one piece; all that fail are named.
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
 	@$(MAKE) --no-print-directory --jobs 4 --keep-going --output-sync=target \
-	  check-lint check-types check-layers check-migrations check-deployment
+	  check-lint check-types check-layers check-web check-migrations check-deployment
 
 check-lint:
 	@$(BIN)/ruff check .
@@ -50,6 +50,9 @@ check-types:
 check-layers:
 	@$(BIN)/lint-imports
 
+check-web:
+	@tests/js/check.sh
+
 check-migrations:
 	@$(OFFLINE) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 
@@ -59,6 +62,7 @@ check-deployment:
 fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@tests/js/check.sh --fix
 
 # The tools' lock has everything; the others take their versions from it.
 lock: .venv/.tests ## write the lock files anew after a change of requirements; ARGS=--upgrade: newest versions

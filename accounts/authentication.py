@@ -242,8 +242,9 @@ class SessionAuth(APIKeyCookie):
 
     param_name = settings.SESSION_COOKIE_NAME
 
-    def _get_key(self, request: HttpRequest) -> str | None:
-        return request.COOKIES.get(self.param_name)
+    def __init__(self) -> None:
+        # ninja's own check raises another error.
+        super().__init__(csrf=False)
 
     async def authenticate(self, request: HttpRequest, key: str | None) -> Identity | None:
         identity = await in_database(_session_user, request) if key else None

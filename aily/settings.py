@@ -66,16 +66,17 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "aily.observability.middleware.ObserveRequests",
-    "django.middleware.security.SecurityMiddleware",
+    # Django's and csp's, without a thread a step.
+    "aily.web.middleware.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "aily.web.middleware.CSPMiddleware",
+    "aily.web.middleware.SessionMiddleware",
     "aily.web.language.PageLocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "aily.web.middleware.CommonMiddleware",
+    "aily.web.middleware.CsrfViewMiddleware",
+    "aily.web.middleware.AuthenticationMiddleware",
+    "aily.web.middleware.MessageMiddleware",
+    "aily.web.middleware.XFrameOptionsMiddleware",
     "accounts.audit.remember_request",
 ]
 TEMPLATES = [
@@ -305,7 +306,8 @@ LOGOUT_REDIRECT_URL = "login"
 # Its tables hold what is granted on single objects; accounts/access/permissions.py reads them.
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
-SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
+# security.W...: aily/web/checks.py looks for the subclasses in MIDDLEWARE.
+SILENCED_SYSTEM_CHECKS = ["guardian.W001", "security.W001", "security.W002", "security.W003"]
 # Keys that one user may have at once, beside those that are revoked or expired.
 API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.

@@ -13,7 +13,6 @@ from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from accounts.models import IdempotencyRecord
 from aily.monitoring.process import observe
 from aily.observability import tracing
-from aily.observability.tally import tell_all
 from chat import settlement
 from chat.delivery.deliverer import Deliverer
 from chat.observability import metrics
@@ -94,10 +93,6 @@ class RunCalls(dramatiq.Middleware):
         if _runtime is not None and _deliverer is not None:
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
             tracing.end()
-
-    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
-        """Its threads have settled their last. A process of Dramatiq's ends without `atexit`."""
-        tell_all()
 
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:

@@ -30,7 +30,7 @@ from aily.problems import LimitReached, Problem, Unexpected
 from aily.web.access_revocation import CLOSE_RESTART, CLOSE_UNAUTHENTICATED, open_sockets
 from aily.web.connections import connections
 from aily.web.flow_control import FlowControl, Workload
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat.eventlog import get_hub
 from chat.events import (
     PROTOCOL,
@@ -135,7 +135,7 @@ class ChatConsumer(AsyncConsumer):
         if identity is None:
             await self.close(CLOSE_UNAUTHENTICATED)
             return
-        if draining().is_set():
+        if shutdown_event().is_set():
             await self.close(CLOSE_RESTART)
             return
         self.owner_id: int = identity.user.pk
@@ -178,7 +178,7 @@ class ChatConsumer(AsyncConsumer):
             await self.refuse_frame(data, problem)
             return
         self.bad_frames = 0
-        frame_received(frame.type).n += 1
+        frame_received(frame.type).inc()
         await self.workload.enter(len(data))
         self.handling.spawn(self.handle(frame, len(data)))
 
@@ -354,7 +354,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def send_bytes(self, frame: bytes) -> None:
         """Returns once the client keeps up, so that a slow one holds back its own followers."""
-        metrics.FRAMES_SENT.n += 1
+        metrics.FRAMES_SENT.inc()
         await self.flow.send_text(frame)
 
     async def tell_problem(self, ref: str | None, problem: Problem) -> None:
@@ -363,7 +363,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def refuse_frame(self, data: str | bytes, problem: Problem) -> None:
         self.bad_frames += 1
-        frame_received("invalid").n += 1
+        frame_received("invalid").inc()
         await self.tell_problem(_ref_of(data), problem)
         if self.bad_frames >= MAX_BAD_FRAMES:
             await self.close(CLOSE_BAD_FRAME)

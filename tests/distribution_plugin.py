@@ -10,7 +10,7 @@ from xdist.scheduler import LoadFileScheduling
 #: All its files share one running installation, which takes long to start.
 _ONE_PROCESS = "tests/e2e/"
 #: Exceptions: two have installations of their own, the browser's tests would take too long there.
-_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
+_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/web/")
 #: Begun first, so that no process works alone at the end. The last ones wait more than they
 #: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (
@@ -38,7 +38,7 @@ INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
-    """A file's tests run in one process, those of `e2e` all in the same one.
+    """A file's tests run in one process, those of `e2e` all in the same one, but for _APART.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
     """
@@ -49,8 +49,10 @@ class _OneStack(LoadFileScheduling):
 
 def _group(nodeid: str) -> str:
     file = str(nodeid.split("::", 1)[0])
-    is_shared = file.startswith(_ONE_PROCESS) and file not in _APART
-    return _ONE_PROCESS if is_shared else file
+    for path in (*_APART, _ONE_PROCESS):
+        if file.startswith(path):
+            return path
+    return file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:

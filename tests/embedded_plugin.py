@@ -23,6 +23,7 @@ import redis
 import redis.asyncio
 
 from aily.embedded.addresses import valkey_socket
+from aily.process.start import begin_loading
 from tests.prepared import TEST_ROOT, copy_cluster, prepare_all
 from tests.servers import Servers
 
@@ -91,6 +92,8 @@ class RunServers:
 
 
 _patch = pytest.MonkeyPatch()
+# As an entry point does: a test run loads as much as a process.
+begin_loading()
 _data_dir, _lock = _claim_data_dir()
 os.environ["AILY_DATA_DIR"] = str(_data_dir)
 run_servers = RunServers(_data_dir)

@@ -48,13 +48,22 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
         )
         # E-mail and groups are often only there.
         if "userinfo_endpoint" in self.openid_config:
-            info = self._fetch_user_info(token.token)
+            info = self._user_info(token.token)
             if info.get("sub") != claims["sub"]:
                 raise OAuth2Error("the user info is of another subject")
             claims = {**info, **claims}
         login = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
         login.claims = claims
         return login
+
+    def _user_info(self, access_token: str) -> dict[str, object]:
+        with get_adapter().get_requests_session() as session:
+            response = session.get(
+                self.profile_url, headers={"Authorization": f"Bearer {access_token}"}
+            )
+            response.raise_for_status()
+            info: dict[str, object] = response.json()
+        return info
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         return request.build_absolute_uri(reverse("oidc_callback"))

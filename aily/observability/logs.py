@@ -1,4 +1,4 @@
-"""Log lines: what they have in common, as text or as JSON, and what must never be in one."""
+"""Log lines, as text or JSON: context in each, secrets and rows in none."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pythonjsonlogger.json import JsonFormatter
 
 from aily.observability import context, metrics
 
-#: What PostgreSQL quotes of the row or statement that it refused, prompts included.
+#: Lines in which PostgreSQL quotes a refused row or statement, prompts included.
 _QUOTED = re.compile(r"^(\s*)(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+):.*$", re.MULTILINE)
 #: Bearer tokens, aily's own keys, providers' keys, webhooks' secrets, passwords in URLs.
 _SECRET = re.compile(
     r"(?<=Bearer )\S+|\baily_[\w-]{40,}|\bsk-[\w-]{16,}|\bwhsec_[\w+/=-]+|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
-#: The loggers that have much to say of requests and statements at DEBUG, contents included.
+#: Loggers that write requests and statements at DEBUG, contents included.
 _TALKATIVE = (
     "django.db.backends",
     "psycopg",
@@ -29,7 +29,7 @@ _TALKATIVE = (
 
 
 class Context(logging.Filter):
-    """Adds what the piece of work is that a line is about."""
+    """Adds the ids of the request, task and worker that a line is about."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         found = {
@@ -38,7 +38,7 @@ class Context(logging.Filter):
             "worker": context.worker_id(),
         }
         for name, value in found.items():
-            # A line's own `extra` says it better.
+            # A line's own `extra` takes precedence.
             if value and not hasattr(record, name):
                 setattr(record, name, value)
         return True

@@ -12,11 +12,13 @@ from django.middleware.locale import LocaleMiddleware
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import deactivate
 
+from aily.web.middleware import OnLoop
+
 #: Paths below these are asked for by programs; "/api/docs" is a page, in English only.
 PROGRAM_PATHS = ("/api/", "/livez", "/readyz")
 
 
-class PageLocaleMiddleware(LocaleMiddleware):
+class PageLocaleMiddleware(OnLoop, LocaleMiddleware):
     """Django's LocaleMiddleware, for pages alone."""
 
     def process_request(self, request: HttpRequest) -> None:

@@ -92,7 +92,7 @@ class Feed:
         self._hold(-self._bytes)
 
     def lose(self) -> None:
-        metrics.FEEDS_LOST.n += 1
+        metrics.FEEDS_LOST.inc()
         self.clear()
         self.is_lost = True
         self._news.set()

@@ -66,11 +66,11 @@ async def test_no_socket_is_sent_a_frame_twice_while_many_tasks_start_and_end(
     submitters = [socket, others[0]]
     submits = [submitters[number % 2].submit(prompt) for number, prompt in enumerate(prompts)]
     task_ids = await asyncio.gather(*submits)
-    for listener in [socket, *others]:
-        await asyncio.gather(*map(listener.ended, task_ids))
-        await listener.ping()
+    for follower in [socket, *others]:
+        await asyncio.gather(*map(follower.ended, task_ids))
+        await follower.ping()
         for task_id in task_ids:
-            assert listener.tasks[task_id].types.count("task.started") == 1
+            assert follower.tasks[task_id].types.count("task.started") == 1
     for number, task_id in enumerate(task_ids):
         submitters[number % 2].tasks[task_id].check_ids()
 

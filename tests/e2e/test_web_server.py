@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -19,11 +18,10 @@ import pytest
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
-from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.ended_access import check_that_streams_and_waits_end
-from tests.e2e.long_logs import ANSWER, write_long_log
+from tests.e2e.long_logs import ANSWER
 from tests.e2e.sessions import make_keys
 from tests.e2e.web_servers import WebServer, running_web_server, wait_until_ready
 from tests.ports import free_ports
@@ -32,7 +30,7 @@ from tests.waiting import eventually
 
 #: What each closes its sockets with at SIGTERM, and how it ends then: uvicorn as the signal would
 #: have ended it.
-AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM), "granian": (4503, 0)}
+AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM)}
 
 
 @pytest.fixture
@@ -125,46 +123,6 @@ async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
     server.process.wait(10)
 
 
-@pytest.mark.parametrize("name", ["granian"])
-async def test_granian_closes_sockets_whose_clients_do_not_read(
-    server: WebServer, stack: Stack, rest: RestClient
-) -> None:
-    """uvicorn and daphne drop them for their missing pongs, whoever closes them."""
-    body = {"name": "short-lived"}
-    doomed = await asyncio.to_thread(make_keys, stack.base_url, body, body)
-    async with (
-        chat_socket(server.base_url, doomed[0]["secret"], max_queue=None) as slow,
-        chat_socket(server.base_url, doomed[1]["secret"]) as other,
-    ):
-        task_id = await other.submit("Read me later [sim:latency=0,tokens=4,tps=0]")
-        end = (await other.ended(task_id)).end
-        assert end is not None
-        write_long_log(stack, task_id, end)
-        slow.connection.transport.pause_reading()
-        await slow.subscribe(task_id)
-        await other.ping()
-        assert is_kept_alive(server.port)
-        connected = server.connected()
-        for key in doomed:
-            await rest.call("DELETE", f"/api/keys/{key['id']}")
-        # Not held up by the one before it.
-        async with asyncio.timeout(CLOSE_SECONDS / 2):
-            assert await other.closed() == 4401
-        await asyncio.to_thread(server.wait_for_leavers, connected - 2, CLOSE_SECONDS * 2)
-        slow.connection.transport.abort()
-
-
-def is_kept_alive(port: int) -> bool:
-    """Whether the kernel has a timer for silent clients of this port, as proc_net_tcp(5) says."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    timers = [
-        row[5].partition(":")[0]
-        for row in rows
-        if row[1].endswith(f":{port:04X}") and row[3] == "01" and row[4].startswith("00000000")
-    ]
-    return bool(timers) and set(timers) == {"02"}
-
-
 @pytest.mark.parametrize("name", AT_THE_END)
 def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> None:
     [port] = free_ports(1)
@@ -178,5 +136,5 @@ def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> No
 
 
 def test_an_unknown_web_server_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="must be one of daphne, uvicorn, granian"):
+    with pytest.raises(ConfigurationError, match="must be one of daphne, uvicorn, not"):
         Options.from_environment({"WEB_SERVER": "gunicorn"})

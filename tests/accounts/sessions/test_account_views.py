@@ -56,7 +56,7 @@ def revoked(monkeypatch: pytest.MonkeyPatch) -> list[Access]:
     """What open sockets are told to close."""
     found: list[Access] = []
     monkeypatch.setattr(
-        "aily.web.access_revocation._tell", lambda access, **_: found.append(access)
+        "aily.web.access_revocation._publish", lambda access, **_: found.append(access)
     )
     return found
 

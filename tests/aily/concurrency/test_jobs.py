@@ -44,7 +44,7 @@ async def test_a_job_that_breaks_is_logged_and_ends_no_other(
     jobs.spawn(break_())
     other = jobs.spawn(wait())
     await jobs.wait(0.01)
-    assert "the job broke" in caplog.text
+    assert "the job failed" in caplog.text
     assert ends == [1]
     go_on.set()
     await jobs.wait(10)

@@ -14,8 +14,8 @@ from aily.problems import TooLarge, Unauthenticated, Unavailable
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, LimitedBodies, problem_response
 
 KNOWN = [(b"authorization", b"Bearer good")]
-STRANGER = [(b"authorization", b"Bearer bad")]
-MOST = 200_000
+UNKNOWN = [(b"authorization", b"Bearer bad")]
+MAX_BYTES = 200_000
 
 
 async def identify(scope: dict[str, Any]) -> object | None:
@@ -24,7 +24,7 @@ async def identify(scope: dict[str, Any]) -> object | None:
 
 @pytest.fixture
 def limits(settings: Settings) -> BodyLimits:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = MOST
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BYTES
     return BodyLimits(identify)
 
 
@@ -35,22 +35,22 @@ async def test_a_small_body_is_taken_from_everybody(
     assert await limits.max_bytes("/login", [], size) == allowed
 
 
-@pytest.mark.parametrize("size", [None, ANONYMOUS_BYTES + 1, MOST])
+@pytest.mark.parametrize("size", [None, ANONYMOUS_BYTES + 1, MAX_BYTES])
 async def test_a_large_one_from_those_that_are_known(limits: BodyLimits, size: int | None) -> None:
-    assert await limits.max_bytes("/api/scenes", KNOWN, size) == MOST
+    assert await limits.max_bytes("/api/scenes", KNOWN, size) == MAX_BYTES
     with pytest.raises(Unauthenticated):
-        await limits.max_bytes("/api/scenes", STRANGER, size)
+        await limits.max_bytes("/api/scenes", UNKNOWN, size)
 
 
-async def test_a_form_of_a_stranger_may_be_as_large_as_a_login(limits: BodyLimits) -> None:
-    assert await limits.max_bytes("/login", STRANGER, None) == ANONYMOUS_BYTES
+async def test_a_form_without_credentials_may_be_as_large_as_a_login(limits: BodyLimits) -> None:
+    assert await limits.max_bytes("/login", UNKNOWN, None) == ANONYMOUS_BYTES
     with pytest.raises(TooLarge):
-        await limits.max_bytes("/login", STRANGER, ANONYMOUS_BYTES + 1)
+        await limits.max_bytes("/login", UNKNOWN, ANONYMOUS_BYTES + 1)
 
 
-async def test_what_is_too_large_for_everybody_asks_nobodys_name(limits: BodyLimits) -> None:
+async def test_a_body_too_large_for_all_needs_no_authentication(limits: BodyLimits) -> None:
     with pytest.raises(TooLarge):
-        await limits.max_bytes("/api/scenes", KNOWN, MOST + 1)
+        await limits.max_bytes("/api/scenes", KNOWN, MAX_BYTES + 1)
 
 
 async def test_while_the_database_is_away_a_large_body_is_refused_as_such(
@@ -74,19 +74,19 @@ async def answer(
         for piece in pieces
     ]
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         while (message := await receive())["more_body"]:
             read.append(message["body"])
         read.append(message["body"])
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Any:
         return messages.pop(0)
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": "/api/scenes", "headers": headers}
+    scope: Any = {"type": "http", "path": "/api/scenes", "headers": headers}
     await LimitedBodies(app, limits)(scope, receive, send)
     return sent, read
 
@@ -97,12 +97,12 @@ async def test_chunks_are_counted_as_they_come(limits: BodyLimits) -> None:
     async def known(scope: dict[str, Any]) -> object | None:
         return "alice"
 
-    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MOST, b"y"])
+    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MAX_BYTES, b"y"])
     assert sent[0]["status"] == 413
-    assert read == [b"x" * MOST]
+    assert read == [b"x" * MAX_BYTES]
     assert json.loads(sent[1]["body"])["code"] == TooLarge.code
-    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MOST])
-    assert (sent[0]["status"], len(read[0])) == (200, MOST)
+    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MAX_BYTES])
+    assert (sent[0]["status"], len(read[0])) == (200, MAX_BYTES)
 
 
 async def test_of_a_caller_without_credentials_nothing_is_read(limits: BodyLimits) -> None:
