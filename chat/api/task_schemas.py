@@ -103,9 +103,9 @@ class ToolCall(Schema):
 
     model_config = example(id="call_1", name="get_weather", arguments='{"city": "Paris"}')
 
-    id: str
-    name: str
-    arguments: str
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 class Result(Schema):

@@ -157,8 +157,17 @@ _LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
 _LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
 _EVENTS = {
     "schema": {
-        "type": "string",
-        "description": "Server-sent events, as in chat/PROTOCOL.md: `id`, `event` and `data`.",
+        "description": "Server-sent events, as in chat/PROTOCOL.md: all of them as a text, or one.",
+        # Generated clients read a text; what reads event by event, an object.
+        "anyOf": [
+            {"type": "string"},
+            {
+                "title": "ServerSentEvent",
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+                "required": ["event", "data"],
+            },
+        ],
     },
     "example": 'id: 1-1\nevent: task.started\ndata: {"type": "task.started", "id": "1-1"}\n\n',
 }

@@ -68,8 +68,8 @@ def test_a_parameter_given_twice_is_refused(alice: User, client_of: ClientOf) ->
     assert response.json()["errors"][0]["field"] == "query.limit"
 
 
-def test_without_credentials_the_answer_is_401_first(client: Client, db: None) -> None:
-    assert client.get("/api/keys?nonsense=1").status_code == 401
+def test_without_credentials_the_answer_is_401_first(db: None) -> None:
+    assert Client().get("/api/keys?nonsense=1").status_code == 401
 
 
 def test_many_unknown_parameters_are_answered_shortly(alice: User, client_of: ClientOf) -> None:
