@@ -21,7 +21,7 @@ from aily.database.backend.connection import BoundedConnection, ReplicaConnectio
 from aily.observability.logs import configuration as log_configuration
 from aily.redis.sentinel import async_address
 from aily.secrets.secret_key import load_or_create_secret_key
-from aily.web.cors import ALLOWED_HEADERS, EXPOSED_HEADERS, allowed_origins
+from aily.web import cors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -423,7 +423,7 @@ CONTENT_SECURITY_POLICY = {
 
 # --- Pages of other origins (CORS) ---------------------------------------------------------------
 # Off without an origin: then the middleware is not there. For API keys: cookies are never allowed.
-CORS_ALLOWED_ORIGINS = allowed_origins(env.list("CORS_ALLOWED_ORIGINS", default=[]))
+CORS_ALLOWED_ORIGINS = cors.allowed_origins(env.list("CORS_ALLOWED_ORIGINS", default=[]))
 if CORS_ALLOWED_ORIGINS:
     INSTALLED_APPS.append("corsheaders")
     # Before redirects to HTTPS, which no preflight follows. It runs on the event loop.
@@ -431,10 +431,10 @@ if CORS_ALLOWED_ORIGINS:
     CORS_ALLOW_ALL_ORIGINS = CORS_ALLOWED_ORIGINS == ["*"]
     if CORS_ALLOW_ALL_ORIGINS:
         CORS_ALLOWED_ORIGINS = []
-    CORS_URLS_REGEX = r"^/api/"
+    CORS_URLS_REGEX = cors.URLS
     CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
-    CORS_ALLOW_HEADERS = ALLOWED_HEADERS
-    CORS_EXPOSE_HEADERS = EXPOSED_HEADERS
+    CORS_ALLOW_HEADERS = cors.ALLOWED_HEADERS
+    CORS_EXPOSE_HEADERS = cors.EXPOSED_HEADERS
 
 # --- Static files -------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 ALLOWED_HEADERS = (
@@ -35,6 +36,28 @@ def allowed_origins(origins: Sequence[str]) -> list[str]:
             raise ImproperlyConfigured("CORS_ALLOWED_ORIGINS must be * alone, or origins")
         return ["*"]
     return [_origin(origin.strip()) for origin in origins if origin.strip()]
+
+
+URLS = r"^/api/"
+
+
+def response_headers(
+    path: str, headers: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """Headers for a response that does not pass through django-cors-headers: without them a page of
+    an allowed origin could not read it."""
+    is_open_to_all = getattr(settings, "CORS_ALLOW_ALL_ORIGINS", False)
+    allowed = [origin.encode() for origin in settings.CORS_ALLOWED_ORIGINS]
+    if not (is_open_to_all or allowed) or re.match(URLS, path) is None:
+        return []
+    origin = next((value for name, value in headers if name == b"origin"), None)
+    found = [(b"vary", b"origin")]
+    if origin is not None and (is_open_to_all or origin in allowed):
+        found += [
+            (b"access-control-allow-origin", b"*" if is_open_to_all else origin),
+            (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
+        ]
+    return found
 
 
 #: An origin without a path, a user, a wildcard or letters that browsers send as punycode.

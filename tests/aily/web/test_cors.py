@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync
+from channels.testing import HttpCommunicator
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from accounts.models import User
+from aily.routing import routes
 from aily.settings import BASE_DIR
 from aily.web.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 from tests.conftest import ClientOf
@@ -79,6 +81,21 @@ def test_answers_and_errors_can_be_read_there(
         response = client.get(path, headers={"Origin": origins})
         assert response["Access-Control-Allow-Origin"] == origins
         assert response["Access-Control-Expose-Headers"] == ", ".join(EXPOSED_HEADERS)
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "https://evil.example"])
+async def test_a_body_that_is_refused_before_django_says_so_there(
+    origins: str, origin: str
+) -> None:
+    sent = [(b"origin", origin.encode()), (b"content-length", b"99999999")]
+    communicator = HttpCommunicator(
+        routes, "POST", "/api/llmchat/request", b"", [*sent, (b"authorization", b"Bearer x")]
+    )
+    answer = await communicator.get_response(10)
+    headers = dict(answer["headers"])
+    assert (answer["status"], headers[b"vary"]) == (413, b"origin")
+    allowed = headers.get(b"access-control-allow-origin")
+    assert allowed == (ORIGIN.encode() if origin == ORIGIN else None)
 
 
 @pytest.mark.parametrize(
