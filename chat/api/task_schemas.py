@@ -282,8 +282,7 @@ class TaskFilter(CreatedBetween):
         }
         tasks = matching(tasks, **wanted)
         if self.metadata:
-            # The second condition is the index's own.
-            tasks = tasks.filter(with_metadata(self.metadata), ~Q(metadata={}))
+            tasks = tasks.with_metadata(with_metadata(self.metadata))
         if self.active is None:
             return tasks
         return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)

@@ -12,7 +12,7 @@ from django.db import migrations, models
 DROP = "DROP INDEX CONCURRENTLY IF EXISTS task_metadata"
 BUILD = """
 CREATE INDEX CONCURRENTLY task_metadata ON chat_task USING gin (metadata jsonb_path_ops)
- WHERE NOT metadata = '{}'::jsonb
+ WHERE NOT needs_settling AND NOT metadata = '{}'::jsonb
 """
 
 
@@ -88,7 +88,10 @@ class Migration(migrations.Migration):
                 migrations.AddIndex(
                     model_name="task",
                     index=django.contrib.postgres.indexes.GinIndex(
-                        condition=models.Q(("metadata", {}), _negated=True),
+                        condition=models.Q(
+                            ("needs_settling", False),
+                            models.Q(("metadata", {}), _negated=True),
+                        ),
                         fields=["metadata"],
                         name="task_metadata",
                         opclasses=["jsonb_path_ops"],

@@ -72,6 +72,19 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def active(self) -> TaskQuerySet:
         return self.filter(status__in=ACTIVE)
 
+    def with_metadata(self, condition: Q) -> TaskQuerySet:
+        """Tasks whose metadata fits the condition, which those without any never do.
+
+        The index has settled tasks alone. Each of these three parts has an index, and every task is
+        in one of them.
+        """
+        return self.filter(
+            condition,
+            Q(needs_settling=False) & ~Q(metadata={})
+            | Q(status__in=ACTIVE)
+            | Q(needs_settling=True) & ~Q(status__in=ACTIVE),
+        )
+
 
 class Task(models.Model):
     """Every change of `status` is one conditional UPDATE (chat/models/transitions/).
@@ -246,11 +259,11 @@ class Task(models.Model):
                 name="task_flight",
             ),
             models.Index(fields=["leader"], condition=~Q(leader=None), name="task_follower"),
-            # Tasks without metadata, most of many sites, are not in it, and cost nothing.
+            # Written once a task, when it is settled, and never for one without metadata.
             GinIndex(
                 fields=["metadata"],
                 opclasses=["jsonb_path_ops"],
-                condition=~Q(metadata={}),
+                condition=Q(needs_settling=False) & ~Q(metadata={}),
                 name="task_metadata",
             ),
         ]
