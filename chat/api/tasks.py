@@ -175,7 +175,7 @@ _STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _
 
 _STREAM_OR_END: dict[Any, Any] = {
     **_STREAM,
-    204: {"description": "The task has ended, and the cursor is its terminal event."},
+    204: {**_LOCATION, "description": "The task has ended, and the cursor is its last event."},
 }
 
 
@@ -274,7 +274,8 @@ async def task_events(
         await check_owner(request.auth.user.pk, task_id)
         after = cursor_of(request, resume.after)
         if after != START and await has_nothing_after(task_id, after):
-            return HttpResponse(status=HTTPStatus.NO_CONTENT)
+            location = {"Location": reverse("api-1:get_task", args=[task_id])}
+            return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=location)
         return event_stream(request, str(task_id), after, connection.pop_all())
 
 
