@@ -34,6 +34,7 @@ from aily.environment.launcher import LauncherVariables
 from aily.observability.logs import configuration as log_configuration
 from aily.redis.sentinel import async_address
 from aily.secrets.secret_key import load_or_create_secret_key
+from aily.web import cors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(os.environ)
@@ -64,6 +65,8 @@ USE_I18N = True
 # What pages and mails are written in, each language by its own name. The catalogues are in the
 # `locale` folder of each app; `python -m tests.catalogues` renews them.
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+# Times on pages are to the second: Django's are to the minute.
+FORMAT_MODULE_PATH = ["aily.formats"]
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -102,7 +105,8 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "aily" / "templates"],
+        # Those of aily, which is the first app, come before the admin's.
+        "DIRS": [],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -435,7 +439,13 @@ LANGUAGE_COOKIE_AGE = 31_536_000
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+# For the owner of the whole domain to decide: the first binds all its other hosts to HTTPS, the
+# second for good, as browsers ship the list. The deployment checks would ask for both.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.boolean("HSTS_PRELOAD", default=False)
+if SECURE_HSTS_PRELOAD and not SECURE_HSTS_INCLUDE_SUBDOMAINS:
+    refuse("HSTS_PRELOAD needs HSTS_INCLUDE_SUBDOMAINS=true")
+SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 BEHIND_PROXY = env.boolean("BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
@@ -452,6 +462,21 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+
+# --- Pages of other origins (CORS) ---------------------------------------------------------------
+# Off without an origin: then the middleware is not there. For API keys: cookies are never allowed.
+CORS_ALLOWED_ORIGINS = cors.allowed_origins(env.items("CORS_ALLOWED_ORIGINS"))
+if CORS_ALLOWED_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    # Before redirects to HTTPS, which no preflight follows. It runs on the event loop.
+    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+    CORS_ALLOW_ALL_ORIGINS = CORS_ALLOWED_ORIGINS == ["*"]
+    if CORS_ALLOW_ALL_ORIGINS:
+        CORS_ALLOWED_ORIGINS = []
+    CORS_URLS_REGEX = cors.URLS
+    CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+    CORS_ALLOW_HEADERS = cors.ALLOWED_HEADERS
+    CORS_EXPOSE_HEADERS = cors.EXPOSED_HEADERS
 
 # --- Static files -------------------------------------------------------------------------------
 STATIC_URL = "/static/"

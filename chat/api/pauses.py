@@ -50,6 +50,7 @@ def list_pauses(request: AuthenticatedRequest) -> list[pauses.Pause]:
 
 @router.delete(
     "/pauses/providers/{slug:name}",
+    operation_id="lift_provider_pause",
     response={204: None},
     summary="Call a provider again that is left alone",
     openapi_extra=documented_responses({}, 404),
@@ -62,6 +63,7 @@ def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
 
 @router.delete(
     "/pauses/models/{path:name}",
+    operation_id="lift_model_pause",
     response={204: None},
     summary="Call a model again that is paused",
     openapi_extra=documented_responses({}, 404),

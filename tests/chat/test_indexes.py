@@ -180,6 +180,9 @@ def _fill_tasks(
             "flight_key": "CASE WHEN n % 500 = 1 THEN md5(n::text) ELSE '' END",
             "deadline_at": "CASE WHEN n % 5000 = 1 THEN now() END",
             "created_at": _SOME_TIME,
+            # Most tasks have none; the order is of few, the kind is of half of those that have any.
+            "metadata": "CASE WHEN n % 4 > 0 THEN '{}'::jsonb ELSE jsonb_build_object('order',"
+            " (n / 4)::text, 'kind', CASE WHEN n % 8 = 0 THEN 'even' ELSE 'odd' END) END",
             "finished_at": "CASE WHEN n % 500 NOT IN (1, 2) THEN " + _SOME_TIME + " END",
         },
     )
@@ -251,6 +254,14 @@ def _faults_in(node: dict[str, Any], most_read: int) -> Iterator[str]:
         "?created_before={hour}",
         "?created_before={long_ago}",
         "?conversation_id={conversation}",
+        "?model=m1",
+        "?api_key=1",
+        "?metadata=order:77",
+        "?metadata=kind:even",
+        '?metadata={{"order": "77"}}',
+        "?finished_after={hour}",
+        "?finished_before={long_ago}",
+        "?model=m1&metadata=kind:odd&created_after={hour}",
     ],
 )
 def test_a_list_of_tasks_goes_by_an_index(client: Client, site: Site, query: str) -> None:
@@ -278,6 +289,13 @@ def _get(client: Client, path: str) -> None:
         "usage",
         "usage?group_by=model",
         "usage?group_by=scene",
+        "usage?group_by=api_key",
+        "usage?group_by=metadata&metadata_key=order",
+        "usage?metadata=order:77&api_key=1&model=m1&scene=s1",
+        "conversations?created_after=2020-01-01T00:00:00Z",
+        "conversations?updated_before=2020-01-01T00:00:00Z",
+        "conversations/{conversation}/messages?created_after=2020-01-01T00:00:00Z&role=user",
+        "webhooks/{endpoint}/deliveries?event=task.failed&created_after=2020-01-01T00:00:00Z",
         "webhooks/{endpoint}/deliveries",
         "webhooks/{endpoint}/deliveries?ordering=created_at",
         "webhooks/{endpoint}/deliveries?task_id={conversation}",
@@ -296,6 +314,7 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
     [
         "chat/task/",
         "chat/task/?p=20",
+        "chat/task/?_facets=True",
         *(f"chat/task/?status__exact={status}" for status in Status),
         "chat/task/?lane__exact=1",
         "chat/task/?lane__exact=2",
@@ -303,6 +322,9 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
         "chat/task/?served_from__exact=flight",
         "chat/task/?model__id__exact={model}",
         "chat/task/?created=hour",
+        "chat/task/?scene__id__exact={scene}",
+        "chat/task/?error=refused",
+        "console/",
         "chat/task/?q=user7",
         "chat/task/?q=0193",
         "chat/ledgerentry/",
@@ -324,7 +346,7 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
     ],
 )
 def test_a_page_of_the_admin_goes_by_an_index(client: Client, site: Site, path: str) -> None:
-    given = path.format(model=site.model.pk, conversation=site.conversation.pk)
+    given = path.format(model=site.model.pk, scene=site.scene.pk, conversation=site.conversation.pk)
     assert faults(site, lambda: _get(client, f"/admin/{given}")) == []
 
 

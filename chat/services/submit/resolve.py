@@ -14,9 +14,9 @@ from aily.database.rows import fetch_each
 from aily.problems import InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.models import LLMModel, Scene, SceneVersion
+from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
 from chat.models.ids import is_own
-from chat.services import catalog, history, repeats
+from chat.services import catalog, history, repeats, webhooks
 from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.repeats import EarlierTask, OwnedKey
@@ -47,6 +47,8 @@ class Lookups:
     #: Tasks that the submissions' idempotency keys have made before.
     earlier_tasks: dict[OwnedKey, EarlierTask]
     histories: dict[tuple[int, UUID], History] = field(default_factory=dict)
+    #: Of the owners; empty if no submission names one.
+    endpoints: dict[int, list[WebhookEndpoint]] = field(default_factory=dict)
     #: Of the owners; empty if nothing that is asked for is restricted.
     permissions: dict[int, PermissionSet] = field(default_factory=dict)
 
@@ -89,6 +91,12 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
     }
     if conversations:
         lookups.histories = history.read(conversations)
+    lookups.endpoints = webhooks.endpoints_of(
+        submission.owner_id
+        for submission in submissions
+        if submission.request.webhook is not None
+        and submission.owned_key not in lookups.earlier_tasks
+    )
     return lookups
 
 
@@ -105,6 +113,7 @@ def _resolve(lookups: Lookups, pending: PendingSubmission) -> None:
         fallbacks=_fallbacks(submission.request, version, model, lookups.catalog),
         history=_history(submission, lookups),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
+        webhook_id=_webhook_id(submission, lookups),
     )
 
 
@@ -160,6 +169,21 @@ def _fallbacks(
         for fallback in named
         if fallback is not None and fallback != model and _is_enabled(fallback)
     ]
+
+
+def _webhook_id(submission: Submission, lookups: Lookups) -> int | None:
+    name = submission.request.webhook
+    if name is None:
+        return None
+    own = lookups.endpoints.get(submission.owner_id, [])
+    named = [endpoint for endpoint in own if name in (endpoint.pk, endpoint.url)]
+    if not named:
+        raise InvalidRequest("You have no such webhook endpoint: add it first.", field="webhook")
+    active = [endpoint.pk for endpoint in named if endpoint.is_active]
+    if not active:
+        message = "This webhook endpoint is disabled: activate it first."
+        raise InvalidRequest(message, field="webhook")
+    return active[0]
 
 
 def _history(submission: Submission, lookups: Lookups) -> History | None:

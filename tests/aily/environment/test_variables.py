@@ -38,6 +38,7 @@ _WRONG_CHECKED: dict[str, tuple[str, ...]] = {
         "https://example.com/a",
         "https://",
     ),
+    "CORS_ALLOWED_ORIGINS": ("example.com", "*,https://example.com", "https://example.com/a"),
     "DATABASE_URL": (
         *(*_WRONG_URLS, "postgres://host", "postgres://u:p@host:port/name"),
         *("postgres://host:99999/name", "sqlite:///db", "postgresql+psycopg://host/name"),
