@@ -27,7 +27,14 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, new_providers, repeats, restrictions, webhooks
+        from chat.services import (
+            catalog,
+            model_changes,
+            new_providers,
+            repeats,
+            restrictions,
+            webhooks,
+        )
 
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
@@ -50,4 +57,6 @@ class ChatConfig(AppConfig):
             Warmer(catalog.MODELS, catalog.model_keys),
         )
         post_save.connect(new_providers.announce, sender=Provider)
+        for model in (Provider, LLMModel):
+            post_save.connect(model_changes.announce, sender=model)
         post_migrate.connect(make_id_key, sender=self)

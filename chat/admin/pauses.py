@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -13,8 +12,7 @@ from django.http import HttpRequest
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
-
-Pausable = TypeVar("Pausable", LLMModel, Provider)
+from chat.services.pauses import Pausable
 
 
 class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -26,7 +24,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = super().get_changelist_instance(request)
         left = self._seconds_left()
         for row in changes.result_list:
-            row.paused_seconds = left.get(row.name, "")
+            row.paused_seconds = "by staff" if row.paused_at else left.get(row.name, "")
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
@@ -38,10 +36,10 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {
             pause.name: f"{pause.seconds_left:.0f} s"
             for pause in found
-            if pause.kind == self.pause_kind
+            if pause.kind == self.pause_kind and pause.cause != "staff"
         }
 
-    @admin.display(description="paused for")
+    @admin.display(description="paused")
     def paused_for(self, row: Model) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
@@ -58,6 +56,12 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self.message_user(request, f"Called again: {names}.")
 
 
+@admin.action(permissions=["change"], description="Pause: accept tasks and hold them")
+def pause_rows(modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Pausable]) -> None:
+    names = ", ".join([row.name for row in queryset if pauses.pause(row)])
+    modeladmin.message_user(request, f"Paused: {names or 'they were paused already'}.")
+
+
 @admin.action(permissions=["change"], description="Lift the pause")
 def lift_pauses(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
@@ -65,7 +69,7 @@ def lift_pauses(
     modeladmin.lift(request, queryset, pauses.lift_model)
 
 
-@admin.action(permissions=["change"], description="Close the breaker")
+@admin.action(permissions=["change"], description="Lift the pause and close the breaker")
 def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:

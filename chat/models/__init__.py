@@ -5,7 +5,7 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
-from chat.models.pools import apools_of, pools_of
+from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
@@ -33,5 +33,7 @@ __all__ = [
     "WebhookEndpoint",
     "Worker",
     "apools_of",
+    "forget_copy",
+    "paused_models",
     "pools_of",
 ]

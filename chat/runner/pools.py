@@ -22,6 +22,8 @@ class Pool:
     upstream_model: str
     upstream: Upstream
     cap: int
+    #: Nothing is claimed: staff have paused or disabled the model or its provider.
+    is_held: bool = False
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
     #: Slots to give back with the next claim, and the seconds those calls took.
@@ -41,7 +43,7 @@ class Pool:
 
 
 def load_pools() -> list[Pool]:
-    """All models. A disabled one keeps running what was accepted before."""
+    """All models. Of a paused or disabled one, what runs goes on, and nothing new starts."""
     models = list(LLMModel.objects.select_related("provider"))
     # Each provider's once: deciphering its secrets takes more than all else here.
     providers = {model.provider_id: model.provider for model in models}
@@ -58,6 +60,7 @@ def load_pools() -> list[Pool]:
             upstream_model=model.upstream_name or model.name,
             upstream=upstreams[model.provider_id],
             cap=model.max_concurrency,
+            is_held=model.is_paused or not model.is_offered,
         )
         for model in models
         if model.provider_id in upstreams

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from django.conf import settings
@@ -45,6 +46,8 @@ CLAIM_SIZE = 100
 POLL_SECONDS = 1.0
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
+#: How often a draining worker looks whether its calls have ended.
+DRAIN_POLL_SECONDS = 0.1
 #: Time to store calls that are handed back, before the process ends.
 HAND_BACK_SECONDS = 5.0
 
@@ -52,13 +55,20 @@ HAND_BACK_SECONDS = 5.0
 class Runtime(Calls):
     """Claims tasks while there is room and runs each as a coroutine."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_drained: Callable[[], None] = lambda: None) -> None:
+        """`on_drained` is called when an operator has drained this worker and its calls ended."""
         super().__init__()
         self._pools: dict[str, Pool] = {}
         self._claiming: dict[str, Job] = {}
         #: Leases that this worker did not know of when it looked last, by pool.
         self._suspects: dict[str, set[str]] = {}
         self._is_stopping = False
+        self._is_draining = False
+        #: Claims under way that may bring tasks.
+        self._open_claims = 0
+        self._on_drained = on_drained
+        #: Set to have the rows looked at now: models, and this worker's own.
+        self._reload = asyncio.Event()
         #: False before the first lease, and from when one was found lost until there is a new one.
         self._has_lease = False
 
@@ -83,7 +93,9 @@ class Runtime(Calls):
         if self._is_stopping:
             await asyncio.sleep(HAND_BACK_SECONDS)
             return
-        self._worker_id: UUID = await until_stored(lease.register)
+        self._worker_id: UUID = await until_stored(
+            lambda: lease.register(is_draining=self._is_draining)
+        )
         context.name_worker(str(self._worker_id))
         self._endings = Endings(self._worker_id)
         self._has_lease = True
@@ -113,12 +125,37 @@ class Runtime(Calls):
         """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
         else can take the lease away without it."""
         while await self._renew():
-            for step in (self._reload_pools, self._drop_taken_away, self._give_back):
+            self._reload.clear()
+            for step in (
+                self._reload_pools, self._check_drain, self._drop_taken_away, self._give_back
+            ):  # fmt: skip
                 with surviving("renewal"):
                     await step()
-            await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
+            await self._wait_for_renewal()
         if not self._is_stopping:
             logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
+
+    async def _wait_for_renewal(self) -> None:
+        try:
+            async with asyncio.timeout(settings.WORKER_LEASE_SECONDS / RENEWALS):
+                await self._reload.wait()
+        except TimeoutError:
+            pass
+
+    async def _check_drain(self) -> None:
+        if self._is_draining or not await until_stored(lambda: lease.is_draining(self._worker_id)):
+            return
+        logger.info("worker %s drains: it claims nothing more", self._worker_id)
+        self._is_draining = True
+        self._jobs.spawn(self._finish_draining())
+
+    async def _finish_draining(self) -> None:
+        """Wait for the calls that are under way, however long they take, and say that all ended."""
+        # A claim that was on its way before may still bring tasks.
+        while self._open_claims or self._running:  # noqa: ASYNC110 - several things must end
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        logger.info("worker %s is drained", self._worker_id)
+        self._on_drained()
 
     async def _renew(self) -> bool:
         """False once the lease is lost; whatever goes wrong is no reason to think so."""
@@ -141,6 +178,9 @@ class Runtime(Calls):
             if known is not pool:
                 known.model, known.cap = pool.model, pool.cap
                 known.upstream_model, known.upstream = pool.upstream_model, pool.upstream
+                was_held, known.is_held = known.is_held, pool.is_held
+                if was_held and not known.is_held:
+                    self.wake(pool.name)
             self._wakes.setdefault(pool.name, asyncio.Event())
             claiming = self._claiming.get(pool.name)
             if claiming is None or claiming.done():
@@ -203,6 +243,7 @@ class Runtime(Calls):
             {
                 worker_channel(str(self._worker_id)): self._cancelled,
                 scheduler.DOORBELL: self.wake,
+                scheduler.RELOAD: lambda _: self._reload.set(),
                 LISTENERS_CHANNEL: self._listened_to,
             }
         )
@@ -234,9 +275,16 @@ class Runtime(Calls):
             await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
-        may_claim = self._has_lease and not self._is_stopping
+        may_claim = self._has_lease and not (self._is_stopping or self._is_draining or pool.is_held)
         room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         want = max(min(room, CLAIM_SIZE), 0)
+        self._open_claims += bool(want)
+        try:
+            await self._claim_up_to(pool, want)
+        finally:
+            self._open_claims -= bool(want)
+
+    async def _claim_up_to(self, pool: Pool, want: int) -> None:
         claimed = await self._take(pool, want)
         if claimed.is_counting:
             await self._hold_leases()
@@ -306,6 +354,9 @@ class Runtime(Calls):
         if not_started:
             await self._expire(not_started)
             if await until_stored(lambda: lease.is_held(worker_id)):
+                if await self._put_back(pool, not_started):
+                    # Staff paused or disabled the model a moment ago.
+                    await self._reload_pools()
                 self.wake(pool.name)
             else:
                 # Unless it has a new one by now.
@@ -335,9 +386,12 @@ class Runtime(Calls):
                 started += await self._start(worker_id, pool, [task_id])
         return started
 
-    async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
-        """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
-        queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
+    async def _put_back(self, pool: Pool, task_ids: list[str]) -> bool:
+        """Make ready again what was claimed and could not be started. What is lost here, the sweep
+        finds. False where there is no such task."""
+        queued = Task.objects.filter(
+            pk__in=task_ids, status=Status.QUEUED, leader=None, model_id=pool.model_id
+        )
         tasks = await until_stored(lambda: list(queued.only("lane", "owner_id", "weight")))
         entries = [
             scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight) for task in tasks
@@ -345,6 +399,7 @@ class Runtime(Calls):
         if entries:
             await scheduler.aenqueue(pool.name, entries)
             await self._ring_others(pool.name)
+        return bool(entries)
 
     async def _expire(self, task_ids: list[str]) -> None:
         expired, successors = await until_stored(lambda: flights.expire(task_ids))

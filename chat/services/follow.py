@@ -39,7 +39,7 @@ from chat.events import (
     fits_frame,
     retold,
 )
-from chat.models import ServedFrom, Status, Task, apools_of
+from chat.models import ServedFrom, Status, Task, apools_of, paused_models
 from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
 from chat.services.pieces import Followed, in_pieces, is_in_pieces, snapshot_pieces
@@ -276,16 +276,32 @@ class _Reader:
 # --- The place ----------------------------------------------------------------------------------
 def place_check_seconds(place: scheduler.Place | None) -> float:
     """Who waits in the queue is told how it moves: the further back, the more seldom."""
-    eta_seconds = (place.eta_seconds if place else None) or 0
     check_seconds: float = settings.POSITION_CHECK_SECONDS
+    if place and place.waiting_for and place.waiting_for.kind == "staff":
+        # It may last for days; its end is followed by a start, which is an event.
+        return check_seconds
+    eta_seconds = (place.eta_seconds if place else None) or 0
     return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
+
+
+def with_staff_pauses(
+    model_ids: Sequence[int], places: Sequence[scheduler.Place | None]
+) -> list[scheduler.Place | None]:
+    """The places of tasks of these models, `pools_of` which was just asked for: those whose model
+    staff have paused say so."""
+    paused = paused_models()
+    return [
+        scheduler.held_by_staff(place) if model_id in paused else place
+        for model_id, place in zip(model_ids, places, strict=True)
+    ]
 
 
 @per_loop
 def _places() -> Batcher[tuple[int, str], scheduler.Place | None]:
     async def handle(tasks: list[tuple[int, str]]) -> Sequence[scheduler.Place | None]:
         pools = await apools_of({model_id for model_id, _ in tasks})
-        return await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+        places = await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+        return with_staff_pauses([model_id for model_id, _ in tasks], places)
 
     return Batcher(handle)
 

@@ -26,7 +26,7 @@ from aily.database.threads import in_database
 from chat import scheduler
 from chat.events import START, EventId
 from chat.models import Status, apools_of
-from chat.services.follow import place_check_seconds
+from chat.services.follow import place_check_seconds, with_staff_pauses
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,8 @@ class Watcher:
     async def _look_at_places(self, waiting: Sequence[tuple[Watch, int, EventId]]) -> None:
         pools = await apools_of({model_id for _, model_id, _ in waiting})
         asked = [(pools[model_id], watch.task_id) for watch, model_id, _ in waiting]
-        places = await scheduler.places(asked) if asked else []
+        found = await scheduler.places(asked) if asked else []
+        places = with_staff_pauses([model_id for _, model_id, _ in waiting], found)
         now = asyncio.get_running_loop().time()
         for (watch, _, cursor), place in zip(waiting, places, strict=True):
             # Unless it was told meanwhile that it waits no more.
