@@ -1,6 +1,7 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix fuzz bench chaos hosts systemd browser servers clean
+.PHONY: help run test quick check check-lint check-types check-layers check-web check-migrations \
+  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -9,6 +10,11 @@ DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example STAFF_TOTP_REQUIRE
   OIDC_ISSUER=https://id.aily.example OIDC_CLIENT_ID=aily
 # Model changes are compared with the migration files; that no database answers is no news.
 OFFLINE := LOG_LEVEL=CRITICAL DATABASE_POOL_TIMEOUT_SECONDS=0.1
+# Locked versions with their hashes, whose dependencies are locked as well: nothing is resolved.
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
+# For every Python and machine that aily runs on; without the address of the index that answered.
+COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 # Compiled modules are kept: each of many processes would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -26,17 +32,47 @@ test: .venv/.tests browser servers ## check and all tests
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
 	  exit $$((tested || checked))
 
+quick: .venv/.tests ## the tests that a change touches, and why each; ARGS="--base COMMIT -x" and the like
+	@$(BIN)/python -m tests.quick $(ARGS)
+
+# All at once, each with its output in one piece; all that fail are named.
 check: .venv/.tests ## lint, types, layers, migrations, deployment settings
+	@$(MAKE) --no-print-directory --jobs 4 --keep-going --output-sync=target \
+	  check-lint check-types check-layers check-web check-migrations check-deployment
+
+check-lint:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+check-types:
 	@$(BIN)/mypy
+
+check-layers:
 	@$(BIN)/lint-imports
+
+check-web:
+	@tests/js/check.sh
+
+check-migrations:
 	@$(OFFLINE) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+check-deployment:
 	@$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 fix: .venv/.tests ## format, and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@tests/js/check.sh --fix
+
+# The tools' lock has everything; the others take their versions from it.
+lock: .venv/.tests ## write the lock files anew after a change of requirements; ARGS=--upgrade: newest versions
+	@$(COMPILE) $(ARGS) --output-file tests/requirements.lock tests/requirements.txt
+	@for name in requirements deploy/requirements-otel; do \
+	  $(COMPILE) --no-annotate --upgrade --constraints tests/requirements.lock \
+	    --output-file $$name.lock $$name.txt || exit; done
+
+catalogues: .venv/.tests ## bring the translations up to date and compile them
+	@$(BIN)/python -m tests.catalogues
 
 fuzz: .venv/.tests ## send the REST API what its document allows and forbids; some minutes
 	@FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/chat/api/test_fuzz.py --timeout 1800 $(ARGS)
@@ -71,12 +107,12 @@ clean: ## remove the virtual environment and all data in var/
 	  || { echo "Python's venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
 	@"$(PYTHON)" -m venv .venv
 
-.venv/.runtime: requirements.txt | .venv/bin/python
+.venv/.runtime: requirements.lock | .venv/bin/python
 	@echo "installing packages (once, about a minute) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(INSTALL) -r requirements.lock
 	@touch $@
 
-.venv/.tests: tests/requirements.txt .venv/.runtime
+.venv/.tests: tests/requirements.lock .venv/.runtime
 	@echo "installing test tools (once) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt
+	@$(INSTALL) -r tests/requirements.lock
 	@touch $@

@@ -1,7 +1,7 @@
 """Admin of users, roles, menus and API keys. Secrets are shown once, digests never.
 
-What one may not give or touch is not offered here; that it stays so is seen to where rows are saved
-(accounts/delegation.py).
+The pages do not offer what the user may not change. The rule itself is enforced where rows are
+saved (accounts/delegation_checks.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.admin import GenericTabularInline
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, QuerySet
-from django.forms import ModelChoiceField, ModelForm
+from django.forms import ModelChoiceField, ModelForm, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from guardian.models import GroupObjectPermission
 
 from accounts.access.menus import save_item
@@ -43,10 +45,41 @@ admin.site.unregister(Group)
 
 
 def actor_of(request: HttpRequest) -> User:
-    """Who uses the admin: its site lets in nobody else."""
+    """Return the user of the admin. Its site admits no others."""
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+#: Names of Django's own permissions, by the beginning of their codenames.
+_ACTIONS = {
+    "add": _("Can add %(model)s"),
+    "change": _("Can change %(model)s"),
+    "delete": _("Can delete %(model)s"),
+    "view": _("Can view %(model)s"),
+}
+
+
+def permission_label(permission: Permission) -> str:
+    """Return the permission's name in the language of the page: its row has the English one."""
+    action, _underscore, model = permission.codename.partition("_")
+    if action in _ACTIONS and model == permission.content_type.model:
+        return str(_ACTIONS[action]) % {"model": permission.content_type.name}
+    return gettext(permission.name)
+
+
+class _PermissionsField(ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Permissions of all models."""
+
+    def label_from_instance(self, obj: Permission) -> str:
+        return f"{obj.content_type} | {permission_label(obj)}"
+
+
+class _PermissionField(ModelChoiceField):  # type: ignore[type-arg]
+    """Permissions of one model."""
+
+    def label_from_instance(self, obj: Permission) -> str:
+        return permission_label(obj)
 
 
 # --- Users --------------------------------------------------------------------------------------
@@ -54,16 +87,16 @@ def actor_of(request: HttpRequest) -> User:
 class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
     fieldsets = (
         *(UserAdmin.fieldsets or ()),
-        ("Second factor", {"fields": ("has_totp",)}),
-        ("Queue", {"fields": ("queue_weight", *LIMITS)}),
+        (_("Second factor"), {"fields": ("has_totp",)}),
+        (_("Queue"), {"fields": ("queue_weight", *LIMITS)}),
     )
     readonly_fields = ("has_totp",)
     list_display = ("username", "email", "first_name", "last_name", "is_staff", "has_totp")
     list_filter = ("is_staff", "is_superuser", "is_active", "has_totp", "groups")
     actions = ("reset_totp",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        fields = super().get_readonly_fields(request, obj)
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        fields = tuple(map(str, super().get_readonly_fields(request, obj)))
         if actor_of(request).is_superuser:
             return fields
         own = {*ALLOWANCE_FIELDS, "groups"} if obj is not None and obj.pk == request.user.pk else ()
@@ -78,22 +111,29 @@ class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
         return may and (obj is None or may_change_user(actor_of(request), obj))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "user_permissions":
+            kwargs["form_class"] = _PermissionsField
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "groups" and not actor_of(request).is_superuser:
             roles = roles_to_give(actor_of(request))
             field.queryset = field.queryset.filter(pk__in=roles)
         return field
 
-    @admin.action(description="Reset TOTP of selected users", permissions=["change"])
+    @admin.action(description=_("Reset TOTP of selected users"), permissions=["change"])
     def reset_totp(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        # One's own goes with a code, at /account/totp/: whoever took over a session has none.
+        # Not the actor's own: that takes a code, at /account/totp/, which a stolen session lacks.
         users = [
             user
             for user in queryset
             if user != request.user and self.has_change_permission(request, user)
         ]
         reset = sum(remove(user) for user in users)
-        messages.success(request, f"Reset the TOTP of {reset} user(s). They set it up anew.")
+        text = ngettext(
+            "Reset the TOTP of %(count)d user, who can set it up anew.",
+            "Reset the TOTP of %(count)d users, who can set it up anew.",
+            reset,
+        )
+        messages.success(request, text % {"count": reset})
 
 
 # --- Roles --------------------------------------------------------------------------------------
@@ -112,6 +152,8 @@ class RoleAdmin(GroupAdmin):
         return may and (obj is None or may_change_role(actor_of(request), obj))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        if db_field.name == "permissions":
+            kwargs["form_class"] = _PermissionsField
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and not actor_of(request).is_superuser:
             held = permissions_to_give(actor_of(request), field.queryset)
@@ -121,45 +163,42 @@ class RoleAdmin(GroupAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).annotate(member_count=Count("user"))
 
-    @admin.display(description="members", ordering="member_count")
+    @admin.display(description=_("members"), ordering="member_count")
     def members(self, role: Any) -> str:
-        # Given and taken away on the users' pages: a role may have thousands.
+        # A link: a role may have thousands, and roles are given on the users' pages.
         users = f"{reverse('admin:accounts_user_changelist')}?groups__id__exact={role.pk}"
         return format_html('<a href="{}">{}</a>', users, role.member_count) if role.pk else "0"
 
-    @admin.display(description="on single objects")
+    @admin.display(description=_("on single objects"))
     def single_objects(self, role: Role) -> str:
-        granted = GroupObjectPermission.objects.filter(group=role).select_related("permission")
-        rows = [(one.permission.name, str(one.content_object)) for one in granted]
+        grants = GroupObjectPermission.objects.filter(group=role)
+        granted = grants.select_related("permission__content_type")
+        rows = [
+            (permission_label(grant.permission), str(grant.content_object)) for grant in granted
+        ]
         listed = format_html_join("", "<li>{}: {}</li>", sorted(rows))
-        # Where they are given, and taken away.
-        return format_html("<ul>{}</ul>Set on the page of each object.", listed)
-
-
-class _PermissionField(ModelChoiceField):  # type: ignore[type-arg]
-    def label_from_instance(self, obj: Permission) -> str:
-        return obj.name
+        return format_html("<ul>{}</ul>{}", listed, gettext("Set on the page of each object."))
 
 
 class RolePermissionInline(GenericTabularInline):
-    """On the page of an object: which roles may do what with it."""
+    """On the page of an object: the permissions that roles have on it."""
 
     model = GroupObjectPermission
     ct_fk_field = "object_pk"
     fields = ("group", "permission")
-    verbose_name = "permission of a role"
-    verbose_name_plural = "permissions of roles"
+    verbose_name = _("permission of a role")
+    verbose_name_plural = _("permissions of roles")
     extra = 0
 
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "permission":
             names = permissions_on(self.parent_model)
             kwargs["queryset"] = Permission.objects.filter(
-                pk__in=[one.pk for one in find_permissions(names).values()]
+                pk__in=[permission.pk for permission in find_permissions(names).values()]
             )
             kwargs["form_class"] = _PermissionField
         else:
-            kwargs["label"] = "role"
+            kwargs["label"] = _("role")
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
@@ -196,7 +235,7 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
         if obj is None and not actor_of(request).is_superuser:
-            # Made for oneself. Superusers make them for accounts that never log in.
+            # Only superusers make keys for others: for accounts that never log in.
             return [name for name in self.fields if name != "owner"]
         return self.fields
 
@@ -214,9 +253,14 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or may_change_user(actor_of(request), obj.owner))
 
-    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, object] | None = None,
+    ) -> HttpResponse:
         try:
-            return super().add_view(request, *args, **kwargs)
+            return super().add_view(request, form_url, extra_context)
         except Conflict as problem:
             messages.error(request, problem.message)
             return redirect("admin:accounts_apikey_changelist")
@@ -230,15 +274,17 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if "owner" not in form.cleaned_data:
             obj.owner = actor_of(request)
         secret = obj.issue()
-        messages.warning(request, f"Copy this key now, it is not shown again: {secret}")
+        text = gettext("Copy this key now, it is not shown again: %(secret)s")
+        messages.warning(request, text % {"secret": secret})
 
-    @admin.action(description="Revoke selected API keys", permissions=["change"])
+    @admin.action(description=_("Revoke selected API keys"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
         keys = APIKey.objects.filter(pk__in=queryset)
         owners = User.objects.filter(pk__in=keys.values("owner"))
-        theirs = [owner for owner in owners if may_change_user(actor_of(request), owner)]
-        revoked = keys.filter(owner__in=theirs).revoke()
-        messages.success(request, f"Revoked {revoked} key(s).")
+        changeable = [owner for owner in owners if may_change_user(actor_of(request), owner)]
+        revoked = keys.filter(owner__in=changeable).revoke()
+        text = ngettext("Revoked %(count)d key.", "Revoked %(count)d keys.", revoked)
+        messages.success(request, text % {"count": revoked})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[APIKey]:
         return super().get_queryset(request).defer("digest")
@@ -256,7 +302,7 @@ class MenuItemAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "is_enabled", "is_restricted", ("parent", admin.RelatedOnlyFieldListFilter)
     )  # fmt: skip
     list_editable = ("position",)
-    # What is at the top first, then what is below it.
+    # Top-level items first, then those below them.
     ordering = (F("parent__position").asc(nulls_first=True), "parent", "position", "id")
     search_fields = ("label", "route")
     inlines = (RolePermissionInline,)

@@ -1,8 +1,8 @@
-"""The admin's site as this app has it: it has no way in of its own, and knows the second factor."""
+"""The admin's site: uses the login page of this app, and asks for the second factor."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
+from django.views.i18n import JavaScriptCatalog
 
 from accounts.models import User
 from accounts.sessions.totp import lacks_second_factor
@@ -20,7 +22,7 @@ from aily.admin import site as admin_site
 
 class Site(admin_site.Site):
     site_header = site_title = "aily"
-    index_title = "Administration"
+    index_title = _("Administration")
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
@@ -31,14 +33,21 @@ class Site(admin_site.Site):
         note_use_in_thread(user.pk, request)
         return True
 
+    def i18n_javascript(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
+        """Serve the texts of the admin's scripts, with those that Django's catalogue lacks."""
+        view = JavaScriptCatalog.as_view(packages=["django.contrib.admin", "aily"])
+        return cast("HttpResponse", view(request))
+
     def password_change(  # type: ignore[override]
-        self, request: HttpRequest, extra_context: Any = None
+        self, request: HttpRequest, extra_context: dict[str, object] | None = None
     ) -> HttpResponse:
-        """The admin's own form would let guess the old password without end."""
+        """Redirect to the account's page: the admin's form does not limit guesses at passwords."""
         return redirect("password")
 
-    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Whoever may not enter comes here. Credentials are taken by the login page alone."""
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, object] | None = None
+    ) -> HttpResponse:
+        """Send users without access to the login page, the second factor, or an error page."""
         target = request.GET.get(REDIRECT_FIELD_NAME, "")
         if not url_has_allowed_host_and_scheme(target, {request.get_host()}):
             target = reverse("admin:index", current_app=self.name)

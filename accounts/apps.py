@@ -1,9 +1,8 @@
-"""Accounts: who the user is."""
+"""Accounts: users, what they may do, and logging in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
@@ -11,16 +10,19 @@ from django.contrib.admin import autodiscover
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import checks
-from django.db.models import QuerySet
 from django.db.models.signals import post_delete
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from aily.web.access_revocation import Access, revoke_access, session_hash
 
+if TYPE_CHECKING:
+    from accounts.models import User
+
 
 class AdminConfig(admin.SimpleAdminConfig):
-    """Leaves autodiscovery to the URLs: what it loads is of use to the web processes alone, and
-    costs each start of another 50 ms."""
+    """Django's admin, but autodiscovered by the URLs: only web processes need it, and it would add
+    50 ms to the start of all others."""
 
     default = False
     default_site = "accounts.admin_site.Site"
@@ -31,7 +33,7 @@ class AdminConfig(admin.SimpleAdminConfig):
 
 
 def check_admin(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Django's check of the admin, of all of it: no URL may have been looked at yet."""
+    """Run Django's checks of the admin after autodiscovery, as URLs may not be loaded yet."""
     autodiscover()
     found: list[checks.CheckMessage] = check_admin_app(**kwargs)
     return found
@@ -39,21 +41,24 @@ def check_admin(**kwargs: Any) -> list[checks.CheckMessage]:
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = _("Accounts")
     default = True
 
     def ready(self) -> None:
-        from accounts import audit, delegation
+        from accounts import audit, delegation_checks
         from accounts.access import grants, keys, menus
         from accounts.access.permissions import register_objects
         from accounts.models import APIKey, MenuItem, Role, User
         from accounts.sessions import user_sessions as sessions
+        from aily.admin.model_texts import translate_models
         from aily.cache import Warmer, register_warmers
 
+        translate_models(self)
         grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()
         audit.connect_signals()
-        delegation.connect_signals()
+        delegation_checks.connect_signals()
         register_objects(MenuItem, "id", ["use_menuitem"])
         register_warmers("menus", Warmer(menus.MENU, lambda: [menus.ALL]))
         register_warmers(
@@ -73,17 +78,15 @@ class AccountsConfig(AppConfig):
         post_delete.connect(close_sockets_of_user, sender=User)
 
 
-def ids(rows: QuerySet[Any]) -> Iterable[int]:
-    return rows.values_list("pk", flat=True)
-
-
-def close_sockets_of_session(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    """A page that was left open in another tab hears nothing more after the log-out."""
+def close_sockets_of_session(
+    sender: object, request: HttpRequest, user: User | None, **kwargs: object
+) -> None:
+    """Close the sockets of other tabs of the session that logs out."""
     session_key = request.session.session_key
     if user is not None and session_key is not None:
         user.sessions.filter(session_key=session_key).delete()
         revoke_access(Access(user.pk, session=session_hash(session_key)))
 
 
-def close_sockets_of_user(sender: Any, instance: Any, **kwargs: Any) -> None:
+def close_sockets_of_user(sender: object, instance: User, **kwargs: object) -> None:
     revoke_access(Access(instance.pk))

@@ -1,7 +1,7 @@
-"""The audit log: who changed what when, with the values before and after (django-auditlog).
+"""The audit log: actor, time and the values before and after of each change (django-auditlog).
 
-Changes are seen where rows are saved, so the admin, REST and commands are covered alike; a command
-has no actor. Secrets are never among the fields.
+Changes are noted by signals when rows are saved, so the admin, REST and commands are covered alike.
+A command has no actor. Secrets are never among the fields.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
 @sync_and_async_middleware
-def remember_request(get_response: Callable[[HttpRequest], Any]) -> Callable[..., Any]:
+def remember_request(get_response: Callable[[HttpRequest], Any]) -> Callable[..., object]:
     """Middleware. The library's own would put a thread between each async request and its view."""
 
-    async def remember_async(request: HttpRequest) -> Any:
+    async def remember_async(request: HttpRequest) -> object:
         token = _request.set(request)
         try:
             return await get_response(request)
         finally:
             _request.reset(token)
 
-    def remember(request: HttpRequest) -> Any:
+    def remember(request: HttpRequest) -> object:
         token = _request.set(request)
         try:
             return get_response(request)
@@ -53,12 +53,13 @@ def audited(
 ) -> None:
     """Log changes of `model`'s rows, and of its many-to-many `links`. For `AppConfig.ready`."""
     # By name, or it would also log, and load, what points at the row from other tables.
-    fields = [one.name for one in model._meta.concrete_fields if one.name not in except_for]  # noqa: SLF001
+    columns = model._meta.concrete_fields  # noqa: SLF001 - documented, for all its name
+    fields = [column.name for column in columns if column.name not in except_for]
     auditlog.register(model, include_fields=fields, m2m_fields=set(links))
 
 
 def connect_signals() -> None:
-    """Log what this app has, and say of every entry who was asking."""
+    """Log changes of this app's models, and set the actor of every entry."""
     audited(
         User,
         except_for=("password", "last_login"),
@@ -74,7 +75,7 @@ def connect_signals() -> None:
 
 
 def current_identity() -> Identity | None:
-    """Who makes the request under way; None outside of requests, and for nobody in particular."""
+    """Return the identity behind the current request; None outside requests, or if anonymous."""
     request = _request.get()
     identity = getattr(request, "auth", None)
     if isinstance(identity, Identity):
@@ -83,14 +84,14 @@ def current_identity() -> Identity | None:
     return Identity(user) if user is not None and user.is_authenticated else None
 
 
-def _set_actor(sender: Any, instance: LogEntry, **kwargs: Any) -> None:
+def _set_actor(sender: object, instance: LogEntry, **kwargs: object) -> None:
     identity = current_identity() if instance.actor_id is None else None
     if identity is not None:
         instance.actor_id = identity.user.pk
 
 
-def _log_revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:
-    # Keys are revoked by one UPDATE, which no signal tells of.
+def _log_revoked(sender: object, digests: list[str], **kwargs: object) -> None:
+    # Keys are revoked by one UPDATE, which sends no signals.
     changes = {"revoked_at": ("None", str(timezone.now()))}
     for key in APIKey.objects.filter(digest__in=digests):
         LogEntry.objects.log_create(key, action=LogEntry.Action.UPDATE, changes=changes)

@@ -1,13 +1,13 @@
-"""Who is asking: turns an API key or a session into an Identity, for REST and WebSocket alike."""
+"""Authentication: turns an API key or a session into an Identity, for REST and WebSocket."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 from django.conf import settings
@@ -52,7 +52,7 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and the key they came with (None: a session, named by its hash)."""
+    """A user, with the API key of the request, or else the hash of its session key."""
 
     user: User
     api_key: APIKey | None = None
@@ -60,32 +60,31 @@ class Identity:
 
     @property
     def access(self) -> Access:
-        """What a socket or stream of theirs is opened with."""
+        """The access that a socket or stream is opened with, by which it can be revoked."""
         return Access(self.user.pk, self.api_key.pk if self.api_key else None, self.session)
 
     @property
     def holds_seconds(self) -> float:
-        """For how long these credentials hold if nobody takes them away, as far as is known."""
+        """How long the credentials are valid unless revoked; for a session, how long at most."""
         if self.api_key is None:
-            # When a session ends is in its row: not later than this, unless it is renewed.
+            # Its exact end is in its row. Unless it is renewed it is not later than this.
             return float(settings.SESSION_COOKIE_AGE)
         end: datetime | None = self.api_key.expires_at
         return inf if end is None else (end - timezone.now()).total_seconds()
 
 
 class AuthenticatedRequest(HttpRequest):
-    """What an endpoint behind BearerAuth or SessionAuth is given."""
+    """The request that an endpoint behind BearerAuth or SessionAuth gets."""
 
     auth: Identity
-    #: Where the caller's rate stands, for the headers of the answer to a POST.
+    #: The caller's rate limit and what is left of it, for the headers of the response to a POST.
     rate: Rate | None
 
 
 async def identify_key(secret: str, *, check: bool = False) -> Identity | None:
-    """The owner of a usable API key. No query when both are cached.
+    """Return the identity of a usable API key, else None. No query when key and owner are cached.
 
-    With `check` what this process remembers does not count: an access that was taken away before
-    is refused.
+    `check`: bypass this process's copies, so that a key revoked before the call is refused.
     """
     record = await find_key(secret, check=check)
     if record is None:
@@ -96,42 +95,48 @@ async def identify_key(secret: str, *, check: bool = False) -> Identity | None:
     return Identity(_user(record.owner_id, owner), _api_key(record))
 
 
-# The rows as far as the cache knows them; asked for more, they read the database.
+# Rows made of cached columns. The others are deferred: reading one costs a query.
 def _user(pk: int, grants: UserGrants) -> User:
-    known = {name: getattr(grants, name) for name in grants.__struct_fields__}
-    return _row(User, {**known, "id": pk})
+    return _row(User, pk, grants)
 
 
 def _api_key(record: KeyRecord) -> APIKey:
-    known = msgspec.structs.asdict(record)
-    return _row(APIKey, {**known, "id": record.pk})
+    return _row(APIKey, record.pk, record)
 
 
-def _row(model: type[Row], known: dict[str, Any]) -> Row:
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in known]  # noqa: SLF001
-    return model.from_db(None, names, [known[name] for name in names])
+def _row(model: type[Row], pk: int, record: msgspec.Struct) -> Row:
+    names = _columns_of(model, type(record))
+    values = [pk, *(getattr(record, name) for name in names[1:])]
+    return model.from_db(None, names, values)
+
+
+@cache
+def _columns_of(model: type[Model], record: type[msgspec.Struct]) -> list[str]:
+    """Return the model's columns that are fields of the record, in order, after the primary key."""
+    columns = [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - documented
+    return ["id", *(name for name in columns if name in record.__struct_fields__)]
 
 
 def _known_user(session: SessionBase, *, check: bool = False) -> User | None:
-    """Whoever this session is of, by what the cache holds of them.
+    """Return the user of this session by what the cache holds.
 
-    None where that does not let them in: Django then has the last word, and asks the database.
+    Returns None if the cache cannot authenticate; the caller falls back to Django.
     """
     try:
         pk, backend = int(session[SESSION_KEY]), session[BACKEND_SESSION_KEY]
-        given = session[HASH_SESSION_KEY]
+        session_hash = session[HASH_SESSION_KEY]
     except (KeyError, ValueError):
         return None
-    if not _is_plain(backend):
+    if not _admits_active_users(backend):
         return None
     grants = (USERS.check if check else USERS.get)(pk)
     if grants is None or not grants.is_active:
         return None
-    return _user(pk, grants) if constant_time_compare(given, grants.session_hash) else None
+    return _user(pk, grants) if constant_time_compare(session_hash, grants.session_hash) else None
 
 
-def _is_plain(backend: str) -> bool:
-    """Whether it lets in every active user: another one may judge by what is not cached."""
+def _admits_active_users(backend: str) -> bool:
+    """Return whether the backend admits every active user: others may check what is not cached."""
     return (
         backend in settings.AUTHENTICATION_BACKENDS
         and type(load_backend(backend)).get_user is ModelBackend.get_user
@@ -139,11 +144,11 @@ def _is_plain(backend: str) -> bool:
 
 
 class _ReadOnlySession(SessionStore):
-    """A session that a WebSocket handshake may look at but not renew: it can send no cookie."""
+    """The session of a WebSocket handshake: it cannot be renewed, as no cookie can be sent."""
 
     @property
     def key_salt(self) -> str:
-        # Django's has the name of the class in it: rows are signed with that of the base.
+        # Django derives it from the class name: rows are signed with that of the base class.
         return f"django.contrib.sessions.{SessionStore.__qualname__}"
 
     def cycle_key(self) -> None:
@@ -154,9 +159,9 @@ class _ReadOnlySession(SessionStore):
 
 
 def identify_session(session_key: str, *, check: bool = False) -> Identity | None:
-    """The user of a session, checked as Django checks it (backend, session auth hash, active).
+    """Return the identity of a session, checked as by Django (backend, session hash, active user).
 
-    `check`: as for `identify_key`. No query when session and user are cached.
+    `check`: as for `identify_key`. No query when session and user are cached. Blocks.
     """
     request = HttpRequest()
     request.session = _ReadOnlySession(session_key)
@@ -167,7 +172,7 @@ def identify_session(session_key: str, *, check: bool = False) -> Identity | Non
 
 
 def _session_user(request: HttpRequest) -> Identity | None:
-    # Reading is_authenticated makes Django's lazy user load its rows, here on a database thread.
+    # is_authenticated loads Django's lazy user: this runs on a database thread.
     user = _known_user(request.session) or request.user
     if not user.is_authenticated:
         return None
@@ -182,7 +187,7 @@ def _session_of(request: HttpRequest) -> str | None:
 
 
 async def identify_again(request: AuthenticatedRequest, *, check: bool) -> Identity | None:
-    """Who made this request, if its key or session still lets them in; `check`: as above."""
+    """Return the identity of a request anew, None if its access has ended; `check`: as above."""
     if request.auth.api_key is not None:
         _, _, secret = request.headers["Authorization"].partition(" ")
         return await identify_key(secret, check=check)
@@ -193,8 +198,8 @@ async def identify_again(request: AuthenticatedRequest, *, check: bool) -> Ident
 
 
 async def _count(request: HttpRequest, identity: Identity) -> None:
-    """Count a POST, as whatever creates something is one. Raises RateLimited, but not where the
-    request's idempotency key was used before."""
+    """Count a POST against the rate limits. Raises RateLimited unless it repeats an earlier request
+    (Idempotency-Key)."""
     if request.method != "POST":
         return
     try:
@@ -218,7 +223,7 @@ class BearerAuth(HttpBearer):
 
 
 class _CSRFCheck(CsrfViewMiddleware):
-    """Django's check, for views that ninja exempts from the middleware as keys need no token."""
+    """Django's CSRF check for sessions: ninja exempts its views from the middleware, for keys."""
 
     def check(self, request: HttpRequest) -> None:
         """Raise AuthorizationError when the token is missing or wrong."""
@@ -237,8 +242,9 @@ class SessionAuth(APIKeyCookie):
 
     param_name = settings.SESSION_COOKIE_NAME
 
-    def _get_key(self, request: HttpRequest) -> str | None:
-        return request.COOKIES.get(self.param_name)
+    def __init__(self) -> None:
+        # ninja's own check raises another error.
+        super().__init__(csrf=False)
 
     async def authenticate(self, request: HttpRequest, key: str | None) -> Identity | None:
         identity = await in_database(_session_user, request) if key else None

@@ -1,7 +1,7 @@
-"""Idempotency-Key for requests that create something: said twice, they create it once.
+"""Idempotency-Key for requests that create something: sent twice, they create it once.
 
-The record of the answer is stored in the transaction that creates the thing, so that there is
-either both or neither, whatever dies in between. Tasks have a mechanism of their own, in their row.
+The response is stored in the transaction that creates the object, so that there are both or
+neither. Tasks have a mechanism of their own, in their row.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -27,11 +27,11 @@ from aily.rest.json_input import decode_json
 from aily.rest.openapi import takes_header
 
 FIELD = "Idempotency-Key"
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """The Idempotency-Key header, as a structured-field string or bare. Raises InvalidRequest."""
+    """Return the Idempotency-Key, bare or a structured-field string. Raises InvalidRequest."""
     key = request.headers.get(FIELD)
     if key is None:
         return None
@@ -45,12 +45,12 @@ def idempotency_key(request: HttpRequest) -> str | None:
 def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[Endpoint], Endpoint]:
     """Let an endpoint that returns `Status(code, row)`, described by `schema`, honour the header.
 
-    With `has_secret` the answer is not stored, and a repeated request is told so (409).
+    With `has_secret` the response is not stored, and a repeated request gets a 409 that says so.
     """
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
-        def honour(request: AuthenticatedRequest, *args: Any, **kwargs: Any) -> Any:
+        def honour(request: AuthenticatedRequest, *args: object, **kwargs: object) -> object:
             key = idempotency_key(request)
             if key is None:
                 return endpoint(request, *args, **kwargs)
@@ -60,7 +60,7 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
                 stored = _stored(request.auth.user.pk, key)
                 if stored is not None:
                     return _replay(stored, digest)
-                result: Status[Any] = endpoint(request, *args, **kwargs)
+                result = cast("Status[object]", endpoint(request, *args, **kwargs))
                 status, body = result.status_code, _render(request, schema, result)
                 IdempotencyRecord.objects.create(
                     owner=request.auth.user,
@@ -77,10 +77,10 @@ def idempotent(schema: type[Schema], *, has_secret: bool = False) -> Callable[[E
 
 
 def replay(request: AuthenticatedRequest) -> HttpResponse | None:
-    """The answer to the request that this one repeats, None where it repeats none.
+    """Return the stored response if this request repeats another, else None.
 
-    For endpoints that look at something outside before they come to what is `idempotent`: that may
-    have changed since. Raises as a repeated request does.
+    For endpoints that read other state before their `idempotent` part, which may have changed
+    since. Raises as a repeated request does.
     """
     key = idempotency_key(request)
     stored = _stored(request.auth.user.pk, key) if key is not None else None
@@ -88,13 +88,13 @@ def replay(request: AuthenticatedRequest) -> HttpResponse | None:
 
 
 def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:
-    """Say in the OpenAPI document that the endpoint honours the header."""
+    """Document in OpenAPI that the endpoint honours the header."""
     contribute_operation_callback(endpoint, takes_header(FIELD))
     return endpoint
 
 
 def _lock(owner_id: int, key: str) -> None:
-    """Hold the key until the transaction ends; also for a process that dies it ends then."""
+    """Lock the key until the transaction ends. A process that dies releases it."""
     name = f"idempotency:{owner_id}:{key}"
     lock = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
     [is_locked] = fetch_column(bool, lock, [name])
@@ -108,7 +108,7 @@ def _lock(owner_id: int, key: str) -> None:
 
 def _digest(request: HttpRequest) -> str:
     body = json.dumps(decode_json(request.body), sort_keys=True) if request.body else ""
-    # With a key: the body may hold a password, which a plain hash in a dump would let be guessed.
+    # Keyed: a body may hold a password, which could be guessed from a plain hash in a dump.
     value = f"{request.method} {request.path}\n{body}"
     return salted_hmac("accounts.idempotency", value, algorithm="sha256").hexdigest()
 
@@ -133,7 +133,7 @@ def _replay(stored: IdempotencyRecord, digest: str) -> HttpResponse:
     return _response(stored.status, stored.body)
 
 
-def _render(request: HttpRequest, schema: type[Schema], result: Status[Any]) -> str:
+def _render(request: HttpRequest, schema: type[Schema], result: Status[object]) -> str:
     data = schema.from_orm(result.value).model_dump()
     body: str = JSONRenderer().render(request, data, response_status=result.status_code)
     return body

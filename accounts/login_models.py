@@ -1,4 +1,4 @@
-"""What is kept of log-ins: the sessions there are, and an audit trail of tries at one."""
+"""Sessions by user, and the audit trail of login attempts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from django.utils import timezone
 
 
 class UserSession(models.Model):
-    """A session of Django's by its user, and from where it was last used.
+    """A Django session with its user, and where it was last used from.
 
-    Django's own table cannot be asked whose a session is. A row may outlive its session for a
-    while; it lets nobody in.
+    Django's own table has no column for the user. A row may outlive its session for a while, and
+    grants nothing.
     """
 
     user = models.ForeignKey(
@@ -34,7 +34,7 @@ class UserSession(models.Model):
 class LoginOutcome(models.TextChoices):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    REFUSED = "refused", "refused unseen"
+    REFUSED = "refused", "refused unchecked"
 
 
 class LoginMethod(models.TextChoices):
@@ -45,9 +45,9 @@ class LoginMethod(models.TextChoices):
 
 
 class LoginEvent(models.Model):
-    """Log-ins, and tries at one, of an hour: equal ones share a row.
+    """Login attempts of an hour: equal ones share a row.
 
-    What was typed as the name of no account may be a password: it is not kept.
+    A typed name that no account has may be a password, so it is not stored.
     """
 
     hour = models.DateTimeField(editable=False)
@@ -59,9 +59,9 @@ class LoginEvent(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
-    username = models.CharField(max_length=150, blank=True, help_text="Empty: no account's.")
+    username = models.CharField(max_length=150, blank=True, help_text="Empty: there is no account.")
     address = models.GenericIPAddressField(null=True)
-    user_agent = models.CharField(max_length=200, blank=True, help_text="Of the last one.")
+    user_agent = models.CharField(max_length=200, blank=True, help_text="Of the last attempt.")
 
     class Meta:
         constraints: ClassVar = [

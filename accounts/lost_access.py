@@ -1,4 +1,4 @@
-"""Requests that last: they end when the access that they came with does."""
+"""Long requests, such as event streams: they end when their access is revoked or expires."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from itertools import count
 from accounts.authentication import AuthenticatedRequest, identify_again
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED, open_sockets
 
-#: By then no process uses a copy of the key or user any more that was made before the request came.
-FIRST_LOOK_SECONDS = 0.5
+#: Copies of keys and users in a process are younger than this: by then those made before the
+#: request came are gone.
+FIRST_CHECK_SECONDS = 0.5
 
 
 @asynccontextmanager
 async def lost_access(request: AuthenticatedRequest) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the access of this request is taken away, or ends."""
+    """Yield an event that is set when the access of this request is revoked or expires."""
     lost = asyncio.Event()
-    looks = count()
+    checks = count()
 
     async def close(code: int) -> None:
-        # What a process that stops has to say is said by `aily.web.shutdown`.
+        # Not when the process stops: aily.web.shutdown ends streams then.
         if code == CLOSE_UNAUTHENTICATED:
             lost.set()
 
     async def holds_seconds() -> float:
-        # The first look is for what was taken away just before there was anybody to tell. It asks
-        # nobody where the process's copies are good: most requests end soon after.
-        identity = await identify_again(request, check=next(looks) > 0)
+        # The first check finds an access that was revoked just before this was registered. This
+        # process's copies will do for it; most requests have ended by the second.
+        identity = await identify_again(request, check=next(checks) > 0)
         return 0 if identity is None else identity.holds_seconds
 
-    first_look = min(FIRST_LOOK_SECONDS, request.auth.holds_seconds)
-    async with open_sockets().registered(request.auth.access, close, holds_seconds, first_look):
+    first_check = min(FIRST_CHECK_SECONDS, request.auth.holds_seconds)
+    async with open_sockets().registered(request.auth.access, close, holds_seconds, first_check):
         yield lost

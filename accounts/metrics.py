@@ -1,4 +1,4 @@
-"""What is counted of accounts."""
+"""Metrics of accounts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from functools import cache
 from prometheus_client import Counter
 
 _logins = Counter(
-    "aily_logins_total", "Log-ins, and tries at one, by how they ended.", ["method", "outcome"]
+    "aily_logins_total", "Login attempts, by method and outcome.", ["method", "outcome"]
 )
 
 
 @cache
 def login(method: str, outcome: str) -> Counter:
+    """Return the counter of login attempts with this outcome."""
     return _logins.labels(method, outcome)

@@ -1,4 +1,4 @@
-"""Users and the keys their programs use."""
+"""Users, roles, API keys, second factors and menu items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.contrib.auth.models import AbstractUser, Group, Permission
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -16,6 +16,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_otp.models import Device, ThrottlingMixin
 
 from accounts.login_models import LoginEvent as LoginEvent
@@ -32,7 +33,7 @@ IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 
 class LimitOverrides(models.Model):
-    """Limits that staff set in place of the installation's defaults. Empty: the next best holds."""
+    """Limits set by staff. Empty: a role's limit holds, else the installation's default."""
 
     requests_per_minute = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)]
@@ -59,32 +60,37 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
         validators=[MinValueValidator(0.1), MaxValueValidator(100)],
         help_text="Share of a lane's capacity: 2 gets twice as many turns as 1.",
     )
-    # What the row of their TOTPDevice says, kept here so that no request asks for that.
+    # Whether there is a TOTPDevice: kept here to save requests a query.
     has_totp = models.BooleanField("TOTP", default=False, db_default=False, editable=False)
     totp_changed_at = models.DateTimeField(null=True, editable=False)
+    # Pages note it (accounts/sessions/login.py): mails are written where no browser says.
+    language = models.CharField(
+        max_length=10, blank=True, default="", db_default="", editable=False,
+        help_text="Of mails: that of the last page.",
+    )  # fmt: skip
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """A user who is shut out, or gets another password, loses all open sockets."""
-        is_shut_out = not self._state.adding and (
+        """Save. Deactivating a user or changing the password ends their sessions."""
+        loses_access = not self._state.adding and (
             not self.is_active or getattr(self, "_password", None) is not None
         )
         super().save(*args, **kwargs)
-        if is_shut_out:
+        if loses_access:
             self.end_sessions()
 
     def end_sessions(self) -> None:
-        """Close all open sockets, and list no session any more: with another session hash, or
-        where the user may not log in, none of them is one."""
+        """Close all sockets and delete the list of sessions, none of which is valid any more: the
+        session hash has changed, or the user may not log in."""
         self.sessions.all().delete()
         revoke_access(Access(self.pk))
 
     def get_session_auth_hash(self) -> str:
-        """Ends all other sessions when TOTP is set up or taken away, as with a new password."""
+        """Return a hash that also changes when TOTP is set up or removed, which ends sessions."""
         return self._with_totp(super().get_session_auth_hash())
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
-        for one in super().get_session_auth_fallback_hash():
-            yield self._with_totp(one)
+        for password_hash in super().get_session_auth_fallback_hash():
+            yield self._with_totp(password_hash)
 
     def _with_totp(self, password_hash: str) -> str:
         if self.totp_changed_at is None:
@@ -95,26 +101,26 @@ class User(AbstractUser, LimitOverrides):  # noqa: DJ008 - AbstractUser has __st
 
 
 class TOTPDevice(ThrottlingMixin, Device):
-    """A user's authenticator app, and how many wrong codes they have sent.
+    """A user's authenticator app, and the number of wrong codes (accounts/sessions/totp.py).
 
-    Its use: accounts/sessions/totp.py.
-
-    After each wrong code the next one is looked at a second later, then two, four, ...
+    After the first wrong code the next one is refused for a second, then for two, four, ...
     """
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="totp_device"
     )
     name = confirmed = None
-    # Encrypted: a code is computed from the secret itself, a dump must not have it.
+    # Encrypted: codes are computed from it, so a database dump must not show it.
     secret = models.TextField(editable=False)
     last_step = models.BigIntegerField(
-        default=-1, editable=False, help_text="Of the last code taken; none before it is."
+        default=-1,
+        editable=False,
+        help_text="Time step of the last code used.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
     #: A pause is 2**9 seconds at most: 170 guesses a day, of which one fits in about five years.
-    MOST_DOUBLINGS: ClassVar = 9
+    MAX_DOUBLINGS: ClassVar = 9
 
     class Meta:
         verbose_name = "TOTP device"
@@ -127,7 +133,7 @@ class TOTPDevice(ThrottlingMixin, Device):
 
     def throttle_increment(self, commit: bool = True) -> None:
         failures: int = self.throttling_failure_count  # type: ignore[has-type]
-        self.throttling_failure_count = min(failures, self.MOST_DOUBLINGS)
+        self.throttling_failure_count = min(failures, self.MAX_DOUBLINGS)
         super().throttle_increment(commit)
 
 
@@ -153,14 +159,14 @@ class RecoveryCode(models.Model):
 
 
 class Role(Group):
-    """Django's group under the name it has here: some users, and what they may do."""
+    """A Django group: some users, and what they may do."""
 
     class Meta:
         proxy = True
 
 
 class RoleLimits(LimitOverrides):
-    """Limits of everybody with a role. Of several roles the most generous one holds."""
+    """Limits of all users with a role. Of several roles the most generous one holds."""
 
     role = models.OneToOneField(Role, on_delete=models.CASCADE, related_name="limits")
 
@@ -182,12 +188,12 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
         return self.active().filter(owner__is_active=True)
 
     def revoke(self) -> int:
-        """Revoke those not revoked yet, and close their sockets. Returns how many that were."""
+        """Revoke the keys not revoked yet, and close their sockets. Returns how many."""
         unrevoked = self.filter(revoked_at=None)
         keys = list(unrevoked.values_list("pk", "owner_id", "digest"))
         count = unrevoked.filter(pk__in=[pk for pk, *_ in keys]).update(revoked_at=timezone.now())
         api_keys_revoked.send(self.model, digests=[digest for *_, digest in keys])
-        for pk, owner_id, _ in keys:
+        for pk, owner_id, _digest in keys:
             revoke_access(Access(owner_id, api_key_id=pk))
         return count
 
@@ -230,7 +236,7 @@ class APIKey(models.Model):
     def create(
         cls, owner: User, name: str, expires_at: datetime | None = None
     ) -> tuple[APIKey, str]:
-        """Make a key for `owner`. Returns it with its secret, which cannot be had again."""
+        """Make a key for `owner`. Returns it with its secret, which is not stored."""
         key = cls(owner=owner, name=name, expires_at=expires_at)
         return key, key.issue()
 
@@ -247,9 +253,8 @@ class APIKey(models.Model):
             User.objects.select_for_update(no_key=True).get(pk=self.owner_id)
             keys = APIKey.objects.filter(owner=self.owner_id).active().count()
             if keys >= settings.API_KEYS_MAX_PER_USER:
-                raise Conflict(
-                    f"There are {keys} API keys, the most that one may have: revoke some."
-                )
+                message = _("There are %(count)d API keys, as many as allowed: revoke some.")
+                raise Conflict(message % {"count": keys})
             self.save(force_insert=True)
         return secret
 
@@ -264,7 +269,7 @@ class IdempotencyRecordQuerySet(models.QuerySet["IdempotencyRecord"]):
 
 
 class IdempotencyRecord(models.Model):
-    """What a request with an Idempotency-Key was answered (accounts/idempotency.py)."""
+    """The response to a request with an Idempotency-Key (accounts/idempotency.py)."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
@@ -286,28 +291,34 @@ class IdempotencyRecord(models.Model):
 
 def validate_route(value: str) -> None:
     if not value.startswith(("/", "https://")) or value.startswith("//"):
-        raise ValidationError("A path, such as /admin/, or an https address.")
+        raise ValidationError(_("A path, such as /admin/, or an https address."))
 
 
 MAX_LABEL_CHARS = 100
+#: Codes of the languages that menu items may have labels in: more than pages are translated into.
+MENU_LANGUAGES = frozenset(code for code, _name in global_settings.LANGUAGES)
 
 
-def validate_translations(value: Any) -> None:
-    is_texts = isinstance(value, dict) and all(
-        isinstance(text, str) and text.strip() for text in value.values()
-    )
-    if not is_texts:
-        raise ValidationError('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
+def validate_translations(value: object) -> None:
+    if not isinstance(value, dict) or not all(map(_is_label, value.values())):
+        message = _('A JSON object of labels by language, such as {"de": "Aufgaben"}.')
+        raise ValidationError(message)
     if any(len(text) > MAX_LABEL_CHARS for text in value.values()):
-        raise ValidationError(f"A label may have {MAX_LABEL_CHARS} characters at most.")
-    if unknown := value.keys() - dict(settings.LANGUAGES).keys():
-        raise ValidationError(f"Unknown language: {', '.join(sorted(unknown))}.")
+        message = _("A label may have %(limit)d characters at most.")
+        raise ValidationError(message % {"limit": MAX_LABEL_CHARS})
+    if unknown := value.keys() - MENU_LANGUAGES:
+        message = _("Unknown language: %(codes)s.")
+        raise ValidationError(message % {"codes": ", ".join(sorted(unknown))})
+
+
+def _is_label(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 class MenuItem(models.Model):
     """An entry of the menu tree, at its place among those with the same parent.
 
-    A trigger (migration 0004) keeps an item from getting below itself, whoever moves what at once.
+    A trigger (migration 0004) keeps items from getting below themselves, also by concurrent moves.
     """
 
     parent = models.ForeignKey(
@@ -344,7 +355,8 @@ class MenuItem(models.Model):
 
     def clean(self) -> None:
         if self.permission:
-            app, _, codename = self.permission.partition(".")
+            app, _dot, codename = self.permission.partition(".")
             known = Permission.objects.filter(content_type__app_label=app, codename=codename)
             if not known.exists():
-                raise ValidationError({"permission": f"There is no {self.permission!r}."})
+                message = _("There is no permission %(name)s.") % {"name": self.permission}
+                raise ValidationError({"permission": message})

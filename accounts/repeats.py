@@ -1,7 +1,7 @@
-"""Whether a request's idempotency key was used before, as far as its owner's are concerned.
+"""Whether a request repeats an earlier one of its owner, by its idempotency key.
 
-Where a limit is used up, a request that only repeats another is let through all the same: the
-client would otherwise not get to know what its first one made.
+A repeated request is let through even where a limit is used up: otherwise the client could not get
+the response to its first one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from accounts.models import IdempotencyRecord
 from aily.database.threads import in_database
 
-#: Tells, of an owner's id and a key, whether that owner has used the key.
+#: From an owner's id and a key: whether the owner has used the key.
 KeyLookup = Callable[[int, str], bool]
 MAX_KEY_CHARS = 255
 
@@ -24,17 +24,17 @@ _lookups: list[KeyLookup] = [_is_recorded]
 
 
 def register_key_lookup(lookup: KeyLookup) -> None:
-    """Have `is_repeat` ask an app that keeps keys of its own as well."""
+    """Add the look-up of an app that keeps keys of its own to `is_repeat`."""
     _lookups.append(lookup)
 
 
 def bare_key(header: str) -> str:
-    """The key of an Idempotency-Key header, which may be a structured-field string."""
+    """Return the key of an Idempotency-Key header, which may be a structured-field string."""
     return header.strip().removeprefix('"').removesuffix('"')
 
 
 async def is_repeat(owner_id: int, header: str | None) -> bool:
-    """Whether the owner has used this Idempotency-Key. A query for each app, of one row."""
+    """Return whether the owner has used this Idempotency-Key. One query of one row for each app."""
     key = bare_key(header or "")
     if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         return False

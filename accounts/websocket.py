@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import ParseResult
@@ -22,15 +23,19 @@ from aily.network.client_address import scope_address
 BEARER_SUBPROTOCOL = "aily.bearer."
 
 
-def _header(scope: dict[str, Any], name: bytes) -> str:
+Scope = dict[str, Any]
+Application = Callable[[Scope, object, object], Awaitable[None]]
+
+
+def _header(scope: Scope, name: bytes) -> str:
     for header, value in scope["headers"]:
         if header == name:
             return str(value.decode("latin1"))
     return ""
 
 
-def bearer_key(scope: dict[str, Any]) -> str | None:
-    """The API key a handshake carries: from the Authorization header, else a subprotocol."""
+def bearer_key(scope: Scope) -> str | None:
+    """Return the API key of a handshake: of the Authorization header, else of a subprotocol."""
     method, _, key = _header(scope, b"authorization").partition(" ")
     if method.lower() == "bearer":
         return key.strip()
@@ -40,10 +45,11 @@ def bearer_key(scope: dict[str, Any]) -> str | None:
     return None
 
 
-async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> Identity | None:
-    """Who opens this socket. A key that does not work is refused, session cookie or not.
+async def identify_websocket(scope: Scope, *, check: bool = False) -> Identity | None:
+    """Return the identity behind a handshake, else None. A key that does not work is refused, with
+    or without a session cookie.
 
-    With `check` what this process remembers of keys and users does not count.
+    `check`: bypass this process's copies of keys and users.
     """
     key = bearer_key(scope)
     if key is not None:
@@ -58,12 +64,12 @@ async def identify_websocket(scope: dict[str, Any], *, check: bool = False) -> I
     return identity
 
 
-def _origin(scope: dict[str, Any]) -> Origin:
+def _origin(scope: Scope) -> Origin:
     return Origin.at(scope_address(scope), _header(scope, b"user-agent"))
 
 
-async def websocket_holds_seconds(scope: dict[str, Any]) -> float:
-    """For how long what this socket was opened with still holds; 0: it does not any more."""
+async def websocket_holds_seconds(scope: Scope) -> float:
+    """Return how long the credentials of this socket are still valid; 0 if they are not."""
     identity = await identify_websocket(scope, check=True)
     return 0 if identity is None else identity.holds_seconds
 
@@ -71,14 +77,14 @@ async def websocket_holds_seconds(scope: dict[str, Any]) -> float:
 class OriginRequiredForCookies:
     """ASGI wrapper: a handshake without a key must come from a page of this site, or gets a 403.
 
-    Browsers send the session cookie along with a socket that any page opens, and no same-origin
-    rule stops them; a key, in contrast, is only sent by whoever has it.
+    Browsers send the session cookie with a socket that any page opens, and no same-origin rule
+    stops them. A key is only sent by a client that has it.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Application) -> None:
         self.app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: object, send: object) -> None:
         app = self.app
         if bearer_key(scope) is None:
             app = _SiteOriginValidator(app, _site_origins(_header(scope, b"host")))
@@ -86,10 +92,9 @@ class OriginRequiredForCookies:
 
 
 def _site_origins(host: str) -> list[str]:
-    """Origins that count as this site: the Host asked for, and CSRF_TRUSTED_ORIGINS.
+    """Return the origins of this site: the Host of the request, and CSRF_TRUSTED_ORIGINS.
 
-    ALLOWED_HOSTS says which hosts may be asked for. It is no list of origins: it names no ports,
-    and cookies are shared between the ports of a host.
+    ALLOWED_HOSTS only limits the Host: it names no ports, and a host's ports share cookies.
     """
     # Channels writes a wildcard subdomain as ".example.com", Django as "*.example.com".
     origins = [origin.replace("://*.", "://.") for origin in settings.CSRF_TRUSTED_ORIGINS]

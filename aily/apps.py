@@ -10,7 +10,6 @@ class AilyConfig(AppConfig):
 
     def ready(self) -> None:
         from aily.redis.broker import configure_broker
-        from aily.web.handler import keep_on_loop
+        from aily.web import checks as checks
 
         configure_broker()
-        keep_on_loop()

@@ -1,27 +1,33 @@
-"""The ASGI application of a web process, observed from its start."""
+"""Entry point of a web process: the ASGI application, with metrics from its first connection."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-from typing import Any
 
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from django.conf import settings
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
 
 from aily.monitoring.process import observe
-from aily.process.garbage import spare_collections
+from aily.process.start import end_loading
 from aily.routing import routes
 
-# By itself Django loads the URLs during the first request, which held up all others for 0.3 s.
+# Otherwise Django loads the URLs during the first request, which delays all others by 0.3 s.
 importlib.import_module(settings.ROOT_URLCONF)
+# Each costs a hop to a thread a request. The event loop's thread has no database connection; the
+# threads that have one close old ones themselves (aily/database/statements.py).
+request_started.disconnect(reset_queries)
+request_started.disconnect(close_old_connections)
 
 _pulse = observe("web")
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """The routes; the first connection shows the pulse the loop that it is to watch."""
+async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Pass a connection to its route. The first one names the event loop that is to be watched."""
     _pulse.watch(asyncio.get_running_loop())
     await routes(scope, receive, send)
 
 
-spare_collections()
+end_loading()

@@ -1,6 +1,7 @@
-"""Serves the metrics of all processes on this machine, and what only the servers know.
+"""Entry point of the exporter: `python -m aily.exporter`, one for an installation.
 
-`python -m aily.exporter`: one for an installation. A composition root, like aily.urls.
+It serves the metrics of all processes on this machine, and those that it reads from PostgreSQL and
+Redis. A composition root, like aily.urls.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import threading
 
 import django
 
+from aily.process.start import begin_loading
+
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+    begin_loading()
     django.setup()
 
-    # They need Django's settings.
+    # After Django's setup: they read its settings.
     from django.conf import settings
 
     from aily.monitoring import services
@@ -33,14 +37,12 @@ def main() -> None:
     options = parser.parse_args()
     metrics.name_process("exporter")
     gauges = QueueGauges(settings.REDIS_URL)
-    questions = {
-        service: [services.redis_question(service, url)]
+    queries = {
+        service: [services.redis_query(service, url)]
         for service, url in services.redis_services().items()
     }
-    questions["redis"].append(gauges.from_redis)
-    collector = GlobalCollector(
-        {"database": [services.ask_database, gauges.from_rows], **questions}
-    )
+    queries["redis"].append(gauges.from_redis)
+    collector = GlobalCollector({"database": [services.read_database, gauges.from_rows], **queries})
     collector.start()
     everything = registry()
     everything.register(collector)

@@ -1,20 +1,20 @@
-"""What can go wrong with a request, said once for REST and WebSocket alike.
+"""Errors of requests, shared by REST and WebSocket.
 
 Problem
 ├── InvalidRequest   invalid_request  400  a field is missing, wrong or unknown
 │   └── IdempotencyMismatch  idempotency_mismatch  422  same Idempotency-Key, other request
 ├── Unauthenticated  unauthenticated  401  no valid session or key
 ├── Forbidden        forbidden        403  authenticated, but not allowed
-├── NotFound         not_found        404  no such thing, or not yours
+├── NotFound         not_found        404  it does not exist, or belongs to another user
 ├── Conflict         conflict         409  the state does not allow it
 ├── PreconditionFailed  precondition_failed  412  changed since the ETag in If-Match was read
 ├── TooLarge         too_large        413  body, frame or prompt over its limit
 ├── UnsupportedMediaType  unsupported_media_type  415  a body that is not application/json
-├── LimitReached     limit_reached    429  a limit is used up; names it, and when to come back
+├── LimitReached     limit_reached    429  a limit is reached; names it, and when to retry
 │   └── RateLimited  rate_limited     429  too many requests a minute
-├── Unexpected       internal_server_error  500  a fault of aily's; its log has it
-└── Unavailable      unavailable      503  a part aily needs is away; come back later
-    └── Busy         busy             503  this process has no room for it now; come back soon
+├── Unexpected       internal_server_error  500  a fault in aily; see its log
+└── Unavailable      unavailable      503  a server that aily needs is away; retry later
+    └── Busy         busy             503  this process is at capacity; retry soon
 
 Apps add their own below these. REST answers with RFC 9457 problem details
 (aily/rest/problem_documents.py), the WebSocket with the `error` of a frame.
@@ -23,16 +23,16 @@ Apps add their own below these. REST answers with RFC 9457 problem details
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
-#: Bounds of every Retry-After. Clients give up on longer ones, and shorter ones are a busy loop.
+#: Bounds of every Retry-After: clients give up on longer ones, and would flood with shorter ones.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1, 600
-#: Of what is told of a bad request.
+#: Bounds of a problem's message and field.
 MAX_MESSAGE_CHARS, MAX_FIELD_CHARS = 1000, 200
 
 
 def retry_after(seconds: float) -> int:
-    """`seconds` as a Retry-After: whole, rounded up and within its bounds."""
+    """Return `seconds` as a Retry-After: rounded up and within the bounds."""
     return max(math.ceil(min(seconds, MAX_RETRY_SECONDS)), MIN_RETRY_SECONDS)
 
 
@@ -47,20 +47,20 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self, message: str, *, field: str | None = None, retry_after_seconds: int | None = None
     ) -> None:
         super().__init__(message)
-        # Both may repeat what was sent, which may be long.
+        # Both may quote the request, which may be long.
         self.message = message[:MAX_MESSAGE_CHARS]
         self.field = field and field[:MAX_FIELD_CHARS]
         self.retry_after_seconds = retry_after_seconds
-        #: Headers of the REST answer, beside Retry-After.
+        #: Headers of the REST response, beside Retry-After.
         self.headers: dict[str, str] = {}
 
-    def details(self) -> dict[str, Any]:
-        """Members of its own that a problem adds to a REST answer and to a frame's `error`."""
+    def details(self) -> dict[str, object]:
+        """Return members that this kind of problem adds to a REST body and a frame's `error`."""
         return {}
 
-    def as_error(self) -> dict[str, Any]:
-        """The `error` object of a WebSocket frame."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message, **self.details()}
+    def as_error(self) -> dict[str, object]:
+        """Return the `error` object of a WebSocket frame."""
+        error: dict[str, object] = {"code": self.code, "message": self.message, **self.details()}
         if self.field is not None:
             error["field"] = self.field
         if self.retry_after_seconds is not None:
@@ -116,7 +116,7 @@ class LimitReached(Problem):
         self.limit_name = limit_name
         self.limit = limit
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         return {"limit": {"name": self.limit_name, "value": self.limit}}
 
 
@@ -132,12 +132,12 @@ class Unavailable(Problem):
     code, status, title = "unavailable", 503, "Temporarily unavailable"
 
 
-#: Retry-After of Busy: most work that holds what is missing takes less.
+#: Retry-After of Busy: most requests end sooner.
 BUSY_RETRY_SECONDS = 1
 
 
 class Busy(Unavailable):
-    """Nothing is away: all connections or places of this process are in use."""
+    """All connections or slots of this process are in use, though no server is away."""
 
     code, title = "busy", "Busy"
 

@@ -40,6 +40,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = True
+# What pages and mails are written in, each language by its own name. The catalogues are in the
+# `locale` folder of each app; `python -m tests.catalogues` renews them.
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -62,15 +65,17 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "aily.observability.middleware.ObserveRequests",
-    "django.middleware.security.SecurityMiddleware",
+    # Django's and csp's, without a thread a step.
+    "aily.web.middleware.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "aily.web.middleware.CSPMiddleware",
+    "aily.web.middleware.SessionMiddleware",
+    "aily.web.language.PageLocaleMiddleware",
+    "aily.web.middleware.CommonMiddleware",
+    "aily.web.middleware.CsrfViewMiddleware",
+    "aily.web.middleware.AuthenticationMiddleware",
+    "aily.web.middleware.MessageMiddleware",
+    "aily.web.middleware.XFrameOptionsMiddleware",
     "accounts.audit.remember_request",
 ]
 TEMPLATES = [
@@ -300,7 +305,8 @@ LOGOUT_REDIRECT_URL = "login"
 # Its tables hold what is granted on single objects; accounts/access/permissions.py reads them.
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
-SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
+# security.W...: aily/web/checks.py looks for the subclasses in MIDDLEWARE.
+SILENCED_SYSTEM_CHECKS = ["guardian.W001", "security.W001", "security.W002", "security.W003"]
 # Keys that one user may have at once, beside those that are revoked or expired.
 API_KEYS_MAX_PER_USER = env.int("API_KEYS_MAX_PER_USER", default=50)
 # Whether staff can do nothing in a session before they have set up, and given, a second factor.
@@ -383,8 +389,10 @@ if OIDC_ISSUER:
 # --- Security -----------------------------------------------------------------------------------
 # HTTPS=true once TLS ends at aily or at the proxy in front of it.
 HTTPS = env.bool("HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+# A choice of language is a setting: it lasts a year, and the web app's script writes it as well.
+LANGUAGE_COOKIE_AGE = 31_536_000
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0

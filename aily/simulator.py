@@ -1,7 +1,7 @@
-"""Runs the simulated provider without Django, which it has no use for: `python -m aily.simulator`.
+"""Entry point of the simulated provider: `python -m aily.simulator`.
 
-What `manage.py simulate_llm` runs, started with a quarter of its CPU and a third of its memory. A
-composition root, like aily.urls.
+The same server as `manage.py simulate_llm`, without Django: a quarter of the CPU of a start and a
+third of the memory. A composition root, like aily.urls.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from aily.process.garbage import spare_collections
-from chat.llm.simulator.command_line import add_options, run
-from chat.llm.simulator.directives import DIRECTIVES_HELP
+from aily.process.start import begin_loading, end_loading
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    begin_loading()
+    from chat.llm.simulator.command_line import add_options, run
+    from chat.llm.simulator.directives import DIRECTIVES_HELP
+
     parser = argparse.ArgumentParser(
         description="Serve a simulated LLM provider that speaks DeepSeek's wire format.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -23,7 +25,7 @@ def main() -> None:
     )
     add_options(parser)
     options = parser.parse_args()
-    spare_collections()
+    end_loading()
     try:
         run(vars(options), _announce)
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What `dramatiq aily.worker` imports: Django, the broker, the actors and the calls' runtime."""
+"""Entry point of a worker, for `dramatiq aily.worker`: broker, actors and runtime."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import django
 import dramatiq
 import uvloop
 
+from aily.process.start import begin_loading, end_loading
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
+begin_loading()
 django.setup()
 
-from aily.process.garbage import spare_collections  # noqa: E402
 from aily.process.lifetimes import die_with_parent  # noqa: E402
 from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
 
-# Dramatiq makes the event loop of the calls as the policy says.
+# Dramatiq creates the event loop of the calls by this policy.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-# When Dramatiq's master is killed nobody would ever stop its worker process.
+# If Dramatiq's master is killed, nothing else stops its worker process.
 die_with_parent()
 
 broker = dramatiq.get_broker()
 broker.add_middleware(RunCalls())
-spare_collections()
+end_loading()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, post_save
+from django.utils.translation import gettext_lazy as _
 
 
 class ChatConfig(AppConfig):
     name = "chat"
+    verbose_name = _("Chat")
 
     def ready(self) -> None:
         # Declares the Dramatiq actors (and their schedule) in every process that may send one.
         from accounts.access.permissions import register_objects
         from accounts.audit import audited
         from accounts.repeats import register_key_lookup
+        from aily.admin.model_texts import translate_models
         from aily.cache import Warmer, register_warmers
         from chat import actors  # noqa: F401
         from chat.models import (
@@ -36,6 +39,7 @@ class ChatConfig(AppConfig):
             webhooks,
         )
 
+        translate_models(self)
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
         for model in (SceneVersion, LLMModel, ModelPrice, Budget):

@@ -1,4 +1,4 @@
-"""The web app's page: a shell that the modules in static/js/chat fill over REST and WebSocket."""
+"""The web app's page: a shell that the modules in static/js fill over REST and WebSocket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
@@ -15,20 +16,35 @@ from accounts.access.permissions import permissions_of
 from accounts.sessions.login import fully_logged_in
 from chat.models import LLMModel
 
+#: Modules that the first page needs, and that the browser would otherwise learn of one after the
+#: other, each in the module before.
+_PRELOADED = (
+    "js/i18n/i18n.js",
+    "js/pages/chat/page.js",
+    "js/pages/chat/answer.js",
+    "js/ui/icons.js",
+    "js/lit.js",
+    "vendor/lit-html/lit-html.js",
+    "vendor/lit-html/directive-helpers.js",
+)
+
 
 @require_safe
 @never_cache
 @ensure_csrf_cookie
 @fully_logged_in
 def index(request: HttpRequest) -> HttpResponse:
-    return render(request, "chat/index.html", {"page_data": page_data(request.user)})
+    catalogue = f"js/i18n/{get_language()}.js"
+    context = {"page_data": page_data(request.user), "preloaded": (catalogue, *_PRELOADED)}
+    return render(request, "chat/index.html", context)
 
 
 def page_data(user: Any) -> dict[str, Any]:
-    """What the modules need to know before they ask: models to choose from, the default first."""
+    """What the modules need before their first request; of models the default comes first."""
     permissions = permissions_of(user)
     models = LLMModel.objects.select_related("provider").order_by("-is_default", "name")
     return {
+        "user_id": user.pk,
         "models": [
             {"name": model.name, "simulated": model.provider.is_simulated}
             for model in models

@@ -14,7 +14,6 @@ case "${1:-}" in
         module=
         case "${WEB_SERVER:-daphne}" in
             uvicorn) module=aily.web.servers.uvicorn ;;
-            granian) module=aily.web.servers.granian ;;
         esac
         if [ -n "$module" ]; then
             exec python -m "$module" --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}"

@@ -34,7 +34,7 @@ def parse_id(event_id: str) -> tuple[int, int]:
 
 @dataclass
 class TaskFrames:
-    """The frames of one task that one reader was sent, and the answer they add up to."""
+    """Frames of one task as one reader received them, and the text they add up to."""
 
     frames: list[Frame] = field(default_factory=list)
     #: The text of the last attempt, in pieces; that of earlier ones is dropped.
@@ -68,7 +68,7 @@ class TaskFrames:
 
     @property
     def types(self) -> list[str]:
-        """Of the logged frames: those that tell of the queue come as they like."""
+        """Frames that have a place in the event log; notices about the queue have none."""
         return [frame["type"] for frame in self.logged]
 
     @property
@@ -97,7 +97,7 @@ class TaskFrames:
             follows = got == (attempt, n + 1) or (got[0] > attempt and got[1] == 1)
             may_skip = stands_alone and got > (attempt, n)
             assert follows or may_skip, (
-                f"{got} after {attempt}-{n}: {[one['id'] for one in self.logged]}"
+                f"{got} after {attempt}-{n}: {[event['id'] for event in self.logged]}"
             )
             attempt, n = got
 
@@ -106,7 +106,7 @@ class ChatSocket:
     """One WebSocket, whose frames are sorted by task as they come.
 
     `tasks` holds what came of each task, `errors` and `others` the rest. A closed socket fails
-    whoever waits for something with ConnectionError; `close_code` then says why.
+    every waiting call with ConnectionError; `close_code` then says why.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -165,7 +165,7 @@ class ChatSocket:
         return self.tasks.setdefault(task_id, TaskFrames())
 
     async def ended(self, task_id: str, seconds: float = PATIENCE_SECONDS) -> TaskFrames:
-        """The frames of a task, once its terminal one is among them."""
+        """Wait for the terminal frame of a task; returns all frames of it."""
         frames = self.frames_of(task_id)
         async with asyncio.timeout(seconds):
             await self._or_closed(asyncio.ensure_future(frames.ended.wait()))
@@ -181,9 +181,9 @@ class ChatSocket:
             await self._or_closed(future)
 
     async def got(self, task_id: str, kind: str) -> TaskFrames:
-        """The frames of a task, once one of this type is among them."""
+        """Wait for a frame of this type; returns all frames of the task."""
         frames = self.frames_of(task_id)
-        await self.until(lambda: any(one["type"] == kind for one in frames.frames))
+        await self.until(lambda: any(frame["type"] == kind for frame in frames.frames))
         return frames
 
     async def closed(self) -> int | None:
@@ -350,8 +350,8 @@ class RestClient:
     ) -> AsyncGenerator[ServerSentEvent]:
         """The events of a stream as they come. Close it (`aclosing`) to leave early."""
         async with self.stream(path, method, **options) as stream:
-            async for one in stream.events():
-                yield one
+            async for event in stream.events():
+                yield event
 
     async def follow(self, task_id: str, after: str | None = None) -> TaskFrames:
         """The frames of a task's event stream, to its end."""
@@ -360,11 +360,11 @@ class RestClient:
 
     async def collect(self, path: str, **options: Any) -> TaskFrames:
         frames = TaskFrames()
-        async for one in self.events(path, **options):
-            if one.comment is None:
-                assert one.id == one.data.get("id")
-                assert one.event == one.data["type"]
-                frames.add(one.data)
+        async for event in self.events(path, **options):
+            if event.comment is None:
+                assert event.id == event.data.get("id")
+                assert event.event == event.data["type"]
+                frames.add(event.data)
         return frames
 
 

@@ -1,4 +1,4 @@
-"""The cast of the tests: Alice, Bob who must not see what is hers, and somebody of the staff."""
+"""Fixtures of all tests: database, cache, and three users: Alice, Bob and a member of staff."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import APIKey, User
 from aily.cache import forget_copies, store
+from tests.embedded_plugin import run_servers
 from tests.prepared import MIGRATED
 from tests.running import Running
 
@@ -32,7 +33,9 @@ def pytest_runtest_makereport(
     if report.failed:
         used = getattr(item, "funcargs", {}).items()
         report.sections += [
-            (f"logs of {name}", one.log_tail()) for name, one in used if isinstance(one, Running)
+            (f"logs of {name}", value.log_tail())
+            for name, value in used
+            if isinstance(value, Running)
         ]
     return report
 
@@ -52,13 +55,15 @@ def _settings_of_tests() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _empty_cache(_settings_of_tests: None) -> None:
     """What an earlier test cached is about rows that are gone."""
-    store.client().flushdb()
+    if run_servers.are_started:
+        store.client().flushdb()
     forget_copies()
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """pytest-django's hook: the test database begins as a copy of one that is migrated."""
+    run_servers.ensure_started()
     if not os.environ.get("DATABASE_URL"):
         connections[DEFAULT_DB_ALIAS].settings_dict["TEST"]["TEMPLATE"] = MIGRATED
 
@@ -66,6 +71,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session")
 def database_server(django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
     """How libpq reaches the tests' PostgreSQL, as far as it is set."""
+    run_servers.ensure_started()
     with django_db_blocker.unblock():
         parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
     wanted = {"host", "port", "user", "password"}
@@ -92,10 +98,10 @@ def bob(transactional_db: None) -> User:
 
 
 def grant(user: User, permissions: QuerySet[Permission]) -> None:
-    """Straight into the table: the audit log reads each one's app by a query of its own, which
-    took half of some tests' time. For users that nobody has looked up yet."""
+    """Insert the user's permissions without signals: the audit log would read the app of each
+    permission by a query of its own, half of some tests' time. Cached permissions stay."""
     granted = User.user_permissions.through
-    rows = [granted(user=user, permission=one) for one in permissions]
+    rows = [granted(user=user, permission=permission) for permission in permissions]
     granted.objects.bulk_create(rows, ignore_conflicts=True)
 
 

@@ -13,29 +13,29 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.test import TransactionTestCase
 from psycopg.errors import DeadlockDetected
 
-#: What a test left running may hold one table and want another; it ends by itself.
+#: Work that a test left running may hold one table and wait for another; it ends by itself.
 _TRIES = 5
 
-#: What migrations fill stays. Writers are locked out as by TRUNCATE, so that nobody's late commit
+#: Tables that migrations fill stay. Writers are locked out as by TRUNCATE, so that no late commit
 #: stays behind. A table with a trigger of its own (the append-only ledger) lets no row be deleted;
 #: it has no referrers.
 _EMPTY = """
 DO $$
 DECLARE
-  one regclass;
+  name regclass;
   is_filled boolean;
 BEGIN
-  FOR one IN SELECT oid::regclass FROM pg_class
+  FOR name IN SELECT oid::regclass FROM pg_class
               WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
                 AND relname NOT IN ('django_migrations', 'django_content_type', 'auth_permission',
                                     'chat_idkey')
               ORDER BY oid LOOP
-    EXECUTE 'LOCK TABLE ' || one || ' IN SHARE ROW EXCLUSIVE MODE';
-    EXECUTE 'SELECT EXISTS (SELECT FROM ' || one || ')' INTO is_filled;
-    IF is_filled AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = one AND NOT tgisinternal) THEN
-      EXECUTE 'TRUNCATE ' || one;
+    EXECUTE 'LOCK TABLE ' || name || ' IN SHARE ROW EXCLUSIVE MODE';
+    EXECUTE 'SELECT EXISTS (SELECT FROM ' || name || ')' INTO is_filled;
+    IF is_filled AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = name AND NOT tgisinternal) THEN
+      EXECUTE 'TRUNCATE ' || name;
     ELSIF is_filled THEN
-      EXECUTE 'DELETE FROM ' || one;
+      EXECUTE 'DELETE FROM ' || name;
     END IF;
   END LOOP;
 END $$

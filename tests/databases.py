@@ -1,4 +1,4 @@
-"""Databases beside the one of the tests, on the same server."""
+"""Further databases on the server of the tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psycopg
 def make_database(server: Mapping[str, Any], name: str, template: str) -> None:
     """Make a copy of `template` in the place of any that is there. `server`: how libpq reaches it.
 
-    On a server that was given it is an empty one, as there are no templates of ours.
+    With DATABASE_URL the new database is empty: that server has none of our templates.
     """
     if os.environ.get("DATABASE_URL"):
         template = "template1"

@@ -1,5 +1,4 @@
-"""pytest plugin: which tests share a process of pytest-xdist, which begin first, how long one may
-take."""
+"""pytest plugin: which tests share a process of pytest-xdist, which begin first, and timeouts."""
 
 from __future__ import annotations
 
@@ -8,12 +7,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: All its files share one running installation, which takes long to start,
+#: All its files share one running installation, which takes long to start.
 _ONE_PROCESS = "tests/e2e/"
-#: but for these: two have another one, and the browser's would make it longer than all the rest.
-_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/test_web.py")
-#: Begun first, so that nobody waits for them at the end. Of the last ones each second waits more
-#: than it computes: beside what computes, that costs no time.
+#: Exceptions: two have installations of their own, the browser's tests would take too long there.
+_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/web/")
+#: Begun first, so that no process works alone at the end. The last ones wait more than they
+#: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (
     _ONE_PROCESS,
     "tests/aily/launcher/test_launch.py",
@@ -39,7 +38,7 @@ INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
-    """A file's tests run in one process, those of `e2e` all in the same one.
+    """A file's tests run in one process, those of `e2e` all in the same one, but for _APART.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
     """
@@ -50,8 +49,10 @@ class _OneStack(LoadFileScheduling):
 
 def _group(nodeid: str) -> str:
     file = str(nodeid.split("::", 1)[0])
-    is_shared = file.startswith(_ONE_PROCESS) and file not in _APART
-    return _ONE_PROCESS if is_shared else file
+    for path in (*_APART, _ONE_PROCESS):
+        if file.startswith(path):
+            return path
+    return file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:

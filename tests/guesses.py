@@ -1,5 +1,5 @@
 """Clients that send wrong passwords without a pause, as a process of their own: what they take of
-Python's time is not that of whoever is measured beside them.
+Its CPU time does not disturb the process that measures.
 
 `python -m tests.guesses URL ADDRESS CLIENTS [NAME]` ends when its input does, and then prints the
 statuses of the answers as JSON. Without a name each client tries one of its own.
@@ -22,7 +22,7 @@ WAIT_SECONDS = 60
 
 
 def browser(base_url: str, address: str) -> httpx.AsyncClient:
-    """Someone at `address`, as a proxy tells that is trusted."""
+    """A client at `address`, as a trusted proxy reports it."""
     headers = {"X-Forwarded-For": address, "Referer": f"{base_url}/login/"}
     return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=WAIT_SECONDS)
 

@@ -67,7 +67,7 @@ def read_journal(path: Path) -> UpstreamRecord:
 
 def levels(calls: Iterable[UpstreamCall]) -> list[tuple[float, int]]:
     """(time, calls at once from then on). An end and a beginning at one moment: first the end."""
-    steps = [step for one in calls for step in ((one.began_at, 1), (one.until, -1))]
+    steps = [step for call in calls for step in ((call.began_at, 1), (call.until, -1))]
     found, now = [], 0
     for at, step in sorted(steps):
         now += step

@@ -29,9 +29,9 @@ def _nothing(token: dict[str, Any]) -> None:
 
 @dataclass
 class OpenIDProvider(Running):
-    """Knows one client. Whoever comes to /authorize is logged in as `person` at once."""
+    """A provider with one client. /authorize logs every visitor in as `person` at once."""
 
-    #: The claims about whoever logs in.
+    #: The claims about the person that logs in.
     person: dict[str, Any] = field(default_factory=dict)
     #: Changes the claims of the ID token before it is signed.
     tamper: Callable[[dict[str, Any]], None] = _nothing
@@ -56,7 +56,7 @@ class OpenIDProvider(Running):
         self.reset()
 
     def reset(self) -> None:
-        """As it was at the start, with nobody in particular at it."""
+        """Set everything back to the state of a new provider."""
         self.person = {"sub": "1001", "preferred_username": "carol", "given_name": "Carol"}
         self.userinfo, self.tamper, self.signs_wrongly = {}, _nothing, False
         self.broken.clear()

@@ -11,7 +11,7 @@ _RANGE = range(12_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that follow one another and that nobody listens on.
+    """Find consecutive ports of 127.0.0.1 that no process listens on.
 
     Chosen at random, as several test runs on one machine look for some at the same time.
     """

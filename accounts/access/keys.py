@@ -1,28 +1,22 @@
-"""API keys as the cache holds them: who presents one is known without a query."""
+"""API keys as the cache holds them: a request with one is authenticated without a query."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Collection
+from datetime import datetime
 
 import msgspec
 from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 
+from accounts.last_use import LAST_USED_PRECISION, LastUse
 from accounts.models import KEY_MARK, APIKey, api_keys_revoked
 from aily.cache import Cached, KnownRows, keys
-from aily.concurrency.batching import Batcher, Pace
-from aily.concurrency.loops import per_loop
-from aily.database.threads import in_database
 from aily.web.access_revocation import Access, check_access, revoke_access
 
-#: `last_used_at` is at most this much behind, so that a busy key does not cost a write a request.
-LAST_USED_PRECISION = timedelta(minutes=1)
-#: Keys of which a process remembers when it noted their use.
-MAX_NOTED = 100_000
+#: Keys of which a process remembers when it wrote their use.
+MAX_REMEMBERED = 100_000
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -55,9 +49,9 @@ KEY_IDS: KnownRows[int] = KnownRows(keys.KEY_IDS, APIKey, int, name="pk", owner=
 
 
 async def find_key(secret: str, *, check: bool = False) -> KeyRecord | None:
-    """The usable key of this secret; its owner is not looked at. No query when warm.
+    """Return the usable key of this secret. No query when cached. The caller checks the owner.
 
-    With `check` what this process remembers does not count.
+    `check`: bypass this process's copies.
     """
     if not secret.startswith(KEY_MARK):
         return None
@@ -65,34 +59,12 @@ async def find_key(secret: str, *, check: bool = False) -> KeyRecord | None:
     record = await read(APIKey.digest_of(secret))
     if record is None or record.is_expired():
         return None
-    await _note_use(record.pk)
+    if _last_use.is_due(record.pk):
+        await _last_use.write(record.pk)
     return record
 
 
 # --- Noting use ---------------------------------------------------------------------------------
-#: When this process last noted the use of a key (monotonic).
-_noted: dict[int, float] = {}
-
-
-async def _note_use(pk: int) -> None:
-    now = time.monotonic()
-    if _noted.get(pk, 0) > now - LAST_USED_PRECISION.total_seconds():
-        return
-    if len(_noted) >= MAX_NOTED:
-        _noted.clear()
-    _noted[pk] = now
-    await _noter().submit(pk)
-
-
-@per_loop
-def _noter() -> Batcher[int, None]:
-    async def handle(pks: list[int]) -> Sequence[None]:
-        await in_database(_write_use, pks)
-        return [None] * len(pks)
-
-    return Batcher(handle, pace=Pace())
-
-
 def _write_use(pks: list[int]) -> None:
     now = timezone.now()
     # Of many processes that see a key at the same moment only the first one writes.
@@ -100,26 +72,29 @@ def _write_use(pks: list[int]) -> None:
     APIKey.objects.filter(stale, pk__in=pks).update(last_used_at=now)
 
 
-# --- Forgetting ---------------------------------------------------------------------------------
+_last_use: LastUse[int, int] = LastUse(_write_use, MAX_REMEMBERED)
+
+
+# --- Invalidating ---------------------------------------------------------------------------------
 def connect_signals() -> None:
-    """Have every change of a key forget what is cached of it."""
+    """Invalidate the cached key at each of its changes."""
     post_save.connect(_saved, sender=APIKey)
     post_delete.connect(_gone, sender=APIKey)
     api_keys_revoked.connect(_revoked)
     KEY_IDS.connect_signals()
 
 
-def _saved(sender: Any, instance: APIKey, created: bool, **kwargs: Any) -> None:
+def _saved(sender: object, instance: APIKey, created: bool, **kwargs: object) -> None:
     (KEYS.added if created else KEYS.invalidate)([instance.digest])
     if not created:
-        # It may end at another time now.
+        # Its end may have changed.
         check_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
-def _gone(sender: Any, instance: APIKey, **kwargs: Any) -> None:
+def _gone(sender: object, instance: APIKey, **kwargs: object) -> None:
     KEYS.invalidate([instance.digest])
     revoke_access(Access(instance.owner_id, api_key_id=instance.pk))
 
 
-def _revoked(sender: Any, digests: list[str], **kwargs: Any) -> None:
+def _revoked(sender: object, digests: list[str], **kwargs: object) -> None:
     KEYS.invalidate(digests)

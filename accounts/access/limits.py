@@ -1,4 +1,4 @@
-"""What a user may ask for at most: the user's own limits, else a role's, else the settings'."""
+"""Limits of a user: the user's own, else the most generous of the roles', else the settings'."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from aily.database.threads import in_database
 from aily.problems import RateLimited
 from aily.redis.rates import Counter, Rate, count, refusals
 
-#: What staff changes holds everywhere after this long.
+#: A change by staff takes effect in all processes within this time.
 CACHE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A user's limits; None: there is none."""
+    """A user's limits; None: unlimited."""
 
     requests_per_minute: int | None
     max_tasks_in_flight: int | None
@@ -37,7 +37,7 @@ _cached_until = 0.0
 
 
 def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
-    """The limits of these users, kept for a while. No query where users and roles are cached."""
+    """Return the limits of these users, kept for CACHE_SECONDS. No query when cached."""
     global _cached_until
     with _lock:
         if time.monotonic() > _cached_until:
@@ -53,7 +53,7 @@ def limits_of(user_ids: Collection[int]) -> dict[int, Limits]:
 
 
 def _known(user_id: int) -> Limits | None:
-    """A user's limits where that needs no query: fit for an event loop."""
+    """Return a user's limits if this process has them. Does not block."""
     with _lock:
         is_fresh = time.monotonic() <= _cached_until and user_id in _cached
         return _with_defaults(_cached[user_id]) if is_fresh else None
@@ -69,10 +69,10 @@ def _load(user_ids: Collection[int]) -> dict[int, _Overrides]:
 
 
 def _overrides(own: _Overrides, of_roles: Sequence[_Overrides]) -> _Overrides:
-    """A user's own go before those of roles, and of these the most generous."""
+    """Return the user's own limits, else the most generous of the roles'."""
     requests, in_flight, queued = (
-        mine or max((one for one in others if one), default=None)
-        for mine, *others in zip(own, *of_roles, strict=True)
+        user_limit or max((limit for limit in role_limits if limit), default=None)
+        for user_limit, *role_limits in zip(own, *of_roles, strict=True)
     )
     return requests, in_flight, queued
 
@@ -86,27 +86,29 @@ def _with_defaults(overrides: _Overrides | None) -> Limits:
     )
 
 
-#: Who makes a request: a user, with an API key or (None) a session.
+#: The user of a request, with its API key, or None for a session.
 Requester = tuple[int, APIKey | None]
 
 
 async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
-    """Count a request of a user, that came with `api_key` or a session. Raises RateLimited.
+    """Count a request of a user, made with `api_key` or a session. Raises RateLimited.
 
-    Returns where the user, or the key where that has less left, now stands; None where nothing is
-    counted.
+    Returns the rate of the user, or of the key if that has less left; None if neither is limited.
     """
-    # Of many users that are not known, at the same moment, one query asks.
+    # Limits of many users that are missing at the same moment are loaded by one query.
     limits = _known(user_id) or await _loader().submit(user_id)
     rates = [await count(counter) for counter in _counters(user_id, api_key, limits)]
     return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
 
 
 def count_requests(requesters: Sequence[Requester | None]) -> list[RateLimited | None]:
-    """`count_request` for many from a thread: why not, for each. None is not counted."""
-    limits = limits_of({one[0] for one in requesters if one is not None})
+    """Count many requests at once, but none for None. Blocks. Returns each refusal, or None."""
+    limits = limits_of({requester[0] for requester in requesters if requester is not None})
     return refusals(
-        [_counters(*one, limits[one[0]]) if one is not None else () for one in requesters]
+        [
+            _counters(*requester, limits[requester[0]]) if requester is not None else ()
+            for requester in requesters
+        ]
     )
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.conf.locale import LANG_INFO
 from django.db import IntegrityError, transaction
 from django.db.models.signals import post_delete, post_save
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation.trans_real import parse_accept_lang_header
 from psycopg.errors import CheckViolation
 
 from accounts.access.permissions import PermissionSet
-from accounts.models import MenuItem
+from accounts.models import MENU_LANGUAGES, MenuItem
 from aily.cache import Cached, keys
 from aily.database.rows import execute
 from aily.problems import Conflict
@@ -81,10 +85,25 @@ def _load(names: Collection[str]) -> dict[str, tuple[MenuRecord, ...]]:
 MENU: Cached[str, tuple[MenuRecord, ...]] = Cached(keys.MENU, tuple[MenuRecord, ...], _load)
 
 
+def menu_language(request: HttpRequest) -> str:
+    """Return the language to show labels in: the user's choice, else the browser's first one.
+
+    Not Django's function: labels may be in more languages than pages are translated into.
+    """
+    accepted = parse_accept_lang_header(request.headers.get("Accept-Language", "").lower())
+    chosen = request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME, "").lower()
+    for code in (chosen, *(code for code, _quality in accepted)):
+        # Such as zh-cn, which stands for zh-hans, and de-at.
+        variants = (code, *LANG_INFO.get(code, {}).get("fallback", ()), code.partition("-")[0])
+        if known := next((code for code in variants if code in MENU_LANGUAGES), None):
+            return str(known)
+    return str(settings.LANGUAGE_CODE)
+
+
 def menu_of(permissions: PermissionSet, language: str) -> tuple[MenuNode, ...]:
-    """The items that these permissions show. All users who see the same share one document."""
+    """Return the items that these permissions show. Users who see the same share one document."""
     records = MENU.get(ALL) or ()
-    visible = frozenset(one.pk for one in records if one.is_for(permissions))
+    visible = frozenset(record.pk for record in records if record.is_for(permissions))
     return _tree(records, visible, language)
 
 
@@ -93,27 +112,27 @@ def _tree(
     records: tuple[MenuRecord, ...], visible: frozenset[int], language: str
 ) -> tuple[MenuNode, ...]:
     below: defaultdict[int | None, list[MenuRecord]] = defaultdict(list)
-    for one in records:
-        if one.pk in visible:
-            below[one.parent].append(one)
+    for record in records:
+        if record.pk in visible:
+            below[record.parent].append(record)
 
-    # An item whose parent is not shown is not reached.
+    # Items below one that is not shown are not shown either.
     def nodes(parent: int | None) -> tuple[MenuNode, ...]:
         return tuple(
-            MenuNode(one.pk, one.label_in(language), one.icon, one.route, nodes(one.pk))
-            for one in below[parent]
+            MenuNode(item.pk, item.label_in(language), item.icon, item.route, nodes(item.pk))
+            for item in below[parent]
         )
 
     return nodes(None)
 
 
 def connect_signals() -> None:
-    """Have every change of an item forget the cached tree."""
+    """Invalidate the cached tree at each change of an item."""
     for signal in (post_save, post_delete):
         signal.connect(_changed, sender=MenuItem)
 
 
-def _changed(sender: Any, **kwargs: Any) -> None:
+def _changed(sender: object, **kwargs: object) -> None:
     MENU.invalidate([ALL])
 
 
@@ -125,18 +144,18 @@ def save_item(item: MenuItem) -> None:
     """
     try:
         with transaction.atomic():
-            # First of all, or two moves might wait for each other's rows.
+            # First: two moves could otherwise wait for each other's rows.
             _lock_tree()
             item.save()
             _number(item)
     except IntegrityError as error:
         if isinstance(error.__cause__, CheckViolation):
-            raise Conflict("A menu item cannot be below itself.", field="parent") from None
+            raise Conflict(_("A menu item cannot be below itself."), field="parent") from None
         raise
 
 
 def _lock_tree() -> None:
-    """The lock of the trigger, to the end of the transaction."""
+    """Take the trigger's lock until the transaction ends."""
     execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
 
 
@@ -147,7 +166,7 @@ def _number(item: MenuItem) -> None:
 
 
 def _renumber(siblings: Iterable[MenuItem]) -> None:
-    for position, one in enumerate(siblings):
-        if one.position != position:
-            one.position = position
-            one.save(update_fields=["position"])
+    for position, sibling in enumerate(siblings):
+        if sibling.position != position:
+            sibling.position = position
+            sibling.save(update_fields=["position"])

@@ -1,8 +1,8 @@
-"""Who may do what: every check of a permission is made here, from the cached grants.
+"""Permission checks: all of them are made here, from the cached grants.
 
 A permission is one of Django's, such as "chat.change_scene". It is granted to a role, or to a user,
-on all objects or on a single one. On all objects it is for staff, as in the admin; the permission
-to use something is for everybody who has it, and so is one on a single object.
+on all objects or on a single one. On all objects it counts for staff only, as in the admin, unless
+it is a permission to use something; on a single object it counts for every user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aily.problems import Forbidden
 
 @dataclass(frozen=True, slots=True)
 class PermissionSet:
-    """All that is granted to one user, who is known to be active."""
+    """All that is granted to an active user."""
 
     is_staff: bool
     is_superuser: bool
@@ -32,22 +32,22 @@ class PermissionSet:
     roles: Mapping[int, str]
 
     def allows(self, permission: str, obj: Model | int | str | None = None) -> bool:
-        """Whether this permits it, on `obj` (a row or its primary key) or on all objects."""
+        """Return whether `permission` holds on `obj` (a row or its key) or on all objects."""
         if self.is_superuser:
             return True
         pk = None if obj is None else str(obj.pk if isinstance(obj, Model) else obj)
         if self.is_staff or _is_use(permission):
-            return any(one.allows(permission, pk) for one in self.grants)
-        return any(pk in one.objects.get(permission, ()) for one in self.grants)
+            return any(grants.allows(permission, pk) for grants in self.grants)
+        return any(pk in grants.objects.get(permission, ()) for grants in self.grants)
 
     def everywhere(self) -> list[str]:
-        """The permissions that hold on all objects."""
-        names = {name for one in self.grants for name in one.permissions}
+        """Return the permissions that hold on all objects."""
+        names = {name for grants in self.grants for name in grants.permissions}
         return sorted(name for name in names if self.is_staff or _is_use(name))
 
     def objects(self, permission: str) -> set[str]:
-        """The primary keys of the single objects that `permission` is granted on."""
-        return {pk for one in self.grants for pk in one.objects.get(permission, ())}
+        """Return the primary keys of the single objects that `permission` is granted on."""
+        return {pk for grants in self.grants for pk in grants.objects.get(permission, ())}
 
 
 _NOTHING = PermissionSet(is_staff=False, is_superuser=False, grants=(), roles={})
@@ -58,18 +58,18 @@ def _is_use(permission: str) -> bool:
 
 
 def permission_sets(user_ids: Collection[int]) -> dict[int, PermissionSet]:
-    """What these users may do; nothing, for those that are not active. No query when warm."""
+    """Return what these users may do: nothing if they are not active. No query when cached."""
     users = USERS.get_many(user_ids)
     roles = ROLES.get_many({role for user in users.values() for role in user.roles})
     found = dict.fromkeys(user_ids, _NOTHING)
     for pk, user in users.items():
         if user.is_active:
-            theirs = {role: roles[role] for role in user.roles if role in roles}
+            role_grants = {role: roles[role] for role in user.roles if role in roles}
             found[pk] = PermissionSet(
                 user.is_staff,
                 user.is_superuser,
-                (user, *theirs.values()),
-                {role: grants.name for role, grants in theirs.items()},
+                (user, *role_grants.values()),
+                {role: grants.name for role, grants in role_grants.items()},
             )
     return found
 
@@ -79,7 +79,7 @@ def permissions_of(user: User) -> PermissionSet:
 
 
 def may(user: User, permission: str, obj: Model | int | None = None) -> bool:
-    """Whether `user` has `permission`, on `obj` or on all objects. No query when warm."""
+    """Return whether `user` has `permission`, on `obj` or on all objects. No query when cached."""
     return permissions_of(user).allows(permission, obj)
 
 
@@ -89,17 +89,17 @@ def require_permission(user: User, permission: str, obj: Model | int | None = No
         raise Forbidden(f"This needs the permission {permission}.")
 
 
-# --- What there is to grant permissions on ------------------------------------------------------
+# --- Objects that permissions are granted on ----------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
     """Rows of one model, for each of which these permissions may be granted."""
 
     model: type[Model]
-    #: The field that callers know a row by.
+    #: The field that names a row in the API.
     name_field: str
 
     def names(self, pks: Collection[str]) -> dict[str, str]:
-        """What callers call these rows, by primary key."""
+        """Return the names of these rows in the API, by primary key."""
         found = self.rows().filter(pk__in=pks).values_list("pk", self.name_field)
         return {str(pk): str(name) for pk, name in found}
 
@@ -129,23 +129,23 @@ def register_objects(model: type[Model], name_field: str, codenames: Collection[
 
 
 def _drop_grants(sender: type[Model], instance: Model, **kwargs: object) -> None:
-    """What was granted on a row that is gone must not outlive it: keys can come again."""
+    """Delete the grants on a row that was deleted: its primary key may be used again."""
     for granted in (GroupObjectPermission, UserObjectPermission):
         rows = granted.objects.filter(
             content_type=ContentType.objects.get_for_model(sender), object_pk=str(instance.pk)
         )
-        for row in rows:  # one by one, as signals tell the cache
+        for row in rows:  # one by one: signals invalidate the cache
             row.delete()
 
 
 def permissions_on(model: type[Model]) -> set[str]:
-    """What may be granted on single rows of `model`."""
+    """Return the permissions that may be granted on single rows of `model`."""
     return {name for name, kind in OBJECT_KINDS.items() if kind.model is model}
 
 
 def find_permissions(names: Collection[str]) -> dict[str, Permission]:
-    """Django's rows of those of the permissions that exist, by name ("chat.use_scene")."""
+    """Return the rows of the permissions that exist, by name ("chat.use_scene")."""
     wanted = {name.partition(".")[2] for name in names}
     found = Permission.objects.select_related("content_type").filter(codename__in=wanted)
-    by_name = {f"{one.content_type.app_label}.{one.codename}": one for one in found}
-    return {name: one for name, one in by_name.items() if name in names}
+    by_name = {f"{row.content_type.app_label}.{row.codename}": row for row in found}
+    return {name: row for name, row in by_name.items() if name in names}

@@ -1,4 +1,4 @@
-"""Writing roles: names of permissions and objects in, rows out, in one transaction."""
+"""Writes roles from names of permissions and objects, in one transaction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def set_roles(user: User, role_ids: Sequence[int]) -> None:
 
 
 def named_objects(granted: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    """(permission, primary key) pairs as callers know them. One query a kind of object."""
+    """Return (permission, key) pairs by the names of the API. One query a kind of object."""
     wanted: defaultdict[ObjectKind, set[str]] = defaultdict(set)
     pairs = sorted(set(granted))
     for permission, pk in pairs:
@@ -69,18 +69,18 @@ def _set_permissions(role: Role, names: Sequence[str]) -> None:
 
 
 def _set_objects(role: Role, objects: Sequence[Mapping[str, str]]) -> None:
-    permissions = find_permissions({one["permission"] for one in objects})
-    found = [_object(index, one) for index, one in enumerate(objects)]
+    permissions = find_permissions({grant["permission"] for grant in objects})
+    found = [_find_object(index, grant) for index, grant in enumerate(objects)]
     wanted = {
-        (permissions[one["permission"]].pk, str(row.pk)): one
-        for one, row in zip(objects, found, strict=True)
+        (permissions[grant["permission"]].pk, str(row.pk)): grant
+        for grant, row in zip(objects, found, strict=True)
     }
-    # One by one: signals tell the cache and the audit log.
+    # One by one: signals invalidate the cache and write the audit log.
     for row in GroupObjectPermission.objects.filter(group=role):
         if wanted.pop((row.permission_id, row.object_pk), None) is None:
             row.delete()
-    for (_, object_pk), one in wanted.items():
-        permission = permissions[one["permission"]]
+    for (_, object_pk), grant in wanted.items():
+        permission = permissions[grant["permission"]]
         GroupObjectPermission(
             group=role,
             permission=permission,
@@ -89,13 +89,13 @@ def _set_objects(role: Role, objects: Sequence[Mapping[str, str]]) -> None:
         ).save()
 
 
-def _object(index: int, one: Mapping[str, str]) -> Model:
-    kind = OBJECT_KINDS.get(one["permission"])
+def _find_object(index: int, grant: Mapping[str, str]) -> Model:
+    kind = OBJECT_KINDS.get(grant["permission"])
     if kind is None:
         known = ", ".join(sorted(OBJECT_KINDS))
         raise InvalidRequest(f"This must be one of {known}.", field=f"objects.{index}.permission")
-    row = kind.find(one["object"])
+    row = kind.find(grant["object"])
     if row is None:
-        message = f"There is no {kind} {one['object']!r}."
+        message = f"There is no {kind} {grant['object']!r}."
         raise InvalidRequest(message, field=f"objects.{index}.object")
     return row

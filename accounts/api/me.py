@@ -1,15 +1,12 @@
-"""REST: who am I, and what may I do?"""
+"""REST: the user behind the credentials, with permissions, limits and menu."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.utils.translation import get_language_from_request
 from ninja import Router, Schema
 from pydantic import Field
 
 from accounts.access.limits import limits_of
-from accounts.access.menus import menu_of
+from accounts.access.menus import menu_language, menu_of
 from accounts.access.permissions import permissions_of
 from accounts.access.roles import named_objects
 from accounts.api.menus import MenuOut
@@ -41,7 +38,7 @@ class MeOut(Schema):
 
 
 @router.get("/me", response=MeOut, summary="The user behind these credentials")
-def me(request: AuthenticatedRequest) -> dict[str, Any]:
+def me(request: AuthenticatedRequest) -> dict[str, object]:
     user = request.auth.user
     permissions = permissions_of(user)
     return {
@@ -53,10 +50,10 @@ def me(request: AuthenticatedRequest) -> dict[str, Any]:
         "permissions": permissions.everywhere(),
         "objects": named_objects(
             (name, pk)
-            for one in permissions.grants
-            for name in one.objects
-            for pk in one.objects[name]
+            for grants in permissions.grants
+            for name in grants.objects
+            for pk in grants.objects[name]
         ),
         "limits": limits_of([user.pk])[user.pk],
-        "menu": menu_of(permissions, get_language_from_request(request)),
+        "menu": menu_of(permissions, menu_language(request)),
     }

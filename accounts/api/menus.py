@@ -1,17 +1,16 @@
-"""REST: the menu as one sees it, and its items for staff."""
+"""REST: the user's menu, and the menu items for staff."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-from typing import Any, Self
+from typing import Self
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils.translation import get_language_from_request
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 from pydantic import Field
 
-from accounts.access.menus import MenuNode, menu_of, save_item
+from accounts.access.menus import MenuNode, menu_language, menu_of, save_item
 from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
@@ -90,7 +89,7 @@ class ItemPatch(RequestSchema):
     )
     permission: str = Field("", description="Only for those who have this permission as well.")
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields of the request, its parent looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
         if self.parent is not None:
@@ -108,7 +107,7 @@ class ItemIn(ItemPatch):
     label: str
 
 
-def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
+def _write(item: MenuItem, fields: dict[str, object]) -> MenuItem:
     assign(item, fields)
     save_item(item)
     return item
@@ -116,7 +115,7 @@ def _write(item: MenuItem, fields: dict[str, Any]) -> MenuItem:
 
 @router.get("/menus", response=list[MenuOut], summary="The menu as you see it")
 def get_menu(request: AuthenticatedRequest) -> list[MenuNode]:
-    nodes = menu_of(permissions_of(request.auth.user), get_language_from_request(request))
+    nodes = menu_of(permissions_of(request.auth.user), menu_language(request))
     return list(nodes)  # a tuple would be a status and an answer
 
 

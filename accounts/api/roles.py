@@ -16,7 +16,7 @@ from accounts.access.roles import named_objects, write_role
 from accounts.api.schemas import NO_LIMITS, LimitsOut, LimitsPatch, ObjectPermission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from accounts.models import Role, User
+from accounts.models import Role, RoleLimits, User
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, ordered
@@ -38,18 +38,22 @@ class RoleOut(Schema):
     @staticmethod
     def resolve_permissions(role: Role) -> list[str]:
         return sorted(
-            f"{one.content_type.app_label}.{one.codename}" for one in role.permissions.all()
+            f"{permission.content_type.app_label}.{permission.codename}"
+            for permission in role.permissions.all()
         )
 
     @staticmethod
-    def resolve_objects(role: Any) -> list[dict[str, str]]:
+    def resolve_objects(role: Role) -> list[dict[str, str]]:
         return named_objects(
-            (f"{one.permission.content_type.app_label}.{one.permission.codename}", one.object_pk)
-            for one in role.groupobjectpermission_set.all()
+            (
+                f"{grant.permission.content_type.app_label}.{grant.permission.codename}",
+                grant.object_pk,
+            )
+            for grant in role.groupobjectpermission_set.all()
         )
 
     @staticmethod
-    def resolve_limits(role: Role) -> Any:
+    def resolve_limits(role: Role) -> RoleLimits | None:
         return getattr(role, "limits", None)
 
 
@@ -100,7 +104,7 @@ def _roles() -> QuerySet[Any]:
 def _write(by: User, role: Role, payload: RolePatch) -> Role:
     """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
 
-    Who may give what is held against the rules as rows are saved (accounts/delegation.py).
+    The rules of delegation are enforced as rows are saved (accounts/delegation_checks.py).
     """
     if "limits" in payload.model_fields_set:
         # As in the admin, where they are a form of their own.

@@ -1,4 +1,4 @@
-"""What the endpoints on users and roles have in common."""
+"""Schemas that the endpoints of users and roles share."""
 
 from __future__ import annotations
 

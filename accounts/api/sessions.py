@@ -1,9 +1,8 @@
-"""REST: my sessions and my password. Only for who is logged in: a key has neither."""
+"""REST: own sessions and own password. Only with a session: an API key has neither."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -60,7 +59,7 @@ class PasswordIn(RequestSchema):
 
 
 def _session_user(request: AuthenticatedRequest) -> User:
-    """Who is logged in, with all fields. Raises Forbidden for a key."""
+    """Return the logged-in user, with all fields. Raises Forbidden for a key."""
     if request.auth.api_key is not None:
         raise Forbidden("An API key cannot do this. Log in.")
     return User.objects.get(pk=request.auth.user.pk)
@@ -68,11 +67,11 @@ def _session_user(request: AuthenticatedRequest) -> User:
 
 @router.get("/me/sessions", response=list[SessionOut], summary="Own sessions")
 @paginate(Page)
-def list_sessions(request: AuthenticatedRequest) -> list[dict[str, Any]]:
+def list_sessions(request: AuthenticatedRequest) -> list[dict[str, object]]:
     return [_as_out(request, row) for row in sessions_of(_session_user(request))]
 
 
-def _as_out(request: AuthenticatedRequest, row: UserSession) -> dict[str, Any]:
+def _as_out(request: AuthenticatedRequest, row: UserSession) -> dict[str, object]:
     fields = ("id", "user_agent", "address", "created_at", "last_used_at")
     return {
         **{name: getattr(row, name) for name in fields},

@@ -1,9 +1,9 @@
-"""REST: users, for staff. Everybody else sees themselves."""
+"""REST: users, for staff. Other users see themselves."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -105,7 +105,7 @@ def _visible(user: User) -> QuerySet[User]:
 def _write(user: User, payload: UserPatch) -> User:
     """Raises Forbidden, InvalidRequest and ValidationError; then nothing has changed.
 
-    Who may write what is held against the rules as rows are saved (accounts/delegation.py).
+    The rules of delegation are enforced as rows are saved (accounts/delegation_checks.py).
     """
     fields = payload.dict(exclude_unset=True, exclude={"password"})
     roles = fields.pop("roles", None)
@@ -144,7 +144,7 @@ def list_users(request: AuthenticatedRequest, filters: Query[UserFilter]) -> Que
 
 @router.post("/users", response={201: UserOut}, summary="Make a user")
 @idempotent(UserOut)
-def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[Any]:
+def create_user(request: AuthenticatedRequest, payload: UserIn) -> Status[User]:
     require_permission(request.auth.user, "accounts.add_user")
     user = User(username=payload.username)
     _set_password(user, payload.password)

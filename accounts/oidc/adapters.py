@@ -1,12 +1,11 @@
-"""Where allauth asks what to do: its own pages, forms and sessions are never reached."""
+"""allauth's adapters: its own pages, forms and sessions are never used."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialLogin
 from allauth.socialaccount.providers.base.constants import AuthError
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -21,9 +20,16 @@ from accounts.sessions.login import begin_login
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
-        """Logs in as everybody does, second factor included; allauth has no part in it."""
-        next_url = kwargs["redirect_url"] or settings.LOGIN_REDIRECT_URL
+    def pre_login(
+        self,
+        request: HttpRequest,
+        user: User,
+        *,
+        redirect_url: str | None = None,
+        **kwargs: object,
+    ) -> HttpResponse:
+        """Log in as after a password, second factor included, in place of allauth's own login."""
+        next_url = redirect_url or settings.LOGIN_REDIRECT_URL
         return begin_login(
             request,
             user,
@@ -37,11 +43,17 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
     def get_requests_session(self) -> ProviderSession:
         return ProviderSession()
 
-    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         sociallogin.user = user_of(sociallogin.account, sociallogin.claims)
 
     def on_authentication_error(
-        self, request: HttpRequest, provider: Any, *, error: str, exception: Any, **kwargs: Any
+        self,
+        request: HttpRequest,
+        provider: object,
+        *,
+        error: str,
+        exception: Exception | None,
+        **kwargs: object,
     ) -> None:
         if error == AuthError.CANCELLED:
             raise ImmediateHttpResponse(redirect("login"))

@@ -1,8 +1,6 @@
-"""Of allauth's tables staff see who is linked to which subject, and can cut that link."""
+"""Admin of the links between users and subjects of the login provider (allauth's tables)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
@@ -12,7 +10,7 @@ from django.http import HttpRequest
 from accounts.admin import actor_of
 from accounts.delegation import may_change_user
 
-# Not used: the provider stands in the environment, no token is kept.
+# Not used: the provider is configured by the environment, and no token is stored.
 for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
     admin.site.unregister(model)
 
@@ -27,9 +25,9 @@ class SocialAccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: SocialAccount | None = None) -> bool:
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or may_change_user(actor_of(request), obj.user))

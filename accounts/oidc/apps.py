@@ -10,7 +10,7 @@ class OIDCConfig(AppConfig):
         from allauth.socialaccount.models import SocialAccount
 
         from accounts.audit import audited
-        from accounts.delegation import protect_rows_of_users
+        from accounts.delegation_checks import protect_rows_of_users
 
         audited(SocialAccount, except_for=("last_login", "extra_data"))
         protect_rows_of_users(SocialAccount)

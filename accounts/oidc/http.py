@@ -13,16 +13,15 @@ logger = logging.getLogger(__name__)
 
 
 class ProviderSession(requests.Session):
-    """Waits for OIDC_TIMEOUT_SECONDS at most, follows no redirects, holds no connection meanwhile.
+    """A session with a time limit, no redirects, and no database connection held meanwhile.
 
-    The views are synchronous, so Django runs them on a thread of the request's own: what waits here
-    is that thread, and neither the event loop nor a database connection.
+    The views are synchronous: what waits here is the request's thread, and not the event loop.
     """
 
     def request(  # type: ignore[override]
         self, method: str, url: str, **options: Any
     ) -> requests.Response:
-        """Raises requests.RequestException, also where the provider is not content."""
+        """Send a request. Raises requests.RequestException, also for any status but 200."""
         if not url.startswith(("https://", f"{settings.OIDC_ISSUER}/")):
             raise requests.RequestException("an endpoint without TLS")
         connection.close()
@@ -35,7 +34,7 @@ class ProviderSession(requests.Session):
 
 
 def _reason(response: requests.Response) -> str:
-    """The error code of OAuth, such as invalid_client. The rest may be secret."""
+    """Return OAuth's error code, such as invalid_client. The rest of the body may be secret."""
     try:
         return f": {str(response.json()['error'])[:100]}"
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What an ID token has to show before it is believed (OpenID Connect Core, 3.1.3.7)."""
+"""Verification of ID tokens (OpenID Connect Core, 3.1.3.7)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import jwt
 from django.utils.crypto import constant_time_compare
 
-#: Signatures that only who has the private key can make. Neither "none" nor the client secret's.
+#: What a token says of its subject, or a document of the provider.
+Claims = dict[str, Any]
+#: Signatures made with a private key: neither "none" nor those of the client secret.
 ALGORITHMS = [
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
 ]
 #: Seconds that clocks may differ by.
 LEEWAY = 60
-#: What allauth's table has room for; the standard allows 255.
+#: The width of allauth's column; the standard allows 255.
 MAX_SUBJECT = 191
 
 
-def verified_claims(
-    token: str, keys: dict[str, Any], *, issuer: str, client_id: str, nonce: str
-) -> dict[str, Any]:
-    """The token's claims. `keys` is the provider's JWKS document. Raises jwt.PyJWTError."""
+def verified_claims(token: str, keys: Claims, *, issuer: str, client_id: str, nonce: str) -> Claims:
+    """Return the token's claims. `keys`: the provider's JWKS document. Raises jwt.PyJWTError."""
     key_id = jwt.get_unverified_header(token).get("kid")
-    claims: dict[str, Any] = jwt.decode(
+    claims: Claims = jwt.decode(
         token,
         _key(jwt.PyJWKSet.from_dict(keys), key_id),
         algorithms=ALGORITHMS,

@@ -1,33 +1,33 @@
-"""Who a provider's subject is here: known, linked, or new; and what its groups make of them."""
+"""The user of a provider's subject: known, linked by e-mail or new; and roles by its groups."""
 
 from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts.delegation import without_actor
 from accounts.models import Role, User
+from accounts.oidc.tokens import Claims
 
 logger = logging.getLogger(__name__)
 
-Claims = dict[str, Any]
 _NO_USERNAME = re.compile(r"[^\w.@+-]+")
 
 
 class LoginRefusedError(Exception):
-    """The provider vouches for them, and yet they do not get in. The message is for them."""
+    """An authenticated subject may not log in. The message is shown to the user."""
 
 
 def user_of(account: SocialAccount, claims: Claims) -> User:
-    """The user of this subject, who is found, linked or made. Raises LoginRefusedError."""
-    # What the provider says holds, whoever this browser was logged in as before.
+    """Find, link or make the user of this subject. Raises LoginRefusedError."""
+    # Without an actor: the browser may still be logged in as another user.
     with transaction.atomic(), without_actor():
         return _user_of(account, claims)
 
@@ -38,35 +38,35 @@ def _user_of(account: SocialAccount, claims: Claims) -> User:
         account.save()
     user: User = account.user
     if not user.is_active:
-        raise LoginRefusedError("Your account here is disabled.")
-    _follow_groups(user, claims)
+        raise LoginRefusedError(_("Your account here is disabled."))
+    _apply_groups(user, claims)
     return user
 
 
 def _linked_user(claims: Claims) -> User | None:
-    """Who has the subject's verified e-mail address, where the operator allows to go by that."""
+    """Return the user with the subject's verified e-mail address, if OIDC_LINK_BY_EMAIL is on."""
     email = _verified_email(claims)
     if not settings.OIDC_LINK_BY_EMAIL or not email:
         return None
     found = list(User.objects.filter(email__iexact=email)[:2])
     if not found:
         return None
-    # An address may have been somebody else's before, at the provider or here.
+    # The address may have belonged to another person before, at the provider or here.
     is_taken = SocialAccount.objects.filter(user=found[0]).exists()
     if len(found) > 1 or is_taken:
-        logger.warning("OIDC: an e-mail address is of several, or of one who is linked already")
-        raise LoginRefusedError("It is not clear which account here is yours. Ask the staff.")
+        logger.warning("OIDC: an e-mail address has several users, or one who is linked already")
+        raise LoginRefusedError(_("It is not clear which account here is yours. Ask the staff."))
     return found[0]
 
 
 def _new_user(claims: Claims) -> User:
     if not settings.OIDC_CREATE_USERS:
-        raise LoginRefusedError("You have no account here. Ask the staff for one.")
+        raise LoginRefusedError(_("You have no account here. Ask the staff for one."))
     email = _verified_email(claims)
     wanted = _text(claims, "preferred_username") or email.partition("@")[0]
     user = User(
         username=_free_username(_NO_USERNAME.sub("", wanted)[:140] or "user"),
-        # Mails go there: an address that may be somebody else's is none.
+        # Mails go there, so only a verified address is taken.
         email=email,
         first_name=_text(claims, "given_name")[:150],
         last_name=_text(claims, "family_name")[:150],
@@ -77,7 +77,7 @@ def _new_user(claims: Claims) -> User:
 
 
 def _free_username(wanted: str) -> str:
-    """A name is only a name: who has the same one here already is somebody else."""
+    """Return a username like `wanted` that is free: equal names need not be the same person."""
     alike = User.objects.filter(username__istartswith=wanted).values_list("username", flat=True)
     taken = {name.lower() for name in alike}
     name, number = wanted, 1
@@ -87,10 +87,11 @@ def _free_username(wanted: str) -> str:
     return name
 
 
-def _follow_groups(user: User, claims: Claims) -> None:
-    """Give and take away what OIDC_ROLES and OIDC_STAFF_GROUP name, and nothing else."""
-    told = claims.get(settings.OIDC_GROUPS_CLAIM, [])
-    groups = {told} if isinstance(told, str) else {one for one in told if isinstance(one, str)}
+def _apply_groups(user: User, claims: Claims) -> None:
+    """Give and take away the roles and staff status that the settings map groups to."""
+    claimed = claims.get(settings.OIDC_GROUPS_CLAIM, [])
+    names = [claimed] if isinstance(claimed, str) else claimed
+    groups = {name for name in names if isinstance(name, str)}
     roles: dict[str, str] = settings.OIDC_ROLES
     wanted = {role for group, role in roles.items() if group in groups}
     had = user.groups.filter(name__in=roles.values())

@@ -1,10 +1,9 @@
-"""The way to the provider, and back."""
+"""The redirect to the login provider, and the callback from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 import jwt
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -33,7 +32,7 @@ _ERRORS = (
     RequestException,
     OAuth2Error,
     jwt.PyJWTError,
-    # What the provider sent has another form, or two first logins of one subject met.
+    # The provider's response is malformed, or two first logins of a subject raced.
     *(ValueError, LookupError, TypeError, AttributeError, IntegrityError),
 )
 
@@ -56,13 +55,13 @@ def _guarded(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpR
 
 @_guarded
 def login(request: HttpRequest) -> HttpResponse:
-    """Off to the provider. By GET: a form's target may not redirect to another site (CSP)."""
+    """Redirect to the provider. By GET: CSP forbids forms to redirect to another site."""
     next_url = request.GET.get(REDIRECT_FIELD_NAME, "")
     if not url_has_allowed_host_and_scheme(next_url, {request.get_host()}, request.is_secure()):
         next_url = resolve_url(settings.LOGIN_REDIRECT_URL)
     if request.user.is_authenticated:
         return redirect(next_url)
-    # Other sites may not begin one, as they might not post the form either.
+    # Other sites must not start a login, as they cannot post the login form either.
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return redirect_to_login(next_url)
     nonce = get_random_string(32)
@@ -76,8 +75,10 @@ def login(request: HttpRequest) -> HttpResponse:
 class _CallbackView(OAuth2CallbackView):
     adapter: OIDCAdapter
 
-    def _get_state(self, request: HttpRequest, provider: Any) -> tuple[Any, HttpResponse | None]:
-        """The state of this session that the answer names; used up with that."""
+    def _get_state(
+        self, request: HttpRequest, provider: object
+    ) -> tuple[dict[str, str] | None, HttpResponse | None]:
+        """Return the session's state that the callback names, and remove it."""
         state, response = super()._get_state(request, provider)
         if state is not None:
             self.adapter.nonce = state["nonce"]
@@ -86,7 +87,7 @@ class _CallbackView(OAuth2CallbackView):
 
 @_guarded
 def callback(request: HttpRequest) -> HttpResponse:
-    """Back from the provider, with a code or an error."""
+    """Handle the provider's redirect back, with a code or an error."""
     view = _CallbackView.adapter_view(OIDCAdapter(request, settings.OIDC_ISSUER))
     response: HttpResponse = view(request)
     return response

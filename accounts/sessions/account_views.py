@@ -1,4 +1,4 @@
-"""Pages of one's own account: second factor, password, sessions."""
+"""Pages of the user's own account: second factor, password, sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -26,7 +28,7 @@ from accounts.sessions.user_sessions import (
 )
 from aily.secrets.encryption import UnreadableSecretError, decrypt, encrypt
 
-#: In a session: the secret that is being set up, encrypted.
+#: Key in a session: the secret that is being set up, encrypted.
 _NEW_SECRET = "totp_secret"  # noqa: S105 - a name
 
 
@@ -36,7 +38,7 @@ _NEW_SECRET = "totp_secret"  # noqa: S105 - a name
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def authenticator(request: HttpRequest) -> HttpResponse:
-    """For staff, and users who set one up when they were staff: set up, change or remove it."""
+    """Set up, change or remove an authenticator: for staff, and for users who have one."""
     user = request.user
     if not isinstance(user, User) or not (user.is_staff or user.has_totp):
         raise PermissionDenied
@@ -48,7 +50,7 @@ def authenticator(request: HttpRequest) -> HttpResponse:
 
 
 def _enrol(request: HttpRequest, user: User) -> HttpResponse:
-    secret = _secret_being_set_up(request)
+    secret = _pending_secret(request)
     form = EnrolForm(request, user, request.POST or None)
     if form.is_valid():
         try:
@@ -70,8 +72,8 @@ def _enrol(request: HttpRequest, user: User) -> HttpResponse:
     return render(request, "accounts/totp_enrol.html", context)
 
 
-def _secret_being_set_up(request: HttpRequest) -> str:
-    """The same one however often the page is loaded: it may be in the app already."""
+def _pending_secret(request: HttpRequest) -> str:
+    """Return the secret being set up: the same at each load, as an app may have it already."""
     try:
         return decrypt(request.session[_NEW_SECRET], totp.PURPOSE)
     except (KeyError, UnreadableSecretError):
@@ -116,14 +118,14 @@ def _remove(request: HttpRequest, user: User) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @fully_logged_in
 def password(request: HttpRequest) -> HttpResponse:
-    """Changes one's own password."""
+    """Change the user's own password."""
     user = _own_user(request)
     if not user.has_usable_password():
         return render(request, "accounts/no_password.html")
     form = PasswordForm(request, user, request.POST or None)
     if form.is_valid():
         change_password(request, user, form.cleaned_data["new_password1"])
-        messages.success(request, "Your password was changed. Your other sessions have ended.")
+        messages.success(request, _("Your password was changed. Your other sessions have ended."))
         return redirect("account")
     return render(request, "accounts/password.html", {"form": form})
 
@@ -132,15 +134,15 @@ def password(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @fully_logged_in
 def account(request: HttpRequest) -> HttpResponse:
-    """Shows one's sessions, and ends them."""
+    """Show the user's sessions, and end them."""
     user = _own_user(request)
     if request.method == "POST":
         others = other_sessions(user, request)
         chosen = request.POST.get("session", "")
         ended = list(others if chosen == "others" else others.filter(pk=_as_id(chosen)))
         end_sessions(user.pk, ended)
-        plural = "" if len(ended) == 1 else "s"
-        messages.success(request, f"{len(ended)} session{plural} ended.")
+        text = ngettext("%(count)d session ended.", "%(count)d sessions ended.", len(ended))
+        messages.success(request, text % {"count": len(ended)})
         return redirect("account")
     here = request.session.session_key
     rows = [
@@ -151,7 +153,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 def _as_id(text: str) -> int:
-    """0, which no row has, where the text is no id."""
+    """Return the id that the text is, or 0, which no row has."""
     is_id = text.isascii() and text.isdecimal() and len(text) < len(str(2**63))
     return int(text) if is_id else 0
 

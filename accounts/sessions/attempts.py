@@ -1,4 +1,4 @@
-"""One try at a password or code: let in by the gates, judged, and told of."""
+"""One attempt at a password or code: admitted by the gates, checked, and logged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from accounts import metrics
 from accounts.login_models import LoginMethod as Method
@@ -24,17 +25,17 @@ from aily.database.threads import in_database
 from aily.network.client_address import network_of
 from aily.problems import LimitReached, retry_after
 
-#: Requests of one process that are held at once; further ones are answered without waiting.
-MAX_HELD = 1000
-#: How often one of them asks for its turn.
+#: Requests of one process that wait for a turn at once; further ones are refused without waiting.
+MAX_WAITING = 1000
+#: How often a waiting request asks for its turn.
 POLL_SECONDS = 0.5
 
-_held = 0
+_waiting = 0
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A try of somebody who is not logged in yet. `username` is what they say."""
+    """An attempt to log in. `username` is what was typed, and need not exist."""
 
     username: str
     account: str
@@ -43,7 +44,7 @@ class Attempt:
     gates: Sequence[Gate]
     is_known_device: bool
     admission: Admission = field(default_factory=Admission)
-    is_judged: bool = False
+    is_decided: bool = False
 
     @classmethod
     def at_password(cls, request: HttpRequest, username: str) -> Attempt:
@@ -66,9 +67,9 @@ class Attempt:
         return network_of(self.origin.address)
 
     async def enter(self) -> int:
-        """Wait for a turn that comes soon. Returns 0, or after how many seconds to try again.
+        """Wait briefly for a turn. Returns 0, or after how many seconds to try again.
 
-        So a refusal takes a while as well: programs that try again at once would else keep the
+        A refusal takes a while too: otherwise programs that try again at once would keep the
         process busy.
         """
         if not self.gates:
@@ -84,39 +85,39 @@ class Attempt:
         return retry_after(self.admission.wait_seconds)
 
     async def _wait_for_turn(self) -> None:
-        """Ask again for LOGIN_HOLD_SECONDS: tries of this moment may turn out to be right."""
-        global _held
-        # Those who came together would else be answered together, and hold up everybody else.
+        """Ask again for LOGIN_HOLD_SECONDS: attempts under way give their turns back if right."""
+        global _waiting
+        # At random, or requests that came together would all be answered in one burst.
         hold_seconds = settings.LOGIN_HOLD_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311
-        deadline = time.monotonic() + hold_seconds if _held < MAX_HELD else 0
-        _held += 1
+        deadline = time.monotonic() + hold_seconds if _waiting < MAX_WAITING else 0
+        _waiting += 1
         try:
             while self.admission.wait_seconds and (rest := deadline - time.monotonic()) > 0:
                 poll_seconds = POLL_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311
                 await asyncio.sleep(min(rest, self.admission.wait_seconds, poll_seconds))
                 self.admission = await throttle.admit(self.gates)
         finally:
-            _held -= 1
+            _waiting -= 1
         if self.admission.wait_seconds:
             self.admission = await throttle.admit(self.gates, note=self._network)
 
     def succeeded(self, *, is_last_step: bool) -> None:
-        """What was sent is right. For threads."""
+        """Record that the password or code is right. Blocks."""
         place = throttle.known_place(self.account, self._network)
-        self._settle(exempt=place if is_last_step else "")
+        self._refund(exempt=place if is_last_step else "")
 
     def failed(self) -> None:
-        """What was sent is wrong. For threads."""
-        self.is_judged = True
+        """Record that the password or code is wrong. Blocks."""
+        self.is_decided = True
         note_login(self.origin, self.method, Outcome.FAILED, named_user(self.username))
 
     def withdraw(self) -> None:
-        """Nothing was judged, where neither of these was called. For threads."""
-        if not self.is_judged:
-            self._settle()
+        """Give the turn back if nothing was recorded, as after an error. Blocks."""
+        if not self.is_decided:
+            self._refund()
 
-    def _settle(self, exempt: str = "") -> None:
-        self.is_judged = True
+    def _refund(self, exempt: str = "") -> None:
+        self.is_decided = True
         throttle.refund(self.admission, exempt=exempt)
 
     def _note_refusal(self) -> None:
@@ -128,8 +129,11 @@ class Attempt:
 
 
 def is_own_password(request: HttpRequest, user: User, password: str) -> bool:
-    """Whether this is the password of who is logged in. Raises LimitReached after too many tries:
-    a session that somebody left open is no place to guess from. For threads."""
+    """Return whether this is the logged-in user's password. Blocks.
+
+    Raises LimitReached after too many attempts: a session that was left open must not be a place to
+    guess from.
+    """
     origin = Origin.of(request)
     gates = throttle.own_password_gates(user.pk)
     admission = throttle.admit_in_thread(gates, note=network_of(origin.address))
@@ -139,7 +143,7 @@ def is_own_password(request: HttpRequest, user: User, password: str) -> bool:
             note_login(origin, Method.OWN_PASSWORD, Outcome.REFUSED, user)
         seconds = retry_after(admission.wait_seconds)
         raise LimitReached(
-            f"Too many wrong passwords. Try again in {seconds} s.",
+            _("Too many wrong passwords. Try again in %(seconds)d s.") % {"seconds": seconds},
             limit_name="password_tries",
             limit=settings.LOGIN_TRIES,
             retry_after_seconds=seconds,

@@ -1,8 +1,8 @@
-"""Browsers that their owner has logged in with before, known by a signed cookie.
+"""Browsers that the account's owner has logged in with before, known by a signed cookie.
 
-A lock of an account would lock out its owner as well. So each browser that has logged in to it is
-counted by itself: what others try at the account is no business of its owner's (OWASP's "device
-cookies"). The cookie lets nobody in.
+Locking an account would lock out its owner. So attempts from each known browser are counted by
+themselves: attacks on the account do not affect them (OWASP's "device cookies"). The cookie alone
+grants no access.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from django.urls import reverse
 
 COOKIE = "aily_device"
 _SALT = "accounts.sessions.devices"
-#: How many accounts a browser is known for: those that logged in last.
+#: A browser is known for at most this many accounts: those that logged in last.
 MAX_ACCOUNTS = 5
 
 
 def known_device(request: HttpRequest, account: str) -> str | None:
-    """The name of this browser, if it has logged in to the account before."""
+    """Return the name of this browser if it has logged in to the account before, else None."""
     return dict(_read(request)).get(account)
 
 
 def remember_device(request: HttpRequest, response: HttpResponse, account: str) -> None:
-    """Have the browser that gets `response` known for the account from now on."""
+    """Set the cookie by which this browser is known for the account."""
     known = dict(_read(request))
     name = known.pop(account, None) or secrets.token_hex(8)
     pairs = [(account, name), *known.items()][:MAX_ACCOUNTS]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.core.validators import MaxLengthValidator
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.sessions.attempts import is_own_password
@@ -18,9 +17,9 @@ MAX_PASSWORD_LENGTH = 1000
 
 
 class LoginForm(AuthenticationForm):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["password"].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
+    """Django's, with a bound on the password."""
+
+    password = forms.CharField(strip=False, max_length=MAX_PASSWORD_LENGTH)
 
 
 class CodeForm(forms.Form):
@@ -30,28 +29,28 @@ class CodeForm(forms.Form):
 
 
 def _check_own_password(request: HttpRequest, user: User, password: str) -> str:
-    """The password. Raises ValidationError where it is not the user's."""
+    """Return the password. Raises ValidationError if it is not the user's."""
     try:
         is_right = is_own_password(request, user, password)
     except LimitReached as error:
         raise forms.ValidationError(error.message) from None
     if not is_right:
-        raise forms.ValidationError("This is not your password.")
+        raise forms.ValidationError(_("This is not your password."))
     return password
 
 
 class EnrolForm(CodeForm):
-    """The first code, and the password: a session that somebody left open is not enough."""
+    """The first code, and the password: a session that was left open is not enough."""
 
     password = forms.CharField(strip=False, required=False, max_length=MAX_PASSWORD_LENGTH)
 
-    def __init__(self, request: HttpRequest, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, request: HttpRequest, user: User, data: QueryDict | None) -> None:
+        super().__init__(data)
         self._request, self._user = request, user
 
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
-        # Who comes by a login provider has none.
+        # A user of a login provider has none.
         if not self._user.has_usable_password():
             return password
         return _check_own_password(self._request, self._user, password)
@@ -63,8 +62,8 @@ class PasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     old_password = forms.CharField(strip=False, max_length=MAX_PASSWORD_LENGTH)
     field_order = ("old_password", "new_password1", "new_password2")
 
-    def __init__(self, request: HttpRequest, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(user, *args, **kwargs)
+    def __init__(self, request: HttpRequest, user: User, data: QueryDict | None) -> None:
+        super().__init__(user, data)
         self._request = request
         for name in ("new_password1", "new_password2"):
             self.fields[name].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))

@@ -1,8 +1,8 @@
 """Password hashes, made by few threads at once.
 
-A hash costs some hundred milliseconds of one core by design. Anybody may ask for one, so a process
-makes LOGIN_HASHES_AT_ONCE together, on threads of low priority, and lets a bounded number wait.
-OpenSSL computes it without Python's lock, so the event loop goes on.
+By design a hash costs some hundred milliseconds of one core, and every login attempt needs one. So
+a process computes LOGIN_HASHES_AT_ONCE at a time, on threads of low priority, and a bounded number
+of requests wait. OpenSSL computes without Python's lock, so the event loop goes on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from aily.database.threads import release_connections
 from aily.problems import Busy
 
-#: How much lower than the process's the priority of the threads is: on busy cores they get a third
-#: of what others do. With much less one that just holds Python's lock would hold up the event loop.
+#: Added to the threads' nice value: on busy cores they get a third of the usual share. With much
+#: less, a thread that holds Python's lock would delay the event loop.
 NICENESS = 5
-#: Retry-After where too many wait already: about as long as those that wait take.
+#: Retry-After when too many wait: about as long as the waiting ones take.
 RETRY_SECONDS = 5
 
 
@@ -34,19 +34,19 @@ class BoundedPBKDF2Hasher(PBKDF2PasswordHasher):
 
 
 def _run(work: Callable[[], str]) -> str:
-    places = _places()
-    if not places.acquire(blocking=False):
+    room = _room()
+    if not room.acquire(blocking=False):
         raise Busy("Too many passwords are being checked.", retry_after_seconds=RETRY_SECONDS)
     try:
-        # It may be the next one's turn in some seconds only.
+        # The wait may take seconds: hold no database connection meanwhile.
         release_connections()
         return _executor().submit(work).result()
     finally:
-        places.release()
+        room.release()
 
 
 @cache
-def _places() -> threading.Semaphore:
+def _room() -> threading.Semaphore:
     return threading.Semaphore(settings.LOGIN_HASHES_AT_ONCE + settings.LOGIN_HASHES_WAITING)
 
 

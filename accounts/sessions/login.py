@@ -1,7 +1,7 @@
-"""Logging in: the one way in from every door, by password or by a login provider.
+"""Logging in, by password or by a login provider.
 
-Who has a second factor is not logged in before it was given: until then the session holds only who
-is on the way, and is nobody's for everything else.
+A user with a second factor is logged in once it was given. Until then the session only holds a
+pending login, and is anonymous for everything else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
@@ -17,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import get_language
 
 from accounts.login_models import LoginMethod as Method
 from accounts.login_models import LoginOutcome as Outcome
@@ -28,8 +28,9 @@ from accounts.sessions.totp import SESSION_MARK, check_code, lacks_second_factor
 from accounts.sessions.user_sessions import note_use_in_thread
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+#: Key in a session: the login that waits for a second factor.
 PENDING = "pending_login"
-#: How long one may take to look up a code.
+#: How long a pending login is valid.
 PENDING_SECONDS = 300
 
 
@@ -41,9 +42,9 @@ def begin_login(
     method: Method = Method.PASSWORD,
     is_trusted: bool = False,
 ) -> HttpResponse:
-    """Log `user` in, who has proved who they are, or ask for the second factor first.
+    """Log in an authenticated `user`, or ask for the second factor first.
 
-    With `is_trusted` the login provider has asked for one.
+    `is_trusted`: the login provider has asked for one already.
     """
     if user.has_totp and not is_trusted:
         request.session.cycle_key()
@@ -70,12 +71,12 @@ def _log_in(
 
 
 def pending_user(request: HttpRequest) -> User | None:
-    """Who is about to log in with this session: not yet its user."""
+    """Return the user whose login is pending in this session, else None."""
     pending = request.session.get(PENDING)
     if pending is None or time.time() > pending["until"]:
         return None
     user = User.objects.filter(pk=pending["user"], is_active=True, has_totp=True).first()
-    # As a session ends with the password, so does the way to one.
+    # A change of the password ends pending logins as it ends sessions.
     if user is None or not constant_time_compare(user.get_session_auth_hash(), pending["hash"]):
         return None
     return user
@@ -91,15 +92,23 @@ def complete_login(
 
 
 def fully_logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
-    """For pages: who is not logged in is asked to, who lacks the second factor to set it up."""
+    """Decorate a page: redirects to the login, or to the second factor, where that is missing."""
 
     @login_required
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def guarded(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         if isinstance(request.user, User):
             if lacks_second_factor(request.user, request.session):
                 return redirect("totp")
             note_use_in_thread(request.user.pk, request)
+            _note_language(request.user)
         return view(request, *args, **kwargs)
 
     return guarded
+
+
+def _note_language(user: User) -> None:
+    """Keep the language of the page for the user's mails. A write only when it changes."""
+    language = get_language() or ""
+    if user.language != language:
+        User.objects.filter(pk=user.pk).update(language=language)

@@ -1,7 +1,7 @@
-"""Log, metric and audit trail of log-ins and of tries at one.
+"""Log, metric and audit trail of login attempts.
 
 A flood of failures must fill neither disk nor table: equal events of an hour share a row, refusals
-of an address come here once a minute (accounts/sessions/throttle.py), and the table is bounded.
+of an address are noted once a minute (accounts/sessions/throttle.py), and the table is bounded.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from aily.network.client_address import request_address
 logger = logging.getLogger(__name__)
 
 USER_AGENT_LENGTH = 200
-#: Rows of failures that are kept: an attacker cannot push out who did log in.
+#: Rows of failures that are kept. Successful logins are not counted: failures cannot push them out.
 MAX_FAILURES = 100_000
-#: Every so many events some of the oldest rows are deleted, more than were added meanwhile.
+#: After this many events the oldest rows are deleted, this many at once: more than were added.
 PRUNE_EVERY, PRUNE_ROWS = 100, 500
 
 _written = itertools.count(1)
@@ -43,7 +43,7 @@ SET count = event.count + 1, last_at = excluded.last_at, user_agent = excluded.u
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a try comes from."""
+    """Address and user agent of a login attempt or of a session's use."""
 
     address: str
     user_agent: str
@@ -59,8 +59,10 @@ class Origin:
 
 
 def note_login(origin: Origin, method: str, outcome: str, user: User | None) -> None:
-    """Log and store one event, and count it, unless it stands for refusals that are counted one by
-    one. Never raises: the answer matters more."""
+    """Log, count and store one event. Refusals are counted elsewhere, one by one.
+
+    Never raises DatabaseError: the response matters more than the trail.
+    """
     if outcome != Outcome.REFUSED:
         metrics.login(method, outcome).inc()
     username = user.get_username() if user is not None else ""
@@ -86,7 +88,7 @@ def note_login(origin: Origin, method: str, outcome: str, user: User | None) -> 
 
 
 def named_user(username: str) -> User | None:
-    """The user that a try names, if there is one."""
+    """Return the user with this name, if there is one."""
     if "\0" in username:
         return None
     return User.objects.filter(username=username).only("pk", "username").first()
@@ -111,7 +113,7 @@ def _store(origin: Origin, method: str, outcome: str, user: User | None, usernam
 
 
 def prune() -> None:
-    """Delete some of the rows that are too old, or of too many failures."""
+    """Delete some rows that are too old, and failures beyond MAX_FAILURES."""
     too_old = LoginEvent.objects.filter(
         hour__lt=timezone.now() - timedelta(days=settings.LOGIN_LOG_DAYS)
     )

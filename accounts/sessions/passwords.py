@@ -1,4 +1,4 @@
-"""Changing one's own password."""
+"""Changing the user's own password."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from accounts.sessions.user_sessions import end_sessions, kept_session, other_se
 
 
 def change_password(request: HttpRequest, user: User, password: str) -> None:
-    """Give `user` a new password, which was checked. Ends their sessions, but for this one."""
-    # First of all, as this takes long, and holds no connection.
+    """Give `user` a new password, validated by the caller. Ends their other sessions."""
+    # First, as hashing is slow, and no connection is held yet.
     user.set_password(password)
     others = list(other_sessions(user, request))
     with kept_session(request, user):

@@ -1,7 +1,7 @@
 """The second factor: codes of an authenticator app (TOTP, RFC 6238), and recovery codes.
 
-Everything that decides stands in rows, under a lock: a code that was taken is never taken again,
-and parallel guesses wait for each other's pause.
+All state is in rows, under a lock: a code is accepted once, and parallel guesses wait for each
+other's pause.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container
 from urllib.parse import quote, urlencode
 
 from auditlog.models import LogEntry
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_otp.oath import TOTP
 
 from accounts.models import RecoveryCode, TOTPDevice, User
@@ -27,7 +27,7 @@ from aily.secrets.encryption import UnreadableSecretError, decrypt, encrypt
 
 logger = logging.getLogger(__name__)
 
-#: In a session: the second factor was given, or is known to be somebody else's business.
+#: Key in a session: how the second factor was given ("totp", or "provider" if that asked for one).
 SESSION_MARK = "second_factor"
 PURPOSE = "accounts.sessions.totp"
 RECOVERY_CODES = 10
@@ -37,40 +37,43 @@ TOLERANCE = 1
 
 
 class CodeRefusedError(Exception):
-    """The message is for whoever sent the code."""
+    """The code was not accepted. The message is shown to the user."""
 
 
-# --- Who has to give one --------------------------------------------------------------------------
-def lacks_second_factor(user: User, session: Mapping[str, Any]) -> bool:
-    """Whether this session of theirs may do nothing yet. No query."""
-    is_asked_for = user.has_totp or (settings.STAFF_TOTP_REQUIRED and user.is_staff)
-    return is_asked_for and SESSION_MARK not in session
+# --- Who needs one --------------------------------------------------------------------------------
+def lacks_second_factor(user: User, session: Container[str]) -> bool:
+    """Return whether the user must give a second factor before this session may do anything.
+
+    No query.
+    """
+    is_required = user.has_totp or (settings.STAFF_TOTP_REQUIRED and user.is_staff)
+    return is_required and SESSION_MARK not in session
 
 
-# --- Setting up and taking away -------------------------------------------------------------------
+# --- Setting up and removing ----------------------------------------------------------------------
 def new_secret() -> str:
     """20 random bytes, as RFC 4226 recommends, in the Base32 that people type into apps."""
     return base64.b32encode(secrets.token_bytes(20)).decode()
 
 
 def provisioning_uri(user: User, secret: str, host: str) -> str:
-    """What the QR code says. The host tells several installations apart in the app."""
+    """Return the URI in the QR code. In the app, the host tells installations apart."""
     issuer = f"aily {host.partition(':')[0]}"
     query = urlencode({"secret": secret, "issuer": issuer}, quote_via=quote)
     return f"otpauth://totp/{quote(f'{issuer}:{user.get_username()}')}?{query}"
 
 
 def enrol(user: User, secret: str, code: str) -> list[str]:
-    """Have `user` give codes from now on. Ends their sessions. Returns the recovery codes.
+    """Require codes of `user` from now on. Ends their sessions. Returns the recovery codes.
 
-    Raises CodeRefusedError when the app's code is not of this secret.
+    Raises CodeRefusedError if the code does not match the secret.
     """
-    step = _step_of(secret, _plain(code), after=-1)
+    step = _matching_step(secret, _normalised(code), after=-1)
     if step is None:
-        raise CodeRefusedError("This code does not fit. Is the clock of your device right?")
+        raise CodeRefusedError(_("This code is wrong. Is the clock of your device right?"))
     with transaction.atomic():
         if User.objects.select_for_update().get(pk=user.pk).has_totp:
-            raise CodeRefusedError("An authenticator is set up already.")
+            raise CodeRefusedError(_("An authenticator is set up already."))
         TOTPDevice.objects.create(user=user, secret=encrypt(secret, PURPOSE), last_step=step)
         codes = _new_recovery_codes(user)
         _note_change(user, has_totp=True)
@@ -78,7 +81,7 @@ def enrol(user: User, secret: str, code: str) -> list[str]:
 
 
 def remove(user: User) -> bool:
-    """Ask `user` for no code any more. Ends their sessions. False: they had none set up."""
+    """Require no codes of `user` any more. Ends their sessions. Returns False if none were."""
     with transaction.atomic():
         if not User.objects.select_for_update().get(pk=user.pk).has_totp:
             return False
@@ -89,6 +92,7 @@ def remove(user: User) -> bool:
 
 
 def renew_recovery_codes(user: User) -> list[str]:
+    """Replace the recovery codes of `user`. Returns the new ones."""
     with transaction.atomic():
         codes = _new_recovery_codes(user)
         _log(user, {"recovery_codes": ("", "renewed")})
@@ -113,41 +117,42 @@ def _note_change(user: User, *, has_totp: bool) -> None:
 
 # --- Codes ----------------------------------------------------------------------------------------
 def check_code(user: User, code: str, *, is_known_device: bool = False) -> None:
-    """Take a code of the app or a recovery code, once. Raises CodeRefusedError.
+    """Accept a code of the app or a recovery code, once. Raises CodeRefusedError.
 
-    A browser that its owner has logged in with before is not held up by the pause that others have
-    earned: who knows the password could else lock the owner out. It has a bound of its own
-    (accounts/sessions/throttle.py).
+    Wrong codes sent from elsewhere pause the account, but not for a browser that its owner has
+    logged in with before: otherwise an attacker who knows the password could lock the owner out.
+    Such a browser has a limit of its own (accounts/sessions/throttle.py).
     """
     with transaction.atomic():
-        # Whoever else tries for this user waits here, and then for the pause that this one earns.
+        # Parallel attempts for this user wait here, then for the pause that this one causes.
         device = TOTPDevice.objects.select_for_update().filter(user=user).first()
         refusal = (
-            "No authenticator is set up."
+            _("No authenticator is set up.")
             if device is None
-            else _take(device, _plain(code), is_known_device)
+            else _try_code(device, _normalised(code), is_known_device)
         )
     if refusal:
         raise CodeRefusedError(refusal)
 
 
-def _take(device: TOTPDevice, code: str, is_known_device: bool) -> str:
-    """Why the code is refused; empty: it is taken."""
-    is_allowed, why = device.verify_is_allowed()
+def _try_code(device: TOTPDevice, code: str, is_known_device: bool) -> str:
+    """Return why the code is refused; empty if it is accepted."""
+    is_allowed, pause = device.verify_is_allowed()
     if not is_allowed and not is_known_device:
-        seconds = (why["locked_until"] - timezone.now()).total_seconds()
-        return f"Too many wrong codes. Try again in {retry_after(seconds)} s."
-    if _is_right(device, code):
+        seconds = retry_after((pause["locked_until"] - timezone.now()).total_seconds())
+        return _("Too many wrong codes. Try again in %(seconds)d s.") % {"seconds": seconds}
+    if _use_code(device, code):
         device.throttle_reset(commit=True)
         return ""
     failures = device.throttling_failure_count
     device.throttle_increment(commit=True)
     logger.warning("wrong second factor for user %d", device.user_id)
     _log(device.user, {"wrong_codes": (str(failures), str(device.throttling_failure_count))})
-    return "This code is wrong, or was used already."
+    return _("This code is wrong, or was used already.")
 
 
-def _is_right(device: TOTPDevice, code: str) -> bool:
+def _use_code(device: TOTPDevice, code: str) -> bool:
+    """Return whether the code is right; if so it cannot be used again."""
     if len(code) != DIGITS:
         used, _ = RecoveryCode.objects.filter(user=device.user, digest=_digest(code)).delete()
         if used:
@@ -157,18 +162,18 @@ def _is_right(device: TOTPDevice, code: str) -> bool:
     try:
         secret = decrypt(device.secret, PURPOSE)
     except UnreadableSecretError:
-        # Their recovery codes work still.
+        # Recovery codes still work.
         logger.exception("the TOTP secret of user %d cannot be read", device.user_id)
         return False
-    step = _step_of(secret, code, after=device.last_step)
+    step = _matching_step(secret, code, after=device.last_step)
     if step is None:
         return False
     device.last_step = step
     return True
 
 
-def _step_of(secret: str, code: str, after: int) -> int | None:
-    """Which step after that one the code is of, if it is one of now."""
+def _matching_step(secret: str, code: str, after: int) -> int | None:
+    """Return the current time step, later than `after`, that the code is for, else None."""
     if len(code) != DIGITS or not (code.isascii() and code.isdigit()):
         return None
     totp = TOTP(base64.b32decode(secret), digits=DIGITS)
@@ -177,8 +182,8 @@ def _step_of(secret: str, code: str, after: int) -> int | None:
     return totp.t() if is_right else None
 
 
-def _plain(code: str) -> str:
-    """As people write it: with spaces and hyphens, in small letters."""
+def _normalised(code: str) -> str:
+    """Return the code without spaces and hyphens, in capital letters."""
     return "".join(code.split()).replace("-", "").upper()
 
 

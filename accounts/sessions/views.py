@@ -12,6 +12,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -28,7 +29,7 @@ R = TypeVar("R")
 
 
 class LoginPage(views.LoginView):
-    """The form, and what was sent with it. `attempt`: the try at a password that it is, if any."""
+    """The login form. `attempt`: the attempt at a password that this request makes, if any."""
 
     form_class = LoginForm
     redirect_authenticated_user = True
@@ -49,14 +50,14 @@ class LoginPage(views.LoginView):
 @never_cache
 @sensitive_post_parameters()
 async def log_in(request: HttpRequest) -> HttpResponse:
-    """The login page. A password is looked at when the gates let it through, on few threads."""
+    """The login page. A password is checked once the gates admit it, on few threads."""
     username, password = (request.POST.get(name, "") for name in ("username", "password"))
     if request.method != "POST" or not (username and password):
         return await _in_thread(_login_page(None), request)
     attempt = Attempt.at_password(request, username)
     if seconds := await attempt.enter():
         return _refused_login(request, username, seconds)
-    return await _in_thread(_judge_password, request, attempt)
+    return await _in_thread(_check_password, request, attempt)
 
 
 def _login_page(attempt: Attempt | None) -> Callable[[HttpRequest], Any]:
@@ -67,10 +68,10 @@ def _login_context() -> dict[str, str]:
     return {"oidc_name": settings.OIDC_NAME if settings.OIDC_ISSUER else ""}
 
 
-def _judge_password(request: HttpRequest, attempt: Attempt) -> HttpResponse:
+def _check_password(request: HttpRequest, attempt: Attempt) -> HttpResponse:
     try:
         response: HttpResponse = _login_page(attempt)(request)
-        # Rendered in this thread: what it reads, and the connection for it, belong here.
+        # Rendered in this thread, which has the database connection that it may need.
         if isinstance(response, TemplateResponse):
             response.render()
         return response
@@ -89,23 +90,26 @@ def _refused_login(request: HttpRequest, username: str, seconds: int) -> HttpRes
         **_login_context(),
     }
     response = render(request, "registration/login.html", context, status=429)
-    return _told_when(response, seconds)
+    return _with_retry_after(response, seconds)
 
 
-def _told_when(response: HttpResponse, seconds: int) -> HttpResponse:
+def _with_retry_after(response: HttpResponse, seconds: int) -> HttpResponse:
     response["Retry-After"] = str(seconds)
-    # Django would log a line for each; a flood is told of once (accounts/sessions/login_log.py).
+    # Django would log each 429; accounts/sessions/login_log.py logs a flood once.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
 
 
 def _too_often(seconds: int) -> str:
-    unit = "second" if seconds == 1 else "seconds"
-    return f"Too many tries to log in. Try again in {seconds} {unit}."
+    return ngettext(
+        "Too many tries to log in. Try again in %(seconds)d second.",
+        "Too many tries to log in. Try again in %(seconds)d seconds.",
+        seconds,
+    ) % {"seconds": seconds}
 
 
-async def _in_thread(work: Callable[..., R], *args: Any) -> R:
-    """Run a step on the request's thread, which holds no connection between its steps."""
+async def _in_thread(work: Callable[..., R], *args: object) -> R:
+    """Run `work` on the request's thread, and give its database connection back afterwards."""
 
     def run() -> R:
         try:
@@ -132,11 +136,11 @@ async def log_in_by_code(request: HttpRequest) -> HttpResponse:
     attempt = Attempt.at_code(request, user.get_username())
     if seconds := await attempt.enter():
         form.add_error(None, _too_often(seconds))
-        return _told_when(_code_page(request, user, form, status=429), seconds)
-    return await _in_thread(_judge_code, request, user, form, attempt)
+        return _with_retry_after(_code_page(request, user, form, status=429), seconds)
+    return await _in_thread(_check_code, request, user, form, attempt)
 
 
-def _judge_code(request: HttpRequest, user: User, form: CodeForm, attempt: Attempt) -> HttpResponse:
+def _check_code(request: HttpRequest, user: User, form: CodeForm, attempt: Attempt) -> HttpResponse:
     try:
         response = complete_login(
             request, user, form.cleaned_data["code"], is_known_device=attempt.is_known_device

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -70,7 +71,10 @@ class _AmongNewest:
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self.title = f"{self.title} (of the newest {MAX_FILTERED_ROWS:,})"
+        self.title = gettext("%(filter)s (of the newest %(rows)s)") % {
+            "filter": self.title,
+            "rows": f"{MAX_FILTERED_ROWS:,}",
+        }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         found: QuerySet[Model] = super().queryset(request, queryset)  # type: ignore[misc]

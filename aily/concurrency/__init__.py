@@ -1,1 +1,1 @@
-"""Building blocks of asynchronous code: batches, objects of a loop, jobs, circuit breaker."""
+"""Building blocks of asynchronous code: batches, jobs, gates, objects by loop, circuit breaker."""

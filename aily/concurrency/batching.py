@@ -1,8 +1,8 @@
-"""Turns many small awaits into few big ones.
+"""Handles many small requests in few batches.
 
 While one batch is being handled, the items that arrive form the next. An idle process adds no
-delay (a batch of one starts at once); a busy one commits hundreds of rows in one transaction. A
-`Pace` has batches grow before the process has no time left.
+delay (a batch of one starts at once); a busy one commits hundreds of rows in one transaction. With
+a `Pace` batches grow before the process is out of CPU time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Keeps batches apart, so that under load they are few and large: what a batch costs by itself
-    is many times what one item adds. The first after a pause starts at once.
+    """Keeps batches apart in time, so that under load they are few and large: the fixed cost of a
+    batch is many times that of an item. The first batch after a pause starts at once.
 
-    They start `min_seconds` apart or, where handling takes longer, so far apart that it takes
-    `share` of the time, but no more than `max_seconds`. A batch that is full does not wait.
+    Batches start `min_seconds` apart or, if handling one takes longer, so far apart that handling
+    takes `share` of the time, but no more than `max_seconds`. A full batch does not wait.
     """
 
     min_seconds: float = 0.025
@@ -64,7 +64,7 @@ class Batcher(Generic[T, R]):
         self._next_at = 0.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._batches = Jobs("a batch", on_done=self._start_batch)
-        #: One of the running batches that has not begun: it takes whatever comes until then.
+        #: One of the running batches has not begun: it takes the items that arrive until then.
         self._is_collecting = False
 
     async def submit(self, item: T) -> R:
@@ -92,7 +92,7 @@ class Batcher(Generic[T, R]):
             await self._run_next()
         except asyncio.CancelledError:
             if is_cancelled():
-                # The loop ends: those that wait would have the next batch begin on it.
+                # The loop ends: waiting items would start another batch on it.
                 _hand_out(self._waiting, ())
                 self._waiting.clear()
             raise
@@ -116,7 +116,7 @@ class Batcher(Generic[T, R]):
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        """Hand the batch on. Whatever happens, each caller is told: none waits for ever."""
+        """Handle the batch. Each caller gets a result or an exception, whatever happens."""
         results: Sequence[R | Exception] = ()
         try:
             if self._sizes is not None:
@@ -125,7 +125,7 @@ class Batcher(Generic[T, R]):
         except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
             results = [error] * len(batch)
         finally:
-            # None where this batch was cancelled.
+            # `results` is empty if this batch was cancelled.
             _hand_out(batch, results)
 
 
@@ -142,8 +142,8 @@ def _hand_out(
             future.set_exception(RuntimeError("StopIteration"))
         elif isinstance(result, Exception):
             if isinstance(result, Problem):
-                # A refusal, no fault: nobody asks where it was found, and the frames there hold
-                # the whole batch.
+                # A refusal, no fault: its traceback is of no use, and its frames hold the whole
+                # batch.
                 result.__traceback__ = None
             future.set_exception(result)
         else:

@@ -1,4 +1,4 @@
-"""Knows whether a server answers, so that nobody waits for one that is known to be away."""
+"""A circuit breaker by server: callers do not wait for a server that is known to be unavailable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Lock
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two attempts to find out whether a server is back.
+#: Between two probes of an unavailable server.
 PROBE_EVERY_SECONDS = 1.0
 #: Retry-After of what is refused while a server is away: within a second or two of its return all
 #: processes have noticed it.
@@ -17,10 +17,10 @@ OUTAGE_RETRY_SECONDS = 2
 
 
 class Circuit:
-    """What this process last saw of one server. Any thread may ask and tell.
+    """Whether one server answered this process last. For any thread.
 
-    From the first failure on only one caller at a time gets through, and all others are refused
-    without waiting; the first success lets everybody through again.
+    It opens at the first failure: from then on one call a second is allowed, as a probe, and all
+    others are refused without waiting. The first success closes it.
     """
 
     def __init__(self, server: str) -> None:
@@ -28,25 +28,25 @@ class Circuit:
         self._lock = Lock()
         self._is_open = False
         self._next_probe = 0.0
-        #: When the server last answered (monotonic), where whoever asks it notes that.
+        #: When the server last answered (monotonic), if its callers set that.
         self.answered_at = 0.0
-        #: How often the server went away. Connections from before that may lead nowhere.
+        #: How often the breaker has opened. Connections from before may be dead.
         self.outages = 0
 
     @property
     def is_open(self) -> bool:
-        """True while the server is known to be away."""
+        """True while the server is known to be unavailable."""
         return self._is_open
 
     def lets_through(self) -> bool:
-        """Whether the caller may try the server. It must then say how that went."""
+        """Whether the caller may call the server. It must then report the outcome."""
         if not self._is_open:
             return True
         with self._lock:
             now = time.monotonic()
             if now < self._next_probe:
                 return False
-            # A probe that is cancelled tells nothing: the next one need not wait for it.
+            # A cancelled probe reports no outcome: the next one must not wait for it.
             self._next_probe = now + PROBE_EVERY_SECONDS
             return True
 
@@ -56,7 +56,8 @@ class Circuit:
             logger.warning("%s answers again", self._server)
 
     def failed(self) -> None:
-        """The server did not answer. A single broken connection is found out by the next caller."""
+        """The server did not answer. After the first failure a probe is allowed at once: only one
+        connection may have been broken."""
         with self._lock:
             delay = PROBE_EVERY_SECONDS if self._is_open else 0
             if not self._is_open:
@@ -68,5 +69,5 @@ class Circuit:
 
 @cache
 def circuit_of(server: str) -> Circuit:
-    """The process's circuit of a server, by its address."""
+    """The process's circuit breaker of a server, by its address."""
     return Circuit(server)

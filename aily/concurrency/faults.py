@@ -1,4 +1,4 @@
-"""Faults of our own that must not end what goes on: they are logged, counted and survived."""
+"""Unexpected exceptions that must not end a loop or a task: they are logged and counted."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from aily.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: Pause of a loop after a fault, so that one which lasts does not take all of the time.
+#: Pause of a loop after a fault, so that a lasting fault does not take all CPU time.
 PAUSE_SECONDS = 1.0
 
 
 def note_fault(place: str) -> None:
     """Log and count the exception that is being handled."""
-    logger.error("%s: an exception was survived", place, exc_info=sys.exception())
+    logger.error("%s: unexpected exception", place, exc_info=sys.exception())
     metrics.faults(place).inc()
 
 
 class surviving:  # noqa: N801 - read as a word, like contextlib's
-    """Note any exception of the block, and go on after it."""
+    """A context manager that logs and counts any exception of its block, and suppresses it."""
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -44,8 +44,8 @@ class surviving:  # noqa: N801 - read as a word, like contextlib's
 
 
 def is_cancelled() -> bool:
-    """Whether somebody asked the running task to end. A CancelledError alone does not say so: it
-    may come out of a future that somebody else has cancelled."""
+    """Whether the running task was cancelled. A CancelledError alone does not say so: it may come
+    from a future that was cancelled elsewhere."""
     task = asyncio.current_task()
     return task is not None and bool(task.cancelling())
 

@@ -1,11 +1,10 @@
-"""Coroutines that run beside whoever started them: kept alive, and heard of when they break."""
+"""Background coroutines of one owner: kept alive, and logged when they fail."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -13,9 +12,9 @@ Job = asyncio.Task[None]
 
 
 class Jobs:
-    """The running jobs of one owner, on one event loop. One that breaks does not end the others.
+    """The running jobs of one owner, on one event loop. A failed job does not end the others.
 
-    `what` names a job in the log; `on_done` is called after each end, its own or by cancelling.
+    `what` names a job in the log; `on_done` is called after each end, also by cancelling.
     """
 
     def __init__(self, what: str, on_done: Callable[[], object] | None = None) -> None:
@@ -27,7 +26,7 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> Job:
+    def spawn(self, work: Coroutine[object, None, None]) -> Job:
         job = asyncio.create_task(work)
         self._running.add(job)
         job.add_done_callback(self._done)
@@ -46,6 +45,6 @@ class Jobs:
     def _done(self, job: Job) -> None:
         self._running.discard(job)
         if not job.cancelled() and (error := job.exception()) is not None:
-            logger.error("%s broke", self._what, exc_info=error)
+            logger.error("%s failed", self._what, exc_info=error)
         if self._on_done is not None:
             self._on_done()

@@ -1,4 +1,4 @@
-"""Objects of which each event loop has its own."""
+"""Objects that exist once an event loop."""
 
 from __future__ import annotations
 

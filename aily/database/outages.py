@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
 
 from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_outage, is_pool_busy
@@ -24,7 +25,7 @@ def is_away(error: Exception) -> bool:
 def as_problem(error: BaseException) -> Unavailable:
     """The problem for a request that failed with an error of AWAY."""
     if is_pool_busy(error) or isinstance(error, RedisBusyError):
-        return Busy("All connections of this process are in use. Try again.")
+        return Busy(_("All connections of this process are in use. Try again."))
     return Unavailable(
-        "A server that aily needs is away.", retry_after_seconds=OUTAGE_RETRY_SECONDS
+        _("A server that aily needs is away."), retry_after_seconds=OUTAGE_RETRY_SECONDS
     )

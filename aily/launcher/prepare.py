@@ -12,6 +12,8 @@ import django
 from django.conf import settings
 from django.core.management import call_command
 
+from aily.process.start import begin_loading
+
 
 def prepare(*, demo: bool, locked: bool = False) -> None:
     """Migrate, seed the demo content, collect the assets, warm the cache. It may be repeated.
@@ -60,7 +62,8 @@ def _asset_sources() -> Iterator[Path]:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
-    # A migration may take its time.
+    # A migration may take longer than any request.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
+    begin_loading()
     django.setup()
     prepare(demo="--without-demo" not in sys.argv[1:], locked="--locked" in sys.argv[1:])

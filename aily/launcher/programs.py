@@ -19,9 +19,9 @@ from aily.process.lifetimes import tied_to_parent
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 #: The first is the default.
-WEB_SERVERS = ("daphne", "uvicorn", "granian")
+WEB_SERVERS = ("daphne", "uvicorn")
 #: The modules to run for those that have no command line of their own.
-WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn", "granian": "aily.web.servers.granian"}
+WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn"}
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
 

@@ -75,7 +75,8 @@ class Program:
             options["socket_backlog"] = "4096"
         return {key: _literal(value) for key, value in options.items()} | {
             "process_name": "%(program_name)s-%(process_num)d",
-            "stdout_logfile": f"{_literal(str(logs / self.name))}-%(process_num)d.log",
+            # supervisor expands this option twice.
+            "stdout_logfile": f"{_literal(_literal(str(logs / self.name)))}-%(process_num)d.log",
         }
 
 

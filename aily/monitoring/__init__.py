@@ -1,1 +1,1 @@
-"""What watches a process and its services: event loop, connection pools, PostgreSQL, Valkey."""
+"""Measurements of a process and its services: event loop, connection pools, PostgreSQL, Valkey."""

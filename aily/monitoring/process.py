@@ -1,11 +1,10 @@
-"""Makes a process observable: its metrics, its pulse, and its port where it has one."""
+"""Makes a process observable: metrics, pulse and, if it has one, its metrics port."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -24,18 +23,18 @@ logger = logging.getLogger(__name__)
 def observe(
     process: str, *, uses_database: bool = True, parts: Mapping[str, Check] | None = None
 ) -> Pulse:
-    """Begin to count, and to serve on METRICS_PORT if that is set. Once a process.
+    """Begin to measure, and to serve on METRICS_PORT if that is set. Once a process.
 
-    `parts` are what /readyz asks besides Redis and, if it is used, the database.
+    /readyz checks `parts` besides Redis and, if it is used, the database.
     """
     metrics.name_process(process)
     tracing.begin(process)
-    checks: dict[str, Check] = {"redis": _ask_redis, **(parts or {})}
+    checks: dict[str, Check] = {"redis": _is_redis_up, **(parts or {})}
     pulse = Pulse()
     if uses_database:
         time_queries()
         pulse.add(sample_pool)
-        checks["database"] = _ask_database
+        checks["database"] = _is_database_up
     pulse.start()
     if settings.METRICS_PORT:
         try:
@@ -46,23 +45,22 @@ def observe(
                 parts=checks,
             )
         except OSError as error:
-            # The work matters more; of several processes on one machine the first has the port.
+            # The process works without it; of several on one machine the first has the port.
             logger.warning("no metrics on port %d: %s", settings.METRICS_PORT, error)
     return pulse
 
 
-def _ask_database() -> bool:
-    # With all connections in use by others, and answered, none would be free for this question.
+def _is_database_up() -> bool:
+    # If all connections are busy and get answers, none would be free for this check.
     if has_answered_since(time.monotonic() - PROBE_SECONDS / 2):
         return True
     try:
         execute("SELECT 1")
     finally:
-        # Back into the pool: this thread ends with its answer.
+        # Back into the pool: this thread ends with the check.
         connection.close()
     return True
 
 
-def _ask_redis() -> bool:
-    client: Any = sync_redis()
-    return bool(client.ping())
+def _is_redis_up() -> bool:
+    return bool(sync_redis().ping())

@@ -1,9 +1,8 @@
-"""One thread a process that takes its pulse every second: CPU, memory, pool, event loop."""
+"""One thread a process that samples it every second: CPU, memory, pool, event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import threading
 import time
@@ -16,13 +15,12 @@ from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from aily.concurrency.faults import surviving
 from aily.observability import metrics
-from aily.observability.tally import tell_all
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
-#: An event loop that has not turned for so long will not turn again.
-LOST_SECONDS = 30.0
+#: An event loop that is blocked for so long counts as dead.
+DEAD_SECONDS = 30.0
 
 
 class Pulse:
@@ -32,17 +30,16 @@ class Pulse:
         self._process = psutil.Process()
         self._samplers: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_turned_at = time.monotonic()
+        self._loop_ran_at = time.monotonic()
         self._cpu_seconds = 0.0
 
     def start(self) -> None:
         threading.Thread(target=self._beat, name="pulse", daemon=True).start()
-        atexit.register(tell_all)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Measure how late this loop is, and count the process as dead when it stands still."""
+        """Measure the lag of this loop; the process counts as dead if it is blocked."""
         if self._loop is None:
-            self._loop_turned_at = time.monotonic()
+            self._loop_ran_at = time.monotonic()
             self._loop = loop
 
     def add(self, sampler: Callable[[], None]) -> None:
@@ -50,15 +47,15 @@ class Pulse:
         self._samplers.append(sampler)
 
     def is_alive(self) -> bool:
-        """False once the watched event loop has stood still for LOST_SECONDS."""
-        return self._loop is None or time.monotonic() - self._loop_turned_at < LOST_SECONDS
+        """False once the watched event loop has been blocked for DEAD_SECONDS."""
+        return self._loop is None or time.monotonic() - self._loop_ran_at < DEAD_SECONDS
 
     def _beat(self) -> None:
         while True:
             try:
                 self._sample()
             except Exception:
-                logger.exception("the pulse could not be taken")
+                logger.exception("the pulse failed")
             time.sleep(SECONDS)
 
     def _sample(self) -> None:
@@ -68,20 +65,19 @@ class Pulse:
         self._cpu_seconds = cpu_seconds
         metrics.memory().set(self._process.memory_info().rss)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._turned, time.monotonic())
-        tell_all()
+            self._loop.call_soon_threadsafe(self._note_lag, time.monotonic())
         for sampler in self._samplers:
             with surviving("pulse"):
                 sampler()
 
-    def _turned(self, asked_at: float) -> None:
-        self._loop_turned_at = time.monotonic()
-        metrics.loop_lag().observe(self._loop_turned_at - asked_at)
+    def _note_lag(self, scheduled_at: float) -> None:
+        self._loop_ran_at = time.monotonic()
+        metrics.loop_lag().observe(self._loop_ran_at - scheduled_at)
 
 
 def sample_pool() -> None:
-    """Note how this process's database pool is used."""
-    # Django's wrapper keeps one pool a process; this thread's own wrapper takes no connection.
+    """Record the use of this process's database pool."""
+    # Django keeps one pool a process; this thread's own wrapper takes no connection.
     stats = cast("PostgreSQL", connection).pool.get_stats()
     size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
     metrics.pool_connections("idle").set(idle)

@@ -1,9 +1,9 @@
-"""What PostgreSQL and Redis say of themselves."""
+"""Metrics that PostgreSQL and Redis report of themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 import redis
@@ -11,17 +11,17 @@ from django.conf import settings
 from django.db import transaction
 
 from aily.database.rows import R, Row, execute, fetch_rows
-from aily.observability.collector import Family, Question, Reading
+from aily.observability.collector import Family, Query, Reading
 from aily.redis.clients import probe_client
 from aily.redis.sentinel import is_sentinel, service_of
 
-#: No question of the exporter's may take longer, in milliseconds and seconds.
+#: Timeouts of the exporter's queries, in milliseconds and seconds.
 STATEMENT_MS = 2000
 TIMEOUT_SECONDS = 2.0
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
 CONNECTIONS = Family(
-    "aily_db_connections", "Connections to the database server, of whoever.", ("state",)
+    "aily_db_connections", "Connections to the database, of all clients.", ("state",)
 )
 CONNECTIONS_MAX = Family("aily_db_connections_max", "max_connections of the server.")
 LOCK_WAITS = Family("aily_db_lock_waits", "Sessions that wait for a lock.")
@@ -70,7 +70,7 @@ def query(row: type[R], sql: str) -> list[R]:
         return fetch_rows(row, sql)
 
 
-def ask_database() -> Iterator[Reading]:
+def read_database() -> Iterator[Reading]:
     """Raises django.db.Error."""
     groups = query(_Sessions, _ACTIVITY)
     sessions = {group.state_group: group.sessions for group in groups}
@@ -128,18 +128,18 @@ def _server_of(url: str) -> str:
 
 
 def client(url: str) -> redis.Redis:
-    """A client that gives up soon."""
+    """A client with short timeouts."""
     return probe_client(url, TIMEOUT_SECONDS)
 
 
-def redis_question(service: str, url: str) -> Question:
-    """Asks INFO. Raises redis.RedisError."""
-    # redis-py types the sync and the async client's replies as one union.
-    server: Any = client(url)
+def redis_query(service: str, url: str) -> Query:
+    """A query of INFO. Calling it raises redis.RedisError."""
+    server = client(url)
 
-    def ask() -> Iterator[Reading]:
-        info: Mapping[str, Any] = server.info()
+    def read() -> Iterator[Reading]:
+        # redis-py types the sync and the async client's replies as one union.
+        info = cast("Mapping[str, float]", server.info())
         for name, family in INFO.items():
             yield Reading(family, float(info.get(name, 0)), (service,))
 
-    return ask
+    return read

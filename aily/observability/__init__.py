@@ -1,7 +1,7 @@
-"""What is to be seen of a running aily: metrics, logs and traces.
+"""Observability: metrics, logs and traces.
 
 With PROMETHEUS_MULTIPROC_DIR set (by `make run`) the processes of one machine share their metrics
-through files in it. prometheus_client reads the variable itself, and wants the directory to exist.
+through files in it. prometheus_client reads the variable itself, and needs the directory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Gauges that take a question to PostgreSQL or Redis: asked by one process, in the background.
+"""Metrics read from PostgreSQL and Redis, by one process in the background.
 
-A scrape gets what was found last and never waits, however many scrape and whatever is away.
+A scrape gets the last readings and never waits, however many scrape and whatever is unavailable.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from prometheus_client.registry import Collector
 
 logger = logging.getLogger(__name__)
 
-#: Pause between two collections, or more: it takes a twentieth of the time at the most.
+#: Pause between two collections; longer if collecting would take more than LOAD_SHARE of the time.
 SECONDS = 5.0
 LOAD_SHARE = 0.05
-#: What was found longer ago, times the usual pause, is not told any more.
+#: Readings older than so many pauses are left out.
 STALE_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One global metric: its name, what it says, and its labels. Counters end in `_total`."""
+    """One global metric: name, documentation and label names. Counters end in `_total`."""
 
     name: str
     documentation: str
@@ -46,8 +46,8 @@ class Reading:
     labels: tuple[str, ...] = ()
 
 
-#: Asks one service. Raises whatever it likes when that is away.
-Question = Callable[[], Iterable[Reading]]
+#: Reads one service. May raise any exception if that is unavailable.
+Query = Callable[[], Iterable[Reading]]
 
 UP = Family("aily_up", "1 while the service answers the exporter, else 0.", ("service",))
 DURATION = Family(
@@ -56,11 +56,11 @@ DURATION = Family(
 
 
 class _Source:
-    """One service, asked again and again by a thread of its own."""
+    """One service, read periodically by a thread of its own."""
 
-    def __init__(self, service: str, questions: Sequence[Question]) -> None:
+    def __init__(self, service: str, queries: Sequence[Query]) -> None:
         self.service = service
-        self._questions = questions
+        self._queries = queries
         self._found: list[Reading] = []
         self._duration = 0.0
         self._found_until = 0.0
@@ -68,15 +68,15 @@ class _Source:
     def run(self, stop: threading.Event) -> None:
         pause = 0.0
         while not stop.wait(pause):
-            self._duration = self._ask()
+            self._duration = self._read()
             pause = max(SECONDS, self._duration / LOAD_SHARE)
 
-    def _ask(self) -> float:
+    def _read(self) -> float:
         began = time.monotonic()
         try:
-            found = [reading for question in self._questions for reading in question()]
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is nothing to tell
-            logger.warning("collecting: %s is away: %r", self.service, error)
+            found = [reading for query in self._queries for reading in query()]
+        except Exception as error:  # noqa: BLE001 - any error means that there are no readings
+            logger.warning("collecting: %s is unavailable: %r", self.service, error)
             self._found_until = 0.0
             return 0.0
         took = time.monotonic() - began
@@ -85,7 +85,7 @@ class _Source:
         return took
 
     def readings(self) -> list[Reading]:
-        """What was found last; of a service that is away, or does not answer, only that."""
+        """The last readings; of an unavailable service only that it is."""
         is_up = time.monotonic() < self._found_until
         up = Reading(UP, int(is_up), (self.service,))
         if not is_up:
@@ -94,21 +94,21 @@ class _Source:
 
 
 class GlobalCollector(Collector):
-    """What the services say, as one set of metrics."""
+    """The readings of all services, as one set of metrics."""
 
-    def __init__(self, questions: Mapping[str, Sequence[Question]]) -> None:
-        self._sources = [_Source(service, own) for service, own in questions.items()]
+    def __init__(self, queries: Mapping[str, Sequence[Query]]) -> None:
+        self._sources = [_Source(service, own) for service, own in queries.items()]
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begin to ask; until the first answers everything counts as away."""
+        """Begin to read; until the first readings all services count as unavailable."""
         for source in self._sources:
             threading.Thread(
                 target=source.run, args=[self._stop], name=source.service, daemon=True
             ).start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop reading."""
         self._stop.set()
 
     def collect(self) -> Iterable[Metric]:
@@ -121,5 +121,5 @@ class GlobalCollector(Collector):
         return families.values()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: a registry would otherwise collect to find the names out."""
+        """Nothing: otherwise a registry collects once to learn the names."""
         return []

@@ -1,4 +1,4 @@
-"""Log lines: what they have in common, as text or as JSON, and what must never be in one."""
+"""Log lines, as text or JSON: context in each, secrets and rows in none."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from pythonjsonlogger.json import JsonFormatter
 
 from aily.observability import context, metrics
 
-#: What PostgreSQL quotes of the row or statement that it refused, prompts included.
+#: Lines in which PostgreSQL quotes a refused row or statement, prompts included.
 _QUOTED = re.compile(r"^(\s*)(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+):.*$", re.MULTILINE)
 #: Bearer tokens, aily's own keys, providers' keys, webhooks' secrets, passwords in URLs.
 _SECRET = re.compile(
     r"(?<=Bearer )\S+|\baily_[\w-]{40,}|\bsk-[\w-]{16,}|\bwhsec_[\w+/=-]+|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
-#: The loggers that have much to say of requests and statements at DEBUG, contents included.
-_TALKATIVE = ("django.db.backends", "httpcore", "aiohttp", "httpx", "apscheduler", "asyncio")
+#: Loggers that write requests and statements at DEBUG, contents included.
+_TALKATIVE = (
+    "django.db.backends",
+    "psycopg",
+    "httpcore",
+    "aiohttp",
+    "httpx",
+    "apscheduler",
+    "asyncio",
+)
 
 
 class Context(logging.Filter):
-    """Adds what the piece of work is that a line is about."""
+    """Adds the ids of the request, task and worker that a line is about."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         found = {
@@ -30,7 +38,7 @@ class Context(logging.Filter):
             "worker": context.worker_id(),
         }
         for name, value in found.items():
-            # A line's own `extra` says it better.
+            # A line's own `extra` takes precedence.
             if value and not hasattr(record, name):
                 setattr(record, name, value)
         return True
@@ -99,5 +107,9 @@ def configuration(level: str, kind: str) -> dict[str, Any]:
             }
         },
         "root": {"handlers": ["console"], "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in _TALKATIVE},
+        "loggers": {name: {"level": _at_least_warning(level)} for name in _TALKATIVE},
     }
+
+
+def _at_least_warning(level: str) -> str:
+    return level if level in ("ERROR", "CRITICAL") else "WARNING"

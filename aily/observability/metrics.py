@@ -1,8 +1,8 @@
 """Metrics of any process: HTTP, sockets, database, event loop, batches.
 
-An `inc` costs 1.0 µs and an `observe` 2.1 µs of CPU while the metrics are shared through files,
-looking up labels another 0.9 µs: so labels are looked up once, what is observed most is told once
-a second (tally.py), and no label may hold what users choose.
+With metrics shared through files an `inc` costs 0.7 µs of CPU, an `observe` 1.6 µs (four times that
+with cold caches), and looking up labels another 0.9 µs: so labels are looked up once. No label may
+hold what users choose.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from aily.observability.tally import HistogramTally, Tally
-
-#: Buckets in seconds: of what should be fast, and of what waits for a provider.
+#: Buckets in seconds: of fast operations, and of those that wait for a provider.
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -38,7 +36,7 @@ _frames_received = Counter(
 )
 _loop_lag = Histogram(
     "aily_event_loop_lag_seconds",
-    "How long the event loop takes to get to what is ready, asked every second.",
+    "How late the event loop runs a ready callback, sampled every second.",
     ["process"],
     buckets=FAST,
 )
@@ -76,12 +74,12 @@ _batch_sizes = Histogram(
     "aily_batch_size", "Items that were handled together.", ["batch"], buckets=SIZES
 )
 _faults = Counter(
-    "aily_faults_total", "Exceptions of aily's own that a loop or a task survived.", ["place"]
+    "aily_faults_total", "Unexpected exceptions that a loop or a task survived.", ["place"]
 )
 
 
 def name_process(name: str) -> None:
-    """Say which kind of process this is, before anything is counted: its `process` label."""
+    """Set this process's `process` label. To be called before anything is counted."""
     global _process
     _process = name
 
@@ -105,8 +103,8 @@ def request_error(transport: str, code: str) -> Counter:
 
 
 @cache
-def frame_received(frame_type: str) -> Tally:
-    return Tally(_frames_received.labels(frame_type))
+def frame_received(frame_type: str) -> Counter:
+    return _frames_received.labels(frame_type)
 
 
 @cache
@@ -135,8 +133,8 @@ def pool_waiting() -> Gauge:
 
 
 @cache
-def query(operation: str) -> HistogramTally:
-    return HistogramTally(_queries.labels(_process, operation))
+def query(operation: str) -> Histogram:
+    return _queries.labels(_process, operation)
 
 
 @cache
@@ -150,5 +148,5 @@ def faults(place: str) -> Counter:
 
 
 @cache
-def batch_size(batch: str) -> HistogramTally:
-    return HistogramTally(_batch_sizes.labels(batch))
+def batch_size(batch: str) -> Histogram:
+    return _batch_sizes.labels(batch)

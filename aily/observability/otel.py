@@ -1,4 +1,4 @@
-"""The one module that knows OpenTelemetry. Imported only where traces are on."""
+"""The only module that uses OpenTelemetry. Imported only if traces are on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Tracer:
-    """Exports to OTEL_EXPORTER_OTLP_ENDPOINT; the other OTEL_ variables hold as well."""
+    """Exports to OTEL_EXPORTER_OTLP_ENDPOINT, by OpenTelemetry's own OTEL_ variables."""
 
     def __init__(self, process: str) -> None:
         resource = Resource.create({"service.name": f"aily-{process}"})
@@ -44,7 +44,7 @@ class Tracer:
             kind=SpanKind[kind.upper()],
             start_time=None if began_at is None else int(began_at * 1e9),
             attributes={key.replace("__", "."): value for key, value in attributes.items()},
-            # The words of an error may quote a prompt.
+            # The text of an error may quote a prompt.
             record_exception=False,
             set_status_on_exception=False,
         ) as current:

@@ -1,11 +1,11 @@
-"""Times every database statement, and names those that are slow."""
+"""Measures every database statement, and logs slow ones."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import TypeVar
 
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,21 +15,25 @@ from aily.observability import metrics
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 _OPERATIONS = {"SELECT": "select", "INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
 
 
 def time_queries() -> None:
-    """Have all statements of this process timed, about 3 µs each."""
+    """Measure all statements of this process, at about 5 µs each."""
     connection_created.connect(_wrap, dispatch_uid="time_queries")
 
 
-def _wrap(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    # A thread's wrapper lives on while its connections come from the pool and go back.
+def _wrap(connection: BaseDatabaseWrapper, **_: object) -> None:
+    # A thread keeps its wrapper while its connections come from the pool and return to it.
     if _time not in connection.execute_wrappers:
         connection.execute_wrappers.append(_time)
 
 
-def _time(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+def _time(
+    execute: Callable[..., R], sql: str, params: object, many: bool, context: dict[str, object]
+) -> R:
     began = perf_counter()
     try:
         return execute(sql, params, many, context)

@@ -1,6 +1,6 @@
-"""The small HTTP server beside the work: /metrics, /livez, /readyz, on a port of its own.
+"""A small HTTP server for /metrics, /livez and /readyz, on a port of its own.
 
-It answers from threads, so that probes tell of a busy event loop instead of waiting for it.
+It answers from threads, so that probes detect a blocked event loop instead of waiting for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import psutil
@@ -25,40 +25,43 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from aily.observability import MULTIPROC_DIR
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 logger = logging.getLogger(__name__)
 
-#: Says whether a part can be used; what it raises counts as no.
+#: Returns whether a part can be used; an exception counts as False.
 Check = Callable[[], bool]
-#: How long a part may take to answer before it counts as away: less than a prober waits.
+#: How long a part may take before it counts as unavailable: less than a prober waits.
 PROBE_SECONDS = 1.0
 _FILE = re.compile(r"gauge_live\w+_(\d+)\.db$")
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    #: A process that is started again at once finds its port free.
+    #: A restarted process can have its port at once.
     allow_reuse_address = True
 
 
 class _Quiet(WSGIRequestHandler):
-    #: A client that says nothing lets go of its thread, in seconds.
+    #: After so many seconds a silent client loses its thread.
     timeout = 10
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing: probes and scrapes come every few seconds."""
 
 
 class LivingProcesses(MultiProcessCollector):
-    """What the processes on this machine share, without the gauges of the dead."""
+    """The metrics that this machine's processes share, without gauges of ended processes."""
 
     def collect(self) -> Iterable[Metric]:
-        forget_dead(Path(MULTIPROC_DIR))
+        remove_ended(Path(MULTIPROC_DIR))
         found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
         return found
 
 
-def forget_dead(directory: Path) -> None:
-    """Delete the gauges of processes that are gone; what they counted stays."""
+def remove_ended(directory: Path) -> None:
+    """Delete the gauges of ended processes; their counters stay."""
     for file in directory.iterdir():
         match = _FILE.search(file.name)
         if match and not _is_running(int(match[1]), file):
@@ -67,14 +70,14 @@ def forget_dead(directory: Path) -> None:
 
 def _is_running(pid: int, file: Path) -> bool:
     try:
-        # Another process may have the number by now: it began after the file was last written.
+        # Another process may have the pid now: it began after the file was last written.
         return bool(psutil.Process(pid).create_time() <= file.stat().st_mtime + 1)
     except (psutil.Error, FileNotFoundError):
         return False
 
 
 def registry() -> CollectorRegistry:
-    """What this process, or all that share with it, have counted."""
+    """The metrics of this process, or of all that share files with it."""
     if not MULTIPROC_DIR:
         return REGISTRY
     shared = CollectorRegistry()
@@ -90,7 +93,7 @@ def serve(
     parts: Mapping[str, Check],
     metrics: CollectorRegistry | None = None,
 ) -> WSGIServer:
-    """Serve from a thread. `parts` are what /readyz asks. Raises OSError when the port is taken."""
+    """Serve from a thread. /readyz checks `parts`. Raises OSError if the port is taken."""
     application = _application(metrics or registry(), is_alive, parts)
     server = make_server(host, port, application, _Server, _Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -99,18 +102,18 @@ def serve(
 
 def _application(
     metrics: CollectorRegistry, is_alive: Check, parts: Mapping[str, Check]
-) -> Callable[..., Any]:
-    render = make_wsgi_app(metrics)
-    alive, ready = [_Probe("process", is_alive)], [_Probe(*one) for one in parts.items()]
+) -> WSGIApplication:
+    render: WSGIApplication = make_wsgi_app(metrics)
+    alive, ready = [_Probe("process", is_alive)], [_Probe(*part) for part in parts.items()]
 
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
                 return render(environ, start_response)
             case "/livez":
-                return _answer(start_response, _verdicts(alive))
+                return _respond(start_response, _results(alive))
             case "/readyz":
-                return _answer(start_response, _verdicts(ready))
+                return _respond(start_response, _results(ready))
             case _:
                 start_response("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"/metrics, /livez, /readyz\n"]
@@ -119,51 +122,53 @@ def _application(
 
 
 class _Probe:
-    """A check that is asked on a thread of its own, as it may have to wait for a server."""
+    """A check that runs on a thread of its own, as it may wait for a server."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
         self._check = check
         self._lock = threading.Lock()
-        self._asked: Future[bool] | None = None
+        self._running: Future[bool] | None = None
 
-    def ask(self) -> Future[bool]:
-        """The verdict to be. One that is still awaited stands: threads do not pile up."""
+    def start(self) -> Future[bool]:
+        """The result to come. A check that still runs is shared: threads do not pile up."""
         with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = Future()
-                threading.Thread(target=self._answer, args=(self._asked,), daemon=True).start()
-            return self._asked
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(
+                    target=self._check_part, args=(self._running,), daemon=True
+                ).start()
+            return self._running
 
-    def _answer(self, asked: Future[bool]) -> None:
+    def _check_part(self, result: Future[bool]) -> None:
         try:
-            asked.set_result(self._check())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the part cannot be used
+            result.set_result(self._check())
+        except Exception as error:  # noqa: BLE001 - any error means that the part cannot be used
             logger.warning("not ready: %s: %r", self.name, error)
-            asked.set_result(False)
+            result.set_result(False)
 
 
-def _verdicts(probes: Sequence[_Probe]) -> dict[str, bool]:
-    """All within PROBE_SECONDS: what has not answered by then is away."""
+def _results(probes: Sequence[_Probe]) -> dict[str, bool]:
+    """Within PROBE_SECONDS: a check that has not ended by then counts as False."""
     deadline = time.monotonic() + PROBE_SECONDS
-    asked = {probe.name: probe.ask() for probe in probes}
-    return {name: _by(deadline, name, verdict) for name, verdict in asked.items()}
+    running = {probe.name: probe.start() for probe in probes}
+    return {name: _wait(deadline, name, result) for name, result in running.items()}
 
 
-def _by(deadline: float, name: str, verdict: Future[bool]) -> bool:
+def _wait(deadline: float, name: str, result: Future[bool]) -> bool:
     try:
-        return verdict.result(max(0.0, deadline - time.monotonic()))
+        return result.result(max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         logger.warning("not ready: %s: no answer within %g s", name, PROBE_SECONDS)
         return False
 
 
-def _answer(start_response: Callable[..., Any], parts: Mapping[str, bool]) -> list[bytes]:
+def _respond(start_response: StartResponse, parts: Mapping[str, bool]) -> list[bytes]:
     status = HTTPStatus.OK if all(parts.values()) else HTTPStatus.SERVICE_UNAVAILABLE
-    words = {True: "ok", False: "unavailable"}
+    status_words = {True: "ok", False: "unavailable"}
     body = {
-        "status": words[all(parts.values())],
-        "parts": {name: words[is_ok] for name, is_ok in parts.items()},
+        "status": status_words[all(parts.values())],
+        "parts": {name: status_words[is_ok] for name, is_ok in parts.items()},
     }
     headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
     start_response(f"{status.value} {status.phrase}", headers)

@@ -1,4 +1,4 @@
-"""Traces, where OTEL_EXPORTER_OTLP_ENDPOINT says where to. Otherwise nothing of OpenTelemetry is
+"""Traces, exported to OTEL_EXPORTER_OTLP_ENDPOINT if that is set. If not, OpenTelemetry is not
 imported, and a span costs less than 1 µs."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _tracer: Tracer | None = None
 
 
 def begin(process: str) -> None:
-    """Export this process's spans, if there is anywhere to. Starts a thread."""
+    """Export this process's spans if there is an endpoint. Starts a thread."""
     global _tracer
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
@@ -25,13 +25,13 @@ def begin(process: str) -> None:
         from aily.observability.otel import Tracer
     except ModuleNotFoundError as error:
         raise ImproperlyConfigured(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set: pip install -r deploy/requirements-otel.txt"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set: install deploy/requirements-otel.lock"
         ) from error
     _tracer = Tracer(process)
 
 
 def end() -> None:
-    """Export what has not been yet, and stop; blocks for some seconds at the most."""
+    """Export the remaining spans and stop; blocks for some seconds at most."""
     global _tracer
     if _tracer is not None:
         _tracer.close()
@@ -50,11 +50,12 @@ def span(
     began_at: float | None = None,
     **attributes: Any,
 ) -> AbstractContextManager[Any]:
-    """A span around a `with` block, which is given it, or None while traces are off.
+    """A span around a `with` block, which gets it, or None while traces are off.
 
-    `kind` is internal, server, client, producer or consumer. `parent` is a traceparent; without one
-    it is the current span. `began_at` is in Unix seconds, for what began before the block. `__` in
-    the name of an attribute stands for a dot. An error out of the block is noted without its words.
+    `kind` is internal, server, client, producer or consumer. `parent` is a traceparent; without it
+    the current span is the parent. `began_at` is in Unix seconds, if the span began before the
+    block. `__` in the name of an attribute stands for a dot. Of an exception only the type is
+    recorded.
     """
     if _tracer is None:
         return _NOTHING
@@ -62,5 +63,5 @@ def span(
 
 
 def traceparent() -> str:
-    """The current span, for a header or for a task; empty when there is none."""
+    """The current span, for a header or for a task; empty if there is none."""
     return "" if _tracer is None else _tracer.traceparent()

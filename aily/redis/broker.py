@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import dramatiq
 import redis
 from django.conf import settings
 from django.db import close_old_connections
-from dramatiq import Message, MessageProxy
-from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq import Consumer, Message, MessageProxy
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import (
     AgeLimit,
     AsyncIO,
@@ -27,22 +28,37 @@ from aily.redis.guarded import guarded_pool
 _MISSES = 5
 
 
-class _Consumer(_RedisConsumer):
-    """Polls seldom: urgent news comes by pub/sub, a message here may take half a second."""
+class _CalmConsumer(Consumer):
+    """Dramatiq's consumer, which polls seldom: urgent work is announced by pub/sub, and a message
+    may wait for half a second."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
 
     def __next__(self) -> MessageProxy | None:
-        self.misses = max(self.misses, _MISSES)
-        message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+        self._consumer.misses = max(self._consumer.misses, _MISSES)
+        message: MessageProxy | None = next(self._consumer)
         return message
+
+    def ack(self, message: MessageProxy) -> None:
+        self._consumer.ack(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        self._consumer.nack(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        self._consumer.requeue(messages)
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 class DoorbellBroker(RedisBroker):
     """Dramatiq's broker without the twin of each queue for messages that are to wait, which every
     worker would poll on a thread of its own: here what waits does so in the database."""
 
-    @property
-    def consumer_class(self) -> type[_Consumer]:
-        return _Consumer
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        return _CalmConsumer(super().consume(queue_name, prefetch, timeout))
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:

@@ -1,11 +1,11 @@
-"""Open sockets and streams of this process, and the news that ends the access they came with.
+"""Ends open sockets and streams when the access they were opened with ends.
 
-It comes by the channel layer when a key is revoked, a session logged out or a user shut out. An
-access that ends by itself, as a key does, is looked at when its end has come; every other one each
-quarter of an hour, in case its news did not get here.
+A web process learns of it through the channel layer when a key is revoked, a session logged out or
+a user deactivated. An access that ends by itself, as a key with an expiry does, is checked when its
+end has come; every other one each quarter of an hour, in case a message was lost.
 
-The one use of the channel layer: rare news for all web processes. What tasks have to tell goes
-through the hub instead, which needs one subscription a user and none a socket.
+This is the only use of the channel layer: rare messages for all web processes. Events of tasks go
+through the hub, which needs one subscription a user and none a socket.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Protocol, TypedDict, cast
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -31,28 +32,29 @@ from aily.redis.errors import RedisUnavailable
 logger = logging.getLogger(__name__)
 
 GROUP = "sockets"
-#: Close codes: the access is gone; this process restarts, connect again.
+#: Close codes: the access has ended; this process restarts, connect again.
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_RESTART = 4503
+#: How long the first sockets of a process wait until it listens for revocations.
 LISTEN_SECONDS = 2.0
-#: A client that is silent for so long is pinged. Proxies cut off what is silent for a minute, and a
-#: ping with its pong costs as much as three frames.
+#: A client that is silent for so long is pinged. Proxies cut off connections that are silent for a
+#: minute, and a ping with its pong costs as much as three frames.
 PING_SECONDS = 40
 
-#: Every access is looked at again after so long at the latest: a tenth of it more or less.
+#: Longest time between two checks of an access; spread by a tenth.
 CHECK_SECONDS = 900.0
-#: Pause before the next look where one failed.
-AWAY_SECONDS = 5.0
+#: Pause before the next check after one that failed.
+RETRY_SECONDS = 5.0
 
-Closer = Callable[[int], Coroutine[Any, Any, None]]
-#: Looks at the credentials anew: for how many seconds they hold unless they are taken away; 0: they
-#: do not any more.
-Check = Callable[[], Coroutine[Any, Any, float]]
+Closer = Callable[[int], Coroutine[object, object, None]]
+#: Checks the credentials again. Returns for how many seconds they are valid unless they are
+#: revoked; 0 if they are not valid.
+Check = Callable[[], Awaitable[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a socket was opened with. As news: None means whatever it was."""
+    """The credentials that a socket was opened with. In a message None means any."""
 
     user_id: int
     api_key_id: int | None = None
@@ -67,6 +69,27 @@ class Access:
         )
 
 
+class _Message(TypedDict):
+    """What the channel layer carries. `is_revoked` False: the access is to be checked."""
+
+    type: str
+    is_revoked: bool
+    user_id: int
+    api_key_id: int | None
+    session: str | None
+
+
+class _Layer(Protocol):
+    async def group_send(self, group: str, message: _Message) -> None: ...
+    async def group_add(self, group: str, channel: str) -> None: ...
+    async def new_channel(self, prefix: str) -> str: ...
+    async def receive(self, channel: str) -> _Message: ...
+
+
+def _channel_layer() -> _Layer:
+    return cast("_Layer", get_channel_layer())
+
+
 def session_hash(session_key: str) -> str:
     return hashlib.sha256(session_key.encode()).hexdigest()
 
@@ -74,19 +97,19 @@ def session_hash(session_key: str) -> str:
 def revoke_access(access: Access) -> None:
     """End all sockets and streams of `access`, in all web processes, once this is committed.
 
-    While Redis is away open ones stay until they are looked at; new ones are refused all the same.
+    While Redis is unavailable open ones stay until their next check; new ones are refused anyway.
     """
-    transaction.on_commit(lambda: _tell(access, is_revoked=True))
+    transaction.on_commit(lambda: _publish(access, is_revoked=True))
 
 
 def check_access(access: Access) -> None:
-    """Have all sockets and streams opened with `access` looked at, once this is committed: it may
-    end earlier, or later, than they know."""
-    transaction.on_commit(lambda: _tell(access, is_revoked=False))
+    """Have all sockets and streams opened with `access` checked, once this is committed: it may end
+    at another time than they were opened with."""
+    transaction.on_commit(lambda: _publish(access, is_revoked=False))
 
 
-def _tell(access: Access, *, is_revoked: bool) -> None:
-    message = {
+def _publish(access: Access, *, is_revoked: bool) -> None:
+    message: _Message = {
         "type": "access.revoked",
         "is_revoked": is_revoked,
         "user_id": access.user_id,
@@ -94,88 +117,103 @@ def _tell(access: Access, *, is_revoked: bool) -> None:
         "session": access.session,
     }
     try:
-        async_to_sync(get_channel_layer().group_send)(GROUP, message)
+        async_to_sync(_channel_layer().group_send)(GROUP, message)
     except (*RedisUnavailable, OSError) as error:
         logger.warning("sockets of user %d stay open: %s", access.user_id, error)
 
 
 @dataclass(slots=True, eq=False)
-class _Opened:
-    """One socket or stream."""
+class Registration:
+    """One socket or stream, registered while the block of `async with` lasts.
 
+    No generator: its frame would take 0.6 KiB a socket.
+    """
+
+    _sockets: OpenSockets
     access: Access
     close: Closer
     check: Check
+    valid_seconds: float
     timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._sockets.add(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sockets.remove(self)
 
 
 class OpenSockets:
-    """The sockets and streams of one event loop, with what they were opened with."""
+    """The sockets and streams of one event loop, with the access each was opened with."""
 
     def __init__(self) -> None:
         # A dictionary for its order: closing begins with the oldest.
-        self._opened: dict[_Opened, None] = {}
+        self._registrations: dict[Registration, None] = {}
         self._jobs = Jobs("the end of an access")
         self._listener: asyncio.Task[None] | None = None
         self._is_listening = asyncio.Event()
 
-    @asynccontextmanager
-    async def registered(
-        self, access: Access, close: Closer, check: Check, holds_seconds: float
-    ) -> AsyncIterator[None]:
-        """Have `close` awaited with a close code when `access` is taken away or ends, or the
-        process stops, from the moment this is entered. `check` is first awaited after
-        `holds_seconds`."""
+    def registered(
+        self, access: Access, close: Closer, check: Check, valid_seconds: float
+    ) -> Registration:
+        """A context manager: from its entry on `close` is awaited with a close code when `access`
+        is revoked or ends, or the process shuts down. `check` is first awaited after
+        `valid_seconds`."""
+        return Registration(self, access, close, check, valid_seconds)
+
+    async def add(self, registration: Registration) -> None:
+        """Used by the registration's entry. Waits until this process listens for revocations."""
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen())
-        opened = _Opened(access, close, check)
-        self._opened[opened] = None
-        self._look_after(opened, holds_seconds)
+        self._registrations[registration] = None
+        self._schedule_check(registration, registration.valid_seconds)
         if not self._is_listening.is_set():
-            # Only the first sockets of a process wait; without Redis they go on all the same.
+            # Only the first sockets of a process wait; without Redis they go on after a while.
             with suppress(TimeoutError):
                 async with asyncio.timeout(LISTEN_SECONDS):
                     await self._is_listening.wait()
-        try:
-            yield
-        finally:
-            self._forget(opened)
 
-    def _look_after(self, opened: _Opened, seconds: float) -> None:
-        if opened.timer is not None:
-            opened.timer.cancel()
-        # Not all that opened at the same moment in the same moment.
-        longest = CHECK_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, hides nothing
-        # A little late: what ends in this millisecond has not ended yet.
-        seconds = min(seconds, longest) + 0.01
+    def remove(self, registration: Registration) -> None:
+        """Used by the registration's exit. May be called again."""
+        self._registrations.pop(registration, None)
+        if registration.timer is not None:
+            registration.timer.cancel()
+
+    def _schedule_check(self, registration: Registration, seconds: float) -> None:
+        if registration.timer is not None:
+            registration.timer.cancel()
+        # Sockets that opened at the same moment are not all checked in the same moment.
+        longest = CHECK_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
+        # A little late: an access that ends in this millisecond has not ended yet.
+        delay = min(seconds, longest) + 0.01
         loop = asyncio.get_running_loop()
-        opened.timer = loop.call_later(seconds, self._spawn_look, opened)
+        registration.timer = loop.call_later(delay, self._spawn_check, registration)
 
-    def _spawn_look(self, opened: _Opened) -> None:
-        self._jobs.spawn(self._look(opened))
+    def _spawn_check(self, registration: Registration) -> None:
+        self._jobs.spawn(self._check(registration))
 
-    async def _look(self, opened: _Opened) -> None:
+    async def _check(self, registration: Registration) -> None:
         try:
-            holds_seconds = await opened.check()
-        except Exception as error:  # noqa: BLE001 - most often a server that is away
-            # Whatever it is: an access must not last because it could not be looked at once.
-            logger.warning("whether an access still holds is not known: %r", error)
-            holds_seconds = AWAY_SECONDS
-        if opened not in self._opened:
+            valid_seconds = await registration.check()
+        except Exception as error:  # noqa: BLE001 - most often an unavailable server
+            # Checked again soon: an access must not last because one check failed.
+            logger.warning("an access could not be checked: %r", error)
+            valid_seconds = RETRY_SECONDS
+        if registration not in self._registrations:
             return
-        if holds_seconds > 0:
-            self._look_after(opened, holds_seconds)
+        if valid_seconds > 0:
+            self._schedule_check(registration, valid_seconds)
         else:
-            self._forget(opened)
-            await opened.close(CLOSE_UNAUTHENTICATED)
-
-    def _forget(self, opened: _Opened) -> None:
-        self._opened.pop(opened, None)
-        if opened.timer is not None:
-            opened.timer.cancel()
+            self.remove(registration)
+            await registration.close(CLOSE_UNAUTHENTICATED)
 
     async def _listen(self) -> None:
-        layer = get_channel_layer()
+        layer = _channel_layer()
         while True:
             try:
                 channel = await layer.new_channel("sockets.")
@@ -184,33 +222,36 @@ class OpenSockets:
                 while True:
                     message = await layer.receive(channel)
                     access = Access(message["user_id"], message["api_key_id"], message["session"])
-                    # An older process says nothing of it, and means revoked.
-                    self._told(access, is_revoked=message.get("is_revoked", True))
+                    # A process of an older version leaves it out, and means revoked.
+                    self._handle(access, is_revoked=message.get("is_revoked", True))
             except (*RedisUnavailable, OSError) as error:
-                logger.warning("open sockets: Redis is away (%s)", error)
+                logger.warning("open sockets: Redis is unavailable (%s)", error)
                 await asyncio.sleep(1)
             except Exception:  # noqa: BLE001 - logged
-                # Without it nobody would hear any more that access is taken away.
+                # If this loop ended, revocations would have no effect in this process.
                 note_fault("open sockets")
                 await asyncio.sleep(1)
 
-    def _told(self, access: Access, *, is_revoked: bool) -> None:
-        for opened in [opened for opened in self._opened if access.covers(opened.access)]:
-            # Each on its own: a client that does not read would hold up all later news.
+    def _handle(self, access: Access, *, is_revoked: bool) -> None:
+        # A copy: closing changes the dictionary.
+        for registration in list(self._registrations):
+            if not access.covers(registration.access):
+                continue
+            # Each in a job of its own: a client that does not read would delay all later messages.
             if is_revoked:
-                self._forget(opened)
-                self._jobs.spawn(opened.close(CLOSE_UNAUTHENTICATED))
+                self.remove(registration)
+                self._jobs.spawn(registration.close(CLOSE_UNAUTHENTICATED))
             else:
-                self._spawn_look(opened)
+                self._spawn_check(registration)
 
     async def close_all(self, code: int, seconds: float) -> None:
         """Close every socket, evenly over `seconds`: all of them will connect again elsewhere."""
-        all_opened = list(self._opened)
+        registrations = list(self._registrations)
         closing = []
-        for opened in all_opened:
-            # On its own: a client that does not read would hold up all others.
-            closing.append(asyncio.ensure_future(opened.close(code)))
-            await asyncio.sleep(seconds / len(all_opened))
+        for registration in registrations:
+            # In a task of its own: a client that does not read would delay all others.
+            closing.append(asyncio.ensure_future(registration.close(code)))
+            await asyncio.sleep(seconds / len(registrations))
         await asyncio.gather(*closing)
 
 

@@ -1,9 +1,9 @@
-"""Refuses a request's body before it is stored: one that is too large, or of nobody known.
+"""Refuses a request's body before it is stored: if it is too large or the caller is unknown.
 
-Django and Twisted write a body to memory or disk, whatever its size, before anybody asks who sent
-it. So how large it may be is decided by the request's head: REQUEST_MAX_BYTES for those whose key
-or session is good, ANONYMOUS_BYTES for all others, as a login form needs. Whoever gives no
-credentials at all is answered by REST without a byte of the body being read.
+Django and Twisted write a body to memory or disk, whatever its size, before the view authenticates
+the caller. So the request's head decides how large the body may be: REQUEST_MAX_BYTES with a valid
+key or session, ANONYMOUS_BYTES, enough for a login form, without. A REST request without any
+credentials is answered before a byte of its body is read.
 """
 
 from __future__ import annotations
@@ -12,24 +12,34 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import cast
 
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    HTTPRequestEvent,
+    HTTPResponseBodyEvent,
+    HTTPResponseStartEvent,
+    HTTPScope,
+    Scope,
+)
 from django.conf import settings
 from django.db import DatabaseError
 
 from aily.problems import Problem, TooLarge, Unauthenticated, Unavailable
 from aily.rest.openapi import PROBLEM_TYPE
 
-#: Of a request without a good key or session.
+#: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
 _API = "/api/"
 _NO_CREDENTIALS = "Give an API key or a session."
 _CREDENTIALS = (b"authorization", b"cookie")
 
 Headers = Iterable[tuple[bytes, bytes]]
-Scope = dict[str, Any]
-#: Who a handshake or request comes from, by its headers; None: nobody known.
-Identify = Callable[[Scope], Awaitable[object | None]]
+#: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
+Identify = Callable[[dict[str, object]], Awaitable[object | None]]
 
 
 def too_large(max_bytes: int) -> TooLarge:
@@ -37,7 +47,7 @@ def too_large(max_bytes: int) -> TooLarge:
 
 
 def problem_response(problem: Problem, path: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of a refusal for which Django is not asked."""
+    """Status, headers and body of a refusal that does not pass through Django."""
     body = json.dumps(
         {
             "type": f"urn:aily:problem:{problem.code}",
@@ -61,41 +71,44 @@ def problem_response(problem: Problem, path: str) -> tuple[int, list[tuple[bytes
 
 
 class BodyLimits:
-    """Decides about bodies by a request's head."""
+    """Decides by a request's head how large its body may be."""
 
     def __init__(self, identify: Identify) -> None:
         self._identify = identify
 
     async def max_bytes(self, path: str, headers: Headers, size: int | None) -> int:
-        """How large a body of this declared size (None: chunks) may be. Raises Problem."""
-        most: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        if size is not None and size > most:
-            raise too_large(most)
+        """Largest size of a body with this declared size (None: chunked). Raises Problem."""
+        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if size is not None and size > limit:
+            raise too_large(limit)
         if size is not None and size <= ANONYMOUS_BYTES:
             return size
         if await self._is_known(headers):
-            return most
+            return limit
         if path.startswith(_API):
             raise Unauthenticated(_NO_CREDENTIALS)
         if size is not None:
             raise too_large(ANONYMOUS_BYTES)
-        return min(ANONYMOUS_BYTES, most)
+        return min(ANONYMOUS_BYTES, limit)
 
     async def _is_known(self, headers: Headers) -> bool:
         try:
             return await self._identify({"headers": headers}) is not None
         except DatabaseError:
-            raise Unavailable("The database is away.", retry_after_seconds=5) from None
+            raise Unavailable("The database is unavailable.", retry_after_seconds=5) from None
 
 
 class LimitedBodies:
-    """ASGI wrapper round Django."""
+    """ASGI wrapper round Django, for HTTP."""
 
-    def __init__(self, app: Any, limits: BodyLimits) -> None:
+    def __init__(self, app: ASGI3Application, limits: BodyLimits) -> None:
         self._app = app
         self._limits = limits
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        scope = cast("HTTPScope", scope)
         size, has_credentials = _head(scope["headers"])
         if size == 0:
             await self._app(scope, receive, send)
@@ -108,15 +121,15 @@ class LimitedBodies:
             max_bytes = await self._limits.max_bytes(path, headers, size)
             await self._app(scope, _counted(receive, max_bytes), send)
         except Unauthenticated:
-            # Django says so, and what it says of paths that are not there.
+            # Django answers 401, or 404 for an unknown path.
             await self._app(scope, _no_body(), send)
         except Problem as problem:
             await _refuse(problem, path, send)
 
 
 def _head(headers: Headers) -> tuple[int | None, bool]:
-    """The body's declared size, 0 where there is none, None for chunks; and whether anybody says
-    who they are."""
+    """The body's declared size, 0 without a body, None for chunks; and whether there are
+    credentials."""
     size: int | None = 0
     has_credentials = False
     for name, value in headers:
@@ -129,28 +142,29 @@ def _head(headers: Headers) -> tuple[int | None, bool]:
     return size, has_credentials
 
 
-def _no_body() -> Callable[[], Awaitable[dict[str, Any]]]:
-    """A `receive` that tells of an empty body, and then of nothing: the request is answered before
-    anything is read."""
+def _no_body() -> ASGIReceiveCallable:
+    """A `receive` that returns an empty body, and then waits: nothing is read."""
     is_first = True
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> ASGIReceiveEvent:
         nonlocal is_first
         if not is_first:
             await asyncio.get_running_loop().create_future()
         is_first = False
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return HTTPRequestEvent(type="http.request", body=b"", more_body=False)
 
     return receive
 
 
-def _counted(receive: Any, max_bytes: int) -> Callable[[], Awaitable[Any]]:
+def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallable:
+    """A `receive` that raises TooLarge once the body has more bytes."""
     size = 0
 
-    async def counted() -> Any:
+    async def counted() -> ASGIReceiveEvent:
         nonlocal size
         message = await receive()
-        size += len(message.get("body", b""))
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
         if size > max_bytes:
             raise too_large(max_bytes)
         return message
@@ -158,7 +172,11 @@ def _counted(receive: Any, max_bytes: int) -> Callable[[], Awaitable[Any]]:
     return counted
 
 
-async def _refuse(problem: Problem, path: str, send: Any) -> None:
+async def _refuse(problem: Problem, path: str, send: ASGISendCallable) -> None:
     status, headers, body = problem_response(problem, path)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send(
+        HTTPResponseStartEvent(
+            type="http.response.start", status=status, headers=headers, trailers=False
+        )
+    )
+    await send(HTTPResponseBodyEvent(type="http.response.body", body=body, more_body=False))

@@ -1,4 +1,4 @@
-"""The word that this web process is to stop: what lasts long ends, what is short is finished."""
+"""The event by which a web process that begins to shut down ends its streams and waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from aily.concurrency.loops import per_loop
 
 
 @per_loop
-def draining() -> asyncio.Event:
-    """Set once the process was told to stop. Streams end, waiting requests answer with what is."""
+def shutdown_event() -> asyncio.Event:
+    """Set when this process begins to shut down: streams end, waiting requests answer with what
+    there is, short requests finish."""
     return asyncio.Event()

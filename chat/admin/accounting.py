@@ -7,6 +7,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import (
     LargeTable,
@@ -20,6 +22,12 @@ from chat.accounting.reports import in_days, state, usage_by, with_current_perio
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.budgets import DIMENSIONS
+
+_UNITS = {"calls": _("calls"), "tokens": _("tokens")}
+
+
+def _unit(budget: Budget, dimension: str) -> str:
+    return budget.currency if dimension == "money" else str(_UNITS[dimension])
 
 
 @admin.register(ModelPrice)
@@ -40,7 +48,7 @@ class PeriodInline(ReadOnlyInline):
         "spent_tokens", "spent_money",
     )  # fmt: skip
     readonly_fields = fields
-    verbose_name_plural = "periods, the newest first"
+    verbose_name_plural = _("periods, the newest first")
 
 
 @admin.register(Budget)
@@ -53,21 +61,21 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     autocomplete_fields = ("user", "api_key")
     inlines = (PeriodInline,)
 
-    @admin.display(description="limits")
+    @admin.display(description=_("limits"))
     def limits(self, budget: Budget) -> str:
         values = {name: getattr(budget, f"limit_{name}") for name in DIMENSIONS}
         return ", ".join(
-            f"{value:f} {budget.currency if name == 'money' else name}"
+            f"{value:f} {_unit(budget, name)}"
             for name, value in values.items()
             if value is not None
         )
 
-    @admin.display(description="spent in this period (reserved)")
+    @admin.display(description=_("spent in this period (reserved)"))
     def current(self, budget: Budget) -> str:
         now = state(budget)
         parts = [(name, getattr(now, name)) for name in DIMENSIONS]
         return ", ".join(
-            f"{part.spent:f} ({part.reserved:f}) {budget.currency if name == 'money' else name}"
+            f"{part.spent:f} ({part.reserved:f}) {_unit(budget, name)}"
             for name, part in parts
             if part.limit is not None
         )
@@ -86,13 +94,13 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class EntryFilter(admin.SimpleListFilter):
     """Usage entries, or entries of budgets."""
 
-    title = "entries"
+    title = _("entries")
     parameter_name = "entries"
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
     ) -> list[tuple[str, str]]:
-        return [("usage", "Usage of tasks"), ("budgets", "Of budgets")]
+        return [("usage", gettext("Usage of tasks")), ("budgets", gettext("Of budgets"))]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[LedgerEntry]
@@ -123,7 +131,7 @@ class LedgerEntryAdmin(LargeTable, ReadOnlyAdmin):
     )
     list_per_page = 50
     search_fields = ("owner__username",)
-    search_help_text = "The beginning of the owner's name: finds usage."
+    search_help_text = _("The beginning of the owner's name: finds usage.")
 
     def search(self, queryset: QuerySet[Model], term: str) -> QuerySet[Model]:
         # Only usage has an index by owner.
@@ -148,5 +156,9 @@ def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, ob
     if not is_chosen:
         today = timezone.now().date()
         usage = in_days(usage, today, today)
-    tables = [(name.capitalize(), usage_by(usage, name)) for name in ("model", "user")]
-    return {"totals": tables, "totals_of": "of the time chosen" if is_chosen else "of today"}
+    tables = [
+        (gettext("Model"), usage_by(usage, "model")),
+        (gettext("User"), usage_by(usage, "user")),
+    ]
+    heading = gettext("Usage of the time chosen") if is_chosen else gettext("Usage of today")
+    return {"totals": tables, "totals_heading": heading}

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable, users_named
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
@@ -21,7 +22,7 @@ class MessageInline(ReadOnlyInline):
     fields = ("role", "beginning", "task_id", "created_at")
     readonly_fields = fields
 
-    @admin.display(description="content")
+    @admin.display(description=_("content"))
     def beginning(self, message: Message) -> str:
         content: str = vars(message)["content_beginning"]
         return content if len(content) < _SHOWN_CHARS else f"{content} …"
@@ -38,7 +39,7 @@ class ConversationAdmin(LargeTable, ReadOnlyAdmin):
     list_display = ("__str__", "owner", "created_at", "updated_at")
     list_select_related = ("owner",)
     search_fields = ("owner__username",)
-    search_help_text = "The beginning of the owner's name."
+    search_help_text = _("The beginning of the owner's name.")
     # The primary key begins with the time.
     ordering = ("-id",)
     inlines = (MessageInline,)

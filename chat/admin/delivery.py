@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable, NewestChoices
 from aily.problems import Conflict
@@ -30,12 +32,12 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_webhookendpoint")
 
-    @admin.action(description="Disable selected endpoints", permissions=["operate"])
+    @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in queryset.filter(is_active=True)[:MAX_ROWS]:
             endpoint.disabled_reason = "By the staff."
             change_endpoint(endpoint, {"is_active": False})
-        messages.success(request, "Disabled.")
+        messages.success(request, gettext("Disabled."))
 
 
 @admin.register(Delivery)
@@ -54,7 +56,7 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_delivery")
 
-    @admin.action(description="Send selected deliveries again", permissions=["operate"])
+    @admin.action(description=_("Send selected deliveries again"), permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         sent = 0
         for delivery in queryset.select_related("endpoint")[:MAX_ROWS]:
@@ -63,7 +65,10 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
                 sent += 1
             except Conflict as conflict:
                 messages.warning(request, f"{delivery}: {conflict.message}")
-        messages.success(request, f"Sending {sent} again.")
+        text = ngettext(
+            "Sending %(count)d delivery again.", "Sending %(count)d deliveries again.", sent
+        )
+        messages.success(request, text % {"count": sent})
 
 
 @admin.register(NotificationPreferences)

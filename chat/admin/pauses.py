@@ -8,6 +8,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
@@ -24,7 +26,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = super().get_changelist_instance(request)
         left = self._seconds_left()
         for row in changes.result_list:
-            row.paused_seconds = "by staff" if row.paused_at else left.get(row.name, "")
+            row.paused_seconds = gettext("by staff") if row.paused_at else left.get(row.name, "")
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
@@ -34,12 +36,12 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         except RedisUnavailable:
             return {}
         return {
-            pause.name: f"{pause.seconds_left:.0f} s"
+            pause.name: gettext("%(seconds)d s") % {"seconds": round(pause.seconds_left)}
             for pause in found
-            if pause.kind == self.pause_kind and pause.cause != "staff"
+            if pause.kind == self.pause_kind and pause.seconds_left is not None
         }
 
-    @admin.display(description="paused")
+    @admin.display(description=_("paused"))
     def paused_for(self, row: Model) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
@@ -50,26 +52,29 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             lifted = [row.name for row in rows if lift(row)]
         except RedisUnavailable:
-            self.message_user(request, "Redis is away: nothing was lifted.", messages.ERROR)
+            self.message_user(
+                request, gettext("Redis is away: nothing was lifted."), messages.ERROR
+            )
             return
-        names = ", ".join(lifted) or "none of them was paused"
-        self.message_user(request, f"Called again: {names}.")
+        names = ", ".join(lifted) or gettext("none of them was paused")
+        self.message_user(request, gettext("Called again: %(names)s.") % {"names": names})
 
 
-@admin.action(permissions=["change"], description="Pause: accept tasks and hold them")
+@admin.action(permissions=["change"], description=_("Pause: accept tasks and hold them"))
 def pause_rows(modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Pausable]) -> None:
     names = ", ".join([row.name for row in queryset if pauses.pause(row)])
-    modeladmin.message_user(request, f"Paused: {names or 'they were paused already'}.")
+    names = names or gettext("all were paused already")
+    modeladmin.message_user(request, gettext("Paused: %(names)s.") % {"names": names})
 
 
-@admin.action(permissions=["change"], description="Lift the pause")
+@admin.action(permissions=["change"], description=_("Lift the pause"))
 def lift_pauses(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
 ) -> None:
     modeladmin.lift(request, queryset, pauses.lift_model)
 
 
-@admin.action(permissions=["change"], description="Lift the pause and close the breaker")
+@admin.action(permissions=["change"], description=_("Lift the pause and close the circuit breaker"))
 def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:

@@ -9,6 +9,9 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import RolePermissionInline
 from accounts.models import User
@@ -19,7 +22,7 @@ from chat.services import providers
 from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
 
-KEEP = "Write-only. Leave empty to keep what is stored."
+KEEP = _("Write-only. Leave empty to keep what is stored.")
 _Lines = forms.Textarea(attrs={"rows": 3, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
 
 
@@ -36,27 +39,32 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     # Not the name of the column, which Django would set from any user's form.
     only_public = forms.BooleanField(
         required=False,
-        label="Public addresses only",
-        help_text="Calls go to addresses of the public internet only. A superuser may change this; "
-        "it is set when somebody else changes an address.",
+        label=_("Public addresses only"),
+        help_text=_(
+            "Calls go to addresses of the public internet only. A superuser may change this; "
+            "it is set when another user changes an address."
+        ),
     )
     api_keys = forms.CharField(
-        required=False, widget=_Lines, label="API keys",
-        help_text=f"{KEEP} One a line: calls take turns between them.",
+        required=False, widget=_Lines, label=_("API keys"),
+        help_text=format_lazy("{} {}", KEEP, _("One a line: calls take turns between them.")),
     )  # fmt: skip
-    remove_api_keys = forms.BooleanField(required=False, label="Remove the stored keys")
+    remove_api_keys = forms.BooleanField(required=False, label=_("Remove the stored keys"))
     extra_headers = forms.CharField(
-        required=False, widget=_Lines,
-        help_text=f"{KEEP} One a line, as in HTTP-Referer: https://example.com. A name without a "
-        "value removes that header.",
+        required=False, widget=_Lines, label=_("Extra headers"),
+        help_text=format_lazy("{} {}", KEEP, _(
+            "One a line, as in HTTP-Referer: https://example.com. A name without a value removes "
+            "that header."
+        )),
     )  # fmt: skip
     proxy_credentials = forms.CharField(
         required=False,
+        label=_("Proxy credentials"),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=f"{KEEP} As in user:password.",
+        help_text=format_lazy("{} {}", KEEP, _("As in user:password.")),
     )
     remove_proxy_credentials = forms.BooleanField(
-        required=False, label="Remove the stored credentials"
+        required=False, label=_("Remove the stored credentials")
     )
 
     class Meta:
@@ -78,7 +86,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         for line in self.cleaned_data["extra_headers"].splitlines():
             name, colon, value = line.partition(":")
             if line.strip() and not colon:
-                raise ValidationError("A header is written as Name: value.")
+                raise ValidationError(gettext("A header is written as Name: value."))
             if line.strip():
                 headers[name.strip()] = value.strip() or None
         return headers
@@ -131,7 +139,7 @@ class ProviderAdmin(PausedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "base_url", "is_enabled", "is_simulated", "only_public")}),
         (
-            "Keys and headers",
+            _("Keys and headers"),
             {
                 "fields": (
                     "api_key_env", "stored_keys", "api_keys", "remove_api_keys", "key_header",
@@ -140,7 +148,7 @@ class ProviderAdmin(PausedAdmin):
             },
         ),
         (
-            "Requests",
+            _("Requests"),
             {
                 "classes": ("collapse",),
                 "fields": (
@@ -150,7 +158,7 @@ class ProviderAdmin(PausedAdmin):
             },
         ),
         (
-            "Network",
+            _("Network"),
             {
                 "classes": ("collapse",),
                 "fields": (
@@ -160,13 +168,13 @@ class ProviderAdmin(PausedAdmin):
         ),
     )  # fmt: skip
 
-    @admin.display(description="stored keys")
+    @admin.display(description=_("stored keys"))
     def stored_keys(self, provider: Provider) -> str:
-        return provider.key_hint if provider.has_api_key else "none"
+        return provider.key_hint if provider.has_api_key else gettext("none")
 
-    @admin.display(description="stored headers")
+    @admin.display(description=_("stored headers"))
     def stored_headers(self, provider: Provider) -> str:
-        return ", ".join(provider.header_names) or "none"
+        return ", ".join(provider.header_names) or gettext("none")
 
     def changeform_view(
         self,
@@ -204,7 +212,7 @@ class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):
-            raise ValidationError("This must be a JSON object.")
+            raise ValidationError(gettext("This must be a JSON object."))
         if errors := parameter_errors(params):
             raise ValidationError([f"{name}: {message}" for name, message in errors])
         return params

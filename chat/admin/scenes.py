@@ -10,6 +10,8 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import RolePermissionInline
 from accounts.models import User
@@ -39,7 +41,7 @@ class VersionInline(ReadOnlyInline):
     fields = ("number", "notes", "model", "created_by", "created_at", "published_at")
     readonly_fields = fields
     show_change_link = True
-    verbose_name_plural = "versions"
+    verbose_name_plural = _("versions")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SceneVersion]:
         return super().get_queryset(request).select_related("scene", "model", "created_by")
@@ -102,7 +104,7 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fields = ("scene", *_WRITTEN, *readonly_fields)
     actions = ("publish", "make_live")
 
-    @admin.display(boolean=True, description="live")
+    @admin.display(boolean=True, description=_("live"))
     def is_live(self, version: SceneVersion) -> bool:
         return version.scene.live_version_id == version.pk
 
@@ -156,14 +158,16 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def delete_model(self, request: HttpRequest, obj: SceneVersion) -> None:
         service.delete_version(obj)
 
-    @admin.action(description="Publish and make live", permissions=["publish"])
+    @admin.action(description=_("Publish and make live"), permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
         action = partial(service.publish, editor=_user(request))
-        self._run_for_one(request, queryset, action, "is published and live")
+        done = gettext("%(version)s is published and live.")
+        self._run_for_one(request, queryset, action, done)
 
-    @admin.action(description="Make live (forth or back)", permissions=["publish"])
+    @admin.action(description=_("Make live (forth or back)"), permissions=["publish"])
     def make_live(self, request: HttpRequest, queryset: QuerySet[SceneVersion]) -> None:
-        self._run_for_one(request, queryset, service.make_live, "is live")
+        done = gettext("%(version)s is live.")
+        self._run_for_one(request, queryset, service.make_live, done)
 
     def _run_for_one(
         self,
@@ -174,11 +178,11 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         chosen = list(queryset[:2])
         if len(chosen) != 1:
-            messages.error(request, "Choose one version.")
+            messages.error(request, gettext("Choose one version."))
             return
         try:
             action(chosen[0])
         except Problem as problem:
             messages.error(request, f"{chosen[0]}: {problem.message}")
         else:
-            messages.success(request, f"{chosen[0]} {done}.")
+            messages.success(request, done % {"version": chosen[0]})

@@ -11,6 +11,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from aily.admin.lists import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
 from chat.admin.readonly import ReadOnlyAdmin
@@ -33,19 +35,25 @@ class TaskChangeList(ChangeList):
 class CreatedFilter(admin.SimpleListFilter):
     """Filters by age, through the index of the primary key: a UUIDv7 begins with the time."""
 
-    title = "created"
+    title = _("created")
     parameter_name = "created"
-    _hours = {"hour": 1, "day": 24, "week": 24 * 7, "month": 24 * 30}
+    _spans = {
+        "hour": (1, _("In the last hour")),
+        "day": (24, _("In the last day")),
+        "week": (24 * 7, _("In the last week")),
+        "month": (24 * 30, _("In the last month")),
+    }
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
     ) -> list[tuple[str, str]]:
-        return [(name, f"In the last {name}") for name in self._hours]
+        return [(name, str(label)) for name, (_hours, label) in self._spans.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        hours = self._hours.get(self.value() or "")
-        if hours is None:
+        span = self._spans.get(self.value() or "")
+        if span is None:
             return queryset
+        hours, _label = span
         since = timezone.now() - timedelta(hours=hours)
         return queryset.filter(pk__gte=first_id(since))
 
@@ -73,15 +81,15 @@ class TaskAdmin(LargeTable, ReadOnlyAdmin):
     )
     list_per_page = 50
     search_fields = ("pk",)
-    search_help_text = "The beginning of an id or of the owner's name."
+    search_help_text = _("The beginning of an id or of the owner's name.")
     ordering = ("-id",)
     actions = ("cancel", "retry")
 
-    @admin.display(description="id")
+    @admin.display(description=_("id"))
     def short_id(self, task: Task) -> str:
         return str(task.pk)[:18]
 
-    @admin.display(description="duration")
+    @admin.display(description=_("duration"))
     def duration(self, task: Task) -> str:
         if task.started_at is None or task.finished_at is None:
             return "-"
@@ -103,13 +111,17 @@ class TaskAdmin(LargeTable, ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_task")
 
-    @admin.action(description="Cancel selected tasks", permissions=["operate"])
+    @admin.action(description=_("Cancel selected tasks"), permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        messages.success(request, f"Cancelled {cancel_many(_ids(queryset))} task(s).")
+        cancelled = cancel_many(_ids(queryset))
+        text = ngettext("Cancelled %(count)d task.", "Cancelled %(count)d tasks.", cancelled)
+        messages.success(request, text % {"count": cancelled})
 
-    @admin.action(description="Retry selected tasks, as new ones", permissions=["operate"])
+    @admin.action(description=_("Retry selected tasks, as new ones"), permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        messages.success(request, f"Submitted {retry_many(_ids(queryset))} new task(s).")
+        made = retry_many(_ids(queryset))
+        text = ngettext("Submitted %(count)d new task.", "Submitted %(count)d new tasks.", made)
+        messages.success(request, text % {"count": made})
 
 
 def _ids(queryset: QuerySet[Task]) -> Sequence[UUID]:

@@ -14,7 +14,7 @@ from accounts.lost_access import lost_access
 from aily.problems import InvalidRequest
 from aily.rest.json_input import one_line
 from aily.web.connections import connections
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat.events import START, EventId
 from chat.services.follow import follow
 from chat.services.pieces import Followed
@@ -93,7 +93,7 @@ async def _server_sent_events(
         await open_stream.enter_async_context(aclosing(frames))
         lost = await open_stream.enter_async_context(lost_access(request))
         coming = asyncio.ensure_future(anext(frames, None))
-        stopping = asyncio.ensure_future(draining().wait())
+        stopping = asyncio.ensure_future(shutdown_event().wait())
         losing = asyncio.ensure_future(lost.wait())
         try:
             while True:

@@ -25,7 +25,7 @@ from aily.problems import NotFound, Unauthenticated
 from aily.redis.errors import RedisUnavailable
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page, PageContent
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
@@ -126,7 +126,7 @@ async def _ends_in_time(request: AuthenticatedRequest, accepted: Accepted) -> bo
     """
     async with lost_access(request) as lost:
         ending = asyncio.ensure_future(_wait_for_end(accepted, request.auth.user.pk))
-        stopping = asyncio.ensure_future(draining().wait())
+        stopping = asyncio.ensure_future(shutdown_event().wait())
         losing = asyncio.ensure_future(lost.wait())
         try:
             await asyncio.wait(

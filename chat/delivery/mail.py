@@ -1,4 +1,4 @@
-"""E-mail: its text, and handing it to the mail server."""
+"""E-mails: their text, in the language of their reader, and sending."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from email.utils import parseaddr
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
 
 from chat.models import Delivery
 
@@ -19,7 +21,11 @@ _TEMPLATES = {
     "budget.near_end": "chat/mail/budget_near_end.txt",
     "tasks.summary": "chat/mail/tasks_summary.txt",
 }
-_IN_WORDS = {"task.completed": "finished", "task.failed": "failed", "task.expired": "expired"}
+_IN_WORDS = {
+    "task.completed": _("finished"),
+    "task.failed": _("failed"),
+    "task.expired": _("expired"),
+}
 
 
 def message_of(delivery: Delivery) -> EmailMessage:
@@ -37,7 +43,8 @@ def message_of(delivery: Delivery) -> EmailMessage:
         "counts": [(_IN_WORDS[event], delivery.data.get(event)) for event in _IN_WORDS],
         **delivery.data,
     }
-    rendered = render_to_string(_TEMPLATES[delivery.event], context)
+    with override(delivery.owner.language or settings.LANGUAGE_CODE):
+        rendered = render_to_string(_TEMPLATES[delivery.event], context)
     subject, _, body = rendered.partition("\n")
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     return EmailMessage(

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
+from django.utils.translation import gettext as _
 
 from chat.models.money import price_field
 from chat.models.providers import LLMModel
@@ -49,7 +50,7 @@ class ModelPrice(models.Model):
 
     def clean(self) -> None:
         if self.starts_at is not None and self.starts_at == self.ends_at:
-            raise ValidationError({"ends_at": "This window is empty."})
+            raise ValidationError({"ends_at": _("This window is empty.")})
 
     @property
     def has_window(self) -> bool:

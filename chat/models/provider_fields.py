@@ -7,6 +7,7 @@ import ssl
 
 import httpx
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 #: Environment variables with this prefix may hold a provider's key, and one other variable.
 KEY_PREFIX = "LLM_KEY_"
@@ -45,40 +46,42 @@ def check_base_url(url: str) -> None:
     """Allow any http(s) URL without a key: also names without a dot, IPv6, a port, a query."""
     parsed = _parse(url)
     if parsed.scheme not in ("http", "https"):
-        raise ValidationError("The URL must begin with http:// or https://.")
+        raise ValidationError(_("The URL must begin with http:// or https://."))
     if parsed.path.rstrip("/").endswith("/chat/completions"):
-        raise ValidationError("Leave out /chat/completions: it is put before the query.")
+        raise ValidationError(_("Leave out /chat/completions: it is put before the query."))
     names = {re.sub(r"[-_]", "", name.lower()) for name in parsed.params}
     if names & _KEYS_IN_QUERY:
-        raise ValidationError("No key belongs into a URL: it is stored and sent as a header.")
+        raise ValidationError(_("No key belongs into a URL: it is stored and sent as a header."))
 
 
 def check_proxy_url(url: str) -> None:
     parsed = _parse(url)
     if parsed.scheme != "http":
-        raise ValidationError("The URL of a proxy must begin with http://.")
+        raise ValidationError(_("The URL of a proxy must begin with http://."))
     if parsed.raw_path != b"/":
-        raise ValidationError("The URL of a proxy has a host and a port, and nothing more.")
+        raise ValidationError(_("The URL of a proxy has a host and a port, and nothing more."))
 
 
 def _parse(url: str) -> httpx.URL:
     if len(url) > MAX_URL_CHARS:
-        raise ValidationError(f"The URL is longer than {MAX_URL_CHARS} characters.")
+        raise ValidationError(
+            _("The URL is longer than %(limit)d characters.") % {"limit": MAX_URL_CHARS}
+        )
     if "\\" in url or any(character.isspace() for character in url):
-        raise ValidationError("The URL must not contain spaces or backslashes.")
+        raise ValidationError(_("The URL must not contain spaces or backslashes."))
     try:
         parsed = httpx.URL(url)
         parsed.raw_host.decode("ascii")
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise ValidationError(f"This is no URL: {error}") from error
+        raise ValidationError(_("This is no URL: %(reason)s") % {"reason": error}) from error
     if not parsed.host:
-        raise ValidationError("The URL must name a host, as in https://api.deepseek.com.")
+        raise ValidationError(_("The URL must name a host, as in https://api.deepseek.com."))
     if parsed.userinfo:
-        raise ValidationError("The URL must not contain a user name or password.")
+        raise ValidationError(_("The URL must not contain a user name or password."))
     if "#" in url:
-        raise ValidationError("The URL must not have a fragment (#).")
+        raise ValidationError(_("The URL must not have a fragment (#)."))
     if parsed.port is not None and not 0 < parsed.port < 65_536:
-        raise ValidationError("The URL names no port that can be reached.")
+        raise ValidationError(_("The URL names no port that can be reached."))
     return parsed
 
 
@@ -91,10 +94,13 @@ def check_key_variables(names: str) -> None:
     """Check one variable, or several separated by commas."""
     listed = split_names(names)
     if len(listed) > MAX_KEYS:
-        raise ValidationError(f"More than {MAX_KEYS} variables.")
+        raise ValidationError(_("More than %(limit)d variables.") % {"limit": MAX_KEYS})
     for name in listed:
         if not is_key_variable(name):
-            raise ValidationError(f"{name[:50]!r} is not the name of a key: {KEY_VARIABLE_RULE}.")
+            raise ValidationError(
+                _("%(name)r is not the name of a key: %(rule)s.")
+                % {"name": name[:50], "rule": KEY_VARIABLE_RULE}
+            )
 
 
 def split_names(names: str) -> list[str]:
@@ -103,12 +109,14 @@ def split_names(names: str) -> list[str]:
 
 def check_keys(keys: list[str]) -> None:
     if len(keys) > MAX_KEYS:
-        raise ValidationError(f"More than {MAX_KEYS} keys.")
+        raise ValidationError(_("More than %(limit)d keys.") % {"limit": MAX_KEYS})
     for key in keys:
         if not (key.isascii() and key.isprintable()):
-            raise ValidationError("A key holds characters that no header can carry.")
+            raise ValidationError(_("A key holds characters that no header can carry."))
         if len(key) > MAX_KEY_CHARS:
-            raise ValidationError(f"A key has more than {MAX_KEY_CHARS} characters.")
+            raise ValidationError(
+                _("A key has more than %(limit)d characters.") % {"limit": MAX_KEY_CHARS}
+            )
 
 
 def check_key_header(name: str) -> None:
@@ -118,55 +126,61 @@ def check_key_header(name: str) -> None:
 
 def _check_header_name(name: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise ValidationError(f"{name[:50]!r} is not the name of a header.")
+        raise ValidationError(_("%(name)r is not the name of a header.") % {"name": name[:50]})
     if name.lower() in _OWN_HEADERS:
-        raise ValidationError(f"The header {name} is set by aily itself.")
+        raise ValidationError(_("The header %(name)s is set by aily itself.") % {"name": name})
 
 
 def check_headers(headers: dict[str, str]) -> None:
     if len(headers) > MAX_HEADERS:
-        raise ValidationError(f"More than {MAX_HEADERS} headers.")
+        raise ValidationError(_("More than %(limit)d headers.") % {"limit": MAX_HEADERS})
     if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
-        raise ValidationError(f"The headers have more than {MAX_HEADER_BYTES} bytes.")
+        raise ValidationError(
+            _("The headers have more than %(limit)d bytes.") % {"limit": MAX_HEADER_BYTES}
+        )
     names = [name.lower() for name in headers]
     if len(set(names)) != len(names):
-        raise ValidationError("A header is named twice.")
+        raise ValidationError(_("A header is named twice."))
     for name, value in headers.items():
         _check_header_name(name)
         if not (value.isascii() and value.isprintable()):
-            raise ValidationError(f"The value of {name} holds characters that are not printable.")
+            raise ValidationError(
+                _("The value of %(name)s holds characters that are not printable.") % {"name": name}
+            )
 
 
 def check_proxy_credentials(credentials: str) -> None:
     if not (credentials.isascii() and credentials.isprintable() and ":" in credentials):
-        raise ValidationError("Credentials are user:password, in printable ASCII.")
+        raise ValidationError(_("Credentials are user:password, in printable ASCII."))
     if len(credentials) > 500:
-        raise ValidationError("The credentials have more than 500 characters.")
+        raise ValidationError(_("The credentials have more than 500 characters."))
 
 
 # --- Bodies and TLS -----------------------------------------------------------------------------
 def check_request_fields(fields: object) -> None:
     """Check an object of names of fields, with null or the name that is sent instead."""
     if not isinstance(fields, dict):
-        raise ValidationError("This must be a JSON object.")
+        raise ValidationError(_("This must be a JSON object."))
     if len(fields) > MAX_REQUEST_FIELDS:
-        raise ValidationError(f"More than {MAX_REQUEST_FIELDS} fields.")
+        raise ValidationError(_("More than %(limit)d fields.") % {"limit": MAX_REQUEST_FIELDS})
     for name, other in fields.items():
         if other is not None and not (isinstance(other, str) and _FIELD_NAME.fullmatch(other)):
-            raise ValidationError(f"{name[:64]}: null, or the name that is sent in its place.")
+            raise ValidationError(
+                _("%(name)s: null, or the name that is sent in its place.") % {"name": name[:64]}
+            )
         if not _FIELD_NAME.fullmatch(name):
-            raise ValidationError(f"{name[:64]!r} is not the name of a field.")
+            raise ValidationError(_("%(name)r is not the name of a field.") % {"name": name[:64]})
         for touched in UNTOUCHABLE_FIELDS & {name, other}:
-            raise ValidationError(f"{touched} is sent as it is.")
+            raise ValidationError(_("%(name)s is sent as it is.") % {"name": touched})
 
 
 def check_ca_bundle(pem: str) -> None:
     if len(pem.encode()) > MAX_CA_BYTES:
-        raise ValidationError(f"More than {MAX_CA_BYTES} bytes.")
+        raise ValidationError(_("More than %(limit)d bytes.") % {"limit": MAX_CA_BYTES})
     if "PRIVATE KEY" in pem:
-        raise ValidationError("This holds a private key: certificates alone are asked for.")
+        raise ValidationError(_("This holds a private key: certificates alone are asked for."))
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
-        raise ValidationError("These are no certificates in PEM.") from error
+        raise ValidationError(_("These are no certificates in PEM.")) from error

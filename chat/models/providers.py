@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from aily.network.public_addresses import is_not_link_local, is_public
 from aily.rest.sizes import PARAMS_BYTES, check_sizes
@@ -139,7 +140,7 @@ class Provider(models.Model):
 
     def clean(self) -> None:
         if self.key_header.lower() in {name.lower() for name in self.header_names}:
-            raise ValidationError({"key_header": "The key's header is among the extra ones."})
+            raise ValidationError({"key_header": _("The key's header is among the extra ones.")})
 
     @property
     def may_reach(self) -> Callable[[str], bool] | None:

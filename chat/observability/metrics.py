@@ -15,7 +15,6 @@ from uuid import UUID
 from prometheus_client import Counter, Gauge, Histogram
 
 from aily.observability.metrics import FAST, SLOW
-from aily.observability.tally import HistogramTally, Tally
 
 _TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 _OPERATION = "chat"
@@ -86,12 +85,8 @@ RELAY_LAG = Histogram(
     "From the provider's chunk to the web process that relays it, one frame in sixteen.",
     buckets=FAST,
 )
-FEEDS_LOST = Tally(
-    Counter("aily_hub_feeds_lost_total", "Readers that were sent to the log instead.")
-)
-FRAMES_SENT = Tally(
-    Counter("aily_websocket_frames_sent_total", "Frames sent to WebSocket clients.")
-)
+FEEDS_LOST = Counter("aily_hub_feeds_lost_total", "Readers that were sent to the log instead.")
+FRAMES_SENT = Counter("aily_websocket_frames_sent_total", "Frames sent to WebSocket clients.")
 
 # --- Deliveries ---------------------------------------------------------------------------------
 _deliveries = Counter(
@@ -103,13 +98,13 @@ _delivery_seconds = Histogram(
 
 
 @cache
-def queue_seconds(model: str, lane: str) -> HistogramTally:
-    return HistogramTally(_queue_seconds.labels(model, lane))
+def queue_seconds(model: str, lane: str) -> Histogram:
+    return _queue_seconds.labels(model, lane)
 
 
 @cache
-def task_seconds(model: str, status: str) -> HistogramTally:
-    return HistogramTally(_task_seconds.labels(model, status))
+def task_seconds(model: str, status: str) -> Histogram:
+    return _task_seconds.labels(model, status)
 
 
 @cache
@@ -118,18 +113,18 @@ def retries(model: str) -> Counter:
 
 
 @cache
-def call_seconds(provider: str, model: str, error_type: str) -> HistogramTally:
-    return HistogramTally(_call_seconds.labels(_OPERATION, provider, model, error_type))
+def call_seconds(provider: str, model: str, error_type: str) -> Histogram:
+    return _call_seconds.labels(_OPERATION, provider, model, error_type)
 
 
 @cache
-def first_chunk_seconds(provider: str, model: str) -> HistogramTally:
-    return HistogramTally(_first_chunk_seconds.labels(_OPERATION, provider, model))
+def first_chunk_seconds(provider: str, model: str) -> Histogram:
+    return _first_chunk_seconds.labels(_OPERATION, provider, model)
 
 
 @cache
-def call_tokens(provider: str, model: str, token_type: str) -> HistogramTally:
-    return HistogramTally(_call_tokens.labels(_OPERATION, provider, model, token_type))
+def call_tokens(provider: str, model: str, token_type: str) -> Histogram:
+    return _call_tokens.labels(_OPERATION, provider, model, token_type)
 
 
 @cache

@@ -96,7 +96,7 @@ def lift_model(model: LLMModel) -> bool:
     was_paused |= scheduler.lift_pause(model.pool)
     if was_paused:
         logger.warning("the pause of model %s was lifted by hand", model.name)
-    _hasten([model.pk])
+    _start_retries([model.pk])
     return was_paused
 
 
@@ -120,13 +120,13 @@ def reset_breaker(provider: Provider) -> bool:
     was_open = scheduler.close_breaker(str(provider.pk), [model.pool for model in models])
     if was_open:
         logger.warning("the breaker of provider %s was closed by hand", provider.name)
-    _hasten([model.pk for model in models])
+    _start_retries([model.pk for model in models])
     return was_open
 
 
-def _hasten(model_ids: Sequence[int]) -> None:
-    """Let tasks of these models that wait for their next attempt make it now: most do so for what
-    was lifted."""
+def _start_retries(model_ids: Sequence[int]) -> None:
+    """Let tasks of these models that wait for their next attempt make it now: most wait because of
+    the pause."""
     by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
     pools = pools_of(model_ids)
     for task in transitions.clear_not_before(model_ids):

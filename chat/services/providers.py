@@ -20,6 +20,8 @@ import httpx
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Model
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest
@@ -72,14 +74,18 @@ def check_addresses(provider: Provider, addresses: Addresses) -> None:
             continue
         host = _host(url)
         if host in _METADATA_NAMES or not all(map(may_reach, addresses.get(url, []))):
-            raise ValidationError({field: f"{host} {_REASONS[provider.public_only]}"})
+            raise ValidationError({field: str(_REASONS[provider.public_only]) % {"host": host}})
 
 
 _REASONS = {
-    True: "is, or resolves to, an address that is not public. A superuser may set such a provider, "
-    "or anybody where PROVIDER_ALLOW_PRIVATE is on.",
-    False: "is, or resolves to, a link-local address or a metadata service, which is only allowed "
-    "where PROVIDER_ALLOW_PRIVATE is on.",
+    True: gettext_lazy(
+        "%(host)s is, or resolves to, an address that is not public. A superuser may set such a "
+        "provider, or anybody where PROVIDER_ALLOW_PRIVATE is on."
+    ),
+    False: gettext_lazy(
+        "%(host)s is, or resolves to, a link-local address or a metadata service, which is only "
+        "allowed where PROVIDER_ALLOW_PRIVATE is on."
+    ),
 }
 
 
@@ -116,7 +122,7 @@ def assign(provider: Provider, fields: Mapping[str, object], actor: User) -> Non
         try:
             _SECRETS[name](provider, fields[name])
         except UnreadableSecretError as error:
-            message = "What is stored cannot be read with this SECRET_KEY: give all anew."
+            message = _("What is stored cannot be read with this SECRET_KEY: give all anew.")
             raise ValidationError({name: message}) from error
 
 
@@ -158,7 +164,7 @@ def _public_only(
     if actor.is_superuser:
         return bool(wanted) if wanted is not None else before.public_only and not is_moved
     if wanted is False and before.public_only:
-        raise Forbidden("Only a superuser may let a provider be at a private address.")
+        raise Forbidden(_("Only a superuser may let a provider be at a private address."))
     return before.public_only or is_moved or bool(wanted)
 
 
@@ -182,8 +188,8 @@ def _require_secrets_again(
     }
     for name, is_missing in missing.items():
         if is_missing:
-            message = f"Where {moved[0]} changes, give these anew: they were stored for another."
-            raise ValidationError({name: message})
+            message = _("Where %(field)s changes, give these anew: they were stored for another.")
+            raise ValidationError({name: message % {"field": moved[0]}})
 
 
 def _differ(before: Model, after: Model, *names: str) -> bool:

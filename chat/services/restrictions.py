@@ -9,7 +9,8 @@ from __future__ import annotations
 from django.db.models import Q
 from django.db.models.signals import pre_save
 
-from accounts.delegation import current_actor, protect_restriction
+from accounts.delegation import current_actor
+from accounts.delegation_checks import protect_restriction
 from aily.problems import Forbidden
 from chat.models import LLMModel, Scene, SceneVersion
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext
 from pydantic import JsonValue
 
 from accounts.models import User
@@ -109,21 +110,21 @@ def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
 def _draft(version: SceneVersion, fields: Mapping[str, object]) -> SceneVersion:
     """The version with these fields. Raises Conflict when it is published."""
     if version.is_published:
-        raise Conflict("A published version does not change. Make a new one.")
+        raise Conflict(gettext("A published version does not change. Make a new one."))
     for name, value in fields.items():
         setattr(version, name, value)
     return version
 
 
 def _changed_meanwhile() -> Conflict:
-    return Conflict("Somebody else has just changed this draft; look at it and try again.")
+    return Conflict(gettext("Somebody else has just changed this draft; look at it and try again."))
 
 
 def delete_version(version: SceneVersion) -> None:
     """Delete a draft. Raises Conflict when it is published."""
     with transaction.atomic():
         if _locked(version).is_published:
-            raise Conflict("A published version is kept: tasks point at it.")
+            raise Conflict(gettext("A published version is kept: tasks point at it."))
         SceneVersion.objects.filter(pk=version.pk).delete()
 
 
@@ -149,15 +150,16 @@ def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
 
 def _require_draft(version: SceneVersion) -> None:
     if version.is_published:
-        raise Conflict("This version is published already.")
+        raise Conflict(gettext("This version is published already."))
 
 
 def make_live(version: SceneVersion) -> None:
     """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
-        raise Conflict("Publish this version first.")
+        raise Conflict(gettext("Publish this version first."))
     if denied := denied_models(version):
-        raise Forbidden(f"This version names a model that you may not use: {denied[0]}.")
+        message = gettext("This version names a model that you may not use: %(name)s.")
+        raise Forbidden(message % {"name": denied[0]})
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log listens to the signals of saving.

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from aily.cache import KnownRows, keys
@@ -94,7 +95,7 @@ def send_test(endpoint: WebhookEndpoint) -> Delivery:
         },
     )
     if not is_new:
-        raise Conflict("A test event is on its way already.")
+        raise Conflict(_("A test event is on its way already."))
     _ring()
     return delivery
 
@@ -117,7 +118,7 @@ def redeliver(delivery: Delivery) -> Delivery:
         )
     )
     if not changed:
-        raise Conflict("This delivery is on its way already.")
+        raise Conflict(_("This delivery is on its way already."))
     delivery.refresh_from_db()
     _ring()
     return delivery
@@ -125,7 +126,7 @@ def redeliver(delivery: Delivery) -> Delivery:
 
 def _require_active(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_active:
-        raise Conflict("This endpoint is disabled: activate it first.")
+        raise Conflict(_("This endpoint is disabled: activate it first."))
 
 
 def _ring() -> None:

@@ -12,6 +12,7 @@ from accounts.models import User
 from accounts.sessions.keys import login
 from aily.redis.clients import sync_redis
 from tests.conftest import grant
+from tests.embedded_plugin import run_servers
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def keeper(transactional_db: None) -> User:
 @pytest.fixture(autouse=True)
 def _forgotten_tries(_settings_of_tests: None) -> Iterator[None]:
     """No try at a password that an earlier test made counts, and refusals are answered at once."""
-    for key in sync_redis().scan_iter(login("*"), count=1000):
-        sync_redis().delete(key)
+    if run_servers.are_started:
+        for key in sync_redis().scan_iter(login("*"), count=1000):
+            sync_redis().delete(key)
     with override_settings(LOGIN_HOLD_SECONDS=0):
         yield

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from aily.launcher.programs import BASE_DIR
 from aily.launcher.readiness import readiness
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from tests.running import Running
+from tests.waiting import wait_until
 
 
 class OIDCSite(Running):
@@ -61,11 +61,12 @@ class OIDCSite(Running):
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 60
-        while reason := readiness("127.0.0.1", self.port):
-            assert self._process.poll() is None, self.log_tail()
-            assert time.monotonic() < deadline, f"{reason}\n{self.log_tail()}"
-            time.sleep(0.05)
+        wait_until(self._is_ready, "the site", 60)
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log_tail()
+        return not readiness("127.0.0.1", self.port)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -21,7 +21,7 @@ JSON = "application/json"
 def entries(model: str, **wanted: Any) -> list[tuple[str | None, Any]]:
     """Who made which changes, oldest first."""
     found = LogEntry.objects.filter(content_type__model=model, **wanted).order_by("pk")
-    return [(one.actor.username if one.actor else None, one.changes) for one in found]
+    return [(entry.actor.username if entry.actor else None, entry.changes) for entry in found]
 
 
 def test_a_change_over_rest_is_logged_with_who_made_it(

@@ -127,9 +127,9 @@ def test_what_one_has_one_gives_in_the_admin_and_over_rest(cast: Cast) -> None:
     body = {"name": "viewers", "permissions": ["chat.view_task"]}
     role = client.post("/api/roles", body, content_type=JSON).json()
     given = client.patch(f"/api/users/{cast.alice.pk}", {"roles": [role["id"]]}, content_type=JSON)
-    assert [one["name"] for one in given.json()["roles"]] == ["viewers"]
+    assert [role["name"] for role in given.json()["roles"]] == ["viewers"]
     assert change(client, cast.alice, groups=[cast.plain.pk]).status_code == 302
-    assert [one.name for one in cast.alice.groups.all()] == ["plain"]
+    assert [role.name for role in cast.alice.groups.all()] == ["plain"]
     assert change(client, cast.alice, email="alice@aily.example").status_code == 302
     cast.alice.refresh_from_db()
     assert cast.alice.email == "alice@aily.example"
@@ -160,6 +160,10 @@ def test_a_page_of_the_admin_says_why_not(cast: Cast) -> None:
     assert refused is not None
     assert refused.status_code == 403
     assert "You cannot give what you do not have: chat.use_scene." in refused.content.decode()
+    client.cookies["django_language"] = "zh-hans"
+    refused = ATTACKS["admin_grants_ones_role_the_use_of_a_scene"].attempt(client, cast)
+    assert refused is not None
+    assert "不能授予您没有的权限：chat.use_scene。" in refused.content.decode()
 
 
 def test_a_superuser_gives_everything_and_changes_everybody(cast: Cast, client: Client) -> None:

@@ -30,6 +30,8 @@ DOCUMENTS = (
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "deploy/README.md",
     "chat/PROTOCOL.md",
 )
@@ -80,7 +82,7 @@ def _subclasses(kind: Any) -> Iterator[Any]:
 
 
 def _frame_types() -> set[str]:
-    structs = [one for one in vars(events).values() if isinstance(one, type)]
+    structs = [kind for kind in vars(events).values() if isinstance(kind, type)]
     sent = {
         str(struct.__struct_config__.tag)
         for struct in structs
@@ -131,10 +133,10 @@ def _metrics() -> set[str]:
         for metric in REGISTRY.collect()
     }
     modules = (collector, services, gauges, metrics)
-    asked = [one for module in modules for one in vars(module).values()]
+    asked = [value for module in modules for value in vars(module).values()]
     asked += services.INFO.values()
     return {name for name in counted if name.startswith(("aily_", "gen_ai_"))} | {
-        one.name for one in asked if isinstance(one, Family)
+        family.name for family in asked if isinstance(family, Family)
     }
 
 
@@ -148,7 +150,9 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     document = BASE_DIR / name
     text = document.read_text()
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
-    missing = [one for one in targets if "://" not in one and not _exists(document, one)]
+    missing = [
+        target for target in targets if "://" not in target and not _exists(document, target)
+    ]
     assert missing == []
 
 

@@ -191,23 +191,27 @@ async def _seconds_to_answer(prober: Prober, at_most: float) -> float | None:
 
 def _not_served(outcomes: list[Outcome]) -> list[str]:
     late = [
-        f"{one.cut.host}: not back {one.cut.back_seconds:.0f} s after a cut"
-        for one in outcomes
-        if one.back is None
+        f"{outcome.cut.host}: not back {outcome.cut.back_seconds:.0f} s after a cut"
+        for outcome in outcomes
+        if outcome.back is None
     ]
-    late += [f"{one.cut.host} was not cut off at all" for one in outcomes if not one.was_cut]
+    late += [
+        f"{outcome.cut.host} was not cut off at all" for outcome in outcomes if not outcome.was_cut
+    ]
     return late + [
-        f"{one.cut.host}: nobody was served while it was cut off"
-        for one in outcomes
-        if one.meanwhile is None and not one.cut.is_felt
+        f"{outcome.cut.host}: nobody was served while it was cut off"
+        for outcome in outcomes
+        if outcome.meanwhile is None and not outcome.cut.is_felt
     ]
 
 
 def _show(outcomes: list[Outcome], found: list[str]) -> None:
     table = Table("host", "cut off for", "served meanwhile after", "back after", box=None)
-    for one in outcomes:
-        meanwhile = "-" if one.cut.is_felt else _seconds(one.meanwhile)
-        table.add_row(one.cut.host, _seconds(one.cut.seconds), meanwhile, _seconds(one.back))
+    for outcome in outcomes:
+        meanwhile = "-" if outcome.cut.is_felt else _seconds(outcome.meanwhile)
+        table.add_row(
+            outcome.cut.host, _seconds(outcome.cut.seconds), meanwhile, _seconds(outcome.back)
+        )
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for line in found:

@@ -23,6 +23,8 @@ from chat.services.follow import follow
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
+from tests.waiting import eventually as eventually
+from tests.waiting import until as until
 
 StartWorker = Callable[[], Awaitable[Runtime]]
 #: Submits `prompt` for a user and gives the task's id; keywords are the request's other fields.
@@ -33,10 +35,20 @@ Submit = Callable[..., Awaitable[str]]
 async def loop_services() -> AsyncIterator[None]:
     """Ends what this loop opened: connections left to the garbage collector fail the run."""
     yield
-    if reader := get_hub()._reader:
-        reader.cancel()
-        await asyncio.wait([reader])
+    await get_hub().aclose()
+    await _batches_ended()
     await close_async_clients()
+
+
+async def _batches_ended() -> None:
+    """A batch that is under way for a cancelled caller would connect again once all is closed."""
+    batches = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "").startswith("Batcher.")
+    ]
+    if batches:
+        await asyncio.wait(batches, timeout=5)
 
 
 @pytest.fixture
@@ -71,12 +83,12 @@ async def start_worker(
         worker = Runtime()
         worker.start()
         workers.append(worker)
-        await until(lambda: bool(worker._pools))
+        await worker.ready()
         return worker
 
     yield start
     for worker in workers:
-        await worker.stop()
+        await worker.aclose()
 
 
 @pytest.fixture
@@ -94,26 +106,12 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
     return submit_prompt
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something that happens on this loop has made a condition true."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nobody there would set an event
-            await asyncio.sleep(0.005)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """`until` for what only a server knows."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - rows set no event
-            await asyncio.sleep(0.02)
-
-
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:
     """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
     frames = frames or TaskFrames()
     async with asyncio.timeout(20), aclosing(follow(task_id, owner.pk)) as followed:
-        async for one in followed:
-            frames.add(msgspec.json.decode(one.frame))
+        async for frame in followed:
+            frames.add(msgspec.json.decode(frame.frame))
     return frames
 
 

@@ -150,7 +150,7 @@ def test_a_task_is_shown_whole_and_changed_by_nobody(
 
 def test_tasks_are_cancelled(admin: Client, make_task: MakeTask) -> None:
     waiting, other, ended = make_task(), make_task(), make_task(status=Status.SUCCEEDED)
-    assert "Cancelled 1 task(s)" in act(admin, "task", "cancel", waiting.pk, ended.pk)
+    assert "Cancelled 1 task." in act(admin, "task", "cancel", waiting.pk, ended.pk)
     statuses = dict(Task.objects.values_list("pk", "status"))
     assert statuses == {
         waiting.pk: Status.CANCELLED,
@@ -161,7 +161,7 @@ def test_tasks_are_cancelled(admin: Client, make_task: MakeTask) -> None:
 
 def test_tasks_are_retried_as_new_ones(admin: Client, make_task: MakeTask) -> None:
     failed, waiting = make_task(status=Status.FAILED), make_task()
-    assert "Submitted 1 new task(s)" in act(admin, "task", "retry", failed.pk, waiting.pk)
+    assert "Submitted 1 new task." in act(admin, "task", "retry", failed.pk, waiting.pk)
     new = Task.objects.exclude(pk__in=[failed.pk, waiting.pk]).get()
     assert (new.status, new.messages) == (Status.QUEUED, failed.messages)
     failed.refresh_from_db()

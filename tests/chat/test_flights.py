@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import pytest
 from django.db import connection, transaction
 from django.db.models import Sum
@@ -21,8 +20,7 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from chat import scheduler, settlement
-from chat.events import EventId, log_key
-from chat.llm.simulator.answers import simulated_answer
+from chat.eventlog.keys import log_key
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.server import Simulator
 from chat.models import (
@@ -39,16 +37,14 @@ from chat.models import (
 from chat.models.transitions import AttemptResult
 from chat.runner import lease, recovery
 from chat.runner.runtime import Runtime
-from chat.services import scenes
 from chat.services.cancel import cancel
-from chat.services.follow import follow
 from chat.services.retention import purge
 from chat.services.retry import retry_many
-from chat.services.submission import CompositeRequest
-from chat.services.submit import Submission, submit, submit_many
+from chat.services.submit import submit, submit_many
 from tests.chat.accounting.conftest import budget_of
 from tests.chat.conftest import StartWorker, frames_of, row, until
-from tests.chat.runner.test_recovery import crash
+from tests.chat.runner.crashes import crash
+from tests.chat.shared_scene import answer_to, publish, resumed, submission
 from tests.client import TaskFrames
 from tests.locks import wait_for_a_lock
 
@@ -71,13 +67,6 @@ def go_on(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return event
 
 
-def publish(slug: str = "shared", **fields: Any) -> Scene:
-    scene, _ = Scene.objects.get_or_create(slug=slug, title=slug)
-    written = {"user_template": "{{ text }}", "single_flight": True, **fields}
-    scenes.publish(scenes.create_version(scene, None, written))
-    return scene
-
-
 @pytest.fixture
 def shared(model: LLMModel) -> Scene:
     return publish()
@@ -89,21 +78,6 @@ def ask(shared: Scene, loop_services: None) -> Ask:
         return (await submit(submission(owner, text, **fields))).task_id
 
     return ask_scene
-
-
-def submission(owner: User, text: str, key: str | None = None, **fields: Any) -> Submission:
-    body = {"scene": "shared", "variables": {"text": text}, **fields}
-    return Submission(owner.pk, CompositeRequest.model_validate(body), idempotency_key=key)
-
-
-def answer_to(text: str) -> str:
-    messages = [{"role": "user", "content": text}]
-    return simulated_answer({"model": "deepseek-flash", "messages": messages}).text
-
-
-async def resumed(task_id: str, owner: User, after: str) -> list[Any]:
-    following = follow(task_id, owner.pk, EventId.parse(after))
-    return [msgspec.json.decode(followed.frame) async for followed in following]
 
 
 async def check_whole(task_ids: Sequence[str], frames: Sequence[TaskFrames], text: str) -> None:

@@ -46,9 +46,9 @@ def slow(name: str, labels: str, seconds: float) -> Case:
 def several(*series: tuple[str, str, str]) -> Case:
     """(name and labels, values that fire, values that do not), each for MINUTES."""
     return Case(
-        tuple(one[0] for one in series),
-        tuple(f"{one[1]}x{MINUTES}" for one in series),
-        tuple(f"{one[2]}x{MINUTES}" for one in series),
+        tuple(line[0] for line in series),
+        tuple(f"{line[1]}x{MINUTES}" for line in series),
+        tuple(f"{line[2]}x{MINUTES}" for line in series),
     )
 
 

@@ -13,7 +13,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -37,6 +36,7 @@ from aily.launcher.supervision import Program
 from tests.ports import free_ports
 from tests.running import Running
 from tests.stack import StackProcess
+from tests.waiting import wait_until
 
 DEPLOY = BASE_DIR / "deploy"
 HOST_NAME = "aily.test"
@@ -283,16 +283,22 @@ class Deployment(Running):
 
     def wait(self, name: str, question: Callable[[], object]) -> None:
         """Ask until there is no error, while the process lives."""
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
+        process = self.processes[name]
+        errors: list[Exception] = []
+
+        def has_answered() -> bool:
+            assert process.popen.poll() is None
             try:
                 question()
-                return
             except (OSError, psycopg.Error, redis.RedisError, urllib.error.URLError) as error:
-                process = self.processes[name]
-                if time.monotonic() > deadline or process.popen.poll() is not None:
-                    raise TimeoutError(f"{name}: {error}\n{self.log_tail()}") from error
-            time.sleep(0.05)
+                errors.append(error)
+                return False
+            return True
+
+        try:
+            wait_until(has_answered, name, _READY_SECONDS)
+        except (TimeoutError, AssertionError):
+            raise TimeoutError(f"{name}: {errors[-1:]}\n{self.log_tail()}") from None
 
     # --- What tests ask -------------------------------------------------------------------------
     @property
@@ -332,8 +338,12 @@ class Deployment(Running):
 
     def stop(self) -> None:
         """Aily's own processes first, all at once; then what they need."""
-        started = [one for one in self.processes.values() if hasattr(one, "popen")]
-        servers = [one for one in started if one.program.name in _SERVERS]
+        started = [process for process in self.processes.values() if hasattr(process, "popen")]
+        servers = [process for process in started if process.program.name in _SERVERS]
         with ThreadPoolExecutor(len(_PORTS)) as threads:
-            list(threads.map(StackProcess.stop, [one for one in started if one not in servers]))
+            list(
+                threads.map(
+                    StackProcess.stop, [process for process in started if process not in servers]
+                )
+            )
             list(threads.map(StackProcess.stop, servers))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import psutil
 
 from aily.launcher.programs import BASE_DIR
 from tests.running import Running
+from tests.waiting import wait_until
 
 SUITE = "bookworm"
 #: What deploy/README.md tells to install, what it takes for granted, and who asks after it all.
@@ -47,14 +47,16 @@ def install_base() -> Path:
 
 
 def download_wheels() -> Path:
-    """The packages of requirements.txt for the machine's Python, which has no way out."""
-    wheels = _CACHE / "wheels"
-    _run(
+    """The packages of requirements.lock for the machine's Python, which has no way out."""
+    wheels, lock = _CACHE / "wheels", BASE_DIR / "requirements.lock"
+    download = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
-        # Wanted by redis below Python 3.11.3, which Debian's is; pip looks at the one that runs it.
-        *("--requirement", str(BASE_DIR / "requirements.txt"), "async-timeout"),
-    )
+        *("--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
+    ]
+    _run(*download, "--requirement", str(lock))
+    # Wanted by redis below Python 3.11.3, which Debian's is; pip looks at the one that runs it.
+    line = next(line for line in lock.read_text().splitlines() if line.startswith("async-timeout="))
+    _run(*download, line.split()[0])
     return wheels
 
 
@@ -111,11 +113,14 @@ class Machine(Running):
         return children[0].pid if children else 0
 
     def _wait_until_booted(self) -> None:
-        deadline = time.monotonic() + _BOOT_SECONDS
-        while not (self._init() and self._answers()):
-            if self._nspawn.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(f"the machine does not boot\n{self.log_tail()}")
-            time.sleep(0.1)
+        def has_booted() -> bool:
+            assert self._nspawn.poll() is None
+            return bool(self._init() and self._answers())
+
+        try:
+            wait_until(has_booted, "the machine", _BOOT_SECONDS)
+        except (TimeoutError, AssertionError):
+            raise TimeoutError(f"the machine does not boot\n{self.log_tail()}") from None
 
     def _answers(self) -> bool:
         state = self.run("systemctl is-system-running --wait || true", check=False).strip()

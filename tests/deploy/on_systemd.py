@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.client import RestClient
 from tests.deploy.deployment import DEPLOY, SEED
 from tests.deploy.machine import CHECKOUT, WHEELS, Machine, download_wheels, install_base
 from tests.deploy.rolling import roll
+from tests.waiting import wait_until
 
 WEB = ("aily-web@8001", "aily-web@8002")
 WORKERS = ("aily-worker@1", "aily-worker@2")
@@ -81,7 +83,7 @@ def blocks(chapter: str) -> list[str]:
     """The indented commands below a heading of deploy/README.md."""
     text = (DEPLOY / "README.md").read_text().split(f"## {chapter}\n")[1].split("\n## ")[0]
     found = re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)
-    return [re.sub(r"^    ", "", one, flags=re.MULTILINE) for one in found]
+    return [re.sub(r"^    ", "", command, flags=re.MULTILINE) for command in found]
 
 
 class Installation:
@@ -241,9 +243,8 @@ class Installation:
 
     def _wait(self, question: Callable[[], bool]) -> None:
         """Until it is so, or for too long: who asks then sees that it is not."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not question() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        with suppress(TimeoutError):
+            wait_until(question, seconds=_PATIENCE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,9 @@ async def stream_steadily(
         coming = rest.stream("/api/llmchat/request/stream", "POST", json=body)
         while not frames.ended.is_set():
             async with coming as stream:
-                async for one in stream.events():
-                    if one.comment is None:
-                        frames.add(one.data)
+                async for event in stream.events():
+                    if event.comment is None:
+                        frames.add(event.data)
             if not frames.ended.is_set():
                 traffic.resumed += 1
                 # Not from an event: it may have ended before the first one.
@@ -158,7 +158,7 @@ def _judge_user(user: PatientUser) -> list[str]:
     problems = []
     for task in user.tasks:
         problems += [f"{task.key}: {line}" for line in task.problems]
-        if [one["type"] for one in task.ends] != ["task.completed"]:
+        if [end["type"] for end in task.ends] != ["task.completed"]:
             problems.append(f"{task.key}: ended as {task.ends}")
         elif task.text != _expected(task.prompt):
             problems.append(f"{task.key}: another text was streamed")

@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
+from tests.deploy.monitoring import dashboard_expressions, metric_names
 from tests.deploy.rolling import roll
-from tests.deploy.test_monitoring import dashboard_expressions, metric_names
 
 #: Half of an answer, and then nothing.
 STALLS = "[sim:latency=0,tokens=60,tps=0,stall=middle]"
@@ -39,7 +39,7 @@ def cookies(deployment: Deployment) -> dict[str, str]:
         referer = {"Referer": f"{deployment.base_url}/login/"}
         answer = client.post("/login/", data=form, headers=referer)
         assert answer.status_code == 302, answer.text
-        assert all("Secure" in one for one in answer.headers.get_list("Set-Cookie"))
+        assert all("Secure" in header for header in answer.headers.get_list("Set-Cookie"))
         return dict(client.cookies)
 
 
@@ -59,9 +59,9 @@ async def test_events_pass_while_the_provider_is_silent(rest: RestClient) -> Non
     body = {"messages": [{"role": "user", "content": f"Unbuffered {STALLS}"}]}
     events = rest.events("/api/llmchat/request/stream", "POST", json=body)
     async with aclosing(events):
-        async for one in events:
-            if one.event == "task.delta":
-                task_id = one.data["task_id"]
+        async for event in events:
+            if event.event == "task.delta":
+                task_id = event.data["task_id"]
                 break
     assert (await rest.post(f"/api/llmchat/tasks/{task_id}/cancel")).status == 200
 
@@ -178,10 +178,10 @@ def test_all_processes_share_few_connections(deployment: Deployment) -> None:
     with deployment.connect("pgbouncer") as console:
         console.prepare_threshold = None
         cursor = console.execute("SHOW CLIENTS")
-        columns = [one.name for one in cursor.description or ()]
+        columns = [column.name for column in cursor.description or ()]
         clients = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     # Two web processes, two workers and whoever asks.
-    assert len([one for one in clients if one["database"] == deployment.database]) >= 4
+    assert len([client for client in clients if client["database"] == deployment.database]) >= 4
 
 
 # --- Valkey -------------------------------------------------------------------------------------
@@ -220,11 +220,13 @@ def test_prometheus_reads_everybody_and_finds_every_metric_it_asks_for(
 
         def up() -> set[str]:
             found = answer("query", query="up == 1")["result"]
-            return {one["metric"]["instance"] for one in found}
+            return {series["metric"]["instance"] for series in found}
 
         deployment.wait("prometheus", lambda: _assert_equal(len(up()), len(ports)))
         groups = answer("rules")["groups"]
-        assert [one for group in groups for one in group["rules"] if one["health"] == "err"] == []
+        assert [
+            rule for group in groups for rule in group["rules"] if rule["health"] == "err"
+        ] == []
         for expression in dashboard_expressions():
             answer("query", query=expression)
 
@@ -260,5 +262,5 @@ async def test_a_rolling_restart_under_load_is_not_noticed(deployment: Deploymen
 async def test_the_login_form_takes_few_guesses_at_once(deployment: Deployment) -> None:
     async with RestClient(deployment.base_url, None, deployment.trust) as client:
         answers = await asyncio.gather(*(client.post("/login/") for _ in range(12)))
-    assert [one.status for one in answers].count(429) >= 5
+    assert [answer.status for answer in answers].count(429) >= 5
     assert (await _get(deployment, "/login/")) == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,46 +13,16 @@ import yaml
 from tests.deploy.alerts import ALERTS, Case
 from tests.deploy.conftest import require
 from tests.deploy.deployment import DEPLOY
+from tests.deploy.monitoring import (
+    _METRIC,
+    DASHBOARDS,
+    PROMETHEUS,
+    _series_name,
+    dashboard_expressions,
+    rules,
+)
 
-PROMETHEUS = DEPLOY / "prometheus"
-DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 _METRICS_PAGE = (DEPLOY / "METRICS.md").read_text()
-_METRIC = re.compile(r"\b(?:aily|gen_ai)_[a-z0-9_]+\b")
-
-
-def rules() -> list[dict[str, Any]]:
-    files = sorted((PROMETHEUS / "rules").glob("*.yml"))
-    groups = [group for path in files for group in yaml.safe_load(path.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def dashboard_expressions() -> list[str]:
-    """What the panels ask for, with Grafana's own variables filled in."""
-    targets = [
-        target
-        for path in DASHBOARDS
-        for panel in json.loads(path.read_text())["panels"]
-        for target in panel.get("targets", ())
-    ]
-    return [target["expr"].replace("$__rate_interval", "1m") for target in targets]
-
-
-def metric_names() -> set[str]:
-    """The metrics that rules and dashboards read, without what the rules record themselves."""
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    texts = [*dashboard_expressions(), *(rule["expr"] for rule in rules())]
-    found = {_series_name(name) for text in texts for name in _METRIC.findall(_unlabelled(text))}
-    return found - recorded
-
-
-def _unlabelled(expression: str) -> str:
-    """Without label names, some of which look like metrics."""
-    grouped = re.sub(r"\b(by|on|without) \([^)]*\)", "", expression)
-    return re.sub(r"\{[^}]*\}", "", grouped)
-
-
-def _series_name(name: str) -> str:
-    return re.sub(r"_(bucket|count|sum)$", "", name)
 
 
 def promtool(*arguments: str) -> None:
@@ -118,8 +87,8 @@ def _promtool_case(
 def test_dashboards_are_whole(path: Path) -> None:
     dashboard = json.loads(path.read_text())
     assert dashboard["uid"] == path.stem
-    panels = [one for one in dashboard["panels"] if one["type"] != "row"]
-    assert len({one["id"] for one in dashboard["panels"]}) == len(dashboard["panels"])
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     for panel in panels:
         assert panel["targets"], panel["title"]
         assert panel["datasource"]["uid"] == _data_source()["uid"]

@@ -12,7 +12,7 @@ from django.conf import settings
 from tests.client import ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
 from tests.e2e.sessions import PASSWORD
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.stack import Stack
 
 _DATABASE = "aily_e2e"
@@ -69,7 +69,7 @@ for slug, template, schema in (
 # --- The installation ---------------------------------------------------------------------------
 @pytest.fixture(scope="package")
 def e2e_database_url(database_server: dict[str, str]) -> str:
-    make_database(database_server, _DATABASE, SEEDED)
+    make_database(database_server, _DATABASE, MIGRATED)
     return url_of(database_server, _DATABASE)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import httpx
 
 from tests.client import ChatSocket, RestClient, chat_socket
+from tests.e2e.ended_access import check_that_streams_and_waits_end
 from tests.e2e.sessions import log_in, log_out, make_keys
 from tests.stack import Stack
-
-#: The second that access may last after it was taken away, and what a busy machine may add to it.
-SECONDS = 2.5
 
 
 async def test_revoking_a_key_closes_the_sockets_opened_with_it(
@@ -73,32 +69,3 @@ def session_socket(stack: Stack, client: httpx.Client) -> AbstractAsyncContextMa
 
 async def test_revoking_a_key_ends_its_streams_and_waits(stack: Stack, rest: RestClient) -> None:
     await check_that_streams_and_waits_end(stack.base_url, rest)
-
-
-async def check_that_streams_and_waits_end(base_url: str, rest: RestClient) -> None:
-    """`rest` is Alice by another key, before whatever server."""
-    [key] = await asyncio.to_thread(make_keys, rest.base_url, {"name": "short-lived"})
-    body = {"messages": [{"role": "user", "content": "I outlive my readers [sim:latency=20]"}]}
-    async with (
-        RestClient(base_url, key["secret"]) as doomed,
-        doomed.stream("/api/llmchat/request/stream", "POST", json=body) as stream,
-    ):
-        events = stream.events()
-        while (await anext(events)).event != "task.started":
-            pass
-        waiting = asyncio.create_task(doomed.post("/api/llmchat/request?sync=true", body))
-        while len(await active(rest)) < 2:  # noqa: ASYNC110 - in another process
-            await asyncio.sleep(0.05)
-        began = time.monotonic()
-        await rest.call("DELETE", f"/api/keys/{key['id']}")
-        assert [event async for event in events if event.event != "task.queued"] == []
-        answer = await waiting
-    assert time.monotonic() - began < SECONDS
-    assert (answer.status, answer.body["code"]) == (401, "unauthenticated")
-    for task in await active(rest):
-        await rest.post(f"/api/llmchat/tasks/{task['task_id']}/cancel")
-
-
-async def active(rest: RestClient) -> list[Any]:
-    items: list[Any] = (await rest.get("/api/llmchat/tasks?active=true")).body["items"]
-    return items

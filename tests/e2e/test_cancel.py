@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.client import PATIENCE_SECONDS, ChatSocket, RestClient
+from tests.waiting import eventually
 
 #: Any other words for the same would be another prompt, and another answer.
 NEVER = "[sim:latency=60]"
@@ -31,10 +32,11 @@ async def stats_of(simulator: RestClient) -> Any:
 async def seconds_until(simulator: RestClient, counter: str) -> float:
     """Wait until one of the simulator's counters is no longer zero."""
     started = time.monotonic()
-    while not (await stats_of(simulator))[counter]:
-        seconds = time.monotonic() - started
-        assert seconds < PATIENCE_SECONDS, f"{counter} stayed zero"
-        await asyncio.sleep(0.01)
+
+    async def count() -> int:
+        return int((await stats_of(simulator))[counter])
+
+    await eventually(count, counter, PATIENCE_SECONDS)
     return time.monotonic() - started
 
 
@@ -126,8 +128,13 @@ async def test_cancelled_while_waiting_for_its_next_attempt_the_stream_ends_with
 ) -> None:
     task_id = await socket.submit("Try later [sim:latency=0,status=503,retry_after=60]")
     frames = await socket.got(task_id, "task.started")
-    # Not the notice of a place before the first attempt, where that begins late.
-    await socket.until(lambda: frames.frames[-1]["type"] == "task.queued")
+
+    async def is_sent_back() -> bool:
+        task = await rest.task(task_id)
+        return (task["status"], task["attempt"]) == ("queued", 1)
+
+    # As the row says: a notice of its place may be one from before the attempt that came late.
+    await eventually(is_sent_back)
     await cancel("rest", rest, socket, task_id)
     await socket.ended(task_id)
     frames.check_ids()

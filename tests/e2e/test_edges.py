@@ -113,16 +113,8 @@ FLOODS = {
 }
 
 
-#: Not the pings behind granian, which keeps the answers to them (deploy/README.md).
-FLOODED = [
-    (name, kind)
-    for name in WEB_SERVERS
-    for kind in FLOODS
-    if (name, kind) != ("granian", "pings of the protocol")
-]
-
-
-@pytest.mark.parametrize(("server", "kind"), FLOODED, indirect=["server"])
+@pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
 async def test_a_socket_that_sends_and_does_not_read_takes_little_memory(
     server: WebServer, keys: Keys, kind: str
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import ChatSocket, RestClient, TaskFrames
+from tests.waiting import eventually
 
 #: Over WebSocket, and as many again over each of two ways of REST.
 EACH = 100
@@ -27,9 +28,13 @@ async def totals(rest: RestClient) -> dict[str, int]:
 
 
 async def settled(rest: RestClient, tasks: int) -> dict[str, int]:
-    async with asyncio.timeout(30):
-        while (now := await totals(rest))["tasks"] < tasks:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.2)
+
+    async def reached() -> dict[str, int] | None:
+        now = await totals(rest)
+        return now if now["tasks"] >= tasks else None
+
+    now = await eventually(reached, f"{tasks} tasks", 30)
+    assert now is not None
     return now
 
 
@@ -110,5 +115,5 @@ async def test_another_user_does_not_get_at_a_task_that_shares_an_answer(
         await bob_rest.post(f"{path}/cancel"),
     ):
         assert answer.status == 404
-    for one in (first, task_id):
-        assert (await socket.ended(one)).types[-1] == "task.completed"
+    for shared_id in (first, task_id):
+        assert (await socket.ended(shared_id)).types[-1] == "task.completed"

@@ -59,7 +59,9 @@ async def test_twenty_wrong_passwords_are_slow_and_the_owner_gets_in(stack: Stac
         answers = await asyncio.gather(*(send(attacker, token, "demo", "no") for _ in range(20)))
         statuses = Counter(answer.status_code for answer in answers)
         assert statuses == {200: 5, 429: 15}
-        waits = [int(one.headers["Retry-After"]) for one in answers if one.status_code == 429]
+        waits = [
+            int(refused.headers["Retry-After"]) for refused in answers if refused.status_code == 429
+        ]
         assert 1 <= min(waits) <= max(waits) <= 15
         assert (await send(known, await token_of(known), "demo", "demo")).status_code == 302
 

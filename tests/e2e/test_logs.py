@@ -37,12 +37,12 @@ async def test_ids_are_in_the_logs_and_contents_are_not(
     await socket.ask(type="task.submit", messages=secret)
 
     own = lines_about(stack, task_id)
-    [accepted] = [one for one in own if one["message"] == "accepted"]
+    [accepted] = [line for line in own if line["message"] == "accepted"]
     assert accepted["request_id"] == headers["X-Request-ID"]
-    ended = [one["message"] for one in own if one["process"] == "worker"]
+    ended = [line["message"] for line in own if line["process"] == "worker"]
     assert ended == ["attempt 1 starts", "attempt 1 ended: answered"]
-    assert all(one["worker"] for one in own if one["process"] == "worker")
-    [outcome] = [one for one in lines_about(stack, failing) if "ended" in one["message"]]
+    assert all(line["worker"] for line in own if line["process"] == "worker")
+    [outcome] = [line for line in lines_about(stack, failing) if "ended" in line["message"]]
     assert outcome["message"] == "attempt 1 ended: provider_bad_request"
 
     logs = {file.name: file.read_text() for file in (stack.data_dir / "log").iterdir()}

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.client import ChatSocket, RestClient
 from tests.stack import Stack
+from tests.waiting import eventually
 
 PATIENCE_SECONDS = 30
 #: Of no other test: what those leave behind comes to be counted in the midst of this one.
@@ -40,15 +41,15 @@ def total(text: str, name: str, **labels: str) -> float:
 
 async def until(stack: Stack, condition: Callable[[str], bool]) -> str:
     """The first scrape that fulfils the condition: tallies and gauges are a second late."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                text = await asyncio.to_thread(scrape, stack)
-            except ConnectionError:  # not started yet
-                text = ""
-            if condition(text):
-                return text
-            await asyncio.sleep(0.2)
+
+    async def scraped() -> str:
+        try:
+            text = await asyncio.to_thread(scrape, stack)
+        except ConnectionError:  # not started yet
+            text = ""
+        return text if condition(text) else ""
+
+    return await eventually(scraped, "the scrape", PATIENCE_SECONDS)
 
 
 async def test_what_a_task_leaves_behind(

@@ -16,9 +16,10 @@ from aily.embedded.addresses import valkey_socket
 from tests.client import Answer, ChatSocket, RestClient, chat_socket
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import MAKE_KEYS, Keys
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.proxy import Proxy
 from tests.stack import Stack
+from tests.waiting import eventually
 
 #: How long an answer of Redis is awaited.
 ANSWER_SECONDS = 0.5
@@ -42,7 +43,7 @@ class Cuttable:
 def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
     if not database_server.get("host", "").startswith("/"):
         pytest.skip("the network is cut in front of the embedded PostgreSQL only")
-    make_database(database_server, "aily_outages", SEEDED)
+    make_database(database_server, "aily_outages", MIGRATED)
     data_dir = Path(settings.DATA_DIR) / "outages"
     postgres_socket = Path(database_server["host"]) / ".s.PGSQL.5432"
     with Proxy(postgres_socket) as postgres, Proxy(valkey_socket(data_dir)) as valkey:
@@ -104,11 +105,13 @@ async def is_unready(rest: RestClient, part: str) -> None:
 
 async def back(call: Call) -> Answer:
     """Call until it is answered again."""
-    async with asyncio.timeout(BACK_SECONDS):
+
+    async def answered_by() -> Answer | None:
         answer = await call()
-        while answer.status == 503:
-            await asyncio.sleep(0.1)
-            answer = await call()
+        return None if answer.status == 503 else answer
+
+    answer = await eventually(answered_by, "the answer", BACK_SECONDS)
+    assert answer is not None
     return answer
 
 
@@ -126,14 +129,16 @@ async def outage(proxy: Proxy) -> AsyncIterator[None]:
 
 async def submitted(socket: ChatSocket, prompt: str) -> str:
     """The id of a task, accepted once this socket's process knows that everything is back."""
-    async with asyncio.timeout(BACK_SECONDS):
-        while True:
-            messages = [{"role": "user", "content": prompt}]
-            reply = await socket.ask(type="task.submit", messages=messages)
-            if reply["type"] == "task.accepted":
-                return str(reply["task_id"])
-            assert reply["error"]["code"] == "unavailable"
-            await asyncio.sleep(0.1)
+
+    async def task_id() -> str:
+        messages = [{"role": "user", "content": prompt}]
+        reply = await socket.ask(type="task.submit", messages=messages)
+        if reply["type"] == "task.accepted":
+            return str(reply["task_id"])
+        assert reply["error"]["code"] == "unavailable"
+        return ""
+
+    return await eventually(task_id, "the task", BACK_SECONDS)
 
 
 async def test_the_network_to_redis_is_cut(

@@ -13,8 +13,8 @@ async def test_an_endless_retry_after_is_bounded_told_and_lifted(
         "Pause [sim:status=429,retry_after=1789000000,times=1,tokens=3]", model="metered"
     )
     frames = socket.frames_of(first).frames
-    await socket.until(lambda: any(one.get("waiting_for") for one in frames))
-    notice = next(one for one in frames if one.get("waiting_for"))
+    await socket.until(lambda: any(frame.get("waiting_for") for frame in frames))
+    notice = next(frame for frame in frames if frame.get("waiting_for"))
     assert notice["waiting_for"]["kind"] == "retry"
     assert 290 < notice["eta_seconds"] <= 301
     accepted = await rest.post(

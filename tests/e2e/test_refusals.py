@@ -88,7 +88,7 @@ async def test_anothers_task_looks_like_one_that_does_not_exist(
     task_id = await socket.submit("Mine [sim:latency=60]", model="capped")
     await socket.got(task_id, "task.started")
     async with chat_socket(stack.base_url, keys.bob) as bob:
-        replies = [await bob.ask(type=kind, task_id=one) for one in (task_id, NOBODYS)]
+        replies = [await bob.ask(type=kind, task_id=foreign) for foreign in (task_id, NOBODYS)]
         assert replies[0]["error"] == replies[1]["error"]
         assert replies[0]["error"]["code"] == "not_found"
         await bob.ping()
@@ -145,15 +145,17 @@ async def test_one_key_makes_one_task_over_socket_and_rest_at_once(
     header = {"Idempotency-Key": "race"}
     frame = {"type": "task.submit", "idempotency_key": "race", **body}
     async with chat_socket(stack.base_url, keys.alice) as other:
-        frames = [one.ask(**frame) for one in (socket, other) for _ in range(10)]
+        frames = [opened.ask(**frame) for opened in (socket, other) for _ in range(10)]
         posts = [rest.post("/api/llmchat/request", body, headers=header) for _ in range(10)]
         replies, answers = await asyncio.gather(asyncio.gather(*frames), asyncio.gather(*posts))
-        ids = {reply["task_id"] for reply in replies} | {one.body["task_id"] for one in answers}
+        ids = {reply["task_id"] for reply in replies} | {
+            answer.body["task_id"] for answer in answers
+        }
         assert len(ids) == 1
         mismatch = (await socket.ask(**{**frame, "lane": "batch"}))["error"]
         assert mismatch["code"] == "idempotency_mismatch"
         assert mismatch["field"] == "idempotency_key"
         (task_id,) = ids
         await rest.post(f"/api/llmchat/tasks/{task_id}/cancel")
-        for one in (socket, other):
-            (await one.ended(task_id)).check_ids()
+        for opened in (socket, other):
+            (await opened.ended(task_id)).check_ids()

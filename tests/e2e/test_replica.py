@@ -16,10 +16,11 @@ from django.conf import settings
 from aily.embedded.addresses import postgres_socket_dir
 from tests.client import RestClient, chat_socket
 from tests.databases import make_database, url_of
-from tests.prepared import SEEDED
+from tests.prepared import MIGRATED
 from tests.proxy import Proxy
 from tests.replica import Replica
 from tests.stack import Stack
+from tests.waiting import eventually
 
 CONVERSATIONS = "/api/conversations"
 #: Enough requests that both web processes have answered some.
@@ -57,7 +58,7 @@ class Site:
 def site(database_server: dict[str, str]) -> Iterator[Site]:
     if not database_server.get("host", "").startswith("/"):
         pytest.skip("a replica is made of the embedded PostgreSQL only")
-    make_database(database_server, "aily_replica", SEEDED)
+    make_database(database_server, "aily_replica", MIGRATED)
     data_dir = Path(settings.DATA_DIR)
     with (
         Replica(data_dir / "replica", database_server) as replica,
@@ -107,12 +108,12 @@ class Reader:
 
     async def until(self, path: str, table: str, *, all_there: bool) -> None:
         """Ask again and again, until all of `SEVERAL` requests go to the replica, or none."""
-        async with asyncio.timeout(30):
-            while True:
-                reads = await self.reads_at_replica(path, table)
-                if (reads >= SEVERAL) if all_there else (reads == 0):
-                    return
-                await asyncio.sleep(0.1)
+
+        async def go_there() -> bool:
+            reads = await self.reads_at_replica(path, table)
+            return (reads >= SEVERAL) if all_there else (reads == 0)
+
+        await eventually(go_there, f"reads of {table}", 30)
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ async def test_who_has_written_reads_it_at_once_from_any_process(
         before = site.replica.reads_of("chat_conversation")
         for _ in range(SEVERAL):
             listed = await alice.get(CONVERSATIONS)
-            assert made["id"] in {one["id"] for one in listed["items"]}
+            assert made["id"] in {item["id"] for item in listed["items"]}
         assert site.replica.reads_of("chat_conversation") == before
     finally:
         site.replica.resume()
@@ -166,7 +167,7 @@ async def test_who_has_submitted_by_a_socket_finds_the_task_at_once(
         async with chat_socket(site.stack.base_url, site.alice) as socket:
             task_id = await socket.submit("I am in the list")
         for _ in range(SEVERAL):
-            assert task_id in {one["task_id"] for one in (await alice.get(tasks))["items"]}
+            assert task_id in {item["task_id"] for item in (await alice.get(tasks))["items"]}
     finally:
         site.replica.resume()
     await alice.until(tasks, "chat_task", all_there=True)
@@ -224,9 +225,11 @@ async def test_a_replica_whose_network_swallows_packets_is_missed_by_nobody(
         # Whoever was on the way there gets an answer, from the primary.
         await asyncio.gather(*(bob.get(CONVERSATIONS) for _ in range(SEVERAL)))
         # After that nobody tries to go there: a single one would wait longer than all these.
-        async with asyncio.timeout(30):
-            while await seconds_of(bob, SEVERAL) > ANSWER_SECONDS:
-                pass
+
+        async def are_quick() -> bool:
+            return await seconds_of(bob, SEVERAL) <= ANSWER_SECONDS
+
+        await eventually(are_quick, "quick answers", 30)
     finally:
         site.network.heal()
     await bob.until(CONVERSATIONS, "chat_conversation", all_there=True)

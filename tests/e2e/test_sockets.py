@@ -6,20 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import msgspec
-import psutil
 import pytest
-import redis
 
-from tests.client import ChatSocket, Frame, RestClient, chat_socket
+from tests.client import ChatSocket, RestClient, chat_socket
 from tests.e2e.conftest import Keys
+from tests.e2e.long_logs import ANSWER, DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
 from tests.stack import Stack
 
-ANSWER = "[sim:latency=0.05,tokens=30,tps=60]"
 LIFE_CYCLE = ["task.started", "task.completed"]
-#: 60 MB, in pieces far larger than a provider sends, so that there are not too many.
-DELTAS = 3_000
-DELTA_BYTES = 20_000
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ async def test_life_cycle_events_go_to_all_sockets_and_text_to_those_that_follow
         assert (await watcher.ended(task_id)).logged == life
 
 
-async def test_a_user_is_told_nothing_of_anothers_tasks(
+async def test_a_user_is_sent_nothing_of_anothers_tasks(
     stack: Stack, keys: Keys, socket: ChatSocket
 ) -> None:
     async with chat_socket(stack.base_url, keys.bob) as bob:
@@ -72,16 +66,16 @@ async def test_no_socket_is_sent_a_frame_twice_while_many_tasks_start_and_end(
     submitters = [socket, others[0]]
     submits = [submitters[number % 2].submit(prompt) for number, prompt in enumerate(prompts)]
     task_ids = await asyncio.gather(*submits)
-    for one in [socket, *others]:
-        await asyncio.gather(*map(one.ended, task_ids))
-        await one.ping()
+    for follower in [socket, *others]:
+        await asyncio.gather(*map(follower.ended, task_ids))
+        await follower.ping()
         for task_id in task_ids:
-            assert one.tasks[task_id].types.count("task.started") == 1
+            assert follower.tasks[task_id].types.count("task.started") == 1
     for number, task_id in enumerate(task_ids):
         submitters[number % 2].tasks[task_id].check_ids()
 
 
-async def test_a_socket_that_joins_a_task_it_was_told_of_is_sent_no_frame_twice(
+async def test_a_socket_that_follows_a_task_whose_events_it_was_sent_gets_no_frame_twice(
     socket: ChatSocket, others: list[ChatSocket], rest: RestClient
 ) -> None:
     joining = others[0]
@@ -157,31 +151,6 @@ async def test_bad_frames_are_answered_and_too_many_in_a_row_close_the_socket(
     assert await socket.closed() == 4400
     assert len(socket.errors) == 39
     assert {frame["error"]["code"] for frame in socket.errors} == {"invalid_request"}
-
-
-def web_memory_bytes(stack: Stack) -> int:
-    pids = [pid for name in ("web-0", "web-1") for pid in stack.pids(name)]
-    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
-
-
-def write_long_log(stack: Stack, task_id: str, end: Frame) -> list[str]:
-    """Give an ended task a log of DELTAS times DELTA_BYTES. Returns the ids."""
-    ids = [f"1-{n}" for n in range(1, DELTAS + 2)]
-    started = {"type": "task.started", "task_id": task_id, "attempt": 1, "model": "any"}
-    delta = {"type": "task.delta", "task_id": task_id, "text": "x" * DELTA_BYTES, "reasoning": ""}
-    frames: list[Frame] = [started, *[delta] * (DELTAS - 1), end]
-    with redis.Redis.from_url(stack.environment["REDIS_URL"]) as valkey:
-        valkey.delete(f"aily:log:{task_id}")
-        pipe = valkey.pipeline(transaction=False)
-        for event_id, frame in zip(ids, frames, strict=True):
-            pipe.xadd(
-                f"aily:log:{task_id}",
-                {"e": msgspec.json.encode({**frame, "id": event_id})},
-                event_id,
-            )
-        pipe.expire(f"aily:log:{task_id}", 60)
-        pipe.execute()
-    return ids
 
 
 async def test_a_client_that_does_not_read_costs_little_memory_and_misses_nothing(

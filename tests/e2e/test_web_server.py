@@ -10,9 +10,7 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -20,20 +18,19 @@ import pytest
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import BASE_DIR, WEB_MODULES, ConfigurationError, Options
-from aily.launcher.readiness import readiness
-from aily.web.servers.granian_socket import CLOSE_SECONDS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
+from tests.e2e.ended_access import check_that_streams_and_waits_end
+from tests.e2e.long_logs import ANSWER
 from tests.e2e.sessions import make_keys
-from tests.e2e.test_access import check_that_streams_and_waits_end
-from tests.e2e.test_sockets import ANSWER, write_long_log
-from tests.e2e.web_servers import WebServer, running_web_server
+from tests.e2e.web_servers import WebServer, running_web_server, wait_until_ready
 from tests.ports import free_ports
 from tests.stack import Stack
+from tests.waiting import eventually
 
 #: What each closes its sockets with at SIGTERM, and how it ends then: uvicorn as the signal would
 #: have ended it.
-AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM), "granian": (4503, 0)}
+AT_THE_END = {"uvicorn": (1012, -signal.SIGTERM)}
 
 
 @pytest.fixture
@@ -87,9 +84,11 @@ async def closed_with(base_url: str, key: str) -> int | None:
 async def until_somebody_waits(connection: psycopg.AsyncConnection) -> None:
     """For a lock that this connection holds."""
     blocked = "SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    async with asyncio.timeout(10):
-        while not (await connection.execute(blocked)).rowcount:
-            pass
+
+    async def are_blocked() -> int:
+        return (await connection.execute(blocked)).rowcount
+
+    await eventually(are_blocked)
 
 
 async def until_it_stops(port: int, pid: int) -> None:
@@ -124,60 +123,18 @@ async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
     server.process.wait(10)
 
 
-@pytest.mark.parametrize("name", ["granian"])
-async def test_granian_closes_sockets_whose_clients_do_not_read(
-    server: WebServer, stack: Stack, rest: RestClient
-) -> None:
-    """uvicorn and daphne drop them for their missing pongs, whoever closes them."""
-    body = {"name": "short-lived"}
-    doomed = await asyncio.to_thread(make_keys, stack.base_url, body, body)
-    async with (
-        chat_socket(server.base_url, doomed[0]["secret"], max_queue=None) as slow,
-        chat_socket(server.base_url, doomed[1]["secret"]) as other,
-    ):
-        task_id = await other.submit("Read me later [sim:latency=0,tokens=4,tps=0]")
-        end = (await other.ended(task_id)).end
-        assert end is not None
-        write_long_log(stack, task_id, end)
-        slow.connection.transport.pause_reading()
-        await slow.subscribe(task_id)
-        await other.ping()
-        assert is_kept_alive(server.port)
-        connected = server.connected()
-        for key in doomed:
-            await rest.call("DELETE", f"/api/keys/{key['id']}")
-        # Not held up by the one before it.
-        async with asyncio.timeout(CLOSE_SECONDS / 2):
-            assert await other.closed() == 4401
-        await asyncio.to_thread(server.wait_for_leavers, connected - 2, CLOSE_SECONDS * 2)
-        slow.connection.transport.abort()
-
-
-def is_kept_alive(port: int) -> bool:
-    """Whether the kernel has a timer for silent clients of this port, as proc_net_tcp(5) says."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    timers = [
-        row[5].partition(":")[0]
-        for row in rows
-        if row[1].endswith(f":{port:04X}") and row[3] == "01" and row[4].startswith("00000000")
-    ]
-    return bool(timers) and set(timers) == {"02"}
-
-
 @pytest.mark.parametrize("name", AT_THE_END)
 def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> None:
     [port] = free_ports(1)
     environment = {"WEB_SERVER": name, "HOST": "127.0.0.1", "PORT": str(port)}
     command = [str(BASE_DIR / "deploy" / "start.sh"), "web"]
     with subprocess.Popen(command, env={**stack.environment, **environment}) as process:
-        while readiness("127.0.0.1", port):
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until_ready(port, process)
         assert WEB_MODULES[name] in psutil.Process(process.pid).cmdline()
         process.terminate()
         assert process.wait(10) == AT_THE_END[name][1]
 
 
 def test_an_unknown_web_server_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="must be one of daphne, uvicorn, granian"):
+    with pytest.raises(ConfigurationError, match="must be one of daphne, uvicorn, not"):
         Options.from_environment({"WEB_SERVER": "gunicorn"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import psutil
 from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.readiness import readiness
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -30,15 +30,12 @@ class WebServer:
         """How many clients it has."""
         connections = psutil.Process(self.process.pid).net_connections("tcp4")
         return sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port
-            for one in connections
+            connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
+            for connection in connections
         )
 
     def wait_for_leavers(self, connected: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.connected() > connected:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: self.connected() <= connected, "those that leave", seconds)
 
     def memory_bytes(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
@@ -54,7 +51,14 @@ def running_web_server(stack: Stack, name: str) -> Iterator[WebServer]:
             program.command, cwd=BASE_DIR, env=stack.environment, stdin=listening.fileno()
         ) as process:
             # The connection waits in the backlog until the process takes it.
-            while readiness("127.0.0.1", port):
-                assert process.poll() is None
+            wait_until_ready(port, process)
             yield WebServer(name, port, process)
             process.terminate()
+
+
+def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    def is_ready() -> bool:
+        assert process.poll() is None
+        return not readiness("127.0.0.1", port)
+
+    wait_until(is_ready, "the web server", 60)

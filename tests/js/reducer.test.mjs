@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { compareEventIds, follows, newTask, reduce } from "../../static/js/chat/reducer.js";
-import { buildTurns, questionAndAnswer, withCut, withoutTask } from "../../static/js/chat/turns.js";
+import { compareEventIds, follows, newTask, reduce } from "../../static/js/store/reducer.js";
+import {
+  buildTurns,
+  questionAndAnswer,
+  withCut,
+  withoutTask,
+} from "../../static/js/pages/chat/turns.js";
 
 const TASK = "0198";
 const started = (attempt) => ({
@@ -97,18 +102,20 @@ test("a snapshot replaces the text whatever is missing before it", () => {
   assert.equal(task.text, "all of it.");
 });
 
-test("success tells the whole text, even to one who missed the rest", () => {
+test("the end of a success brings the whole text, whatever was missed", () => {
   const { task } = play([started(1), completed("1-5", "Hello")]);
   assert.deepEqual([task.text, task.status, task.finishReason], ["Hello", "succeeded", "stop"]);
 });
 
 test("nothing changes a task that has ended", () => {
   const { task } = play(RUN);
-  for (const frame of [
-    started(2),
-    delta("1-6", "x"),
-    { type: "task.queued", position: 1, eta_seconds: null },
-  ]) {
+  for (
+    const frame of [
+      started(2),
+      delta("1-6", "x"),
+      { type: "task.queued", position: 1, eta_seconds: null },
+    ]
+  ) {
     assert.deepEqual(reduce(task, frame), { task, outcome: "ignored" });
   }
 });
@@ -124,7 +131,7 @@ test("cancelling keeps the text, failing brings its error", () => {
   assert.deepEqual([failed.status, failed.error], ["failed", error]);
 });
 
-test("a task sent back to the queue waits again, and its acceptance told late does not", () => {
+test("a task sent back to the queue waits again, and a late acceptance changes nothing", () => {
   const queued = { type: "task.queued", task_id: TASK, position: 4, eta_seconds: 2.5 };
   const waiting = play([started(1), queued]).task;
   assert.deepEqual([waiting.status, waiting.position, waiting.etaSeconds], ["queued", 4, 2.5]);
@@ -201,7 +208,7 @@ const said = (id, role, content, task_id) => ({ id, role, content, task_id });
 const ended = (id, historyFrom = null) => ({ ...newTask(id), status: "succeeded", historyFrom });
 const shown = (turns) => turns.map(({ role, content, task }) => content ?? task?.text ?? role);
 
-test("an answer stored behind a later question stands behind its own", () => {
+test("an answer stored after a later question is shown after its own", () => {
   const tasks = new Map([
     ["t1", { ...newTask("t1"), status: "cancelled" }],
     ["t2", ended("t2")],
@@ -233,13 +240,16 @@ test("answers that call tools show what they call, and results are not shown", (
   assert.deepEqual(shown(turns), ["how is it?", "Calls `weather`.", "It is sunny."]);
 });
 
-test("a line stands before the first question that was sent last", () => {
+test("a line is shown before the first question that was sent last", () => {
   const messages = ["a", "b", "c"].flatMap((id) => [
     said(`${id}1`, "user", `${id}?`, `t${id}`),
     said(`${id}2`, "assistant", `${id}.`, `t${id}`),
   ]);
   const turnsOf = (...froms) =>
-    buildTurns(messages, new Map(froms.map((from, n) => [`t${"abc"[n]}`, ended(`t${"abc"[n]}`, from)])));
+    buildTurns(
+      messages,
+      new Map(froms.map((from, n) => [`t${"abc"[n]}`, ended(`t${"abc"[n]}`, from)])),
+    );
   assert.deepEqual(shown(withCut(turnsOf(null, null, null))).length, 6);
   const cut = withCut(turnsOf(null, "a1", "b1"));
   assert.deepEqual(cut.map(({ role }) => role).indexOf("cut"), 2);
@@ -249,7 +259,7 @@ test("a line stands before the first question that was sent last", () => {
   assert.equal(withCut(turnsOf(null, null, "a1")).length, 6);
   // Of questions asked a moment ago the ids of their tasks are known, which are made next.
   const live = ["01", "03", "05"].flatMap((id, n) =>
-    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n])),
+    questionAndAnswer(`${id}?`, ended(id, ["00", "00", "02"][n]))
   );
   assert.equal(withCut(live).findIndex(({ role }) => role === "cut"), 2);
   assert.equal(withCut([...live, ...questionAndAnswer("07?", null)]).length, 9);

@@ -1,22 +1,47 @@
-"""Runs the tests of the web app's pure modules, where there is Node to run them."""
+"""The web app's modules: their tests that need no browser, under Deno, and the vendored ones."""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 HERE = Path(__file__).parent
-NODE = shutil.which("node")
+DENO = Path(sys.executable).with_name("deno")
 
 
-@pytest.mark.skipif(NODE is None, reason="node is not installed")
 @pytest.mark.parametrize("module", sorted(HERE.glob("*.test.mjs")), ids=lambda path: path.name)
 def test_the_modules_pass_their_own_tests(module: Path) -> None:
-    assert NODE is not None
+    options = ["--quiet", "--no-check", "--no-remote", "--allow-read", f"--config={HERE}/deno.json"]
+    environment = {**os.environ, "DENO_DIR": f"{settings.BASE_DIR}/var/deno", "NO_COLOR": "1"}
     result = subprocess.run(
-        [NODE, "--test", str(module)], capture_output=True, text=True, timeout=60, check=False
+        [DENO, "test", *options, module],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**environment, "DENO_NO_UPDATE_CHECK": "1"},
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_vendored_libraries_are_those_of_the_list() -> None:
+    vendor = settings.BASE_DIR / "static" / "vendor"
+    listed = re.findall(
+        r"^\| `(.+\.js)` \| .+ \| `([0-9a-f]{64})` \|$",
+        (vendor / "VERSIONS.md").read_text(),
+        re.MULTILINE,
+    )
+    found = {
+        path.relative_to(vendor).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in vendor.rglob("*.js")
+    }
+    assert dict(listed) == found
+    for path in found:
+        assert (vendor / path.split("/")[0] / "LICENSE").is_file()

@@ -45,7 +45,9 @@ class Checker:
         for wave in self._run.waves:
             for record in wave.recording.tasks:
                 problems = self._problems(record, wave.wave)
-                found += [f"task {record.number} {record.task_id}: {one}" for one in problems]
+                found += [
+                    f"task {record.number} {record.task_id}: {problem}" for problem in problems
+                ]
         return found
 
     def _problems(self, record: TaskRecord, wave: Wave) -> Iterator[str]:

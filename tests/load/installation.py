@@ -28,7 +28,7 @@ from aily.process.lifetimes import end_processes, tied_to_parent
 from tests.journal import UpstreamRecord, read_journal
 from tests.load.measure import Groups
 from tests.ports import free_ports
-from tests.prepared import copy_prepared
+from tests.prepared import copy_assets, copy_cluster
 from tests.running import Running
 
 _READY_SECONDS = 120
@@ -119,8 +119,8 @@ class Installation(Running):
 
     def start(self) -> None:
         if not self._is_first_start:
-            for part in ("postgres", "static"):
-                copy_prepared(part, self.data_dir)
+            copy_cluster(self.data_dir)
+            copy_assets(self.data_dir)
         self.start_simulator()
         self._launcher = self._run("launcher", ["-m", "aily.launcher"])
         self._wait_until_ready()

@@ -77,8 +77,8 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         answer = _load(port, options.tasks, options.seconds / 2)
         seconds = time.monotonic() - started_at
         cpu_ms = (_cpu_seconds(proxy) - before) * 1000 / options.tasks
-        rss = sum(one.memory_info().rss for one in _family(proxy))
-    overheads = [one - options.seconds for one in answer["seconds"]]
+        rss = sum(process.memory_info().rss for process in _family(proxy))
+    overheads = [seconds - options.seconds for seconds in answer["seconds"]]
     return {
         "scenario": "litellm",
         "options": {"tasks": options.tasks, "seconds": options.seconds},
@@ -189,4 +189,4 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    return sum(sum(one.cpu_times()[:2]) for one in _family(process))
+    return sum(sum(member.cpu_times()[:2]) for member in _family(process))

@@ -14,7 +14,6 @@ from tests.running import Running
 _PARTS = (
     ("daphne", "web"),
     ("aily.web.servers.uvicorn", "web"),
-    ("aily.web.servers.granian", "web"),
     ("dramatiq", "worker"),
     ("crontab", "scheduler"),
     ("postgres", "postgres"),

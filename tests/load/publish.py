@@ -52,7 +52,7 @@ def _table(results: dict[str, Any]) -> str:
         lines += [foreign, ""]
     lines += ["| load | runs | measured | goal |", "|---|---|---|---|"]
     for entry in results["entries"]:
-        goals = "; ".join(f"{one['goal']}: **{one['verdict']}**" for one in entry["goals"])
+        goals = "; ".join(f"{goal['goal']}: **{goal['verdict']}**" for goal in entry["goals"])
         lines.append(f"| {entry['title']} | {entry['runs']} | {_measured(entry)} | {goals} |")
     image = PLOT.relative_to(README.parent)
     lines += ["", f"![CPU a task by part, and latency by rate]({image})"]

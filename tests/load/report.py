@@ -37,7 +37,7 @@ def build(
     cpu_ms = {part: round(run.cpu_seconds.get(part, 0.0) * 1000 / tasks, 3) for part in PARTS}
     violations = scenario.violations(run)
     figures = _common_figures(run) | scenario.figures(run)
-    lag = percentile([lag for one in run.waves for lag in one.recording.timer_lags_seconds], 0.99)
+    lag = percentile([lag for wave in run.waves for lag in wave.recording.timer_lags_seconds], 0.99)
     return {
         "scenario": scenario.name,
         "options": options,
@@ -76,7 +76,7 @@ def _warnings(run: Run, machine: dict[str, object], lag: float | None) -> list[s
     found = []
     for part in ("generator", "simulator"):
         # The busiest wave counts, as an average over all of them hides it.
-        share = max(one.cpu_seconds.get(part, 0.0) / one.recording.seconds for one in run.waves)
+        share = max(wave.cpu_seconds.get(part, 0.0) / wave.recording.seconds for wave in run.waves)
         if share > _BUSY_SHARE:
             found.append(f"the {part} was a bottleneck: it used {share:.0%} of a core")
     if lag is not None and lag > _LATE_SECONDS:
@@ -84,7 +84,7 @@ def _warnings(run: Run, machine: dict[str, object], lag: float | None) -> list[s
             f"the load generator woke up {lag * 1000:.0f} ms late (p99); latencies include that"
         )
     capacity = run.seconds * int(str(machine["cores"]))
-    busy = sum(one.machine_cpu_seconds for one in run.waves)
+    busy = sum(wave.machine_cpu_seconds for wave in run.waves)
     if busy > 0.95 * capacity:
         found.append("the machine had no idle CPU left; latencies are those of an overload")
     foreign = busy - sum(run.cpu_seconds.values())

@@ -78,12 +78,12 @@ class Run:
     def cpu_seconds(self) -> dict[str, float]:
         """By part, of all waves."""
         parts = {part for wave in self.waves for part in wave.cpu_seconds}
-        return {part: sum(one.cpu_seconds.get(part, 0.0) for one in self.waves) for part in parts}
+        return {part: sum(wave.cpu_seconds.get(part, 0.0) for wave in self.waves) for part in parts}
 
     @property
     def seconds(self) -> float:
-        return sum(one.recording.seconds for one in self.waves)
+        return sum(wave.recording.seconds for wave in self.waves)
 
     @property
     def tasks(self) -> list[TaskRecord]:
-        return [record for one in self.waves for record in one.recording.tasks]
+        return [record for wave in self.waves for record in wave.recording.tasks]

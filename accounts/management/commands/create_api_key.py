@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import APIKey, User
@@ -17,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("username")
         parser.add_argument("--name", default="command line", help="What the key is for.")
 
-    def handle(self, *args: Any, username: str, name: str, **options: Any) -> None:
+    def handle(self, *args: object, username: str, name: str, **options: object) -> None:
         try:
             owner = User.objects.get(username=username)
         except User.DoesNotExist:

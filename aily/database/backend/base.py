@@ -61,11 +61,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return True
         return self._kind.circuit.answered_at > began
 
-    def _close(self) -> None:
-        if self.connection is not None:
-            with _lock:
-                _given_out[self.alias] -= 1
-        super()._close()  # type: ignore[misc]
+    def close(self) -> None:
+        gives_back = self.connection is not None and not self.closed_in_transaction
+        try:
+            super().close()
+        finally:
+            if gives_back:
+                with _lock:
+                    _given_out[self.alias] -= 1
 
     def _check(self, connection: BoundedConnection) -> None:
         """Check a connection of the pool, which may be from before the outage."""

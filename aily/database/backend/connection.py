@@ -31,13 +31,15 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         limit = timeout or self.answer_seconds
+        began = time.monotonic()
         try:
             answer = super().wait(gen, interval, limit)
             # Not on the class: a write to a class empties the interpreter's caches of its methods.
             self.circuit.answered_at = time.monotonic()
             return answer
-        except psycopg.OperationalError as error:
-            timed_out = isinstance(error, psycopg.errors._WaitTimeout)  # noqa: SLF001 - its only name
+        except psycopg.OperationalError:
+            # psycopg's class for it has a private name only.
+            timed_out = limit is not None and time.monotonic() - began >= limit
             if timed_out:
                 # The server may still run the statement: the connection cannot be used again.
                 self.close()

@@ -1,46 +1,43 @@
-"""daphne's HTTP request, whose body is judged by its head before it is kept, and whose response
-waits for a client that does not take it.
+"""daphne's HTTP request, with bounded memory.
 
-Twisted itself writes a body to memory or a file, to its end, before anybody is asked; and keeps a
-response, such as a stream of events, in memory until it is taken.
+A body is accepted or refused by the request's head, and the response waits for a client that does
+not read. Twisted itself writes a body to memory or a file, to its end, before the application runs,
+and keeps a response, such as a stream of events, in memory until the client has read it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from daphne.http_protocol import WebRequest
 
+from aily.concurrency.gates import Gate
 from aily.problems import Problem
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, too_large
 
-#: For so long what a refused client still sends is read and thrown away: closed at once, the
-#: connection would be reset, and the client might not read the answer.
+#: How long a refused client's bytes are read and thrown away: closed at once, the connection would
+#: be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
 
 
 class BoundedRequest(WebRequest):
-    limits: ClassVar[BodyLimits]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
         self._size = 0
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
         self._admission: asyncio.Task[None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._writable = Gate()
 
     # --- The body -------------------------------------------------------------------------------
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         super().gotLength(length)
         if length is None or length > ANONYMOUS_BYTES:
-            self.channel._networkProducer.pauseProducing()  # noqa: SLF001 - as daphne does
-            # The request's own path is known once its body is there.
-            path = unquote(self.channel._path.decode("latin-1"))  # noqa: SLF001
+            self.channel.transport.pauseProducing()
+            path = unquote(self._head_path())
             self._admission = asyncio.ensure_future(self._admit(path, length))
 
     async def _admit(self, path: str, length: int | None) -> None:
@@ -50,7 +47,8 @@ class BoundedRequest(WebRequest):
             for value in values
         ]
         try:
-            self._max_bytes = await self.limits.max_bytes(path, headers, length)
+            limits: BodyLimits = self.server.body_limits
+            self._max_bytes = await limits.max_bytes(path, headers, length)
         except Problem as problem:
             self._refuse(problem)
         else:
@@ -58,7 +56,7 @@ class BoundedRequest(WebRequest):
 
     def _go_on(self) -> None:
         if self.channel is not None and not self._has_all:
-            self.channel._networkProducer.resumeProducing()  # noqa: SLF001
+            self.channel.transport.resumeProducing()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         if self._is_refused:
@@ -74,24 +72,28 @@ class BoundedRequest(WebRequest):
         if not self._is_refused:
             super().requestReceived(command, path, version)
 
+    def _head_path(self) -> str:
+        """The path as sent: the request's own attributes are set once its body has come."""
+        path: bytes = self.channel._path  # noqa: SLF001 - docs/private-parts.md
+        return path.decode("latin-1")
+
     def _refuse(self, problem: Problem) -> None:
-        """Answer past Twisted, which cannot before it has the whole request."""
+        """Respond without Twisted, which can respond only once it has the whole request."""
         if self.channel is None or self._has_all:
-            # Gone; or so small that it came in one read, and the application refuses it.
+            # The client is gone; or the body came in one read, and the application refuses it.
             return
         self._is_refused = True
         channel, transport = self.channel, self.channel.transport
-        path = channel._path.decode("latin-1")  # noqa: SLF001
-        status, headers, body = problem_response(problem, path)
+        status, headers, body = problem_response(problem, self._head_path())
         head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
         head += [name + b": " + value for name, value in headers]
         transport.write(b"\r\n".join([*head, b"", body]))
         channel.dataReceived = _discard
-        channel._networkProducer.resumeProducing()  # noqa: SLF001
+        transport.resumeProducing()
         asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.loseConnection)
 
     # --- The response ---------------------------------------------------------------------------
-    def handle_reply(self, message: dict[str, Any]) -> None:
+    def handle_reply(self, message: Mapping[str, object]) -> None:
         super().handle_reply(message)
         is_stream = message["type"] == "http.response.body" and message.get("more_body")
         if is_stream and self.producer is None and self.channel is not None:
@@ -103,21 +105,21 @@ class BoundedRequest(WebRequest):
 
     # Twisted's IPushProducer.
     def pauseProducing(self) -> None:  # noqa: N802
-        self._writable.clear()
+        self._writable.close()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
 
     def stopProducing(self) -> None:  # noqa: N802
-        self._writable.set()
+        self._writable.open()
 
     def finish(self) -> None:
         if self.producer is not None:
             self.unregisterProducer()
         super().finish()
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        self._writable.set()
+    def connectionLost(self, reason: object) -> None:  # noqa: N802
+        self._writable.open()
         super().connectionLost(reason)
 
 

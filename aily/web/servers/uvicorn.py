@@ -1,7 +1,7 @@
 """Runs uvicorn on --port, or on the listening socket that is file descriptor 0.
 
-uvicorn's own --fd makes a Unix socket of it, which keeps Nagle's delay on every connection. And it
-is told to behave like daphne where clients can tell: largest frame, pings, end.
+uvicorn's own --fd makes a Unix socket of it, which keeps Nagle's delay on every connection. Its
+options are set so that clients see no difference to daphne in largest frame, pings and shutdown.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from typing import Any
 
 import django
 import uvicorn
 from django.conf import settings
-from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from aily.process.start import begin_loading
 from aily.web.access_revocation import PING_SECONDS
 from aily.web.servers.listening import BACKLOG, listening_socket
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 
 _PONG_SECONDS = 30
-#: Of one request, its headers and path; daphne takes 16 KiB.
+#: Largest head (path and headers) of one request; daphne accepts 16 KiB.
 _MAX_HEAD_BYTES = 65_536
-#: Between two looks whether all handshakes are over; nobody tells of it. One takes milliseconds.
-_LOOK_SECONDS = 0.01
-#: Longer than proxies keep idle connections for, so that it is they who close them.
+#: Between two checks whether all handshakes, which take milliseconds, are over.
+_POLL_SECONDS = 0.01
+#: Longer than proxies keep idle connections, so that the proxy closes them.
 _KEEP_ALIVE_SECONDS = 75
 
 
 class _Requests(HttpToolsProtocol):
-    """uvicorn's, which takes headers of any size."""
+    """uvicorn's HTTP protocol, with a bound on the size of a request's head."""
 
     _head_bytes = 0
     _is_in_head = True
@@ -63,7 +64,10 @@ class _Requests(HttpToolsProtocol):
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """uvicorn's, which answers pings of a client that does not read, however many there are."""
+    """uvicorn's WebSocket protocol, which stops reading from a client that does not read.
+
+    uvicorn itself answers its pings, however many there are.
+    """
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -74,7 +78,8 @@ class _Socket(WebSocketsSansIOProtocol):
         if not (self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
-    async def receive(self) -> ASGIReceiveEvent:
+    # Any: uvicorn's type has a private name only.
+    async def receive(self) -> Any:
         message = await super().receive()
         if not (self.writable.is_set() or self.close_sent):
             self._stop_reading()
@@ -87,17 +92,17 @@ class _Socket(WebSocketsSansIOProtocol):
 
 class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """At SIGTERM streams end and waiting requests answer, which leaves less to wait for.
+        """End streams and waiting requests first, and wait for handshakes.
 
-        Clients that are just being let in are waited for: uvicorn answers them with 500.
+        uvicorn would answer those with 500.
         """
-        draining().set()
+        shutdown_event().set()
         for server in self.servers:
             server.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.WEB_GRACE_SECONDS / 2):
                 while any(map(_is_handshake, self.server_state.connections)):  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
 
 
@@ -106,7 +111,7 @@ def _is_handshake(connection: object) -> bool:
 
 
 def serve(listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT. Sockets that are open then are closed with 1012."""
+    """Serve until SIGTERM or SIGINT, which closes open sockets with 1012."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     django.setup()
     config = uvicorn.Config(
@@ -117,11 +122,11 @@ def serve(listening: socket.socket) -> None:
         ws_max_size=settings.WEBSOCKET_FRAME_MAX_BYTES,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=_PONG_SECONDS,
-        # A compressor takes more memory than all the rest of a socket.
+        # A compressor would take more memory than the rest of a socket.
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
-        # It would tell of every connection.
+        # At info it logs every connection.
         log_level="warning",
         access_log=False,
         proxy_headers=False,
@@ -134,4 +139,5 @@ def serve(listening: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    begin_loading()
     serve(listening_socket("aily.web.servers.uvicorn", __doc__))

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aily.process.garbage import spare_collections
+from aily.process.start import end_loading
 from chat.llm.simulator.command_line import add_options, run
 from chat.llm.simulator.directives import DIRECTIVES_HELP
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        spare_collections()
+        end_loading()
         try:
             run(options, self._announce)
         except (ValueError, OSError) as error:

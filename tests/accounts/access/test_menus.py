@@ -31,8 +31,8 @@ def item(label: str, parent: MenuItem | None = None, **fields: Any) -> MenuItem:
 
 def labels(nodes: list[dict[str, Any]]) -> list[Any]:
     return [
-        (one["label"], labels(one["children"])) if one["children"] else one["label"]
-        for one in nodes
+        (node["label"], labels(node["children"])) if node["children"] else node["label"]
+        for node in nodes
     ]
 
 
@@ -69,6 +69,28 @@ def test_everybody_sees_what_is_not_restricted_in_their_language(
     }  # fmt: skip
     assert labels(client.get("/api/me").json()["menu"]) == [("Work", ["Tasks", "Scenes"])]
     assert Client().get("/api/menus").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("accepts", "chosen", "label"),
+    [
+        ("zh-CN,zh;q=0.9", "", "工作"),
+        ("xx,de-AT;q=0.5", "", "Arbeit"),
+        # The choice of a language for pages holds for labels as well.
+        ("de", "zh-hans", "工作"),
+        ("zh-CN", "en", "Work"),
+        ("de", "no-such-language", "Arbeit"),
+        ("*", "", "Work"),
+        (";;,q=", "", "Work"),
+    ],
+)
+def test_the_language_of_labels(alice: User, accepts: str, chosen: str, label: str) -> None:
+    # Labels may be in more languages than pages are.
+    item("Work", translations={"de": "Arbeit", "zh-hans": "工作"})
+    client = Client()
+    client.force_login(alice)
+    client.cookies["django_language"] = chosen
+    assert menu(client, accepts) == [label]
 
 
 def test_a_role_opens_an_item_and_a_permission_the_one_below(
@@ -175,7 +197,7 @@ def test_two_moves_at_once_make_no_cycle(transactional_db: None) -> None:
             execute("SELECT pg_advisory_xact_lock(hashtext('accounts_menuitem'))")
             moves = [pool.submit(move, one, two), pool.submit(move, two, one)]
             wait_for_a_lock(waiters=2)
-        assert sorted(one.result(10) for one in moves) == ["moved", "refused"]
+        assert sorted(move.result(10) for move in moves) == ["moved", "refused"]
     assert MenuItem.objects.filter(parent=None).count() == 1
 
 

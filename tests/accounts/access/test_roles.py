@@ -45,7 +45,7 @@ def test_a_role_says_what_may_be_done_with_everything_and_with_single_things(
         name: body[name] for name in ("name", "permissions", "objects")
     }
     given = client.patch(f"/api/users/{alice.pk}", {"roles": [role["id"]]}, content_type=JSON)
-    assert [one["name"] for one in given.json()["roles"]] == ["authors"]
+    assert [role["name"] for role in given.json()["roles"]] == ["authors"]
     me = client_of(alice).get("/api/me").json()
     assert me["roles"] == [{"id": role["id"], "name": "authors"}]
     assert me["objects"] == body["objects"]
@@ -121,20 +121,20 @@ def test_users_are_made_found_and_shut_out(
     assert "long-enough-7" not in made.content.decode()
     assert Client().login(username="carol", password="long-enough-7")
     found = client.get("/api/users?search=CAROL").json()["items"]
-    assert [one["username"] for one in found] == ["carol"]
+    assert [user["username"] for user in found] == ["carol"]
     theirs = client_of(alice)
     assert theirs.get("/api/me").status_code == 200
     client.patch(f"/api/users/{alice.pk}", {"is_active": False}, content_type=JSON)
     assert theirs.get("/api/me").status_code == 401
     shut_out = client.get("/api/users?is_active=false").json()["items"]
-    assert [one["username"] for one in shut_out] == ["alice"]
+    assert [user["username"] for user in shut_out] == ["alice"]
 
 
 def test_whoever_does_not_look_after_users_sees_themselves(
     alice: User, bob: User, client_of: ClientOf
 ) -> None:
     client = client_of(alice)
-    assert [one["username"] for one in client.get("/api/users").json()["items"]] == ["alice"]
+    assert [user["username"] for user in client.get("/api/users").json()["items"]] == ["alice"]
     assert client.get(f"/api/users/{alice.pk}").status_code == 200
     assert client.get(f"/api/users/{bob.pk}").status_code == 404
 

@@ -56,7 +56,7 @@ def revoked(monkeypatch: pytest.MonkeyPatch) -> list[Access]:
     """What open sockets are told to close."""
     found: list[Access] = []
     monkeypatch.setattr(
-        "aily.web.access_revocation._tell", lambda access, **_: found.append(access)
+        "aily.web.access_revocation._publish", lambda access, **_: found.append(access)
     )
     return found
 
@@ -166,7 +166,7 @@ def test_sessions_are_listed_with_where_they_are_used(alice: User, bob: User) ->
     browser(alice, "2001:db8::7", "curl/8.5")
     browser(bob)
     sessions_of_alice = listed(here)
-    assert [(one["device"], one["address"], one["is_current"]) for one in sessions_of_alice] == [
+    assert [(row["device"], row["address"], row["is_current"]) for row in sessions_of_alice] == [
         ("curl", "2001:db8::7", False),
         ("Firefox on Linux", "192.0.2.1", True),
     ]
@@ -305,7 +305,6 @@ def test_a_socket_uses_its_session_as_well(alice: User) -> None:
     client = Client()
     client.force_login(alice)
     UserSession.objects.all().delete()
-    sessions._noted.clear()
     scope = {
         "client": ("192.0.2.9", 4711),
         "headers": [

@@ -53,7 +53,7 @@ def few_threads(settings: Settings) -> Iterator[None]:
 
 def _forget() -> None:
     hashing._executor.cache_clear()
-    hashing._places.cache_clear()
+    hashing._room.cache_clear()
 
 
 def log_in(number: int) -> Any:
@@ -109,7 +109,7 @@ def test_what_found_no_place_is_not_counted_as_a_try(
     client = Client()
     form = {"username": "alice", "password": "wrong"}
     with monkeypatch.context() as patched:
-        patched.setattr(hashing, "_places", lambda: threading.Semaphore(0))
+        patched.setattr(hashing, "_room", lambda: threading.Semaphore(0))
         for _ in range(9):
             assert client.post("/login/", form).status_code == 429
     answers = [client.post("/login/", form).status_code for _ in range(6)]

@@ -284,11 +284,11 @@ def test_log_ins_and_failures_are_logged_and_kept(
     ]
     assert LoginEvent.objects.earliest("pk").user_agent == "Browser/1[forged]"
     records: list[Any] = [
-        one for one in caplog.records if one.name == "accounts.sessions.login_log"
+        record for record in caplog.records if record.name == "accounts.sessions.login_log"
     ]
     # A flood of refusals is told of once.
-    assert [one.outcome for one in records].count("refused") == 1
-    assert {(one.event, one.username, one.address) for one in records} == {
+    assert [record.outcome for record in records].count("refused") == 1
+    assert {(record.event, record.username, record.address) for record in records} == {
         ("login", "alice", HERE),
         ("login", "", HERE),
         ("login", "alice", ELSEWHERE),
@@ -316,7 +316,7 @@ def test_staff_see_the_trail_and_nobody_changes_it(alice: User, keeper: User) ->
     client = Client()
     client.force_login(keeper)
     page = client.get("/admin/accounts/loginevent/").content.decode()
-    for word in ("alice", "failed", "refused unseen", HERE):
+    for word in ("alice", "failed", "refused unchecked", HERE):
         assert word in page
     found = client.get("/admin/accounts/loginevent/", {"q": HERE}).content.decode()
     assert "alice" in found

@@ -43,7 +43,7 @@ def app(staff: User) -> Authenticator:
 
 def socket_user(client: Client) -> str | None:
     """Who a WebSocket handshake with this session is taken for."""
-    cookie = "; ".join(f"{name}={one.value}" for name, one in client.cookies.items())
+    cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
     scope = {"headers": [(b"cookie", cookie.encode())], "subprotocols": []}
     identity = async_to_sync(identify_websocket)(scope)
     return identity.user.username if identity else None
@@ -68,7 +68,7 @@ def test_setting_up_takes_the_code_and_the_password(staff: User) -> None:
     client.force_login(staff)
     app = Authenticator(shown_secret(client.get("/account/totp/").content.decode()), [])
     for code, password, complaint in (
-        (app.wrong_code(), PASSWORD, "does not fit"),
+        (app.wrong_code(), PASSWORD, "This code is wrong"),
         (app.code(), "wrong", "not your password"),
         (app.code(), "", "not your password"),
     ):
@@ -179,7 +179,7 @@ def test_a_recovery_code_is_taken_once(staff: User, app: Authenticator) -> None:
     end_pause(staff)
     assert give(second, app.recovery_codes[1]) == 302
     entries = LogEntry.objects.filter(changes__has_key="recovery_codes").order_by("pk")
-    assert [one.changes["recovery_codes"] for one in entries] == [["10", "9"], ["9", "8"]]
+    assert [entry.changes["recovery_codes"] for entry in entries] == [["10", "9"], ["9", "8"]]
 
 
 def test_another_users_code_is_refused(staff: User, keeper: User, app: Authenticator) -> None:
@@ -210,7 +210,7 @@ def test_guessing_is_slowed_down_over_all_sessions(staff: User, app: Authenticat
     assert give(owner, app.code(1)) == 302
     assert TOTPDevice.objects.get().throttling_failure_count == 0
     wrong = LogEntry.objects.filter(changes__has_key="wrong_codes").order_by("pk")
-    assert [one.changes["wrong_codes"][1] for one in wrong] == ["1", "2", "3", "4"]
+    assert [entry.changes["wrong_codes"][1] for entry in wrong] == ["1", "2", "3", "4"]
 
 
 def test_pauses_grow_and_end(staff: User, app: Authenticator) -> None:

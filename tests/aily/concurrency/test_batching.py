@@ -98,7 +98,7 @@ async def test_callers_are_told_of_results_that_are_not_theirs(results: list[int
         return results
 
     told, _ = await outcome_of(handle)
-    assert [type(one) for one in told] == [RuntimeError] * 2
+    assert [type(error) for error in told] == [RuntimeError] * 2
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_callers_are_told_of_whatever_is_raised_and_the_next_batch_is_hand
         return items
 
     told, batcher = await outcome_of(handle)
-    assert all(isinstance(one, Exception) for one in told)
+    assert all(isinstance(error, Exception) for error in told)
     assert await batcher.submit(7) == 7
 
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ import pytest
 import redis
 
 from aily.embedded import database_url, redis_url
-from aily.launcher.programs import BASE_DIR, ConfigurationError, Options
+from aily.launcher.programs import BASE_DIR
 from aily.launcher.readiness import readiness
+from tests import waiting
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
@@ -64,10 +64,7 @@ class Launched:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    waiting.wait_until(condition, what, DEADLINE_SECONDS)
 
 
 @contextmanager
@@ -119,33 +116,6 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("running")) as running:
         wait_for_ready_line(running)
         yield running
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"), [("PORT", "http"), ("PORT", "70000"), ("WEB_PROCESSES", "0")]
-)
-def test_a_wrong_number_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{variable} must be a number .*{value}"):
-        Options.from_environment({variable: value})
-
-
-def test_given_servers_keep_the_embedded_ones_off() -> None:
-    given = {"DATABASE_URL": "postgres://db.example/aily", "REDIS_URL": "redis://redis.example"}
-
-    assert Options.from_environment(given).services == ()
-    assert [service.name for service in Options.from_environment({}).services] == [
-        "postgres",
-        "valkey",
-    ]
-
-
-def test_a_providers_key_keeps_the_simulator_off() -> None:
-    names = [
-        program.name for program in Options.from_environment({"DEEPSEEK_API_KEY": "k"}).programs()
-    ]
-
-    assert "web" in names
-    assert "simulator" not in names
 
 
 def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
@@ -275,13 +245,3 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert "preparing the database failed" in launcher.output
         assert "connection" in launcher.output.split("--- last lines of ")[1]
         assert launcher.processes() == []
-
-
-def test_the_exporter_alone_has_the_metrics_port() -> None:
-    options = Options.from_environment({"PORT": "9000"})
-    [exporter] = [program for program in options.programs() if program.name == "exporter"]
-    assert exporter.command[-4:] == ["--host", "127.0.0.1", "--port", "9002"]
-    assert options.child_environment()["METRICS_PORT"] == "0"
-    without = Options.from_environment({"METRICS_PORT": "0"})
-    assert "exporter" not in [program.name for program in without.programs()]
-    assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()

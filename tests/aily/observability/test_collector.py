@@ -1,4 +1,4 @@
-"""The collector in front of servers that are away, or say nothing; the files of dead processes."""
+"""The collector in front of unavailable or silent servers; the files of ended processes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from aily.monitoring import services
-from aily.observability.collector import Family, GlobalCollector, Question, Reading
-from aily.observability.server import forget_dead
+from aily.observability.collector import Family, GlobalCollector, Query, Reading
+from aily.observability.server import remove_ended
 
-Start = Callable[[Mapping[str, Sequence[Question]]], GlobalCollector]
+Start = Callable[[Mapping[str, Sequence[Query]]], GlobalCollector]
 NUMBER = Family("aily_number", "For the test.")
 
 
 class _Asked:
-    """A question whose answering the test can wait for."""
+    """A query whose end the test can wait for."""
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
+    def __init__(self, query: Query) -> None:
+        self.query = query
         self.is_over = threading.Event()
 
     def __call__(self) -> Iterator[Reading]:
         try:
-            yield from self.question()
+            yield from self.query()
         finally:
             self.is_over.set()
 
@@ -48,11 +48,11 @@ def values(collector: GlobalCollector) -> dict[tuple[str, str], float]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts collectors, which ask no more after the test."""
+    """Starts collectors, which stop reading after the test."""
     started: list[GlobalCollector] = []
 
-    def start(questions: Mapping[str, Sequence[Question]]) -> GlobalCollector:
-        started.append(GlobalCollector(questions))
+    def start(queries: Mapping[str, Sequence[Query]]) -> GlobalCollector:
+        started.append(GlobalCollector(queries))
         started[-1].start()
         return started[-1]
 
@@ -64,7 +64,7 @@ def start() -> Iterator[Start]:
 def test_a_server_that_is_away_is_down_and_takes_no_other_with_it(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"redis://127.0.0.1:{taken.getsockname()[1]}"
-    away = _Asked(services.redis_question("away", nobody))
+    away = _Asked(services.redis_query("away", nobody))
     here = _Asked(lambda: [Reading(NUMBER, 7)])
     collector = start({"away": [away], "here": [here]})
     assert away.is_over.wait(30)
@@ -77,7 +77,7 @@ def test_a_server_that_is_away_is_down_and_takes_no_other_with_it(start: Start) 
 
 
 def wait_for_value(collector: GlobalCollector, key: tuple[str, str]) -> None:
-    """The source stores what it found right after its question has ended."""
+    """The source stores what it found right after its query has ended."""
     deadline = threading.Event()
     for _ in range(1000):
         if key in values(collector):
@@ -135,17 +135,17 @@ def shared(directory: Path) -> dict[str, float]:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     families = text_string_to_metric_families(generate_latest(registry).decode())
-    return {one.name: one.value for family in families for one in family.samples}
+    return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 def test_a_dead_process_keeps_its_counts_and_loses_its_gauges(
     counting: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    forget_dead(tmp_path)
+    remove_ended(tmp_path)
     assert shared(tmp_path) == {"done_total": 3, "running": 5}
     counting.kill()
     counting.wait()
-    forget_dead(tmp_path)
+    remove_ended(tmp_path)
     assert shared(tmp_path) == {"done_total": 3}
 
 
@@ -154,5 +154,5 @@ def test_a_number_that_another_process_has_by_now_counts_as_dead(
 ) -> None:
     [gauges] = tmp_path.glob("gauge_*")
     os.utime(gauges, (0, 0))
-    forget_dead(tmp_path)
+    remove_ended(tmp_path)
     assert shared(tmp_path) == {"done_total": 3}

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import AsyncClient, Client
 
 from aily.observability import context, logs
 
@@ -94,19 +93,9 @@ def test_what_postgresql_quotes_is_cut_out(log: Log) -> None:
     assert "my secret prompt" not in line
 
 
-# --- X-Request-ID -------------------------------------------------------------------------------
-@pytest.mark.parametrize("path", ["/livez", "/no/such/page", "/static/none.css"])
-async def test_every_response_has_the_callers_request_id(
-    async_client: AsyncClient, path: str
-) -> None:
-    response = await async_client.get(path, headers={"X-Request-ID": "caller-1.2:3"})
-    assert response["X-Request-ID"] == "caller-1.2:3"
-
-
-@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a\u00e9"])
-def test_an_id_that_is_none_is_replaced(given: str) -> None:
-    first = Client().get("/livez", headers={"X-Request-ID": given})["X-Request-ID"]
-    second = Client().get("/livez", headers={"X-Request-ID": given})["X-Request-ID"]
-    assert first != given
-    assert first != second
-    assert len(first) == 16
+@pytest.mark.parametrize(
+    ("level", "of_packages"), [("DEBUG", "WARNING"), ("INFO", "WARNING"), ("CRITICAL", "CRITICAL")]
+)
+def test_packages_log_warnings_unless_even_less_is_asked_for(level: str, of_packages: str) -> None:
+    loggers = logs.configuration(level, "text")["loggers"]
+    assert loggers["psycopg"] == loggers["httpx"] == {"level": of_packages}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from aily.observability.server import serve
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -105,5 +106,4 @@ def test_readyz_does_not_wait_for_a_part_that_does_not_answer(
     # The question is still open, and not asked again.
     assert beside.asked == before + 1
     beside.gate.set()
-    while beside.get("/readyz")[0] != 200:
-        assert time.monotonic() - began < 10
+    wait_until(lambda: beside.get("/readyz")[0] == 200, "readiness", 10)

@@ -59,7 +59,7 @@ async def test_not_ready_and_not_hanging_while_the_database_is_silent(
     def never_answers() -> None:
         execute("SELECT pg_sleep(1)")
 
-    monkeypatch.setattr(views, "_ask_database", never_answers)
+    monkeypatch.setattr(views, "_query_database", never_answers)
     monkeypatch.setattr(views, "PROBE_SECONDS", 0.2)
     started = time.monotonic()
     response = await async_client.get("/readyz")

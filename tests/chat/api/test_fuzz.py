@@ -28,7 +28,7 @@ from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes
 from aily.urls import api as application_api
-from aily.web.shutdown import draining
+from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
@@ -86,7 +86,7 @@ async def base_url(
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server._serve([listening]))
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    draining().set()
+    shutdown_event().set()
     server.should_exit = True
     await serving
 

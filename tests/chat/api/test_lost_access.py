@@ -25,6 +25,7 @@ from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from chat.models import LLMModel, Task
 from tests.chat.conftest import Submit
+from tests.waiting import eventually
 
 #: The issue's second, and what a busy machine may add to it.
 SECONDS = 2.5
@@ -150,9 +151,10 @@ async def rest_of(pieces: AsyncIterator[bytes]) -> bytes:
 
 
 async def until_there_are(tasks: int) -> None:
-    async with asyncio.timeout(20):
-        while await in_database(Task.objects.count) < tasks:  # noqa: ASYNC110 - none to wait for
-            await asyncio.sleep(0.01)
+    async def are_there() -> bool:
+        return await in_database(Task.objects.count) >= tasks
+
+    await eventually(are_there)
 
 
 @pytest.mark.parametrize(

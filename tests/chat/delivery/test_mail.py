@@ -49,6 +49,20 @@ async def test_finished_failed_and_expired_tasks_are_mailed(
     assert "It <broke> & fell." in mails["Task failed"].body
 
 
+async def test_a_mail_is_in_the_language_of_its_reader(
+    mailed: User, model: LLMModel, deliverer: Deliverer
+) -> None:
+    await in_database(User.objects.filter(pk=mailed.pk).update, language="zh-hans")
+    scene = await in_database(Scene.objects.create, slug="summarize", title="Summarize")
+    await in_database(end_task, mailed, model, scene=scene, text="Some text.")
+    await deliver(deliverer)
+    [message] = mail.outbox
+    assert message.subject == "任务已完成：summarize"
+    assert "alice，您好：" in message.body
+    assert "场景：summarize\n模型：" in message.body
+    assert "您收到此邮件" in message.body
+
+
 async def test_preferences_choose_the_events(
     mailed: User, model: LLMModel, deliverer: Deliverer
 ) -> None:

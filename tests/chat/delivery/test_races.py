@@ -17,7 +17,8 @@ from chat.delivery import claims, outbox
 from chat.models import Delivery, LLMModel, NotificationPreferences, Status, Task
 from chat.models.ended import EndedTask
 from tests.chat.delivery.conftest import end_task, make_endpoint
-from tests.locks import PATIENCE_SECONDS, wait_for_a_lock
+from tests.locks import wait_for_a_lock
+from tests.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 

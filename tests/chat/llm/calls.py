@@ -11,6 +11,7 @@ from typing import Any
 
 from chat.llm.client import ProviderClient
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
+from tests import waiting
 
 MODEL = "deepseek-flash"
 
@@ -52,9 +53,7 @@ async def collect(
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
     """Wait for a condition; the seconds it took."""
     started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, "the condition never came true"
-        await asyncio.sleep(0.005)
+    await waiting.until(condition, seconds=seconds)
     return time.monotonic() - started
 
 

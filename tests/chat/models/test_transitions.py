@@ -14,6 +14,7 @@ from accounts.models import User
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.models.transitions import AttemptResult, CancelledCall
 from chat.runner import lease, recovery
+from tests.chat.witness import make_witness
 
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 
@@ -42,17 +43,6 @@ def zombie(model: LLMModel) -> UUID:
     worker_id = lease.register()
     lease.give_up(worker_id)
     return worker_id
-
-
-def make_witness() -> None:
-    """A worker whose lease was renewed for long, so that it may declare others dead."""
-    now = timezone.now()
-    Worker.objects.create(
-        hostname="witness",
-        pid=1,
-        lease_until=now + timedelta(hours=1),
-        steady_since=now - timedelta(hours=1),
-    )
 
 
 def start(worker: UUID, task: Task) -> bool:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.database.threads import in_database
 from aily.monitoring import services
-from aily.observability.collector import Question
+from aily.observability.collector import Query
 from chat import scheduler
 from chat.models import Lane, LLMModel, Task
 from chat.observability.gauges import QueueGauges
@@ -21,8 +21,8 @@ from chat.scheduler.breakers import BREAKER_FAILURES
 pytestmark = pytest.mark.usefixtures("loop_services")
 
 
-def ask(question: Question) -> dict[tuple[str, ...], float]:
-    return {(reading.family.name, *reading.labels): reading.value for reading in question()}
+def ask(query: Query) -> dict[tuple[str, ...], float]:
+    return {(reading.family.name, *reading.labels): reading.value for reading in query()}
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
 
 @pytest.mark.django_db
 def test_the_servers_say_how_they_are() -> None:
-    database = ask(services.ask_database)
+    database = ask(services.read_database)
     assert database["aily_db_connections_max",] >= 1
     assert database["aily_db_lock_waits",] == 0
     assert database["aily_db_size_bytes",] > 0
-    redis = ask(services.redis_question("redis", settings.REDIS_URL))
+    redis = ask(services.redis_query("redis", settings.REDIS_URL))
     assert redis["aily_redis_memory_used_bytes", "redis"] > 0
     assert redis["aily_redis_connected_clients", "redis"] >= 1

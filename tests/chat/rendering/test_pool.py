@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 
@@ -15,35 +14,18 @@ from aily.launcher.programs import BASE_DIR
 from aily.problems import Unavailable
 from chat.exceptions import TemplateTimeout, TooManyRenderings
 from chat.rendering import pool as pools
-from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
-from chat.rendering.prompt import PromptSource
 from chat.rendering.protocol import Reply
-
-ENDLESS = PromptSource(
-    "",
-    "{% set a = namespace(v=(1, 1)) %}{% for i in range(60) %}{% set a.v = (a.v, a.v) %}"
-    "{% endfor %}{{ a.v }}",
-    {"type": "object"},
+from tests.chat.rendering.pools import (
+    ALICE,
+    BOB,
+    ENDLESS,
+    QUICK,
+    children,
+    limits,
+    quick,
 )
-QUICK = PromptSource("", "{% for i in range(2) %}{{ x }}{% endfor %}", {"type": "object"})
-ALICE, BOB = 1, 2
-
-
-def limits(cpu_seconds: float = 0.2) -> Limits:
-    return Limits(262_144, 524_288, 20_000, 32, cpu_seconds, 268_435_456)
-
-
-def children() -> set[int]:
-    """Of this process, those that render and have not ended."""
-    return {child.pid for child in psutil.Process().children() if is_rendering(child)}
-
-
-def is_rendering(child: psutil.Process) -> bool:
-    try:
-        return any("chat.rendering.child" in argument for argument in child.cmdline())
-    except psutil.Error:
-        return False
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -52,10 +34,6 @@ def pool() -> Iterator[RenderingPool]:
     yield RenderingPool(processes=2, max_waiting_per_owner=5)
     for pid in children() - before:
         psutil.Process(pid).kill()
-
-
-def quick(pool: RenderingPool, owner_id: int = BOB) -> Future[Reply]:
-    return pool.submit(owner_id, QUICK, {"x": "y"}, limits())
 
 
 def text_of(job: Future[Reply]) -> str:
@@ -111,11 +89,9 @@ def test_a_process_that_is_killed_is_replaced(pool: RenderingPool) -> None:
     [pid] = children() - before
     busy = pool.submit(BOB, ENDLESS, {}, limits(20))
     child = psutil.Process(pid)
-    deadline = time.monotonic() + 10
     used = child.cpu_times().user
     # Compiling takes a tenth of that.
-    while child.cpu_times().user < used + 0.3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: child.cpu_times().user >= used + 0.3, "0.3 s of CPU")
     child.kill()
     refused = busy.exception(20)
     assert getattr(refused, "code", None) == "invalid_template"
@@ -131,10 +107,7 @@ def test_a_process_that_went_for_want_of_work_is_not_missed(
     before = children()
     for _ in range(2):
         assert text_of(quick(pool)) == "yy"
-        deadline = time.monotonic() + 10
-        while children() - before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert children() == before
+        wait_until(lambda: children() == before, "the end of the process")
 
 
 def is_alive(pid: int) -> bool:
@@ -148,7 +121,7 @@ def is_alive(pid: int) -> bool:
 def test_no_process_outlives_the_one_that_started_it() -> None:
     """Not even one that is at work."""
     script = (
-        "from tests.chat.rendering.test_pool import ENDLESS, children, limits, quick\n"
+        "from tests.chat.rendering.pools import ENDLESS, children, limits, quick\n"
         "from chat.rendering.pool import RenderingPool\n"
         "pool = RenderingPool(2, 5)\n"
         "quick(pool).result(20)\n"
@@ -162,10 +135,7 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
     )
     pids = [int(pid) for pid in ended.stdout.split()]
     assert pids
-    deadline = time.monotonic() + 20
-    while any(map(is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_alive, pids))
+    wait_until(lambda: not any(map(is_alive, pids)), "the end of the processes")
 
 
 def test_a_process_has_no_secrets_and_no_django(

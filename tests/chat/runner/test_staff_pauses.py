@@ -29,9 +29,9 @@ async def accept(owner: User) -> Accepted:
 
 async def settled_claims(worker: Runtime) -> None:
     """Two looks of a worker at its pools, after which it has claimed what it may claim."""
-    for pool in worker._pools.values():
-        await worker._claim(pool)
-        await worker._claim(pool)
+    for pool in worker.pools:
+        await worker._claimer._claim(pool)
+        await worker._claimer._claim(pool)
 
 
 @pytest.mark.parametrize("kind", ["model", "provider"])
@@ -53,7 +53,7 @@ async def test_a_paused_model_accepts_and_holds_and_starts_at_once_when_it_is_re
 
 
 async def held(worker: Runtime) -> bool:
-    return all(pool.is_held for pool in worker._pools.values())
+    return all(pool.is_held for pool in worker.pools)
 
 
 async def test_a_worker_that_does_not_know_of_the_pause_yet_starts_nothing(
@@ -157,7 +157,9 @@ async def test_a_worker_starts_nothing_of_a_disabled_model(
     await frames_of(task_id, alice)
     await in_database(Provider.objects.update, is_enabled=False)
     task = await in_database(queue, model, alice)
-    assert await in_database(transitions.start, worker._worker_id, model.pk, [str(task.pk)]) == []
+    assert (
+        await in_database(transitions.start, worker._held.worker_id, model.pk, [str(task.pk)]) == []
+    )
     await in_database(recovery.sweep)
     frames = await frames_of(str(task.pk), alice)
     assert frames.types == ["task.failed"]

@@ -11,9 +11,9 @@ from tests.load.scenarios.scenario import Scenario
 
 def _found() -> Iterator[type[Scenario]]:
     for module in pkgutil.iter_modules(__path__):
-        for one in vars(import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(one, type) and issubclass(one, Scenario) and "name" in vars(one):
-                yield one
+        for value in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, Scenario) and "name" in vars(value):
+                yield value
 
 
-SCENARIOS: dict[str, type[Scenario]] = {one.name: one for one in _found()}
+SCENARIOS: dict[str, type[Scenario]] = {scenario.name: scenario for scenario in _found()}

@@ -172,7 +172,7 @@ def _between(first: datetime, last: datetime) -> float:
 def _most_at_once(ended: list[TaskRecord]) -> int:
     """Submitted and not ended, as the clients saw it."""
     steps: Iterator[tuple[float, int]] = (
-        step for one in ended for step in ((one.sent_at, 1), (_end(one), -1))
+        step for task in ended for step in ((task.sent_at, 1), (_end(task), -1))
     )
     most = now = 0
     for _, step in sorted(steps):

@@ -59,7 +59,7 @@ class Rate(Scenario):
             return None
         return Wave(
             tasks=int(rate * options.step_seconds),
-            first_number=sum(one.wave.tasks for one in done),
+            first_number=sum(wave.wave.tasks for wave in done),
             ramp_seconds=options.step_seconds,
             timeout_seconds=options.step_seconds + options.seconds + PATIENCE_SECONDS,
         )
@@ -69,7 +69,7 @@ class Rate(Scenario):
         return len(step.ended) == step.wave.tasks and p99 is not None and p99 <= P99_SECONDS
 
     def violations(self, run: Run) -> list[str]:
-        wanted = sum(one.wave.tasks for one in run.waves)
+        wanted = sum(wave.wave.tasks for wave in run.waves)
         return Checker(run, self.options.tokens).violations(wanted)
 
     def figures(self, run: Run) -> Figures:

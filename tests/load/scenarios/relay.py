@@ -62,7 +62,7 @@ class Relay(Scenario):
     def violations(self, run: Run) -> list[str]:
         found = list(run.wave.recording.errors)
         for record in run.wave.recording.tasks:
-            found += [f"task {record.number}: {one}" for one in self._problems(record, run)]
+            found += [f"task {record.number}: {problem}" for problem in self._problems(record, run)]
         return found
 
     def _problems(self, record: TaskRecord, run: Run) -> Iterator[str]:

@@ -57,7 +57,9 @@ CASES: list[Case] = [
             STOP,
         ),
     ),
-    _hey("no blank after the colon", stream(*(b"data:" + encoded(one) + b"\n\n" for one in _HI))),
+    _hey(
+        "no blank after the colon", stream(*(b"data:" + encoded(event) + b"\n\n" for event in _HI))
+    ),
     _hey(
         "names, ids and comments",
         stream(

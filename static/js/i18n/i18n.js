@@ -1,0 +1,55 @@
+/** Texts, plurals, numbers and dates in the page's language, which the server chose: from the
+ * cookie that the settings page writes, else from what the browser asks for. */
+
+/**
+ * @import { Key, Catalogue } from "./types.d.ts"
+ */
+
+export const LANGUAGES = { en: "English", "zh-hans": "简体中文" };
+
+/** @type {Record<string, () => Promise<{default: Catalogue}>>} */
+const CATALOGUES = {
+  en: () => import("./en.js"),
+  "zh-hans": () => import("./zh-hans.js"),
+};
+
+/** @param {string} wanted such as "zh-Hans" @returns {string} a language that has a catalogue */
+function supported(wanted) {
+  const code = wanted.toLowerCase();
+  return code in CATALOGUES ? code : "en";
+}
+
+export const language = supported(globalThis.document?.documentElement.lang ?? "en");
+const { default: catalogue } = await CATALOGUES[language]();
+const plurals = new Intl.PluralRules(language);
+const numbers = new Intl.NumberFormat(language);
+const dateTimes = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+
+/**
+ * Returns a text of the catalogue with `{name}` replaced by `params.name`; numbers are written as
+ * the language writes them, and `count` chooses the plural.
+ *
+ * @param {Key} key
+ * @param {Record<string, string|number>} [params]
+ * @returns {string}
+ */
+export function t(key, params = {}) {
+  const entry = catalogue[key];
+  const text = typeof entry === "string"
+    ? entry
+    : entry[plurals.select(Number(params.count))] ?? entry.other;
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = params[name];
+    return typeof value === "number" ? numbers.format(value) : value;
+  });
+}
+
+/** @param {string} key @returns {key is Key} for keys that are put together at run time */
+export function isKey(key) {
+  return Object.hasOwn(catalogue, key);
+}
+
+/** @param {string} iso a point in time as the server sends it @returns {string} */
+export function formatDateTime(iso) {
+  return dateTimes.format(new Date(iso));
+}

@@ -1,0 +1,73 @@
+/** Puts the app together: connection, store, lists, and the page that the address asks for. */
+
+import { t } from "./i18n/i18n.js";
+import { goToLogin } from "./net/api.js";
+import { Socket } from "./net/socket.js";
+import { Router } from "./shell/router.js";
+import { href, parseRoute } from "./shell/routes.js";
+import { createEndButton } from "./shell/scroller.js";
+import { createSidebar } from "./shell/sidebar.js";
+import { Drafts } from "./store/drafts.js";
+import { Store } from "./store/store.js";
+import { Tasks } from "./store/tasks.js";
+import { byId, setText } from "./ui/dom.js";
+import { explain } from "./ui/notice.js";
+
+/** @import { PageData } from "./store/types.d.ts" */
+
+const TOAST_MS = 7000;
+
+/** @type {PageData} */
+const data = JSON.parse(byId("page-data").textContent ?? "");
+const socket = new Socket("/ws/llmchat/");
+const store = new Store(new Tasks(socket, data.frame_max_bytes), socket);
+const shared = {
+  store,
+  drafts: new Drafts(data.user_id),
+  models: data.models,
+  simulatedModels: new Set(data.simulated_models),
+  /** @param {string} text */
+  announce: (text) => setText(byId("announcer"), text),
+};
+const markInSidebar = createSidebar(store, {
+  onRemoved: (id) => {
+    if (router.address === href({ name: "chat", id })) location.hash = "#/";
+  },
+  onError: showToast,
+});
+const router = new Router(shared, createEndButton(byId("scroller")), markInSidebar);
+
+let toastTimer = 0;
+
+/** Above the page, which stays as it is. @param {Error} error */
+function showToast(error) {
+  const toast = byId("toast");
+  setText(toast, t("toast.text", explain(error)));
+  toast.hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);
+}
+
+function showConnection() {
+  const indicator = byId("connection");
+  indicator.dataset.state = socket.state;
+  setText(indicator, t(`connection.${socket.state}`));
+}
+
+async function start() {
+  socket.addEventListener("state", showConnection);
+  socket.addEventListener("unauthenticated", goToLogin);
+  socket.connect();
+  byId("skip").addEventListener("click", () => byId("content").focus());
+  try {
+    await store.load();
+  } catch (error) {
+    router.showFailure(error);
+    return;
+  }
+  store.addEventListener("change", () => router.showTitle());
+  store.addEventListener("refreshed", () => router.page?.refresh().catch(showToast));
+  await router.open(parseRoute(location.hash));
+}
+
+start();

@@ -1,0 +1,128 @@
+/** The WebSocket: reconnects by itself, reports its state, passes frames on. Knows no tasks. */
+
+const SUBPROTOCOL = "aily.v1";
+const PING_MS = 25_000;
+const PONG_MS = 10_000;
+const BACKOFF_MS = { first: 400, max: 20_000, limited: 15_000 };
+/** After a connection that lasted this long, the next wait is short again. */
+const STABLE_MS = 5_000;
+
+export const CLOSE = { BAD_FRAME: 4400, UNAUTHENTICATED: 4401, LIMITED: 4429 };
+
+/**
+ * Events: `state` (after each change of `state`), `open` (the server said hello, frames may be
+ * sent), `reopen` (the same, but not for the first time), `frame` (detail: the frame),
+ * `unauthenticated`, `rejected` (the server refused a frame).
+ */
+export class Socket extends EventTarget {
+  /** @type {"connecting"|"open"|"waiting"|"closed"} */
+  state = "connecting";
+  #path;
+  /** @type {WebSocket|null} */
+  #socket = null;
+  #failures = 0;
+  #wasOpen = false;
+  #retryTimer = 0;
+  #pingTimer = 0;
+  #pongTimer = 0;
+
+  /** @param {string} path such as "/ws/llmchat/" */
+  constructor(path) {
+    super();
+    this.#path = path;
+    globalThis.addEventListener("online", () => this.#retryNow());
+    globalThis.addEventListener("pageshow", (event) => event.persisted && this.#retryNow());
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#retryNow();
+    });
+  }
+
+  connect() {
+    clearTimeout(this.#retryTimer);
+    this.#setState("connecting");
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}${this.#path}`, [SUBPROTOCOL]);
+    this.#socket = socket;
+    socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
+    socket.addEventListener("close", (event) => {
+      if (this.#socket === socket) this.#closed(event.code);
+    });
+  }
+
+  /** @param {object} frame @returns {boolean} false when there is no connection to send it on */
+  send(frame) {
+    if (this.state !== "open" || !this.#socket) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** @param {{type: string}} frame */
+  #receive(frame) {
+    clearTimeout(this.#pongTimer);
+    if (frame.type === "hello") {
+      this.#opened();
+    } else if (frame.type !== "pong") {
+      this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
+    }
+  }
+
+  #opened() {
+    const socket = this.#socket;
+    setTimeout(() => {
+      if (this.#socket === socket) this.#failures = 0;
+    }, STABLE_MS);
+    clearInterval(this.#pingTimer);
+    this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
+    this.#setState("open");
+    this.dispatchEvent(new Event("open"));
+    if (this.#wasOpen) this.dispatchEvent(new Event("reopen"));
+    this.#wasOpen = true;
+  }
+
+  #ping() {
+    if (!this.send({ type: "ping" })) return;
+    const socket = this.#socket;
+    clearTimeout(this.#pongTimer);
+    // A dead network closes nothing by itself, and close() would wait for an answer.
+    this.#pongTimer = setTimeout(() => {
+      socket?.close();
+      if (this.#socket === socket) this.#closed(0);
+    }, PONG_MS);
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    this.#socket = null;
+    clearInterval(this.#pingTimer);
+    clearTimeout(this.#pongTimer);
+    if (code === CLOSE.UNAUTHENTICATED) {
+      this.#setState("closed");
+      this.dispatchEvent(new Event("unauthenticated"));
+      return;
+    }
+    if (code === CLOSE.BAD_FRAME) this.dispatchEvent(new Event("rejected"));
+    this.#setState("waiting");
+    this.#retryTimer = setTimeout(() => this.connect(), this.#backoffMs(code));
+  }
+
+  /**
+   * Doubles with each failure; half of it by chance, so that tabs do not return in step.
+   *
+   * @param {number} code of the close
+   */
+  #backoffMs(code) {
+    const doubled = BACKOFF_MS.first * 2 ** this.#failures++;
+    const minimum = code === CLOSE.LIMITED ? BACKOFF_MS.limited : 0;
+    return minimum + Math.min(doubled, BACKOFF_MS.max) * (0.5 + Math.random() / 2);
+  }
+
+  #retryNow() {
+    if (this.state === "waiting") this.connect();
+  }
+
+  /** @param {Socket["state"]} state */
+  #setState(state) {
+    this.state = state;
+    this.dispatchEvent(new Event("state"));
+  }
+}

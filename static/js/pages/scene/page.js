@@ -1,0 +1,137 @@
+/** The page of a scene: a form for its variables. Running it begins a conversation. */
+
+import { t } from "../../i18n/i18n.js";
+import { html, nothing, render } from "../../lit.js";
+import { ApiError } from "../../net/api.js";
+import { href } from "../../shell/routes.js";
+import { icon } from "../../ui/icons.js";
+import { notice } from "../../ui/notice.js";
+import { Form } from "./form.js";
+
+/**
+ * @import { App, Page } from "../../shell/types.d.ts"
+ * @import { Scene } from "../../store/types.d.ts"
+ */
+
+const TITLE_CHARS = 80;
+
+/** @param {App} app @param {string|null} slug @returns {Page} @throws {ApiError} */
+export default function createPage(app, slug) {
+  const scene = app.store.scene(slug ?? "");
+  if (!scene) throw new ApiError({ code: "not_found", message: t("scene.unknown") });
+  return new ScenePage(app, scene);
+}
+
+/** @implements {Page} */
+class ScenePage {
+  element = document.createElement("form");
+  dock = null;
+  opensAt = /** @type {const} */ ("start");
+  #app;
+  #scene;
+  #form;
+  #isBusy = false;
+  /** @type {any} */
+  #error = null;
+
+  /** @param {App} app @param {Scene} scene */
+  constructor(app, scene) {
+    this.#app = app;
+    this.#scene = scene;
+    this.#form = new Form(scene.variables_schema ?? {});
+    this.#form.restore(this.#draft());
+    this.element.className = "scene";
+    this.element.addEventListener("input", () => this.#keepDraft());
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#run();
+    });
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit();
+    });
+    this.#show();
+  }
+
+  get title() {
+    return this.#scene.title || this.#scene.slug;
+  }
+
+  focus() {
+    this.#form.focus();
+  }
+
+  async load() {}
+
+  async refresh() {}
+
+  dispose() {}
+
+  /** What was run stays, too: to be changed and run again. */
+  #keepDraft() {
+    this.#app.drafts.write(this.#place, JSON.stringify(this.#form.draft));
+  }
+
+  #draft() {
+    return JSON.parse(this.#app.drafts.read(this.#place) || "{}");
+  }
+
+  get #place() {
+    return `s/${this.#scene.slug}`;
+  }
+
+  async #run() {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    this.#error = null;
+    this.#show();
+    const { conversations, tasks } = this.#app.store;
+    let conversation = null;
+    try {
+      const variables = this.#form.read();
+      conversation = await conversations.create(this.#titleFor(variables));
+      await tasks.submit({
+        scene: this.#scene.slug,
+        variables,
+        conversation_id: conversation.id,
+      });
+      location.hash = href({ name: "chat", id: conversation.id });
+    } catch (error) {
+      // Nothing was asked in it.
+      if (conversation) conversations.delete(conversation.id).catch(console.warn);
+      this.#showError(error);
+    } finally {
+      this.#isBusy = false;
+      this.#show();
+    }
+  }
+
+  /** @param {Record<string, unknown>} variables */
+  #titleFor(variables) {
+    const text = Object.values(variables).find((value) => typeof value === "string") ?? "";
+    return `${this.title}: ${String(text).trim().replace(/\s+/g, " ")}`.slice(0, TITLE_CHARS);
+  }
+
+  /** @param {any} error */
+  #showError(error) {
+    const name = error.field?.replace(/^variables\./, "").split(/[.[]/, 1)[0];
+    if (name && this.#form.showError(name, error.message)) return;
+    this.#error = error;
+  }
+
+  #show() {
+    const { description } = this.#scene;
+    const template = html`
+      ${description ? html`<p class="scene-description" dir="auto">${description}</p>` : nothing}
+      ${this.#form.element}
+      <div class="notices">${notice(this.#error)}</div>
+      <div class="form-actions">
+        <button type="submit" class="button primary" ?disabled=${this.#isBusy}>
+          ${icon("send")}
+          <span>${t(this.#isBusy ? "scene.sending" : "scene.run")}</span>
+        </button>
+        <span class="muted">${t("scene.shortcut")}</span>
+      </div>
+    `;
+    render(template, this.element);
+  }
+}

@@ -1,0 +1,112 @@
+/** The lists of scenes and conversations, and on a phone the drawer that holds them. */
+
+import { formatDateTime, t } from "../i18n/i18n.js";
+import { html, nothing, render, repeat } from "../lit.js";
+import { byId } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import { askName, confirmRemoval } from "./dialogs.js";
+import { href } from "./routes.js";
+
+/**
+ * @import { Store } from "../store/store.js"
+ * @import { Conversation, Scene } from "../store/types.d.ts"
+ * @import { Route } from "./types.d.ts"
+ */
+
+/**
+ * @param {Store} store
+ * @param {{onRemoved: (id: string) => void, onError: (error: Error) => void}} callbacks
+ * @returns {(route: Route) => void} call it to mark where the page is
+ */
+export function createSidebar(store, { onRemoved, onError }) {
+  const { conversations } = store;
+  let current = "";
+
+  /** @param {Conversation} conversation */
+  const remove = async ({ id, title }) => {
+    if (!(await confirmRemoval(title))) return;
+    await conversations.delete(id);
+    onRemoved(id);
+  };
+  /** @param {Conversation} conversation */
+  const rename = async ({ id, title }) => {
+    const wanted = await askName(title);
+    if (wanted) await conversations.rename(id, wanted);
+  };
+  /** @param {string} address @param {string} title @param {string} hint */
+  const link = (address, title, hint) => {
+    const mark = address === current ? "page" : nothing;
+    return html`<a href=${address} title=${hint} aria-current=${mark} dir="auto">${title}</a>`;
+  };
+  /** @param {Conversation} chat */
+  const conversationLink = ({ id, title, updated_at }) => {
+    const shown = title || t("sidebar.untitled");
+    const hint = t("sidebar.hint", { title: shown, time: formatDateTime(updated_at) });
+    return link(href({ name: "chat", id }), shown, hint);
+  };
+  /** @param {Conversation} chat */
+  const conversationRow = (chat) =>
+    html`
+      <li class="nav-item">
+        ${conversationLink(chat)}
+        ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
+        ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
+      </li>
+    `;
+  /** @param {Scene} scene */
+  const sceneRow = ({ slug, title }) =>
+    html`
+      <li class="nav-item">${link(
+        href({ name: "scene", id: slug }),
+        title || slug,
+        title || slug,
+      )}</li>
+    `;
+  const show = () => {
+    render(repeat(store.scenes, ({ slug }) => slug, sceneRow), byId("scenes"));
+    render(repeat(conversations.items, ({ id }) => id, conversationRow), byId("conversations"));
+    byId("conversations-empty").hidden = conversations.items.length > 0;
+    byId("conversations-more").hidden = !conversations.hasMore;
+  };
+
+  store.addEventListener("change", show);
+  byId("conversations-more").onclick = () => conversations.loadMore().catch(onError);
+  const close = createDrawer();
+  return (route) => {
+    current = href(route);
+    show();
+    const mark = route.name === "settings" ? "page" : "false";
+    byId("settings-link").setAttribute("aria-current", mark);
+    close();
+  };
+}
+
+/** @param {"pencil"|"trash"} name @param {string} label @param {() => void} onClick */
+function rowButton(name, label, onClick) {
+  return html`
+    <button type="button" class="icon-button" aria-label=${label} title=${label}
+      @click=${onClick}>${icon(name)}</button>
+  `;
+}
+
+/** @returns {() => void} closes it */
+function createDrawer() {
+  const opener = byId("sidebar-open");
+  /** @param {boolean} isOpen */
+  const set = (isOpen) => {
+    document.body.classList.toggle("sidebar-shown", isOpen);
+    opener.setAttribute("aria-expanded", String(isOpen));
+    byId("stage").inert = isOpen;
+    if (isOpen) byId("sidebar-close").focus();
+  };
+  const close = () => {
+    if (!document.body.classList.contains("sidebar-shown")) return;
+    set(false);
+    opener.focus();
+  };
+  opener.addEventListener("click", () => set(true));
+  byId("sidebar-close").addEventListener("click", close);
+  byId("scrim").addEventListener("click", close);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && close());
+  return close;
+}

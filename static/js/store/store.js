@@ -1,0 +1,81 @@
+/**
+ * What the app knows of the server: paged lists, patched with what this page does and what events
+ * say. An event names a task and not its conversation; so of tasks begun elsewhere only the newest
+ * page of the conversations is read, however long the list is.
+ */
+
+import { request } from "../net/api.js";
+import { Conversations } from "./conversations.js";
+import { PagedCollection } from "./paged.js";
+
+/**
+ * @import { Socket } from "../net/socket.js"
+ * @import { Tasks } from "./tasks.js"
+ * @import { Scene } from "./types.d.ts"
+ */
+
+/** A program of the same user may run thousands of tasks: their events must not flood the server. */
+const REFRESH_MS = { delay: 300, interval: 2000 };
+
+/** Events: `change`, when a list has; `refreshed`, after tasks that were begun elsewhere changed. */
+export class Store extends EventTarget {
+  conversations = new Conversations();
+  /** @type {PagedCollection<Scene>} */
+  #scenes = new PagedCollection({
+    read: (limit, offset) => request("GET", `/scenes?limit=${limit}&offset=${offset}`),
+    keyOf: ({ slug }) => slug,
+    compare: (a, b) => (a.slug < b.slug ? -1 : 1),
+  });
+  #refreshTimer = 0;
+  #refreshedAt = 0;
+
+  /** @param {Tasks} tasks @param {Socket} socket */
+  constructor(tasks, socket) {
+    super();
+    this.tasks = tasks;
+    for (const list of [this.conversations, this.#scenes]) {
+      list.addEventListener("change", () => this.dispatchEvent(new Event("change")));
+    }
+    tasks.addEventListener("foreign", () => this.#refreshSoon());
+    // Events were lost while the connection was.
+    socket.addEventListener("reopen", () => this.#refreshSoon());
+  }
+
+  async load() {
+    await Promise.all([this.conversations.loadFirst(), this.#loadScenes()]);
+  }
+
+  async #loadScenes() {
+    await this.#scenes.loadFirst();
+    while (this.#scenes.hasMore) await this.#scenes.loadMore();
+  }
+
+  /** Those that can be run: staff are also sent others. */
+  get scenes() {
+    return this.#scenes.items.filter((scene) => scene.is_enabled && scene.variables_schema);
+  }
+
+  /** @param {string} slug @returns {Scene|undefined} */
+  scene(slug) {
+    return this.scenes.find((scene) => scene.slug === slug);
+  }
+
+  /** Many calls become one. */
+  #refreshSoon() {
+    if (this.#refreshTimer) return;
+    const wait = Math.max(
+      REFRESH_MS.delay,
+      this.#refreshedAt + REFRESH_MS.interval - Date.now(),
+    );
+    this.#refreshTimer = setTimeout(() => {
+      this.#refreshTimer = 0;
+      this.#refreshedAt = Date.now();
+      this.#refresh().catch((error) => console.warn("refresh", error));
+    }, wait);
+  }
+
+  async #refresh() {
+    await this.conversations.loadFirst();
+    this.dispatchEvent(new Event("refreshed"));
+  }
+}

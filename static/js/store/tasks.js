@@ -1,0 +1,218 @@
+/** The tasks this page follows: submitting, resuming after a lost connection, cancelling. */
+
+import { ApiError, request } from "../net/api.js";
+import { isActive, newTask, reduce } from "./reducer.js";
+
+/**
+ * @import { Socket } from "../net/socket.js"
+ * @import { Frame, TaskRow, TaskState } from "./types.d.ts"
+ *
+ * @typedef {object} Submission without an answer yet
+ * @property {Record<string, any>} frame
+ * @property {(task: TaskState) => void} resolve
+ * @property {(error: Error) => void} reject
+ * @property {boolean} isSent on the connection that is open now
+ * @property {boolean} isResent sent on an earlier one as well
+ */
+
+/** @returns {string} 128 random bits; crypto.randomUUID would need HTTPS or localhost */
+export function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Events: `change` (detail: the new TaskState of a followed task), `foreign` (detail: the frame; a
+ * life-cycle event of a task that this page does not follow, as begun in another tab).
+ */
+export class Tasks extends EventTarget {
+  #socket;
+  /** @type {Map<string, TaskState>} */
+  #tasks = new Map();
+  /** @type {Map<string, Submission>} by ref: sent again on every new connection */
+  #pending = new Map();
+  /** @type {Set<string>} task ids whose hole is being filled: one subscription is enough */
+  #resuming = new Set();
+  #frameMaxBytes;
+
+  /** @param {Socket} socket @param {number} frameMaxBytes the server's limit */
+  constructor(socket, frameMaxBytes) {
+    super();
+    this.#socket = socket;
+    this.#frameMaxBytes = frameMaxBytes;
+    socket.addEventListener("open", () => this.#resume());
+    socket.addEventListener("frame", (event) => this.#receive(detailOf(event)));
+    socket.addEventListener("rejected", () => this.#rejectPending());
+  }
+
+  /** @param {string} taskId @returns {TaskState|undefined} */
+  get(taskId) {
+    return this.#tasks.get(taskId);
+  }
+
+  /**
+   * Submit a task and follow it. Its idempotency key makes sending it again safe.
+   *
+   * @param {object} fields of the `task.submit` frame
+   * @returns {Promise<TaskState>} once the server has stored it
+   * @throws {ApiError} when the server refuses it
+   */
+  submit(fields) {
+    const ref = randomKey();
+    const frame = { type: "task.submit", ref, idempotency_key: ref, stream: true, ...fields };
+    // The server cannot say whose submission a frame is that it does not read.
+    if (new Blob([JSON.stringify(frame)]).size > this.#frameMaxBytes) {
+      return Promise.reject(new ApiError({ code: "too_large", message: "" }));
+    }
+    return new Promise((resolve, reject) => {
+      const isSent = this.#socket.send(frame);
+      this.#pending.set(ref, { frame, resolve, reject, isSent, isResent: false });
+    });
+  }
+
+  /**
+   * Follow a task to its end, from the start or from a state known already.
+   *
+   * @param {TaskState} task
+   */
+  follow(task) {
+    if (this.#tasks.has(task.id)) return;
+    this.#tasks.set(task.id, task);
+    if (isActive(task)) this.#subscribe(task);
+  }
+
+  /** Show no more of a task; it runs on. @param {string} taskId */
+  unfollow(taskId) {
+    const task = this.#tasks.get(taskId);
+    if (!task) return;
+    this.#tasks.delete(taskId);
+    this.#resuming.delete(taskId);
+    if (isActive(task)) this.#socket.send({ type: "task.unsubscribe", task_id: taskId });
+  }
+
+  /** @param {string} taskId */
+  async cancel(taskId) {
+    if (this.#socket.send({ type: "task.cancel", task_id: taskId })) return;
+    await request("POST", `/llmchat/tasks/${taskId}/cancel`);
+  }
+
+  /** @param {TaskState} task */
+  #subscribe(task) {
+    const after = task.cursor === null ? {} : { after: task.cursor };
+    this.#socket.send({ type: "task.subscribe", task_id: task.id, ...after });
+  }
+
+  #resume() {
+    this.#resuming.clear();
+    for (const task of this.#tasks.values()) if (isActive(task)) this.#subscribe(task);
+    for (const submission of this.#pending.values()) {
+      submission.isResent = submission.isSent;
+      submission.isSent = this.#socket.send(submission.frame);
+    }
+  }
+
+  /** @param {Frame} frame */
+  #receive(frame) {
+    if (frame.type === "error") return this.#refused(frame);
+    if (frame.type === "task.accepted") this.#accepted(frame);
+    const task = this.#tasks.get(frame.task_id);
+    if (task) this.#apply(task, frame);
+    else this.dispatchEvent(new CustomEvent("foreign", { detail: frame }));
+  }
+
+  /** @param {Frame} frame */
+  #accepted(frame) {
+    const submission = this.#pending.get(frame.ref);
+    if (!submission) return;
+    this.#pending.delete(frame.ref);
+    const task = this.#tasks.get(frame.task_id) ?? {
+      ...newTask(frame.task_id),
+      scene: submission.frame.scene ?? null,
+      historyFrom: frame.history_from ?? null,
+    };
+    this.#tasks.set(task.id, task);
+    // The first sending may have been accepted on the connection that was lost, with events since.
+    if (submission.isResent) this.#subscribe(task);
+    submission.resolve(task);
+  }
+
+  /** @param {TaskState} task @param {Frame} frame */
+  #apply(task, frame) {
+    const { task: next, outcome } = reduce(task, frame);
+    if (outcome === "gap" && !this.#resuming.has(task.id)) {
+      this.#resuming.add(task.id);
+      this.#subscribe(task);
+    }
+    if (outcome !== "applied") return;
+    if (next.cursor !== task.cursor) this.#resuming.delete(task.id);
+    this.#changed(next);
+    if (!isActive(next) && (next.status !== "succeeded" || next.isCut)) this.readWhole(next);
+  }
+
+  /**
+   * Read an ended task with its texts. Only the event of a success has the whole text, where that
+   * fits into a frame; of other ends the part that came is stored; and lists have no texts.
+   *
+   * @param {TaskState} task
+   */
+  async readWhole(task) {
+    try {
+      const stored = fromStored(await request("GET", `/llmchat/tasks/${task.id}`));
+      if (this.#tasks.has(task.id)) this.#changed(stored);
+    } catch (error) {
+      console.warn("the end of the task could not be read", error);
+    }
+  }
+
+  /** @param {Frame} frame */
+  #refused({ ref, error }) {
+    const submission = this.#pending.get(ref);
+    if (!submission) return console.warn("refused by the server", error);
+    this.#pending.delete(ref);
+    submission.reject(new ApiError(error));
+  }
+
+  #rejectPending() {
+    for (const { reject } of this.#pending.values()) {
+      reject(new ApiError({ code: "bad_frame", message: "" }));
+    }
+    this.#pending.clear();
+  }
+
+  /** @param {TaskState} task */
+  #changed(task) {
+    this.#tasks.set(task.id, task);
+    this.dispatchEvent(new CustomEvent("change", { detail: task }));
+  }
+}
+
+/** @param {Event} event @returns {any} of a CustomEvent */
+export function detailOf(event) {
+  return /** @type {CustomEvent} */ (event).detail;
+}
+
+/**
+ * @param {TaskRow} row a task as the REST interface sends it
+ * @returns {TaskState} of a running one without its text: the event log has that from the start
+ */
+export function fromStored(row) {
+  const task = {
+    ...newTask(row.task_id),
+    scene: row.scene,
+    status: row.status,
+    model: row.model ?? "",
+    position: row.position ?? null,
+    etaSeconds: row.eta_seconds ?? null,
+    historyFrom: row.history_from ?? null,
+  };
+  if (isActive(task)) return task;
+  return {
+    ...task,
+    attempt: row.attempt,
+    text: row.result?.text ?? "",
+    reasoning: row.result?.reasoning ?? "",
+    finishReason: row.result?.finish_reason ?? null,
+    usage: row.usage ?? {},
+    error: row.error ?? null,
+  };
+}

@@ -1,0 +1,121 @@
+"""How large a request's body may be is decided by its head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from pytest_django import Settings
+
+from aily.problems import TooLarge, Unauthenticated, Unavailable
+from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, LimitedBodies, problem_response
+
+KNOWN = [(b"authorization", b"Bearer good")]
+UNKNOWN = [(b"authorization", b"Bearer bad")]
+MAX_BYTES = 200_000
+
+
+async def identify(scope: dict[str, Any]) -> object | None:
+    return "alice" if scope["headers"] == KNOWN else None
+
+
+@pytest.fixture
+def limits(settings: Settings) -> BodyLimits:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BYTES
+    return BodyLimits(identify)
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(1, 1), (ANONYMOUS_BYTES, ANONYMOUS_BYTES)])
+async def test_a_small_body_is_taken_from_everybody(
+    limits: BodyLimits, size: int, allowed: int
+) -> None:
+    assert await limits.max_bytes("/login", [], size) == allowed
+
+
+@pytest.mark.parametrize("size", [None, ANONYMOUS_BYTES + 1, MAX_BYTES])
+async def test_a_large_one_from_those_that_are_known(limits: BodyLimits, size: int | None) -> None:
+    assert await limits.max_bytes("/api/scenes", KNOWN, size) == MAX_BYTES
+    with pytest.raises(Unauthenticated):
+        await limits.max_bytes("/api/scenes", UNKNOWN, size)
+
+
+async def test_a_form_without_credentials_may_be_as_large_as_a_login(limits: BodyLimits) -> None:
+    assert await limits.max_bytes("/login", UNKNOWN, None) == ANONYMOUS_BYTES
+    with pytest.raises(TooLarge):
+        await limits.max_bytes("/login", UNKNOWN, ANONYMOUS_BYTES + 1)
+
+
+async def test_a_body_too_large_for_all_needs_no_authentication(limits: BodyLimits) -> None:
+    with pytest.raises(TooLarge):
+        await limits.max_bytes("/api/scenes", KNOWN, MAX_BYTES + 1)
+
+
+async def test_while_the_database_is_away_a_large_body_is_refused_as_such(
+    settings: Settings,
+) -> None:
+    async def away(scope: dict[str, Any]) -> object | None:
+        raise OperationalError("away")
+
+    with pytest.raises(Unavailable):
+        await BodyLimits(away).max_bytes("/api/scenes", KNOWN, None)
+
+
+async def answer(
+    limits: BodyLimits, headers: Sequence[tuple[bytes, bytes]], pieces: Sequence[bytes]
+) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """What is sent for a request with this body, and what the application read of it."""
+    sent: list[dict[str, Any]] = []
+    read: list[bytes] = []
+    messages = [
+        {"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]}
+        for piece in pieces
+    ]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["more_body"]:
+            read.append(message["body"])
+        read.append(message["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {"type": "http", "path": "/api/scenes", "headers": headers}
+    await LimitedBodies(app, limits)(scope, receive, send)
+    return sent, read
+
+
+async def test_chunks_are_counted_as_they_come(limits: BodyLimits) -> None:
+    chunked = [*KNOWN, (b"transfer-encoding", b"chunked")]
+
+    async def known(scope: dict[str, Any]) -> object | None:
+        return "alice"
+
+    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MAX_BYTES, b"y"])
+    assert sent[0]["status"] == 413
+    assert read == [b"x" * MAX_BYTES]
+    assert json.loads(sent[1]["body"])["code"] == TooLarge.code
+    sent, read = await answer(BodyLimits(known), chunked, [b"x" * MAX_BYTES])
+    assert (sent[0]["status"], len(read[0])) == (200, MAX_BYTES)
+
+
+async def test_of_a_caller_without_credentials_nothing_is_read(limits: BodyLimits) -> None:
+    sent, read = await answer(limits, [(b"content-length", b"5")], [b"hello"])
+    assert (sent[0]["status"], read) == (200, [b""])
+
+
+def test_a_refusal_is_a_problem_that_closes_the_connection() -> None:
+    problem = Unauthenticated("Give an API key.")
+    status, headers, body = problem_response(problem, "/api/scenes")
+    named = dict(headers)
+    assert status == 401
+    assert named[b"www-authenticate"] == b"Bearer"
+    assert named[b"connection"] == b"close"
+    assert int(named[b"content-length"]) == len(body)
+    assert json.loads(body)["instance"] == "/api/scenes"

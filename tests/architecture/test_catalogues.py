@@ -1,0 +1,151 @@
+"""Everything that people read is translated: nothing missing, nothing stale, one term once."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog
+from django.template.base import Lexer, Token, TokenType
+
+from tests.catalogues import (
+    CATALOGUES,
+    LANGUAGES,
+    ROOT,
+    Translation,
+    messages_of,
+    read_catalogue,
+    read_compiled,
+    untranslated,
+)
+
+_RENEW = "run: python -m tests.catalogues"
+#: What is the same in every language.
+_UNTRANSLATABLE = {"aily", "UTC"}
+#: The web app's page, whose texts are in catalogues of its own (static/js/i18n).
+_OF_THE_WEB_APP = {"chat/templates/chat/index.html"}
+
+each_catalogue = pytest.mark.parametrize(
+    ("app", "domain", "language"),
+    [(app, domain, language) for app, domain in CATALOGUES for language in LANGUAGES],
+)
+
+
+@each_catalogue
+def test_a_catalogue_has_what_the_code_says_and_nothing_else(
+    app: str, domain: str, language: str
+) -> None:
+    said = {message.id for message in messages_of(app, domain, language) if message.id}
+    translated = {message.id for message in read_catalogue(app, domain, language) if message.id}
+    assert said - translated == set(), _RENEW
+    assert translated - said == set(), _RENEW
+
+
+@each_catalogue
+def test_everything_is_translated_and_keeps_its_placeholders(
+    app: str, domain: str, language: str
+) -> None:
+    catalogue = read_catalogue(app, domain, language)
+    assert untranslated(catalogue) == []
+    broken = [(message.id, errors) for message, errors in catalogue.check()]
+    assert broken == []
+    for message in catalogue:
+        # Babel checks %(name)s; the braces of str.format are ours to check.
+        if "python-brace-format" in message.flags:
+            assert re.findall(r"{\w+:?\w*}", str(message.id)) == re.findall(
+                r"{\w+:?\w*}", str(message.string)
+            )
+
+
+@each_catalogue
+def test_the_compiled_catalogue_is_the_written_one(app: str, domain: str, language: str) -> None:
+    assert _texts(read_compiled(app, domain, language)) == _texts(
+        read_catalogue(app, domain, language)
+    ), _RENEW
+
+
+def _texts(catalogue: Catalog) -> dict[str, str]:
+    """Translations by message. The languages so far have one plural form."""
+    return {_first(message.id): _first(message.string) for message in catalogue if message.id}
+
+
+def _first(text: Translation) -> str:
+    return text or "" if text is None or isinstance(text, str) else text[0]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_term_has_one_translation_in_all_apps(language: str) -> None:
+    translations: defaultdict[object, set[str]] = defaultdict(set)
+    for app, domain in CATALOGUES:
+        for message in read_catalogue(app, domain, language):
+            if message.id:
+                translations[message.id].add(_first(message.string))
+    assert {text: found for text, found in translations.items() if len(found) > 1} == {}
+
+
+# --- Nothing bypasses the catalogues ------------------------------------------------------------
+def _templates() -> Iterator[Path]:
+    for app in ("accounts", "aily", "chat"):
+        for path in sorted((ROOT / app / "templates").rglob("*.*")):
+            if str(path.relative_to(ROOT)) not in _OF_THE_WEB_APP:
+                yield path
+
+
+def _untranslated_words(template: str) -> set[str]:
+    """Words that a template shows by itself: as text, or in an attribute that is read."""
+    inside = False
+    shown: list[str] = []
+    for token in Lexer(template).tokenize():
+        if _is_tag(token, "blocktranslate"):
+            inside = True
+        elif _is_tag(token, "endblocktranslate"):
+            inside = False
+        elif token.token_type == TokenType.TEXT and not inside:
+            shown.append(token.contents)
+        else:
+            shown.append(" ")
+    html = re.sub(r"<!--.*?-->", " ", "".join(shown), flags=re.DOTALL)
+    read = re.findall(r'(?:alt|title|placeholder|aria-label|aria-description)="([^"]*)"', html)
+    texts = [
+        re.sub(r"<[^>]*>|&\w+;", " ", re.sub(r"<!--.*?-->", " ", html, flags=re.DOTALL)),
+        *read,
+    ]
+    return {word for text in texts for word in re.findall(r"[A-Za-z]{2,}", text)}
+
+
+def _is_tag(token: Token, name: str) -> bool:
+    return token.token_type == TokenType.BLOCK and token.contents.split()[0] == name
+
+
+def test_the_check_of_templates_sees_what_is_not_translated() -> None:
+    template = '<p class="x" title="Hint">Words {% translate "a" %} {{ b }}</p>'
+    assert _untranslated_words(template) == {"Hint", "Words"}
+    assert _untranslated_words("{% blocktranslate %}Words{% endblocktranslate %}<b>5</b>") == set()
+
+
+@pytest.mark.parametrize("path", list(_templates()), ids=lambda path: path.name)
+def test_a_template_says_everything_through_its_catalogue(path: Path) -> None:
+    assert _untranslated_words(path.read_text()) - _UNTRANSLATABLE == set()
+
+
+_PLAIN_TEXT = re.compile(
+    r"(?:description=|search_help_text = |verbose_name(?:_plural)? = |title = |"
+    r"messages\.\w+\(request, )f?\""
+)
+
+
+def test_the_admin_says_everything_through_its_catalogue() -> None:
+    files = [*ROOT.glob("*/admin*.py"), *ROOT.glob("*/admin/**/*.py"), *ROOT.glob("*/*/admin.py")]
+    assert len(files) > 10
+    plain = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in files
+        for line in path.read_text().splitlines()
+        if _PLAIN_TEXT.search(line)
+    ]
+    # Some lines have no words of their own: they join the name of a row and a message.
+    worded = [line for line in plain if '(request, f"{' not in line and '"aily"' not in line]
+    assert worded == []

@@ -1,0 +1,194 @@
+"""The house rules of the tests: where they are, what they import, how they wait."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aily.launcher.programs import BASE_DIR
+from tests import distribution_plugin
+
+TESTS = BASE_DIR / "tests"
+#: Programs that measure and break an installation; they keep a pace of their own.
+_PROGRAMS = ("load", "chaos")
+
+#: Modules of `aily/` without a test file of their own, and the test that goes through them.
+_TESTED_BY = {
+    "aily/admin/audit_log.py": "tests/accounts/test_audit.py",
+    "aily/admin/site.py": "tests/chat/test_admin.py",
+    "aily/apps.py": "tests/aily/redis/test_broker.py",
+    "aily/asgi.py": "tests/e2e/test_edges.py",
+    "aily/cache/keys.py": "tests/aily/cache/test_values.py",
+    "aily/cache/warming.py": "tests/aily/management/commands/test_warm_cache.py",
+    "aily/database/backend/base.py": "tests/aily/database/test_outages.py",
+    "aily/database/backend/connection.py": "tests/aily/database/test_outages.py",
+    "aily/database/keys.py": "tests/e2e/test_replica.py",
+    "aily/database/replica.py": "tests/e2e/test_replica.py",
+    "aily/database/statements.py": "tests/aily/database/test_rows.py",
+    "aily/embedded/unprivileged.py": "tests/aily/embedded/test_postgres.py",
+    "aily/exporter.py": "tests/e2e/test_metrics.py",
+    "aily/launcher/__main__.py": "tests/aily/launcher/test_launch.py",
+    "aily/launcher/errors.py": "tests/aily/launcher/test_launch.py",
+    "aily/launcher/preconditions.py": "tests/aily/launcher/test_launch.py",
+    "aily/launcher/prepare.py": "tests/aily/launcher/test_launch.py",
+    "aily/launcher/readiness.py": "tests/aily/launcher/test_launch.py",
+    "aily/launcher/stop_request.py": "tests/aily/launcher/test_launch.py",
+    "aily/monitoring/process.py": "tests/e2e/test_metrics.py",
+    "aily/monitoring/pulse.py": "tests/e2e/test_metrics.py",
+    "aily/monitoring/services.py": "tests/aily/observability/test_collector.py",
+    "aily/observability/metrics.py": "tests/e2e/test_metrics.py",
+    "aily/observability/otel.py": "tests/chat/observability/test_tracing.py",
+    "aily/observability/tracing.py": "tests/chat/observability/test_tracing.py",
+    "aily/redis/errors.py": "tests/aily/redis/test_clients.py",
+    "aily/redis/guarded.py": "tests/aily/redis/test_clients.py",
+    "aily/redis/keys.py": "tests/aily/redis/test_rates.py",
+    "aily/rest/etags.py": "tests/chat/api/test_etags.py",
+    "aily/rest/writes.py": "tests/chat/api/test_scenes.py",
+    "aily/rest/pages.py": "tests/chat/api/test_sizes.py",
+    "aily/routing.py": "tests/e2e/test_edges.py",
+    "aily/settings.py": "tests/architecture/test_docs.py",
+    "aily/simulator.py": "tests/chat/llm/test_simulate_llm_command.py",
+    "aily/urls.py": "tests/aily/rest/test_api.py",
+    "aily/web/checks.py": "tests/aily/web/test_middleware.py",
+    "aily/web/access_revocation.py": "tests/e2e/test_access.py",
+    "aily/web/flow_control.py": "tests/e2e/test_sockets.py",
+    "aily/web/servers/daphne.py": "tests/e2e/test_edges.py",
+    "aily/web/servers/daphne_server.py": "tests/e2e/test_edges.py",
+    "aily/web/servers/daphne_http.py": "tests/e2e/test_edges.py",
+    "aily/web/servers/uvicorn.py": "tests/e2e/test_web_server.py",
+    "aily/web/shutdown.py": "tests/e2e/test_web_server.py",
+    "aily/worker.py": "tests/e2e/test_workers.py",
+}
+#: Directories about one thing that several modules do.
+_OF_SEVERAL_MODULES = {Path("chat/api/history")}
+#: Loops that work at a pace of their own, and wait for nothing.
+_PACED = {
+    ("chat/llm/test_floods.py", "measure"),
+    ("chat/scheduler/test_ready.py", "work"),
+    ("chat/services/test_pieces.py", "test_a_log_that_was_lost_begins_anew_in_pieces"),
+    ("deploy/rolling.py", "submit_steadily"),
+    ("e2e/test_logins.py", "latencies"),
+}
+
+
+def _python_files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.py") if path.name != "__init__.py")
+
+
+def _test_file_of(module: Path) -> Path:
+    relative = module.relative_to(BASE_DIR)
+    return TESTS / relative.parent / f"test_{relative.name}"
+
+
+def test_each_module_of_aily_has_a_test_file_of_its_own_or_is_named_with_the_one_it_has() -> None:
+    without = {
+        str(module.relative_to(BASE_DIR))
+        for module in _python_files(BASE_DIR / "aily")
+        if not _test_file_of(module).exists()
+    }
+    assert sorted(without - _TESTED_BY.keys()) == []
+    assert sorted(_TESTED_BY.keys() - without) == [], "no longer needed here"
+    assert [file for file in _TESTED_BY.values() if not (BASE_DIR / file).exists()] == []
+
+
+def test_each_test_file_of_aily_is_named_as_its_module() -> None:
+    files = (TESTS / "aily").rglob("test_*.py")
+    modules = [BASE_DIR / file.parent.relative_to(TESTS) / file.name[5:] for file in files]
+    assert len(modules) > 30
+    assert [module for module in modules if not module.exists()] == []
+
+
+@pytest.mark.parametrize("package", ["aily", "accounts", "chat"])
+def test_the_directories_of_the_tests_are_those_of_the_code(package: str) -> None:
+    tested = {file.parent.relative_to(TESTS) for file in (TESTS / package).rglob("test_*.py")}
+    tested -= _OF_SEVERAL_MODULES
+    assert [directory for directory in tested if not (BASE_DIR / directory).is_dir()] == []
+
+
+def test_no_test_module_is_imported() -> None:
+    """Helpers of several are modules of their own, or fixtures of a conftest.py."""
+    importing = re.compile(r"(from|import) tests\.[\w.]*\btest_\w+")
+    found = [
+        f"{file.relative_to(TESTS)}: {match[0]}"
+        for file in _python_files(TESTS)
+        for match in importing.finditer(file.read_text())
+    ]
+    assert found == []
+
+
+def test_the_order_of_the_tests_names_files_that_are_there() -> None:
+    """A slow file that has moved would begin last, and the run would wait for it."""
+    named = (*distribution_plugin._SLOWEST_FIRST, *distribution_plugin._INSTALLATIONS)
+    assert [name for name in named if not (BASE_DIR / name).exists()] == []
+
+
+# --- Waiting ------------------------------------------------------------------------------------
+def _loops(tree: ast.AST, function: str = "") -> Iterator[tuple[str, ast.While]]:
+    """All `while` loops, each with the name of the function that it is in."""
+    for node in ast.iter_child_nodes(tree):
+        name = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        if isinstance(node, ast.While):
+            yield name, node
+        yield from _loops(node, name)
+
+
+def _called(tree: ast.AST) -> set[str]:
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
+
+
+def _asks_again(loop: ast.While) -> bool:
+    """A loop that sleeps, or does nothing until its condition changes by itself."""
+    if "sleep" in _called(loop):
+        return True
+    does_nothing = all(isinstance(statement, ast.Pass | ast.Assert) for statement in loop.body)
+    # What receives, waits until something comes.
+    receives = any(name.startswith(("recv", "receive", "anext", "read")) for name in _called(loop))
+    return does_nothing and not receives
+
+
+def asking_again(source: str) -> list[str]:
+    """The functions with such loops."""
+    return [name for name, loop in _loops(ast.parse(source)) if _asks_again(loop)]
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "while not done(): time.sleep(0.01)",
+        "while True:\n    if done(): break\n    await asyncio.sleep(0)",
+        "while not await done(): pass",
+        "while not done(): assert time.monotonic() < deadline",
+    ],
+)
+def test_a_loop_that_asks_again_is_found(loop: str) -> None:
+    body = loop.replace("\n", "\n    ")
+    assert asking_again(f"async def wait():\n    {body}") == ["wait"]
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "while (await socket.receive()) != 'pong': pass",
+        "while piece := await reader.read(): writer.write(piece)",
+        "while items := page(): total += len(items)",
+    ],
+)
+def test_a_loop_that_is_told_is_not(loop: str) -> None:
+    assert asking_again(f"async def read():\n    {loop}") == []
+
+
+def test_waiting_is_done_in_one_place_and_has_a_deadline() -> None:
+    """Polling is done by tests/waiting.py alone."""
+    found = {
+        (str(file.relative_to(TESTS)), function)
+        for file in _python_files(TESTS)
+        if file.relative_to(TESTS).parts[0] not in _PROGRAMS
+        for function in asking_again(file.read_text())
+    }
+    allowed = {("waiting.py", name) for name in ("wait_until", "until", "eventually")}
+    assert found - allowed == _PACED

@@ -1,0 +1,106 @@
+"""A Chromium, and the running system that it visits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    StorageState,
+    expect,
+    sync_playwright,
+)
+
+from tests.databases import make_database, url_of
+from tests.e2e.conftest import ENVIRONMENT
+from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
+from tests.prepared import MIGRATED
+from tests.stack import Stack
+
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_WAIT_MS = 30_000
+#: The first one takes half the CPU of the others.
+_CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+def _chromium() -> str:
+    for name in _CHROMIUMS:
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail(
+            "there is no chromium to test with (Debian: apt install chromium-headless-shell)"
+        )
+    pytest.skip("there is no chromium (Debian: apt install chromium-headless-shell)")
+
+
+@pytest.fixture(scope="package")
+def stack(database_server: dict[str, str]) -> Iterator[Stack]:
+    """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
+    make_database(database_server, "aily_web", MIGRATED)
+    only = ("valkey", "simulator", "worker", "web")
+    url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
+    environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
+    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_READER) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    executable = _chromium()
+    expect.set_options(timeout=_WAIT_MS)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=stack.base_url)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+    context.set_default_timeout(_WAIT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="package")
+def session(browser: Browser, stack: Stack) -> StorageState:
+    """Demo's cookies: a login costs a second of CPU time."""
+    with browser.new_context(base_url=stack.base_url) as context:
+        log_in(context.new_page(), "demo", "demo")
+        return context.storage_state()
+
+
+@pytest.fixture(scope="package")
+def reader_session(browser: Browser, stack: Stack) -> StorageState:
+    """The cookies of a user with long lists."""
+    with browser.new_context(base_url=stack.base_url) as context:
+        log_in(context.new_page(), READER, PASSWORD)
+        return context.storage_state()
+
+
+@pytest.fixture
+def page(context: BrowserContext, session: StorageState) -> Page:
+    """Logged in as demo, on an empty chat."""
+    context.set_storage_state(session)
+    page = context.new_page()
+    page.goto("/")
+    wait_for_connection(page)
+    return page

@@ -1,0 +1,21 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { href, parseRoute } from "../../static/js/shell/routes.js";
+
+test("every address leads back to its page", () => {
+  for (
+    const route of [
+      { name: "chat", id: null },
+      { name: "chat", id: "0198c0de-7a11-7000-8000-0123456789ab" },
+      { name: "scene", id: "summarize" },
+      { name: "settings", id: null },
+    ]
+  ) assert.deepEqual(parseRoute(href(route)), route);
+});
+
+test("anything unknown is a new chat", () => {
+  for (const hash of ["", "#", "#/x/1", "#/c/", "#/s/", "#/c/a/b", "#/settings/x", "#/c/<b>"]) {
+    assert.deepEqual(parseRoute(hash), { name: "chat", id: null }, hash);
+  }
+});
