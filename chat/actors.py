@@ -16,7 +16,7 @@ from accounts.models import IdempotencyRecord
 from aily.monitoring.process import observe
 from aily.observability import tracing
 from aily.process.exit_codes import DRAINED_EXIT_CODE
-from chat import settlement
+from chat import retention, settlement
 from chat.delivery.deliverer import Deliverer
 from chat.observability import metrics
 from chat.runner import recovery
@@ -70,6 +70,13 @@ def deliver() -> None:
 def forget_idempotency_keys() -> None:
     """Delete stored answers whose idempotency key has expired."""
     IdempotencyRecord.objects.expired().delete()
+
+
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def purge_tasks() -> None:
+    """Delete tasks that ended longer ago than TASK_RETENTION_DAYS, if that is set."""
+    if deleted := retention.purge_scheduled():
+        logger.info("deleted %d old tasks", deleted)
 
 
 def _loop_thread() -> EventLoopThread:

@@ -58,12 +58,18 @@ class Scaler:
         )
         return len(up)
 
+    def running(self, program: str) -> int:
+        """How many processes of a program have been up for some seconds. Raises ScalingError."""
+        return sum(process.state == "RUNNING" for process in self._processes(program))
+
     def _processes(self, program: str) -> list[_Process]:
         """In the order of their numbers. Raises ScalingError."""
         try:
             found = self._rpc.supervisor.getAllProcessInfo()
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise ScalingError(f"make run does not run from {self._data_dir}.") from error
+        finally:
+            self._rpc("close")()
         processes = [
             _Process(int(info["name"].rpartition("-")[2]), info["statename"])
             for info in found
@@ -80,3 +86,5 @@ class Scaler:
                 if fault.faultString.partition(":")[0] not in ("ALREADY_STARTED", "NOT_RUNNING"):
                     message = f"{program}-{number}: {fault.faultString}"
                     raise ScalingError(message) from fault
+            finally:
+                self._rpc("close")()

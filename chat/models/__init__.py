@@ -9,6 +9,7 @@ from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
+from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
 from chat.models.workers import Worker
 
@@ -27,6 +28,7 @@ __all__ = [
     "Provider",
     "Scene",
     "SceneVersion",
+    "Seed",
     "ServedFrom",
     "Status",
     "Task",
