@@ -110,14 +110,14 @@ async def test_a_submit_whose_counting_finds_out_that_redis_is_away_is_refused(
 
     def find_out(requesters: Sequence[Any]) -> list[None]:
         """As a count does that is the process's first command in an outage."""
-        pool.circuit.failed()
+        pool.circuit.record_failure()
         return [None] * len(requesters)
 
     monkeypatch.setattr(admit, "count_requests", find_out)
     messages = [{"role": "user", "content": "Hi"}]
     await socket.send_json_to({"type": "task.submit", "messages": messages})
     answer = await socket.receive_json_from(timeout=5)
-    pool.circuit.succeeded()
+    pool.circuit.record_success()
     assert answer["error"]["code"] == "unavailable"
     assert answer["error"]["retry_after_seconds"] >= 1
     assert not await in_database(Task.objects.exists)

@@ -16,7 +16,7 @@ PROBE_EVERY_SECONDS = 1.0
 OUTAGE_RETRY_SECONDS = 2
 
 
-class Circuit:
+class CircuitBreaker:
     """Whether one server answered this process last. For any thread.
 
     It opens at the first failure: from then on one call a second is allowed, as a probe, and all
@@ -38,7 +38,7 @@ class Circuit:
         """True while the server is known to be unavailable."""
         return self._is_open
 
-    def lets_through(self) -> bool:
+    def allows_call(self) -> bool:
         """Whether the caller may call the server. It must then report the outcome."""
         if not self._is_open:
             return True
@@ -50,12 +50,12 @@ class Circuit:
             self._next_probe = now + PROBE_EVERY_SECONDS
             return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         if self._is_open:
             self._is_open = False
             logger.warning("%s answers again", self._server)
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """The server did not answer. After the first failure a probe is allowed at once: only one
         connection may have been broken."""
         with self._lock:
@@ -68,6 +68,6 @@ class Circuit:
 
 
 @cache
-def circuit_of(server: str) -> Circuit:
+def breaker_of(server: str) -> CircuitBreaker:
     """The process's circuit breaker of a server, by its address."""
-    return Circuit(server)
+    return CircuitBreaker(server)
