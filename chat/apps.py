@@ -61,6 +61,6 @@ class ChatConfig(AppConfig):
             Warmer(catalog.MODELS, catalog.model_keys),
         )
         post_save.connect(new_providers.announce, sender=Provider)
-        for model in (Provider, LLMModel):
-            post_save.connect(model_changes.announce, sender=model)
+        post_save.connect(model_changes.announce, sender=Provider)
+        post_save.connect(model_changes.announce, sender=LLMModel)
         post_migrate.connect(make_id_key, sender=self)

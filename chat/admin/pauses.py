@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -14,7 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
-from chat.services.pauses import Pausable
+
+Pausable = TypeVar("Pausable", LLMModel, Provider)
 
 
 class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

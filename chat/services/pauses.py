@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeVar
+from typing import Literal
 
 from django.db import transaction
 from django.utils import timezone
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["model", "provider"]
 Cause = Literal["staff", "retry_after", "breaker"]
-Pausable = TypeVar("Pausable", LLMModel, Provider)
+Pausable = LLMModel | Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,22 @@ def pause(row: Pausable) -> bool:
 
 def _set_paused(row: Pausable, *, is_paused: bool) -> bool:
     with transaction.atomic():
-        rows = type(row)._default_manager  # noqa: SLF001 - documented
-        locked = rows.select_for_update(no_key=True).get(pk=row.pk)
+        locked = _lock(row)
         if (locked.paused_at is not None) == is_paused:
             return False
         locked.paused_at = timezone.now() if is_paused else None
         locked.save(update_fields=["paused_at"])
     row.paused_at = locked.paused_at
     return True
+
+
+def _lock(row: Pausable) -> Pausable:
+    """The row as it is now, locked."""
+    if isinstance(row, LLMModel):
+        model: LLMModel = LLMModel.objects.select_for_update(no_key=True).get(pk=row.pk)
+        return model
+    provider: Provider = Provider.objects.select_for_update(no_key=True).get(pk=row.pk)
+    return provider
 
 
 def lift_model(model: LLMModel) -> bool:

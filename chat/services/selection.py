@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Q
@@ -27,7 +27,8 @@ class FilterError(Exception):
     """A filter that selects nothing sensible; the message says what is wrong with it."""
 
 
-class Selection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Selection:
     """Tasks to cancel. Tasks that are accepted later are not among them."""
 
     tasks: TaskQuerySet

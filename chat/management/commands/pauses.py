@@ -12,7 +12,8 @@ from chat.services.pauses import Pause
 
 def named(name: str) -> list[LLMModel | Provider]:
     """The model and the provider of this name. Raises CommandError where there is neither."""
-    rows = [*LLMModel.objects.filter(name=name), *Provider.objects.filter(name=name)]
+    rows: list[LLMModel | Provider] = list(LLMModel.objects.filter(name=name))
+    rows += Provider.objects.filter(name=name)
     if not rows:
         raise CommandError(f"There is no model or provider {name!r}.")
     return rows

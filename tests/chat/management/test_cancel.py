@@ -86,7 +86,12 @@ def test_it_asks_before_it_cancels(
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or reply)
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        return reply
+
+    monkeypatch.setattr("builtins.input", answer)
     run("user=bob", options=())
     assert asked == ["Cancel 1 tasks? [y/N] "]
     tasks["bob"].refresh_from_db()

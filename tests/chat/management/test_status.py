@@ -31,7 +31,7 @@ def _busy(model: LLMModel, alice: User) -> None:
     worker = Worker.objects.create(
         hostname="host-1", pid=7, lease_until=timezone.now() + timedelta(seconds=30)
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"lane": Lane.BATCH},
         {"lane": Lane.BATCH},
         {"status": Status.RUNNING, "worker": worker},

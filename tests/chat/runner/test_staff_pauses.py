@@ -47,8 +47,10 @@ async def test_a_paused_model_accepts_and_holds_and_starts_at_once_when_it_is_re
     await eventually(lambda: held(worker))
     await settled_claims(worker)
     assert (await row(accepted.task_id)).status == Status.QUEUED
-    lift = pauses.lift_model if kind == "model" else pauses.lift_provider
-    assert await in_database(lift, paused)
+    if kind == "model":
+        assert await in_database(pauses.lift_model, model)
+    else:
+        assert await in_database(pauses.lift_provider, model.provider)
     assert (await frames_of(accepted.task_id, alice)).types[-1] == "task.completed"
 
 
