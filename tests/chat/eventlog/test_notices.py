@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 
 from chat import eventlog
@@ -14,7 +12,7 @@ from chat.events import EventId, TaskCancelled, TaskDelta, TaskQueued, encode
 from tests.chat.eventlog.published import published
 
 OWNER = 7
-TASK_ID = str(uuid4())
+TASK_ID = "019ad000-0000-7000-8000-000000000001"
 
 
 @pytest.mark.parametrize("event_id", [None, EventId(0, 1), EventId(12, 3456)])
