@@ -238,6 +238,10 @@ TASK_MAX_FAILURES = env.int("TASK_MAX_FAILURES", default=4)
 TASK_RETRY_SECONDS = env.float("TASK_RETRY_SECONDS", default=1.0)
 TASK_MAX_CRASHES = env.int("TASK_MAX_CRASHES", default=5)
 EVENT_LOG_TTL_SECONDS = env.int("EVENT_LOG_TTL_SECONDS", default=900)
+# Days after its end for which a task is kept; the scheduler has older ones deleted. 0: for ever.
+TASK_RETENTION_DAYS = env.float("TASK_RETENTION_DAYS", default=0)
+if not 0 <= TASK_RETENTION_DAYS <= 36_500:
+    raise ImproperlyConfigured("TASK_RETENTION_DAYS must be from 0 to 36500")
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", default=60_000)
