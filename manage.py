@@ -18,6 +18,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     # A migration may take longer than any request.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
+    # The names of commands are names of modules; people type them with hyphens as well.
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = sys.argv[1].replace("-", "_")
     begin_loading()
     # Imports the settings, which end the process if a variable is wrong.
     from aily.database.command_outages import end_at_outage

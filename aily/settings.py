@@ -259,6 +259,8 @@ TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maxim
 TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
 TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)
 EVENT_LOG_TTL_SECONDS = env.integer("EVENT_LOG_TTL_SECONDS", default=900, minimum=1, maximum=604800)
+# Days after its end for which a task is kept; the scheduler has older ones deleted. 0: for ever.
+TASK_RETENTION_DAYS = env.number("TASK_RETENTION_DAYS", default=0, maximum=36_500)
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.integer("RATE_LIMIT_PER_MINUTE", default=60_000)
@@ -288,12 +290,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(
 WEBSOCKET_FRAME_MAX_BYTES = env.integer(
     "WEBSOCKET_FRAME_MAX_BYTES", default=262_144, minimum=1, maximum=2**24
 )
-# WebSockets and event streams of one user in one web process; 0: no limit.
 # Free bytes on the disk of AILY_DATA_DIR below which tasks are refused. PostgreSQL ends when it
 # cannot write its log, and then nothing could be read either: so submits end first.
 MIN_FREE_DISK_BYTES = env.integer(
     "MIN_FREE_DISK_BYTES", default=0 if _database_url else 67_108_864, maximum=2**50
 )
+# WebSockets and event streams of one user in one web process; 0: no limit.
 MAX_CONNECTIONS_PER_USER = env.integer("MAX_CONNECTIONS_PER_USER", default=10_000)
 
 # --- Providers ----------------------------------------------------------------------------------

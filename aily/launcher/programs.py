@@ -16,12 +16,17 @@ from aily.embedded.valkey import EmbeddedValkey
 from aily.environment import Environment, refuse
 from aily.environment.launcher import WEB_SERVERS, LauncherVariables
 from aily.launcher.supervision import Program
+from aily.process.exit_codes import DRAINED_EXIT_CODE
 from aily.process.lifetimes import tied_to_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 #: The modules to run for those that have no command line of their own.
 WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn"}
+
+#: Web or worker processes that `manage.py scale` can bring a running installation to. supervisord
+#: knows each from the start, and every look at it lists them all.
+MAX_SCALED_PROCESSES = 16
 
 #: How this machine reaches a process that listens on all addresses.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not listened on by default)
@@ -183,6 +188,8 @@ def _worker(options: Options) -> Program:
         priority=30,
         stop_wait_seconds=grace_seconds + 15,
         processes=options.worker_processes,
+        max_processes=MAX_SCALED_PROCESSES,
+        final_exit_codes=(DRAINED_EXIT_CODE,),
         working_dir=BASE_DIR,
     )
 
@@ -212,6 +219,7 @@ def _web(options: Options) -> Program:
         priority=50,
         stop_wait_seconds=options.web_grace_seconds + 5,
         processes=options.web_processes,
+        max_processes=MAX_SCALED_PROCESSES,
         working_dir=BASE_DIR,
         shared_socket=address(options.host, options.port),
     )

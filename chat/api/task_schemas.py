@@ -36,11 +36,12 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 class WaitingFor(Schema):
     model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
 
-    kind: Literal["pause", "breaker", "retry"] = Field(
-        description="pause: the provider said that there are too many calls. breaker: it fails, "
-        "and is left alone. retry: the task's own next attempt."
+    kind: Literal["staff", "pause", "breaker", "retry"] = Field(
+        description="staff: they have paused its model or provider. pause: the provider said that "
+        "there are too many calls. breaker: it fails, and is left alone. retry: the task's own "
+        "next attempt."
     )
-    until: datetime | None = Field(description="About when; null: until a probe has ended.")
+    until: datetime | None = Field(description="About when; null: not known.")
 
 
 #: Of PostgreSQL's bigint.

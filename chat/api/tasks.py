@@ -64,6 +64,8 @@ def _add_places(tasks: Sequence[Task]) -> None:
     with suppress(*RedisUnavailable):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
+            if task.model.is_paused:
+                place = scheduler.held_by_staff(place)
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
             if found is not None:
                 task.position, task.eta_seconds = found.position, found.eta_seconds

@@ -19,7 +19,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from aily.database.backend.connection import BoundedConnection
 from aily.database.rows import execute, fetch_column
-from chat import settlement
+from chat import retention, settlement
 from chat.delivery import claims, outbox
 from chat.models import (
     Conversation,
@@ -40,7 +40,7 @@ from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.ids import uuid7
 from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
-from chat.services import catalog, history, limits, repeats, retention
+from chat.services import catalog, history, limits, repeats
 from tests.chat.rows import multiply
 from tests.database_plugin import empty_tables
 
@@ -390,7 +390,7 @@ def test_a_step_of_the_queue_goes_by_an_index(
     if site.rows == FEW:
         # Batches in proportion: of a hundredth of a table, reading all of it is right.
         monkeypatch.setattr("chat.settlement.BATCH", 20)
-        monkeypatch.setattr("chat.services.retention.BATCH", 100)
+        monkeypatch.setattr("chat.retention.BATCH", 100)
     assert faults(site, lambda: STEPS[name](site)) == []
 
 

@@ -14,6 +14,7 @@ from aily.database.rows import fetch_each
 from aily.problems import InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
+from chat.exceptions import ModelDisabled
 from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import catalog, history, repeats, webhooks
@@ -136,25 +137,26 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     name = submission.request.model
     if name is not None:
         model = lookups.catalog.models.get(name)
-        if model is None or not _is_offered(submission, model, lookups):
+        if model is None or not lookups.may_use(submission.owner_id, model, USE_MODEL):
             raise InvalidRequest(f"There is no model {name!r}.", field="model")
-        return model
+        return _enabled(model)
     # A scene's own model comes with the scene.
     preferred = version.model if version else None
-    if preferred is not None and _is_enabled(preferred):
+    if preferred is not None and preferred.is_offered:
         return preferred
     default = lookups.catalog.default_model
-    if default is not None and _is_offered(submission, default, lookups):
-        return default
+    if default is not None and lookups.may_use(submission.owner_id, default, USE_MODEL):
+        return _enabled(default)
+    if preferred is not None:
+        raise ModelDisabled(preferred.name)
     raise InvalidRequest("No model is set as default: name one.", field="model")
 
 
-def _is_offered(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
-    return _is_enabled(model) and lookups.may_use(submission.owner_id, model, USE_MODEL)
-
-
-def _is_enabled(model: LLMModel) -> bool:
-    return model.is_enabled and model.provider.is_enabled
+def _enabled(model: LLMModel) -> LLMModel:
+    """The model. Raises ModelDisabled."""
+    if not model.is_offered:
+        raise ModelDisabled(model.name)
+    return model
 
 
 def _fallbacks(
@@ -167,7 +169,7 @@ def _fallbacks(
     return [
         fallback.pk
         for fallback in named
-        if fallback is not None and fallback != model and _is_enabled(fallback)
+        if fallback is not None and fallback != model and fallback.is_offered
     ]
 
 

@@ -30,7 +30,7 @@ def names(max_length: int, help_text: str) -> models.Field:
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("chat", "0013_conversation_tool_calls")]
+    dependencies = [("chat", "0014_pauses_draining_seeds")]
 
     operations = [
         migrations.AddField(
