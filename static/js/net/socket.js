@@ -1,5 +1,7 @@
 /** The WebSocket: reconnects by itself, reports its state, passes frames on. Knows no tasks. */
 
+import { stringify } from "./json.js";
+
 const SUBPROTOCOL = "aily.v1";
 const PING_MS = 25_000;
 const PONG_MS = 10_000;
@@ -52,7 +54,7 @@ export class Socket extends EventTarget {
   /** @param {object} frame @returns {boolean} false when there is no connection to send it on */
   send(frame) {
     if (this.state !== "open" || !this.#socket) return false;
-    this.#socket.send(JSON.stringify(frame));
+    this.#socket.send(stringify(frame));
     return true;
   }
 

@@ -4,7 +4,7 @@
  * page of the conversations is read, however long the list is.
  */
 
-import { request } from "../net/api.js";
+import { exchange } from "../net/api.js";
 import { Conversations } from "./conversations.js";
 import { PagedCollection } from "./paged.js";
 
@@ -22,7 +22,9 @@ export class Store extends EventTarget {
   conversations = new Conversations();
   /** @type {PagedCollection<Scene>} */
   #scenes = new PagedCollection({
-    read: (limit, offset) => request("GET", `/scenes?limit=${limit}&offset=${offset}`),
+    read: async (limit, offset) => {
+      return (await exchange("GET", `/scenes?limit=${limit}&offset=${offset}`)).data;
+    },
     keyOf: ({ slug }) => slug,
     compare: (a, b) => (a.slug < b.slug ? -1 : 1),
   });
