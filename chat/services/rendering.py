@@ -72,8 +72,8 @@ def _compiled(source: PromptSource) -> Prompt | InvalidTemplate | None:
 def render(version: SceneVersion, variables: Mapping[str, JsonValue]) -> Messages:
     """The messages of a version: `[{"role": "system" | "user", "content": ...}]`.
 
-    A draft, which may change, is compiled each time. Raises HeavyWorkError where that is more than little work; InvalidVariable, InvalidTemplate, or
-    TooLarge beyond PROMPT_MAX_BYTES in all.
+    A draft, which may change, is compiled each time. Raises HeavyWorkError where that is more than
+    little work; InvalidVariable, InvalidTemplate, or TooLarge beyond PROMPT_MAX_BYTES in all.
     """
     limits = _limits()
     size = measure_variables(variables, limits)

@@ -25,6 +25,8 @@ const shared = {
   store,
   drafts: new Drafts(data.user_id),
   models: data.models,
+  mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,
+  mayPublish: (/** @type {string} */ slug) => data.published_scenes?.includes(slug) ?? true,
   simulatedModels: new Set(data.simulated_models),
   /** @param {string} text */
   announce: (text) => setText(byId("announcer"), text),

@@ -21,7 +21,6 @@ from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.repeats import EarlierTask, OwnedKey
 from chat.services.restrictions import EDIT_SCENE, USE_MODEL, USE_SCENE
-from chat.services.submission import CompositeRequest
 from chat.services.submit.idempotency import reuse_idempotent
 from chat.services.submit.pending import PendingSubmission, Submission, Target, take_on
 

@@ -203,7 +203,7 @@ function group(context, slot, content) {
     <fieldset class="field group" id=${id} tabindex="-1"
       aria-describedby="${id}-help ${id}-error">
       <legend>
-        ${slot.label}${mayLack(slot.node, slot.isRequired) ? optionalMark() : nothing}
+        ${slot.label} ${mayLack(slot.node, slot.isRequired) ? optionalMark() : nothing}
       </legend>
       ${notes(context, slot, id)} ${content}
     </fieldset>

@@ -74,6 +74,12 @@ export class Form {
     this.#show();
   }
 
+  /** @param {Record<string, unknown>} values where they fit; elsewhere are the defaults */
+  fill(values) {
+    this.#state = initial(this.#node, true, values);
+    this.#show();
+  }
+
   focus() {
     /** @type {HTMLElement|null} */
     const first = this.element.querySelector("input, select, textarea");

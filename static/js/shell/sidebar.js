@@ -48,7 +48,7 @@ export function createSidebar(store, { onRemoved, onError }) {
   const conversationRow = (chat) =>
     html`
       <li class="nav-item">
-        ${conversationLink(chat)}
+        ${conversationLink(chat)} ${markTemplate(conversations.markOf(chat))}
         ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
         ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
       </li>
@@ -74,11 +74,19 @@ export function createSidebar(store, { onRemoved, onError }) {
   const close = createDrawer();
   return (route) => {
     current = href(route);
+    conversations.look(route.name === "chat" ? route.id ?? "" : "");
     show();
     const mark = route.name === "settings" ? "page" : "false";
     byId("settings-link").setAttribute("aria-current", mark);
     close();
   };
+}
+
+/** @param {"answering"|"unread"|null} mark */
+function markTemplate(mark) {
+  if (!mark) return nothing;
+  const label = t(`sidebar.${mark}`);
+  return html`<span class="nav-mark ${mark}" role="img" aria-label=${label} title=${label}></span>`;
 }
 
 /** @param {"pencil"|"trash"} name @param {string} label @param {() => void} onClick */

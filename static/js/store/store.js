@@ -52,6 +52,16 @@ export class Store extends EventTarget {
     while (this.#scenes.hasMore) await this.#scenes.loadMore();
   }
 
+  /** A scene was published or changed. */
+  async reloadScenes() {
+    await this.#loadScenes();
+  }
+
+  /** All that the server lists: those that are not live, too. */
+  get listedScenes() {
+    return this.#scenes.items;
+  }
+
   /** Those that can be run: staff are also sent others. */
   get scenes() {
     return this.#scenes.items.filter((scene) => scene.is_enabled && scene.variables_schema);

@@ -5,6 +5,7 @@ import type { Schema } from "../forms/types.d.ts";
 export interface Conversation {
   id: string;
   title: string;
+  is_answering: boolean;
   created_at: string;
   updated_at: string;
 }

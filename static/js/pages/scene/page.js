@@ -121,6 +121,11 @@ class ScenePage {
     this.#error = error;
   }
 
+  #workshopLink() {
+    const address = href({ name: "workshop", id: this.#scene.slug });
+    return html`<a class="workshop-link" href=${address}>${t("scene.workshop")}</a>`;
+  }
+
   #show() {
     const { description } = this.#scene;
     const template = html`
@@ -133,6 +138,7 @@ class ScenePage {
           <span>${t(this.#isBusy ? "scene.sending" : "scene.run")}</span>
         </button>
         <span class="muted">${t("scene.shortcut")}</span>
+        ${this.#app.mayEdit(this.#scene.slug) ? this.#workshopLink() : nothing}
       </div>
     `;
     render(template, this.element);
