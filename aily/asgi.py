@@ -17,7 +17,7 @@ from aily.routing import routes
 # Otherwise Django loads the URLs during the first request, which delays all others by 0.3 s.
 importlib.import_module(settings.ROOT_URLCONF)
 # Each costs a hop to a thread a request. The event loop's thread has no database connection; the
-# threads that have one close old ones themselves (aily/database/statements.py).
+# threads that have one close old ones themselves (aily/database/threads.py).
 request_started.disconnect(reset_queries)
 request_started.disconnect(close_old_connections)
 

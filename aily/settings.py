@@ -141,7 +141,7 @@ if _replica_url := env.str("DATABASE_REPLICA_URL", default=""):
         "OPTIONS": {
             **_replica.get("OPTIONS", {}),
             **{name: _options[name] for name in _options if name.startswith(("keepalives", "tcp"))},
-            # The primary stands by, so that nobody waits for long.
+            # The primary stands by, so that callers do not wait for long.
             "connect_timeout": 2,
             "pool": {
                 **_options["pool"],

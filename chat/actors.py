@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import dramatiq
 from django.conf import settings
@@ -21,7 +20,7 @@ from chat.runner.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-#: A doorbell or a sweep that nobody answered for this long is not worth answering.
+#: A message that waited for this long is dropped: another one has come meanwhile.
 MAX_AGE_MS = 30_000
 #: One queue for all: a worker polls each queue on a thread of its own.
 QUEUE = "aily"
@@ -32,7 +31,7 @@ _deliverer: Deliverer | None = None
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def dispatch(pool: str) -> None:
-    """Look for work in `pool`. Carries no task: whoever hears it claims what comes first."""
+    """Look for work in `pool`. Carries no task: the worker claims what comes first."""
     if _runtime is not None:
         _loop_thread().loop.call_soon_threadsafe(_runtime.wake, pool)
 
@@ -44,7 +43,7 @@ def ring(pool: str) -> None:
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def sweep() -> None:
-    """Put right what a death or a lost message left behind."""
+    """Put right what a dead worker or a lost message left behind."""
     for pool in recovery.sweep():
         ring(pool)
 
@@ -58,14 +57,14 @@ def settle() -> None:
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def deliver() -> None:
-    """Look for due webhooks and mails. Carries none: whoever hears it claims what is due."""
+    """Look for due webhooks and mails. Carries none: the worker claims what is due."""
     if _deliverer is not None:
         _loop_thread().loop.call_soon_threadsafe(_deliverer.wake)
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def forget_idempotency_keys() -> None:
-    """Delete the answers that no repeated request is given any more."""
+    """Delete stored answers whose idempotency key has expired."""
     IdempotencyRecord.objects.expired().delete()
 
 
@@ -79,21 +78,21 @@ def _loop_thread() -> EventLoopThread:
 class RunCalls(dramatiq.Middleware):
     """Runs the process's calls on Dramatiq's event loop, from boot to shutdown."""
 
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         global _deliverer, _runtime
         runtime = _runtime = Runtime()
         _deliverer = Deliverer()
         pulse = observe("worker", parts={"lease": lambda: runtime.has_lease})
         pulse.watch(_loop_thread().loop)
-        pulse.add(lambda: metrics.CALLS_RUNNING.set(runtime.running_calls))
+        pulse.add(lambda: metrics.CALLS_RUNNING.set(len(runtime.calls)))
         pulse.add(lambda: metrics.CALLS_CAPACITY.set(settings.WORKER_MAX_CALLS))
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
-    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         if _runtime is not None and _deliverer is not None:
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
             tracing.end()
 
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:
-    await asyncio.gather(runtime.stop(), deliverer.stop())
+    await asyncio.gather(runtime.aclose(), deliverer.stop())

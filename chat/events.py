@@ -1,4 +1,4 @@
-"""The vocabulary of a task's events: what the log stores and what every reader is sent.
+"""The vocabulary of a task's events: what the log stores and what every follower is sent.
 
 Pure data: no Django, no Redis. An event's id is `<attempt>-<n>`, n counting from 1 without gaps
 within an attempt; a terminal event of a task that never ran has attempt 0.
@@ -115,7 +115,7 @@ AnyEvent = (
     | TaskExpired
 )
 TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
-#: Types that only readers who asked for the text are sent.
+#: Types that only followers of the text are sent.
 TEXT_TYPES = frozenset({"task.delta", "task.snapshot"})
 
 _encoder = msgspec.json.Encoder()
@@ -170,12 +170,12 @@ def event_type(frame: bytes) -> str:
     return frame[9 : frame.index(b'"', 9)].decode()
 
 
-def retold(frame: bytes, of: str, to: str) -> bytes:
-    """An encoded event of the task `of` as one of the task `to`, without decoding it.
+def with_task_id(frame: bytes, old: str, new: str) -> bytes:
+    """An encoded event of the task `old` as one of the task `new`, without decoding it.
 
-    The id that is replaced is the first there is: only the type is written before it.
+    The id that is replaced is the first one in the frame: only the type is written before it.
     """
-    return frame.replace(of.encode(), to.encode(), 1)
+    return frame.replace(old.encode(), new.encode(), 1)
 
 
 # --- Frames without a place in the log ----------------------------------------------------------
@@ -194,7 +194,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     protocol: str = PROTOCOL
 
 
-class TaskAccepted(msgspec.Struct, tag_field="type", tag="task.accepted", frozen=True):
+class TaskAcceptedFrame(msgspec.Struct, tag_field="type", tag="task.accepted", frozen=True):
     ref: str | None
     task_id: str
     position: int | None
@@ -238,28 +238,3 @@ class ErrorFrame(msgspec.Struct, tag_field="type", tag="error", frozen=True):
 
 class Pong(msgspec.Struct, tag_field="type", tag="pong", frozen=True):
     pass
-
-
-# --- Channel names ------------------------------------------------------------------------------
-#: Of the ids of tasks whose text somebody has begun to listen to.
-LISTENERS_CHANNEL = "aily:listeners"
-
-
-def log_key(task_id: str) -> str:
-    """The stream that holds a task's events."""
-    return f"aily:log:{task_id}"
-
-
-def user_channel(user_id: int) -> str:
-    """Pub/sub channel of the life-cycle events of one user's tasks."""
-    return f"aily:user:{user_id}"
-
-
-def text_channel(task_id: str) -> str:
-    """Pub/sub channel of one task's text."""
-    return f"aily:text:{task_id}"
-
-
-def worker_channel(worker_id: str) -> str:
-    """Pub/sub channel on which a worker is told of cancelled tasks."""
-    return f"aily:worker:{worker_id}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext as _
 
-from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
+from aily.concurrency.circuit_breaker import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_outage, is_pool_busy
 from aily.problems import Busy, Unavailable
 from aily.redis.errors import RedisBusyError, RedisUnavailable

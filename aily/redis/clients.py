@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
-from aily.concurrency.circuit import OUTAGE_RETRY_SECONDS
+from aily.concurrency.circuit_breaker import OUTAGE_RETRY_SECONDS
 from aily.problems import Unavailable
 from aily.redis.errors import RedisUnavailable
 from aily.redis.guarded import AsyncGuardedPool, GuardedPool, async_guarded_pool, guarded_pool

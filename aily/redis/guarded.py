@@ -1,4 +1,4 @@
-"""Connection pools behind the circuit of their server (aily/concurrency/circuit.py).
+"""Connection pools behind the circuit of their server (aily/concurrency/circuit_breaker.py).
 
 No command waits longer than REDIS_TIMEOUT_SECONDS. While the circuit is open none waits at all: it
 refuses all callers but one a second, which finds out whether the server answers again.
@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, HiredisRespSerializer
 from redis.retry import Retry
 
-from aily.concurrency.circuit import Circuit, circuit_of
+from aily.concurrency.circuit_breaker import CircuitBreaker, breaker_of
 from aily.redis.errors import NO_ANSWER, RedisBusyError, refuses_writes
 from aily.redis.sentinel import Sentinels, async_address, sync_address
 
@@ -58,35 +58,35 @@ class _ReportingConnection:
     A connection to a server that refuses writes is closed: the next may lead to the new master.
     """
 
-    circuit: Circuit
+    circuit: CircuitBreaker
 
     def connect(self) -> None:
         try:
             super().connect()  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise
 
     def read_response(self, *args: object, **options: object) -> object:
         try:
             response: object = super().read_response(*args, **options)  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise
         except redis.ResponseError as error:
             if not refuses_writes(error):
                 raise
             self.disconnect()  # type: ignore[attr-defined]
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise redis.ConnectionError(str(error)) from error
-        self.circuit.succeeded()
+        self.circuit.record_success()
         return response
 
 
 class _AsyncReportingConnection:
     """`_ReportingConnection` for an event loop."""
 
-    circuit: Circuit
+    circuit: CircuitBreaker
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Pack in C, as redis-py does for threads only: a sixtieth of its time for 500 events."""
@@ -97,22 +97,22 @@ class _AsyncReportingConnection:
         try:
             await super().connect()  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise
 
     async def read_response(self, *args: object, **options: object) -> object:
         try:
             response: object = await super().read_response(*args, **options)  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise
         except redis.ResponseError as error:
             if not refuses_writes(error):
                 raise
             await self.disconnect()  # type: ignore[attr-defined]
-            self.circuit.failed()
+            self.circuit.record_failure()
             raise redis.ConnectionError(str(error)) from error
-        self.circuit.succeeded()
+        self.circuit.record_success()
         return response
 
 
@@ -143,18 +143,18 @@ class _Guarded:
         Connections to a host that is gone break only one by one, each after its timeout: after an
         outage the pool drops all that are idle.
         """
-        if not self.circuit.lets_through():
+        if not self.circuit.allows_call():
             raise redis.ConnectionError("Redis is away.")
         known, self._outages = self._outages, self.circuit.outages
         return known != self._outages
 
 
-def _circuit(connection_kwargs: dict[str, object]) -> Circuit:
+def _circuit(connection_kwargs: dict[str, object]) -> CircuitBreaker:
     sentinels = connection_kwargs.get("connection_pool")
     if isinstance(sentinels, Sentinels):
-        return circuit_of(f"Redis {sentinels.label}")
+        return breaker_of(f"Redis {sentinels.label}")
     where = (connection_kwargs.get(name, "") for name in ("host", "port", "path"))
-    return circuit_of("Redis " + ":".join(str(part) for part in where if part))
+    return breaker_of("Redis " + ":".join(str(part) for part in where if part))
 
 
 def _or_busy(error: redis.ConnectionError) -> redis.ConnectionError:

@@ -170,14 +170,13 @@ class VersionPatch(RequestSchema):
     )
     params: dict[str, JsonValue] = Field(default_factory=dict)
     single_flight: bool = Field(
-        False, description="Equal requests at the same moment share one call, whoever made them."
+        False, description="Equal requests at the same moment share one call, of all users."
     )
     cache_ttl_seconds: int = Field(
         0,
         ge=0,
         le=MAX_CACHE_TTL_SECONDS,
-        description="For how long an answer is given to equal requests, whoever made them; 0: "
-        "never.",
+        description="For how long an answer is given to equal requests of all users; 0: never.",
     )
     notes: str = Field("", max_length=10_000)
 

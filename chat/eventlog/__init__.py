@@ -1,21 +1,22 @@
-"""One ordered log of events a task, and the ways to append to it, read it and be told of news."""
+"""One ordered log of events a task: appending to it, reading it, being notified of news."""
 
-from chat.eventlog.hub import Feed, FeedPool, Hub, Source, get_hub
-from chat.eventlog.log import (
-    FIRST_PAGE,
+from chat.eventlog.appends import (
     Append,
     Appended,
+    Outcome,
     aappend,
-    announce,
     append,
-    end_waiting,
-    last_events,
-    next_count,
-    notify,
-    read,
-    tell_listening,
+    append_ends,
+    publish_ends,
+    publish_queued,
 )
-from chat.eventlog.writer import LogWriter, TaskLog
+from chat.eventlog.feeds import Feed, FeedPool
+from chat.eventlog.hub import Hub, Source, get_hub
+from chat.eventlog.listeners import announce_listener
+from chat.eventlog.notices import Notice
+from chat.eventlog.reads import FIRST_PAGE, last_events, next_count, read
+from chat.eventlog.task_log import TaskLog
+from chat.eventlog.writer import LogWriter
 
 __all__ = [
     "FIRST_PAGE",
@@ -25,16 +26,18 @@ __all__ = [
     "FeedPool",
     "Hub",
     "LogWriter",
+    "Notice",
+    "Outcome",
     "Source",
     "TaskLog",
     "aappend",
-    "announce",
+    "announce_listener",
     "append",
-    "end_waiting",
+    "append_ends",
     "get_hub",
     "last_events",
     "next_count",
-    "notify",
+    "publish_ends",
+    "publish_queued",
     "read",
-    "tell_listening",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 from django.utils import timezone
@@ -26,70 +27,114 @@ from chat.llm.errors import (
 )
 from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
-from chat.runner.call import Call, Stop
+from chat.runner.attempt import Stop
+from chat.runner.call import Call
+from chat.runner.finish import Finisher
 from chat.runner.observing import observe_call, trace_call, trace_wait
-from chat.runner.pools import Pool
-from chat.runner.storage import Endings
+from chat.runner.pools import Pool, Pools
+from chat.runner.storage import ResultStore
 from chat.scheduler import Fault
 
 logger = logging.getLogger(__name__)
 
+#: How long what was cancelled may take to end.
+END_SECONDS = 1.0
+
 
 class Calls:
-    """Runs what a worker has started. Nothing that a call raises reaches another."""
+    """Runs what a worker has started. What one call raises reaches no other.
 
-    _client: ProviderClient
-    _writer: LogWriter
-    _endings: Endings
+    Calls that are started after `begin_lease` store their results under its worker id.
+    """
 
-    def __init__(self) -> None:
-        self._wakes: dict[str, asyncio.Event] = {}
-        #: The pools that this worker knows, by model id.
-        self._pool_names: dict[int, str] = {}
-        self._calls: dict[str, Call] = {}
+    _finisher: Finisher
+
+    def __init__(self, pools: Pools, client: ProviderClient, writer: LogWriter) -> None:
+        self._pools = pools
+        self._client = client
+        self._writer = writer
+        self._by_task: dict[str, Call] = {}
+        #: Tasks that were claimed, and are not yet among the calls; a cancelling takes them out.
+        self._starting: set[str] = set()
         #: Calls, and what of them is being handed back: the process waits for their ends.
         self._running = Jobs("a call")
-        #: Claimed, and not yet among the calls; a cancel takes them out.
-        self._starting: set[str] = set()
-        self._jobs = Jobs("a job of the worker")
+        self._retries = Jobs("a retry")
 
-    def wake(self, pool: str) -> None:
-        """Look for work in `pool` now."""
-        if pool in self._wakes:
-            self._wakes[pool].set()
+    def __len__(self) -> int:
+        return len(self._by_task)
 
-    def _is_under_way(self, task_id: str) -> bool:
-        """Whether a call of this process goes on under the lease of this task.
+    @property
+    def by_task(self) -> Mapping[str, Call]:
+        return self._by_task
+
+    @property
+    def starting(self) -> Collection[str]:
+        return self._starting
+
+    def is_known(self, task_id: str) -> bool:
+        return task_id in self._by_task or task_id in self._starting
+
+    def needs_slot(self, task_id: str) -> bool:
+        """Whether a call of this process goes on under the slot of this task.
 
         A task that the sweep put back between its claim and its start can be claimed once more.
-        There is one lease all the same, and the call needs it.
+        There is one slot all the same, and the call needs it.
         """
-        call = self._calls.get(task_id)
+        call = self._by_task.get(task_id)
         return call is not None and not call.was_answered
 
-    def _is_known(self, task_id: str) -> bool:
-        return task_id in self._calls or task_id in self._starting
+    # --- Starting and stopping ------------------------------------------------------------------
+    def begin_lease(self, store: ResultStore) -> None:
+        self._finisher = Finisher(store, self.requeue)
 
-    def _cancelled(self, task_id: str) -> None:
-        self._starting.discard(task_id)
-        if task_id in self._calls:
-            self._calls[task_id].stop(Stop.CANCELLED)
+    def expect(self, task_ids: Iterable[str]) -> None:
+        """Note that these were claimed and are about to be started."""
+        self._starting.update(task_ids)
 
-    def _listened_to(self, task_id: str) -> None:
-        if task_id in self._calls:
-            self._calls[task_id].listened_to()
+    def expect_no_more(self, task_ids: Iterable[str]) -> None:
+        self._starting.difference_update(task_ids)
 
-    def _start_call(self, task: StartedTask, pool: Pool, *, is_probe: bool) -> None:
-        call = Call(task, pool, self._client, self._writer, self._endings, self._requeue)
+    def start(self, task: StartedTask, pool: Pool, *, is_probe: bool) -> None:
+        """Run the call of a task whose row says that it runs here."""
+        call = Call(task, pool, self._client, self._writer)
         if is_probe:
-            call.on_first_text = lambda: self._note_success(pool, call)
-        self._calls[call.task_id] = call
-        # Cancelled after it was started, before we knew.
+            call.on_first_text = lambda: self._count_success(pool, call)
+        self._by_task[call.task_id] = call
+        # Cancelled after its row was started, before this process knew.
         if call.task_id not in self._starting:
             call.stop(Stop.CANCELLED)
-        self._running.spawn(self._run(call, pool))
+        self._running.spawn(self._run(call, pool, self._finisher))
 
-    async def _run(self, call: Call, pool: Pool) -> None:
+    def cancel_task(self, task_id: str) -> None:
+        """Stop the call of a task whose row says that it was cancelled."""
+        self._starting.discard(task_id)
+        if task_id in self._by_task:
+            self._by_task[task_id].stop(Stop.CANCELLED)
+
+    def on_listener(self, task_id: str) -> None:
+        """A follower announced that it listens to the text of this task."""
+        if task_id in self._by_task:
+            self._by_task[task_id].on_listener()
+
+    def stop_all(self, why: Stop) -> None:
+        for call in list(self._by_task.values()):
+            call.stop(why)
+
+    async def wait_until_ended(self, timeout_seconds: float) -> None:
+        """Return when no call runs any more, or after the timeout."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._running and (left := deadline - time.monotonic()) > 0:
+            await self._running.wait(left)
+
+    async def aclose(self) -> None:
+        """End what still runs, and store nothing more."""
+        self._running.cancel()
+        self._retries.cancel()
+        await self.wait_until_ended(END_SECONDS)
+        await self._client.aclose()
+
+    # --- Running --------------------------------------------------------------------------------
+    async def _run(self, call: Call, pool: Pool, finisher: Finisher) -> None:
         """From the first byte to the stored end, whatever is raised in between."""
         began = time.monotonic()
         traceparent = ""
@@ -103,50 +148,49 @@ class Calls:
                     observe_call(call, time.monotonic() - began, span)
         except Exception:  # noqa: BLE001 - logged
             note_fault("call")
+        error = call.state.error
         try:
             if call.was_answered:
                 # Now, not when the end is stored: the provider has room again.
-                self._note_success(pool, call)
+                self._count_success(pool, call)
                 self._release(pool, call.task_id, began)
-            elif call.error is not None and call.error.is_outage:
-                # While the lease is held, so that its room is not claimed too early; and before the
-                # task may be claimed again.
+            elif error is not None and error.is_outage:
+                # Before the slot is given back, or its room would be claimed too early; and before
+                # the task may be claimed again.
                 with surviving("reporting a failure"):
-                    await self._report_failure(pool, call, call.error)
-            await self._end(call, traceparent)
+                    await self._report_failure(pool, call, error)
+            await self._finish(call, finisher, traceparent)
         finally:
-            if self._calls.get(call.task_id) is call:
-                del self._calls[call.task_id]
+            if self._by_task.get(call.task_id) is call:
+                del self._by_task[call.task_id]
             if not call.was_answered:
                 self._release(pool, call.task_id, began)
 
-    async def _end(self, call: Call, traceparent: str) -> None:
-        """What cannot be stored at all is found by `_give_back`."""
+    async def _finish(self, call: Call, finisher: Finisher, traceparent: str) -> None:
+        """What cannot be stored at all is found by the worker's reconciling."""
         try:
             with tracing.span("store", parent=traceparent):
-                await call.end()
-            logger.debug("attempt %d ended: %s", call.task.attempt, call.outcome)
+                await finisher.finish(call)
+            logger.debug("attempt %d ended: %s", call.task.attempt, call.state.outcome)
         except Exception:  # noqa: BLE001 - logged
             note_fault("ending a call")
             with surviving("ending a call"):
-                await call.fail()
+                await finisher.fail(call)
 
-    def _note_success(self, pool: Pool, call: Call) -> None:
-        """That the provider answers; of a probe with its first text, once."""
+    def _count_success(self, pool: Pool, call: Call) -> None:
+        """Count that the provider answers, once a call; of a probe with its first text."""
         if call.is_counted:
             return
         call.is_counted = True
-        pool.succeeded += 1
-        pool.owners.add(call.task.owner_id)
+        pool.call_succeeded(call.task.owner_id)
         if not call.was_answered:
-            self.wake(pool.name)
+            pool.woken.set()
 
     def _release(self, pool: Pool, task_id: str, began: float) -> None:
-        pool.released.append(task_id)
-        pool.seconds.append(time.monotonic() - began)
-        # With nobody waiting, the lease is given back with the next claim.
+        pool.call_ended(task_id, time.monotonic() - began)
+        # While no task waits, the slot is given back with the next claim.
         if pool.has_waiting:
-            self.wake(pool.name)
+            pool.woken.set()
 
     async def _report_failure(self, pool: Pool, call: Call, error: ProviderError) -> None:
         try:
@@ -162,23 +206,26 @@ class Calls:
         except RedisUnavailable as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
-    def _requeue(self, task: StartedTask | Successor, seconds: float) -> None:
+    # --- Queueing again -------------------------------------------------------------------------
+    def requeue(self, task: StartedTask | Successor, seconds: float) -> None:
+        """Make a task ready again after `seconds`."""
         # Without a pause it is handed back: the process waits for it like for the call itself.
-        jobs = self._jobs if seconds else self._running
+        jobs = self._retries if seconds else self._running
         jobs.spawn(self._requeue_after(task, seconds))
 
     async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
-        """Make a task ready again. If this process dies before, or cannot, the sweep does it."""
+        """If this process dies before, or cannot, the sweep does it."""
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
         try:
             if seconds:
-                with surviving("telling of a retry"):
-                    await in_database(eventlog.notify, task.owner_id, _retry_notice(entry, seconds))
+                with surviving("publishing a retry"):
+                    frame = _retry_frame(entry, seconds)
+                    await in_database(eventlog.publish_queued, task.owner_id, frame)
                 await asyncio.sleep(seconds)
             # A model that this worker does not know yet is left to the sweep.
-            if pool := self._pool_names.get(task.model_id):
-                await scheduler.aenqueue(pool, [entry])
-                self.wake(pool)
+            if pool := self._pools.of_model(task.model_id):
+                await scheduler.aenqueue(pool.name, [entry])
+                pool.woken.set()
         except RedisUnavailable as error:
             logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
 
@@ -190,7 +237,7 @@ def _fault(error: ProviderError) -> Fault:
     return Fault.UNREACHABLE if is_unreachable else Fault.FAILED
 
 
-def _retry_notice(entry: scheduler.Entry, seconds: float) -> TaskQueued:
+def _retry_frame(entry: scheduler.Entry, seconds: float) -> TaskQueued:
     until = timezone.now() + timedelta(seconds=seconds)
     waiting_for = WaitingFor("retry", until)
     return TaskQueued(entry.task_id, None, seconds, waiting_for)

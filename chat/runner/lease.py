@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from aily.database.statements import fetch_all
+from aily.database.rows import Row, fetch_column, fetch_rows
 from chat.models import Worker
 
 _TAKEN_AWAY = """
@@ -21,12 +22,30 @@ SELECT id::text FROM chat_task
    AND (status <> 'running' OR worker_id IS DISTINCT FROM %s)
 """
 _STRANDED = """
-SELECT id::text, attempt FROM chat_task
+SELECT id::text AS task_id, attempt FROM chat_task
  WHERE status = 'running' AND worker_id = %s
    AND NOT (id = ANY(string_to_array(%s, ' ')::uuid[]))
 """
 #: Longer than a living worker takes to renew its lease once PostgreSQL is back.
 STEADY_SECONDS = 5
+_NONE = UUID(int=0)
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """The lease of this process. One that was declared dead goes on with another worker id."""
+
+    #: The newest; meaningless before there is one.
+    worker_id: UUID = _NONE
+    #: False before the first lease, and from when one was found lost until there is a new one.
+    is_held: bool = False
+
+
+class Attempt(Row, frozen=True):
+    """An attempt of a task, as its row has it."""
+
+    task_id: str
+    attempt: int
 
 
 def register() -> UUID:
@@ -49,12 +68,13 @@ def renew(worker_id: UUID) -> bool:
 
 
 def can_tell_the_dead() -> bool:
-    """True once some worker has renewed in time for a while, and has just done so.
+    """Return True once some worker has renewed in time for a while, and has just done so.
 
-    After an outage of PostgreSQL leases have run out, and whoever is alive renews within seconds:
-    until then nobody can tell who is dead. In one that is a little shorter than a lease those have
-    run out that were about to be renewed when it began. Whoever had just renewed still has one, and
-    is no witness either: it was late itself, by the half of a lease of which a quarter is usual.
+    After an outage of PostgreSQL leases have run out, and living workers renew theirs within
+    seconds: until then a worker that is late may be alive. In an outage a little shorter than a
+    lease, those run out that were about to be renewed when it began. A worker that had just renewed
+    still has its lease, and is no witness either: it was late itself, by half a lease where a
+    quarter is usual.
     """
     settled = Now() - timedelta(seconds=STEADY_SECONDS)
     in_time = Worker.objects.filter(is_dead=False, lease_until__gt=Now() + _half_a_lease())
@@ -75,12 +95,12 @@ def give_up(worker_id: UUID) -> None:
     Worker.objects.filter(pk=worker_id).update(is_dead=True)
 
 
-def stranded(worker_id: UUID, task_ids: Sequence[str]) -> list[tuple[str, int]]:
-    """(task id, attempt) of what runs by a worker's rows, and is none of `task_ids`."""
-    return [(row[0], row[1]) for row in fetch_all(_STRANDED, [worker_id, " ".join(task_ids)])]
+def stranded(worker_id: UUID, task_ids: Sequence[str]) -> list[Attempt]:
+    """Return what runs by a worker's rows, and is none of `task_ids`."""
+    return fetch_rows(Attempt, _STRANDED, [worker_id, " ".join(task_ids)])
 
 
 def taken_away(worker_id: UUID, task_ids: Sequence[str]) -> list[str]:
-    """Those of a worker's calls whose task was cancelled, or is somebody else's by now."""
+    """Return those of a worker's calls whose task was cancelled, or is another worker's by now."""
     # As one value: of thousands of ids, psycopg would write each by itself.
-    return [row[0] for row in fetch_all(_TAKEN_AWAY, [" ".join(task_ids), worker_id])]
+    return fetch_column(str, _TAKEN_AWAY, [" ".join(task_ids), worker_id])

@@ -16,9 +16,9 @@ RETRY_SECONDS = 1.0
 
 
 async def listen(handlers: Mapping[str, Callable[[str], object]]) -> None:
-    """Call the handler of a channel with each message's text, until the connection is lost.
+    """Call a channel's handler with each message's text, until the connection is lost.
 
-    What is missed meanwhile, the poll and the renewal find, and text comes a little later.
+    What is missed then is found by the poll and the renewal, and text comes a little later.
     """
     try:
         client = subscriber_client()

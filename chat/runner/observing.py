@@ -1,4 +1,4 @@
-"""What a worker counts of its calls."""
+"""Metrics and spans of a worker's calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _lane_name(lane: int) -> str:
 
 
 async def trace_wait(call: Call) -> str:
-    """Note how long the task has waited, which nobody was awake to measure, as a span.
+    """Record how long the task has waited as a span that is over.
 
     Returns the traceparent of the task; empty while traces are off.
     """
@@ -64,13 +64,13 @@ def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
 def observe_call(call: Call, seconds: float, span: Any) -> None:
     """Count an ended call of `seconds`, its tokens, and what went wrong; also on its span."""
     provider, model = call.pool.upstream.provider, call.pool.model
-    completion, error = call.completion, call.error
+    completion, error = call.state.completion, call.state.error
     error_type = error.code if error else "" if completion else STOPPED
     metrics.call_seconds(provider, model, error_type).observe(seconds)
     if error is not None:
         metrics.provider_errors(model, error.code).inc()
-    if call.first_token_at is not None:
-        since = seconds - (time.time() - call.first_token_at.timestamp())
+    if call.state.first_token_at is not None:
+        since = seconds - (time.time() - call.state.first_token_at.timestamp())
         metrics.first_chunk_seconds(provider, model).observe(max(since, 0.0))
     if completion is not None:
         usage = completion.usage

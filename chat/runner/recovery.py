@@ -1,4 +1,4 @@
-"""The sweep: finds what a death or a lost message left behind, and puts it right.
+"""The sweep: finds what a dead worker or a lost message left behind, and puts it right.
 
 Every step is a conditional UPDATE or repeats without harm, so any number of sweeps may overlap.
 """
@@ -23,6 +23,7 @@ from chat.models.flights import Successor
 from chat.models.transitions import DivertedTask, RecoveredTask
 from chat.observability import metrics
 from chat.runner import lease
+from chat.runner.lease import Attempt
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
 PAGE = 1000
@@ -33,14 +34,14 @@ DIVERT_SECONDS = 2.0
 
 
 def sweep() -> set[str]:
-    """Put right whatever is wrong. Returns the pools that have new work.
+    """Run all steps. Returns the pools that have new work.
 
     Raises django.db.Error or RedisUnavailable while either is away; the next sweep goes on. What
     else one step raises does not keep the others from being done.
     """
     pools: set[str] = set()
     steps: list[Callable[[], set[str]]] = [
-        bury,
+        drop_dead_workers,
         recover,
         expire,
         divert,
@@ -59,7 +60,7 @@ def sweep() -> set[str]:
     return pools
 
 
-def bury() -> set[str]:
+def drop_dead_workers() -> set[str]:
     """`declare_dead` as a step of the sweep: there is new work only once tasks are recovered."""
     declare_dead()
     return set()
@@ -90,18 +91,19 @@ def recover() -> set[str]:
     return _recovered(recovered, transitions.WORKER_LOST)
 
 
-def give_back(worker_id: UUID, attempts: Sequence[tuple[str, int]]) -> set[str]:
-    """`recover` for what a living worker runs by its rows alone: (task id, attempt)."""
-    stranded = transitions.recover_stranded(worker_id, attempts, settings.TASK_MAX_CRASHES)
+def give_back(worker_id: UUID, attempts: Sequence[Attempt]) -> set[str]:
+    """`recover` for attempts that by their rows run here, and have no call."""
+    pairs = [(attempt.task_id, attempt.attempt) for attempt in attempts]
+    stranded = transitions.recover_stranded(worker_id, pairs, settings.TASK_MAX_CRASHES)
     return _recovered(stranded, transitions.INTERNAL)
 
 
 def fail_unstartable(task_ids: Sequence[str]) -> None:
     """End queued tasks that no worker can start."""
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
-            (one.owner_id, TaskFailed(str(one.id), one.event_id, transitions.INTERNAL))
-            for one in transitions.fail_queued(task_ids)
+            (task.owner_id, TaskFailed(str(task.id), task.event_id, transitions.INTERNAL))
+            for task in transitions.fail_queued(task_ids)
         ],
         settings.EVENT_LOG_TTL_SECONDS,
     )
@@ -110,17 +112,17 @@ def fail_unstartable(task_ids: Sequence[str]) -> None:
 def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set[str]:
     metrics.RECOVERED.inc(len(recovered))
     # How far the dead workers' logs went is not in the rows: the logs themselves know.
-    last_events = eventlog.last_events([(str(one.id), one.attempt) for one in recovered])
+    last_events = eventlog.last_events([(str(task.id), task.attempt) for task in recovered])
     transitions.note_last_events(recovered, last_events)
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
-            (one.owner_id, _crashed(one, last_event, error))
-            for one, last_event in zip(recovered, last_events, strict=True)
-            if one.status == Status.FAILED
+            (task.owner_id, _crashed(task, last_event, error))
+            for task, last_event in zip(recovered, last_events, strict=True)
+            if task.status == Status.FAILED
         ],
         settings.EVENT_LOG_TTL_SECONDS,
     )
-    return _enqueue([one for one in recovered if one.status == Status.QUEUED])
+    return _enqueue([task for task in recovered if task.status == Status.QUEUED])
 
 
 def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[str]:
@@ -136,25 +138,25 @@ def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[s
     return set(by_pool)
 
 
-def _crashed(one: RecoveredTask, last_event: int, error: dict[str, str]) -> TaskFailed:
-    event_id = f"{one.attempt}-{last_event + 1}"
-    return TaskFailed(task_id=str(one.id), id=event_id, error=error)
+def _crashed(task: RecoveredTask, last_event: int, error: dict[str, str]) -> TaskFailed:
+    event_id = f"{task.attempt}-{last_event + 1}"
+    return TaskFailed(task_id=str(task.id), id=event_id, error=error)
 
 
 def expire() -> set[str]:
     """End queued tasks whose deadline has passed, without a call."""
     expired, successors = flights.expire()
     expired += flights.expire_followers()
-    eventlog.end_waiting(
-        [(one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired],
+    eventlog.append_ends(
+        [(task.owner_id, TaskExpired(task_id=str(task.id), id=task.event_id)) for task in expired],
         settings.EVENT_LOG_TTL_SECONDS,
     )
     return _enqueue(successors)
 
 
 def divert() -> set[str]:
-    """Let fallback models take over what waits for a paused model, or for a provider that is being
-    left alone."""
+    """Let fallback models take over what waits for a paused model, or for a provider whose circuit
+    breaker is open."""
     blocked = _blocked_models()
     pools: set[str] = set()
     for _ in range(DIVERT_PAGES if blocked else 0):
@@ -185,23 +187,23 @@ def _move(diverted: Sequence[DivertedTask]) -> set[str]:
 
 def end_stranded() -> set[str]:
     """End followers whose leader ended without them, as one that crashed too often does."""
-    landings = flights.end_stranded()
-    ids = [follower.id for landing in landings for follower in landing.followers]
+    outcomes = flights.end_stranded()
+    ids = [follower.id for outcome in outcomes for follower in outcome.followers]
     ended = Task.objects.defer("messages", "params").filter(pk__in=ids)
-    eventlog.announce(
+    eventlog.publish_ends(
         [
             (task.owner_id, task.terminal_event(f"{task.attempt}-{task.last_event}"))
             for task in ended
         ]
     )
-    return _enqueue(landing.successor for landing in landings if landing.successor)
+    return _enqueue(outcome.successor for outcome in outcomes if outcome.successor)
 
 
 def requeue_missing() -> set[str]:
     """Put queued tasks that are due but not in the ready set back into it.
 
-    One that was claimed a moment ago is missing as well. Putting it back is harmless: whoever
-    claims it second starts nothing, and keeps the lease if it is the one who runs it.
+    One that was claimed a moment ago is missing as well. Putting it back is harmless: the second
+    worker to claim it starts nothing, and keeps the slot if it is the one that runs it.
     """
     due = Q(not_before=None) | Q(not_before__lte=Now())
     pools: set[str] = set()

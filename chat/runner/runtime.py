@@ -4,390 +4,197 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError
 
-from aily.concurrency.faults import note_fault, run_for_ever, surviving
-from aily.concurrency.jobs import Job
-from aily.database.errors import is_outage
-from aily.database.outages import AWAY, is_away
+from aily.concurrency.faults import run_for_ever, surviving
+from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context
 from aily.redis.clients import close_async_clients
 from aily.redis.errors import RedisUnavailable
-from chat import eventlog, scheduler
+from chat import scheduler
 from chat.eventlog import LogWriter
-from chat.events import (
-    LISTENERS_CHANNEL,
-    TaskExpired,
-    worker_channel,
-)
+from chat.eventlog.keys import LISTENERS_CHANNEL, worker_channel
 from chat.llm.client import ProviderClient
-from chat.models import Status, Task, flights, transitions
-from chat.models.transitions import StartedTask
-from chat.runner import lease, probing, recovery
-from chat.runner.call import Stop
-from chat.runner.calls import Calls
+from chat.runner import lease, recovery
+from chat.runner.attempt import Stop
+from chat.runner.calls import END_SECONDS, Calls
+from chat.runner.claims import POLL_SECONDS, Claimer, ring
+from chat.runner.lease import HeldLease
 from chat.runner.listening import listen
-from chat.runner.observing import observe_start
-from chat.runner.pools import Pool, load_pools
-from chat.runner.storage import PACE, Endings, until_stored
-from chat.scheduler import Probe
+from chat.runner.pools import Pools
+from chat.runner.slots import Slots
+from chat.runner.storage import ResultStore, retry_until_database_returns
+from chat.runner.upstreams import load_pools
 
 logger = logging.getLogger(__name__)
 
-#: Tasks taken at once: one transaction starts them all.
-CLAIM_SIZE = 100
-#: A pool is looked at this often even when nobody rings: covers lost doorbells.
-POLL_SECONDS = 1.0
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
 #: Time to store calls that are handed back, before the process ends.
 HAND_BACK_SECONDS = 5.0
 
 
-class Runtime(Calls):
+class Runtime:
     """Claims tasks while there is room and runs each as a coroutine."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._pools: dict[str, Pool] = {}
-        self._claiming: dict[str, Job] = {}
-        #: Leases that this worker did not know of when it looked last, by pool.
-        self._suspects: dict[str, set[str]] = {}
+        self.pools = Pools()
+        self.client = ProviderClient()
+        self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
+        self.calls = Calls(self.pools, self.client, self._writer)
+        self._held = HeldLease()
+        self._slots = Slots(self.pools, self.calls, self._held)
+        self._claimer = Claimer(self.pools, self.calls, self._slots, self._held)
+        self._jobs = Jobs("a job of the worker")
+        self._is_ready = asyncio.Event()
         self._is_stopping = False
-        #: False before the first lease, and from when one was found lost until there is a new one.
-        self._has_lease = False
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
-        self._client = ProviderClient()
-        self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
         self._jobs.spawn(self._writer.run())
         self._jobs.spawn(run_for_ever("life of a worker", self._live))
 
+    async def ready(self) -> None:
+        """Return once there is a lease, and the pools are known."""
+        await self._is_ready.wait()
+
+    def wake(self, pool: str) -> None:
+        """Look for work in `pool` now."""
+        self.pools.wake(pool)
+
+    @property
+    def worker_id(self) -> str:
+        """The id of the newest lease; it changes when the process was declared dead."""
+        return str(self._held.worker_id)
+
     @property
     def has_lease(self) -> bool:
-        return self._has_lease
+        return self._held.is_held
 
-    @property
-    def running_calls(self) -> int:
-        return len(self._calls)
-
-    # --- Lease ----------------------------------------------------------------------------------
+    # --- The life of a lease --------------------------------------------------------------------
     async def _live(self) -> None:
-        """Hold a lease until it is taken away or the process stops. The caller starts over."""
+        """Keep one lease until it is taken away or the process stops. The caller starts over."""
         if self._is_stopping:
             await asyncio.sleep(HAND_BACK_SECONDS)
             return
-        self._worker_id: UUID = await until_stored(lease.register)
-        context.name_worker(str(self._worker_id))
-        self._endings = Endings(self._worker_id)
-        self._has_lease = True
-        logger.info("worker %s is ready", self._worker_id)
+        held = self._held
+        held.worker_id = await retry_until_database_returns(lease.register)
+        context.name_worker(self.worker_id)
+        self.calls.begin_lease(ResultStore(held.worker_id))
+        held.is_held = True
+        logger.info("worker %s is ready", held.worker_id)
         beside = [
             self._jobs.spawn(run_for_ever("listening", self._listen)),
-            self._jobs.spawn(run_for_ever("holding leases", self._hold)),
+            self._jobs.spawn(run_for_ever("renewing slots", self._renew_slots)),
         ]
         try:
             await self._keep_lease()
         finally:
-            self._has_lease = False
+            held.is_held = False
             for job in beside:
                 job.cancel()
-            for call in self._calls.values():
-                call.stop(Stop.LOST)
-        await self._forget_leases()
-
-    async def _forget_leases(self) -> None:
-        """Free what this life took of the upstream's capacity, some of it after its death."""
-        try:
-            await in_database(scheduler.drop_worker, str(self._worker_id), list(self._pools))
-        except RedisUnavailable as error:
-            logger.warning("forgetting leases: Redis is away (%s)", error)
+            self.calls.stop_all(Stop.LOST)
+        await self._drop_slots()
 
     async def _keep_lease(self) -> None:
-        """Renew until the lease is lost. An unreachable database loses nothing by itself: nobody
-        else can take the lease away without it."""
+        """Renew until the lease is lost. While the database is away nothing is lost by itself: no
+        other process can take the lease away without it."""
         while await self._renew():
-            for step in (self._reload_pools, self._drop_taken_away, self._give_back):
+            for step in (self.reload_pools, self.drop_taken_away, self.give_back):
                 with surviving("renewal"):
                     await step()
+            self._is_ready.set()
             await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
         if not self._is_stopping:
-            logger.error("worker %s was declared dead: dropping its calls", self._worker_id)
+            logger.error("worker %s was declared dead: dropping its calls", self.worker_id)
 
     async def _renew(self) -> bool:
         """False once the lease is lost; whatever goes wrong is no reason to think so."""
         while True:
             with surviving("renewal"):
-                return await until_stored(lambda: lease.renew(self._worker_id))
+                return await retry_until_database_returns(lambda: lease.renew(self._held.worker_id))
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _reload_pools(self) -> None:
-        self._refresh_pools(await until_stored(load_pools))
-
-    def _refresh_pools(self, pools: list[Pool]) -> None:
-        self._pool_names = {pool.model_id: pool.name for pool in pools}
-        for pool in self._pools.values():
-            if self._pool_names.get(pool.model_id, pool.name) != pool.name:
-                # The model has moved to another provider: calls of the old one end, none starts.
-                pool.cap = 0
-        for pool in pools:
-            known = self._pools.setdefault(pool.name, pool)
-            if known is not pool:
-                known.model, known.cap = pool.model, pool.cap
-                known.upstream_model, known.upstream = pool.upstream_model, pool.upstream
-            self._wakes.setdefault(pool.name, asyncio.Event())
-            claiming = self._claiming.get(pool.name)
-            if claiming is None or claiming.done():
-                self._claiming[pool.name] = self._jobs.spawn(self._claim_for_ever(known))
-
-    async def _drop_taken_away(self) -> None:
-        ids = list(self._calls)
-        for task_id in await until_stored(lambda: lease.taken_away(self._worker_id, ids)):
-            self._cancelled(task_id)
-
-    async def _give_back(self) -> None:
-        """Send back what runs by its row alone, or holds but a lease, whatever has led to that."""
-        worker_id, known = self._worker_id, [*self._calls, *self._starting]
-        found = await until_stored(lambda: lease.stranded(worker_id, known))
-        # Not what was started meanwhile; what also ended is no longer what was found.
-        stranded = [one for one in found if not self._is_known(one[0])]
-        if stranded:
-            logger.error("%d tasks ran without a call: %s", len(stranded), stranded[:5])
-            for pool in await until_stored(lambda: recovery.give_back(worker_id, stranded)):
-                self.wake(pool)
-        await self._release_unknown()
-
-    async def _release_unknown(self) -> None:
-        """Twice in a row, as the answer of a claim may be on its way."""
-        known = {name: set(pool.released) | self._starting for name, pool in self._pools.items()}
-        for task_id, call in self._calls.items():
-            known.setdefault(call.pool.name, set()).add(task_id)
-        try:
-            unknown = await scheduler.unknown_slots(str(self._worker_id), known)
-        except RedisUnavailable as error:
-            logger.warning("looking at leases: Redis is away (%s)", error)
-            return
-        for name, task_ids in unknown.items():
-            leaked = task_ids & self._suspects.get(name, set())
-            leaked = {one for one in leaked if not self._is_known(one)}
-            self._pools[name].released += leaked
-        self._suspects = unknown
-
-    async def _hold(self) -> None:
-        """Have Redis count the calls that run for as long as they do. Not with the lease, nor with
-        the claims alone: those wait while PostgreSQL is away, and the provider's calls go on."""
-        await self._hold_leases()
+    async def _renew_slots(self) -> None:
+        """For as long as calls run. Not with the lease, nor with the claims alone: those wait while
+        PostgreSQL is away, and the provider's calls go on."""
+        await self._slots.renew()
         await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
 
-    async def _hold_leases(self) -> None:
-        worker_id, lease_seconds = str(self._worker_id), settings.WORKER_LEASE_SECONDS
-        by_pool: dict[str, list[str]] = {}
-        for task_id, call in self._calls.items():
-            if not call.was_answered:
-                by_pool.setdefault(call.pool.name, []).append(task_id)
+    async def _drop_slots(self) -> None:
+        """Give back what this lease took of the models' caps, some of it after its end."""
         try:
-            await scheduler.renew_worker(worker_id, self._pools, lease_seconds)
-            for pool, ids in by_pool.items():
-                await scheduler.restore_slots(pool, worker_id, ids, lease_seconds)
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
         except RedisUnavailable as error:
-            logger.warning("Redis is away: %s", error)
+            logger.warning("giving back slots: Redis is away (%s)", error)
 
     async def _listen(self) -> None:
         await listen(
             {
-                worker_channel(str(self._worker_id)): self._cancelled,
+                worker_channel(self.worker_id): self.calls.cancel_task,
                 scheduler.DOORBELL: self.wake,
-                LISTENERS_CHANNEL: self._listened_to,
+                LISTENERS_CHANNEL: self.calls.on_listener,
             }
         )
 
-    # --- Claims ---------------------------------------------------------------------------------
-    async def _claim_for_ever(self, pool: Pool) -> None:
-        await run_for_ever("claiming", lambda: self._claim_when_woken(pool))
+    # --- Steps of a renewal ---------------------------------------------------------------------
+    async def reload_pools(self) -> None:
+        """Take over what staff changed of models and providers."""
+        self.pools.refresh(await retry_until_database_returns(load_pools))
+        self._claimer.begin()
 
-    async def _claim_when_woken(self, pool: Pool) -> None:
-        wake = self._wakes[pool.name]
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await wake.wait()
-        except TimeoutError:
-            pass
-        wake.clear()
-        began = time.monotonic()
-        try:
-            await self._claim(pool)
-        except AWAY as error:
-            if not is_away(error):
-                raise
-            logger.warning("claiming: a server is away (%s)", error)
-            await asyncio.sleep(POLL_SECONDS)
-        if not pool.has_waiting:
-            # So that the next claim takes several tasks. Where tasks wait for capacity, what
-            # gets free is taken at once.
-            busy_seconds = time.monotonic() - began
-            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
+    async def drop_taken_away(self) -> None:
+        """Stop calls whose task was cancelled, or is another worker's by now."""
+        worker_id, task_ids = self._held.worker_id, list(self.calls.by_task)
+        for task_id in await retry_until_database_returns(
+            lambda: lease.taken_away(worker_id, task_ids)
+        ):
+            self.calls.cancel_task(task_id)
 
-    async def _claim(self, pool: Pool) -> None:
-        may_claim = self._has_lease and not self._is_stopping
-        room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
-        want = max(min(room, CLAIM_SIZE), 0)
-        claimed = await self._take(pool, want)
-        if claimed.is_counting:
-            await self._hold_leases()
-        pool.has_waiting = claimed.left > 0
-        if claimed.task_ids:
-            await self._start_calls(pool, claimed.task_ids)
-        elif claimed.may_probe and claimed.left and want:
-            await self._probe(pool, only_fresh=claimed.may_probe == 1)
-        if claimed.left and len(claimed.task_ids) == want and want:
-            # There may be room for more, here and at the others.
-            self.wake(pool.name)
-            self._jobs.spawn(self._ring_others(pool.name))
-
-    async def _take(self, pool: Pool, want: int, probe: Probe | None = None) -> scheduler.Claim:
-        released, mean_seconds, succeeded, owners = pool.take_released()
-        try:
-            return await scheduler.claim(
-                pool.name,
-                str(self._worker_id),
-                cap=pool.cap,
-                want=want,
-                lease_seconds=settings.WORKER_LEASE_SECONDS,
-                released=released,
-                mean_seconds=mean_seconds,
-                succeeded=succeeded,
-                owners=owners,
-                probe=probe,
-            )
-        except BaseException:
-            pool.released += released
-            pool.succeeded += succeeded
-            pool.owners |= owners
-            raise
-
-    async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
-        """Let one task find out whether the provider is back."""
-        probe = await probing.choose(pool, only_fresh=only_fresh)
-        if probe is None:
-            return
-        claimed = await self._take(pool, 1, probe)
-        if claimed.task_ids:
-            logger.info("task %s probes %s", probe.task_id, pool.upstream.provider)
-            await self._start_calls(pool, claimed.task_ids, is_probe=True)
-
-    async def _ring_others(self, pool: str) -> None:
-        try:
-            await scheduler.ring(pool)
-        except RedisUnavailable as error:
-            logger.warning("ringing: Redis is away (%s)", error)
-
-    async def _start_calls(
-        self, pool: Pool, task_ids: list[str], *, is_probe: bool = False
-    ) -> None:
-        worker_id = self._worker_id
-        self._starting.update(task_ids)
-        try:
-            started = await self._start(worker_id, pool, task_ids)
-            for task in started:
-                with surviving("starting a call"):
-                    self._start_call(task, pool, is_probe=is_probe)
-        finally:
-            self._starting.difference_update(task_ids)
-            not_started = [one for one in task_ids if not self._is_under_way(one)]
-            pool.released += not_started
-        with surviving("observing starts"):
-            observe_start(pool, started)
-        if not_started:
-            await self._expire(not_started)
-            if await until_stored(lambda: lease.is_held(worker_id)):
-                self.wake(pool.name)
-            else:
-                # Unless it has a new one by now.
-                self._has_lease = self._worker_id != worker_id
-                await self._put_back(pool, not_started)
-
-    async def _start(self, worker_id: UUID, pool: Pool, task_ids: list[str]) -> list[StartedTask]:
-        """Have the rows of these run here. Where one cannot, it fails, and the others do."""
-        is_alone = len(task_ids) == 1
-        try:
-            return await until_stored(
-                lambda: transitions.start(worker_id, pool.model_id, task_ids),
-                doubts=0 if is_alone else 1,
-            )
-        except Exception as error:
-            is_refused = isinstance(error, DatabaseError) and not is_outage(error)
-            if is_alone and not is_refused:
-                raise
-            note_fault("starting tasks")
-        if is_alone:
-            # It would be claimed again and again.
-            await until_stored(lambda: recovery.fail_unstartable(task_ids))
-            return []
-        started = []
-        for task_id in task_ids:
-            with surviving("starting tasks"):
-                started += await self._start(worker_id, pool, [task_id])
-        return started
-
-    async def _put_back(self, pool: Pool, task_ids: list[str]) -> None:
-        """Leave to others what was claimed without a lease. What is lost here, the sweep finds."""
-        queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
-        tasks = await until_stored(lambda: list(queued.only("lane", "owner_id", "weight")))
-        entries = [
-            scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight) for task in tasks
-        ]
-        if entries:
-            await scheduler.aenqueue(pool.name, entries)
-            await self._ring_others(pool.name)
-
-    async def _expire(self, task_ids: list[str]) -> None:
-        expired, successors = await until_stored(lambda: flights.expire(task_ids))
-        events = [
-            (one.owner_id, TaskExpired(task_id=str(one.id), id=one.event_id)) for one in expired
-        ]
-        await in_database(eventlog.end_waiting, events, settings.EVENT_LOG_TTL_SECONDS)
-        for successor in successors:
-            self._requeue(successor, 0)
+    async def give_back(self) -> None:
+        """Queue again what by its row runs here without a call, whatever has led to that, and give
+        back slots without one."""
+        worker_id, known = self._held.worker_id, [*self.calls.by_task, *self.calls.starting]
+        found = await retry_until_database_returns(lambda: lease.stranded(worker_id, known))
+        # Not what was started meanwhile; what also ended has another row by now.
+        stranded = [attempt for attempt in found if not self.calls.is_known(attempt.task_id)]
+        if stranded:
+            logger.error("%d tasks ran without a call: %s", len(stranded), stranded[:5])
+            for pool in await retry_until_database_returns(
+                lambda: recovery.give_back(worker_id, stranded)
+            ):
+                self.wake(pool)
+        await self._slots.release_unknown()
 
     # --- Stopping -------------------------------------------------------------------------------
-    async def stop(self) -> None:
+    async def aclose(self) -> None:
         """Claim nothing more, let calls end within the grace time, hand the rest back."""
         self._is_stopping = True
-        if not self._has_lease:
-            # Never had one, or lost it: nothing is running, and there is nothing to leave behind.
-            return
-        await self._calls_ended(settings.WORKER_GRACE_SECONDS)
-        logger.info("handing back %d calls", len(self._calls))
-        for call in list(self._calls.values()):
-            call.stop(Stop.HANDED_BACK)
-        await self._calls_ended(HAND_BACK_SECONDS)
-        await self._leave()
-
-    async def _calls_ended(self, timeout_seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_seconds
-        while self._running and (left := deadline - loop.time()) > 0:
-            await self._running.wait(left)
+        self._claimer.stop()
+        # Without a lease nothing is running, and there is nothing to leave behind.
+        if self._held.is_held:
+            await self.calls.wait_until_ended(settings.WORKER_GRACE_SECONDS)
+            logger.info("handing back %d calls", len(self.calls))
+            self.calls.stop_all(Stop.HANDED_BACK)
+            await self.calls.wait_until_ended(HAND_BACK_SECONDS)
+            await self._leave()
+        await self._claimer.aclose()
+        await self.calls.aclose()
+        self._jobs.cancel()
+        # What still asks Redis would connect again once its connection is closed.
+        await self._jobs.wait(END_SECONDS)
+        await close_async_clients()
 
     async def _leave(self) -> None:
-        worker_id = self._worker_id
         with surviving("giving the lease up"):
-            await in_database(lease.give_up, worker_id)
+            await in_database(lease.give_up, self._held.worker_id)
         try:
             with surviving("leaving"):
                 await self._writer.flush()
-            await in_database(scheduler.drop_worker, str(worker_id), list(self._pools))
-            for pool in self._pools:
-                await self._ring_others(pool)
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
+            for pool in self.pools:
+                await ring(pool.name)
         except RedisUnavailable as error:
             logger.warning("leaving: Redis is away (%s)", error)
-        self._running.cancel()
-        self._jobs.cancel()
-        await self._client.aclose()
-        await close_async_clients()

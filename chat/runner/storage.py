@@ -1,7 +1,7 @@
 """The worker's writes to the database: batched, and repeated until the database is back.
 
-Only a lost lease ends the repeating: as long as nobody may take a task over, its result is ours to
-store, however long that takes.
+Only a lost lease ends the repeating: while no other worker may take a task over, its result is this
+worker's to store, however long that takes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from chat.models.transitions import AttemptResult
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
-#: Of claims and of ends. A batch costs by itself what ten items add, and nobody waits for one but
-#: the next task: so they are ten times as far apart as one takes, up to 60 ms.
+#: The pace of claims and of ends. A batch costs by itself what ten items add, and only the next
+#: task waits for one: so they are ten times as far apart as one takes, up to 60 ms.
 PACE = Pace()
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
-#: Times that a database which answers may fail to do a thing before that counts as refused: such as
-#: one too large to be sent in time, or that ends its connection.
-DOUBTS = 10
+#: Failures of a statement while the database answers others, after which it counts as refused: it
+#: may be too large to be sent in time, or end its connection.
+MAX_AMBIGUOUS_FAILURES = 10
 
 
-async def until_stored(work: Callable[[], R], *, doubts: int = DOUBTS) -> R:
+async def retry_until_database_returns(
+    work: Callable[[], R], *, max_failures: int = MAX_AMBIGUOUS_FAILURES
+) -> R:
     """Run `work` on a database thread, again and again while the database is away.
 
-    Raises what else it raises, and DatabaseError where the statement is refused, or may be and is
-    not done `doubts` times.
+    Raises what else it raises, and DatabaseError where the statement is refused, or failed
+    `max_failures` times in a way that may be its own fault.
     """
     has_answered = True
     for attempt in itertools.count():
@@ -50,8 +52,8 @@ async def until_stored(work: Callable[[], R], *, doubts: int = DOUBTS) -> R:
             if not is_outage(error):
                 raise
             if may_be_refused(error) and has_answered:
-                doubts -= 1
-                if doubts < 0:
+                max_failures -= 1
+                if max_failures < 0:
                     raise
             logger.warning("the database is away (%s); trying again", error)
         await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
@@ -59,7 +61,7 @@ async def until_stored(work: Callable[[], R], *, doubts: int = DOUBTS) -> R:
     raise RuntimeError("unreachable")
 
 
-class Endings:
+class ResultStore:
     """Stores how attempts ended, those of one moment in one transaction."""
 
     def __init__(self, worker_id: UUID) -> None:
@@ -68,34 +70,39 @@ class Endings:
             self._store, pace=PACE, name="end"
         )
 
-    async def store(self, ending: AttemptResult) -> FlightOutcome | None:
-        """What became of the task's followers, once its end is committed.
+    async def store(self, result: AttemptResult) -> FlightOutcome | None:
+        """Return what became of the task's followers, once its end is committed.
 
-        None when the task was no longer this attempt's to end. Raises whatever keeps the ending
-        from being written, but no outage.
+        None when the task was no longer this attempt's to end. Raises what keeps the result from
+        being written, but no outage.
         """
         try:
-            return await self._batcher.submit(ending)
+            return await self._batcher.submit(result)
         except (DatabaseError, InterfaceError) as error:
             if not is_outage(error):
                 raise
-        # Outside of the batches: the ends of others do not wait for one that may never be taken.
-        return (await until_stored(lambda: flights.end(self._worker_id, [ending]))).get(ending.id)
+        # Outside of the batches: other results do not wait for one that may never be taken.
+        outcomes = await retry_until_database_returns(
+            lambda: flights.end(self._worker_id, [result])
+        )
+        return outcomes.get(result.id)
 
-    async def keep_partial(self, ending: AttemptResult) -> bool:
+    async def keep_partial(self, result: AttemptResult) -> bool:
         """Store a cancelled task's partial answer; False when it was not cancelled but lost."""
-        return await until_stored(lambda: transitions.keep_partial(self._worker_id, ending))
+        return await retry_until_database_returns(
+            lambda: transitions.keep_partial(self._worker_id, result)
+        )
 
     async def _store(
-        self, endings: Sequence[AttemptResult]
+        self, results: Sequence[AttemptResult]
     ) -> list[FlightOutcome | Exception | None]:
-        # Of several, one may hold what the database does not take: the others must not go with it.
-        doubts = 1 if len(endings) > 1 else 0
+        # One of several may have what the database does not take: the others are to be stored.
+        max_failures = 1 if len(results) > 1 else 0
         try:
-            work = partial(flights.end, self._worker_id, endings)
-            changed = await until_stored(work, doubts=doubts)
+            work = partial(flights.end, self._worker_id, results)
+            outcomes = await retry_until_database_returns(work, max_failures=max_failures)
         except Exception as error:  # noqa: BLE001 - handed to the caller, or of another's making
-            if len(endings) == 1:
+            if len(results) == 1:
                 return [error]
-            return [outcome for ending in endings for outcome in await self._store([ending])]
-        return [changed.get(ending.id) for ending in endings]
+            return [outcome for result in results for outcome in await self._store([result])]
+        return [outcomes.get(result.id) for result in results]

@@ -1,4 +1,4 @@
-"""Stopping tasks. The row decides; then the worker is told, and closes the log."""
+"""Cancels tasks. The row decides; then the worker is informed, and closes the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from aily.problems import NotFound
 from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
-from chat.events import TaskCancelled, worker_channel
+from chat.eventlog.keys import worker_channel
+from chat.events import TaskCancelled
 from chat.models import Status, Task, flights, pools_of
 from chat.models.flights import Successor
 from chat.models.ids import is_own
@@ -25,8 +26,9 @@ from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queu
 
 logger = logging.getLogger(__name__)
 
-#: How long a caller is kept for the worker to store the partial answer and close the log.
+#: How long a caller waits for the worker to store the partial answer and close the log.
 CLOSE_WAIT_SECONDS = 1.0
+_POLL_SECONDS = 0.05
 
 
 async def cancel(owner_id: int, task_id: UUID) -> Task:
@@ -35,13 +37,18 @@ async def cancel(owner_id: int, task_id: UUID) -> Task:
     Returns the task after its worker, if it had one, stored how far the answer had come (waited
     for one second at most). Raises NotFound.
     """
-    task = await in_database(_cancel_owned, owner_id, task_id)
+    task = await cancel_row(owner_id, task_id)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CLOSE_WAIT_SECONDS
     while task.status == Status.CANCELLED and not task.last_event and loop.time() < deadline:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_POLL_SECONDS)
         task = await in_database(Task.objects.get, pk=task_id)
     return task
+
+
+async def cancel_row(owner_id: int, task_id: UUID) -> Task:
+    """`cancel` that returns as soon as the row is updated, and its worker is informed."""
+    return await in_database(_cancel_owned, owner_id, task_id)
 
 
 def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
@@ -59,13 +66,13 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         running = cancel_running(task_ids)
         # A retry may have sent one back to the queue between the two.
         waiting += cancel_queued(task_ids)
-        ended = [*(one.id for one in waiting), *(call.id for call in running)]
+        ended = [*(task.id for task in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
     try:
-        _tell(waiting, running)
+        _publish(waiting, running)
         _enqueue(successors)
     except RedisUnavailable as error:
-        # Workers find out when they renew their lease, readers by their position check.
+        # Workers notice when they renew their lease, followers at their next look at the row.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
         note_fault("cancelling")
@@ -73,7 +80,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
 
 
 def _enqueue(successors: Sequence[Successor]) -> None:
-    """Make the tasks ready that take the places of those they followed."""
+    """Make tasks ready that were followers of a cancelled one, and now lead."""
     pools = pools_of({task.model_id for task in successors})
     for task in successors:
         pool = pools[task.model_id]
@@ -83,7 +90,8 @@ def _enqueue(successors: Sequence[Successor]) -> None:
             actors.ring(pool)
 
 
-def _tell(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
+def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
+    """Inform the workers of running tasks, and end the logs of waiting ones."""
     for call in running:
         sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
     by_pool: defaultdict[str, list[str]] = defaultdict(list)
@@ -92,7 +100,7 @@ def _tell(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall])
         by_pool[pools[ended.model_id]].append(str(ended.id))
     for pool, ids in by_pool.items():
         scheduler.remove(pool, ids)
-    eventlog.end_waiting(
+    eventlog.append_ends(
         [
             (ended.owner_id, TaskCancelled(task_id=str(ended.id), id=ended.event_id))
             for ended in waiting

@@ -1,4 +1,4 @@
-"""Models that are paused and providers that are left alone: what staff sees of them, and ends."""
+"""Pauses of models and open circuit breakers of providers: staff see them, and end them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Kind = Literal["model", "provider"]
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """`kind` model: the provider said 429; provider: it fails, for the `opened`-th time in a row.
+    """`kind` model: the provider answered 429; provider: its breaker is open, for the `opened`-th
+    time in a row.
 
-    `seconds_left` is 0 where a task may find out, or does, whether it is back.
+    `seconds_left` is 0 once a task may probe, or probes, whether the provider works again.
     """
 
     kind: Kind
@@ -35,7 +36,7 @@ class Pause:
 
 
 def pauses() -> list[Pause]:
-    """All at this moment, providers first. Raises RedisUnavailable."""
+    """Return all of this moment, providers first. Raises RedisUnavailable."""
     models = {model.pool: model.name for model in LLMModel.objects.only("name", "provider_id")}
     providers = {str(pk): name for pk, name in Provider.objects.values_list("pk", "name")}
     paused, opened = scheduler.blocks(models, providers)
@@ -57,7 +58,7 @@ def lift_model(model: LLMModel) -> bool:
     was_paused = scheduler.lift_pause(model.pool)
     if was_paused:
         logger.warning("the pause of model %s was lifted by hand", model.name)
-    _hasten([model.pk])
+    _start_retries([model.pk])
     return was_paused
 
 
@@ -70,13 +71,13 @@ def lift_provider(provider: Provider) -> bool:
     was_open = scheduler.close_breaker(str(provider.pk), [model.pool for model in models])
     if was_open:
         logger.warning("the breaker of provider %s was closed by hand", provider.name)
-    _hasten([model.pk for model in models])
+    _start_retries([model.pk for model in models])
     return was_open
 
 
-def _hasten(model_ids: Sequence[int]) -> None:
-    """Let tasks of these models that wait for their next attempt make it now: most do so for what
-    was lifted."""
+def _start_retries(model_ids: Sequence[int]) -> None:
+    """Let tasks of these models that wait for their next attempt make it now: most wait because of
+    the pause."""
     by_pool: defaultdict[str, list[Entry]] = defaultdict(list)
     pools = pools_of(model_ids)
     for task in transitions.clear_not_before(model_ids):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -25,16 +24,20 @@ from chat.observability import gauges, metrics
 PROTOCOL = (BASE_DIR / "chat" / "PROTOCOL.md").read_text()
 DEPLOY = (BASE_DIR / "deploy" / "README.md").read_text()
 METRICS = (BASE_DIR / "deploy" / "METRICS.md").read_text()
-DOCUMENTS = (
-    "deploy/METRICS.md",
-    "README.md",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "deploy/README.md",
-    "chat/PROTOCOL.md",
+#: Every document but licences and the notes of vendored files.
+DOCUMENTS = tuple(
+    sorted(
+        str(path.relative_to(BASE_DIR))
+        for pattern in ("*.md", "chat/*.md", "deploy/*.md", "docs/**/*.md")
+        for path in BASE_DIR.glob(pattern)
+    )
 )
+#: Names of what was renamed stay in the entries of older versions.
+_UNDATED = tuple(name for name in DOCUMENTS if name != "CHANGELOG.md")
+_PATH = re.compile(r"`((?:accounts|aily|chat|deploy|docs|static|tests)/[\w./-]+)`")
+#: Written by an operator, not kept in the repository.
+_NOT_KEPT = frozenset({"deploy/.env"})
+_STARTED = re.compile(r"python -m ((?:aily|tests)(?:\.[a-z_0-9]+)+)")
 
 #: Where the environment is read: `env.int("NAME"`, `_integer(environment, "NAME"`, and the like.
 _READERS = (
@@ -82,7 +85,7 @@ def _subclasses(kind: Any) -> Iterator[Any]:
 
 
 def _frame_types() -> set[str]:
-    structs = [kind for kind in vars(events).values() if isinstance(kind, type)]
+    structs = [value for value in vars(events).values() if isinstance(value, type)]
     sent = {
         str(struct.__struct_config__.tag)
         for struct in structs
@@ -151,10 +154,38 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     text = document.read_text()
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
     missing = [
-        target for target in targets if "://" not in target and not _exists(document, target)
+        target
+        for target in targets
+        if "://" not in target and not (document.parent / target).exists()
     ]
     assert missing == []
 
 
-def _exists(document: Path, target: str) -> bool:
-    return (document.parent / target).exists()
+@pytest.mark.parametrize("name", _UNDATED)
+def test_paths_and_modules_in_documents_exist(name: str) -> None:
+    text = (BASE_DIR / name).read_text()
+    paths = set(_PATH.findall(text)) - _NOT_KEPT
+    missing = [path for path in paths if not (BASE_DIR / path).exists()]
+    missing += [module for module in _STARTED.findall(text) if not _is_module(module)]
+    assert missing == []
+
+
+def _is_module(name: str) -> bool:
+    path = BASE_DIR.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+def test_the_architecture_is_read_in_a_few_minutes() -> None:
+    words = (BASE_DIR / "ARCHITECTURE.md").read_text().split()
+    assert len(words) <= 1500
+
+
+def test_every_decision_is_in_the_index_and_has_its_parts() -> None:
+    folder = BASE_DIR / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    decisions = [path for path in folder.glob("*.md") if path.name != "README.md"]
+    assert len(decisions) > 50
+    for path in decisions:
+        assert f"({path.name})" in index
+        text = path.read_text()
+        assert [part for part in ("**Context.**", "**Decision.**") if part not in text] == []

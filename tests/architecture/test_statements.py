@@ -10,7 +10,6 @@ from aily.launcher.programs import BASE_DIR
 _READERS = {
     "aily/database/rows.py",
     "aily/database/replica.py",
-    "aily/database/statements.py",
     "aily/embedded/postgres.py",
 }
 _READING = re.compile(r"\.(fetchall|fetchone|fetchmany)\(")

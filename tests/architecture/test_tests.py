@@ -28,7 +28,6 @@ _TESTED_BY = {
     "aily/database/backend/connection.py": "tests/aily/database/test_outages.py",
     "aily/database/keys.py": "tests/e2e/test_replica.py",
     "aily/database/replica.py": "tests/e2e/test_replica.py",
-    "aily/database/statements.py": "tests/aily/database/test_rows.py",
     "aily/embedded/unprivileged.py": "tests/aily/embedded/test_postgres.py",
     "aily/exporter.py": "tests/e2e/test_metrics.py",
     "aily/launcher/__main__.py": "tests/aily/launcher/test_launch.py",

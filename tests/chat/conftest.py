@@ -35,10 +35,20 @@ Submit = Callable[..., Awaitable[str]]
 async def loop_services() -> AsyncIterator[None]:
     """Ends what this loop opened: connections left to the garbage collector fail the run."""
     yield
-    if reader := get_hub()._reader:
-        reader.cancel()
-        await asyncio.wait([reader])
+    await get_hub().aclose()
+    await _batches_ended()
     await close_async_clients()
+
+
+async def _batches_ended() -> None:
+    """A batch that is under way for a cancelled caller would connect again once all is closed."""
+    batches = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "").startswith("Batcher.")
+    ]
+    if batches:
+        await asyncio.wait(batches, timeout=5)
 
 
 @pytest.fixture
@@ -73,12 +83,12 @@ async def start_worker(
         worker = Runtime()
         worker.start()
         workers.append(worker)
-        await until(lambda: bool(worker._pools))
+        await worker.ready()
         return worker
 
     yield start
     for worker in workers:
-        await worker.stop()
+        await worker.aclose()
 
 
 @pytest.fixture
@@ -100,8 +110,8 @@ async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None)
     """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
     frames = frames or TaskFrames()
     async with asyncio.timeout(20), aclosing(follow(task_id, owner.pk)) as followed:
-        async for one in followed:
-            frames.add(msgspec.json.decode(one.frame))
+        async for frame in followed:
+            frames.add(msgspec.json.decode(frame.frame))
     return frames
 
 

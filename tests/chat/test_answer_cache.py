@@ -39,7 +39,7 @@ async def answered(worker: Runtime, owner: User, text: str, **fields: Any) -> Ta
     """The task, once its worker has done with it."""
     accepted = await ask(owner, text, **fields)
     await frames_of(accepted.task_id, owner)
-    await until(lambda: not worker._calls)
+    await until(lambda: not worker.calls.by_task)
     return await row(accepted.task_id)
 
 
@@ -80,7 +80,7 @@ async def test_an_answer_is_kept_for_its_time_and_its_version_only(
     assert (await ask(alice, "For a while")).status == "succeeded"
     client().expire(key, 0)
     assert (await ask(alice, "For a while")).status == "queued"
-    await until(lambda: simulator.stats.completed == 2 and not worker._calls)
+    await until(lambda: simulator.stats.completed == 2 and not worker.calls.by_task)
     assert (await ask(alice, "For a while")).status == "succeeded"
     await in_database(publish, single_flight=False, cache_ttl_seconds=TTL_SECONDS)
     assert (await ask(alice, "For a while")).status == "queued"

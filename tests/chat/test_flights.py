@@ -20,7 +20,7 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from chat import scheduler, settlement
-from chat.events import log_key
+from chat.eventlog.keys import log_key
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.server import Simulator
 from chat.models import (

@@ -81,7 +81,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "aily.settings"
 from daphne import http_protocol, server, ws_protocol
 def parts():
     classes = (server.Server, http_protocol.HTTPFactory, ws_protocol.WebSocketFactory)
-    return [dict(vars(one)) for one in classes], http_protocol.WebRequest
+    return [dict(vars(kind)) for kind in classes], http_protocol.WebRequest
 before = parts()
 from aily.web.servers.daphne_server import DrainingServer
 DrainingServer(lambda scope, receive, send: None, endpoints=["tcp:0"])

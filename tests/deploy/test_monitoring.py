@@ -73,7 +73,8 @@ def _promtool_case(
 ) -> dict[str, Any]:
     """One group: is the alert, and not merely pending, there after the time?"""
     series = [
-        {"series": one, "values": value} for one, value in zip(case.series, values, strict=True)
+        {"series": expression, "values": value}
+        for expression, value in zip(case.series, values, strict=True)
     ]
     question = {
         "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})',

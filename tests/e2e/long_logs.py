@@ -6,6 +6,7 @@ import msgspec
 import psutil
 import redis
 
+from chat.eventlog.keys import log_key
 from tests.client import Frame
 from tests.stack import Stack
 
@@ -31,14 +32,14 @@ def write_long_log(stack: Stack, task_id: str, end: Frame) -> list[str]:
     delta = {"type": "task.delta", "task_id": task_id, "text": "x" * DELTA_BYTES, "reasoning": ""}
     frames: list[Frame] = [started, *[delta] * (DELTAS - 1), end]
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as valkey:
-        valkey.delete(f"aily:log:{task_id}")
+        valkey.delete(log_key(task_id))
         pipe = valkey.pipeline(transaction=False)
         for event_id, frame in zip(ids, frames, strict=True):
             pipe.xadd(
-                f"aily:log:{task_id}",
+                log_key(task_id),
                 {"e": msgspec.json.encode({**frame, "id": event_id})},
                 event_id,
             )
-        pipe.expire(f"aily:log:{task_id}", 60)
+        pipe.expire(log_key(task_id), 60)
         pipe.execute()
     return ids

@@ -14,6 +14,7 @@ import redis
 from websockets.asyncio.client import connect
 
 from aily.launcher.programs import WEB_SERVERS
+from chat.eventlog.keys import log_key
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.long_logs import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
@@ -42,7 +43,7 @@ async def make_large(stack: Stack, database_url: str, task_ids: list[str]) -> No
             [TEXT, REASONING, ago, task_ids],
         )
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as valkey:
-        valkey.delete(*(f"aily:log:{task_id}" for task_id in task_ids))
+        valkey.delete(*(log_key(task_id) for task_id in task_ids))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Readers that come late, go and come back get what one got who never left."""
+"""Followers that come late, or leave and come back, get the same frames as one that stayed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from chat.eventlog.keys import log_key
 from chat.events import START, EventId
 from tests.client import ChatSocket, Frame, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
@@ -132,7 +133,7 @@ async def test_resumed_after_the_end_gives_the_rest_while_the_log_is_there_and_o
         await cancel_at_half(rest, socket, task_id)
     uncut = (await socket.ended(task_id)).logged
     await resumed_everywhere(rest, task_id, uncut, from_log=True)
-    assert valkey.delete(f"aily:log:{task_id}") == 1
+    assert valkey.delete(log_key(task_id)) == 1
     await resumed_everywhere(rest, task_id, uncut, from_log=False)
 
 
@@ -145,7 +146,7 @@ async def test_a_log_lost_in_mid_stream_is_written_again_and_costs_no_reader_a_b
     seen = TaskFrames()
     for frame in frames.logged[:3]:
         seen.add(frame)
-    assert valkey.delete(f"aily:log:{task_id}") == 1
+    assert valkey.delete(log_key(task_id)) == 1
     late = await rest.follow(task_id)
     await socket.ended(task_id)
     stored = (await rest.task(task_id))["result"]
@@ -166,7 +167,7 @@ async def test_a_log_lost_just_before_the_end_still_gives_the_partial_text(
     frames = socket.frames_of(task_id)
     half = TaskFrames()
     await socket.until(lambda: len(frames.text) > 60)
-    assert valkey.delete(f"aily:log:{task_id}") == 1
+    assert valkey.delete(log_key(task_id)) == 1
     await rest.post(f"/api/llmchat/tasks/{task_id}/cancel")
     await socket.ended(task_id)
     for frame in (await rest.follow(task_id)).frames:

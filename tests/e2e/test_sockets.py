@@ -42,7 +42,7 @@ async def test_life_cycle_events_go_to_all_sockets_and_text_to_those_that_follow
         assert (await watcher.ended(task_id)).logged == life
 
 
-async def test_a_user_is_told_nothing_of_anothers_tasks(
+async def test_a_user_is_sent_nothing_of_anothers_tasks(
     stack: Stack, keys: Keys, socket: ChatSocket
 ) -> None:
     async with chat_socket(stack.base_url, keys.bob) as bob:
@@ -75,7 +75,7 @@ async def test_no_socket_is_sent_a_frame_twice_while_many_tasks_start_and_end(
         submitters[number % 2].tasks[task_id].check_ids()
 
 
-async def test_a_socket_that_joins_a_task_it_was_told_of_is_sent_no_frame_twice(
+async def test_a_socket_that_follows_a_task_whose_events_it_was_sent_gets_no_frame_twice(
     socket: ChatSocket, others: list[ChatSocket], rest: RestClient
 ) -> None:
     joining = others[0]

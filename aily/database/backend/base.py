@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, with a circuit breaker (aily/concurrency/circuit.py)."""
+"""Django's PostgreSQL backend, with a circuit breaker (aily/concurrency/circuit_breaker.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, object]) -> BoundedConnection:
         circuit = self._kind.circuit
-        if not circuit.lets_through():
+        if not circuit.allows_call():
             raise psycopg.OperationalError("the database is away")
         was_open, began = circuit.is_open, time.monotonic()
         try:
@@ -41,9 +41,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except psycopg.OperationalError as error:
             if self._is_busy(error, began):
                 raise PoolBusyError("all database connections of this process are in use") from None
-            circuit.failed()
+            circuit.record_failure()
             raise
-        circuit.succeeded()
+        circuit.record_success()
         with _lock:
             _given_out[self.alias] += 1
         return connection

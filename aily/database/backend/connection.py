@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 
-from aily.concurrency.circuit import Circuit
+from aily.concurrency.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     #: None: no bound.
     answer_seconds: ClassVar[float | None] = None
     #: Shared by all connections of the process to this server.
-    circuit: ClassVar[Circuit] = Circuit("PostgreSQL")
+    circuit: ClassVar[CircuitBreaker] = CircuitBreaker("PostgreSQL")
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         limit = timeout or self.answer_seconds
@@ -44,7 +44,7 @@ class BoundedConnection(psycopg.Connection[Any]):
                 # The server may still run the statement: the connection cannot be used again.
                 self.close()
             if self.closed:
-                self.circuit.failed()
+                self.circuit.record_failure()
             if timed_out:
                 message = f"no answer from the database within {limit:g} s"
                 raise psycopg.OperationalError(message) from None
@@ -54,4 +54,4 @@ class BoundedConnection(psycopg.Connection[Any]):
 class ReplicaConnection(BoundedConnection):
     """A connection to a replica, with a circuit breaker of its own."""
 
-    circuit = Circuit("PostgreSQL replica")
+    circuit = CircuitBreaker("PostgreSQL replica")

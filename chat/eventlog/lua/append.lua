@@ -1,51 +1,54 @@
--- Appends events to task logs and rings whoever follows them.
+-- Appends events of one task to its log and publishes their notices.
 --
--- ARGV[1]  `@` and when the oldest of it was written, in Unix milliseconds; or ''
--- ARGV[2…] six values an event: task id, event id (`<attempt>-<n>`), frame, channel,
---          1 to create the log when it is missing, -1 to ring without a log, seconds the log
---          is kept (0: as it is)
+-- KEYS[1]  the log, a stream whose entries have the one field `e`
+-- ARGV[1]  the channel of the task's text
+-- ARGV[2…] six values an event: event id (`<attempt>-<n>`), frame, what precedes the frame in the
+--          event's notice (chat/eventlog/notices.py), the notice's channel,
+--          1 to create the log if it does not exist, -1 to publish without appending,
+--          seconds until the log expires (0: as it is)
 --
--- aily:log:<task>  stream, entries with the one field `e`
+-- Redis refuses an id that is not above the stream's last one: that keeps out the worker of an older
+-- attempt, and makes it harmless to send an append again. NOMKSTREAM fails where Redis lost the log. A
+-- replica that became the master may lack the log's end: an event that does not directly follow the
+-- last one counts as an append to a lost log, too.
 --
--- Redis refuses an id that is not above the stream's top: that fences off the worker of an older
--- attempt, and makes a repeated append harmless. NOMKSTREAM tells when Redis lost the log. A replica
--- that took over may lack the end of it: an event that does not follow its top is missing it, too.
---
--- Returns a list of: 2 appended and heard by somebody (an event that creates the log: somebody listens
--- to its text), 1 appended, 0 was there already, -1 refused,
--- -2 the log is missing.
-local function leaves_gap(key, id)
-  local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-  if not top then return false end
-  local top_attempt, top_n = string.match(top[1], '(%d+)-(%d+)')
+-- Returns how many are subscribed to the task's text, then for each event:
+-- 1 appended, 0 it was appended before, -1 refused, -2 the log does not exist.
+local log, text_channel = KEYS[1], ARGV[1]
+
+local function leaves_gap(id)
+  local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if not last then return false end
+  local last_attempt, last_n = string.match(last[1], '(%d+)-(%d+)')
   local attempt, n = string.match(id, '(%d+)-(%d+)')
-  top_attempt, top_n, attempt, n = tonumber(top_attempt), tonumber(top_n), tonumber(attempt), tonumber(n)
-  return attempt > top_attempt or attempt == top_attempt and n > top_n + 1
+  last_attempt, last_n, attempt, n = tonumber(last_attempt), tonumber(last_n), tonumber(attempt), tonumber(n)
+  return attempt > last_attempt or attempt == last_attempt and n > last_n + 1
 end
 
-local out = {}
+local out = {redis.call('PUBSUB', 'NUMSUB', text_channel)[2]}
 for i = 2, #ARGV, 6 do
-  local task, id, frame, channel, create, keep =
+  local id, frame, header, channel, create, expires =
     ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
-  local key = 'aily:log:' .. task
   local reply
   if create == '-1' then
     reply = id
   elseif create == '1' then
-    reply = redis.pcall('XADD', key, id, 'e', frame)
-  elseif not leaves_gap(key, id) then
-    reply = redis.pcall('XADD', key, 'NOMKSTREAM', id, 'e', frame)
+    reply = redis.pcall('XADD', log, id, 'e', frame)
+  elseif not leaves_gap(id) then
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', id, 'e', frame)
   end
   if not reply then
     out[#out + 1] = -2
   elseif type(reply) == 'table' and reply.err then
-    -- Of a batch sent again, only the last event is still the stream's top.
-    out[#out + 1] = #redis.call('XRANGE', key, id, id) > 0 and 0 or -1
+    -- No memory left, or no stream: that says nothing of another attempt.
+    if not string.find(reply.err, 'equal or smaller', 1, true) then return reply end
+    -- Of a batch sent again, only the last event is still the log's last one.
+    out[#out + 1] = #redis.call('XRANGE', log, id, id) > 0 and 0 or -1
   else
-    if keep > 0 then redis.call('EXPIRE', key, keep) end
-    local listeners = redis.call('PUBLISH', channel, task .. id .. ARGV[1] .. ' ' .. frame)
-    if create == '1' then listeners = redis.call('PUBSUB', 'NUMSUB', 'aily:text:' .. task)[2] end
-    out[#out + 1] = listeners > 0 and 2 or 1
+    if expires > 0 then redis.call('EXPIRE', log, expires) end
+    local notice = header .. frame
+    redis.call('PUBLISH', channel, notice)
+    out[#out + 1] = 1
   end
 end
 return out

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from chat.llm.errors import ProviderError
 from chat.llm.listing import list_models
 from chat.models import Provider
-from chat.runner.pools import upstream_of
+from chat.runner.upstreams import upstream_of
 
 
 class Command(BaseCommand):

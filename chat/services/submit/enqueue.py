@@ -71,7 +71,7 @@ def _announce_answered(tasks: Sequence[Task]) -> None:
     """
     answered = [task for task in tasks if task.served_from == ServedFrom.CACHE]
     try:
-        eventlog.announce(
+        eventlog.publish_ends(
             [(task.owner_id, task.terminal_event(f"0-{task.last_event}")) for task in answered]
         )
     except RedisUnavailable as error:

@@ -19,7 +19,7 @@ from accounts.sessions import user_sessions as sessions
 from accounts.sessions.user_sessions import describe
 from accounts.websocket import identify_websocket
 from aily.cache import store
-from aily.concurrency.circuit import circuit_of
+from aily.concurrency.circuit_breaker import breaker_of
 from aily.web.access_revocation import Access, session_hash
 from tests.accounts.authenticator import set_up, username
 from tests.chat.api.conftest import queries as queries
@@ -234,14 +234,14 @@ def test_a_session_ends_though_the_cache_is_away(alice: User) -> None:
     """What the cache holds of it is removed before anything is read there again."""
     here, gone = browser(alice), browser(alice)
     assert username(gone) == "alice"
-    circuit = circuit_of(f"Redis {store.client().connection_pool.connection_kwargs['path']}")
-    circuit.failed()
+    circuit = breaker_of(f"Redis {store.client().connection_pool.connection_kwargs['path']}")
+    circuit.record_failure()
     circuit._next_probe = float("inf")
     try:
         here.post("/account/", {"session": "others"})
     finally:
         circuit._next_probe = 0
-        circuit.succeeded()
+        circuit.record_success()
     store.retry_removals()
     assert username(gone) is None
 

@@ -17,7 +17,7 @@ from accounts.models import LoginEvent, User
 from accounts.sessions import login_log
 from accounts.sessions.keys import login
 from accounts.sessions.throttle import account_name
-from aily.concurrency.circuit import circuit_of
+from aily.concurrency.circuit_breaker import breaker_of
 from aily.redis.clients import sync_redis
 from tests.accounts.authenticator import (
     PASSWORD,
@@ -192,12 +192,12 @@ def test_who_comes_a_moment_too_early_waits_for_the_turn(alice: User, settings: 
 # --- Redis away -----------------------------------------------------------------------------------
 @pytest.fixture
 def no_redis(settings: Settings) -> Iterator[None]:
-    circuit = circuit_of(f"Redis {sync_redis().connection_pool.connection_kwargs['path']}")
-    circuit.failed()
+    circuit = breaker_of(f"Redis {sync_redis().connection_pool.connection_kwargs['path']}")
+    circuit.record_failure()
     circuit._next_probe = float("inf")
     yield
     circuit._next_probe = 0
-    circuit.succeeded()
+    circuit.record_success()
 
 
 def test_while_redis_is_away_each_process_counts_by_itself(alice: User, no_redis: None) -> None:

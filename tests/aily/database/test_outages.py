@@ -96,7 +96,7 @@ def test_a_server_that_cannot_be_reached_is_an_outage(
         assert not is_pool_busy(caught.value)
         assert circuit.is_open
         monkeypatch.undo()
-    circuit.succeeded()
+    circuit.record_success()
     connection.ensure_connection()
 
 

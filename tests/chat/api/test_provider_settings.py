@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import LLMModel, Provider
-from chat.runner.pools import load_pools, upstream_of
+from chat.runner.upstreams import load_pools, upstream_of
 from chat.services import catalog
 from tests.chat.llm.recorder import private_authority
 from tests.conftest import ClientOf

@@ -155,13 +155,13 @@ async def test_while_redis_is_away_a_repeat_gets_its_task_and_nothing_else_is_ta
     first = await api.post(f"{API}/request", SCENE, Idempotency_Key=KEY)
     pool: Any = sync_redis().connection_pool
     circuit = pool.circuit
-    monkeypatch.setattr(circuit, "lets_through", lambda: False)
-    circuit.failed()
+    monkeypatch.setattr(circuit, "allows_call", lambda: False)
+    circuit.record_failure()
     try:
         again = await api.post(f"{API}/request", SCENE, Idempotency_Key=KEY)
         refused = await api.post(f"{API}/request", SCENE, Idempotency_Key="another")
     finally:
-        circuit.succeeded()
+        circuit.record_success()
     assert (again.status_code, again.json().get("task_id")) == (202, first.json()["task_id"])
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
 

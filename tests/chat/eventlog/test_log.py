@@ -1,18 +1,20 @@
-"""The log keeps the order, keeps out who has no business there, and survives being lost."""
+"""The log keeps the order, refuses appends of older attempts, and survives being lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from aily.redis.clients import async_redis, sync_redis
 from aily.redis.pubsub import subscriber_client
 from chat import eventlog
-from chat.eventlog import Append, Appended, LogWriter, aappend, append
+from chat.eventlog import Append, Appended, LogWriter, Outcome, aappend, append
+from chat.eventlog.keys import log_key, text_channel, user_channel
 from chat.events import (
     START,
     EventId,
@@ -22,9 +24,6 @@ from chat.events import (
     TaskStarted,
     decode,
     encode,
-    log_key,
-    text_channel,
-    user_channel,
 )
 from tests.chat.conftest import until
 
@@ -55,6 +54,10 @@ def delta(task_id: str, attempt: int, n: int, text: str = "x") -> Append:
     return Append(task_id, event_id, encode(event), text_channel(task_id))
 
 
+def outcomes(appended: Sequence[Appended]) -> list[Outcome]:
+    return [outcome for outcome, _ in appended]
+
+
 async def ids(task_id: str, after: EventId = START) -> list[str]:
     return [str(event_id) for event_id, _ in await eventlog.read(task_id, after)]
 
@@ -68,22 +71,22 @@ async def test_events_come_back_in_order_after_any_cursor(task_id: str) -> None:
 
 async def test_a_repeated_append_changes_nothing(task_id: str) -> None:
     batch = [started(task_id, 1), delta(task_id, 1, 2)]
-    assert append(batch) == [Appended.DONE, Appended.DONE]
-    assert append(batch[1:]) == [Appended.REPEATED]
+    assert outcomes(append(batch)) == [Outcome.APPENDED, Outcome.APPENDED]
+    assert outcomes(append(batch[1:])) == [Outcome.REPEATED]
     # A whole batch whose reply was lost: its first event is below the top by now.
-    assert append(batch) == [Appended.REPEATED, Appended.REPEATED]
+    assert outcomes(append(batch)) == [Outcome.REPEATED, Outcome.REPEATED]
     assert await ids(task_id) == ["1-1", "1-2"]
 
 
 async def test_the_worker_of_an_older_attempt_is_kept_out(task_id: str) -> None:
     await aappend([started(task_id, 1), delta(task_id, 1, 2)])
     await aappend([started(task_id, 2)])
-    assert await aappend([delta(task_id, 1, 3)]) == [Appended.REFUSED]
+    assert outcomes(await aappend([delta(task_id, 1, 3)])) == [Outcome.REFUSED]
     assert await ids(task_id) == ["1-1", "1-2", "2-1"]
 
 
-async def test_what_follows_on_a_lost_log_is_told_apart(task_id: str) -> None:
-    assert await aappend([delta(task_id, 1, 2)]) == [Appended.MISSING]
+async def test_an_append_to_a_lost_log_is_not_taken_for_a_repeated_one(task_id: str) -> None:
+    assert outcomes(await aappend([delta(task_id, 1, 2)])) == [Outcome.MISSING]
     assert not sync_redis().exists(log_key(task_id))
 
 
@@ -96,7 +99,7 @@ async def test_a_writer_that_is_behind_another_attempt_learns_that_it_lost(
     log.start("any")
     await writer.flush()
     append([started(task_id, 2)])
-    log.listened_to()
+    log.on_listener()
     log.write("late", "")
     await writer.flush()
     log.write("later", "")
@@ -109,7 +112,7 @@ async def test_a_batch_whose_reply_was_lost_is_sent_again_without_harm(
     task_id: str, writer: LogWriter
 ) -> None:
     log = writer.open(task_id, OWNER, attempt=1)
-    log.on_refused = lambda: pytest.fail("nobody else writes here")
+    log.on_refused = lambda: pytest.fail("no other attempt writes here")
     log.start("any")
     log.write("one", "")
     # Redis got it all, and the connection broke before it said so.
@@ -142,27 +145,27 @@ async def test_the_first_delta_leaves_at_once_and_a_burst_is_put_together(
 
 
 @pytest.mark.parametrize("is_listening", [False, True])
-async def test_a_log_knows_whether_its_text_is_heard(
+async def test_a_log_knows_whether_its_text_has_listeners(
     task_id: str, writer: LogWriter, is_listening: bool
 ) -> None:
     async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe(text_channel(task_id if is_listening else "another"))
         await pubsub.get_message(timeout=5)
         log = writer.open(task_id, OWNER, attempt=1)
-        assert log.is_heard
+        assert log.listeners.are_there
         log.start("any")
         await writer.flush()
-        assert log.is_heard == is_listening
-        log.listened_to()
+        assert log.listeners.are_there == is_listening
+        log.on_listener()
         for _ in range(2):
-            assert log.is_heard
+            assert log.listeners.are_there
             log.write("text", "")
             await writer.flush()
-        # The word that somebody listens is believed once.
-        assert log.is_heard == is_listening
+        # An announcement counts for one append.
+        assert log.listeners.are_there == is_listening
 
 
-async def test_text_that_nobody_hears_waits_for_a_listener_or_the_end(
+async def test_text_without_listeners_waits_for_one_or_for_the_end(
     task_id: str, writer: LogWriter
 ) -> None:
     log = writer.open(task_id, OWNER, attempt=1)
@@ -172,13 +175,13 @@ async def test_text_that_nobody_hears_waits_for_a_listener_or_the_end(
     log.write("two ", "")
     await writer.flush()
     assert await ids(task_id) == ["1-1"]
-    log.listened_to()
+    log.on_listener()
     await writer.flush()
     log.write("three ", "")
     await writer.flush()
     assert await ids(task_id) == ["1-1", "1-2", "1-3"]
     log.write("four", "")
-    log.seal()
+    log.flush_text()
     await writer.flush()
     assert (await ids(task_id), log.last_event) == (["1-1", "1-2", "1-3"], 4)
     log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
@@ -188,13 +191,13 @@ async def test_text_that_nobody_hears_waits_for_a_listener_or_the_end(
     assert (texts, frames[-1].id) == (["one two ", "three ", "four"], "1-5")
 
 
-async def test_text_that_nobody_hears_is_logged_after_a_while(
+async def test_text_without_listeners_is_logged_after_a_while(
     task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = writer.open(task_id, OWNER, attempt=1)
     log.start("any")
     await writer.flush()
-    monkeypatch.setattr("chat.eventlog.writer.UNHEARD_SECONDS", 0.0)
+    monkeypatch.setattr("chat.eventlog.listeners.TEXT_WAIT_SECONDS", 0.0)
     log.write("text", "")
     await writer.flush()
     assert await ids(task_id) == ["1-1", "1-2"]
@@ -208,8 +211,9 @@ async def test_an_end_waits_for_the_next_round_only_where_there_is_much_to_appen
     monkeypatch.setattr("chat.eventlog.writer.MAX_INTERVAL_SECONDS", 3600)
     running = asyncio.create_task(writer.run())
     log = writer.open(task_id, OWNER, attempt=1)
-    for one in (log, *(writer.open(str(uuid4()), OWNER, attempt=1) for _ in range(others))):
-        one.start("any")
+    other_logs = [writer.open(str(uuid4()), OWNER, attempt=1) for _ in range(others)]
+    for started_log in (log, *other_logs):
+        started_log.start("any")
     await until(lambda: not log.has_pending)
     log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
     if waits:
@@ -234,8 +238,8 @@ async def test_an_ended_log_is_kept_for_its_time_and_a_running_one_longer(
 
 def test_how_far_the_log_of_an_attempt_went(task_id: str) -> None:
     append([started(task_id, 1), delta(task_id, 1, 2), delta(task_id, 1, 3)])
-    nobodys = str(uuid4())
-    asked = [(task_id, 1), (task_id, 2), (nobodys, 1)]
+    without_log = str(uuid4())
+    asked = [(task_id, 1), (task_id, 2), (without_log, 1)]
     assert eventlog.last_events(asked) == [3, 0, 0]
     assert eventlog.last_events([]) == []
 
@@ -243,18 +247,18 @@ def test_how_far_the_log_of_an_attempt_went(task_id: str) -> None:
 async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
     task_id: str, writer: LogWriter
 ) -> None:
-    """As on a replica that took over before it had heard all."""
+    """As on a replica that became the master before it had received everything."""
     log = writer.open(task_id, OWNER, 1)
     log.start("any")
     log.write("one ", "")
     await writer.flush()
     client: Any = async_redis()
     replicated = await client.dump(log_key(task_id))
-    log.listened_to()
+    log.on_listener()
     log.write("two ", "")
     await writer.flush()
     await client.restore(log_key(task_id), 0, replicated, replace=True)
-    log.listened_to()
+    log.on_listener()
     log.write("three", "")
     await writer.flush()
     await writer.flush()
@@ -263,3 +267,48 @@ async def test_a_log_that_lost_its_end_goes_on_with_a_snapshot(
     snapshot = decode(entries[0][1])
     assert isinstance(snapshot, TaskSnapshot)
     assert snapshot.text == "one two three"
+
+
+async def test_an_append_that_redis_has_no_memory_for_is_not_taken_for_an_older_attempts(
+    task_id: str, loop_services: None
+) -> None:
+    append([started(task_id, 1)])
+    client: Any = async_redis()
+    await client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            await aappend([delta(task_id, 1, 2)])
+    finally:
+        await client.config_set("maxmemory", "0")
+    assert outcomes(await aappend([delta(task_id, 1, 2)])) == [Outcome.APPENDED]
+
+
+async def test_a_log_that_is_no_stream_is_an_error_of_its_own(
+    task_id: str, loop_services: None
+) -> None:
+    await async_redis().set(log_key(task_id), "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await aappend([started(task_id, 1)])
+
+
+async def test_appends_to_several_logs_each_have_an_outcome_of_their_own(
+    task_id: str, loop_services: None
+) -> None:
+    other_id, lost_id = str(uuid4()), str(uuid4())
+    appends = [
+        started(task_id, 1),
+        delta(task_id, 1, 2),
+        delta(lost_id, 1, 2),
+        started(other_id, 1),
+        delta(task_id, 1, 3),
+    ]
+    found = outcomes(await aappend(appends))
+    assert [outcome.name for outcome in found] == [
+        "APPENDED",
+        "APPENDED",
+        "MISSING",
+        "APPENDED",
+        "APPENDED",
+    ]
+    assert await ids(task_id) == ["1-1", "1-2", "1-3"]
+    await async_redis().delete(log_key(other_id))

@@ -62,7 +62,7 @@ async def run_task(client: AsyncClient, alice: User, worker: Runtime) -> None:
     )
     assert answer.status_code == 202
     await frames_of(answer.json()["task_id"], alice)
-    await until(lambda: not worker.running_calls)
+    await until(lambda: not worker.calls)
 
 
 async def test_a_task_is_one_trace(

@@ -21,7 +21,7 @@ async def crash(task_id: str, owner: User) -> UUID:
     log = writer.open(task_id, owner.pk, started.attempt)
     log.start("any")
     for word in ("Half ", "an ", "answer"):
-        log.listened_to()
+        log.on_listener()
         log.write(word, "")
         await writer.flush()
     await in_database(lease.give_up, worker_id)

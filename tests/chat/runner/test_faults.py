@@ -17,7 +17,6 @@ from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.server import Simulator
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
 from chat.models import LLMModel, Provider, Status
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
@@ -98,9 +97,11 @@ async def test_a_fault_that_passes_is_retried_and_only_the_last_attempts_text_co
     assert task.text == answer_to(prompt)
     assert frames.text == task.text
     frames.check_ids()
-    attempts = [one["attempt"] for one in frames.frames if one["type"] == "task.started"]
+    attempts = [frame["attempt"] for frame in frames.frames if frame["type"] == "task.started"]
     assert attempts == [1, 2]
-    has_first_text = any(one["id"].startswith("1-") and one.get("text") for one in frames.logged)
+    has_first_text = any(
+        frame["id"].startswith("1-") and frame.get("text") for frame in frames.logged
+    )
     assert has_first_text or fault not in SURELY_MIDWAY
 
 
@@ -135,12 +136,12 @@ async def test_retry_after_is_waited_for(
     await reading
     assert time.monotonic() - started > 0.6
     # Without a position, as it is not in the ready set: the notice of the retry.
-    notices = [one for one in frames.frames if one["type"] == "task.queued"]
+    notices = [frame for frame in frames.frames if frame["type"] == "task.queued"]
     # Or, for a reader that comes later, what the row says, or the pool, which pauses for a second.
-    queued = [one for one in notices if one["position"] is None]
+    queued = [frame for frame in notices if frame["position"] is None]
     assert queued
-    assert all(0 <= one["eta_seconds"] <= 1 for one in queued)
-    assert {one["waiting_for"]["kind"] for one in queued} <= {"retry", "pause"}
+    assert all(0 <= frame["eta_seconds"] <= 1 for frame in queued)
+    assert {frame["waiting_for"]["kind"] for frame in queued} <= {"retry", "pause"}
     assert (await row(task_id)).status == Status.SUCCEEDED
 
 
@@ -164,7 +165,7 @@ async def test_a_provider_that_cannot_be_reached_is_tried_again_and_then_named(
         Provider.objects.create, name="closed", base_url="http://127.0.0.1:9"
     )
     await in_database(LLMModel.objects.create, provider=closed, name="unreachable")
-    worker._refresh_pools(await in_database(load_pools))
+    await worker.reload_pools()
     task_id = await submit_as_alice("Anybody there?", model="unreachable")
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
@@ -191,14 +192,14 @@ async def test_a_call_that_breaks_in_our_own_code_fails_as_internal_and_harms_no
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def broken(upstream: Upstream, request: ChatRequest, *rest: Any) -> Completion:
         if b"Break" in msgspec.json.encode(request.messages):
             raise ZeroDivisionError
         return await ask(upstream, request, *rest)
 
-    monkeypatch.setattr(worker._client, "ask", broken)
+    monkeypatch.setattr(worker.client, "ask", broken)
     broken_id = await submit_as_alice("Break")
     other_id = await submit_as_alice("Do not")
     frames = await frames_of(broken_id, alice)
@@ -221,7 +222,7 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL takes no U+0000; the client that keeps it out is bypassed here."""
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def poisoned(
         upstream: Upstream,
@@ -234,11 +235,11 @@ async def test_an_answer_that_cannot_be_stored_fails_alone(
             on_delta(Delta("\x00", ""))
         return await ask(upstream, request, limits, on_delta, *rest)
 
-    monkeypatch.setattr(worker._client, "ask", poisoned)
+    monkeypatch.setattr(worker.client, "ask", poisoned)
     prompts = ["Poison", *(f"Good {number}" for number in range(10))]
     task_ids = await asyncio.gather(*map(submit_as_alice, prompts))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]
-    assert [one.types[-1] for one in frames] == ["task.failed", *["task.completed"] * 10]
+    assert [received.types[-1] for received in frames] == ["task.failed", *["task.completed"] * 10]
     assert frames[0].end is not None
     assert frames[0].end["error"]["code"] == "internal"
     assert (await row(task_ids[0])).error == frames[0].end["error"]

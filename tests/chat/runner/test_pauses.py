@@ -1,4 +1,4 @@
-"""What a provider asks for, or fails at, holds up as few as can be, and they are told."""
+"""Pauses and circuit breakers: few tasks wait, and their followers are sent why."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_no_retry_after_keeps_a_task_or_a_model_for_longer_than_the_settin
         assert 50 < left <= 61, (status, seconds)
         if status == 429:
             assert 50 < await in_database(pause, own) <= 60, seconds
-    await until(lambda: not worker._calls)
+    await until(lambda: not worker.calls.by_task)
 
 
 async def test_a_task_whose_provider_asks_to_stay_away_goes_to_its_fallback_at_once(
@@ -129,7 +129,11 @@ async def test_a_pause_of_a_moment_is_no_reason_to_go_elsewhere(
 
 
 async def test_more_than_one_page_is_diverted_by_one_sweep(
-    scene: Scene, alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+    scene: Scene,
+    alice: User,
+    model: LLMModel,
+    monkeypatch: pytest.MonkeyPatch,
+    loop_services: None,
 ) -> None:
     monkeypatch.setattr(recovery, "PAGE", 0)
     second = await in_database(LLMModel.objects.get, name="second")
@@ -249,12 +253,12 @@ async def test_a_healthy_task_of_the_same_owner_probes_before_those_that_failed(
     assert (await row(accepted.task_id)).attempt == 1
 
 
-async def test_a_provider_that_is_dead_is_left_alone_also_with_one_user(
+async def test_the_breaker_of_a_dead_provider_opens_with_a_single_user_too(
     worker: Runtime, alice: User, model: LLMModel, settings: Settings
 ) -> None:
     settings.TASK_RETRY_SECONDS = 0.1
     await in_database(Provider.objects.update, base_url="http://127.0.0.1:9")
-    await worker._reload_pools()
+    await worker.reload_pools()
     for number in range(breakers.BREAKER_UNREACHABLE):
         await ask(alice, f"Anybody there? {number}")
     await eventually(is_open)
@@ -287,25 +291,25 @@ async def test_a_breaker_that_is_closed_by_hand_is_closed(
     assert not await is_open()
 
 
-# --- What is told -------------------------------------------------------------------------------
-async def test_a_reader_is_told_of_the_pause_and_of_its_end(
+# --- What followers are sent --------------------------------------------------------------------
+async def test_a_follower_is_sent_the_pause_and_its_end(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
     model: LLMModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chat.services.follow.PLACE_SECONDS", 0.05)
+    monkeypatch.setattr("chat.services.follow.follower.PLACE_SECONDS", 0.05)
     await throttle(model, seconds=60)
     accepted = await ask(alice, "Hi [sim:tokens=2]")
     assert accepted.eta_seconds is not None
     assert 55 < accepted.eta_seconds <= 60
     seen = TaskFrames()
     reading = asyncio.create_task(frames_of(accepted.task_id, alice, seen))
-    await until(lambda: any(one["type"] == "task.queued" for one in seen.frames))
+    await until(lambda: any(frame["type"] == "task.queued" for frame in seen.frames))
     await in_database(pauses.lift_model, model)
     frames = await reading
-    (queued, *_) = [one for one in frames.frames if one["type"] == "task.queued"]
+    (queued, *_) = [frame for frame in frames.frames if frame["type"] == "task.queued"]
     assert queued["waiting_for"]["kind"] == "pause"
     until_time = datetime.fromisoformat(queued["waiting_for"]["until"])
     assert timedelta(0) < until_time - datetime.now(UTC) < timedelta(seconds=61)

@@ -59,7 +59,7 @@ async def test_what_may_not_be_called_fails_at_once_and_is_sent_nothing(
     assert recorder.connections == 0
 
 
-async def test_settings_of_a_row_hold_in_calls(
+async def test_settings_of_a_row_apply_to_calls(
     alice: User,
     submit_as_alice: Submit,
     start_worker: StartWorker,

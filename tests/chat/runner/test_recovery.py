@@ -16,6 +16,7 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import eventlog, scheduler
+from chat.eventlog.keys import log_key
 from chat.events import EventId
 from chat.llm.simulator.answers import simulated_answer
 from chat.models import LLMModel, Status, Task, Worker, transitions
@@ -66,24 +67,24 @@ async def test_a_task_that_crashes_too_often_fails_after_its_log(
     assert (frames.end["error"], frames.last_id) == (task.error, f"2-{task.last_event}")
 
 
-async def test_a_reader_who_is_ahead_of_the_row_still_gets_the_end(
+async def test_a_follower_that_is_ahead_of_the_row_still_gets_the_end(
     submit_as_alice: Submit, alice: User
 ) -> None:
-    """Redis was away when the task was taken from its worker: the row knows nothing of the log."""
+    """Redis was away when its worker lost the task: the row lacks the last event of the log."""
     task_id = await submit_as_alice("Hello")
     await crash(task_id, alice)
     seen = TaskFrames()
     reading = asyncio.create_task(frames_of(task_id, alice, seen))
     await until(lambda: seen.text)
     await in_database(transitions.recover, 5)
-    await async_redis().delete(f"aily:log:{task_id}")
+    await async_redis().delete(log_key(task_id))
     await in_database(transitions.cancel_queued, [UUID(task_id)])
     reading.cancel()
     rest = TaskFrames()
     async with asyncio.timeout(10):
         from_seen = follow(task_id, alice.pk, EventId.parse(seen.last_id or ""))
-        async for one in from_seen:
-            rest.add(msgspec.json.decode(one.frame))
+        async for frame in from_seen:
+            rest.add(msgspec.json.decode(frame.frame))
     assert rest.types == ["task.cancelled"]
 
 
@@ -97,7 +98,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     frames = TaskFrames()
     reading = asyncio.create_task(frames_of(task_id, alice, frames))
     await until(lambda: frames.text)
-    first_life = zombie._worker_id
+    first_life = zombie.worker_id
     past = timezone.now() - timedelta(seconds=1)
     await in_database(Worker.objects.filter(pk=first_life).update, lease_until=past)
     await in_database(make_witness)
@@ -113,8 +114,8 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     assert (task.status, task.attempt, task.crashes) == (Status.SUCCEEDED, 2, 1)
     assert frames.text == task.text == expected
     # It comes back under another id, and works.
-    await until(lambda: zombie._worker_id != first_life)
-    await until(lambda: not zombie._calls)
+    await until(lambda: zombie.worker_id != first_life)
+    await until(lambda: not zombie.calls)
 
 
 async def test_queued_tasks_that_redis_forgot_are_put_back(
@@ -153,7 +154,7 @@ async def test_a_task_that_waits_for_its_next_attempt_is_left_waiting(
     assert await in_database(recovery.sweep) == set()
 
 
-async def test_a_task_whose_deadline_passes_in_the_queue_expires_and_its_readers_are_told(
+async def test_a_task_whose_deadline_passes_in_the_queue_expires_and_its_followers_are_sent_the_end(
     submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hurry", deadline_seconds=60)

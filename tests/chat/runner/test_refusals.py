@@ -1,4 +1,4 @@
-"""A statement that PostgreSQL refuses is no outage: its task fails, and holds up nobody."""
+"""A statement that PostgreSQL refuses is no outage: its task fails, and no other waits for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from tests.chat.conftest import Submit, eventually, frames_of, row, until
 
-#: SQLSTATEs: whether the same statement may succeed later, and whether that is in doubt.
+#: SQLSTATEs: whether the same statement may succeed later, and whether that is uncertain.
 STATES: dict[str, tuple[type[Exception], bool, bool]] = {
     "08006": (OperationalError, True, False),  # connection failure
     "25006": (InternalError, True, False),  # the server has become a standby
@@ -44,7 +44,7 @@ STATES: dict[str, tuple[type[Exception], bool, bool]] = {
 
 
 @pytest.mark.parametrize(("state", "expected"), STATES.items(), ids=STATES)
-def test_outages_are_told_from_refusals_by_the_servers_own_code(
+def test_the_servers_code_distinguishes_outages_from_refusals(
     state: str, expected: tuple[type[Exception], bool, bool]
 ) -> None:
     kind, is_away, is_doubtful = expected
@@ -80,7 +80,7 @@ def say_poison(
     worker: Runtime, monkeypatch: pytest.MonkeyPatch, finish_reason: str = "stop"
 ) -> None:
     """Have the provider answer "Bad 54000" with "SQLSTATE 54000", and go on as it does."""
-    ask = worker._client.ask
+    ask = worker.client.ask
 
     async def poisoned(
         upstream: Upstream,
@@ -97,7 +97,7 @@ def say_poison(
             return completion
         return msgspec.structs.replace(completion, finish_reason=finish_reason)
 
-    monkeypatch.setattr(worker._client, "ask", poisoned)
+    monkeypatch.setattr(worker.client, "ask", poisoned)
 
 
 @pytest.mark.usefixtures("_refuses")
@@ -117,18 +117,19 @@ async def test_ends_that_are_refused_fail_their_tasks_alone(
 
 
 @pytest.mark.usefixtures("_refuses")
-async def test_while_one_end_is_in_doubt_those_of_others_are_stored(
+async def test_while_it_is_unknown_whether_an_end_is_refused_others_are_stored(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.05,))
-    monkeypatch.setattr(storage, "DOUBTS", 1_000_000)
-    monkeypatch.setattr(storage.until_stored, "__kwdefaults__", {"doubts": 1_000_000})
+    monkeypatch.setattr(
+        storage.retry_until_database_returns, "__kwdefaults__", {"max_failures": 1_000_000}
+    )
     say_poison(worker, monkeypatch)
     bad = await submit_as_alice("Bad 53200")
-    await until(lambda: any(one.was_answered for one in worker._calls.values()))
+    await until(lambda: any(call.was_answered for call in worker.calls.by_task.values()))
     good = [await submit_as_alice(f"Good {number}") for number in range(3)]
     for task_id in good:
         assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
@@ -144,7 +145,7 @@ async def test_an_end_that_cannot_even_be_written_as_json_fails_its_task_alone(
     say_poison(worker, monkeypatch, "\ud800")
     task_ids = await asyncio.gather(*map(submit_as_alice, ["Bad 00000", "Good 1", "Good 2"]))
     frames = [await frames_of(task_id, alice) for task_id in task_ids]
-    assert [one.types[-1] for one in frames] == ["task.failed", *["task.completed"] * 2]
+    assert [received.types[-1] for received in frames] == ["task.failed", *["task.completed"] * 2]
     assert (await row(task_ids[0])).error == transitions.INTERNAL
 
 
@@ -157,7 +158,7 @@ async def test_a_partial_answer_that_is_refused_leaves_the_task_cancelled(
 ) -> None:
     say_poison(worker, monkeypatch)
     task_id = await submit_as_alice("Bad 54000 [sim:stall=middle,tokens=10]")
-    await until(lambda: any(one.log.text for one in worker._calls.values()))
+    await until(lambda: any(call.log.text for call in worker.calls.by_task.values()))
     await cancel(alice.pk, UUID(task_id))
     assert (await frames_of(task_id, alice)).types[-1] == "task.cancelled"
     assert (await row(task_id)).status == Status.CANCELLED

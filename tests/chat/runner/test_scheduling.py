@@ -1,4 +1,4 @@
-"""Who runs when: caps over several workers, lanes, turns of owners, fallbacks and deadlines."""
+"""Which task runs when: caps over several workers, lanes, turns of owners, fallbacks, deadlines."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
 from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from chat.scheduler import Fault, breakers, claims
 from chat.scheduler.keys import pool_keys
-from chat.services import follow as following
+from chat.services.follow import follower
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
@@ -65,9 +64,9 @@ async def submit_all(user: User, prompts: Sequence[str], **fields: Any) -> list[
     ]
     accepted: list[str] = []
     for start in range(0, len(submissions), 200):
-        for one in await in_database(submit_many, submissions[start : start + 200]):
-            assert isinstance(one, Accepted), one
-            accepted.append(one.task_id)
+        for outcome in await in_database(submit_many, submissions[start : start + 200]):
+            assert isinstance(outcome, Accepted), outcome
+            accepted.append(outcome.task_id)
     return accepted
 
 
@@ -181,8 +180,8 @@ async def test_two_owners_finish_their_kth_tasks_together(
     every = sorted(ends[alice] + ends[bob])
     # They start by turns; calls that run at the same time come in any order, and so do ends that
     # are stored together, at the same moment.
-    for one, other in zip(ends[alice], ends[bob], strict=True):
-        first, last = sorted((one, other))
+    for hers, his in zip(ends[alice], ends[bob], strict=True):
+        first, last = sorted((hers, his))
         assert bisect_left(every, last) - bisect_right(every, first) <= 3 * cap
 
 
@@ -190,9 +189,9 @@ def ends_of(*owners: User) -> dict[User, list[datetime]]:
     """When each owner's tasks finished, in their order."""
     return {
         owner: [
-            one.finished_at
-            for one in Task.objects.filter(owner=owner).order_by("finished_at")
-            if one.finished_at is not None
+            task.finished_at
+            for task in Task.objects.filter(owner=owner).order_by("finished_at")
+            if task.finished_at is not None
         ]
         for owner in owners
     }
@@ -211,23 +210,23 @@ async def test_an_owner_of_weight_two_gets_two_turns_for_each_of_the_others(
     assert 92 <= first.count(bob.pk) <= 108
 
 
-async def test_who_waits_is_told_how_the_place_moves(
+async def test_a_follower_of_a_waiting_task_is_sent_its_places(
     worker: Runtime,
     submit_as_alice: Submit,
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "PLACE_SECONDS", 0.05)
+    monkeypatch.setattr(follower, "PLACE_SECONDS", 0.05)
     await set_cap(1)
-    worker._refresh_pools(await in_database(load_pools))
+    await worker.reload_pools()
     task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
     frames = await frames_of(task_ids[-1], alice)
-    queued = [one for one in frames.frames if one["type"] == "task.queued"]
-    positions = [one["position"] for one in queued]
+    queued = [frame for frame in frames.frames if frame["type"] == "task.queued"]
+    positions = [frame["position"] for frame in queued]
     assert positions == sorted(positions, reverse=True)
     assert set(positions) >= {1, 2}
-    assert all(one["eta_seconds"] is None or one["eta_seconds"] >= 0 for one in queued)
-    assert all("id" not in one for one in queued)
+    assert all(frame["eta_seconds"] is None or frame["eta_seconds"] >= 0 for frame in queued)
+    assert all("id" not in frame for frame in queued)
     assert frames.types[-1] == "task.completed"
 
 
@@ -319,7 +318,7 @@ async def test_fallbacks_take_over_in_order(
     assert (task.status, task.model.name) == (Status.SUCCEEDED, model_name)
     assert task.attempt == attempts
     frames.check_ids()
-    started = [one["model"] for one in frames.frames if one["type"] == "task.started"]
+    started = [frame["model"] for frame in frames.frames if frame["type"] == "task.started"]
     assert started[-1] == model_name
 
 
@@ -351,8 +350,8 @@ async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_alo
     other = await in_database(lambda: Provider.objects.create(name="other", base_url=url))
     model.provider = other
     await in_database(model.save)
-    await worker._reload_pools()
-    assert worker._pools[old_pool].cap == 0, "it starts nothing more at the old provider"
+    await worker.reload_pools()
+    assert worker.pools[old_pool].cap == 0, "it starts nothing more at the old provider"
     await eventually(lambda: in_database(recovery.sweep))
     for task_id in (waiting, await submit_as_alice("New [sim:tokens=2]")):
         assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
@@ -406,8 +405,8 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     await until(lambda: simulator.stats.in_flight == 2)
     await async_redis().flushdb()
     second = await submit_all(alice, ["Short", "Short as well"])
-    for one in (worker, other):
-        one.wake(model.pool)
+    for runtime in (worker, other):
+        runtime.wake(model.pool)
     await ended([*first, *second])
     assert simulator.stats.max_in_flight == 2
 
@@ -440,7 +439,7 @@ async def test_calls_that_go_on_without_postgresql_keep_their_room(
     # Its claims wait for PostgreSQL from now on, with this one in their hands.
     await submit_all(alice, ["Short"])
     await is_stuck.wait()
-    worker_id = str(worker._worker_id)
+    worker_id = worker.worker_id
     threads: Any = sync_redis()
     workers = pool_keys(model.pool).provider.workers
     runs_out_at = threads.zscore(workers, worker_id)

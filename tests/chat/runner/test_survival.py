@@ -18,13 +18,12 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
+from chat.eventlog import aappend
 from chat.eventlog import writer as event_log
-from chat.eventlog.log import aappend
-from chat.events import text_channel, user_channel, worker_channel
+from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
 from chat.runner import recovery
-from chat.runner.pools import load_pools
 from chat.runner.runtime import Runtime
 from chat.scheduler.keys import pool_keys
 from chat.services.cancel import cancel
@@ -42,9 +41,11 @@ def _short_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def faults() -> float:
-    """How many were survived so far, as Prometheus is told."""
-    metrics = [one for one in REGISTRY.collect() if one.name == "aily_faults"]
-    return sum(s.value for one in metrics for s in one.samples if s.name == "aily_faults_total")
+    """How many were survived so far, by the metric."""
+    metrics = [metric for metric in REGISTRY.collect() if metric.name == "aily_faults"]
+    return sum(
+        s.value for metric in metrics for s in metric.samples if s.name == "aily_faults_total"
+    )
 
 
 class Breaks:
@@ -69,22 +70,22 @@ class Breaks:
 STEPS = [
     "chat.scheduler.claim",
     "chat.models.transitions.start",
-    "chat.runner.runtime.observe_start",
+    "chat.runner.claims.observe_start",
     "chat.runner.calls.Call",
     "chat.runner.calls.trace_wait",
     "chat.runner.calls.trace_call",
     "chat.runner.call.ChatRequest",
     "chat.llm.client.ProviderClient.ask",
     "chat.runner.calls.observe_call",
-    "chat.runner.call.Call.end",
-    "chat.runner.call.Call._verdict",
-    "chat.runner.call.Call._ending",
+    "chat.runner.finish.Finisher.finish",
+    "chat.runner.finish.next_step",
+    "chat.runner.finish.attempt_result",
     "chat.models.flights.end",
-    "chat.runner.call.Call._conclude",
-    "chat.eventlog.writer.TaskLog.start",
-    "chat.eventlog.writer.TaskLog.write",
-    "chat.eventlog.writer.TaskLog.seal",
-    "chat.eventlog.writer.TaskLog.end",
+    "chat.runner.finish.Finisher._publish",
+    "chat.eventlog.task_log.TaskLog.start",
+    "chat.eventlog.task_log.TaskLog.write",
+    "chat.eventlog.task_log.TaskLog.flush_text",
+    "chat.eventlog.task_log.TaskLog.end",
     "chat.eventlog.writer.aappend",
     "chat.runner.lease.renew",
     "chat.runner.lease.taken_away",
@@ -101,7 +102,7 @@ def break_once(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException)
     place = resolve_name(owner)
     original = getattr(place, name)
     broken = Breaks(original, error)
-    # A function, so that it is bound to an instance like the one it stands for.
+    # A function, so that it is bound to an instance like the original.
     monkeypatch.setattr(place, name, lambda *args, **kwargs: broken(*args, **kwargs))
     return broken
 
@@ -135,8 +136,8 @@ async def test_an_exception_in_a_step_strands_no_row_and_no_loop(
             second = await ends(await submit_as_alice("Second [sim:tokens=3]"))
             assert first.status == Status.SUCCEEDED or first.error == transitions.INTERNAL
             assert second.status == Status.SUCCEEDED
-            await until(lambda: not worker._calls)
-            assert not worker._starting
+            await until(lambda: not worker.calls.by_task)
+            assert not worker.calls.starting
 
 
 async def test_a_worker_that_could_not_listen_tries_again(
@@ -145,7 +146,7 @@ async def test_a_worker_that_could_not_listen_tries_again(
     broken = break_once(monkeypatch, "chat.runner.runtime.listen", AttributeError("no 'connect'"))
     worker = await start_worker()
     await until(lambda: broken.raised)
-    channel, redis = worker_channel(str(worker._worker_id)), cast("Any", sync_redis())
+    channel, redis = worker_channel(worker.worker_id), cast("Any", sync_redis())
     await until(lambda: redis.pubsub_numsub(channel)[0][1] == 1)
 
 
@@ -165,7 +166,7 @@ async def test_what_is_survived_is_counted_and_logged(
 async def test_a_claim_loop_that_was_cancelled_by_a_fault_goes_on(
     worker: Runtime, submit_as_alice: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A CancelledError out of a future that somebody else has cancelled ends no loop."""
+    """A CancelledError out of a future that another coroutine has cancelled ends no loop."""
     break_once(monkeypatch, "chat.scheduler.claim", asyncio.CancelledError())
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -216,7 +217,7 @@ async def test_a_task_is_cancelled_whatever_breaks_once_its_row_says_so(
     assert (await cancel(alice.pk, UUID(task_id))).status == Status.CANCELLED
 
 
-# --- Rows and leases that nobody knows of ---------------------------------------------------------
+# --- Rows and slots without a call ----------------------------------------------------------------
 async def test_a_row_that_runs_without_a_call_is_found_and_run(
     worker: Runtime, submit_as_alice: Submit, alice: User
 ) -> None:
@@ -225,7 +226,7 @@ async def test_a_row_that_runs_without_a_call_is_found_and_run(
     await ends(task_id)
     running = {
         "status": Status.RUNNING,
-        "worker_id": worker._worker_id,
+        "worker_id": worker.worker_id,
         "attempt": 7,
         "finished_at": None,
     }
@@ -238,9 +239,9 @@ async def test_calls_that_run_are_left_alone_however_often_rows_are_compared(
     worker: Runtime, submit_as_alice: Submit
 ) -> None:
     task_id = await submit_as_alice("Long [sim:stall=middle,stall_seconds=1.5,tokens=4]")
-    await until(lambda: worker._calls)
+    await until(lambda: worker.calls.by_task)
     for _ in range(5):
-        await worker._give_back()
+        await worker.give_back()
     task = await ends(task_id)
     assert (task.status, task.attempt, task.crashes) == (Status.SUCCEEDED, 1, 0)
 
@@ -254,7 +255,7 @@ async def test_a_task_that_is_being_started_is_not_taken_for_a_stranded_one(
 
     def slow(*args: Any) -> Any:
         started = start(*args)
-        asyncio.run_coroutine_threadsafe(worker._give_back(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(worker.give_back(), loop).result(10)
         return started
 
     monkeypatch.setattr(transitions, "start", slow)
@@ -287,9 +288,9 @@ async def test_slots_of_a_claim_whose_reply_was_lost_are_given_back(
     worker: Runtime, submit_as_alice: Submit, model: LLMModel
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
-    worker._refresh_pools(await in_database(load_pools))
-    lost = pool_keys(model.pool).slots(str(worker._worker_id))
-    await async_redis().sadd(lost, "a-task-that-nobody-runs")  # type: ignore[misc]
+    await worker.reload_pools()
+    lost = pool_keys(model.pool).slots(worker.worker_id)
+    await async_redis().sadd(lost, "a-task-without-a-call")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
 
@@ -360,21 +361,21 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
     monkeypatch.setattr(event_log, "MAX_INTERVAL_SECONDS", 0.05)
 
     async def picky(appends: Any, *args: Any) -> Any:
-        if any(b"poison" in one.frame for one in appends):
+        if any(b"poison" in append.frame for append in appends):
             raise ValueError("this one is not taken")
         return await aappend(appends, *args)
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")
-    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "poison")
+    monkeypatch.setattr(worker.pools[(await row(bad)).model.pool], "model", "poison")
     poisoned = await submit_as_alice("Say poison [sim:tokens=3]")
-    monkeypatch.setattr(worker._pools[(await row(bad)).model.pool], "model", "deepseek-flash")
+    monkeypatch.setattr(worker.pools[(await row(bad)).model.pool], "model", "deepseek-flash")
     await ends(poisoned)
     good = await submit_as_alice("Good [sim:tokens=3]")
     frames = await frames_of(good, alice)
     assert frames.types[0] == "task.started"
     assert frames.types[-1] == "task.completed"
-    # Those whose log is not taken are told by their row.
+    # Followers of the tasks whose log is not taken read the end from the row.
     assert (await frames_of(poisoned, alice)).types[-1] == "task.completed"
 
 
@@ -389,9 +390,9 @@ async def test_messages_that_cannot_be_read_end_no_listener(
         user_channel(alice.pk),
         text_channel(task_id),
         scheduler.DOORBELL,
-        worker_channel(str(worker._worker_id)),
+        worker_channel(worker.worker_id),
     ):
-        await async_redis().publish(channel, b"\xff nobody can read this")
+        await async_redis().publish(channel, b"\xff no text")
     assert (await reading).types[-1] == "task.completed"
     after = await submit_as_alice("After [sim:tokens=3]")
     assert (await frames_of(after, alice)).types[-1] == "task.completed"

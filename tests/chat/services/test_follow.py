@@ -13,17 +13,8 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import Append
-from chat.events import (
-    Event,
-    EventId,
-    TaskCompleted,
-    TaskDelta,
-    TaskStarted,
-    encode,
-    log_key,
-    text_channel,
-    user_channel,
-)
+from chat.eventlog.keys import log_key, text_channel, user_channel
+from chat.events import Event, EventId, TaskCompleted, TaskDelta, TaskStarted, encode
 from chat.models import Status, Task
 from chat.services.follow import follow
 from tests.chat.conftest import Submit, frames_of, until

@@ -15,6 +15,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.eventlog import LogWriter
+from chat.eventlog.keys import log_key
 from chat.events import (
     FRAME_BYTES,
     PIECE_CHARS,
@@ -24,7 +25,6 @@ from chat.events import (
     TaskFailed,
     cut,
     encode,
-    log_key,
 )
 from chat.models import Status, Task
 from chat.services.follow import follow
@@ -92,7 +92,7 @@ async def test_the_part_of_an_answer_that_failed_comes_in_pieces(
     assert (frames.end["type"], frames.end["error"]["code"]) == ("task.failed", "internal")
 
 
-async def test_text_that_nobody_heard_is_logged_in_pieces(
+async def test_text_without_listeners_is_logged_in_pieces(
     submit_as_alice: Submit, alice: User
 ) -> None:
     task_id = await submit_as_alice("Hello")
@@ -100,7 +100,7 @@ async def test_text_that_nobody_heard_is_logged_in_pieces(
     log = writer.open(task_id, alice.pk, 1)
     log.start("deepseek-flash")
     log.write(TEXT, REASONING)
-    log.seal()
+    log.flush_text()
     end = {"text": TEXT, "reasoning": REASONING, "finish_reason": "stop", "tool_calls": []}
     log.end(lambda event_id: TaskCompleted(task_id=task_id, id=event_id, result=end, usage={}))
     await commit_the_end(task_id, log.last_event)

@@ -1,0 +1,221 @@
+"""Claims: takes tasks from the queue while there is room, and starts their calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from aily.concurrency.faults import note_fault, run_for_ever, surviving
+from aily.concurrency.jobs import Job, Jobs
+from aily.database.errors import is_outage
+from aily.database.outages import AWAY, is_away
+from aily.database.threads import in_database
+from aily.redis.errors import RedisUnavailable
+from chat import eventlog, scheduler
+from chat.events import TaskExpired
+from chat.models import Status, Task, flights, transitions
+from chat.models.transitions import StartedTask
+from chat.runner import lease, probing, recovery
+from chat.runner.calls import END_SECONDS, Calls
+from chat.runner.lease import HeldLease
+from chat.runner.observing import observe_start
+from chat.runner.pools import Pool, Pools
+from chat.runner.slots import Slots
+from chat.runner.storage import PACE, retry_until_database_returns
+from chat.scheduler import Probe
+
+logger = logging.getLogger(__name__)
+
+#: Tasks taken at once: one transaction starts them all.
+CLAIM_SIZE = 100
+#: How often a pool is looked at even without a ring, in case one was lost.
+POLL_SECONDS = 1.0
+
+
+class Claimer:
+    """Claims for all pools of a worker, each by a job of its own."""
+
+    def __init__(self, pools: Pools, calls: Calls, slots: Slots, held: HeldLease) -> None:
+        self._pools = pools
+        self._calls = calls
+        self._slots = slots
+        self._held = held
+        self._is_stopping = False
+        self._claiming: dict[str, Job] = {}
+        self._jobs = Jobs("claiming")
+
+    def begin(self) -> None:
+        """Claim for every pool that no job claims for yet."""
+        for pool in self._pools:
+            job = self._claiming.get(pool.name)
+            if job is None or job.done():
+                self._claiming[pool.name] = self._jobs.spawn(self._claim_for_ever(pool))
+
+    def stop(self) -> None:
+        """Claim nothing more. Slots of calls that have ended are still given back."""
+        self._is_stopping = True
+
+    async def aclose(self) -> None:
+        """End all claiming, and return once it has ended."""
+        self._jobs.cancel()
+        await self._jobs.wait(END_SECONDS)
+
+    # --- Claiming -------------------------------------------------------------------------------
+    async def _claim_for_ever(self, pool: Pool) -> None:
+        await run_for_ever("claiming", lambda: self._claim_when_woken(pool))
+
+    async def _claim_when_woken(self, pool: Pool) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await pool.woken.wait()
+        except TimeoutError:
+            pass
+        pool.woken.clear()
+        began = time.monotonic()
+        try:
+            await self._claim(pool)
+        except AWAY as error:
+            if not is_away(error):
+                raise
+            logger.warning("claiming: a server is away (%s)", error)
+            await asyncio.sleep(POLL_SECONDS)
+        if not pool.has_waiting:
+            # So that the next claim takes several tasks. Where tasks wait for capacity, what
+            # gets free is taken at once.
+            busy_seconds = time.monotonic() - began
+            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
+
+    async def _claim(self, pool: Pool) -> None:
+        may_claim = self._held.is_held and not self._is_stopping
+        room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
+        limit = max(min(room, CLAIM_SIZE), 0)
+        claimed = await self._take(pool, limit)
+        if claimed.is_counting:
+            await self._slots.renew()
+        pool.has_waiting = claimed.left > 0
+        if claimed.task_ids:
+            await self._start_calls(pool, claimed.task_ids)
+        elif claimed.may_probe and claimed.left and limit:
+            await self._probe(pool, only_fresh=claimed.may_probe == 1)
+        if claimed.left and len(claimed.task_ids) == limit and limit:
+            # There may be room for more, here and at other workers.
+            pool.woken.set()
+            self._jobs.spawn(ring(pool.name))
+
+    async def _take(self, pool: Pool, limit: int, probe: Probe | None = None) -> scheduler.Claim:
+        """Claim up to `limit` tasks, and give back the slots of calls that have ended."""
+        ended = pool.take_ended()
+        try:
+            return await scheduler.claim(
+                pool.name,
+                str(self._held.worker_id),
+                cap=pool.cap,
+                want=limit,
+                lease_seconds=settings.WORKER_LEASE_SECONDS,
+                released=ended.released,
+                mean_seconds=ended.mean_seconds,
+                succeeded=ended.succeeded,
+                owners=ended.owners,
+                probe=probe,
+            )
+        except BaseException:
+            pool.put_back(ended)
+            raise
+
+    async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
+        """Let one task find out whether the provider works again."""
+        probe = await probing.choose(pool, only_fresh=only_fresh)
+        if probe is None:
+            return
+        claimed = await self._take(pool, 1, probe)
+        if claimed.task_ids:
+            logger.info("task %s probes %s", probe.task_id, pool.upstream.provider)
+            await self._start_calls(pool, claimed.task_ids, is_probe=True)
+
+    # --- Starting -------------------------------------------------------------------------------
+    async def _start_calls(
+        self, pool: Pool, task_ids: list[str], *, is_probe: bool = False
+    ) -> None:
+        worker_id = self._held.worker_id
+        self._calls.expect(task_ids)
+        try:
+            started = await self._start(worker_id, pool, task_ids)
+            for task in started:
+                with surviving("starting a call"):
+                    self._calls.start(task, pool, is_probe=is_probe)
+        finally:
+            self._calls.expect_no_more(task_ids)
+            not_started = [task_id for task_id in task_ids if not self._calls.needs_slot(task_id)]
+            pool.release(not_started)
+        with surviving("observing starts"):
+            observe_start(pool, started)
+        if not_started:
+            await _expire(self._calls, not_started)
+            if await retry_until_database_returns(lambda: lease.is_held(worker_id)):
+                pool.woken.set()
+            else:
+                # Unless there is a new one by now.
+                self._held.is_held = self._held.worker_id != worker_id
+                await _put_back(pool, not_started)
+
+    async def _start(self, worker_id: UUID, pool: Pool, task_ids: list[str]) -> list[StartedTask]:
+        """Have the rows of these run here. Where one cannot, it fails, and the others do."""
+        is_alone = len(task_ids) == 1
+        try:
+            return await retry_until_database_returns(
+                lambda: transitions.start(worker_id, pool.model_id, task_ids),
+                max_failures=0 if is_alone else 1,
+            )
+        except Exception as error:
+            is_refused = isinstance(error, DatabaseError) and not is_outage(error)
+            if is_alone and not is_refused:
+                raise
+            note_fault("starting tasks")
+        if is_alone:
+            # It would be claimed again and again.
+            await retry_until_database_returns(lambda: recovery.fail_unstartable(task_ids))
+            return []
+        started = []
+        for task_id in task_ids:
+            with surviving("starting tasks"):
+                started += await self._start(worker_id, pool, [task_id])
+        return started
+
+
+async def ring(pool: str) -> None:
+    """Ring the doorbell of other workers, if Redis is there."""
+    try:
+        await scheduler.ring(pool)
+    except RedisUnavailable as error:
+        logger.warning("ringing: Redis is away (%s)", error)
+
+
+async def _put_back(pool: Pool, task_ids: Sequence[str]) -> None:
+    """Leave to other workers what was claimed without a lease. If it fails, the sweep does it."""
+    queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
+    tasks = await retry_until_database_returns(
+        lambda: list(queued.only("lane", "owner_id", "weight"))
+    )
+    entries = [
+        scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight) for task in tasks
+    ]
+    if entries:
+        await scheduler.aenqueue(pool.name, entries)
+        await ring(pool.name)
+
+
+async def _expire(calls: Calls, task_ids: Sequence[str]) -> None:
+    """End those of these tasks whose deadline has passed."""
+    expired, successors = await retry_until_database_returns(lambda: flights.expire(task_ids))
+    ends = [
+        (task.owner_id, TaskExpired(task_id=str(task.id), id=task.event_id)) for task in expired
+    ]
+    await in_database(eventlog.append_ends, ends, settings.EVENT_LOG_TTL_SECONDS)
+    for successor in successors:
+        calls.requeue(successor, 0)

@@ -1,0 +1,116 @@
+"""The end of an attempt: stored in its row, and after the commit published in its log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.conf import settings
+from msgspec.structs import replace
+
+from aily.concurrency.faults import note_fault, surviving
+from aily.database.threads import in_database
+from chat import answer_cache
+from chat.answer_cache import CachedAnswer
+from chat.events import EventId, TaskCancelled
+from chat.models import ServedFrom, Status
+from chat.models.flights import FlightOutcome, Successor
+from chat.models.transitions import AttemptResult, StartedTask
+from chat.observability import metrics
+from chat.runner.attempt import NextStep, Stop, next_step
+from chat.runner.call import Call
+from chat.runner.results import attempt_result, broken_result, terminal_event
+from chat.runner.storage import ResultStore
+
+logger = logging.getLogger(__name__)
+
+
+class Finisher:
+    """Stores and publishes how attempts end.
+
+    `requeue(task, seconds)` is called with a task that gets another attempt after `seconds`, or
+    that runs in the place of the ended one.
+    """
+
+    def __init__(
+        self, store: ResultStore, requeue: Callable[[StartedTask | Successor, float], None]
+    ) -> None:
+        self._store = store
+        self._requeue = requeue
+
+    async def finish(self, call: Call) -> None:
+        """Store what came of the attempt, and publish it."""
+        if settings.LOG_PROMPTS:
+            logger.info("answer: %s", call.log.text)
+        if call.state.stop is Stop.LOST:
+            return
+        step = next_step(call.task, call.state)
+        call.log.flush_text()
+        result = attempt_result(call.task, call.state, call.log, step)
+        outcome = None
+        if call.state.stop is not Stop.CANCELLED:
+            result, outcome = await self._store_or_fail(call, result)
+        if outcome is not None and result.status is Status.QUEUED:
+            metrics.retries(call.pool.model).inc()
+            self._requeue(_next_attempt(call.task, step), step.backoff_seconds)
+        elif outcome is not None:
+            await self._publish(call, result, outcome)
+        elif await self._keep_partial(call, result):
+            call.log.end(lambda event_id: TaskCancelled(task_id=call.task_id, id=event_id))
+        else:
+            logger.warning(
+                "task %s: attempt %d: its end came too late", call.task_id, call.task.attempt
+            )
+
+    async def fail(self, call: Call) -> None:
+        """Store that the task failed by a fault of ours, after `finish` broke off. If that stored
+        the end before, it stays."""
+        with surviving("call"):
+            call.log.flush_text()
+        result = broken_result(call.task, call.log)
+        outcome = await self._store.store(result)
+        if outcome is not None:
+            await self._publish(call, result, outcome)
+
+    async def _store_or_fail(
+        self, call: Call, result: AttemptResult
+    ) -> tuple[AttemptResult, FlightOutcome | None]:
+        try:
+            return result, await self._store.store(result)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("storing an end")
+        broken = broken_result(call.task, call.log)
+        return broken, await self._store.store(broken)
+
+    async def _keep_partial(self, call: Call, result: AttemptResult) -> bool:
+        # Whatever the attempt came to, it is the cancelling that ends it.
+        partial = replace(result, last_event=call.log.last_event + 1)
+        try:
+            return await self._store.keep_partial(partial)
+        except Exception:  # noqa: BLE001 - logged
+            note_fault("storing a partial answer")
+        return await self._store.keep_partial(replace(partial, text="", reasoning=""))
+
+    async def _publish(self, call: Call, result: AttemptResult, outcome: FlightOutcome) -> None:
+        """Publish the committed end of a task, and of those that share its call."""
+        if outcome.followers:
+            event_id = str(EventId(result.attempt, result.last_event))
+            shared = terminal_event(result, event_id, ServedFrom.FLIGHT)
+            followers = [(str(task.id), task.owner_id) for task in outcome.followers]
+            # Before the leader's own end, at which their followers would all look at their rows.
+            call.log.publish_to_followers(followers, shared)
+        call.log.end(lambda event_id: terminal_event(result, event_id))
+        if outcome.successor:
+            self._requeue(outcome.successor, 0)
+        is_whole = result.finish_reason == "stop" and not result.tool_calls
+        if call.task.cache_ttl_seconds and result.status is Status.SUCCEEDED and is_whole:
+            await in_database(_keep_answer, call.task, result)
+
+
+def _keep_answer(task: StartedTask, result: AttemptResult) -> None:
+    answer = CachedAnswer(result.text, result.reasoning, result.finish_reason, result.usage or {})
+    answer_cache.put(task.flight_key, task.model_id, answer, task.cache_ttl_seconds)
+
+
+def _next_attempt(task: StartedTask, step: NextStep) -> StartedTask:
+    return replace(task, model_id=task.fallbacks[0]) if step.falls_back else task
