@@ -32,6 +32,7 @@ const shared = {
   announce: (text) => setText(byId("announcer"), text),
 };
 const markInSidebar = createSidebar(store, {
+  mayEdit: shared.mayEdit,
   onRemoved: (id) => {
     if (router.address === href({ name: "chat", id })) location.hash = "#/";
   },

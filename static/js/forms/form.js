@@ -136,7 +136,7 @@ export class Form {
     const node = this.#node;
     if (node.kind === "object") {
       // Of several texts the first is the material, for which there should be room.
-      const main = node.members.find(({ node: { kind } }) => kind === "text" || kind === "json");
+      const main = node.members.find(({ node: { kind } }) => kind === "text");
       return membersTemplate(context, node, this.#state, "", main?.name ?? null);
     }
     return fieldTemplate(context, {

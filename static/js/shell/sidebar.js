@@ -15,10 +15,13 @@ import { href } from "./routes.js";
 
 /**
  * @param {Store} store
- * @param {{onRemoved: (id: string) => void, onError: (error: Error) => void}} callbacks
+ * @param {object} options
+ * @param {(id: string) => void} options.onRemoved
+ * @param {(error: Error) => void} options.onError
+ * @param {(slug: string) => boolean} options.mayEdit
  * @returns {(route: Route) => void} call it to mark where the page is
  */
-export function createSidebar(store, { onRemoved, onError }) {
+export function createSidebar(store, { onRemoved, onError, mayEdit }) {
   const { conversations } = store;
   let current = "";
 
@@ -57,13 +60,13 @@ export function createSidebar(store, { onRemoved, onError }) {
   const sceneRow = ({ slug, title }) =>
     html`
       <li class="nav-item">${link(
-        href({ name: "scene", id: slug }),
+        href({ name: store.scene(slug) ? "scene" : "workshop", id: slug }),
         title || slug,
         title || slug,
       )}</li>
     `;
   const show = () => {
-    render(repeat(store.scenes, ({ slug }) => slug, sceneRow), byId("scenes"));
+    render(repeat(store.scenesFor(mayEdit), ({ slug }) => slug, sceneRow), byId("scenes"));
     render(repeat(conversations.items, ({ id }) => id, conversationRow), byId("conversations"));
     byId("conversations-empty").hidden = conversations.items.length > 0;
     byId("conversations-more").hidden = !conversations.hasMore;

@@ -57,9 +57,13 @@ export class Store extends EventTarget {
     await this.#loadScenes();
   }
 
-  /** All that the server lists: those that are not live, too. */
-  get listedScenes() {
-    return this.#scenes.items;
+  /**
+   * Those that can be run, and those that the user may bring so far.
+   *
+   * @param {(slug: string) => boolean} mayEdit @returns {Scene[]}
+   */
+  scenesFor(mayEdit) {
+    return this.#scenes.items.filter(({ slug }) => this.scene(slug) || mayEdit(slug));
   }
 
   /** Those that can be run: staff are also sent others. */
