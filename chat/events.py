@@ -236,5 +236,5 @@ class ErrorFrame(msgspec.Struct, tag_field="type", tag="error", frozen=True):
     error: dict[str, Any]
 
 
-class Pong(msgspec.Struct, tag_field="type", tag="pong", frozen=True):
-    pass
+class Pong(msgspec.Struct, tag_field="type", tag="pong", omit_defaults=True, frozen=True):
+    ref: str | None = None

@@ -83,7 +83,7 @@ class Commands:
                 await cancel_row(self._owner_id, frame.task_id)
                 await anote_write(self._owner_id)
             case Ping():
-                await self._sender.send(Pong())
+                await self._sender.send(Pong(frame.ref))
 
     async def _submit(self, frame: TaskSubmit) -> None:
         api_key = self._identity.api_key

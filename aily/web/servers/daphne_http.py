@@ -13,6 +13,7 @@ from http import HTTPStatus
 from urllib.parse import unquote
 
 from daphne.http_protocol import WebRequest
+from twisted.web.http import RESPONSES
 
 from aily.concurrency.gates import Gate
 from aily.problems import Problem
@@ -21,6 +22,11 @@ from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, 
 #: How long a refused client's bytes are read and thrown away: closed at once, the connection would
 #: be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
+
+# Twisted's table has no newer ones, such as 422 and 429, and would write "Unknown Status".
+RESPONSES.update(
+    {status: status.phrase.encode() for status in HTTPStatus if status not in RESPONSES}
+)
 
 
 class BoundedRequest(WebRequest):

@@ -158,3 +158,8 @@ async def test_frames_with_bytes_changed_at_random_never_end_a_socket(
         assert frame["type"] in {"error", "task.accepted", "task.queued"}
         if frame["type"] == "error":
             assert frame["error"]["code"] in {"invalid_request", "not_found", "conversation_busy"}
+
+
+async def test_a_pong_has_the_ref_of_its_ping(socket: Any) -> None:
+    await socket.send_json_to({"type": "ping", "ref": "a"})
+    assert await socket.receive_json_from() == {"type": "pong", "ref": "a"}
