@@ -10,9 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
-from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.browsing import DESKTOP, PHONE, log_in, visit, wait_for_connection
 from tests.e2e.web.samples import EDITOR, PASSWORD
-from tests.e2e.web.test_app import DESKTOP, PHONE, visit
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
