@@ -6,6 +6,8 @@ saved (accounts/delegation_checks.py).
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,7 +16,13 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.admin import GenericTabularInline
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, QuerySet
-from django.forms import ModelChoiceField, ModelForm, ModelMultipleChoiceField
+from django.forms import (
+    CheckboxSelectMultiple,
+    ModelChoiceField,
+    ModelForm,
+    ModelMultipleChoiceField,
+)
+from django.forms.models import ModelChoiceIterator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -73,6 +81,29 @@ class _PermissionsField(ModelMultipleChoiceField):  # type: ignore[type-arg]
 
     def label_from_instance(self, obj: Permission) -> str:
         return f"{obj.content_type} | {permission_label(obj)}"
+
+
+class _PermissionBoxes(CheckboxSelectMultiple):
+    template_name = "admin/permission_boxes.html"
+
+
+class _ByModel(ModelChoiceIterator):  # type: ignore[type-arg]
+    """Permissions in groups, one for each model, in the language of the page."""
+
+    def __iter__(self) -> Iterator[Any]:
+        groups: defaultdict[str, list[Any]] = defaultdict(list)
+        for permission in self.queryset:
+            groups[str(permission.content_type.name)].append(self.choice(permission))
+        yield from sorted(groups.items(), key=lambda group: group[0].lower())
+
+
+class _GroupedPermissionsField(ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Permissions of all models as boxes, under the name of their model."""
+
+    iterator = _ByModel
+
+    def label_from_instance(self, obj: Permission) -> str:
+        return permission_label(obj)
 
 
 class _PermissionField(ModelChoiceField):  # type: ignore[type-arg]
@@ -153,7 +184,8 @@ class RoleAdmin(GroupAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         if db_field.name == "permissions":
-            kwargs["form_class"] = _PermissionsField
+            kwargs["form_class"] = _GroupedPermissionsField
+            kwargs["widget"] = _PermissionBoxes()
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and not actor_of(request).is_superuser:
             held = permissions_to_give(actor_of(request), field.queryset)

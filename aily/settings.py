@@ -43,6 +43,8 @@ USE_I18N = True
 # What pages and mails are written in, each language by its own name. The catalogues are in the
 # `locale` folder of each app; `python -m tests.catalogues` renews them.
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+# Times on pages are to the second: Django's are to the minute.
+FORMAT_MODULE_PATH = ["aily.formats"]
 
 # --- Apps and middleware ------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -81,7 +83,8 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "aily" / "templates"],
+        # Those of aily, which is the first app, come before the admin's.
+        "DIRS": [],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -37,6 +37,7 @@ api = build_api(
 
 handler500 = "aily.web.probes.failed"
 urlpatterns = [
+    path("admin/console/", include("chat.admin.console")),
     path("admin/", admin.site.urls),
     path("api/", include(api_urls(api)[:2], namespace=api.urls_namespace)),
     path("livez", livez, name="livez"),

@@ -1,5 +1,7 @@
 """The admin site: its pages read from the replica, and writes are noted for later reads.
 
+Every admin that is registered refuses a save of a page that is out of date (lost_updates.py).
+
 If a service refuses a change (`Forbidden`), the page shows why, and nothing has changed.
 """
 
@@ -7,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
+from aily.admin.lost_updates import guard
 from aily.database.replica import note_write, read_for
 from aily.problems import Forbidden
 
@@ -21,6 +25,11 @@ _View = Callable[..., HttpResponseBase]
 
 
 class Site(AdminSite):
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register models as Django does, with the guard against lost updates."""
+        guarded = guard(ModelAdmin if admin_class is None else admin_class)
+        super().register(model_or_iterable, guarded, **options)
+
     def admin_view(  # type: ignore[override]
         self, view: _View, cacheable: bool = False
     ) -> _View:

@@ -35,6 +35,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
     actor: User
     addresses: Addresses
+    # Written by the inputs of secrets, which show nothing.
+    guarded_columns = ("secrets_changed_at",)
 
     # Not the name of the column, which Django would set from any user's form.
     only_public = forms.BooleanField(

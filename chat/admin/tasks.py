@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.db.models.fields.json import KT
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
-from aily.admin.lists import MAX_ROWS, LargeTable, NewestChoices, NewestRelated, users_named
+from aily.admin.lists import (
+    MAX_ROWS,
+    FewRelated,
+    LargeTable,
+    NewestChoices,
+    NewestRelated,
+    newest,
+    users_named,
+)
 from chat.admin.readonly import ReadOnlyAdmin
-from chat.models import Task, Worker
+from chat.admin.task_actions import TaskActions
+from chat.admin.task_page import page_of
+from chat.models import Status, Task, Worker
 from chat.models.ids import first_id
 from chat.services.cancel import cancel_many
 from chat.services.retry import retry_many
@@ -29,7 +41,9 @@ class TaskChangeList(ChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> QuerySet[Model]:
-        return super().get_queryset(request, exclude_parameters).defer(*_LARGE)
+        tasks = super().get_queryset(request, exclude_parameters).defer(*_LARGE)
+        with_code: QuerySet[Model] = tasks.annotate(error_code=KT("error__code"))
+        return with_code
 
 
 class CreatedFilter(admin.SimpleListFilter):
@@ -58,6 +72,33 @@ class CreatedFilter(admin.SimpleListFilter):
         return queryset.filter(pk__gte=first_id(since))
 
 
+#: Of the newest failed tasks, those whose error codes are offered as filters.
+_CODES_READ = 1_000
+
+
+class ErrorFilter(admin.SimpleListFilter):
+    """Filters failed tasks by the code of their error, through the index of unanswered tasks."""
+
+    title = _("error")
+    parameter_name = "error"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Model]
+    ) -> list[tuple[str, str]]:
+        failed = Task.objects.filter(status=Status.FAILED).order_by("-id")
+        codes = set(failed.values_list(KT("error__code"), flat=True)[:_CODES_READ])
+        chosen = self.used_parameters.get(self.parameter_name)
+        if chosen is not None:
+            codes.add(chosen)
+        return [(code, code) for code in sorted(code for code in codes if code)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        code = self.value()
+        if code is None:
+            return queryset
+        return newest(queryset.filter(status=Status.FAILED, error__code=code))
+
+
 def _id_range(prefix: str) -> Q | None:
     """Ids that begin with `prefix`, as a range of the index. None: it is no prefix of an id."""
     digits = prefix.replace("-", "").lower()
@@ -67,15 +108,18 @@ def _id_range(prefix: str) -> Q | None:
 
 
 @admin.register(Task)
-class TaskAdmin(LargeTable, ReadOnlyAdmin):
+class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
     list_display = (
-        "short_id", "owner", "scene", "model", "status", "lane", "attempt", "created_at", "duration"
+        "short_id", "created_at", "status", "error_code", "owner", "scene", "model", "lane",
+        "attempt", "duration",
     )  # fmt: skip
     list_select_related = ("owner", "scene", "model")
     list_filter = (
         "status",
+        ErrorFilter,
         ("lane", NewestChoices),
         ("served_from", NewestChoices),
+        ("scene", FewRelated),
         ("model", NewestRelated),
         CreatedFilter,
     )
@@ -84,16 +128,56 @@ class TaskAdmin(LargeTable, ReadOnlyAdmin):
     search_help_text = _("The beginning of an id or of the owner's name.")
     ordering = ("-id",)
     actions = ("cancel", "retry")
+    # The prompt, the answer and the times are shown by the page's own template.
+    fieldsets = (
+        (None, {"fields": (
+            "id", "owner", "api_key", "scene", "scene_version", "conversation", "model", "status",
+            "lane", "served_from",
+        )}),
+        (_("Attempts"), {"fields": (
+            "attempt", "failures", "crashes", "fallbacks", "worker", "not_before", "deadline_at",
+            "upstream_request_id", "finish_reason",
+        )}),
+        (_("Request"), {"classes": ("collapse",), "fields": (
+            "params", "metadata", "usage", "idempotency_key", "weight", "flight_key", "leader",
+            "last_event", "history_from", "settled",
+        )}),
+    )  # fmt: skip
 
     @admin.display(description=_("id"))
     def short_id(self, task: Task) -> str:
         return str(task.pk)[:18]
+
+    @admin.display(description=_("error"))
+    def error_code(self, task: Task) -> str:
+        code: str | None = vars(task)["error_code"]
+        return code or ""
+
+    @admin.display(description=_("settled"))
+    def settled(self, task: Task) -> str:
+        """Return a word: that a task is not settled yet is neither good nor bad."""
+        return gettext("no") if task.needs_settling else gettext("yes")
 
     @admin.display(description=_("duration"))
     def duration(self, task: Task) -> str:
         if task.started_at is None or task.finished_at is None:
             return "-"
         return f"{(task.finished_at - task.started_at).total_seconds():.2f} s"
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Task | None = None,
+    ) -> HttpResponse:
+        """Show the task with its time line, prompt and answer."""
+        if obj is not None:
+            context["page"] = page_of(obj)
+            context["may_operate"] = self.has_operate_permission(request)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_changelist(self, request: HttpRequest, **kwargs: object) -> type[ChangeList]:
         return TaskChangeList

@@ -30,6 +30,8 @@ _TESTED_BY = {
     "aily/database/replica.py": "tests/e2e/test_replica.py",
     "aily/embedded/unprivileged.py": "tests/aily/embedded/test_postgres.py",
     "aily/exporter.py": "tests/e2e/test_metrics.py",
+    "aily/formats/en/formats.py": "tests/chat/test_task_admin.py",
+    "aily/formats/zh_Hans/formats.py": "tests/chat/test_task_admin.py",
     "aily/launcher/__main__.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/errors.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/preconditions.py": "tests/aily/launcher/test_launch.py",

@@ -123,8 +123,8 @@ def test_a_list_of_tasks_costs_a_constant_number_of_queries_and_loads_no_texts(
     for _ in range(20):
         make_task(text="the answer", status=Status.SUCCEEDED, **times)
         make_task(owner=bob)
-    # Session, user, the model filter, count, page.
-    with django_assert_max_num_queries(6) as captured:
+    # Session, user, the filters of scene, model and error, count, page.
+    with django_assert_max_num_queries(7) as captured:
         page = admin.get("/admin/chat/task/")
     assert len(listed(page)) == 40
     assert "2.50 s" in page.content.decode()
@@ -139,7 +139,8 @@ def test_a_task_is_shown_whole_and_changed_by_nobody(
 ) -> None:
     task = make_task(text="the answer", status=Status.SUCCEEDED)
     path = f"/admin/chat/task/{task.pk}/change/"
-    with django_assert_max_num_queries(4):
+    # Session, user, task, deliveries.
+    with django_assert_max_num_queries(5):
         page = admin.get(path)
     assert "the answer" in page.content.decode()
     assert "the prompt" in page.content.decode()

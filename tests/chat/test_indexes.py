@@ -296,6 +296,7 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
     [
         "chat/task/",
         "chat/task/?p=20",
+        "chat/task/?_facets=True",
         *(f"chat/task/?status__exact={status}" for status in Status),
         "chat/task/?lane__exact=1",
         "chat/task/?lane__exact=2",
@@ -303,6 +304,9 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
         "chat/task/?served_from__exact=flight",
         "chat/task/?model__id__exact={model}",
         "chat/task/?created=hour",
+        "chat/task/?scene__id__exact={scene}",
+        "chat/task/?error=refused",
+        "console/",
         "chat/task/?q=user7",
         "chat/task/?q=0193",
         "chat/ledgerentry/",
@@ -324,7 +328,7 @@ def test_other_lists_go_by_an_index(client: Client, site: Site, path: str) -> No
     ],
 )
 def test_a_page_of_the_admin_goes_by_an_index(client: Client, site: Site, path: str) -> None:
-    given = path.format(model=site.model.pk, conversation=site.conversation.pk)
+    given = path.format(model=site.model.pk, scene=site.scene.pk, conversation=site.conversation.pk)
     assert faults(site, lambda: _get(client, f"/admin/{given}")) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -260,3 +261,26 @@ def test_an_unknown_permission_on_an_object_is_refused(keeper: User, client_of: 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "objects.0.permission"
     assert not Role.objects.filter(name="odd").exists()
+
+
+def test_the_role_form_groups_permissions_by_model_with_readable_names(
+    transactional_db: None,
+) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    role = Role.objects.create(name="editors")
+    role.permissions.add(Permission.objects.get(codename="publish_scene"))
+    path = f"/admin/accounts/role/{role.pk}/change/"
+    for language, model, name in (
+        ("en", "Scene version", "Can change scene version"),
+        ("zh-hans", "场景版本", "可以修改场景版本"),
+    ):
+        text = client.get(path, headers={"Accept-Language": language}).content.decode()
+        groups = re.findall(r"<legend>(.*?)</legend>(.*?)</fieldset>", text, re.DOTALL)
+        assert [group for group, boxes in groups if group == model and name in boxes], groups
+        assert "chat | " not in text
+    page: Any = client.get(path)
+    chosen = page.context["adminform"].form["permissions"].value()
+    kept = {"name": "editors", "permissions": chosen}
+    assert client.post(path, kept).status_code == 302
+    assert [permission.codename for permission in role.permissions.all()] == ["publish_scene"]

@@ -96,6 +96,14 @@ def reader_session(browser: Browser, stack: Stack) -> StorageState:
         return context.storage_state()
 
 
+@pytest.fixture(scope="package")
+def staff_session(browser: Browser, stack: Stack) -> StorageState:
+    """The cookies of a superuser."""
+    with browser.new_context(base_url=stack.base_url) as context:
+        log_in(context.new_page(), "admin", "admin")
+        return context.storage_state()
+
+
 @pytest.fixture
 def page(context: BrowserContext, session: StorageState) -> Page:
     """Logged in as demo, on an empty chat."""

@@ -1,0 +1,154 @@
+"""What the page of a task shows besides its columns: a time line, the prompt and the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext
+
+from chat.models import Delivery, Status, Task
+
+#: Of each text on the page.
+MAX_SHOWN_CHARS = 100_000
+#: Messages of a prompt, the last ones.
+MAX_MESSAGES = 200
+#: Deliveries on the time line, the first ones.
+MAX_DELIVERIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One point of the time line. `after_ms`: since the task was accepted."""
+
+    name: str
+    at: datetime
+    after_ms: int
+    detail: str = ""
+
+    @property
+    def clock(self) -> str:
+        """Return the time of day in UTC, in milliseconds."""
+        return self.at.strftime("%H:%M:%S.") + f"{self.at.microsecond // 1000:03d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text on the page; `left_out` counts the characters beyond MAX_SHOWN_CHARS."""
+
+    text: str
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    role: str
+    text: Text
+    calls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    moments: Sequence[Moment]
+    messages: Sequence[PromptMessage]
+    messages_left_out: int
+    answer: Text
+    reasoning: Text
+    tool_calls: str
+    error: dict[str, Any] | None
+    is_active: bool
+
+
+def page_of(task: Task) -> TaskPage:
+    """Return what the page of a task shows. Costs two queries."""
+    prompt = task.messages if isinstance(task.messages, list) else []
+    return TaskPage(
+        moments=_moments(task),
+        messages=[_prompt_message(message) for message in prompt[-MAX_MESSAGES:]],
+        messages_left_out=max(len(prompt) - MAX_MESSAGES, 0),
+        answer=_cut(task.text),
+        reasoning=_cut(task.reasoning),
+        tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",
+        error=task.error,
+        is_active=not Status(task.status).is_terminal,
+    )
+
+
+# --- Time line ----------------------------------------------------------------------------------
+def _moments(task: Task) -> list[Moment]:
+    """The points in time that rows hold, in their order."""
+    points = [*_own_moments(task), *_later_moments(task)]
+    points.sort(key=lambda point: point[1])
+    begin = task.created_at
+    return [
+        Moment(name, at, round((at - begin).total_seconds() * 1000), detail)
+        for name, at, detail in points
+    ]
+
+
+def _own_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
+    yield gettext("Accepted and queued"), task.created_at, task.get_lane_display()
+    attempt = gettext("attempt %(number)d") % {"number": task.attempt}
+    if task.started_at is not None:
+        worker = "" if task.worker is None else f", {task.worker}"
+        yield gettext("Claimed and started"), task.started_at, attempt + worker
+    if task.first_token_at is not None:
+        yield gettext("First token"), task.first_token_at, attempt
+    if task.not_before is not None and task.status == Status.QUEUED:
+        yield gettext("Next attempt, not before"), task.not_before, ""
+    if task.deadline_at is not None and not Status(task.status).is_terminal:
+        yield gettext("Deadline"), task.deadline_at, ""
+    if task.finished_at is not None:
+        code = (task.error or {}).get("code", "")
+        detail = f"{task.get_status_display()} {code}".strip()
+        yield gettext("Ended"), task.finished_at, detail
+
+
+def _later_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
+    """Deliveries; and the settlement, which writes the ledger."""
+    deliveries = Delivery.objects.filter(task=task).select_related("endpoint").order_by("id")
+    for delivery in deliveries[:MAX_DELIVERIES]:
+        kind = f"{delivery.get_kind_display()}: {delivery.event}"
+        yield gettext("Settled, delivery due"), delivery.created_at, kind
+        if delivery.delivered_at is not None:
+            yield gettext("Delivered"), delivery.delivered_at, kind
+
+
+# --- Texts --------------------------------------------------------------------------------------
+def _cut(text: str) -> Text:
+    return Text(text[:MAX_SHOWN_CHARS], max(len(text) - MAX_SHOWN_CHARS, 0))
+
+
+def _as_json(value: object) -> str:
+    return _cut(json.dumps(value, ensure_ascii=False, indent=2)).text
+
+
+def _prompt_message(message: Any) -> PromptMessage:
+    """Read one message as it is sent: its content is a text, or a list of parts."""
+    if not isinstance(message, dict):
+        return PromptMessage("?", _cut(_as_json(message)))
+    calls = message.get("tool_calls")
+    return PromptMessage(
+        role=str(message.get("role", "?")),
+        text=_cut(_text_of(message.get("content"))),
+        calls=_as_json(calls) if calls else "",
+    )
+
+
+def _text_of(content: object) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n\n".join(_text_of_part(part) for part in content)
+    return _as_json(content)
+
+
+def _text_of_part(part: object) -> str:
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    return f"```json\n{_as_json(part)}\n```"
