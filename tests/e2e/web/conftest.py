@@ -34,7 +34,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WAIT_MS = 6_000
+_WAIT_MS = 30_000
 #: The first one takes half the CPU of the others.
 _CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
