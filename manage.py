@@ -12,5 +12,8 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     # A migration may take longer than any request.
     os.environ.setdefault("DATABASE_ANSWER_SECONDS", "0")
+    # The names of commands are names of modules; people type them with hyphens as well.
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = sys.argv[1].replace("-", "_")
     begin_loading()
     execute_from_command_line(sys.argv)

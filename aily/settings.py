@@ -21,6 +21,7 @@ from aily.database.backend.connection import BoundedConnection, ReplicaConnectio
 from aily.observability.logs import configuration as log_configuration
 from aily.redis.sentinel import async_address
 from aily.secrets.secret_key import load_or_create_secret_key
+from aily.web import cors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -237,6 +238,10 @@ TASK_MAX_FAILURES = env.int("TASK_MAX_FAILURES", default=4)
 TASK_RETRY_SECONDS = env.float("TASK_RETRY_SECONDS", default=1.0)
 TASK_MAX_CRASHES = env.int("TASK_MAX_CRASHES", default=5)
 EVENT_LOG_TTL_SECONDS = env.int("EVENT_LOG_TTL_SECONDS", default=900)
+# Days after its end for which a task is kept; the scheduler has older ones deleted. 0: for ever.
+TASK_RETENTION_DAYS = env.float("TASK_RETENTION_DAYS", default=0)
+if not 0 <= TASK_RETENTION_DAYS <= 36_500:
+    raise ImproperlyConfigured("TASK_RETENTION_DAYS must be from 0 to 36500")
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", default=60_000)
@@ -399,7 +404,13 @@ LANGUAGE_COOKIE_AGE = 31_536_000
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+# For the owner of the whole domain to decide: the first binds all its other hosts to HTTPS, the
+# second for good, as browsers ship the list. The deployment checks would ask for both.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", default=False)
+if SECURE_HSTS_PRELOAD and not SECURE_HSTS_INCLUDE_SUBDOMAINS:
+    raise ImproperlyConfigured("HSTS_PRELOAD needs HSTS_INCLUDE_SUBDOMAINS=true")
+SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
@@ -416,6 +427,21 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+
+# --- Pages of other origins (CORS) ---------------------------------------------------------------
+# Off without an origin: then the middleware is not there. For API keys: cookies are never allowed.
+CORS_ALLOWED_ORIGINS = cors.allowed_origins(env.list("CORS_ALLOWED_ORIGINS", default=[]))
+if CORS_ALLOWED_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    # Before redirects to HTTPS, which no preflight follows. It runs on the event loop.
+    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+    CORS_ALLOW_ALL_ORIGINS = CORS_ALLOWED_ORIGINS == ["*"]
+    if CORS_ALLOW_ALL_ORIGINS:
+        CORS_ALLOWED_ORIGINS = []
+    CORS_URLS_REGEX = cors.URLS
+    CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+    CORS_ALLOW_HEADERS = cors.ALLOWED_HEADERS
+    CORS_EXPOSE_HEADERS = cors.EXPOSED_HEADERS
 
 # --- Static files -------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -16,7 +16,7 @@ begin_loading()
 django.setup()
 
 from aily.process.lifetimes import die_with_parent  # noqa: E402
-from chat.actors import RunCalls  # noqa: E402 - needs Django's apps
+from chat.actors import ExitDrained, RunCalls  # noqa: E402 - needs Django's apps
 
 # Dramatiq creates the event loop of the calls by this policy.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -24,5 +24,7 @@ asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 die_with_parent()
 
 broker = dramatiq.get_broker()
-broker.add_middleware(RunCalls())
+calls = RunCalls()
+broker.add_middleware(calls)
+broker.add_middleware(ExitDrained(calls), before=type(broker.middleware[0]))
 end_loading()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import sys
 
 import dramatiq
 from django.conf import settings
@@ -12,7 +15,8 @@ from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from accounts.models import IdempotencyRecord
 from aily.monitoring.process import observe
 from aily.observability import tracing
-from chat import settlement
+from aily.process.exit_codes import DRAINED_EXIT_CODE
+from chat import retention, settlement
 from chat.delivery.deliverer import Deliverer
 from chat.observability import metrics
 from chat.runner import recovery
@@ -68,6 +72,13 @@ def forget_idempotency_keys() -> None:
     IdempotencyRecord.objects.expired().delete()
 
 
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def purge_tasks() -> None:
+    """Delete tasks that ended longer ago than TASK_RETENTION_DAYS, if that is set."""
+    if deleted := retention.purge_scheduled():
+        logger.info("deleted %d old tasks", deleted)
+
+
 def _loop_thread() -> EventLoopThread:
     thread = get_event_loop_thread()
     if thread is None:
@@ -78,9 +89,13 @@ def _loop_thread() -> EventLoopThread:
 class RunCalls(dramatiq.Middleware):
     """Runs the process's calls on Dramatiq's event loop, from boot to shutdown."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_drained = False
+
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         global _deliverer, _runtime
-        runtime = _runtime = Runtime()
+        runtime = _runtime = Runtime(on_drained=self._end_process)
         _deliverer = Deliverer()
         pulse = observe("worker", parts={"lease": lambda: runtime.has_lease})
         pulse.watch(_loop_thread().loop)
@@ -88,10 +103,29 @@ class RunCalls(dramatiq.Middleware):
         pulse.add(lambda: metrics.CALLS_CAPACITY.set(settings.WORKER_MAX_CALLS))
         _loop_thread().loop.call_soon_threadsafe(_runtime.start)
 
+    def _end_process(self) -> None:
+        """End as by the polite signal, with a code that says that no successor is wanted."""
+        self.is_drained = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         if _runtime is not None and _deliverer is not None:
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
             tracing.end()
+
+
+class ExitDrained(dramatiq.Middleware):
+    """Ends a drained worker process with a code of its own. It must be the first middleware: then
+    it is the last to hear of the shutdown."""
+
+    def __init__(self, calls: RunCalls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        if self._calls.is_drained:
+            # Dramatiq's master ends with the same code.
+            sys.exit(DRAINED_EXIT_CODE)
 
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:

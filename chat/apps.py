@@ -30,7 +30,14 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
-        from chat.services import catalog, new_providers, repeats, restrictions, webhooks
+        from chat.services import (
+            catalog,
+            model_changes,
+            new_providers,
+            repeats,
+            restrictions,
+            webhooks,
+        )
 
         translate_models(self)
         # Fields that the program itself keeps up to date are no change by anybody.
@@ -54,4 +61,6 @@ class ChatConfig(AppConfig):
             Warmer(catalog.MODELS, catalog.model_keys),
         )
         post_save.connect(new_providers.announce, sender=Provider)
+        post_save.connect(model_changes.announce, sender=Provider)
+        post_save.connect(model_changes.announce, sender=LLMModel)
         post_migrate.connect(make_id_key, sender=self)

@@ -180,10 +180,10 @@ def with_task_id(frame: bytes, old: str, new: str) -> bytes:
 
 # --- Frames without a place in the log ----------------------------------------------------------
 class WaitingFor(msgspec.Struct, frozen=True):
-    """What keeps a queued task, beside its turn, until about when; None: until a probe has ended.
+    """What keeps a queued task, beside its turn, until about when; None: not known.
 
-    `kind` is pause (the provider said 429), breaker (it is left alone as it fails), or retry (the
-    task's own next attempt).
+    `kind` is staff (they have paused its model or provider), pause (the provider said 429), breaker
+    (it is left alone as it fails), or retry (the task's own next attempt).
     """
 
     kind: str

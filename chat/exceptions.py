@@ -5,7 +5,8 @@ InvalidRequest
 └── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
     └── TemplateTimeout  template_timeout      422  working on it took too long and was stopped
 Conflict
-└── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
+├── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
+└── ModelDisabled        model_disabled        409  staff have disabled the model or its provider
 LimitReached
 ├── QueueFull            queue_full            429  too many tasks wait, of one user or of all
 ├── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
@@ -35,6 +36,13 @@ class TemplateTimeout(InvalidTemplate):
 
 class ConversationBusy(Conflict):
     code, title = "conversation_busy", "Conversation busy"
+
+
+class ModelDisabled(Conflict):
+    code, title = "model_disabled", "Model disabled"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model {name!r} is disabled. Name another.", field="model")
 
 
 class QueueFull(LimitReached):

@@ -22,6 +22,7 @@ from aily.database.rows import fetch_column
 from aily.observability.metrics import batch_size
 from chat import accounting, delivery
 from chat.models.ended import EndedTask
+from chat.models.metadata import LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ WITH taken AS (
    WHERE id IN (SELECT id FROM chat_task
                  WHERE needs_settling AND status NOT IN ('queued', 'running') AND {condition}
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-  RETURNING id, owner_id, api_key_id, model_id, scene_id, status, {usage} AS usage,
-            created_at, started_at, coalesce(finished_at, now()) AS finished_at)
+  RETURNING id, owner_id, api_key_id, model_id, scene_id, webhook_id, status, {usage} AS usage,
+            created_at, started_at, coalesce(finished_at, now()) AS finished_at,
+            {labels} AS labels)
 SELECT coalesce(json_agg(taken ORDER BY id), '[]')::text FROM taken
 """
 _DUE = """
@@ -176,5 +178,6 @@ def _settle_batch(
 
 def _take(condition: str, params: _Params, usage: str) -> str:
     """Clear the flag of the tasks; returns them as JSON."""
-    [taken] = fetch_column(str, _TAKE.format(condition=condition, usage=usage), params)
+    statement = _TAKE.format(condition=condition, usage=usage, labels=LABELS)
+    [taken] = fetch_column(str, statement, params)
     return taken

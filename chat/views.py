@@ -49,8 +49,7 @@ def page_data(user: Any) -> dict[str, Any]:
         "models": [
             {"name": model.name, "simulated": model.provider.is_simulated}
             for model in models
-            if model.is_enabled
-            and model.provider.is_enabled
+            if model.is_offered
             and (not model.is_restricted or permissions.allows("chat.use_llmmodel", model))
         ],
         # Answers of models that are no longer offered keep their label.

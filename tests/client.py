@@ -341,8 +341,9 @@ class RestClient:
         self, path: str, method: str = "GET", **options: Any
     ) -> AsyncIterator[EventStream]:
         async with self._session.request(method, path, **options) as response:
-            assert response.status == 200, (response.status, await response.text())
-            assert response.content_type == "text/event-stream"
+            # 204: the task has ended, and nothing comes after the cursor.
+            assert response.status in (200, 204), (response.status, await response.text())
+            assert response.status == 204 or response.content_type == "text/event-stream"
             yield EventStream(response)
 
     async def events(

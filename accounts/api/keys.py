@@ -19,8 +19,8 @@ from accounts.idempotency import idempotent
 from accounts.models import APIKey, APIKeyQuerySet
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
-from aily.rest.pages import Page, ordered
-from aily.rest.requests import Moment, RequestSchema
+from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import CreatedBetween, Moment, RequestSchema
 from aily.rest.writes import change
 
 router = Router(tags=["accounts"])
@@ -73,7 +73,7 @@ class NewKeyOut(KeyOut):
     )
 
 
-class KeyFilter(Schema):
+class KeyFilter(CreatedBetween):
     search: str = Field("", max_length=100, description="Part of the name.")
     usable: bool = Field(False, description="Leave out revoked and expired keys.")
     ordering: Literal["created_at", "-created_at", "name", "-name"] = "-created_at"
@@ -93,7 +93,7 @@ def _own_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
 @router.get("/keys", response=list[KeyOut], summary="Own API keys")
 @paginate(Page)
 def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> QuerySet[APIKey]:
-    keys = _own_keys(request)
+    keys = matching(_own_keys(request), **filters.created())
     if filters.search:
         keys = keys.filter(name__icontains=filters.search)
     return ordered(keys.usable() if filters.usable else keys, filters.ordering)

@@ -37,7 +37,9 @@ class MeOut(Schema):
     menu: list[MenuOut]
 
 
-@router.get("/me", response=MeOut, summary="The user behind these credentials")
+@router.get(
+    "/me", operation_id="get_me", response=MeOut, summary="The user behind these credentials"
+)
 def me(request: AuthenticatedRequest) -> dict[str, object]:
     user = request.auth.user
     permissions = permissions_of(user)

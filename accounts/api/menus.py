@@ -119,7 +119,9 @@ def get_menu(request: AuthenticatedRequest) -> list[MenuNode]:
     return list(nodes)  # a tuple would be a status and an answer
 
 
-@router.get("/menus/items", response=list[ItemOut], summary="All menu items")
+@router.get(
+    "/menus/items", operation_id="list_menu_items", response=list[ItemOut], summary="All menu items"
+)
 @paginate(Page)
 def list_items(request: AuthenticatedRequest, filters: Query[ItemFilter]) -> QuerySet[MenuItem]:
     """In the order of the menu, siblings together."""
@@ -128,27 +130,47 @@ def list_items(request: AuthenticatedRequest, filters: Query[ItemFilter]) -> Que
     return matching(items, parent=filters.parent, is_enabled=filters.is_enabled)
 
 
-@router.post("/menus/items", response={201: ItemOut}, summary="Add a menu item")
+@router.post(
+    "/menus/items",
+    operation_id="create_menu_item",
+    response={201: ItemOut},
+    summary="Add a menu item",
+)
 @idempotent(ItemOut)
 def create_item(request: AuthenticatedRequest, payload: ItemIn) -> Status[MenuItem]:
     require_permission(request.auth.user, "accounts.add_menuitem")
     return Status(201, _write(MenuItem(), payload.given()))
 
 
-@router.get("/menus/items/{int:item_id}", response=ItemOut, summary="One menu item")
+@router.get(
+    "/menus/items/{int:item_id}",
+    operation_id="get_menu_item",
+    response=ItemOut,
+    summary="One menu item",
+)
 def get_item(request: AuthenticatedRequest, item_id: int) -> MenuItem:
     require_permission(request.auth.user, "accounts.view_menuitem")
     return get_object_or_404(MenuItem, pk=item_id)
 
 
-@router.patch("/menus/items/{int:item_id}", response=ItemOut, summary="Change or move an item")
+@router.patch(
+    "/menus/items/{int:item_id}",
+    operation_id="edit_menu_item",
+    response=ItemOut,
+    summary="Change or move an item",
+)
 @if_match(ItemOut, get_item)
 def edit_item(request: AuthenticatedRequest, item_id: int, payload: ItemPatch) -> MenuItem:
     require_permission(request.auth.user, "accounts.change_menuitem")
     return _write(get_object_or_404(MenuItem, pk=item_id), payload.given())
 
 
-@router.delete("/menus/items/{int:item_id}", response={204: None}, summary="Delete an item")
+@router.delete(
+    "/menus/items/{int:item_id}",
+    operation_id="delete_menu_item",
+    response={204: None},
+    summary="Delete an item",
+)
 @if_match(ItemOut, get_item)
 def delete_item(request: AuthenticatedRequest, item_id: int) -> Status[None]:
     require_permission(request.auth.user, "accounts.delete_menuitem")

@@ -14,6 +14,7 @@ from aily.embedded.postgres import EmbeddedPostgres
 from aily.embedded.service import EmbeddedService
 from aily.embedded.valkey import EmbeddedValkey
 from aily.launcher.supervision import Program
+from aily.process.exit_codes import DRAINED_EXIT_CODE
 from aily.process.lifetimes import tied_to_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -22,6 +23,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 WEB_SERVERS = ("daphne", "uvicorn")
 #: The modules to run for those that have no command line of their own.
 WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn"}
+
+#: Web or worker processes that `manage.py scale` can bring a running installation to. supervisord
+#: knows each from the start, and every look at it lists them all.
+MAX_SCALED_PROCESSES = 16
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with, not listened on by default)
 
@@ -193,6 +198,8 @@ def _worker(options: Options) -> Program:
         priority=30,
         stop_wait_seconds=grace_seconds + 15,
         processes=options.worker_processes,
+        max_processes=MAX_SCALED_PROCESSES,
+        final_exit_codes=(DRAINED_EXIT_CODE,),
         working_dir=BASE_DIR,
     )
 
@@ -222,6 +229,7 @@ def _web(options: Options) -> Program:
         priority=50,
         stop_wait_seconds=options.web_grace_seconds + 5,
         processes=options.web_processes,
+        max_processes=MAX_SCALED_PROCESSES,
         working_dir=BASE_DIR,
         shared_socket=f"{options.host}:{options.port}",
     )

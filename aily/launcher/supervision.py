@@ -40,6 +40,10 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait_seconds: int = 10
     processes: int = 1
+    #: As many `make run` can be scaled to while it runs (scaling.py).
+    max_processes: int = 1
+    #: Exit codes after which it is not started again.
+    final_exit_codes: tuple[int, ...] = ()
     working_dir: Path | None = None
     #: Started with supervisord, not later by `Supervisor.start_programs`.
     autostart: bool = False
@@ -52,10 +56,10 @@ class Program:
         """The options of its section, as supervisor's configuration file spells them."""
         options = {
             "command": shlex.join(self.command),
-            "numprocs": str(self.processes),
+            "numprocs": str(max(self.processes, self.max_processes)),
             "priority": str(self.priority),
             "autostart": str(self.autostart).lower(),
-            "autorestart": "true",
+            "autorestart": "unexpected" if self.final_exit_codes else "true",
             "startsecs": str(_START_SECONDS),
             "startretries": str(_START_RETRIES),
             "stopsignal": self.stop_signal,
@@ -68,6 +72,8 @@ class Program:
             "stdout_logfile_maxbytes": str(_LOG_MAX_BYTES),
             "stdout_logfile_backups": str(_LOG_BACKUPS),
         }
+        if self.final_exit_codes:
+            options["exitcodes"] = ",".join(map(str, self.final_exit_codes))
         if self.working_dir is not None:
             options["directory"] = str(self.working_dir)
         if self.shared_socket:
@@ -106,7 +112,7 @@ class Supervisor:
         self._runtime_dir = runtime_dir(data_dir)
         self._log_dir = log_dir(data_dir)
         self._programs = programs
-        self._socket = self._runtime_dir / "supervisor.sock"
+        self._socket = control_socket(self._runtime_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._descendants: dict[int, psutil.Process] = {}
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
@@ -166,7 +172,8 @@ class Supervisor:
         """
         for program in self._programs:
             if not program.autostart and program.deferred == deferred:
-                self._rpc.supervisor.startProcessGroup(program.name, False)
+                for number in range(program.processes):
+                    self._rpc.supervisor.startProcess(process_name(program.name, number), False)
 
     def states(self) -> list[ProcessState]:
         """The supervised processes; none while supervisord does not answer."""
@@ -203,6 +210,16 @@ class Supervisor:
         self._process.kill()
         self._process.wait()
         end_processes(self._descendants.values(), grace_seconds=20)
+
+
+def process_name(program: str, number: int) -> str:
+    """supervisord's name of one process of a program, with its group."""
+    return f"{program}:{program}-{number}"
+
+
+def control_socket(directory: Path) -> Path:
+    """supervisord's control socket in a runtime directory."""
+    return directory / "supervisor.sock"
 
 
 def pid_file(directory: Path) -> Path:

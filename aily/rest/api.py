@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver, re_path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI, Router
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 
 from aily.database.replica import anote_write, note_write
 from aily.problems import NotFound
@@ -21,12 +22,29 @@ from aily.rest.document import Document
 from aily.rest.etags import conditional
 from aily.rest.openapi import JsonObject, add_standard_parts
 from aily.rest.problem_documents import add_exception_handlers, render_problem, render_status
+from aily.rest.query import refuse_unknown_parameters
 from aily.rest.requests import StrictParser
 
 _View = Callable[..., HttpResponse | Awaitable[HttpResponse]]
 
 
+#: For readers of the document; what it cannot say is in chat/PROTOCOL.md.
+_DESCRIPTION = """
+Queues LLM calls durably: submit, follow, read results; configure scenes, providers and limits.
+
+- **Authentication**: `Authorization: Bearer <API key>`, or a session with its CSRF token.
+- **Errors** are problem details (RFC 9457); programs go by `code`.
+- **Repeats**: a POST with an `Idempotency-Key` is carried out once.
+- **Lists** come in pages of `limit` from `offset` on. Unknown parameters and fields are refused.
+- **Streams** are server-sent events; a lost one goes on after `Last-Event-ID`.
+""".strip()
+
+
 class _API(NinjaAPI):
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """The name of its function: generated clients name their methods by it."""
+        return operation.view_func.__name__
+
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: JsonObject | None = None
     ) -> OpenAPISchema:
@@ -39,10 +57,21 @@ def build_api(
     routers: Mapping[str, Router | Sequence[Router]], auth: Sequence[Callable[..., object]]
 ) -> NinjaAPI:
     """The API of these routers by their prefix; an operation uses `auth` if it sets no other."""
-    api = _API(title="aily", version="1", auth=auth, parser=StrictParser())
+    api = _API(
+        title="aily",
+        version="1",
+        description=_DESCRIPTION,
+        # Wherever the document was read from: aily does not know its own address.
+        servers=[{"url": "/", "description": "This server"}],
+        auth=auth,
+        parser=StrictParser(),
+    )
     add_exception_handlers(api)
     for prefix, mounted in routers.items():
         for router in [mounted] if isinstance(mounted, Router) else mounted:
+            for path_view in router.path_operations.values():
+                for operation in path_view.operations:
+                    refuse_unknown_parameters(operation)
             api.add_router(prefix, router)
     return api
 

@@ -60,7 +60,19 @@ _PROBLEM_SCHEMA: JsonObject = {
             "type": "object",
             "properties": {"name": {"type": "string"}, "value": {"type": "integer"}},
         },
-        "budget": {"description": "The budget that is used up.", "type": "object"},
+        "budget": {
+            "description": "The budget that is used up; numbers are texts.",
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "unit": {"type": "string"},
+                "period": {"type": "string"},
+                **{
+                    name: {"anyOf": [{"type": "string"}, {"type": "null"}]}
+                    for name in ("limit", "left", "reserved", "ends_at")
+                },
+            },
+        },
     },
     "required": ["type", "title", "status", "detail", "instance", "code"],
 }
@@ -151,12 +163,23 @@ def add_standard_parts(document: JsonObject) -> None:
     }
     # HEAD and other methods share a GET's details object, so each object is completed once.
     for schema in components["schemas"].values():
+        _drop_defaults_of_objects(schema)
         if "examples" in schema:
             schema["examples"] = [example_of(schema, components["schemas"])]
     for path in document["paths"].values():
         for method, operation in path.items():
             _complete_operation(method, operation)
             _add_examples(operation, components["schemas"])
+
+
+def _drop_defaults_of_objects(schema: JsonObject) -> None:
+    """A field that is an object of a schema of its own: generators take no default for one."""
+    for name, field in schema.get("properties", {}).items():
+        references = field.get("allOf", [field] if "$ref" in field else [])
+        if len(references) == 1 and "$ref" in references[0]:
+            described = {key: field[key] for key in ("description",) if key in field}
+            schema["properties"][name] = {**references[0], **described}
+            schema["properties"][name].pop("default", None)
 
 
 def _ref(kind: str, name: str) -> JsonObject:

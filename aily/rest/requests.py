@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 from django.http import HttpRequest
 from django.utils.datastructures import MultiValueDict
-from ninja import Schema
+from ninja import Field, Schema
 from ninja.parser import Parser
 from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
@@ -31,6 +31,17 @@ def _in_utc(value: datetime) -> datetime:
 
 #: A point in time, with its offset from UTC; converted, as PostgreSQL does not take every offset.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class CreatedBetween(Schema):
+    """Filter of a list by the time at which its rows were made."""
+
+    created_after: Moment | None = Field(None, description="At this time or later.")
+    created_before: Moment | None = Field(None, description="Before this time.")
+
+    def created(self) -> dict[str, object]:
+        """The conditions, for `matching`; None: not given."""
+        return {"created_at__gte": self.created_after, "created_at__lt": self.created_before}
 
 
 class StrictParser(Parser):

@@ -30,6 +30,7 @@ from django.db import DatabaseError
 
 from aily.problems import Problem, TooLarge, Unauthenticated, Unavailable
 from aily.rest.openapi import PROBLEM_TYPE
+from aily.web import cors
 
 #: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
@@ -46,7 +47,9 @@ def too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"The request body has more than {max_bytes} bytes.")
 
 
-def problem_response(problem: Problem, path: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def problem_response(
+    problem: Problem, path: str, request_headers: Headers = ()
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of a refusal that does not pass through Django."""
     body = json.dumps(
         {
@@ -67,6 +70,7 @@ def problem_response(problem: Problem, path: str) -> tuple[int, list[tuple[bytes
         headers.append((b"www-authenticate", b"Bearer"))
     if problem.retry_after_seconds is not None:
         headers.append((b"retry-after", str(problem.retry_after_seconds).encode()))
+    headers += cors.response_headers(path, request_headers)
     return problem.status, headers, body
 
 
@@ -124,7 +128,7 @@ class LimitedBodies:
             # Django answers 401, or 404 for an unknown path.
             await self._app(scope, _no_body(), send)
         except Problem as problem:
-            await _refuse(problem, path, send)
+            await _refuse(problem, scope, send)
 
 
 def _head(headers: Headers) -> tuple[int | None, bool]:
@@ -172,8 +176,8 @@ def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallabl
     return counted
 
 
-async def _refuse(problem: Problem, path: str, send: ASGISendCallable) -> None:
-    status, headers, body = problem_response(problem, path)
+async def _refuse(problem: Problem, scope: HTTPScope, send: ASGISendCallable) -> None:
+    status, headers, body = problem_response(problem, scope["path"], scope["headers"])
     await send(
         HTTPResponseStartEvent(
             type="http.response.start", status=status, headers=headers, trailers=False

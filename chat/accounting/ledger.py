@@ -33,6 +33,8 @@ from chat.observability import metrics
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
 
+_NO_METADATA = msgspec.Raw(b"{}")
+
 #: Each half has its own index; one condition for both kinds would read the whole ledger. An
 #: array: a list of ids to `IN` costs three times as much.
 _ENTRIES = """
@@ -112,6 +114,7 @@ class _Entry(msgspec.Struct, frozen=True):
     currency: str
     is_estimated: bool
     at: datetime
+    metadata: msgspec.Raw
 
     @property
     def tokens(self) -> int:
@@ -208,6 +211,7 @@ def _entry(task: EndedTask, used: _Used, reservation: _StoredEntry | None = None
         currency=currency,
         is_estimated=used.is_estimated,
         at=task.finished_at,
+        metadata=_NO_METADATA if reservation else task.labels,
     )
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from django.db.models import CharField, Count, F, Prefetch, Q, QuerySet, Sum
 from django.db.models.expressions import Combinable
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDate
 from django.utils import timezone
 
@@ -21,7 +22,19 @@ GROUPS: dict[str, Combinable] = {
     "model": F("model__name"),
     "scene": F("scene__slug"),
     "user": F("owner__username"),
+    "api_key": Cast("api_key", CharField()),
 }
+#: Groups of one report. Days, models and scenes are few; values of metadata may be any number.
+MAX_GROUPS = 1_000
+
+
+class TooManyGroupsError(Exception):
+    """There are more than MAX_GROUPS."""
+
+
+def label(name: str) -> Combinable:
+    """What usage is grouped by for one name in the tasks' metadata."""
+    return KeyTextTransform(name, "metadata")
 
 
 def in_days(entries: QuerySet[LedgerEntry], first: date, last: date) -> QuerySet[LedgerEntry]:
@@ -30,15 +43,17 @@ def in_days(entries: QuerySet[LedgerEntry], first: date, last: date) -> QuerySet
     return entries.filter(at__gte=start, at__lt=start + (last - first + timedelta(days=1)))
 
 
-def usage_by(entries: QuerySet[LedgerEntry], group_by: str) -> list[dict[str, object]]:
-    """Sums of usage entries by one of GROUPS and by currency.
+def usage_by(entries: QuerySet[LedgerEntry], group: Combinable) -> list[dict[str, object]]:
+    """Sums of usage entries by one of GROUPS or a label, and by currency.
+
+    Raises TooManyGroupsError.
 
     Rows have key, currency, tasks, estimated (tasks without a count of the provider's),
     prompt_tokens, cached_tokens, completion_tokens and money.
     """
     rows = (
         entries.order_by()
-        .values("currency", key=GROUPS[group_by])
+        .values("currency", key=group)
         .annotate(
             tasks=Count("pk"),
             estimated=Count("pk", filter=Q(is_estimated=True)),
@@ -49,7 +64,10 @@ def usage_by(entries: QuerySet[LedgerEntry], group_by: str) -> list[dict[str, ob
         )
         .order_by("key", "currency")
     )
-    return [dict(row) for row in rows]
+    groups = [dict(row) for row in rows[: MAX_GROUPS + 1]]
+    if len(groups) > MAX_GROUPS:
+        raise TooManyGroupsError
+    return groups
 
 
 #: An attribute of Budget, named apart as the type checker would declare it here once more.

@@ -18,7 +18,7 @@ from aily.admin.lists import (
     newest,
     users_named,
 )
-from chat.accounting.reports import in_days, state, usage_by, with_current_periods
+from chat.accounting.reports import GROUPS, in_days, state, usage_by, with_current_periods
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from chat.models import Budget, BudgetPeriod, LedgerEntry, ModelPrice
 from chat.models.budgets import DIMENSIONS
@@ -157,8 +157,8 @@ def _totals(request: HttpRequest, listed: QuerySet[LedgerEntry]) -> dict[str, ob
         today = timezone.now().date()
         usage = in_days(usage, today, today)
     tables = [
-        (gettext("Model"), usage_by(usage, "model")),
-        (gettext("User"), usage_by(usage, "user")),
+        (gettext("Model"), usage_by(usage, GROUPS["model"])),
+        (gettext("User"), usage_by(usage, GROUPS["user"])),
     ]
     heading = gettext("Usage of the time chosen") if is_chosen else gettext("Usage of today")
     return {"totals": tables, "totals_heading": heading}

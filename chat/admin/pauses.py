@@ -28,7 +28,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = super().get_changelist_instance(request)
         left = self._seconds_left()
         for row in changes.result_list:
-            row.paused_seconds = left.get(row.name, "")
+            row.paused_seconds = gettext("by staff") if row.paused_at else left.get(row.name, "")
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
@@ -40,10 +40,10 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {
             pause.name: gettext("%(seconds)d s") % {"seconds": round(pause.seconds_left)}
             for pause in found
-            if pause.kind == self.pause_kind
+            if pause.kind == self.pause_kind and pause.seconds_left is not None
         }
 
-    @admin.display(description=_("paused for"))
+    @admin.display(description=_("paused"))
     def paused_for(self, row: Model) -> str:
         seconds: str = getattr(row, "paused_seconds", "")
         return seconds
@@ -62,6 +62,13 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self.message_user(request, gettext("Called again: %(names)s.") % {"names": names})
 
 
+@admin.action(permissions=["change"], description=_("Pause: accept tasks and hold them"))
+def pause_rows(modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Pausable]) -> None:
+    names = ", ".join([row.name for row in queryset if pauses.pause(row)])
+    names = names or gettext("all were paused already")
+    modeladmin.message_user(request, gettext("Paused: %(names)s.") % {"names": names})
+
+
 @admin.action(permissions=["change"], description=_("Lift the pause"))
 def lift_pauses(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[LLMModel]
@@ -69,7 +76,7 @@ def lift_pauses(
     modeladmin.lift(request, queryset, pauses.lift_model)
 
 
-@admin.action(permissions=["change"], description=_("Close the circuit breaker"))
+@admin.action(permissions=["change"], description=_("Lift the pause and close the circuit breaker"))
 def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Forbidden
-from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses
+from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses, pause_rows
 from chat.models import LLMModel, Provider
 from chat.services import providers
 from chat.services.parameters import parameter_errors
@@ -129,7 +129,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Provider)
 class ProviderAdmin(PausedAdmin):
     pause_kind = "provider"
-    actions = (close_breakers,)
+    actions = (pause_rows, close_breakers)
     form = ProviderForm
     list_display = (
         "name", "base_url", "api_key_env", "stored_keys", "is_enabled", "is_simulated",
@@ -223,7 +223,7 @@ class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(LLMModel)
 class LLMModelAdmin(PausedAdmin):
     pause_kind = "model"
-    actions = (lift_pauses,)
+    actions = (pause_rows, lift_pauses)
     form = LLMModelForm
     list_display = (
         "name", "provider", "max_concurrency", "input_price", "cached_input_price",

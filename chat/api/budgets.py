@@ -91,7 +91,12 @@ class BudgetFilter(Schema):
     ordering: Literal["name", "-name", "created_at", "-created_at"] = "created_at"
 
 
-@router.get("/budgets/items", response=list[BudgetItemOut], summary="All budgets")
+@router.get(
+    "/budgets/items",
+    operation_id="list_budgets",
+    response=list[BudgetItemOut],
+    summary="All budgets",
+)
 @paginate(Page)
 def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> QuerySet[Budget]:
     require_permission(request.auth.user, "chat.view_budget")
@@ -104,7 +109,12 @@ def list_items(request: AuthenticatedRequest, filters: Query[BudgetFilter]) -> Q
     return ordered(budgets, filters.ordering)
 
 
-@router.post("/budgets/items", response={201: BudgetItemOut}, summary="Give a budget")
+@router.post(
+    "/budgets/items",
+    operation_id="create_budget",
+    response={201: BudgetItemOut},
+    summary="Give a budget",
+)
 @idempotent(BudgetItemOut)
 def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budget]:
     require_permission(request.auth.user, "chat.add_budget")
@@ -116,13 +126,23 @@ def create_item(request: AuthenticatedRequest, payload: BudgetIn) -> Status[Budg
     return Status(201, add(Budget(**fields)))
 
 
-@router.get("/budgets/items/{int:budget_id}", response=BudgetItemOut, summary="One budget")
+@router.get(
+    "/budgets/items/{int:budget_id}",
+    operation_id="get_budget",
+    response=BudgetItemOut,
+    summary="One budget",
+)
 def get_item(request: AuthenticatedRequest, budget_id: int) -> Budget:
     require_permission(request.auth.user, "chat.view_budget")
     return get_object_or_404(Budget.objects.select_related("user"), pk=budget_id)
 
 
-@router.patch("/budgets/items/{int:budget_id}", response=BudgetItemOut, summary="Change a budget")
+@router.patch(
+    "/budgets/items/{int:budget_id}",
+    operation_id="edit_budget",
+    response=BudgetItemOut,
+    summary="Change a budget",
+)
 @if_match(BudgetItemOut, get_item)
 def edit_item(request: AuthenticatedRequest, budget_id: int, payload: BudgetPatch) -> Budget:
     require_permission(request.auth.user, "chat.change_budget")
@@ -131,7 +151,12 @@ def edit_item(request: AuthenticatedRequest, budget_id: int, payload: BudgetPatc
     return budget
 
 
-@router.delete("/budgets/items/{int:budget_id}", response={204: None}, summary="Delete a budget")
+@router.delete(
+    "/budgets/items/{int:budget_id}",
+    operation_id="delete_budget",
+    response={204: None},
+    summary="Delete a budget",
+)
 @if_match(BudgetItemOut, get_item)
 def delete_item(request: AuthenticatedRequest, budget_id: int) -> Status[None]:
     require_permission(request.auth.user, "chat.delete_budget")

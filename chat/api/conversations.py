@@ -19,8 +19,8 @@ from accounts.idempotency import idempotent
 from aily.database.replica import may_read_replica
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
-from aily.rest.pages import Page, ShortPage, ordered
-from aily.rest.requests import RequestSchema
+from aily.rest.pages import Page, ShortPage, matching, ordered
+from aily.rest.requests import CreatedBetween, Moment, RequestSchema
 from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
@@ -63,12 +63,15 @@ class TitleIn(RequestSchema):
     title: str = Field(max_length=200)
 
 
-class ConversationFilter(Schema):
+class ConversationFilter(CreatedBetween):
     search: str = Field("", max_length=200, description="Part of the title.")
+    updated_after: Moment | None = Field(None, description="At this time or later.")
+    updated_before: Moment | None = Field(None, description="Before this time.")
     ordering: Literal["updated_at", "-updated_at", "created_at", "-created_at"] = "-updated_at"
 
 
-class MessageOrder(Schema):
+class MessageFilter(CreatedBetween):
+    role: Message.Role | None = None
     ordering: Literal["created_at", "-created_at"] = "created_at"
 
 
@@ -121,7 +124,13 @@ def _find(request: AuthenticatedRequest, conversation_id: UUID) -> Conversation:
 def list_conversations(
     request: AuthenticatedRequest, filters: Query[ConversationFilter]
 ) -> QuerySet[Conversation]:
-    conversations = ordered(_own(request), filters.ordering)
+    conversations = matching(
+        _own(request),
+        **filters.created(),
+        updated_at__gte=filters.updated_after,
+        updated_at__lt=filters.updated_before,
+    )
+    conversations = ordered(conversations, filters.ordering)
     if filters.search:
         conversations = conversations.filter(title__icontains=filters.search)
     return conversations
@@ -185,14 +194,14 @@ def _delete(request: AuthenticatedRequest, conversation_id: UUID) -> Status[None
 @may_read_replica
 @paginate(MessagePage)
 def list_messages(
-    request: AuthenticatedRequest, conversation_id: UUID, order: Query[MessageOrder]
+    request: AuthenticatedRequest, conversation_id: UUID, filters: Query[MessageFilter]
 ) -> QuerySet[Message]:
     """Where their texts are long, a page has fewer than `limit`: go on at `offset` plus these."""
     conversation = _find(request, conversation_id)
     # Ids begin with the time, and have the index.
-    by_id = order.ordering.replace("created_at", "id")
+    by_id = filters.ordering.replace("created_at", "id")
     messages = Message.objects.filter(conversation=conversation).defer("parts", "reasoning")
-    return messages.order_by(by_id)
+    return matching(messages, role=filters.role, **filters.created()).order_by(by_id)
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""REST: models that are paused and providers that are left alone, for staff."""
+"""REST: pauses of models and providers, for staff."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
@@ -24,18 +24,21 @@ class PauseOut(Schema):
     model_config = example(
         kind="model",
         name="deepseek-chat",
+        cause="retry_after",
         until="2026-11-29T15:00:00Z",
         seconds_left=42.5,
         opened=0,
     )
 
-    kind: Literal["model", "provider"] = Field(
-        description="model: its provider said that there are too many calls (429). provider: it "
-        "fails, and is left alone."
-    )
+    kind: Literal["model", "provider"]
     name: str
-    until: datetime
-    seconds_left: float = Field(
+    cause: Literal["staff", "retry_after", "breaker"] = Field(
+        description="staff: somebody has paused it, and tasks are held until it is lifted. "
+        "retry_after: a model's provider said that there are too many calls (429). breaker: a "
+        "provider fails, and is left alone."
+    )
+    until: datetime | None = Field(description="null: until it is lifted.")
+    seconds_left: float | None = Field(
         description="0: a task may find out, or does, whether the provider is back."
     )
     opened: int = Field(description="How often in a row a provider was left alone.")
@@ -48,10 +51,37 @@ def list_pauses(request: AuthenticatedRequest) -> list[pauses.Pause]:
     return pauses.pauses()
 
 
-@router.delete(
+@router.put(
     "/pauses/providers/{slug:name}",
     response={204: None},
-    summary="Call a provider again that is left alone",
+    summary="Pause a provider",
+    description="Its models' tasks are accepted and held; calls that run go on.",
+    openapi_extra=documented_responses({}, 404),
+)
+def pause_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_provider")
+    pauses.pause(get_object_or_404(Provider, name=name))
+    return Status(204, None)
+
+
+@router.put(
+    "/pauses/models/{path:name}",
+    response={204: None},
+    summary="Pause a model",
+    description="Its tasks are accepted and held; calls that run go on.",
+    openapi_extra=documented_responses({}, 404),
+)
+def pause_model(request: AuthenticatedRequest, name: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_llmmodel")
+    pauses.pause(get_object_or_404(LLMModel, name=name))
+    return Status(204, None)
+
+
+@router.delete(
+    "/pauses/providers/{slug:name}",
+    operation_id="lift_provider_pause",
+    response={204: None},
+    summary="Call a provider again that is paused or left alone",
     openapi_extra=documented_responses({}, 404),
 )
 def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
@@ -62,6 +92,7 @@ def lift_provider(request: AuthenticatedRequest, name: str) -> Status[None]:
 
 @router.delete(
     "/pauses/models/{path:name}",
+    operation_id="lift_model_pause",
     response={204: None},
     summary="Call a model again that is paused",
     openapi_extra=documented_responses({}, 404),

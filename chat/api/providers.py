@@ -38,6 +38,7 @@ class ProviderOut(Schema):
         name="azure",
         base_url="https://name.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
         is_enabled=True,
+        paused_at=None,
         is_simulated=False,
         public_only=False,
         api_key_env="",
@@ -59,6 +60,7 @@ class ProviderOut(Schema):
     name: str
     base_url: str
     is_enabled: bool
+    paused_at: datetime | None = Field(description="Since when staff have it wait.")
     is_simulated: bool
     public_only: bool = Field(
         description="Its addresses were given by somebody who is no superuser: calls go to the "
@@ -147,6 +149,7 @@ class ModelOut(Schema):
         output_price="0.420000",
         currency="USD",
         is_enabled=True,
+        paused_at=None,
         is_default=False,
         is_restricted=False,
     )
@@ -162,6 +165,7 @@ class ModelOut(Schema):
     output_price: Decimal
     currency: str
     is_enabled: bool
+    paused_at: datetime | None = Field(description="Since when staff have it wait.")
     is_default: bool
     is_restricted: bool = Field(description="Only for those with permission to use it.")
 

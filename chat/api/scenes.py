@@ -335,7 +335,12 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
     return Status(204, None)
 
 
-@router.post("/{slug:slug}/live", response=SceneOut, summary="Make a published version live")
+@router.post(
+    "/{slug:slug}/live",
+    operation_id="set_live_version",
+    response=SceneOut,
+    summary="Make a published version live",
+)
 @if_match(SceneOut, get_scene)
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
     scene = _scene(request, slug, PUBLISH)
@@ -348,6 +353,7 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 
 @router.post(
     "/{slug:slug}/preview",
+    operation_id="preview_scene",
     response=PreviewOut,
     summary="Render templates that are perhaps not saved",
 )
@@ -358,7 +364,12 @@ def preview(request: AuthenticatedRequest, slug: str, payload: PreviewIn) -> dra
 
 
 # --- Versions -----------------------------------------------------------------------------------
-@router.get("/{slug:slug}/versions", response=list[VersionOut], summary="A scene's versions")
+@router.get(
+    "/{slug:slug}/versions",
+    operation_id="list_scene_versions",
+    response=list[VersionOut],
+    summary="A scene's versions",
+)
 @paginate(Page)
 def list_versions(
     request: AuthenticatedRequest, slug: str, filters: Query[VersionFilter]
@@ -369,7 +380,12 @@ def list_versions(
     return ordered(versions, filters.ordering)
 
 
-@router.post("/{slug:slug}/versions", response={201: VersionOut}, summary="Write a draft")
+@router.post(
+    "/{slug:slug}/versions",
+    operation_id="create_scene_version",
+    response={201: VersionOut},
+    summary="Write a draft",
+)
 @idempotent(VersionOut)
 def create_version(
     request: AuthenticatedRequest, slug: str, payload: VersionIn
@@ -378,12 +394,22 @@ def create_version(
     return Status(201, service.create_version(scene, request.auth.user, payload.given()))
 
 
-@router.get("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="One version")
+@router.get(
+    "/{slug:slug}/versions/{int:number}",
+    operation_id="get_scene_version",
+    response=VersionOut,
+    summary="One version",
+)
 def get_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
     return _version(request, slug, number, "chat.view_sceneversion", EDIT)
 
 
-@router.patch("/{slug:slug}/versions/{int:number}", response=VersionOut, summary="Edit a draft")
+@router.patch(
+    "/{slug:slug}/versions/{int:number}",
+    operation_id="edit_scene_version",
+    response=VersionOut,
+    summary="Edit a draft",
+)
 @if_match(VersionOut, get_version)
 def edit_version(
     request: AuthenticatedRequest, slug: str, number: int, payload: VersionPatch
@@ -392,7 +418,12 @@ def edit_version(
     return service.edit_version(version, payload.given(), request.auth.user)
 
 
-@router.delete("/{slug:slug}/versions/{int:number}", response={204: None}, summary="Drop a draft")
+@router.delete(
+    "/{slug:slug}/versions/{int:number}",
+    operation_id="delete_scene_version",
+    response={204: None},
+    summary="Drop a draft",
+)
 @if_match(VersionOut, get_version)
 def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Status[None]:
     service.delete_version(_version(request, slug, number, "chat.delete_sceneversion", EDIT))
@@ -401,6 +432,7 @@ def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Sta
 
 @router.post(
     "/{slug:slug}/versions/{int:number}/publish",
+    operation_id="publish_scene_version",
     response=VersionOut,
     summary="Freeze a draft and make it live",
 )

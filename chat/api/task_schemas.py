@@ -21,7 +21,9 @@ from ninja import Schema
 from pydantic import Field, JsonValue
 
 from aily.rest.openapi import example
-from aily.rest.requests import Moment
+from aily.rest.pages import matching
+from aily.rest.requests import CreatedBetween, Moment
+from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.models import Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
@@ -34,13 +36,16 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 class WaitingFor(Schema):
     model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
 
-    kind: Literal["pause", "breaker", "retry"] = Field(
-        description="pause: the provider said that there are too many calls. breaker: it fails, "
-        "and is left alone. retry: the task's own next attempt."
+    kind: Literal["staff", "pause", "breaker", "retry"] = Field(
+        description="staff: they have paused its model or provider. pause: the provider said that "
+        "there are too many calls. breaker: it fails, and is left alone. retry: the task's own "
+        "next attempt."
     )
-    until: datetime | None = Field(description="About when; null: until a probe has ended.")
+    until: datetime | None = Field(description="About when; null: not known.")
 
 
+#: Of PostgreSQL's bigint.
+MAX_ID = 2**63 - 1
 _WAITING_FOR = "What keeps it beside its turn; null when nothing does."
 
 
@@ -67,6 +72,43 @@ class TaskAccepted(Schema):
     )
 
 
+class Usage(Schema):
+    """Tokens of the call that answered a task, as the provider counted them."""
+
+    model_config = example(
+        prompt_tokens=400,
+        completion_tokens=80,
+        total_tokens=480,
+        cached_tokens=0,
+        reasoning_tokens=0,
+    )
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int = Field(description="Of the prompt's.")
+    reasoning_tokens: int = Field(description="Of the completion's.")
+
+
+class TaskError(Schema):
+    """Why a task failed. Programs go by `code`."""
+
+    model_config = example(code="provider_rate_limited", message="The provider answered 429.")
+
+    code: str
+    message: str
+
+
+class ToolCall(Schema):
+    """A function that the model asks to be called; `arguments` is its own JSON text, unchecked."""
+
+    model_config = example(id="call_1", name="get_weather", arguments='{"city": "Paris"}')
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class Result(Schema):
     model_config = example(
         text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
@@ -75,7 +117,7 @@ class Result(Schema):
     text: str
     reasoning: str
     finish_reason: str | None
-    tool_calls: list[dict[str, object]]
+    tool_calls: list[ToolCall]
 
 
 class Timings(Schema):
@@ -93,12 +135,20 @@ _EXAMPLE: dict[str, JsonValue] = {
     "model": "deepseek-flash",
     "is_simulated": False,
     "lane": "normal",
+    "api_key": 7,
+    "webhook": None,
     "conversation_id": None,
     "history_from": None,
     "position": None,
     "eta_seconds": None,
     "waiting_for": None,
-    "usage": {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480},
+    "usage": {
+        "prompt_tokens": 400,
+        "completion_tokens": 80,
+        "total_tokens": 480,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+    },
     "error": None,
     "served_from": "provider",
     "metadata": {"order": "4711"},
@@ -113,6 +163,12 @@ class _Task(Schema):
     model: str = Field(alias="model.name")
     is_simulated: bool = Field(alias="model.provider.is_simulated")
     lane: LaneName
+    api_key: int | None = Field(
+        alias="api_key_id", description="Id of the API key that submitted it; null: a session."
+    )
+    webhook: int | None = Field(
+        alias="webhook_id", description="Id of the webhook endpoint that the request named."
+    )
     conversation_id: UUID | None
     history_from: UUID | None = Field(
         description="The first message of the conversation that the model was sent, where older "
@@ -121,8 +177,8 @@ class _Task(Schema):
     position: int | None
     eta_seconds: float | None
     waiting_for: WaitingFor | None = Field(None, description=_WAITING_FOR)
-    usage: dict[str, object] | None
-    error: dict[str, object] | None
+    usage: Usage | None
+    error: TaskError | None
     served_from: Literal["provider", "flight", "cache"] = Field(
         description="Where the answer comes from: a call of its own, the call of an equal request "
         "at the same moment, or the cache. The last two cost nothing."
@@ -139,8 +195,13 @@ class _Task(Schema):
         return Lane(task.lane).name.lower()
 
     @staticmethod
-    def resolve_usage(task: Task) -> dict[str, object] | None:
-        return task.usage or None
+    def resolve_usage(task: Task) -> dict[str, int] | None:
+        """None too if what is stored is no usage, as of providers of before."""
+        stored = task.usage
+        if not isinstance(stored, dict) or not stored:
+            return None
+        counts = {name: stored.get(name) for name in Usage.model_fields}
+        return {name: count if isinstance(count, int) else 0 for name, count in counts.items()}
 
     @staticmethod
     def resolve_timings(task: Task) -> Task:
@@ -191,28 +252,38 @@ def listed(tasks: TaskQuerySet) -> TaskQuerySet:
     )
 
 
-class TaskFilter(Schema):
+class TaskFilter(CreatedBetween):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
         None
     )
     active: bool | None = Field(None, description="True: queued or running. False: ended.")
     scene: str | None = Field(None, max_length=50)
+    model: str | None = Field(None, max_length=100, description="A model's name.")
+    api_key: int | None = Field(
+        None, ge=0, le=MAX_ID, description="Id of the API key that submitted it."
+    )
     conversation_id: UUID | None = None
     lane: LaneName | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
+    metadata: MetadataFilter = Field(default_factory=list, description=METADATA_FILTER)
+    finished_after: Moment | None = Field(None, description="Ended at this time or later.")
+    finished_before: Moment | None = Field(None, description="Ended before this time.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, object] = {
             "status": self.status,
             "scene__slug": self.scene,
+            "model__name": self.model,
+            "api_key_id": self.api_key,
             "conversation_id": self.conversation_id,
             "lane": Lane[self.lane.upper()] if self.lane else None,
-            "created_at__gte": self.created_after,
-            "created_at__lt": self.created_before,
+            **self.created(),
+            "finished_at__gte": self.finished_after,
+            "finished_at__lt": self.finished_before,
         }
-        tasks = tasks.filter(**{name: value for name, value in wanted.items() if value is not None})
+        tasks = matching(tasks, **wanted)
+        if self.metadata:
+            tasks = tasks.with_metadata(with_metadata(self.metadata))
         if self.active is None:
             return tasks
         return tasks.filter(status__in=ACTIVE) if self.active else tasks.exclude(status__in=ACTIVE)

@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from chat.models.ids import is_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel
-from chat.services.follow import check_owner, follow
+from chat.services.follow import check_owner, follow, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
 
@@ -63,6 +64,8 @@ def _add_places(tasks: Sequence[Task]) -> None:
     with suppress(*RedisUnavailable):
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
+            if task.model.is_paused:
+                place = scheduler.held_by_staff(place)
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
             if found is not None:
                 task.position, task.eta_seconds = found.position, found.eta_seconds
@@ -156,13 +159,26 @@ _LOCATION = {"headers": {"Location": {"$ref": "#/components/headers/Location"}}}
 _LOCATED: dict[Any, Any] = {200: _LOCATION, 202: _LOCATION}
 _EVENTS = {
     "schema": {
-        "type": "object",
-        "description": "A server-sent event, as in chat/PROTOCOL.md.",
-        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        "description": "Server-sent events, as in chat/PROTOCOL.md: all of them as a text, or one.",
+        # Generated clients read a text; what reads event by event, an object.
+        "anyOf": [
+            {"type": "string"},
+            {
+                "title": "ServerSentEvent",
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+                "required": ["event", "data"],
+            },
+        ],
     },
     "example": 'id: 1-1\nevent: task.started\ndata: {"type": "task.started", "id": "1-1"}\n\n',
 }
 _STREAM: dict[Any, Any] = {200: {**_LOCATION, "content": {"text/event-stream": _EVENTS}}}
+
+_STREAM_OR_END: dict[Any, Any] = {
+    **_STREAM,
+    204: {**_LOCATION, "description": "The task has ended, and the cursor is its last event."},
+}
 
 
 class Wait(Schema):
@@ -245,16 +261,23 @@ async def stream_request(
 
 @router.get(
     "/tasks/{uuid:task_id}/events",
+    operation_id="stream_task_events",
     url_name="task_events",
-    openapi_extra=documented_responses(_STREAM),
+    openapi_extra=documented_responses(_STREAM_OR_END),
 )
 async def task_events(
     request: AuthenticatedRequest, task_id: UUID, resume: Query[Resume]
-) -> StreamingHttpResponse:
-    """A task's events after a cursor, then live to the end (text/event-stream)."""
+) -> StreamingHttpResponse | HttpResponse:
+    """A task's events after a cursor, then live to the end (text/event-stream).
+
+    Answers 204 when the cursor is the terminal event: a browser's EventSource then stops.
+    """
     with open_connection(request) as connection:
         await check_owner(request.auth.user.pk, task_id)
         after = cursor_of(request, resume.after)
+        if after != START and await has_nothing_after(task_id, after):
+            location = {"Location": reverse("api-1:get_task", args=[task_id])}
+            return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=location)
         return event_stream(request, str(task_id), after, connection.pop_all())
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 from ninja import Query, Router, Schema
 from ninja.pagination import paginate
@@ -18,24 +19,31 @@ from accounts.models import User
 from aily.database.replica import may_read_replica
 from aily.problems import InvalidRequest
 from aily.rest.openapi import example
-from aily.rest.pages import Page
+from aily.rest.pages import Page, matching
 from chat.accounting.reports import (
+    GROUPS,
+    MAX_GROUPS,
     BudgetState,
+    TooManyGroupsError,
     budgets_of,
     in_days,
+    label,
     state,
     usage_by,
     with_current_periods,
 )
+from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.api.references import referenced
+from chat.api.task_schemas import MAX_ID
 from chat.models import LedgerEntry
+from chat.models.metadata import MAX_LABEL_NAME_CHARS
 
 router = Router(tags=["usage"])
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
 
-GroupBy = Literal["day", "model", "scene"]
+GroupBy = Literal["day", "model", "scene", "api_key", "metadata"]
 
 
 class UsageFilter(Schema):
@@ -44,6 +52,16 @@ class UsageFilter(Schema):
     )
     last: date | None = Field(None, alias="to", description="Last day, included; default: today.")
     group_by: GroupBy = "day"
+    metadata_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_LABEL_NAME_CHARS,
+        description="With group_by=metadata: the name in the tasks' metadata to group by.",
+    )
+    api_key: int | None = Field(None, ge=0, le=MAX_ID, description="An API key's id.")
+    model: str | None = Field(None, max_length=100, description="A model's name.")
+    scene: str | None = Field(None, max_length=50, description="A scene's slug.")
+    metadata: MetadataFilter = Field(default_factory=list, description=METADATA_FILTER)
     user: str | None = Field(None, max_length=150, description="Somebody else's, for staff.")
 
     def days(self) -> tuple[date, date]:
@@ -57,6 +75,19 @@ class UsageFilter(Schema):
             message = f"`from` to `to` must be 1 to {MAX_DAYS} days."
             raise InvalidRequest(message, field="query.from")
         return first, last
+
+    def group(self) -> Combinable:
+        """What to group by. Raises InvalidRequest."""
+        if (self.group_by == "metadata") != (self.metadata_key is not None):
+            message = "`group_by=metadata` and `metadata_key` go together."
+            raise InvalidRequest(message, field="query.metadata_key")
+        return label(self.metadata_key) if self.metadata_key else GROUPS[self.group_by]
+
+    def apply(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+        entries = matching(
+            entries, api_key=self.api_key, model__name=self.model, scene__slug=self.scene
+        )
+        return entries.filter(with_metadata(self.metadata)) if self.metadata else entries
 
 
 class Total(Schema):
@@ -83,7 +114,8 @@ class Total(Schema):
 
 class UsageItem(Total):
     key: str | None = Field(
-        description="The day, model or scene; null: none, or deleted since.",
+        description="The day, model, scene, API key's id or value in the metadata; null: none, or "
+        "deleted since.",
         examples=["2026-01-31"],
     )
 
@@ -94,6 +126,7 @@ class UsageOut(Schema):
     first: date = Field(serialization_alias="from")
     last: date = Field(serialization_alias="to")
     group_by: GroupBy
+    metadata_key: str | None
     items: list[UsageItem]
     totals: list[Total] = Field(description="One for each currency.")
 
@@ -145,15 +178,22 @@ def _whose(request: AuthenticatedRequest, username: str | None) -> User:
 @router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")
 @may_read_replica
 def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dict[str, object]:
-    """By the day on which tasks ended (UTC), the model or the scene."""
+    """By the day on which tasks ended (UTC), the model, the scene, the API key, or a value in the
+    tasks' metadata: of those, texts, numbers and booleans of up to 300 characters are kept."""
+    group = filters.group()
     first, last = filters.days()
     owner = _whose(request, filters.user)
     entries: QuerySet[LedgerEntry] = LedgerEntry.objects.usage().filter(owner=owner)
-    items = usage_by(in_days(entries, first, last), filters.group_by)
+    try:
+        items = usage_by(filters.apply(in_days(entries, first, last)), group)
+    except TooManyGroupsError:
+        message = f"These are more than {MAX_GROUPS} groups: ask for fewer days, or filter."
+        raise InvalidRequest(message, field="query.group_by") from None
     return {
         "first": first,
         "last": last,
         "group_by": filters.group_by,
+        "metadata_key": filters.metadata_key,
         "items": items,
         "totals": _totals(items),
     }
@@ -169,7 +209,9 @@ def _totals(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(totals.values())
 
 
-@router.get("/budgets", response=list[BudgetOut], summary="Own budgets")
+@router.get(
+    "/budgets", operation_id="list_own_budgets", response=list[BudgetOut], summary="Own budgets"
+)
 @paginate(Page)
 def list_budgets(request: AuthenticatedRequest) -> list[BudgetState]:
     """What you may still spend, and until when."""

@@ -3,7 +3,7 @@
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -11,7 +11,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, replay, takes_idempotency_key
@@ -21,14 +21,22 @@ from aily.problems import InvalidRequest
 from aily.rest.etags import if_match, takes_if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
-from aily.rest.requests import RequestSchema
+from aily.rest.requests import CreatedBetween, RequestSchema
+from chat.api.metadata import MAX_CONDITIONS
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
+from chat.models.metadata import MAX_LABEL_NAME_CHARS
 from chat.services import webhooks
 from chat.services.webhooks import ENDPOINT_IDS
 
 router = Router(tags=["webhooks"])
 
+#: Scenes or models that the filter of an endpoint may name.
+MAX_NAMES = 50
+Slug = Annotated[str, Field(min_length=1, max_length=50)]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]
+LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
+LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 
 
@@ -39,9 +47,23 @@ class EndpointPatch(RequestSchema):
     url: str = Field("", description="https, and of the public internet.")
     description: str = Field("", max_length=200)
     events: list[EventName] = Field(default_factory=lambda: list(get_args(EventName)), min_length=1)
+    only_scenes: list[Slug] = Field(
+        default_factory=list, max_length=MAX_NAMES, description="Only of tasks of these scenes."
+    )
+    only_models: list[ModelName] = Field(
+        default_factory=list, max_length=MAX_NAMES, description="Only of tasks of these models."
+    )
+    only_metadata: dict[LabelName, LabelValue] = Field(
+        default_factory=dict,
+        max_length=MAX_CONDITIONS,
+        description="Only of tasks whose metadata has all these values.",
+    )
+    only_named: bool = Field(
+        False, description="Only of tasks that name this endpoint in `webhook`."
+    )
     is_active: bool = True
 
-    @field_validator("events")
+    @field_validator("events", "only_scenes", "only_models")
     @classmethod
     def _without_repeats(cls, value: list[str]) -> list[str]:
         return list(dict.fromkeys(value))
@@ -63,6 +85,10 @@ class EndpointOut(Schema):
         url="https://example.com/webhooks/aily",
         description="Billing",
         events=["task.completed", "task.failed"],
+        only_scenes=["reply"],
+        only_models=[],
+        only_metadata={"customer": "acme"},
+        only_named=False,
         is_active=True,
         disabled_at=None,
         disabled_reason="",
@@ -74,6 +100,10 @@ class EndpointOut(Schema):
     url: str
     description: str
     events: list[str]
+    only_scenes: list[str]
+    only_models: list[str]
+    only_metadata: dict[str, JsonValue]
+    only_named: bool
     is_active: bool
     disabled_at: datetime | None
     disabled_reason: str
@@ -81,7 +111,7 @@ class EndpointOut(Schema):
     created_at: datetime
 
 
-class EndpointFilter(Schema):
+class EndpointFilter(CreatedBetween):
     is_active: bool | None = None
     ordering: Literal["created_at", "-created_at"] = "created_at"
 
@@ -118,15 +148,23 @@ class DeliveryOut(Schema):
     delivered_at: datetime | None
 
 
-class DeliveryFilter(Schema):
+class DeliveryFilter(CreatedBetween):
     status: Literal["pending", "delivered", "failed"] | None = None
+    event: EventName | Literal["webhook.test"] | None = None
     task_id: UUID | None = Field(None, description="Those that tell of this task's end.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
         # Ids begin with the time, and have the index.
         by_id = self.ordering.replace("created_at", "id")
-        return matching(deliveries, state=self.status, task=self.task_id).order_by(by_id)
+        deliveries = matching(
+            deliveries,
+            state=self.status,
+            event=self.event,
+            task=self.task_id,
+            **self.created(),
+        )
+        return deliveries.order_by(by_id)
 
 
 class Preferences(Schema):
@@ -162,16 +200,27 @@ def _with_secret(endpoint: WebhookEndpoint, secret: str) -> NewSecretOut:
     return NewSecretOut(**EndpointOut.from_orm(endpoint).dict(), secret=secret)
 
 
-@router.get("/webhooks", response=list[EndpointOut], summary="Own webhook endpoints")
+@router.get(
+    "/webhooks",
+    operation_id="list_webhooks",
+    response=list[EndpointOut],
+    summary="Own webhook endpoints",
+)
 @paginate(Page)
 def list_endpoints(
     request: AuthenticatedRequest, filters: Query[EndpointFilter]
 ) -> QuerySet[WebhookEndpoint]:
     endpoints = WebhookEndpoint.objects.filter(owner=request.auth.user)
-    return ordered(matching(endpoints, is_active=filters.is_active), filters.ordering)
+    endpoints = matching(endpoints, is_active=filters.is_active, **filters.created())
+    return ordered(endpoints, filters.ordering)
 
 
-@router.post("/webhooks", response={201: NewSecretOut}, summary="Add a webhook endpoint")
+@router.post(
+    "/webhooks",
+    operation_id="create_webhook",
+    response={201: NewSecretOut},
+    summary="Add a webhook endpoint",
+)
 @takes_idempotency_key
 async def create_endpoint(request: AuthenticatedRequest, payload: EndpointIn) -> object:
     # Before the look-up: the address behind the name may have changed since the first request.
@@ -187,12 +236,22 @@ def _create(request: AuthenticatedRequest, payload: EndpointIn) -> Status[object
     return Status(201, _with_secret(*made))
 
 
-@router.get("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="One webhook endpoint")
+@router.get(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="get_webhook",
+    response=EndpointOut,
+    summary="One webhook endpoint",
+)
 def get_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> WebhookEndpoint:
     return _own(request, endpoint_id)
 
 
-@router.patch("/webhooks/{int:endpoint_id}", response=EndpointOut, summary="Change an endpoint")
+@router.patch(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="edit_webhook",
+    response=EndpointOut,
+    summary="Change an endpoint",
+)
 @takes_if_match
 async def edit_endpoint(
     request: AuthenticatedRequest, endpoint_id: int, payload: EndpointPatch
@@ -213,7 +272,12 @@ def _edit(
     return endpoint
 
 
-@router.delete("/webhooks/{int:endpoint_id}", response={204: None}, summary="Delete an endpoint")
+@router.delete(
+    "/webhooks/{int:endpoint_id}",
+    operation_id="delete_webhook",
+    response={204: None},
+    summary="Delete an endpoint",
+)
 @if_match(EndpointOut, get_endpoint)
 def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[None]:
     _own(request, endpoint_id).delete()
@@ -222,6 +286,7 @@ def delete_endpoint(request: AuthenticatedRequest, endpoint_id: int) -> Status[N
 
 @router.post(
     "/webhooks/{int:endpoint_id}/rotate",
+    operation_id="rotate_webhook_secret",
     response=NewSecretOut,
     summary="Replace the secret; the old one is valid for another day",
 )
@@ -232,7 +297,10 @@ def rotate(request: AuthenticatedRequest, endpoint_id: int) -> Status[NewSecretO
 
 
 @router.post(
-    "/webhooks/{int:endpoint_id}/test", response={202: DeliveryOut}, summary="Send a test event"
+    "/webhooks/{int:endpoint_id}/test",
+    operation_id="send_webhook_test",
+    response={202: DeliveryOut},
+    summary="Send a test event",
 )
 @idempotent(DeliveryOut)
 def test(request: AuthenticatedRequest, endpoint_id: int) -> Status[Delivery]:
@@ -284,13 +352,23 @@ def redeliver(
 
 
 # --- E-mail -------------------------------------------------------------------------------------
-@router.get("/notifications", response=Preferences, summary="What I am mailed about")
+@router.get(
+    "/notifications",
+    operation_id="get_notifications",
+    response=Preferences,
+    summary="What I am mailed about",
+)
 def get_preferences(request: AuthenticatedRequest) -> NotificationPreferences:
     user = request.auth.user
     return NotificationPreferences.objects.filter(user=user).first() or NotificationPreferences()
 
 
-@router.patch("/notifications", response=Preferences, summary="Change what I am mailed about")
+@router.patch(
+    "/notifications",
+    operation_id="edit_notifications",
+    response=Preferences,
+    summary="Change what I am mailed about",
+)
 def edit_preferences(
     request: AuthenticatedRequest, payload: PreferencesPatch
 ) -> NotificationPreferences:

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from chat.delivery.filters import Wants
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.delivery import BUDGET_EVENT, EVENT_OF, SUMMARY_EVENT
 from chat.models.ended import EndedTask
@@ -30,12 +31,12 @@ def create_deliveries(tasks: Sequence[EndedTask]) -> int:
 
 
 def _webhooks(tasks: Sequence[EndedTask]) -> list[Delivery]:
-    endpoints: defaultdict[int, list[WebhookEndpoint]] = defaultdict(list)
     owners = {task.owner_id for task in tasks}
-    for endpoint in WebhookEndpoint.objects.filter(
-        owner__in=owners, owner__is_active=True, is_active=True
-    ):
+    active = WebhookEndpoint.objects.filter(owner__in=owners, owner__is_active=True, is_active=True)
+    endpoints: defaultdict[int, list[WebhookEndpoint]] = defaultdict(list)
+    for endpoint in active:
         endpoints[endpoint.owner_id].append(endpoint)
+    wants = Wants.of_endpoints(active)
     now = timezone.now()
     return [
         Delivery(
@@ -48,7 +49,7 @@ def _webhooks(tasks: Sequence[EndedTask]) -> list[Delivery]:
         )
         for task in tasks
         for endpoint in endpoints[task.owner_id]
-        if EVENT_OF[task.status] in endpoint.events
+        if wants.task(endpoint, task)
     ]
 
 

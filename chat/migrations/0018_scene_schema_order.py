@@ -7,7 +7,7 @@ import aily.database.json_fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0013_conversation_tool_calls"),
+        ("chat", "0015_metadata_filters_webhook_of_task"),
     ]
 
     operations = [

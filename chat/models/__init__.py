@@ -5,10 +5,11 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
-from chat.models.pools import apools_of, pools_of
+from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
+from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
 from chat.models.workers import Worker
 
@@ -27,11 +28,14 @@ __all__ = [
     "Provider",
     "Scene",
     "SceneVersion",
+    "Seed",
     "ServedFrom",
     "Status",
     "Task",
     "WebhookEndpoint",
     "Worker",
     "apools_of",
+    "forget_copy",
+    "paused_models",
     "pools_of",
 ]

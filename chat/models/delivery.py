@@ -41,6 +41,29 @@ class WebhookEndpoint(models.Model):
     url = models.CharField(max_length=2000)
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=30), default=all_task_events)
+    only_scenes = ArrayField(
+        models.CharField(max_length=50),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Only of tasks of these scenes, by slug. Empty: all.",
+    )
+    only_models = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Only of tasks of these models, by name. Empty: all.",
+    )
+    only_metadata = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="Only of tasks with these values in their metadata.",
+    )
+    only_named = models.BooleanField(
+        default=False, db_default=False, help_text="Only of tasks that name this endpoint."
+    )
     is_active = models.BooleanField(default=True)
     disabled_at = models.DateTimeField(null=True, editable=False)
     disabled_reason = models.CharField(max_length=200, blank=True, editable=False)

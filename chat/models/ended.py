@@ -19,8 +19,12 @@ class EndedTask(msgspec.Struct, frozen=True):
     api_key_id: int | None
     model_id: int
     scene_id: int | None
+    #: The endpoint that the request named.
+    webhook_id: int | None
     status: str
     usage: dict[str, object]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime
+    #: JSON (chat/models/metadata.py): few readers need it decoded.
+    labels: msgspec.Raw = msgspec.Raw(b"{}")

@@ -88,6 +88,11 @@ class LedgerEntry(models.Model):
         default=False, help_text="Reckoned from text lengths, as the provider gave no usage."
     )
     at = models.DateTimeField()
+    metadata = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="Of the task's, the short values. Only in entries of usage.",
+    )
 
     objects: ClassVar = LedgerQuerySet.as_manager()
 

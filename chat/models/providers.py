@@ -66,6 +66,12 @@ class Provider(models.Model):
         "https://name.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
     )
     is_enabled = models.BooleanField(default=True)
+    paused_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when staff have its models wait: tasks are accepted and held.",
+    )
     is_simulated = models.BooleanField(
         default=False, help_text="Answers are made up; every reader is told so."
     )
@@ -242,6 +248,12 @@ class LLMModel(models.Model):
     )
     currency = models.CharField(max_length=3, default="USD")
     is_enabled = models.BooleanField(default=True)
+    paused_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when staff have it wait: tasks are accepted and held.",
+    )
     is_default = models.BooleanField(
         default=False, help_text="Used where neither the request nor its scene names a model."
     )
@@ -278,6 +290,16 @@ class LLMModel(models.Model):
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         # save() keeps a single default.
         super().validate_constraints(exclude={*(exclude or ()), "is_default"})
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether tasks may name it: neither it nor its provider is disabled."""
+        return self.is_enabled and self.provider.is_enabled
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether staff have paused it or its provider."""
+        return self.paused_at is not None or self.provider.paused_at is not None
 
     @property
     def pool(self) -> str:

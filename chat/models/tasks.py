@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -71,6 +72,19 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def active(self) -> TaskQuerySet:
         return self.filter(status__in=ACTIVE)
 
+    def with_metadata(self, condition: Q) -> TaskQuerySet:
+        """Tasks whose metadata fits the condition, which those without any never do.
+
+        The index has settled tasks alone. Each of these three parts has an index, and every task is
+        in one of them.
+        """
+        return self.filter(
+            condition,
+            Q(needs_settling=False) & ~Q(metadata={})
+            | Q(status__in=ACTIVE)
+            | Q(needs_settling=True) & ~Q(status__in=ACTIVE),
+        )
+
 
 class Task(models.Model):
     """Every change of `status` is one conditional UPDATE (chat/models/transitions/).
@@ -118,6 +132,16 @@ class Task(models.Model):
     )
     params = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, help_text="The caller's own; never sent on.")
+    # What is deleted of it is not looked for here: that would read the whole table.
+    webhook = models.ForeignKey(
+        "chat.WebhookEndpoint",
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        help_text="The endpoint that the request named. It may be deleted since.",
+    )
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)
 
@@ -235,6 +259,13 @@ class Task(models.Model):
                 name="task_flight",
             ),
             models.Index(fields=["leader"], condition=~Q(leader=None), name="task_follower"),
+            # Written once a task, when it is settled, and never for one without metadata.
+            GinIndex(
+                fields=["metadata"],
+                opclasses=["jsonb_path_ops"],
+                condition=Q(needs_settling=False) & ~Q(metadata={}),
+                name="task_metadata",
+            ),
         ]
 
     def __str__(self) -> str:

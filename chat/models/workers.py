@@ -24,6 +24,11 @@ class Worker(models.Model):
     steady_since = models.DateTimeField(
         db_default=Now(), help_text="Since when the lease has been renewed without a gap."
     )
+    is_draining = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It claims nothing more, and stops once its calls have ended.",
+    )
     is_dead = models.BooleanField(default=False)
 
     class Meta:

@@ -32,6 +32,9 @@ SLOTS = Family("aily_leases_in_use", "Slots in use.", ("model",))
 CAP = Family("aily_leases_cap", "Calls at once that the model is set to.", ("model",))
 LIMIT = Family("aily_leases_limit", "Calls at once allowed at the moment.", ("model",))
 PAUSED = Family("aily_pool_paused", "1 while the model is paused by a Retry-After.", ("model",))
+BY_STAFF = Family(
+    "aily_pool_paused_by_staff", "1 while staff have paused the model or its provider.", ("model",)
+)
 PAUSE = Family("aily_pool_pause_seconds", "Seconds until the pause ends.", ("model",))
 OPEN = Family(
     "aily_provider_breaker_seconds", "Seconds until the breaker is half open.", ("provider",)
@@ -39,7 +42,8 @@ OPEN = Family(
 BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
 
 _MODELS = """
-SELECT m.id, m.name, m.max_concurrency, m.provider_id, p.name AS provider
+SELECT m.id, m.name, m.max_concurrency, m.provider_id, p.name AS provider,
+       m.paused_at IS NOT NULL OR p.paused_at IS NOT NULL AS is_paused
   FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
 """
 _QUEUED = """
@@ -70,6 +74,7 @@ class _Model(Row, frozen=True):
     max_concurrency: int
     provider_id: int
     provider: str
+    is_paused: bool
 
 
 class _Queued(Row, frozen=True):
@@ -112,6 +117,7 @@ class QueueGauges:
         self._models = {model.id: model for model in query(_Model, _MODELS)}
         for model in self._models.values():
             yield Reading(CAP, model.max_concurrency, (model.name,))
+            yield Reading(BY_STAFF, int(model.is_paused), (model.name,))
         yield from self._queued()
         running = {row.model_id: row.tasks for row in query(_Running, _RUNNING)}
         for pk, model in self._models.items():

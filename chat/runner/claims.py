@@ -28,6 +28,7 @@ from chat.runner.observing import observe_start
 from chat.runner.pools import Pool, Pools
 from chat.runner.slots import Slots
 from chat.runner.storage import PACE, retry_until_database_returns
+from chat.runner.upstreams import load_pools
 from chat.scheduler import Probe
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Claimer:
         self._slots = slots
         self._held = held
         self._is_stopping = False
+        #: Claims under way that may bring tasks.
+        self._open_claims = 0
         self._claiming: dict[str, Job] = {}
         self._jobs = Jobs("claiming")
 
@@ -60,6 +63,11 @@ class Claimer:
     def stop(self) -> None:
         """Claim nothing more. Slots of calls that have ended are still given back."""
         self._is_stopping = True
+
+    @property
+    def may_bring_tasks(self) -> bool:
+        """Whether a claim is under way that began before `stop`."""
+        return self._open_claims > 0
 
     async def aclose(self) -> None:
         """End all claiming, and return once it has ended."""
@@ -92,9 +100,16 @@ class Claimer:
             await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
-        may_claim = self._held.is_held and not self._is_stopping
+        may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)
         room = settings.WORKER_MAX_CALLS - len(self._calls) if may_claim else 0
         limit = max(min(room, CLAIM_SIZE), 0)
+        self._open_claims += limit > 0
+        try:
+            await self._claim_up_to(pool, limit)
+        finally:
+            self._open_claims -= limit > 0
+
+    async def _claim_up_to(self, pool: Pool, limit: int) -> None:
         claimed = await self._take(pool, limit)
         if claimed.is_counting:
             await self._slots.renew()
@@ -158,6 +173,9 @@ class Claimer:
         if not_started:
             await _expire(self._calls, not_started)
             if await retry_until_database_returns(lambda: lease.is_held(worker_id)):
+                if await _put_back(pool, not_started):
+                    # Staff paused or disabled the model a moment ago.
+                    self._pools.refresh(await retry_until_database_returns(load_pools))
                 pool.woken.set()
             else:
                 # Unless there is a new one by now.
@@ -196,9 +214,12 @@ async def ring(pool: str) -> None:
         logger.warning("ringing: Redis is away (%s)", error)
 
 
-async def _put_back(pool: Pool, task_ids: Sequence[str]) -> None:
-    """Leave to other workers what was claimed without a lease. If it fails, the sweep does it."""
-    queued = Task.objects.filter(pk__in=task_ids, status=Status.QUEUED)
+async def _put_back(pool: Pool, task_ids: Sequence[str]) -> bool:
+    """Make ready again what was claimed and could not be started: without a lease, or of a model
+    that staff paused. If it fails, the sweep does it. False where there is no such task."""
+    queued = Task.objects.filter(
+        pk__in=task_ids, status=Status.QUEUED, leader=None, model_id=pool.model_id
+    )
     tasks = await retry_until_database_returns(
         lambda: list(queued.only("lane", "owner_id", "weight"))
     )
@@ -208,6 +229,7 @@ async def _put_back(pool: Pool, task_ids: Sequence[str]) -> None:
     if entries:
         await scheduler.aenqueue(pool.name, entries)
         await ring(pool.name)
+    return bool(entries)
 
 
 async def _expire(calls: Calls, task_ids: Sequence[str]) -> None:

@@ -48,9 +48,10 @@ class Attempt(Row, frozen=True):
     attempt: int
 
 
-def register() -> UUID:
+def register(*, is_draining: bool = False) -> UUID:
     """Start a new lease. A process that was declared dead comes back under a new id."""
     worker = Worker.objects.create(
+        is_draining=is_draining,
         hostname=socket.gethostname(),
         pid=os.getpid(),
         lease_until=Now() + timedelta(seconds=settings.WORKER_LEASE_SECONDS),
@@ -88,6 +89,11 @@ def _half_a_lease() -> timedelta:
 def is_held(worker_id: UUID) -> bool:
     """False when the worker was declared dead, or never registered."""
     return Worker.objects.filter(pk=worker_id, is_dead=False).exists()
+
+
+def is_draining(worker_id: UUID) -> bool:
+    """Whether an operator has asked the worker to claim nothing more, and to stop."""
+    return Worker.objects.filter(pk=worker_id, is_draining=True).exists()
 
 
 def give_up(worker_id: UUID) -> None:

@@ -33,6 +33,8 @@ class Pool:
     upstream_model: str
     upstream: Upstream
     cap: int
+    #: Nothing is claimed: staff have paused or disabled the model or its provider.
+    is_held: bool = False
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
     #: Set to look for work now.
@@ -51,6 +53,9 @@ class Pool:
         """Take over what was read from the database."""
         self.model, self.upstream_model = loaded.model, loaded.upstream_model
         self.upstream, self.cap = loaded.upstream, loaded.cap
+        if self.is_held and not loaded.is_held:
+            self.woken.set()
+        self.is_held = loaded.is_held
 
     def release(self, task_ids: Sequence[str]) -> None:
         """Have the next claim give back the slots of these tasks."""

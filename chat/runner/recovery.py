@@ -20,7 +20,7 @@ from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, pools_of, transitions
 from chat.models.flights import Successor
-from chat.models.transitions import DivertedTask, RecoveredTask
+from chat.models.transitions import DivertedTask, EndedWithoutCall, RecoveredTask
 from chat.observability import metrics
 from chat.runner import lease
 from chat.runner.lease import Attempt
@@ -45,6 +45,7 @@ def sweep() -> set[str]:
         recover,
         expire,
         divert,
+        end_disabled,
         end_stranded,
         requeue_missing,
     ]
@@ -155,9 +156,12 @@ def expire() -> set[str]:
 
 
 def divert() -> set[str]:
-    """Let fallback models take over what waits for a paused model, or for a provider whose circuit
-    breaker is open."""
-    blocked = _blocked_models()
+    """Let fallback models take over what waits for a paused or disabled model, or for a provider
+    whose circuit breaker is open."""
+    return _divert(_blocked_models())
+
+
+def _divert(blocked: Sequence[int]) -> set[str]:
     pools: set[str] = set()
     for _ in range(DIVERT_PAGES if blocked else 0):
         diverted = transitions.divert(blocked)
@@ -168,11 +172,46 @@ def divert() -> set[str]:
 
 
 def _blocked_models() -> list[int]:
-    models = list(LLMModel.objects.only("provider_id"))
+    models = list(LLMModel.objects.select_related("provider"))
     providers = {str(model.provider_id) for model in models}
     paused, opened = scheduler.blocks([model.pool for model in models], providers)
+    by_staff = {model.pk for model in models if model.is_paused or not model.is_offered}
     long = {pool for pool, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
-    return [model.pk for model in models if model.pool in long or str(model.provider_id) in opened]
+    return [
+        model.pk
+        for model in models
+        if model.pk in by_staff or model.pool in long or str(model.provider_id) in opened
+    ]
+
+
+def end_disabled() -> set[str]:
+    """End what waits for a disabled model. Tasks with a fallback that is not disabled go over to
+    it, even if they have to wait there as well."""
+    models = LLMModel.objects.select_related("provider")
+    disabled = [model.pk for model in models if not model.is_offered]
+    if not disabled:
+        return set()
+    pools = _divert(disabled)
+    for _ in range(DIVERT_PAGES):
+        failed = transitions.fail_disabled()
+        _end_waiting(failed)
+        if len(failed) < PAGE:
+            break
+    return pools
+
+
+def _end_waiting(failed: Sequence[EndedWithoutCall]) -> None:
+    by_pool: defaultdict[str, list[str]] = defaultdict(list)
+    pools = pools_of({task.model_id for task in failed})
+    for task in failed:
+        by_pool[pools[task.model_id]].append(str(task.id))
+    for pool, ids in by_pool.items():
+        scheduler.remove(pool, ids)
+    error = transitions.MODEL_DISABLED
+    eventlog.append_ends(
+        [(task.owner_id, TaskFailed(str(task.id), task.event_id, error)) for task in failed],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
 
 
 def _move(diverted: Sequence[DivertedTask]) -> set[str]:

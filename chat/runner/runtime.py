@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
+#: How often a draining worker looks whether its calls have ended.
+DRAIN_POLL_SECONDS = 0.1
 #: Time to store calls that are handed back, before the process ends.
 HAND_BACK_SECONDS = 5.0
 
@@ -39,7 +42,8 @@ HAND_BACK_SECONDS = 5.0
 class Runtime:
     """Claims tasks while there is room and runs each as a coroutine."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_drained: Callable[[], None] = lambda: None) -> None:
+        """`on_drained` is called when an operator has drained this worker and its calls ended."""
         self.pools = Pools()
         self.client = ProviderClient()
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
@@ -50,6 +54,10 @@ class Runtime:
         self._jobs = Jobs("a job of the worker")
         self._is_ready = asyncio.Event()
         self._is_stopping = False
+        self._is_draining = False
+        self._on_drained = on_drained
+        #: Set to have the rows looked at now: models, and this worker's own.
+        self._reload = asyncio.Event()
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
@@ -80,7 +88,9 @@ class Runtime:
             await asyncio.sleep(HAND_BACK_SECONDS)
             return
         held = self._held
-        held.worker_id = await retry_until_database_returns(lease.register)
+        held.worker_id = await retry_until_database_returns(
+            lambda: lease.register(is_draining=self._is_draining)
+        )
         context.name_worker(self.worker_id)
         self.calls.begin_lease(ResultStore(held.worker_id))
         held.is_held = True
@@ -102,13 +112,23 @@ class Runtime:
         """Renew until the lease is lost. While the database is away nothing is lost by itself: no
         other process can take the lease away without it."""
         while await self._renew():
-            for step in (self.reload_pools, self.drop_taken_away, self.give_back):
+            self._reload.clear()
+            for step in (
+                self.reload_pools, self.check_drain, self.drop_taken_away, self.give_back
+            ):  # fmt: skip
                 with surviving("renewal"):
                     await step()
             self._is_ready.set()
-            await asyncio.sleep(settings.WORKER_LEASE_SECONDS / RENEWALS)
+            await self._wait_for_renewal()
         if not self._is_stopping:
             logger.error("worker %s was declared dead: dropping its calls", self.worker_id)
+
+    async def _wait_for_renewal(self) -> None:
+        try:
+            async with asyncio.timeout(settings.WORKER_LEASE_SECONDS / RENEWALS):
+                await self._reload.wait()
+        except TimeoutError:
+            pass
 
     async def _renew(self) -> bool:
         """False once the lease is lost; whatever goes wrong is no reason to think so."""
@@ -135,6 +155,7 @@ class Runtime:
             {
                 worker_channel(self.worker_id): self.calls.cancel_task,
                 scheduler.DOORBELL: self.wake,
+                scheduler.RELOAD: lambda _: self._reload.set(),
                 LISTENERS_CHANNEL: self.calls.on_listener,
             }
         )
@@ -144,6 +165,25 @@ class Runtime:
         """Take over what staff changed of models and providers."""
         self.pools.refresh(await retry_until_database_returns(load_pools))
         self._claimer.begin()
+
+    async def check_drain(self) -> None:
+        """Begin to drain if an operator has asked for it."""
+        worker_id = self._held.worker_id
+        if self._is_draining or not await retry_until_database_returns(
+            lambda: lease.is_draining(worker_id)
+        ):
+            return
+        logger.info("worker %s drains: it claims nothing more", worker_id)
+        self._is_draining = True
+        self._claimer.stop()
+        self._jobs.spawn(self._finish_draining())
+
+    async def _finish_draining(self) -> None:
+        """Wait until the calls have ended, however long they take, and say that they have."""
+        while self._claimer.may_bring_tasks or len(self.calls):  # noqa: ASYNC110 - two things end
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        logger.info("worker %s is drained", self.worker_id)
+        self._on_drained()
 
     async def drop_taken_away(self) -> None:
         """Stop calls whose task was cancelled, or is another worker's by now."""

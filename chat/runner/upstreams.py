@@ -14,7 +14,7 @@ from chat.runner.pools import Pool
 
 
 def load_pools() -> list[Pool]:
-    """Read the pools of all models. A disabled one keeps running what was accepted before."""
+    """Read the pools of all models. A paused or disabled one starts nothing; its calls go on."""
     models = list(LLMModel.objects.select_related("provider"))
     # Each provider's once: deciphering its secrets takes more than all else here.
     providers = {model.provider_id: model.provider for model in models}
@@ -31,6 +31,7 @@ def load_pools() -> list[Pool]:
             upstream_model=model.upstream_name or model.name,
             upstream=upstreams[model.provider_id],
             cap=model.max_concurrency,
+            is_held=model.is_paused or not model.is_offered,
         )
         for model in models
         if model.provider_id in upstreams

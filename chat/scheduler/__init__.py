@@ -11,9 +11,26 @@ from chat.scheduler.breakers import (
     report_failure,
 )
 from chat.scheduler.claims import Claim, Probe, claim
-from chat.scheduler.keys import DOORBELL
-from chat.scheduler.places import Place, drain_seconds, later, place_of, places, places_of
-from chat.scheduler.ready import Entry, aenqueue, enqueue, heads, missing, remove, ring
+from chat.scheduler.keys import DOORBELL, RELOAD
+from chat.scheduler.places import (
+    Place,
+    drain_seconds,
+    held_by_staff,
+    later,
+    place_of,
+    places,
+    places_of,
+)
+from chat.scheduler.ready import (
+    Entry,
+    aenqueue,
+    enqueue,
+    heads,
+    missing,
+    reload_workers,
+    remove,
+    ring,
+)
 from chat.scheduler.slots import (
     drop_worker,
     mark_known,
@@ -24,6 +41,7 @@ from chat.scheduler.slots import (
 
 __all__ = [
     "DOORBELL",
+    "RELOAD",
     "Block",
     "Claim",
     "Entry",
@@ -40,6 +58,7 @@ __all__ = [
     "enqueue",
     "failing_lanes",
     "heads",
+    "held_by_staff",
     "later",
     "lift_pause",
     "mark_known",
@@ -47,6 +66,7 @@ __all__ = [
     "place_of",
     "places",
     "places_of",
+    "reload_workers",
     "remove",
     "renew_worker",
     "report_failure",

@@ -96,6 +96,11 @@ def later(place: Place | None, retry: Place | None) -> Place | None:
     return place if is_longer else retry
 
 
+def held_by_staff(place: Place | None) -> Place:
+    """The place of a task whose model or provider staff have paused: nobody knows until when."""
+    return Place(place.position if place else None, None, WaitingFor("staff"))
+
+
 def place_of(pool: str, task_id: str) -> Place | None:
     """A task's place; of one that is not in the ready set what blocks its pool, or None.
 

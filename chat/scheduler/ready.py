@@ -13,7 +13,7 @@ from typing import cast
 
 from aily.redis.clients import async_redis, sync_redis
 from aily.redis.scripts import LuaScript, ScriptCall
-from chat.scheduler.keys import DOORBELL, pool_keys
+from chat.scheduler.keys import DOORBELL, RELOAD, pool_keys
 from chat.scheduler.places import EnqueueReply, Place, places_of_reply
 
 _enqueue = LuaScript[EnqueueReply](Path(__file__).parent / "lua" / "enqueue.lua")
@@ -67,6 +67,11 @@ async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bo
 async def ring(pool: str) -> None:
     """Wake the workers that are subscribed to the doorbell. Raises RedisUnavailable."""
     await async_redis().publish(DOORBELL, pool)
+
+
+def reload_workers() -> None:
+    """Have every worker read the models and its own row anew. Raises RedisUnavailable."""
+    sync_redis().publish(RELOAD, "")
 
 
 async def heads(pool: str) -> list[str]:

@@ -54,5 +54,5 @@ def has_made_task(owner_id: int, key: str) -> bool:
 def load_tasks(earlier_tasks: Iterable[EarlierTask]) -> dict[UUID, Task]:
     """The rows of tasks found, by id, without their large columns."""
     ids = [earlier.task_id for earlier in earlier_tasks]
-    tasks = Task.objects.filter(pk__in=ids).select_related("model").defer(*_LARGE)
+    tasks = Task.objects.filter(pk__in=ids).select_related("model__provider").defer(*_LARGE)
     return {task.pk: task for task in tasks}

@@ -26,7 +26,8 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     The ended tasks do not change. A question of a conversation that was not answered becomes the
     new task's, so that it is there once. There is no new task if the question has gone to another
     one already, or the conversation is answering. Nor is there one that its owner could not submit
-    now: a disabled user, a scene or model that the owner may not use, or too small a budget.
+    now: a disabled user or model, a scene or model that the owner may not use, or too small a
+    budget.
     """
     ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
     pairs = [(task, _copy(task)) for task in ended]
@@ -82,8 +83,8 @@ def _ask_again(task: Task, new: Task, budgets: BudgetsInForce) -> Iterable[Task]
 
 
 def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
-    """The tasks whose owners may use their scene and model."""
-    related = ("model", "scene", "scene_version")
+    """The tasks whose owners may use their scene and model, as far as that is enabled."""
+    related = ("model__provider", "scene", "scene_version")
     tasks = list(
         ended.filter(owner__is_active=True)
         .select_related(*related)
@@ -95,6 +96,8 @@ def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
 
 def _may_use(permissions: PermissionSet, task: Task) -> bool:
     scene, version, model = task.scene, task.scene_version, task.model
+    if not model.is_offered:
+        return False
     if scene is not None and scene.is_restricted and not permissions.allows(USE_SCENE, scene):
         return False
     # A scene's own models come with the scene.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
 from aily.rest.json_input import exceeds
 from aily.rest.openapi import example
@@ -36,6 +36,18 @@ SceneVersionNumber = Annotated[
 ]
 
 
+def _webhook_kind(value: object) -> str:
+    return "(url)" if isinstance(value, str) else "(id)"
+
+
+#: An endpoint's id, or its URL.
+WebhookName = Annotated[
+    Annotated[int, Field(strict=True, ge=1, lt=2**63), Tag("(id)")]
+    | Annotated[str, Field(min_length=1, max_length=2_000), Tag("(url)")],
+    Discriminator(_webhook_kind),
+]
+
+
 class TaskOptions(Strict):
     """Fields of every request: how the task is run."""
 
@@ -49,10 +61,15 @@ class TaskOptions(Strict):
         None, gt=0, le=604_800, description="The task expires when no answer is there by then."
     )
     metadata: Metadata = Field(default_factory=dict, description="Yours; returned, never sent on.")
+    webhook: WebhookName | None = Field(
+        None,
+        description="One of your webhook endpoints, by id or URL. It is sent the end of this task, "
+        "whatever its filters are.",
+    )
 
 
-class SceneRequest(TaskOptions):
-    """Body of POST /api/llmchat/prompts/{scene}/api."""
+class SceneRequest(TaskOptions, Sampling):
+    """Body of POST /api/llmchat/prompts/{scene}/api: its parameters go before the scene's."""
 
     model_config = example(variables={"text": "A long text ..."}, metadata={"order": "4711"})
 

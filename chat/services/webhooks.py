@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from django.db import transaction
@@ -36,6 +36,16 @@ async def require_safe(url: str) -> None:
         await check_url(url)
     except UnsafeURLError as error:
         raise InvalidRequest(str(error), field="url") from error
+
+
+def endpoints_of(owners: Iterable[int]) -> dict[int, list[WebhookEndpoint]]:
+    """The endpoints of these users, the oldest first; no query for no user."""
+    found: dict[int, list[WebhookEndpoint]] = {}
+    if wanted := set(owners):
+        rows = WebhookEndpoint.objects.filter(owner__in=wanted)
+        for endpoint in rows.only("owner", "url", "is_active").order_by("pk"):
+            found.setdefault(endpoint.owner_id, []).append(endpoint)
+    return found
 
 
 def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookEndpoint, str]:

@@ -329,6 +329,20 @@ def test_a_paused_model_says_for_how_long_and_its_pause_is_lifted(
     assert act(admin, "llmmodel", "lift_pauses", model.pk) == none
 
 
+def test_staff_pause_a_model_and_a_provider_and_resume_them(admin: Client, model: LLMModel) -> None:
+    for table, row, lift in (
+        ("llmmodel", model, "lift_pauses"),
+        ("provider", model.provider, "close_breakers"),
+    ):
+        assert act(admin, table, "pause_rows", row.pk) == f"Paused: {row.name}."
+        assert act(admin, table, "pause_rows", row.pk) == "Paused: all were paused already."
+        page = admin.get(f"/admin/chat/{table}/").content.decode()
+        assert 'field-paused_for">by staff<' in page
+        assert act(admin, table, lift, row.pk) == f"Called again: {row.name}."
+        row.refresh_from_db()
+        assert row.paused_at is None
+
+
 def test_a_provider_that_is_left_alone_says_so_and_is_called_again(
     admin: Client, model: LLMModel
 ) -> None:

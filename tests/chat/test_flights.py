@@ -35,10 +35,10 @@ from chat.models import (
     transitions,
 )
 from chat.models.transitions import AttemptResult
+from chat.retention import purge
 from chat.runner import lease, recovery
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
-from chat.services.retention import purge
 from chat.services.retry import retry_many
 from chat.services.submit import submit, submit_many
 from tests.chat.accounting.conftest import budget_of

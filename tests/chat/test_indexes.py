@@ -19,7 +19,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from aily.database.backend.connection import BoundedConnection
 from aily.database.rows import execute, fetch_column
-from chat import settlement
+from chat import retention, settlement
 from chat.delivery import claims, outbox
 from chat.models import (
     Conversation,
@@ -40,7 +40,7 @@ from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.ids import uuid7
 from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
-from chat.services import catalog, history, limits, repeats, retention
+from chat.services import catalog, history, limits, repeats
 from tests.chat.rows import multiply
 from tests.database_plugin import empty_tables
 
@@ -180,6 +180,9 @@ def _fill_tasks(
             "flight_key": "CASE WHEN n % 500 = 1 THEN md5(n::text) ELSE '' END",
             "deadline_at": "CASE WHEN n % 5000 = 1 THEN now() END",
             "created_at": _SOME_TIME,
+            # Most tasks have none; the order is of few, the kind is of half of those that have any.
+            "metadata": "CASE WHEN n % 4 > 0 THEN '{}'::jsonb ELSE jsonb_build_object('order',"
+            " (n / 4)::text, 'kind', CASE WHEN n % 8 = 0 THEN 'even' ELSE 'odd' END) END",
             "finished_at": "CASE WHEN n % 500 NOT IN (1, 2) THEN " + _SOME_TIME + " END",
         },
     )
@@ -251,6 +254,14 @@ def _faults_in(node: dict[str, Any], most_read: int) -> Iterator[str]:
         "?created_before={hour}",
         "?created_before={long_ago}",
         "?conversation_id={conversation}",
+        "?model=m1",
+        "?api_key=1",
+        "?metadata=order:77",
+        "?metadata=kind:even",
+        '?metadata={{"order": "77"}}',
+        "?finished_after={hour}",
+        "?finished_before={long_ago}",
+        "?model=m1&metadata=kind:odd&created_after={hour}",
     ],
 )
 def test_a_list_of_tasks_goes_by_an_index(client: Client, site: Site, query: str) -> None:
@@ -278,6 +289,13 @@ def _get(client: Client, path: str) -> None:
         "usage",
         "usage?group_by=model",
         "usage?group_by=scene",
+        "usage?group_by=api_key",
+        "usage?group_by=metadata&metadata_key=order",
+        "usage?metadata=order:77&api_key=1&model=m1&scene=s1",
+        "conversations?created_after=2020-01-01T00:00:00Z",
+        "conversations?updated_before=2020-01-01T00:00:00Z",
+        "conversations/{conversation}/messages?created_after=2020-01-01T00:00:00Z&role=user",
+        "webhooks/{endpoint}/deliveries?event=task.failed&created_after=2020-01-01T00:00:00Z",
         "webhooks/{endpoint}/deliveries",
         "webhooks/{endpoint}/deliveries?ordering=created_at",
         "webhooks/{endpoint}/deliveries?task_id={conversation}",
@@ -372,7 +390,7 @@ def test_a_step_of_the_queue_goes_by_an_index(
     if site.rows == FEW:
         # Batches in proportion: of a hundredth of a table, reading all of it is right.
         monkeypatch.setattr("chat.settlement.BATCH", 20)
-        monkeypatch.setattr("chat.services.retention.BATCH", 100)
+        monkeypatch.setattr("chat.retention.BATCH", 100)
     assert faults(site, lambda: STEPS[name](site)) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.client import ChatSocket, RestClient
 from tests.stack import Stack
 
@@ -34,3 +36,25 @@ async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     assert ended.types[-1] == "task.completed"
     # The one that was sent away need not wait any more either.
     assert (await socket.ended(first)).types[-1] == "task.completed"
+
+
+async def test_what_staff_pause_is_accepted_and_held_until_they_resume_it(
+    stack: Stack, rest: RestClient
+) -> None:
+    assert stack.manage("manage.py", "pause", "metered").stdout.endswith("metered: paused\n")
+    accepted = await rest.post(
+        "/api/llmchat/request",
+        {"messages": [{"role": "user", "content": "Hi [sim:tokens=3]"}], "model": "metered"},
+    )
+    assert accepted.status == 202
+    assert accepted.body["waiting_for"] == {"kind": "staff", "until": None}
+    status = json.loads(stack.manage("manage.py", "status", "--json").stdout.splitlines()[-1])
+    [model] = [model for model in status["models"] if model["name"] == "metered"]
+    assert sum(lane["queued"] for lane in model["lanes"]) == 1
+    assert [pause["cause"] for pause in status["pauses"]] == ["staff"]
+    assert len(status["workers"]) == 1
+    task = await rest.task(accepted.body["task_id"])
+    assert (task["status"], task["waiting_for"]["kind"]) == ("queued", "staff")
+    assert stack.manage("manage.py", "resume", "metered").stdout.endswith("metered: resumed\n")
+    ended = await rest.follow(accepted.body["task_id"])
+    assert ended.types[-1] == "task.completed"

@@ -47,18 +47,20 @@ class BoundedRequest(WebRequest):
             self._admission = asyncio.ensure_future(self._admit(path, length))
 
     async def _admit(self, path: str, length: int | None) -> None:
-        headers = [
-            (name.lower(), value)
-            for name, values in self.requestHeaders.getAllRawHeaders()
-            for value in values
-        ]
         try:
             limits: BodyLimits = self.server.body_limits
-            self._max_bytes = await limits.max_bytes(path, headers, length)
+            self._max_bytes = await limits.max_bytes(path, self._headers(), length)
         except Problem as problem:
             self._refuse(problem)
         else:
             self._go_on()
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        return [
+            (name.lower(), value)
+            for name, values in self.requestHeaders.getAllRawHeaders()
+            for value in values
+        ]
 
     def _go_on(self) -> None:
         if self.channel is not None and not self._has_all:
@@ -90,7 +92,7 @@ class BoundedRequest(WebRequest):
             return
         self._is_refused = True
         channel, transport = self.channel, self.channel.transport
-        status, headers, body = problem_response(problem, self._head_path())
+        status, headers, body = problem_response(problem, self._head_path(), self._headers())
         head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
         head += [name + b": " + value for name, value in headers]
         transport.write(b"\r\n".join([*head, b"", body]))

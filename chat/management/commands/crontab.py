@@ -20,6 +20,7 @@ SCHEDULE = (
     (actors.settle, 1),
     (actors.deliver, 1),
     (actors.forget_idempotency_keys, 3600),
+    (actors.purge_tasks, 300),
 )
 
 

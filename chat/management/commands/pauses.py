@@ -7,12 +7,34 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
+from chat.services.pauses import Pause
+
+
+def named(name: str) -> list[LLMModel | Provider]:
+    """The model and the provider of this name. Raises CommandError where there is neither."""
+    rows: list[LLMModel | Provider] = list(LLMModel.objects.filter(name=name))
+    rows += Provider.objects.filter(name=name)
+    if not rows:
+        raise CommandError(f"There is no model or provider {name!r}.")
+    return rows
+
+
+def lift(row: LLMModel | Provider) -> bool:
+    """Lift all pauses of a model or provider. False where there was none."""
+    return pauses.lift_model(row) if isinstance(row, LLMModel) else pauses.lift_provider(row)
+
+
+def describe(pause: Pause) -> str:
+    if pause.seconds_left is None:
+        return "paused by staff"
+    often = f", for the {pause.opened}. time in a row" if pause.opened > 1 else ""
+    return f"{pause.seconds_left:g} s left{often}"
 
 
 class Command(BaseCommand):
     help = (
-        "List the models that are paused (their provider said 429) and the providers that are left "
-        "alone (they fail), or have them called again at once."
+        "List the models and providers that staff have paused, the models whose provider said 429 "
+        "and the providers that fail, or have them called again at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,17 +59,11 @@ class Command(BaseCommand):
             return
         found = pauses.pauses()
         for pause in found:
-            often = f", for the {pause.opened}. time in a row" if pause.opened > 1 else ""
-            self.stdout.write(f"{pause.kind} {pause.name}: {pause.seconds_left:g} s left{often}")
+            self.stdout.write(f"{pause.kind} {pause.name}: {describe(pause)}")
         if not found:
             self.stdout.write("nothing is paused")
 
     def _lift(self, name: str) -> None:
         """Lift the pause of the model and of the provider of this name."""
-        model = LLMModel.objects.filter(name=name).first()
-        provider = Provider.objects.filter(name=name).first()
-        if model is None and provider is None:
-            raise CommandError(f"There is no model or provider {name!r}.")
-        lifted = bool(model and pauses.lift_model(model))
-        lifted |= bool(provider and pauses.lift_provider(provider))
-        self.stdout.write(f"{name}: lifted" if lifted else f"{name}: was not paused")
+        lifted = [lift(row) for row in named(name)]
+        self.stdout.write(f"{name}: lifted" if any(lifted) else f"{name}: was not paused")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
-from chat.services import retention
+from chat import retention
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 

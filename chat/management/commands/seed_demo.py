@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from accounts.models import User
-from chat.models import LLMModel, ModelPrice, Provider, Scene
+from chat.models import LLMModel, ModelPrice, Provider, Scene, Seed
 from chat.services.scenes import create_version, publish
 
 
@@ -57,6 +57,9 @@ DEFAULT_MODEL = "deepseek-flash"
 PEAK_HOURS = ((time(1), time(4)), (time(6), time(10)))
 PEAK_FACTOR = 2
 
+#: Addresses that earlier versions of `make run` gave the simulator.
+_LAUNCHERS_URL = r"^http://127\.0\.0\.1:[0-9]+$"
+
 SCENES: dict[str, SceneSeed] = {
     "summarize": {
         "title": "Summarize a text",
@@ -100,7 +103,10 @@ SCENES: dict[str, SceneSeed] = {
 
 
 class Command(BaseCommand):
-    help = "Make demo users, models and scenes where they are missing. May be run any time."
+    help = (
+        "Make demo users, models and scenes, each once: what staff change or delete afterwards "
+        "stays so. May be run any time."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -114,9 +120,16 @@ class Command(BaseCommand):
         with transaction.atomic():
             seed_user("demo", is_admin=False, is_locked=locked)
             seed_user("admin", is_admin=True, is_locked=locked)
-            seed_models(seed_provider())
+            if (provider := seed_provider()) is not None:
+                seed_models(provider)
             for slug in SCENES:
                 seed_scene(slug)
+
+
+def _is_first(name: str, value: str = "") -> bool:
+    """Whether this is the first time that seeding comes to this row. It is made only then."""
+    _, is_new = Seed.objects.get_or_create(name=name, defaults={"value": value})
+    return is_new
 
 
 def seed_user(username: str, *, is_admin: bool, is_locked: bool) -> None:
@@ -125,20 +138,25 @@ def seed_user(username: str, *, is_admin: bool, is_locked: bool) -> None:
     A locked user cannot log in before getting another password.
     """
     user = User.objects.filter(username=username).first()
-    if user is None:
+    is_new = _is_first(f"user:{username}")
+    if user is None and is_new:
         password = None if is_locked else username
         User.objects.create_user(
             username, password=password, is_staff=is_admin, is_superuser=is_admin
         )
-    elif is_locked and user.check_password(username):
+    elif user is not None and is_locked and user.check_password(username):
         user.set_unusable_password()
         user.save(update_fields=["password"])
 
 
-def seed_provider() -> Provider:
-    """DeepSeek when its key is set, the simulator otherwise."""
-    if os.environ.get("DEEPSEEK_API_KEY"):
-        provider, _ = Provider.objects.get_or_create(
+def seed_provider() -> Provider | None:
+    """DeepSeek when its key is set, the simulator otherwise; None where staff removed it."""
+    return seed_deepseek() if os.environ.get("DEEPSEEK_API_KEY") else seed_simulator()
+
+
+def seed_deepseek() -> Provider | None:
+    if _is_first("provider:deepseek"):
+        Provider.objects.get_or_create(
             name="deepseek",
             defaults={
                 "base_url": DEEPSEEK_URL,
@@ -147,32 +165,50 @@ def seed_provider() -> Provider:
                 "request_fields": {"max_completion_tokens": "max_tokens"},
             },
         )
-        return provider
-    # The simulator's address belongs to this run, so it always counts; it is the operator's.
-    provider, _ = Provider.objects.update_or_create(
-        name="simulator",
-        defaults={
-            "base_url": settings.SIMULATOR_URL,
-            "is_simulated": True,
-            "public_only": False,
-        },
-    )
+    return Provider.objects.filter(name="deepseek").first()
+
+
+def seed_simulator() -> Provider | None:
+    """The simulator's address is another one where the port is, until staff give it their own."""
+    url = settings.SIMULATOR_URL
+    earlier = Provider.objects.filter(name="simulator", base_url__regex=_LAUNCHERS_URL).first()
+    if _is_first("provider:simulator", earlier.base_url if earlier else url):
+        Provider.objects.get_or_create(
+            name="simulator", defaults={"base_url": url, "is_simulated": True}
+        )
+    provider = Provider.objects.filter(name="simulator").first()
+    if provider is not None and provider.base_url != url and _is_as_seeded(provider.base_url):
+        provider.base_url = url
+        provider.save(update_fields=["base_url"])
+        Seed.objects.filter(name="provider:simulator").update(value=url)
     return provider
 
 
+def _is_as_seeded(base_url: str) -> bool:
+    return Seed.objects.filter(name="provider:simulator", value=base_url).exists()
+
+
 def seed_models(provider: Provider) -> None:
-    """Make the models. Those that another provider serves by now stay with it."""
+    """Make the models. Those that staff gave to another provider stay with it."""
     has_default = LLMModel.objects.filter(is_default=True).exists()
     for name, values in MODELS.items():
         is_default = name == DEFAULT_MODEL and not has_default
-        model, is_new = LLMModel.objects.get_or_create(
-            name=name, defaults={"provider": provider, "is_default": is_default, **values}
-        )
-        if is_new:
-            seed_peak_prices(model)
-    LLMModel.objects.filter(name__in=MODELS, provider__name__in=("deepseek", "simulator")).update(
-        provider=provider
-    )
+        earlier = LLMModel.objects.filter(name=name).select_related("provider").first()
+        if _is_first(f"model:{name}", (earlier or LLMModel(provider=provider)).provider.name):
+            model, is_new = LLMModel.objects.get_or_create(
+                name=name, defaults={"provider": provider, "is_default": is_default, **values}
+            )
+            if is_new:
+                seed_peak_prices(model)
+        move_model(name, provider)
+
+
+def move_model(name: str, provider: Provider) -> None:
+    """Give a model to this provider, unless staff gave it to another than seeding did."""
+    seed = Seed.objects.get(name=f"model:{name}")
+    seeded = LLMModel.objects.filter(name=name, provider__name=seed.value)
+    if seed.value in ("deepseek", "simulator") and seeded.update(provider=provider):
+        Seed.objects.filter(pk=seed.pk).update(value=provider.name)
 
 
 def seed_peak_prices(model: LLMModel) -> None:
@@ -191,7 +227,7 @@ def seed_peak_prices(model: LLMModel) -> None:
 
 def seed_scene(slug: str) -> None:
     """Make and publish the scene, unless there is one of this slug."""
-    if Scene.objects.filter(slug=slug).exists():
+    if not _is_first(f"scene:{slug}") or Scene.objects.filter(slug=slug).exists():
         return
     content = SCENES[slug]
     scene = Scene.objects.create(

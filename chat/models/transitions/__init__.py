@@ -23,6 +23,7 @@ from chat.models.transitions.queued import (
     clear_not_before,
     divert,
     expire,
+    fail_disabled,
     fail_queued,
 )
 from chat.models.transitions.recovery import (
@@ -31,10 +32,11 @@ from chat.models.transitions.recovery import (
     recover,
     recover_stranded,
 )
-from chat.models.transitions.task_errors import INTERNAL, WORKER_LOST
+from chat.models.transitions.task_errors import INTERNAL, MODEL_DISABLED, WORKER_LOST
 
 __all__ = [
     "INTERNAL",
+    "MODEL_DISABLED",
     "WORKER_LOST",
     "AttemptResult",
     "CancelledCall",
@@ -49,6 +51,7 @@ __all__ = [
     "divert",
     "end",
     "expire",
+    "fail_disabled",
     "fail_queued",
     "keep_partial",
     "note_last_events",

@@ -80,6 +80,9 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
  WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND model_id = %(model_id)s
    AND leader_id IS NULL AND (deadline_at IS NULL OR deadline_at > now())
    AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
+   AND EXISTS (SELECT FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
+                WHERE m.id = %(model_id)s AND m.is_enabled AND p.is_enabled
+                  AND m.paused_at IS NULL AND p.paused_at IS NULL)
 RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
@@ -129,7 +132,7 @@ RETURNING id, worker_id
 
 def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[StartedTask]:
     """queued → running for those still queued for this model, in time, while the worker is not
-    declared dead."""
+    declared dead and staff have neither paused nor disabled the model or its provider."""
     params = {"worker_id": worker_id, "model_id": model_id, "task_ids": list(task_ids)}
     return fetch_rows(StartedTask, _START, params)
 

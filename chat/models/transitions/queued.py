@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from aily.database.rows import Row, fetch_rows
-from chat.models.transitions.task_errors import INTERNAL
+from chat.models.transitions.task_errors import INTERNAL, MODEL_DISABLED
 
 #: Tasks that expire or go over to another model in one call.
 PAGE = 1_000
@@ -74,6 +74,22 @@ UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_e
 RETURNING id, owner_id, model_id, attempt, last_event
 """
 
+# No task ends whose model is enabled again by now. One with an enabled fallback goes over to it.
+_FAIL_DISABLED = """
+UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_event + 1,
+       error = %(error)s
+ WHERE id IN (SELECT t.id FROM chat_task t
+                JOIN chat_llmmodel m ON m.id = t.model_id
+                JOIN chat_provider p ON p.id = m.provider_id
+               WHERE t.status = 'queued' AND t.leader_id IS NULL
+                 AND NOT (m.is_enabled AND p.is_enabled)
+                 AND NOT EXISTS (SELECT FROM chat_llmmodel f
+                                   JOIN chat_provider fp ON fp.id = f.provider_id
+                                  WHERE f.id = ANY(t.fallbacks) AND f.is_enabled AND fp.is_enabled)
+               ORDER BY t.id LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED)
+RETURNING id, owner_id, model_id, attempt, last_event
+"""
+
 # The fallbacks that are passed over, as they cannot be called now either, move to the list's end.
 _DIVERT = """
 UPDATE chat_task t SET model_id = old.fallback, failures = 0, not_before = NULL,
@@ -120,6 +136,14 @@ def fail_queued(task_ids: Sequence[str]) -> list[EndedWithoutCall]:
     """queued → failed, for tasks that cannot be started."""
     params = {"error": Jsonb(INTERNAL), "task_ids": list(task_ids)}
     return fetch_rows(EndedWithoutCall, _FAIL, params)
+
+
+def fail_disabled() -> list[EndedWithoutCall]:
+    """queued → failed for tasks whose model or its provider is disabled, and that have no fallback
+    which is not; `PAGE` at most."""
+    return fetch_rows(
+        EndedWithoutCall, _FAIL_DISABLED, {"error": Jsonb(MODEL_DISABLED), "limit": PAGE}
+    )
 
 
 def divert(model_ids: Collection[int]) -> list[DivertedTask]:

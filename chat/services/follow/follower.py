@@ -30,7 +30,7 @@ from chat.events import (
     event_type,
     with_task_id,
 )
-from chat.models import ServedFrom, Status, Task, apools_of
+from chat.models import ServedFrom, Status, Task, apools_of, paused_models
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
@@ -284,8 +284,11 @@ class _Follower:
 
 def _place_check_seconds(place: scheduler.Place | None) -> float:
     """How long until the next look for a waiting task's place: the further back, the longer."""
-    eta_seconds = (place.eta_seconds if place else None) or 0
     check_seconds: float = settings.POSITION_CHECK_SECONDS
+    if place and place.waiting_for and place.waiting_for.kind == "staff":
+        # It may last for days; its end is followed by a start, which is an event.
+        return check_seconds
+    eta_seconds = (place.eta_seconds if place else None) or 0
     return min(max(eta_seconds / 10, PLACE_SECONDS), check_seconds)
 
 
@@ -293,6 +296,11 @@ def _place_check_seconds(place: scheduler.Place | None) -> float:
 def _places() -> Batcher[tuple[int, str], scheduler.Place | None]:
     async def handle(tasks: list[tuple[int, str]]) -> Sequence[scheduler.Place | None]:
         pools = await apools_of({model_id for model_id, _ in tasks})
-        return await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+        places = await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
+        paused = paused_models()
+        return [
+            scheduler.held_by_staff(place) if model_id in paused else place
+            for (model_id, _), place in zip(tasks, places, strict=True)
+        ]
 
     return Batcher(handle)

@@ -54,6 +54,18 @@ async def check_owner(owner_id: int, task_id: UUID) -> None:
         raise NotFound("There is no such task.", field="task_id")
 
 
+async def has_nothing_after(task_id: UUID, after: EventId) -> bool:
+    """True if the task has ended and `after` is its terminal event, or lies behind that."""
+    state = await load_state(str(task_id))
+    ended = state.ended if state is not None else None
+    # Without a number the id of the end is not known: the reader is sent the end once more.
+    return (
+        ended is not None
+        and ended.last_event > 0
+        and after >= EventId(ended.attempt, ended.last_event)
+    )
+
+
 @per_loop
 def _states() -> Batcher[str, TaskState | None]:
     async def handle(task_ids: list[str]) -> Sequence[TaskState | None]:

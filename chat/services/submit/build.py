@@ -49,6 +49,7 @@ def _build(pending: PendingSubmission) -> None:
         history_from=prompt.history_from,
         params=merged(model.params, version.params if version else {}, request.params()),
         metadata=request.metadata,
+        webhook_id=target.webhook_id,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest() if submission.idempotency_key else "",
         deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,

@@ -43,6 +43,7 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     its next attempt: that goes on waiting.
     """
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    held = {task.model.pool for task in tasks if task.model.is_paused}
     now = timezone.now()
     for task in tasks:
         is_due = task.not_before is None or task.not_before <= now
@@ -54,6 +55,8 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     try:
         for pool, entries in by_pool.items():
             found, must_ring = scheduler.enqueue(pool, entries)
+            if pool in held:
+                found = [scheduler.held_by_staff(place) for place in found]
             places |= {entry.task_id: place for entry, place in zip(entries, found, strict=True)}
             if must_ring:
                 actors.ring(pool)

@@ -90,6 +90,8 @@ class Target:
     history: History | None
     #: The owner's share of the queue.
     weight: float
+    #: The endpoint that the request names.
+    webhook_id: int | None
 
 
 @dataclass(slots=True, repr=False, eq=False)

@@ -14,9 +14,10 @@ from aily.database.rows import fetch_each
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.models import LLMModel, Scene, SceneVersion
+from chat.exceptions import ModelDisabled
+from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
 from chat.models.ids import is_own
-from chat.services import catalog, drafts, history, repeats
+from chat.services import catalog, drafts, history, repeats, webhooks
 from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.repeats import EarlierTask, OwnedKey
@@ -46,6 +47,8 @@ class Lookups:
     #: Tasks that the submissions' idempotency keys have made before.
     earlier_tasks: dict[OwnedKey, EarlierTask]
     histories: dict[tuple[int, UUID], History] = field(default_factory=dict)
+    #: Of the owners; empty if no submission names one.
+    endpoints: dict[int, list[WebhookEndpoint]] = field(default_factory=dict)
     #: Of the owners; empty if nothing that is asked for is restricted.
     permissions: dict[int, PermissionSet] = field(default_factory=dict)
     #: Versions that are named by their numbers, by scene and number.
@@ -97,6 +100,12 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
     }
     if conversations:
         lookups.histories = history.read(conversations)
+    lookups.endpoints = webhooks.endpoints_of(
+        submission.owner_id
+        for submission in submissions
+        if submission.request.webhook is not None
+        and submission.owned_key not in lookups.earlier_tasks
+    )
     return lookups
 
 
@@ -113,6 +122,7 @@ def _resolve(lookups: Lookups, pending: PendingSubmission) -> None:
         fallbacks=_fallbacks(submission, version, model, lookups),
         history=_history(submission, lookups),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
+        webhook_id=_webhook_id(submission, lookups),
     )
 
 
@@ -152,17 +162,19 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     name = submission.request.model
     if name is not None:
         model = lookups.catalog.models.get(name)
-        if model is None or not _is_offered(submission, model, lookups):
+        if model is None or not lookups.may_use(submission.owner_id, model, USE_MODEL):
             raise InvalidRequest(f"There is no model {name!r}.", field="model")
-        return model
+        return _enabled(model)
     preferred = version.model if version else None
-    if preferred is not None and _is_enabled(preferred):
+    if preferred is not None and preferred.is_offered:
         if not _comes_with_version(submission, preferred, lookups):
             raise InvalidRequest(f"There is no model {preferred.name!r}.", field="version")
         return preferred
     default = lookups.catalog.default_model
-    if default is not None and _is_offered(submission, default, lookups):
-        return default
+    if default is not None and lookups.may_use(submission.owner_id, default, USE_MODEL):
+        return _enabled(default)
+    if preferred is not None:
+        raise ModelDisabled(preferred.name)
     raise InvalidRequest("No model is set as default: name one.", field="model")
 
 
@@ -173,12 +185,11 @@ def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookup
     return not is_tried or lookups.may_use(submission.owner_id, model, USE_MODEL)
 
 
-def _is_offered(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
-    return _is_enabled(model) and lookups.may_use(submission.owner_id, model, USE_MODEL)
-
-
-def _is_enabled(model: LLMModel) -> bool:
-    return model.is_enabled and model.provider.is_enabled
+def _enabled(model: LLMModel) -> LLMModel:
+    """The model. Raises ModelDisabled."""
+    if not model.is_offered:
+        raise ModelDisabled(model.name)
+    return model
 
 
 def _fallbacks(
@@ -193,9 +204,24 @@ def _fallbacks(
         for fallback in named
         if fallback is not None
         and fallback != model
-        and _is_enabled(fallback)
+        and fallback.is_offered
         and _comes_with_version(submission, fallback, lookups)
     ]
+
+
+def _webhook_id(submission: Submission, lookups: Lookups) -> int | None:
+    name = submission.request.webhook
+    if name is None:
+        return None
+    own = lookups.endpoints.get(submission.owner_id, [])
+    named = [endpoint for endpoint in own if name in (endpoint.pk, endpoint.url)]
+    if not named:
+        raise InvalidRequest("You have no such webhook endpoint: add it first.", field="webhook")
+    active = [endpoint.pk for endpoint in named if endpoint.is_active]
+    if not active:
+        message = "This webhook endpoint is disabled: activate it first."
+        raise InvalidRequest(message, field="webhook")
+    return active[0]
 
 
 def _history(submission: Submission, lookups: Lookups) -> History | None:

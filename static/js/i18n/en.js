@@ -210,6 +210,8 @@ export default {
   "error.conversation_busy.title": "Still answering",
   "error.conversation_busy.help":
     "This chat answers one message at a time. Wait, or stop the running answer.",
+  "error.model_disabled.title": "Model switched off",
+  "error.model_disabled.help": "An administrator has disabled this model. Choose another.",
   "error.conflict.title": "Asked again already",
   "error.conflict.help": "This question was asked again elsewhere, such as in another tab.",
   "error.limit_reached.title": "Too many requests",

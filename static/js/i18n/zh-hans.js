@@ -198,6 +198,8 @@ export default {
   "error.bad_frame.help": "服务器无法读取此请求。",
   "error.conversation_busy.title": "仍在回答",
   "error.conversation_busy.help": "每个对话一次只回答一条消息。请等待，或停止正在进行的回答。",
+  "error.model_disabled.title": "模型已停用",
+  "error.model_disabled.help": "管理员已停用此模型。请选择其他模型。",
   "error.conflict.title": "已经重新提问",
   "error.conflict.help": "这个问题已在别处（例如另一个标签页）重新提问。",
   "error.limit_reached.title": "请求过多",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,16 +11,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 import redis
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
 
 from aily.embedded import database_url, redis_url
 from aily.launcher.programs import BASE_DIR
 from aily.launcher.readiness import readiness
+from aily.launcher.scaling import Scaler
 from tests import waiting
 from tests.ports import free_ports
 
@@ -191,6 +196,90 @@ def test_killed_servers_come_back_with_their_data(launcher: Launched) -> None:
     wait_until(answer, "PostgreSQL did not come back")
     wait_until(pong, "Valkey did not come back")
     wait_until(launcher.is_ready, "web did not come back")
+
+
+def manage(launcher: Launched, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "AILY_DATA_DIR": str(launcher.data_dir),
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+    }
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pids_of_workers(launcher: Launched) -> set[int]:
+    """Of the Dramatiq processes that claim tasks, as `manage.py status` lists them."""
+    status = json.loads(manage(launcher, "status", "--json").stdout.splitlines()[-1])
+    return {worker["pid"] for worker in status["workers"] if not worker["is_late"]}
+
+
+def masters(launcher: Launched, words: str) -> list[psutil.Process]:
+    known = {process.pid for process in launcher.matching(words)}
+    return [process for process in launcher.matching(words) if process.ppid() not in known]
+
+
+def scale(settings: Settings, data_dir: Path, *arguments: str) -> str:
+    settings.DATA_DIR = data_dir
+    out = StringIO()
+    call_command("scale", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_it_is_scaled_while_it_runs(launcher: Launched, settings: Settings) -> None:
+    directory = launcher.data_dir
+    scaled = scale(settings, directory, "--workers", "2", "--web", "2")
+    assert scaled == "worker: 1 -> 2\nweb: 1 -> 2\n"
+    wait_until(lambda: len(masters(launcher, "-m dramatiq")) == 2, "no second worker")
+    wait_until(lambda: len(masters(launcher, "servers.daphne")) == 2, "no second web process")
+    assert scale(settings, directory, "--web", "1") == "web: 2 -> 1\n"
+    wait_until(lambda: len(masters(launcher, "servers.daphne")) == 1, "two web processes")
+    wait_until(launcher.is_ready, "the first web process does not answer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Give --workers or --web"),
+        (("--web", "0"), "There must be 1 web processes or more"),
+        (("--workers", "-1"), "There must be 0 worker processes or more"),
+        (("--workers", "999"), "worker processes at most"),
+    ],
+)
+def test_scaling_has_bounds(
+    launcher: Launched, settings: Settings, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message):
+        scale(settings, launcher.data_dir, *arguments)
+
+
+def test_without_make_run_there_is_nothing_to_scale(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(CommandError, match="make run does not run from"):
+        scale(settings, tmp_path, "--workers", "2")
+
+
+def test_a_drained_worker_stays_down_until_it_is_scaled_up_again(
+    launcher: Launched, settings: Settings
+) -> None:
+    supervisor = Scaler(launcher.data_dir)
+    wait_until(lambda: supervisor.running("worker") == 2, "the second worker does not run")
+    wait_until(lambda: len(pids_of_workers(launcher)) == 2, "no lease of the second worker")
+    before = pids_of_workers(launcher)
+    drained = min(before)
+    ended = manage(launcher, "drain", f"{socket.gethostname()}:{drained}", "--wait")
+    assert ended.stdout.endswith("all have stopped\n"), ended.stderr
+    wait_until(lambda: supervisor.running("worker") == 1, "it does not end")
+    wait_until(lambda: len(masters(launcher, "-m dramatiq")) == 1, "its master does not end")
+    assert pids_of_workers(launcher) == before - {drained}
+    assert scale(settings, launcher.data_dir, "--workers", "2") == "worker: 1 -> 2\n"
+    wait_until(lambda: len(pids_of_workers(launcher)) == 2, "it does not come back")
 
 
 def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing(

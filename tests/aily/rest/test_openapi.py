@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jsonschema
@@ -71,3 +72,36 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
             # One that was inherited shows none of what the subclass adds.
             if not name.endswith(("Patch", "In", "Request")):
                 assert example.keys() == schema["properties"].keys(), name
+
+
+def test_the_document_says_what_it_is_and_where() -> None:
+    document = Client().get("/api/openapi.json").json()
+    assert document["servers"] == [{"url": "/", "description": "This server"}]
+    assert "Idempotency-Key" in document["info"]["description"]
+
+
+def test_operation_ids_are_plain_and_unique() -> None:
+    document = Client().get("/api/openapi.json").json()
+    ids = [
+        operation["operationId"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids))
+    for operation_id in ids:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation_id), operation_id
+        assert "_api_" not in operation_id
+        assert len(operation_id) <= 30
+
+
+def test_usage_and_error_of_a_task_are_typed() -> None:
+    schemas = Client().get("/api/openapi.json").json()["components"]["schemas"]
+    for name in ("TaskOut", "TaskItem"):
+        properties = schemas[name]["properties"]
+        for field, schema in (("usage", "Usage"), ("error", "TaskError")):
+            choices = properties[field]["anyOf"]
+            assert {"$ref": f"#/components/schemas/{schema}"} in choices
+    assert schemas["Usage"]["properties"]["total_tokens"]["type"] == "integer"
+    assert schemas["TaskError"]["required"] == ["code", "message"]
+    calls = schemas["Result"]["properties"]["tool_calls"]
+    assert calls["items"] == {"$ref": "#/components/schemas/ToolCall"}

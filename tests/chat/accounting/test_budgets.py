@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import APIKey, User
-from chat import accounting, settlement
+from chat import accounting, retention, settlement
 from chat.accounting.tokens import estimate
 from chat.exceptions import BudgetExceeded
 from chat.models import (
@@ -28,7 +28,6 @@ from chat.models import (
 )
 from chat.models.budgets import Period
 from chat.models.ended import EndedTask
-from chat.services import retention
 from chat.services.submit import Accepted
 from chat.services.submit import submit_many as submit_batch
 from tests.chat.accounting.conftest import SubmitMany, budget_of, end, submission, usage

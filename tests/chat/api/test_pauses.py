@@ -155,3 +155,64 @@ def test_who_is_no_staff_neither_sees_nor_lifts(
     path = PAUSES if method == "get" else f"{PAUSES}/models/{paused.name}"
     assert getattr(client_of(alice), method)(path).status_code == 403
     assert scheduler.blocks([paused.pool], [])[0]
+
+
+# --- Pauses by staff ------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", ["models/deepseek-flash", "providers/simulator"])
+def test_staff_pause_and_resume_a_model_or_a_provider(
+    path: str, model: LLMModel, staff: User, alice: User, client_of: ClientOf
+) -> None:
+    client = client_of(staff)
+    for _ in range(2):
+        assert client.put(f"{PAUSES}/{path}").status_code == 204, "harmless again"
+    [pause] = client.get(PAUSES).json()["items"]
+    assert (pause["cause"], pause["until"], pause["seconds_left"]) == ("staff", None, None)
+    assert f"{pause['kind']}s/{pause['name']}" == path
+    asking = client_of(alice)
+    accepted = submit(asking)
+    waiting = {"kind": "staff", "until": None}
+    assert (accepted["waiting_for"], accepted["eta_seconds"]) == (waiting, None)
+    # Of all that is in Redis nothing is needed.
+    sync_redis().flushdb()
+    for told in (
+        asking.get(f"/api/llmchat/tasks/{accepted['task_id']}").json(),
+        asking.get("/api/llmchat/tasks").json()["items"][0],
+    ):
+        assert told["waiting_for"] == waiting
+    assert client.get(f"/api/{path}").json()["paused_at"] is not None
+    assert client.delete(f"{PAUSES}/{path}").status_code == 204
+    assert client.get(PAUSES).json()["items"] == []
+    assert asking.get(f"/api/llmchat/tasks/{accepted['task_id']}").json()["waiting_for"] is None
+
+
+def test_who_is_no_staff_pauses_nothing(
+    model: LLMModel, alice: User, staff: User, client_of: ClientOf
+) -> None:
+    for path in ("models/deepseek-flash", "providers/simulator"):
+        assert client_of(alice).put(f"{PAUSES}/{path}").status_code == 403
+        assert client_of(staff).put(f"{PAUSES}/{path}-not").status_code == 404
+    model.refresh_from_db()
+    assert not model.is_paused
+
+
+# --- Disabled models ------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", ["models/deepseek-flash", "providers/simulator"])
+@pytest.mark.parametrize("named", [{}, {"model": "deepseek-flash"}])
+def test_a_submit_to_a_disabled_model_says_so(
+    path: str,
+    named: dict[str, str],
+    model: LLMModel,
+    staff: User,
+    alice: User,
+    client_of: ClientOf,
+) -> None:
+    client = client_of(staff)
+    changed = client.patch(f"/api/{path}", {"is_enabled": False}, content_type="application/json")
+    assert changed.status_code == 200, changed.content
+    answer = client_of(alice).post(
+        "/api/llmchat/request", {**ASKED, **named}, content_type="application/json"
+    )
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (409, "model_disabled")
+    assert problem["errors"][0]["field"] == "model"
+    assert "'deepseek-flash' is disabled" in problem["detail"]

@@ -73,6 +73,31 @@ async def test_every_field_reaches_the_provider_as_it_is(api: Api, recorder: Rec
     assert recorder.last.body["user"].startswith("u")
 
 
+async def test_at_the_address_of_a_scene_as_well(api: Api, recorder: Recorder) -> None:
+    def make_scene() -> None:
+        scene = Scene.objects.create(slug="ask", title="Ask")
+        params = {"temperature": 0, "max_tokens": 5, "top_p": 0.5}
+        publish(create_version(scene, None, {"user_template": "{{ text }}", "params": params}))
+
+    await in_database(make_scene)
+    path = f"{API}/prompts/ask/api"
+    given = {"variables": {"text": "hi"}, **FIELDS, "extra_body": EXTRA}
+    answer = await api.post(f"{path}?sync=true", given)
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded"), answer.content
+    assert recorder.last.body.items() >= {**FIELDS, **EXTRA, "messages": ASKED}.items()
+    # A null takes the scene's own away; what is not named stays.
+    answer = await api.post(
+        f"{path}?sync=true", {"variables": {"text": "hi"}, "temperature": None, "max_tokens": 9}
+    )
+    assert answer.json()["status"] == "succeeded"
+    body = recorder.last.body
+    assert (body["max_tokens"], body["top_p"], "temperature" in body) == (9, 0.5, False)
+    for field, value in (("temperature", 3), ("temprature", 1), ("tools", "x"), ("messages", [])):
+        refused = await api.post(path, {"variables": {"text": "hi"}, field: value})
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["field"] == field
+
+
 async def test_over_a_websocket_as_well(alice: User, recorder: Recorder) -> None:
     _, secret = await in_database(APIKey.create, alice, "test")
     headers = [(b"authorization", f"Bearer {secret}".encode())]

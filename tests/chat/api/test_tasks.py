@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -214,6 +215,42 @@ async def test_a_reader_that_hangs_up_leaves_the_task_alone(
     task_id = response["Location"].rsplit("/", 1)[1]
     assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
     assert (await row(task_id)).attempt == 1
+
+
+async def test_a_stream_after_the_end_is_answered_204_so_that_browsers_stop(
+    api: Api, worker: Runtime
+) -> None:
+    response = await api.post(f"{REQUEST}/stream", QUICK)
+    sent = b"".join([chunk async for chunk in chunks(response)])
+    events = f"{response['Location']}/events"
+    *earlier, last_id = re.findall(rb"^id: (\S+)$", sent, re.MULTILINE)
+    # What an EventSource sends when it connects again by itself.
+    for given in (last_id.decode(), f"{last_id.decode()}9", "9-1"):
+        again = await api.get(events, Last_Event_ID=given)
+        assert (again.status_code, again.content) == (204, b"")
+        assert (await api.get(f"{events}?after={given}")).status_code == 204
+    resumed = await api.get(events, Last_Event_ID=earlier[-1].decode())
+    assert resumed.status_code == 200
+    assert last_id in b"".join([chunk async for chunk in chunks(resumed)])
+    from_the_start = await api.get(events)
+    assert last_id in b"".join([chunk async for chunk in chunks(from_the_start)])
+
+
+async def test_a_task_cancelled_in_the_queue_ends_its_event_source_too(api: Api) -> None:
+    task_id = (await api.post(REQUEST, QUICK)).json()["task_id"]
+    await api.post(f"{API}/tasks/{task_id}/cancel")
+    events = f"{API}/tasks/{task_id}/events"
+    response = await api.get(events)
+    sent = b"".join([chunk async for chunk in chunks(response)])
+    [last_id] = re.findall(rb"^id: (\S+)\nevent: task.cancelled$", sent, re.MULTILINE)
+    assert (await api.get(events, Last_Event_ID=last_id.decode())).status_code == 204
+
+
+async def test_a_stream_that_goes_on_is_no_204(api: Api) -> None:
+    task_id = (await api.post(REQUEST, QUICK)).json()["task_id"]
+    response = await api.get(f"{API}/tasks/{task_id}/events", Last_Event_ID="1-5")
+    assert response.status_code == 200
+    response.close()
 
 
 # --- Repeated -----------------------------------------------------------------------------------

@@ -209,3 +209,114 @@ async def test_mail_preferences_are_off_until_asked_for(api: Api, alice: User) -
     more = await patch(api, "/api/notifications", {"email_on_finished": True})
     assert more.json() == {**off, "email_on_failed": True, "email_on_finished": True}
     assert (await api.get("/api/notifications")).json() == more.json()
+
+
+# --- Filters, and the webhook of one task ---------------------------------------------------------
+FILTERS = {
+    "only_scenes": ["reply"],
+    "only_models": ["deepseek-flash"],
+    "only_metadata": {"customer": "acme", "count": 1, "paid": True},
+    "only_named": True,
+}
+
+
+async def test_an_endpoint_has_filters(api: Api) -> None:
+    plain = await made(api)
+    assert {name: plain[name] for name in FILTERS} == {
+        "only_scenes": [],
+        "only_models": [],
+        "only_metadata": {},
+        "only_named": False,
+    }
+    new = await made(api, **FILTERS)
+    assert {name: new[name] for name in FILTERS} == FILTERS
+    path = f"/api/webhooks/{new['id']}"
+    changed = await patch(api, path, {"only_scenes": ["a", "b", "a"], "only_named": False})
+    assert changed.json()["only_scenes"] == ["a", "b"]
+    assert (await api.get(path)).json()["only_metadata"] == FILTERS["only_metadata"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("only_scenes", [""]),
+        ("only_scenes", ["x" * 51]),
+        ("only_models", [f"m{number}" for number in range(51)]),
+        ("only_metadata", {"deep": {"a": 1}}),
+        ("only_metadata", {"long": "x" * 201}),
+        ("only_metadata", {f"m{number}": 1 for number in range(9)}),
+        ("only_metadata", {"none": None}),
+        ("only_named", "perhaps"),
+    ],
+)
+async def test_a_filter_that_is_none_is_refused_by_its_name(
+    api: Api, field: str, value: Any
+) -> None:
+    response = await api.post("/api/webhooks", {**HOOK, field: value})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"].split(".")[0] == field
+
+
+REQUEST = "/api/llmchat/request"
+PROMPT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def test_a_task_names_its_webhook_by_id_or_url(api: Api) -> None:
+    await made(api, url="https://1.1.1.1/other")
+    endpoint_id = (await made(api, only_named=True))["id"]
+    for given in (endpoint_id, HOOK["url"]):
+        answer = await api.post(REQUEST, {**PROMPT, "webhook": given})
+        assert answer.status_code == 202, answer.content
+        task = await api.get(f"/api/llmchat/tasks/{answer.json()['task_id']}")
+        assert task.json()["webhook"] == endpoint_id
+
+
+async def test_of_two_endpoints_with_a_url_the_active_one_is_taken(api: Api) -> None:
+    first, second = (await made(api))["id"], (await made(api))["id"]
+    await patch(api, f"/api/webhooks/{first}", {"is_active": False})
+    answer = await api.post(REQUEST, {**PROMPT, "webhook": HOOK["url"]})
+    task = await api.get(f"/api/llmchat/tasks/{answer.json()['task_id']}")
+    assert task.json()["webhook"] == second
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("bob's", 400),
+        ("https://nowhere.example/hook", 400),
+        (999_999, 400),
+        ("disabled", 400),
+        (0, 422),
+        (-1, 422),
+        (True, 422),
+        (1.5, 422),
+        (2**63, 422),
+        ("", 422),
+        ("x" * 2_001, 422),
+        ([], 422),
+        ({"id": 1}, 422),
+    ],
+)
+async def test_a_webhook_that_is_none_of_yours_is_refused_by_its_name(
+    api: Api, bob_api: Api, given: Any, status: int
+) -> None:
+    if given == "bob's":
+        given = (await made(bob_api))["id"]
+    if given == "disabled":
+        given = (await made(api))["id"]
+        await patch(api, f"/api/webhooks/{given}", {"is_active": False})
+    answer = await api.post(REQUEST, {**PROMPT, "webhook": given})
+    assert answer.status_code == status, answer.content
+    assert answer.json()["errors"][0]["field"] == "webhook"
+    assert (await api.get("/api/llmchat/tasks")).json()["count"] == 0
+
+
+async def test_a_repeated_request_gets_its_task_though_its_endpoint_is_gone(api: Api) -> None:
+    endpoint_id = (await made(api))["id"]
+    body = {**PROMPT, "webhook": endpoint_id}
+    first = await api.post(REQUEST, body, Idempotency_Key="once")
+    await delete(api, f"/api/webhooks/{endpoint_id}")
+    again = await api.post(REQUEST, body, Idempotency_Key="once")
+    assert (again.status_code, again.json()["task_id"]) == (202, first.json()["task_id"])
+    other = await api.post(REQUEST, PROMPT, Idempotency_Key="once")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")

@@ -13,13 +13,12 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts.models import User
 from aily.database.threads import in_database
-from chat import settlement
+from chat import retention, settlement
 from chat.delivery import claims, outcomes
 from chat.delivery import deliverer as deliverer_module
 from chat.delivery.deliverer import Deliverer
 from chat.delivery.outcomes import Outcome
 from chat.models import Delivery, LLMModel, Status, Task, WebhookEndpoint
-from chat.services import retention
 from chat.services.webhooks import redeliver, rotate_secret
 from tests.chat.conftest import until
 from tests.chat.delivery.conftest import (

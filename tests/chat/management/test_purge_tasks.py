@@ -10,11 +10,13 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
+from chat import actors, retention
+from chat.management.commands.crontab import SCHEDULE
 from chat.models import Conversation, LLMModel, Message, Provider, Status, Task
 from chat.models.ids import first_id, uuid7
-from chat.services import retention
 
 
 @pytest.fixture
@@ -85,3 +87,32 @@ def test_many_go_in_batches(alice: User, model: LLMModel, monkeypatch: pytest.Mo
 def test_a_duration_that_is_none_is_refused(text: str, transactional_db: None) -> None:
     with pytest.raises(CommandError, match="is no duration"):
         purge("--older-than", text)
+
+
+# --- On a schedule --------------------------------------------------------------------------------
+def test_the_schedule_deletes_nothing_without_the_setting(alice: User, model: LLMModel) -> None:
+    make_task(alice, model, Status.SUCCEEDED, 1000)
+    actors.purge_tasks()
+    assert Task.objects.count() == 1
+
+
+def test_the_schedule_deletes_what_is_older_than_the_setting(
+    alice: User, model: LLMModel, settings: Settings
+) -> None:
+    settings.TASK_RETENTION_DAYS = 1.5
+    make_task(alice, model, Status.SUCCEEDED, 2)
+    kept = make_task(alice, model, Status.SUCCEEDED, 1)
+    assert actors.purge_tasks in [actor for actor, _ in SCHEDULE]
+    actors.purge_tasks()
+    assert list(Task.objects.all()) == [kept]
+
+
+def test_one_run_of_the_schedule_has_an_end_and_the_next_goes_on(
+    alice: User, model: LLMModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TASK_RETENTION_DAYS = 1
+    monkeypatch.setattr(retention, "SCHEDULED_SECONDS", 0)
+    monkeypatch.setattr(retention, "BATCH", 1)
+    for _ in range(2):
+        make_task(alice, model, Status.SUCCEEDED, 2)
+    assert [retention.purge_scheduled() for _ in range(3)] == [1, 1, 0]

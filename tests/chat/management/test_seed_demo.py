@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.accounting.prices import price_at
-from chat.models import LLMModel, Provider, Scene, SceneVersion
+from chat.models import LLMModel, Provider, Scene, SceneVersion, Seed
 from chat.services.rendering import render
 from chat.services.scenes import create_version, publish
 
@@ -108,6 +108,62 @@ def test_what_people_changed_stays() -> None:
     assert Scene.objects.get(slug="translate").title == "Mine"
     assert LLMModel.objects.get(name="deepseek-flash").provider == other
     assert LLMModel.objects.get(is_default=True) == mine
+
+
+def test_the_address_that_staff_gave_the_simulator_stays(settings: Settings) -> None:
+    call_command("seed_demo")
+    Provider.objects.update(base_url="http://127.0.0.1:7", is_simulated=False, public_only=True)
+    settings.SIMULATOR_URL = "http://127.0.0.1:9999"
+    for _ in range(2):
+        call_command("seed_demo")
+    provider = Provider.objects.get()
+    assert provider.base_url == "http://127.0.0.1:7"
+    assert (provider.is_simulated, provider.public_only) == (False, True)
+
+
+def test_what_people_deleted_or_renamed_does_not_come_back() -> None:
+    call_command("seed_demo")
+    User.objects.filter(username="demo").delete()
+    Scene.objects.filter(slug="summarize").update(slug="kurz")
+    Scene.objects.filter(slug="translate").delete()
+    LLMModel.objects.get(name="deepseek-flash").delete()
+    LLMModel.objects.filter(name="deepseek-v4-pro").update(name="pro")
+    Provider.objects.update(name="practice")
+    before = everything()
+    for locked in (False, True):
+        call_command("seed_demo", locked=locked)
+        if not locked:
+            assert everything() == before
+    assert not User.objects.filter(username="demo").exists()
+    assert [model.name for model in LLMModel.objects.all()] == ["pro"]
+
+
+def test_a_model_that_staff_moved_by_hand_stays_whatever_key_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    call_command("seed_demo")
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-test")
+    call_command("seed_demo")
+    simulator = Provider.objects.get(name="simulator")
+    LLMModel.objects.filter(name="deepseek-v4-pro").update(provider=simulator)
+    for key in ("sk-test", "", "sk-test"):
+        monkeypatch.setenv("DEEPSEEK_API_KEY", key)
+        call_command("seed_demo")
+        assert LLMModel.objects.get(name="deepseek-v4-pro").provider == simulator
+    assert LLMModel.objects.get(name="deepseek-flash").provider.name == "deepseek"
+
+
+def test_an_installation_of_before_is_taken_over_as_it_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_command("seed_demo")
+    Seed.objects.all().delete()
+    settings.SIMULATOR_URL = "http://127.0.0.1:9999"
+    call_command("seed_demo")
+    assert Provider.objects.get(name="simulator").base_url == "http://127.0.0.1:9999"
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-test")
+    call_command("seed_demo")
+    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"deepseek"}
 
 
 def test_with_a_key_the_models_move_to_deepseek_and_without_it_back(

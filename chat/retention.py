@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from chat.models import Task
 from chat.models.ids import first_id
@@ -13,6 +16,8 @@ from chat.models.tasks import ACTIVE
 
 #: Rows removed in one transaction: bounds how long it holds locks and how much WAL it writes.
 BATCH = 1000
+#: For how long one run of the schedule deletes: it has a thread of a worker meanwhile.
+SCHEDULED_SECONDS = 20.0
 
 
 def ended_before(cutoff: datetime) -> QuerySet[Task]:
@@ -20,6 +25,20 @@ def ended_before(cutoff: datetime) -> QuerySet[Task]:
     ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
     # A task that ended before was made before. Ids begin with the time, so no younger row is read.
     return ended.filter(pk__lt=first_id(cutoff), finished_at__lt=cutoff, needs_settling=False)
+
+
+def purge_scheduled() -> int:
+    """Delete tasks that ended more than TASK_RETENTION_DAYS ago, as many as SCHEDULED_SECONDS
+    allow: the rest is for the next time. Returns how many."""
+    if not settings.TASK_RETENTION_DAYS:
+        return 0
+    deadline = time.monotonic() + SCHEDULED_SECONDS
+    deleted = 0
+    for count in purge(timezone.now() - timedelta(days=settings.TASK_RETENTION_DAYS)):
+        deleted += count
+        if time.monotonic() > deadline:
+            break
+    return deleted
 
 
 def purge(cutoff: datetime) -> Iterator[int]:

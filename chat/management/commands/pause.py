@@ -1,0 +1,24 @@
+"""`manage.py pause NAME ...`."""
+
+from __future__ import annotations
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from chat.management.commands.pauses import named
+from chat.services import pauses
+
+
+class Command(BaseCommand):
+    help = (
+        "Pause models, or all models of providers: their tasks are accepted and held until "
+        "`resume`; calls that run go on."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("names", metavar="NAME", nargs="+", help="of a model or a provider")
+
+    def handle(self, *, names: list[str], **options: object) -> None:
+        found = {name: named(name) for name in names}
+        for name, rows in found.items():
+            changed = [pauses.pause(row) for row in rows]
+            self.stdout.write(f"{name}: paused" if any(changed) else f"{name}: was paused already")

@@ -1,0 +1,32 @@
+"""Tells the processes that a model or provider was saved: workers read them anew at once."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from django.db import transaction
+
+from aily.redis.errors import RedisUnavailable
+from chat import actors, scheduler
+from chat.models import LLMModel, Provider, forget_copy
+
+logger = logging.getLogger(__name__)
+
+
+def announce(
+    sender: type[LLMModel | Provider], instance: LLMModel | Provider, **kwargs: object
+) -> None:
+    """Receive `post_save`. Unannounced, workers find out with their next renewal, and what waits
+    for a disabled model is ended by the next sweep."""
+    transaction.on_commit(partial(_announce, is_enabled=instance.is_enabled))
+
+
+def _announce(*, is_enabled: bool) -> None:
+    forget_copy()
+    try:
+        scheduler.reload_workers()
+        if not is_enabled:
+            actors.sweep.send()
+    except RedisUnavailable as error:
+        logger.warning("a change of a model could not be announced: Redis is away (%s)", error)
