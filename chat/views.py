@@ -12,9 +12,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from accounts.access.permissions import permissions_of
+from accounts.access.permissions import PermissionSet, permissions_of
 from accounts.sessions.login import fully_logged_in
-from chat.models import LLMModel
+from chat.models import LLMModel, Scene
+from chat.services.restrictions import EDIT_SCENE, PUBLISH_SCENE
 
 #: Modules that the first page needs, and that the browser would otherwise learn of one after the
 #: other, each in the module before.
@@ -53,5 +54,17 @@ def page_data(user: Any) -> dict[str, Any]:
         ],
         # Answers of models that are no longer offered keep their label.
         "simulated_models": [model.name for model in models if model.provider.is_simulated],
+        "edited_scenes": _scenes_with(permissions, EDIT_SCENE),
+        "published_scenes": _scenes_with(permissions, PUBLISH_SCENE),
         "frame_max_bytes": settings.WEBSOCKET_FRAME_MAX_BYTES,
     }
+
+
+def _scenes_with(permissions: PermissionSet, permission: str) -> list[str] | None:
+    """The slugs of the scenes on which the permission holds; None: on all."""
+    if permissions.allows(permission):
+        return None
+    granted = permissions.objects(permission)
+    if not granted:
+        return []
+    return list(Scene.objects.filter(pk__in=granted).values_list("slug", flat=True))

@@ -7,7 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
@@ -34,14 +34,21 @@ class ConversationOut(Schema):
     model_config = example(
         id="0198c0de-7a11-7000-8000-0123456789ab",
         title="Holiday plans",
+        is_answering=False,
         created_at="2026-01-31T12:00:00Z",
         updated_at="2026-01-31T12:05:00Z",
     )
 
     id: UUID
     title: str
+    is_answering: bool = Field(description="A task of it is queued or runs.")
     created_at: datetime
     updated_at: datetime
+
+    @staticmethod
+    def resolve_is_answering(conversation: Conversation) -> bool:
+        # A new one has no task yet.
+        return bool(getattr(conversation, "is_answering", False))
 
 
 class ConversationIn(RequestSchema):
@@ -99,7 +106,10 @@ class MessagePage(ShortPage):
 
 
 def _own(request: AuthenticatedRequest) -> QuerySet[Conversation]:
-    return Conversation.objects.filter(owner=request.auth.user)
+    active = Task.objects.active().filter(conversation=OuterRef("pk"))
+    return Conversation.objects.filter(owner=request.auth.user).annotate(
+        is_answering=Exists(active)
+    )
 
 
 def _find(request: AuthenticatedRequest, conversation_id: UUID) -> Conversation:

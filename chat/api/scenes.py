@@ -25,14 +25,16 @@ from aily.rest.writes import add, change
 from chat.api.references import referenced
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.models.scenes import MAX_CACHE_TTL_SECONDS
+from chat.rendering.prompt import PromptSource
+from chat.services import drafts
 from chat.services import scenes as service
 from chat.services.catalog import SLUGS
+from chat.services.restrictions import EDIT_SCENE, PUBLISH_SCENE
 
 router = Router(tags=["scenes"])
 
-#: On a scene it covers the scene's versions, in place of Django's permissions on all versions.
-EDIT = "chat.change_scene"
-PUBLISH = "chat.publish_scene"
+EDIT = EDIT_SCENE
+PUBLISH = PUBLISH_SCENE
 
 
 # --- Schemas ------------------------------------------------------------------------------------
@@ -209,6 +211,46 @@ class LiveIn(RequestSchema):
     version: int
 
 
+class PreviewIn(RequestSchema):
+    model_config = example(
+        system_template="You answer letters of customers, politely and briefly.",
+        user_template="{{ letter }}",
+        variables={"letter": "Where is my parcel?"},
+    )
+
+    system_template: str = ""
+    user_template: str
+    variables_schema: dict[str, JsonValue] = Field(
+        default_factory=dict, description="As in a version; empty: the one that is implied."
+    )
+    variables: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class PreviewRefusal(Schema):
+    code: str
+    message: str
+    field: str | None = None
+
+
+class PreviewOut(Schema):
+    model_config = example(
+        variables_schema={
+            "type": "object",
+            "properties": {"letter": {"type": "string"}},
+            "required": ["letter"],
+            "additionalProperties": False,
+        },
+        messages=[{"role": "user", "content": "Where is my parcel?"}],
+        refusal=None,
+    )
+
+    variables_schema: dict[str, object] = Field(description="The schema in force.")
+    messages: list[dict[str, object]] | None
+    refusal: PreviewRefusal | None = Field(
+        description="Why there are no messages: the variables do not fit, or are too large."
+    )
+
+
 # --- Permissions --------------------------------------------------------------------------------
 def _visible(user: User) -> QuerySet[Scene]:
     """The scenes that a user may use or edit; all of them with permission to view scenes."""
@@ -299,6 +341,7 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
     response=SceneOut,
     summary="Make a published version live",
 )
+@if_match(SceneOut, get_scene)
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
     scene = _scene(request, slug, PUBLISH)
     version = scene.versions.filter(number=payload.version).first()
@@ -306,6 +349,18 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
     service.make_live(referenced(version, "version", message))
     scene.refresh_from_db()
     return scene
+
+
+@router.post(
+    "/{slug:slug}/preview",
+    operation_id="preview_scene",
+    response=PreviewOut,
+    summary="Render templates that are perhaps not saved",
+)
+def preview(request: AuthenticatedRequest, slug: str, payload: PreviewIn) -> drafts.Preview:
+    _scene(request, slug, "chat.change_sceneversion", EDIT)
+    source = PromptSource(payload.system_template, payload.user_template, payload.variables_schema)
+    return drafts.preview(source, payload.variables, request.auth.user.pk)
 
 
 # --- Versions -----------------------------------------------------------------------------------
@@ -381,6 +436,7 @@ def delete_version(request: AuthenticatedRequest, slug: str, number: int) -> Sta
     response=VersionOut,
     summary="Freeze a draft and make it live",
 )
+@if_match(VersionOut, get_version)
 def publish_version(request: AuthenticatedRequest, slug: str, number: int) -> SceneVersion:
     version = _version(request, slug, number, PUBLISH)
     service.publish(version, request.auth.user)

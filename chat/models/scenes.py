@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
 
+from aily.database.json_fields import OrderedJSONField
 from aily.rest.sizes import check_sizes
 from chat.models.providers import LLMModel
 
@@ -66,7 +67,7 @@ class SceneVersion(models.Model):
     number = models.PositiveIntegerField(editable=False)
     system_template = models.TextField(blank=True, help_text="Jinja2.")
     user_template = models.TextField(help_text="Jinja2.")
-    variables_schema = models.JSONField(
+    variables_schema = OrderedJSONField(
         default=dict,
         blank=True,
         help_text="JSON Schema (2020-12) of the variables object. Left empty, every name that the "

@@ -59,7 +59,10 @@ def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
     and a published version does not change. An InvalidTemplate is a version that an earlier aily
     published, and that cannot be used any more.
     """
-    source = source_of(version)
+    return _compiled(source_of(version))
+
+
+def _compiled(source: PromptSource) -> Prompt | InvalidTemplate | None:
     try:
         return Prompt(source) if source.is_little_work() else None
     except InvalidTemplate as problem:
@@ -67,14 +70,15 @@ def _published_prompt(version: SceneVersion) -> Prompt | InvalidTemplate | None:
 
 
 def render(version: SceneVersion, variables: Mapping[str, JsonValue]) -> Messages:
-    """The messages of a published version: `[{"role": "system" | "user", "content": ...}]`.
+    """The messages of a version: `[{"role": "system" | "user", "content": ...}]`.
 
-    Raises HeavyWorkError where that is more than little work; InvalidVariable, InvalidTemplate, or
-    TooLarge beyond PROMPT_MAX_BYTES in all.
+    A draft, which may change, is compiled each time. Raises HeavyWorkError where that is more than
+    little work; InvalidVariable, InvalidTemplate, or TooLarge beyond PROMPT_MAX_BYTES in all.
     """
     limits = _limits()
     size = measure_variables(variables, limits)
-    prompt = _published_prompt(version)
+    is_published = version.published_at is not None
+    prompt = _published_prompt(version) if is_published else _compiled(source_of(version))
     if prompt is None:
         raise HeavyWorkError
     if isinstance(prompt, InvalidTemplate):
@@ -93,6 +97,22 @@ async def render_apart(
         job = _pool().submit(owner_id, source_of(version), variables, _limits())
         reply = await asyncio.wrap_future(job)
     return Rendered(version.pk, reply["messages"])
+
+
+def render_source(
+    source: PromptSource, variables: Mapping[str, JsonValue], user_id: int
+) -> Messages:
+    """The messages that templates make of variables. Raises as `render_apart` does; waits."""
+    limits = _limits()
+    size = measure_variables(variables, limits)
+    if source.is_little_work():
+        try:
+            return Prompt(source).render_if_little_work(variables, size, limits)
+        except HeavyWorkError:
+            pass
+    _return_connections()
+    with _counted():
+        return _pool().submit(user_id, source, variables, limits).result()["messages"]
 
 
 def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:

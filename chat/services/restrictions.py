@@ -15,6 +15,9 @@ from aily.problems import Forbidden
 from chat.models import LLMModel, Scene, SceneVersion
 
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
+#: On a scene it covers the scene's versions, in place of Django's permissions on all versions.
+EDIT_SCENE = "chat.change_scene"
+PUBLISH_SCENE = "chat.publish_scene"
 
 
 def denied_models(version: SceneVersion) -> list[str]:

@@ -25,6 +25,16 @@ def _check_size(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 Metadata = Annotated[dict[str, JsonValue], Field(max_length=32), AfterValidator(_check_size)]
 
+SceneVersionNumber = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        lt=2**31,
+        description="A version of the scene, drafts too, in place of the live one: for those who "
+        "may change the scene.",
+    ),
+]
+
 
 def _webhook_kind(value: object) -> str:
     return "(url)" if isinstance(value, str) else "(id)"
@@ -64,6 +74,7 @@ class SceneRequest(TaskOptions, Sampling):
     model_config = example(variables={"text": "A long text ..."}, metadata={"order": "4711"})
 
     variables: dict[str, JsonValue] = Field(default_factory=dict)
+    version: SceneVersionNumber = None
 
 
 class CompositeRequest(TaskOptions, Sampling):
@@ -78,6 +89,7 @@ class CompositeRequest(TaskOptions, Sampling):
 
     scene: str | None = Field(None, max_length=50)
     variables: dict[str, JsonValue] = Field(default_factory=dict)
+    version: SceneVersionNumber = None
     messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=1000)
     conversation_id: UUID | None = Field(
         None, description="History is put before the messages; question and answer are kept."
@@ -93,6 +105,8 @@ class CompositeRequest(TaskOptions, Sampling):
             raise ValueError("scene or messages is required")
         if self.scene is None and self.variables:
             raise ValueError("variables need a scene")
+        if self.scene is None and self.version is not None:
+            raise ValueError("version needs a scene")
         if self.replaces is not None and self.conversation_id is None:
             raise ValueError("replaces needs a conversation_id")
         return self

@@ -25,11 +25,14 @@ const shared = {
   store,
   drafts: new Drafts(data.user_id),
   models: data.models,
+  mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,
+  mayPublish: (/** @type {string} */ slug) => data.published_scenes?.includes(slug) ?? true,
   simulatedModels: new Set(data.simulated_models),
   /** @param {string} text */
   announce: (text) => setText(byId("announcer"), text),
 };
 const markInSidebar = createSidebar(store, {
+  mayEdit: shared.mayEdit,
   onRemoved: (id) => {
     if (router.address === href({ name: "chat", id })) location.hash = "#/";
   },

@@ -38,6 +38,7 @@ test("the Chinese texts are Chinese", () => {
     "app.title",
     "toast.text",
     "sidebar.hint",
+    "error.invalid_form.help",
     "error.invalid_request.help",
     "error.invalid_variable.help",
   ];

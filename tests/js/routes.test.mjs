@@ -9,6 +9,7 @@ test("every address leads back to its page", () => {
       { name: "chat", id: null },
       { name: "chat", id: "0198c0de-7a11-7000-8000-0123456789ab" },
       { name: "scene", id: "summarize" },
+      { name: "workshop", id: "summarize" },
       { name: "settings", id: null },
     ]
   ) assert.deepEqual(parseRoute(href(route)), route);

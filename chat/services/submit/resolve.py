@@ -11,18 +11,17 @@ from django.utils import timezone
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.rows import fetch_each
-from aily.problems import InvalidRequest, NotFound
+from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
 from chat.exceptions import ModelDisabled
 from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
 from chat.models.ids import is_own
-from chat.services import catalog, history, repeats, webhooks
+from chat.services import catalog, drafts, history, repeats, webhooks
 from chat.services.catalog import Catalog
 from chat.services.history import History
 from chat.services.repeats import EarlierTask, OwnedKey
-from chat.services.restrictions import USE_MODEL, USE_SCENE
-from chat.services.submission import CompositeRequest
+from chat.services.restrictions import EDIT_SCENE, USE_MODEL, USE_SCENE
 from chat.services.submit.idempotency import reuse_idempotent
 from chat.services.submit.pending import PendingSubmission, Submission, Target, take_on
 
@@ -52,6 +51,12 @@ class Lookups:
     endpoints: dict[int, list[WebhookEndpoint]] = field(default_factory=dict)
     #: Of the owners; empty if nothing that is asked for is restricted.
     permissions: dict[int, PermissionSet] = field(default_factory=dict)
+    #: Versions that are named by their numbers, by scene and number.
+    named_versions: dict[tuple[int, int], SceneVersion] = field(default_factory=dict)
+
+    def may_edit(self, owner_id: int, scene: Scene | None) -> bool:
+        permissions = self.permissions.get(owner_id)
+        return permissions is not None and permissions.allows(EDIT_SCENE, scene)
 
     def may_use(self, owner_id: int, row: Scene | LLMModel, permission: str) -> bool:
         permissions = self.permissions.get(owner_id)
@@ -81,8 +86,11 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
     found = catalog.from_rows(versions)
     lookups = Lookups(found, accounting.in_force_from(budgets, at), repeats.by_key(earlier))
     usable: list[Scene | LLMModel] = [*found.scenes.values(), *found.models.values()]
-    if any(row.is_restricted for row in usable):
+    named = [submission.request for submission in submissions if submission.request.version]
+    if named or any(row.is_restricted for row in usable):
         lookups.permissions = permission_sets(owners)
+    if named:
+        lookups.named_versions = drafts.read_versions(named, found)
     conversations = {
         (submission.owner_id, submission.request.conversation_id)
         for submission in submissions
@@ -105,13 +113,13 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
 def _resolve(lookups: Lookups, pending: PendingSubmission) -> None:
     submission = pending.submission
     scene = _scene(submission, lookups)
-    version = scene.live_version if scene else None
+    version = _version(submission, scene, lookups)
     model = _model(submission, version, lookups)
     pending.target = Target(
         scene=scene,
         version=version,
         model=model,
-        fallbacks=_fallbacks(submission.request, version, model, lookups.catalog),
+        fallbacks=_fallbacks(submission, version, model, lookups),
         history=_history(submission, lookups),
         weight=lookups.catalog.weights.get(submission.owner_id, 1),
         webhook_id=_webhook_id(submission, lookups),
@@ -123,6 +131,12 @@ def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
     if slug is None:
         return None
     scene = lookups.catalog.scenes.get(slug)
+    if submission.request.version is not None:
+        # Forbidden comes first: without it, one does not learn whether there is such a scene.
+        if not lookups.may_edit(submission.owner_id, scene):
+            raise Forbidden(f"This needs the permission {EDIT_SCENE}.", field="version")
+        if scene is not None:
+            return scene
     if (
         scene is None
         or not scene.is_enabled
@@ -133,6 +147,17 @@ def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
     return scene
 
 
+def _version(submission: Submission, scene: Scene | None, lookups: Lookups) -> SceneVersion | None:
+    """The version that the request names, or else the live one."""
+    number = submission.request.version
+    if scene is None or number is None:
+        return scene.live_version if scene else None
+    version = lookups.named_versions.get((scene.pk, number))
+    if version is None:
+        raise NotFound(f"Scene {scene.slug!r} has no version {number}.", field="version")
+    return version
+
+
 def _model(submission: Submission, version: SceneVersion | None, lookups: Lookups) -> LLMModel:
     name = submission.request.model
     if name is not None:
@@ -140,9 +165,10 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
         if model is None or not lookups.may_use(submission.owner_id, model, USE_MODEL):
             raise InvalidRequest(f"There is no model {name!r}.", field="model")
         return _enabled(model)
-    # A scene's own model comes with the scene.
     preferred = version.model if version else None
     if preferred is not None and preferred.is_offered:
+        if not _comes_with_version(submission, preferred, lookups):
+            raise InvalidRequest(f"There is no model {preferred.name!r}.", field="version")
         return preferred
     default = lookups.catalog.default_model
     if default is not None and lookups.may_use(submission.owner_id, default, USE_MODEL):
@@ -150,6 +176,13 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     if preferred is not None:
         raise ModelDisabled(preferred.name)
     raise InvalidRequest("No model is set as default: name one.", field="model")
+
+
+def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
+    """A scene's own models come with the scene; those of a version that is tried do not: another
+    editor may have named them."""
+    is_tried = submission.request.version is not None
+    return not is_tried or lookups.may_use(submission.owner_id, model, USE_MODEL)
 
 
 def _enabled(model: LLMModel) -> LLMModel:
@@ -160,16 +193,19 @@ def _enabled(model: LLMModel) -> LLMModel:
 
 
 def _fallbacks(
-    request: CompositeRequest, version: SceneVersion | None, model: LLMModel, catalog: Catalog
+    submission: Submission, version: SceneVersion | None, model: LLMModel, lookups: Lookups
 ) -> list[int]:
     """The ids of the scene's fallback models; none if the request names a model."""
-    if version is None or request.model is not None:
+    if version is None or submission.request.model is not None:
         return []
-    named = (catalog.models.get(name) for name in version.fallback_models)
+    named = (lookups.catalog.models.get(name) for name in version.fallback_models)
     return [
         fallback.pk
         for fallback in named
-        if fallback is not None and fallback != model and fallback.is_offered
+        if fallback is not None
+        and fallback != model
+        and fallback.is_offered
+        and _comes_with_version(submission, fallback, lookups)
     ]
 
 

@@ -1,8 +1,12 @@
 /** The WebSocket: reconnects by itself, reports its state, passes frames on. Knows no tasks. */
 
+import { stringify } from "./json.js";
+
 const SUBPROTOCOL = "aily.v1";
-const PING_MS = 25_000;
-const PONG_MS = 10_000;
+/** A dead network says nothing: the page that is looked at has to know within ten seconds. */
+const CHECK_MS = 1_000;
+const QUIET_MS = { visible: 4_000, hidden: 25_000 };
+const PONG_MS = 4_000;
 const BACKOFF_MS = { first: 400, max: 20_000, limited: 15_000 };
 /** After a connection that lasted this long, the next wait is short again. */
 const STABLE_MS = 5_000;
@@ -24,6 +28,7 @@ export class Socket extends EventTarget {
   #wasOpen = false;
   #retryTimer = 0;
   #pingTimer = 0;
+  #heardAt = 0;
   #pongTimer = 0;
 
   /** @param {string} path such as "/ws/llmchat/" */
@@ -31,9 +36,12 @@ export class Socket extends EventTarget {
     super();
     this.#path = path;
     globalThis.addEventListener("online", () => this.#retryNow());
+    globalThis.addEventListener("offline", () => this.#ping());
     globalThis.addEventListener("pageshow", (event) => event.persisted && this.#retryNow());
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.#retryNow();
+      if (document.visibilityState !== "visible") return;
+      this.#retryNow();
+      this.#ping();
     });
   }
 
@@ -52,13 +60,15 @@ export class Socket extends EventTarget {
   /** @param {object} frame @returns {boolean} false when there is no connection to send it on */
   send(frame) {
     if (this.state !== "open" || !this.#socket) return false;
-    this.#socket.send(JSON.stringify(frame));
+    this.#socket.send(stringify(frame));
     return true;
   }
 
   /** @param {{type: string}} frame */
   #receive(frame) {
     clearTimeout(this.#pongTimer);
+    this.#pongTimer = 0;
+    this.#heardAt = Date.now();
     if (frame.type === "hello") {
       this.#opened();
     } else if (frame.type !== "pong") {
@@ -72,17 +82,21 @@ export class Socket extends EventTarget {
       if (this.#socket === socket) this.#failures = 0;
     }, STABLE_MS);
     clearInterval(this.#pingTimer);
-    this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
+    this.#pingTimer = setInterval(() => this.#pingIfQuiet(), CHECK_MS);
     this.#setState("open");
     this.dispatchEvent(new Event("open"));
     if (this.#wasOpen) this.dispatchEvent(new Event("reopen"));
     this.#wasOpen = true;
   }
 
+  #pingIfQuiet() {
+    const quiet = QUIET_MS[document.visibilityState === "hidden" ? "hidden" : "visible"];
+    if (Date.now() - this.#heardAt >= quiet) this.#ping();
+  }
+
   #ping() {
-    if (!this.send({ type: "ping" })) return;
+    if (this.#pongTimer || !this.send({ type: "ping" })) return;
     const socket = this.#socket;
-    clearTimeout(this.#pongTimer);
     // A dead network closes nothing by itself, and close() would wait for an answer.
     this.#pongTimer = setTimeout(() => {
       socket?.close();
@@ -95,6 +109,7 @@ export class Socket extends EventTarget {
     this.#socket = null;
     clearInterval(this.#pingTimer);
     clearTimeout(this.#pongTimer);
+    this.#pongTimer = 0;
     if (code === CLOSE.UNAUTHENTICATED) {
       this.#setState("closed");
       this.dispatchEvent(new Event("unauthenticated"));

@@ -8,5 +8,6 @@
 export const PAGES = {
   chat: () => import("../pages/chat/page.js"),
   scene: () => import("../pages/scene/page.js"),
+  workshop: () => import("../pages/workshop/page.js"),
   settings: () => import("../pages/settings/page.js"),
 };

@@ -11,7 +11,7 @@ import { href, parseRoute } from "./routes.js";
 /**
  * @import { Place } from "./scroller.js"
  * @import { App, Page, PageModule, Route } from "./types.d.ts"
- * @typedef {Omit<App, "scroller"|"moved">} Shared what all pages share
+ * @typedef {Omit<App, "scroller"|"moved"|"showTitle">} Shared what all pages share
  */
 
 /** So many pages' places are remembered. */
@@ -93,7 +93,9 @@ export class Router {
   #show(create, route) {
     const scroller = new Scroller(byId("scroller"), this.#endButton);
     this.#scroller = scroller;
-    const page = create({ ...this.#shared, scroller, moved: this.#moved }, route.id);
+    const showTitle = () => this.showTitle();
+    const app = { ...this.#shared, scroller, moved: this.#moved, showTitle };
+    const page = create(app, route.id);
     this.#page = page;
     byId("content").replaceChildren(page.element);
     byId("dock").replaceChildren(...(page.dock ? [page.dock] : []));

@@ -10,6 +10,7 @@ const ROUTES = {
     href: (id) => (id === null ? "#/" : `#/c/${id}`),
   },
   scene: { path: /^#\/s\/([\w-]+)$/, href: (id) => `#/s/${id}` },
+  workshop: { path: /^#\/w\/([\w-]+)$/, href: (id) => `#/w/${id}` },
   settings: { path: /^#\/settings$/, href: () => "#/settings" },
 };
 

@@ -15,10 +15,13 @@ import { href } from "./routes.js";
 
 /**
  * @param {Store} store
- * @param {{onRemoved: (id: string) => void, onError: (error: Error) => void}} callbacks
+ * @param {object} options
+ * @param {(id: string) => void} options.onRemoved
+ * @param {(error: Error) => void} options.onError
+ * @param {(slug: string) => boolean} options.mayEdit
  * @returns {(route: Route) => void} call it to mark where the page is
  */
-export function createSidebar(store, { onRemoved, onError }) {
+export function createSidebar(store, { onRemoved, onError, mayEdit }) {
   const { conversations } = store;
   let current = "";
 
@@ -48,7 +51,7 @@ export function createSidebar(store, { onRemoved, onError }) {
   const conversationRow = (chat) =>
     html`
       <li class="nav-item">
-        ${conversationLink(chat)}
+        ${conversationLink(chat)} ${markTemplate(conversations.markOf(chat))}
         ${rowButton("pencil", t("sidebar.rename"), () => rename(chat).catch(onError))}
         ${rowButton("trash", t("sidebar.delete"), () => remove(chat).catch(onError))}
       </li>
@@ -57,13 +60,13 @@ export function createSidebar(store, { onRemoved, onError }) {
   const sceneRow = ({ slug, title }) =>
     html`
       <li class="nav-item">${link(
-        href({ name: "scene", id: slug }),
+        href({ name: store.scene(slug) ? "scene" : "workshop", id: slug }),
         title || slug,
         title || slug,
       )}</li>
     `;
   const show = () => {
-    render(repeat(store.scenes, ({ slug }) => slug, sceneRow), byId("scenes"));
+    render(repeat(store.scenesFor(mayEdit), ({ slug }) => slug, sceneRow), byId("scenes"));
     render(repeat(conversations.items, ({ id }) => id, conversationRow), byId("conversations"));
     byId("conversations-empty").hidden = conversations.items.length > 0;
     byId("conversations-more").hidden = !conversations.hasMore;
@@ -74,11 +77,19 @@ export function createSidebar(store, { onRemoved, onError }) {
   const close = createDrawer();
   return (route) => {
     current = href(route);
+    conversations.look(route.name === "chat" ? route.id ?? "" : "");
     show();
     const mark = route.name === "settings" ? "page" : "false";
     byId("settings-link").setAttribute("aria-current", mark);
     close();
   };
+}
+
+/** @param {"answering"|"unread"|null} mark */
+function markTemplate(mark) {
+  if (!mark) return nothing;
+  const label = t(`sidebar.${mark}`);
+  return html`<span class="nav-mark ${mark}" role="img" aria-label=${label} title=${label}></span>`;
 }
 
 /** @param {"pencil"|"trash"} name @param {string} label @param {() => void} onClick */

@@ -3,7 +3,7 @@ import type { Store } from "../store/store.js";
 import type { Scroller } from "./scroller.js";
 
 export interface Route {
-  name: "chat" | "scene" | "settings";
+  name: "chat" | "scene" | "workshop" | "settings";
   id: string | null;
 }
 
@@ -15,10 +15,14 @@ export interface App {
   scroller: Scroller;
   models: { name: string; simulated: boolean }[];
   simulatedModels: Set<string>;
+  mayEdit(slug: string): boolean;
+  mayPublish(slug: string): boolean;
   /** Say it to those who do not see the page. */
   announce(text: string): void;
   /** The page has become that of another address, without being opened anew. */
   moved(route: Route): void;
+  /** The page's title is another now. */
+  showTitle(): void;
 }
 
 /** One page. It is made when its address is opened, and disposed of when that is left. */

@@ -9,6 +9,13 @@ const PAGE = 50;
 
 /** @extends {PagedCollection<Conversation>} */
 export class Conversations extends PagedCollection {
+  /** @type {Set<string>} ids of those whose answer has ended since they were looked at */
+  #unread = new Set();
+  /** @type {Set<string>} ids of those that were seen answering */
+  #answering = new Set();
+  /** The one that is looked at. */
+  #openId = "";
+
   constructor() {
     super({
       pageSize: PAGE,
@@ -16,6 +23,26 @@ export class Conversations extends PagedCollection {
       compare: newestBy("updated_at"),
       read: (limit, offset) => request("GET", `/conversations?limit=${limit}&offset=${offset}`),
     });
+    this.addEventListener("change", () => this.#note());
+  }
+
+  /** @param {Conversation} conversation @returns {"answering"|"unread"|null} for what goes on elsewhere */
+  markOf({ id, is_answering }) {
+    if (is_answering) return "answering";
+    return this.#unread.has(id) ? "unread" : null;
+  }
+
+  /** @param {string} id of the conversation that is looked at; empty: none is */
+  look(id) {
+    this.#openId = id;
+    this.#unread.delete(id);
+  }
+
+  #note() {
+    for (const { id, is_answering } of this.items) {
+      if (is_answering) this.#answering.add(id);
+      else if (this.#answering.delete(id) && id !== this.#openId) this.#unread.add(id);
+    }
   }
 
   /**

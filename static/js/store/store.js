@@ -4,7 +4,7 @@
  * page of the conversations is read, however long the list is.
  */
 
-import { request } from "../net/api.js";
+import { exchange } from "../net/api.js";
 import { Conversations } from "./conversations.js";
 import { PagedCollection } from "./paged.js";
 
@@ -22,7 +22,9 @@ export class Store extends EventTarget {
   conversations = new Conversations();
   /** @type {PagedCollection<Scene>} */
   #scenes = new PagedCollection({
-    read: (limit, offset) => request("GET", `/scenes?limit=${limit}&offset=${offset}`),
+    read: async (limit, offset) => {
+      return (await exchange("GET", `/scenes?limit=${limit}&offset=${offset}`)).data;
+    },
     keyOf: ({ slug }) => slug,
     compare: (a, b) => (a.slug < b.slug ? -1 : 1),
   });
@@ -48,6 +50,20 @@ export class Store extends EventTarget {
   async #loadScenes() {
     await this.#scenes.loadFirst();
     while (this.#scenes.hasMore) await this.#scenes.loadMore();
+  }
+
+  /** A scene was published or changed. */
+  async reloadScenes() {
+    await this.#loadScenes();
+  }
+
+  /**
+   * Those that can be run, and those that the user may bring so far.
+   *
+   * @param {(slug: string) => boolean} mayEdit @returns {Scene[]}
+   */
+  scenesFor(mayEdit) {
+    return this.#scenes.items.filter(({ slug }) => this.scene(slug) || mayEdit(slug));
   }
 
   /** Those that can be run: staff are also sent others. */

@@ -1,6 +1,7 @@
 /** The tasks this page follows: submitting, resuming after a lost connection, cancelling. */
 
 import { ApiError, request } from "../net/api.js";
+import { stringify } from "../net/json.js";
 import { isActive, newTask, reduce } from "./reducer.js";
 
 /**
@@ -61,7 +62,7 @@ export class Tasks extends EventTarget {
     const ref = randomKey();
     const frame = { type: "task.submit", ref, idempotency_key: ref, stream: true, ...fields };
     // The server cannot say whose submission a frame is that it does not read.
-    if (new Blob([JSON.stringify(frame)]).size > this.#frameMaxBytes) {
+    if (new Blob([stringify(frame)]).size > this.#frameMaxBytes) {
       return Promise.reject(new ApiError({ code: "too_large", message: "" }));
     }
     return new Promise((resolve, reject) => {

@@ -1,8 +1,11 @@
 /** What the REST interface and the WebSocket send, as far as the app reads it. */
 
+import type { Schema } from "../forms/types.d.ts";
+
 export interface Conversation {
   id: string;
   title: string;
+  is_answering: boolean;
   created_at: string;
   updated_at: string;
 }
@@ -12,24 +15,8 @@ export interface Scene {
   title: string;
   description: string;
   is_enabled: boolean;
+  live_version: number | null;
   variables_schema: Schema | null;
-}
-
-/** JSON Schema of an object, or of one of its properties. */
-export interface Schema {
-  type?: string;
-  title?: string;
-  description?: string;
-  default?: unknown;
-  examples?: unknown[];
-  enum?: unknown[];
-  format?: string;
-  minimum?: number;
-  maximum?: number;
-  minLength?: number;
-  maxLength?: number;
-  properties?: Record<string, Schema>;
-  required?: string[];
 }
 
 export interface Message {
@@ -103,5 +90,8 @@ export interface PageData {
   user_id: number;
   models: { name: string; simulated: boolean }[];
   simulated_models: string[];
+  /** Slugs of the scenes that the user may change, and publish; null: all. */
+  edited_scenes: string[] | null;
+  published_scenes: string[] | null;
   frame_max_bytes: number;
 }

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, Page, expect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, StorageState, expect
+
+from tests.stack import Stack
+
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 800}
+#: Collects what the page's content security policy refuses.
+RECORD_VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
+});
+"""
+
+
+@contextmanager
+def visit(browser: Browser, stack: Stack, session: StorageState, **options: Any) -> Iterator[Page]:
+    """A page of a context of its own, whose errors and refused content fail the test."""
+    with browser.new_context(base_url=stack.base_url, storage_state=session, **options) as context:
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(RECORD_VIOLATIONS)
+        yield page
+        assert page.evaluate("violations") == []
+        assert errors == []
 
 
 def log_in(page: Page, username: str, password: str) -> None:

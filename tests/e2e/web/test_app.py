@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,36 +15,22 @@ from playwright.sync_api import (
     expect,
 )
 
-from tests.e2e.web.browsing import last_answer, send, wait_for_connection, wait_for_end
+from tests.e2e.web.browsing import (
+    DESKTOP,
+    PHONE,
+    last_answer,
+    send,
+    visit,
+    wait_for_connection,
+    wait_for_end,
+)
 from tests.e2e.web.samples import CHATS, TURNS
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
 #: Bytes over the wire of the first page, with nothing cached.
 FIRST_PAGE_BYTES = 120_000
-#: Collects what the page's content security policy refuses.
-RECORD_VIOLATIONS = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => {
-  violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
-});
-"""
-
-
-@contextmanager
-def visit(browser: Browser, stack: Stack, session: StorageState, **options: Any) -> Iterator[Page]:
-    """A page of a context of its own, whose errors and refused content fail the test."""
-    with browser.new_context(base_url=stack.base_url, storage_state=session, **options) as context:
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.add_init_script(RECORD_VIOLATIONS)
-        yield page
-        assert page.evaluate("violations") == []
-        assert errors == []
 
 
 @pytest.fixture

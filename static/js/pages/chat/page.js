@@ -182,8 +182,9 @@ class ChatPage {
   /** @param {string} text @param {string|null} replaces */
   async #submit(text, replaces) {
     const { tasks, conversations } = this.#app.store;
+    const isFirst = this.#history === null;
     const history = this.#history ?? await this.#begin();
-    const task = await tasks.submit({
+    const task = await this.#ask(isFirst, {
       conversation_id: this.#id,
       messages: [{ role: "user", content: text }],
       model: this.#composer.model ?? undefined,
@@ -195,6 +196,28 @@ class ChatPage {
     if (this.#isDisposed) tasks.unfollow(task.id);
     else this.#show();
     if (this.#id) conversations.reload(this.#id).catch(console.warn);
+  }
+
+  /** @param {boolean} isFirst @param {object} fields */
+  async #ask(isFirst, fields) {
+    try {
+      return await this.#app.store.tasks.submit(fields);
+    } catch (error) {
+      if (isFirst) this.#undoBegin();
+      throw error;
+    }
+  }
+
+  /** Nothing was asked in it: it is no conversation. */
+  #undoBegin() {
+    const id = this.#id;
+    if (id === null) return;
+    this.#id = null;
+    this.#history = null;
+    this.#app.store.conversations.delete(id).catch(console.warn);
+    if (this.#isDisposed) return;
+    this.#app.store.addEventListener("change", this.#onStoreChange);
+    this.#app.moved({ name: "chat", id: null });
   }
 
   async #begin() {

@@ -1,12 +1,12 @@
 /** The page of a scene: a form for its variables. Running it begins a conversation. */
 
+import { Form } from "../../forms/form.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { ApiError } from "../../net/api.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
-import { Form } from "./form.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -38,10 +38,12 @@ class ScenePage {
   constructor(app, scene) {
     this.#app = app;
     this.#scene = scene;
-    this.#form = new Form(scene.variables_schema ?? {});
+    this.#form = new Form(scene.variables_schema);
     this.#form.restore(this.#draft());
     this.element.className = "scene";
-    this.element.addEventListener("input", () => this.#keepDraft());
+    // The form says what is wrong, in the page's language and not in the browser's.
+    this.element.noValidate = true;
+    this.element.addEventListener("change", () => this.#keepDraft());
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#run();
@@ -113,9 +115,15 @@ class ScenePage {
 
   /** @param {any} error */
   #showError(error) {
-    const name = error.field?.replace(/^variables\./, "").split(/[.[]/, 1)[0];
-    if (name && this.#form.showError(name, error.message)) return;
+    const path = /^variables\.(.+)$/s.exec(error.field ?? "")?.[1];
+    const message = t("form.refused", { message: error.message });
+    if (path && this.#form.showError(path, message)) return;
     this.#error = error;
+  }
+
+  #workshopLink() {
+    const address = href({ name: "workshop", id: this.#scene.slug });
+    return html`<a class="workshop-link" href=${address}>${t("scene.workshop")}</a>`;
   }
 
   #show() {
@@ -130,6 +138,7 @@ class ScenePage {
           <span>${t(this.#isBusy ? "scene.sending" : "scene.run")}</span>
         </button>
         <span class="muted">${t("scene.shortcut")}</span>
+        ${this.#app.mayEdit(this.#scene.slug) ? this.#workshopLink() : nothing}
       </div>
     `;
     render(template, this.element);

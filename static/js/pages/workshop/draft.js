@@ -1,0 +1,92 @@
+/** What an editor writes of a version: texts, which are read as the server wants them. */
+
+import { parseExactly, stringify } from "../../net/json.js";
+
+/**
+ * A version as the REST interface sends it.
+ *
+ * @typedef {object} Version
+ * @property {number} number
+ * @property {boolean} is_live
+ * @property {string} system_template
+ * @property {string} user_template
+ * @property {Record<string, any>} variables_schema
+ * @property {string|null} model
+ * @property {string[]} fallback_models
+ * @property {Record<string, any>} params
+ * @property {boolean} single_flight
+ * @property {number} cache_ttl_seconds
+ * @property {string} notes
+ * @property {string|null} created_by
+ * @property {string|null} published_at
+ */
+
+/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"model"|"params"|"notes", string>} Texts */
+
+/** A text that is no JSON where that is asked for. */
+export class NotJsonError extends Error {
+  /** @param {string} field */
+  constructor(field) {
+    super(field);
+    this.code = "not_json";
+    this.field = field;
+  }
+}
+
+/** @param {Version} version @returns {Texts} */
+export function textsOf(version) {
+  return {
+    system_template: version.system_template,
+    user_template: version.user_template,
+    variables_schema: textOf(version.variables_schema),
+    model: version.model ?? "",
+    params: textOf(version.params),
+    notes: version.notes,
+  };
+}
+
+/** @param {Record<string, any>} value @returns {string} empty for an empty object */
+function textOf(value) {
+  return Object.keys(value).length === 0 ? "" : stringify(value, 2);
+}
+
+/** @param {Texts} texts @returns {Record<string, any>} @throws {NotJsonError} */
+export function fieldsOf(texts) {
+  return {
+    ...texts,
+    model: texts.model || null,
+    variables_schema: objectOf(texts, "variables_schema"),
+    params: objectOf(texts, "params"),
+  };
+}
+
+/** @param {Texts} texts @param {"variables_schema"|"params"} field */
+export function objectOf(texts, field) {
+  if (texts[field].trim() === "") return {};
+  try {
+    return parseExactly(texts[field]);
+  } catch {
+    throw new NotJsonError(field);
+  }
+}
+
+/** @param {Version} version @returns {Record<string, any>} what a copy of it begins with */
+export function copyOf(version) {
+  const { system_template, user_template, variables_schema, model, fallback_models } = version;
+  const { params, single_flight, cache_ttl_seconds } = version;
+  return {
+    system_template,
+    user_template,
+    variables_schema,
+    model,
+    fallback_models,
+    params,
+    single_flight,
+    cache_ttl_seconds,
+  };
+}
+
+/** @param {Texts} one @param {Texts} other */
+export function isEqual(one, other) {
+  return stringify(one) === stringify(other);
+}

@@ -1,0 +1,112 @@
+/** The parts of the workshop that only show: fields, prompt, differences. */
+
+import { t } from "../../i18n/i18n.js";
+import { html, nothing } from "../../lit.js";
+import { diff, shortened } from "./diff.js";
+import { textsOf } from "./draft.js";
+
+/**
+ * @import { Texts, Version } from "./draft.js"
+ * @typedef {keyof Texts} Name
+ *
+ * @typedef {object} Editing
+ * @property {Texts} texts
+ * @property {boolean} isReadOnly
+ * @property {Record<string, string>} errors by field
+ * @property {string[]} models
+ * @property {(name: Name, text: string) => void} onInput
+ */
+
+/** @type {Name[]} */
+const AREAS = ["system_template", "user_template", "variables_schema", "params", "notes"];
+/** @type {Name[]} */
+const NAMES = ["system_template", "user_template", "variables_schema", "model", "params", "notes"];
+const CODE = new Set(["system_template", "user_template", "variables_schema", "params"]);
+
+/** @param {Editing} editing */
+export function editorTemplate(editing) {
+  const [system, user, schema, params, notes] = AREAS.map((name) => areaTemplate(editing, name));
+  return html`${system} ${user} ${schema} ${modelTemplate(editing)} ${params} ${notes}`;
+}
+
+/** @param {Editing} editing @param {Name} name */
+function areaTemplate({ texts, isReadOnly, errors, onInput }, name) {
+  const id = `version-${name}`;
+  const isCode = CODE.has(name);
+  const error = errors[name] ?? "";
+  return html`
+    <div class="field ${isCode ? "code-field" : ""}">
+      <label for=${id}>${t(`workshop.${name}`)}</label>
+      <textarea id=${id} rows="1" dir=${isCode ? "ltr" : "auto"} ?readonly=${isReadOnly}
+        spellcheck=${isCode ? "false" : nothing} aria-describedby="${id}-help ${id}-error"
+        aria-invalid=${String(error !== "")} .value=${texts[name]}
+        @input=${(/** @type {any} */ { target }) => onInput(name, target.value)}></textarea>
+      <p class="field-help" id="${id}-help">${name === "variables_schema"
+        ? t("workshop.schema_help")
+        : ""}</p>
+      <p class="field-error" id="${id}-error">${error}</p>
+    </div>
+  `;
+}
+
+/** @param {Editing} editing */
+function modelTemplate({ texts, isReadOnly, errors, models, onInput }) {
+  const names = models.includes(texts.model) || !texts.model ? models : [texts.model, ...models];
+  return html`
+    <div class="field">
+      <label for="version-model">${t("workshop.model")}</label>
+      <select id="version-model" ?disabled=${isReadOnly} aria-describedby="version-model-error"
+        @change=${(/** @type {any} */ { target }) => onInput("model", target.value)}>
+        <option value="" .selected=${!texts.model}>${t("workshop.default_model")}</option>
+        ${names.map((name) =>
+          html`<option value=${name} .selected=${name === texts.model}>${name}</option>`
+        )}
+      </select>
+      <p class="field-error" id="version-model-error">${errors.model ?? ""}</p>
+    </div>
+  `;
+}
+
+/** @param {{role: string, content: string}[]} messages */
+export function promptTemplate(messages) {
+  return messages.map(({ role, content }) => {
+    const label = t(role === "system" ? "workshop.role_system" : "workshop.role_user");
+    return html`
+      <figure class="prompt-message">
+        <figcaption>${label}</figcaption>
+        <pre tabindex="0" aria-label=${label} dir="auto">${content}</pre>
+      </figure>
+    `;
+  });
+}
+
+/** @param {Version} before @param {Texts} after */
+export function differences(before, after) {
+  const old = textsOf(before);
+  const parts = NAMES.filter((name) => name !== "notes" && old[name] !== after[name]);
+  if (parts.length === 0) return html`<p class="muted">${t("workshop.no_difference")}</p>`;
+  return parts.map((name) =>
+    html`
+      <section class="diff">
+        <h3>${t(`workshop.${name}`)}</h3>
+        <div class="diff-lines" tabindex="0" role="group" aria-label=${t(
+          `workshop.${name}`,
+        )} dir="ltr">
+          ${shortened(diff(old[name], after[name])).map(lineTemplate)}
+        </div>
+      </section>
+    `
+  );
+}
+
+const SIGNS = { same: " ", added: "+", removed: "−" };
+
+/** @param {import("./diff.js").Line|null} line */
+function lineTemplate(line) {
+  if (!line) return html`<div class="diff-line gap" aria-hidden="true">⋯</div>`;
+  const { kind, text } = line;
+  const content = html`<span class="diff-sign">${SIGNS[kind]}</span>${text || " "}`;
+  if (kind === "added") return html`<ins class="diff-line added">${content}</ins>`;
+  if (kind === "removed") return html`<del class="diff-line removed">${content}</del>`;
+  return html`<div class="diff-line">${content}</div>`;
+}

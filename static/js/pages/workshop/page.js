@@ -1,0 +1,441 @@
+/** The page on which the versions of a scene are written, tried, compared and published. */
+
+import { Form } from "../../forms/form.js";
+import { t } from "../../i18n/i18n.js";
+import { html, nothing, render } from "../../lit.js";
+import { parseExactly, stringify } from "../../net/json.js";
+import { href } from "../../shell/routes.js";
+import { icon } from "../../ui/icons.js";
+import { notice } from "../../ui/notice.js";
+import { fieldsOf, isEqual, objectOf, textsOf } from "./draft.js";
+import { differences, editorTemplate, promptTemplate } from "./editor.js";
+import { Trial } from "./trial.js";
+import { Versions } from "./versions.js";
+
+/**
+ * @import { App, Page } from "../../shell/types.d.ts"
+ * @import { Texts, Version } from "./draft.js"
+ */
+
+const PREVIEW_MS = 350;
+const FIELDS = ["system_template", "user_template", "variables_schema", "model", "params", "notes"];
+
+/** @param {App} app @param {string|null} slug @returns {Page} */
+export default function createPage(app, slug) {
+  return new WorkshopPage(app, slug ?? "");
+}
+
+/** @implements {Page} */
+class WorkshopPage {
+  element = document.createElement("div");
+  dock = null;
+  opensAt = /** @type {const} */ ("start");
+  #app;
+  #slug;
+  #versions;
+  /** @type {Texts|null} null: the scene has no version yet */
+  #texts = null;
+  #form = new Form({ properties: {}, additionalProperties: false });
+  #formSchema = "";
+  /** @type {{role: string, content: string}[]|null} */
+  #prompt = null;
+  /** Why there is no prompt. @type {string} */
+  #promptRefusal = "";
+  /** @type {Record<string, string>} by field */
+  #errors = {};
+  /** @type {any} */
+  #error = null;
+  #isBusy = false;
+  /** @type {Version|null} what another editor has saved meanwhile */
+  #theirs = null;
+  /** @type {Trial|null} */
+  #trial = null;
+  #previewTimer = 0;
+  #previews = 0;
+  #isDisposed = false;
+
+  /** @param {App} app @param {string} slug */
+  constructor(app, slug) {
+    this.#app = app;
+    this.#slug = slug;
+    this.#versions = new Versions(slug);
+    this.element.className = "workshop";
+    this.element.addEventListener("change", ({ target }) => {
+      if (target === this.#form.element) this.#previewSoon();
+    });
+  }
+
+  get title() {
+    return t("workshop.title", { title: this.#versions.scene.title || this.#slug });
+  }
+
+  focus() {
+    this.element.querySelector("select")?.focus({ preventScroll: true });
+  }
+
+  async load() {
+    await this.#versions.load();
+    this.#opened();
+    this.#app.showTitle();
+  }
+
+  async refresh() {}
+
+  dispose() {
+    this.#isDisposed = true;
+    clearTimeout(this.#previewTimer);
+    this.#trial?.dispose();
+  }
+
+  // --- Versions -------------------------------------------------------------------------------
+  /** Another version is on the page, or the same as it is saved now. */
+  #opened() {
+    const { current } = this.#versions;
+    const kept = this.#kept();
+    this.#texts = current && { ...textsOf(current), ...kept?.texts };
+    this.#errors = {};
+    // What was kept may be of an earlier text than what is saved now.
+    this.#theirs = kept && kept.etag !== this.#versions.etag ? current : null;
+    this.#show();
+    this.#preview();
+  }
+
+  get #place() {
+    return `w/${this.#slug}/${this.#versions.current?.number}`;
+  }
+
+  /**
+   * What was written of this draft, and not saved.
+   *
+   * @returns {{etag: string, texts: Texts}|null}
+   */
+  #kept() {
+    const { current } = this.#versions;
+    if (!current || current.published_at) return null;
+    const text = this.#app.drafts.read(this.#place);
+    return text ? JSON.parse(text) : null;
+  }
+
+  #keep() {
+    const { etag } = this.#versions;
+    const text = this.#isChanged ? JSON.stringify({ etag, texts: this.#texts }) : "";
+    this.#app.drafts.write(this.#place, text);
+  }
+
+  get #isDraft() {
+    return this.#versions.current !== null && !this.#versions.current.published_at;
+  }
+
+  get #isChanged() {
+    const { current } = this.#versions;
+    return this.#isDraft && current && this.#texts !== null &&
+      !isEqual(this.#texts, textsOf(current));
+  }
+
+  /** @param {() => Promise<unknown>} action */
+  async #run(action) {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    this.#error = null;
+    this.#show();
+    try {
+      await action();
+    } catch (error) {
+      await this.#fail(error);
+    } finally {
+      this.#isBusy = false;
+      this.#show();
+    }
+  }
+
+  /** @param {any} error */
+  async #fail(error) {
+    const field = FIELDS.find((name) =>
+      error.field === name || error.field?.startsWith(`${name}.`)
+    );
+    if (field) {
+      const message = error.code === "not_json" ? t("form.not_json") : error.message;
+      this.#errors = { ...this.#errors, [field]: message };
+    } else if (error.code === "precondition_failed") {
+      await this.#readTheirs(error);
+    } else if (error.code !== "invalid_form") {
+      this.#error = error;
+    }
+  }
+
+  /** Another editor was first: both texts are there until one is chosen. @param {any} error */
+  async #readTheirs(error) {
+    const mine = this.#texts;
+    try {
+      await this.#versions.load(this.#versions.current?.number ?? null);
+    } catch (gone) {
+      this.#error = gone;
+      return;
+    }
+    if (!this.#isDraft) this.#error = error;
+    this.#theirs = this.#versions.current;
+    this.#texts = this.#isDraft ? mine : this.#theirs && textsOf(this.#theirs);
+  }
+
+  async #save() {
+    if (!this.#texts || !this.#isChanged) return;
+    await this.#versions.save(fieldsOf(this.#texts));
+    this.#app.drafts.write(this.#place, "");
+    this.#opened();
+    this.#app.announce(t("workshop.saved"));
+  }
+
+  async #publish() {
+    await this.#save();
+    await this.#versions.publish();
+    await this.#isLiveNow();
+  }
+
+  async #isLiveNow() {
+    this.#opened();
+    this.#app.announce(t("workshop.published"));
+    await this.#app.store.reloadScenes();
+  }
+
+  // --- Preview --------------------------------------------------------------------------------
+  #previewSoon() {
+    clearTimeout(this.#previewTimer);
+    this.#previewTimer = setTimeout(() => this.#preview(), PREVIEW_MS);
+  }
+
+  /** @returns {Promise<void>} */
+  async #preview() {
+    if (!this.#texts) return;
+    const preview = ++this.#previews;
+    const { system_template, user_template } = this.#texts;
+    /** @type {Record<string, string>} */
+    let errors = {};
+    try {
+      const variables_schema = objectOf(this.#texts, "variables_schema");
+      const variables = this.#form.peek();
+      const body = { system_template, user_template, variables_schema, variables };
+      const found = await this.#versions.preview(body);
+      if (preview !== this.#previews || this.#isDisposed) return;
+      if (this.#useSchema(found.variables_schema)) return await this.#preview();
+      this.#prompt = found.messages;
+      this.#promptRefusal = found.refusal ? t("workshop.no_prompt") : "";
+    } catch (caught) {
+      if (preview !== this.#previews || this.#isDisposed) return;
+      const error = /** @type {any} */ (caught);
+      this.#prompt = null;
+      this.#promptRefusal = t("workshop.broken");
+      const message = error.code === "not_json" ? t("form.not_json") : error.message;
+      if (FIELDS.includes(error.field)) errors = { [error.field]: message };
+      else this.#error = error;
+    }
+    this.#errors = errors;
+    this.#show();
+  }
+
+  /** @param {any} schema @returns {boolean} whether the form is another now */
+  #useSchema(schema) {
+    const text = stringify(schema);
+    if (text === this.#formSchema) return false;
+    const values = this.#formSchema ? this.#form.peek() : this.#keptVariables();
+    this.#formSchema = text;
+    this.#form = new Form(schema);
+    this.#form.fill(values);
+    return true;
+  }
+
+  #keptVariables() {
+    return parseExactly(this.#app.drafts.read(`w/${this.#slug}`) || "{}");
+  }
+
+  // --- Trying ---------------------------------------------------------------------------------
+  async #try() {
+    const variables = this.#form.read();
+    this.#app.drafts.write(`w/${this.#slug}`, stringify(variables));
+    await this.#save();
+    this.#trial?.dispose();
+    const trial = new Trial(this.#app, {
+      onChange: () => this.#show(),
+      onRetry: () => this.#run(() => this.#try()),
+    });
+    this.#trial = trial;
+    this.#show();
+    try {
+      await trial.start({
+        scene: this.#slug,
+        version: this.#versions.current?.number,
+        variables,
+      });
+    } catch (error) {
+      trial.dispose();
+      this.#trial = null;
+      throw error;
+    }
+  }
+
+  // --- Showing --------------------------------------------------------------------------------
+  #show() {
+    if (this.#isDisposed) return;
+    render(this.#template(), this.element);
+  }
+
+  #template() {
+    const { current } = this.#versions;
+    return html`
+      ${this.#head()}
+      <div class="notices">${notice(this.#error)}</div>
+      ${this.#theirs ? this.#conflict() : nothing}
+      ${current && this.#texts ? this.#body(current, this.#texts) : nothing}
+    `;
+  }
+
+  #head() {
+    const { current, list } = this.#versions;
+    const isDisabled = this.#isBusy;
+    const open = (/** @type {any} */ { target }) =>
+      this.#run(async () => {
+        await this.#versions.open(Number(target.value));
+        this.#opened();
+      });
+    return html`
+      <div class="workshop-head">
+        <div class="field">
+          <label for="workshop-version">${t("workshop.version")}</label>
+          <select id="workshop-version" @change=${open} ?disabled=${isDisabled || !list.length}>
+            ${list.map((version) =>
+              html`<option value=${version.number} .selected=${version.number === current?.number}>
+        ${labelOf(version)}</option>`
+            )}
+          </select>
+        </div>
+        <div class="workshop-actions">${this.#actions()}</div>
+      </div>
+      ${current?.is_live
+        ? html`<p class="muted">${t("workshop.is_live")}
+          <a href=${href({ name: "scene", id: this.#slug })}>${t("workshop.to_scene")}</a></p>`
+        : nothing}
+    `;
+  }
+
+  #actions() {
+    const { current, live } = this.#versions;
+    const mayPublish = this.#app.mayPublish(this.#slug);
+    /** @param {string} label @param {string} style @param {() => Promise<unknown>} action
+     * @param {boolean} [isDisabled] */
+    const button = (label, style, action, isDisabled = false) =>
+      html`
+        <button type="button" class="button ${style}" ?disabled=${isDisabled || this.#isBusy}
+          @click=${() => this.#run(action)}>${label}</button>
+      `;
+    const copy = button(t(live ? "workshop.copy" : "workshop.first"), "", async () => {
+      await this.#versions.copy();
+      this.#opened();
+    });
+    if (!current) return copy;
+    if (current.is_live) return copy;
+    if (!this.#isDraft) {
+      const back = button(t("workshop.make_live"), "primary", async () => {
+        await this.#versions.makeLive();
+        await this.#isLiveNow();
+      }, !mayPublish);
+      return html`${copy} ${back}`;
+    }
+    const drop = button(t("workshop.drop"), "", async () => {
+      await this.#versions.drop();
+      this.#opened();
+    });
+    return html`
+      ${drop} ${button(t("workshop.save"), "", () => this.#save(), !this.#isChanged)}
+      ${button(t("workshop.publish"), "primary", () => this.#publish(), !mayPublish)}
+    `;
+  }
+
+  #conflict() {
+    const theirs = this.#theirs;
+    if (!theirs || !this.#texts || !this.#isDraft) return nothing;
+    const take = () => {
+      this.#app.drafts.write(this.#place, "");
+      this.#opened();
+    };
+    const keep = () => {
+      this.#theirs = null;
+      this.#run(() => this.#save());
+    };
+    return html`
+      <section class="conflict" role="alert">
+        <strong>${t("workshop.conflict")}</strong>
+        <p>${t("workshop.conflict_help")}</p>
+        ${differences(theirs, this.#texts)}
+        <div class="form-actions">
+          <button type="button" class="button small" @click=${take}>${t("workshop.theirs")}</button>
+          <button type="button" class="button small" @click=${keep}>${t("workshop.mine")}</button>
+        </div>
+      </section>
+    `;
+  }
+
+  /** @param {Version} current @param {Texts} texts */
+  #body(current, texts) {
+    const { live } = this.#versions;
+    const editing = {
+      texts,
+      isReadOnly: !this.#isDraft,
+      errors: this.#errors,
+      models: this.#app.models.map(({ name }) => name),
+      onInput: (/** @type {keyof Texts} */ name, /** @type {string} */ text) => {
+        texts[name] = text;
+        this.#keep();
+        this.#show();
+        this.#previewSoon();
+      },
+    };
+    return html`
+      <div class="workshop-body">
+        <section class="workshop-part" aria-label=${t("workshop.writing")}>
+          ${editorTemplate(editing)}
+        </section>
+        <section class="workshop-part" aria-label=${t("workshop.trying")}>
+          <h2>${t("form.variables")}</h2>
+          ${this.#form.element}
+          <h2>${t("workshop.prompt")}</h2>
+          ${this.#prompt ? promptTemplate(this.#prompt) : nothing}
+          <p class="muted" role="status">${this.#promptRefusal}</p>
+          ${this.#tryButtons()}
+          <div class="trial">${this.#trial?.element ?? nothing}</div>
+        </section>
+      </div>
+      ${live && live.number !== current.number
+        ? html`
+          <section class="workshop-part" aria-label=${t("workshop.differences")}>
+            <h2>${t("workshop.differences")}</h2>
+            ${differences(live, texts)}
+          </section>
+        `
+        : nothing}
+    `;
+  }
+
+  #tryButtons() {
+    const isRunning = this.#trial?.isActive ?? false;
+    const stop = html`
+      <button type="button" class="button" @click=${() =>
+        this.#run(() => this.#trial?.stop() ?? Promise.resolve())}>
+        ${icon("stop")}<span>${t("composer.stop")}</span>
+      </button>
+    `;
+    return html`
+      <div class="form-actions">
+        <button type="button" class="button primary" ?disabled=${this.#isBusy || isRunning}
+          @click=${() => this.#run(() => this.#try())}>
+          ${icon("send")}<span>${t(this.#isDraft ? "workshop.try" : "workshop.try_version")}</span>
+        </button>
+        ${isRunning ? stop : nothing}
+      </div>
+    `;
+  }
+}
+
+/** @param {Version} version */
+function labelOf({ number, is_live, published_at }) {
+  if (is_live) return t("workshop.version_live", { number });
+  return t(published_at ? "workshop.version_old" : "workshop.version_draft", { number });
+}
