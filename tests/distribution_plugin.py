@@ -9,8 +9,13 @@ from xdist.scheduler import LoadFileScheduling
 
 #: All its files share one running installation, which takes long to start.
 _ONE_PROCESS = "tests/e2e/"
-#: Exceptions: two have installations of their own, the browser's tests would take too long there.
-_APART = ("tests/e2e/test_outages.py", "tests/e2e/test_replica.py", "tests/e2e/web/")
+#: Exceptions: three have installations of their own, the browser's tests would take too long there.
+_APART = (
+    "tests/e2e/test_outages.py",
+    "tests/e2e/test_replica.py",
+    "tests/e2e/test_full_disk.py",
+    "tests/e2e/web/",
+)
 #: Begun first, so that no process works alone at the end. The last ones wait more than they
 #: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (

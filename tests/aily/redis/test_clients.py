@@ -56,7 +56,7 @@ async def test_closed_clients_are_made_anew() -> None:
 
 
 def test_what_an_outage_refuses_may_come_back_after_one_and_the_same_time() -> None:
-    # A full disk lasts longer: tests/aily/redis/test_full_disk.py.
+    # A full disk lasts longer: tests/aily/redis/test_errors.py.
     for error in set(RedisUnavailable) - {RedisDiskError}:
         refused = as_problem(cast("type[Exception]", error)("away"))
         assert refused.retry_after_seconds == queue_unavailable().retry_after_seconds == 2

@@ -56,12 +56,13 @@ GET PATCH DELETE /api/providers/{name}
 GET POST /api/models
 GET PATCH DELETE /api/models/{name}
 GET /api/llmchat/pauses
-DELETE /api/llmchat/pauses/models/{name}
-DELETE /api/llmchat/pauses/providers/{name}
+PUT DELETE /api/llmchat/pauses/models/{name}
+PUT DELETE /api/llmchat/pauses/providers/{name}
 GET POST /api/budgets/items
 GET PATCH DELETE /api/budgets/items/{budget_id}
 POST /api/scenes
 PATCH DELETE /api/scenes/{slug}
+POST /api/scenes/{slug}/preview
 POST /api/scenes/{slug}/live
 GET POST /api/scenes/{slug}/versions
 GET PATCH DELETE /api/scenes/{slug}/versions/{number}

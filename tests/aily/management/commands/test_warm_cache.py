@@ -51,10 +51,12 @@ def test_it_says_what_it_put_in_and_may_be_run_again(secrets: list[str]) -> None
         warm("--only", "scenes,tasks")
 
 
-def test_a_cache_that_is_away_is_no_reason_to_fail(
+def test_a_cache_that_is_away_is_said_in_one_sentence(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool: Any = store.client().connection_pool
     monkeypatch.setattr(pool.circuit, "_is_open", True)
     monkeypatch.setattr(pool.circuit, "_next_probe", float("inf"))
-    assert "away" in warm()
+    with pytest.raises(CommandError, match=r"The cache cannot be used \(CACHE_URL\)") as refused:
+        warm()
+    assert refused.value.returncode == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ from aily.embedded.service import wait_until_ready
 from aily.embedded.valkey import EmbeddedValkey
 from aily.redis.errors import RedisDiskError
 from tests.full_disk import fill, make_room, small_disk
-
-_DEADLINE_SECONDS = 30
+from tests.waiting import wait_until
 
 
 def refusal_of(client: redis.Redis) -> RedisDiskError | None:
@@ -39,9 +37,8 @@ def test_a_full_disk_is_a_problem_of_its_own_and_ends_with_it(tmp_path: Path) ->
                 wait_until_ready(server, disk / "no.log")
                 client.set("kept", "value")
                 fill(disk)
-                deadline = time.monotonic() + _DEADLINE_SECONDS
-                while (refusal := refusal_of(client)) is None:
-                    assert time.monotonic() < deadline, "it writes on a full disk"
+                refusal = wait_until(lambda: refusal_of(client), "a refused write")
+                assert refusal is not None
 
                 assert is_away(refusal)
                 assert as_problem(refusal).code == "storage_full"
@@ -50,8 +47,6 @@ def test_a_full_disk_is_a_problem_of_its_own_and_ends_with_it(tmp_path: Path) ->
                     client.eval("return redis.call('SET', KEYS[1], 1)", 1, "by script")
 
                 make_room(disk)
-                while refusal_of(client) is not None:
-                    assert time.monotonic() < deadline, "it does not take writes again"
-                    time.sleep(0.05)
+                wait_until(lambda: refusal_of(client) is None, "a write that is taken again")
             finally:
                 process.kill()

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 
 from aily.launcher.programs import BASE_DIR
-from tests.aily.launcher.test_launch import Launched, launched, wait_for_ready_line, wait_until
 from tests.full_disk import fill, make_room, small_disk
+from tests.launched import Launched, launched, wait_for_ready_line, wait_until
 from tests.ports import free_ports
 from tests.prepared import copy_assets, copy_cluster
 
