@@ -17,6 +17,7 @@ import redis.asyncio
 from django.conf import settings
 
 from aily.concurrency.circuit_breaker import OUTAGE_RETRY_SECONDS
+from aily.concurrency.loops import close_with_loop
 from aily.problems import Unavailable
 from aily.redis.errors import RedisUnavailable
 from aily.redis.guarded import AsyncGuardedPool, GuardedPool, async_guarded_pool, guarded_pool
@@ -59,6 +60,7 @@ def async_client(url: str) -> redis.asyncio.Redis:
     clients = _of_loops.get(loop)
     if clients is None:
         clients = _of_loops[loop] = {}
+        close_with_loop(close_async_clients)
     client = clients.get(url)
     if client is None:
         client = clients[url] = redis.asyncio.Redis(connection_pool=async_guarded_pool(url))
