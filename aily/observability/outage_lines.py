@@ -55,7 +55,7 @@ def _is_about_outage(record: logging.LogRecord) -> bool:
 def _shows_driver_error(record: logging.LogRecord) -> bool:
     arguments = record.args if isinstance(record.args, tuple) else ()
     shown = [*arguments, record.exc_info[1] if record.exc_info else None]
-    return any(_is_driver_error(one) for one in shown if isinstance(one, BaseException))
+    return any(_is_driver_error(value) for value in shown if isinstance(value, BaseException))
 
 
 def _is_driver_error(error: BaseException | None) -> bool:
