@@ -159,7 +159,7 @@ def _split(text: str) -> SplitResult | None:
 
 def _wrong_scheme(scheme: str, expected: Collection[str]) -> str:
     found = f"not with {scheme + '://'!r}" if scheme else "and has no scheme"
-    return f"must begin with {' or '.join(f'{one}://' for one in expected)}, {found}"
+    return f"must begin with {' or '.join(f'{allowed}://' for allowed in expected)}, {found}"
 
 
 def _is_address(text: str) -> bool:

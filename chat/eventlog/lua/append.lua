@@ -42,7 +42,7 @@ for i = 2, #ARGV, 6 do
   elseif type(reply) == 'table' and reply.err then
     -- No memory left, or no stream: that says nothing of another attempt.
     if not string.find(reply.err, 'equal or smaller', 1, true) then return reply end
-    -- Of a batch sent again, only the last event is still the log's last one.
+    -- When a batch is sent again, only its last event can be the log's last one.
     out[#out + 1] = #redis.call('XRANGE', log, id, id) > 0 and 0 or -1
   else
     if expires > 0 then redis.call('EXPIRE', log, expires) end

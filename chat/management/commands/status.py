@@ -90,7 +90,9 @@ def _lines(status: QueueStatus) -> Iterator[str]:
         yield "\nRedis is away: slots and pauses are not known"
     elif status.pauses:
         yield ""
-        names = [(f"{one.kind} {one.name}", one.cause, describe(one)) for one in status.pauses]
+        names = [
+            (f"{pause.kind} {pause.name}", pause.cause, describe(pause)) for pause in status.pauses
+        ]
         yield from _table(("PAUSED", "BY", "FOR"), names)
     if status.errors:
         yield ""

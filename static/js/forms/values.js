@@ -149,7 +149,7 @@ export function pathTo(path, name) {
  * The value of a node; undefined: it is not given.
  *
  * @param {Node} node @param {any} state @param {boolean} isRequired
- * @param {string} path @param {OnError} onError is told what is wrong
+ * @param {string} path @param {OnError} onError is called with what is wrong
  * @returns {unknown}
  */
 export function read(node, state, isRequired, path, onError) {

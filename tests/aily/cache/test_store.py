@@ -14,7 +14,7 @@ from tests.aily.cache.tables import Table
 
 
 def commands(name: str) -> int:
-    """How often Redis was told `name`, by anybody."""
+    """How often Redis has run the command `name`."""
     stats: Any = store.client().info("commandstats")
     return int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"])
 

@@ -16,7 +16,7 @@ from chat.models import Lane, LLMModel, Scene, Status, Task
 
 def run(*filters: str, options: tuple[str, ...] = ("--yes",)) -> str:
     out = StringIO()
-    arguments = [argument for one in filters for argument in ("--filter", one)]
+    arguments = [argument for pair in filters for argument in ("--filter", pair)]
     call_command("cancel", *arguments, *options, stdout=out)
     return out.getvalue()
 
