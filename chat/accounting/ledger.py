@@ -1,7 +1,7 @@
 """Closing the ledger of ended tasks: their usage is entered, and moves from reserved to spent.
 
 The provider's own count is used if there is one. If an answer broke off without it, the tokens are
-estimated from its text, on the safe side and never beyond what was reserved; without any text
+estimated from its text, on the safe side and never beyond what was reserved; without any answer
 nothing is charged. Of several attempts only the last is known, and charged. A task that was never
 started (it ended in the queue, or was answered by another task's call or the cache) costs nothing.
 """
@@ -45,10 +45,14 @@ SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens,
   FROM chat_ledgerentry WHERE task_id = ANY(%(task_ids)s) AND kind <> 'reserve'
 """
 
+#: Of answered tasks; the input of embeddings is one of their parameters.
 _TEXT_BYTES = """
-SELECT id, octet_length(messages::text) AS prompt_bytes,
+SELECT id, octet_length(
+         (CASE kind WHEN 'embeddings' THEN params -> 'input' ELSE messages END)::text
+       ) AS prompt_bytes,
        octet_length(text) + octet_length(reasoning) AS answer_bytes
-  FROM chat_task WHERE id = ANY(%(task_ids)s) AND (text <> '' OR reasoning <> '')
+  FROM chat_task WHERE id = ANY(%(task_ids)s)
+   AND (text <> '' OR reasoning <> '' OR (kind = 'embeddings' AND status = 'succeeded'))
 """
 
 

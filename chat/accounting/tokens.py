@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from chat.models import Task
+from chat.models import Task, TaskKind
 
 #: Meant to err on the safe side: English has about 4 bytes a token, Chinese 5 (3 bytes and 0.6
 #: tokens a character), source code 3; only noise comes near 2.
@@ -51,8 +51,11 @@ def max_usage(task: Task) -> Tokens:
     """The tokens that one call may use at most, none of them cached.
 
     A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
-    is no text adds OTHER_PART_TOKENS.
+    is no text adds OTHER_PART_TOKENS. The input of embeddings counts likewise, as a token's number
+    and the comma after it are BYTES_PER_TOKEN at the least; there is no completion then.
     """
+    if task.kind == TaskKind.EMBEDDINGS:
+        return Tokens(estimate(len(msgspec.json.encode(task.params.get("input")))))
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
     prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
     prompt += OTHER_PART_TOKENS * _other_parts(task.messages)

@@ -4,6 +4,7 @@ from chat.models.budgets import Budget, BudgetPeriod
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
+from chat.models.kinds import TaskKind
 from chat.models.ledger import LedgerEntry
 from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
@@ -11,6 +12,7 @@ from chat.models.providers import LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "ServedFrom",
     "Status",
     "Task",
+    "TaskKind",
+    "TaskVectors",
     "WebhookEndpoint",
     "Worker",
     "apools_of",

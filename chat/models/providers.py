@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from aily.network.public_addresses import is_not_link_local, is_public
 from aily.rest.sizes import PARAMS_BYTES, check_sizes
 from aily.secrets.encryption import decrypt, encrypt
+from chat.models.kinds import TaskKind
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
@@ -224,6 +225,13 @@ class LLMModel(models.Model):
     upstream_name = models.CharField(
         max_length=100, blank=True, help_text="What the provider calls it, where that differs."
     )
+    capability = models.CharField(
+        max_length=10,
+        choices=TaskKind.choices,
+        default=TaskKind.CHAT,
+        db_default=TaskKind.CHAT,
+        help_text="What it answers with: text, or vectors (POST /v1/embeddings).",
+    )
     max_concurrency = models.PositiveIntegerField(
         default=500,
         validators=[MinValueValidator(1)],
@@ -286,6 +294,8 @@ class LLMModel(models.Model):
 
     def clean(self) -> None:
         check_sizes(self, "params", max_bytes=PARAMS_BYTES)
+        if self.is_default and self.capability != TaskKind.CHAT:
+            raise ValidationError({"is_default": _("The default model must be one for chat.")})
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         # save() keeps a single default.

@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
+from msgspec import UNSET
 
 from chat.events import (
     Event,
@@ -20,6 +21,7 @@ from chat.events import (
 )
 from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
+from chat.models.kinds import TaskKind
 from chat.models.providers import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
@@ -125,6 +127,10 @@ class Task(models.Model):
     )
     weight = models.FloatField(default=1, help_text="The owner's, when it was accepted.")
     lane = models.PositiveSmallIntegerField(choices=Lane.choices, default=Lane.INTERACTIVE)
+    kind = models.CharField(
+        max_length=10, choices=TaskKind.choices, default=TaskKind.CHAT, db_default=TaskKind.CHAT
+    )
+    # Of embeddings none: their input is one of the parameters, as in the provider's request.
     messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
     history_from = models.UUIDField(
         null=True,
@@ -272,7 +278,9 @@ class Task(models.Model):
         return str(self.pk)
 
     def result(self) -> dict[str, Any]:
-        """The answer, complete or partial."""
+        """The answer, complete or partial; of embeddings without the vectors."""
+        if self.kind == TaskKind.EMBEDDINGS:
+            return {"dimensions": None, "embeddings": None}
         return {
             "text": self.text,
             "reasoning": self.reasoning,
@@ -291,6 +299,7 @@ class Task(models.Model):
                     result=self.result(),
                     usage=self.usage,
                     served_from=self.served_from,
+                    is_truncated=UNSET if self.kind == TaskKind.CHAT else True,
                 )
             case Status.FAILED:
                 return TaskFailed(task_id=task_id, id=event_id, error=self.error or {})

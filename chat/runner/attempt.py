@@ -14,6 +14,7 @@ from chat.llm.retry import backoff_seconds
 from chat.llm.types import Completion
 from chat.models import Status
 from chat.models.transitions import INTERNAL, StartedTask
+from chat.vectors import Vectors
 
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
@@ -37,6 +38,8 @@ class AttemptState:
 
     status: Status = Status.FAILED
     completion: Completion | None = None
+    #: Of embeddings, whose completion has no text.
+    vectors: Vectors | None = None
     error: ProviderError | None = None
     first_token_at: datetime | None = None
     #: Why it was stopped from outside.

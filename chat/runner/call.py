@@ -1,4 +1,5 @@
-"""The call of one attempt: streams the provider's answer into the task's log."""
+"""The call of one attempt: streams the provider's answer into the task's log, or has its
+vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +17,18 @@ from aily.concurrency.faults import is_cancelled, note_fault
 from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
+from chat.llm.embeddings import count_inputs
 from chat.llm.errors import ProviderError
-from chat.llm.types import AnswerLimits, ChatRequest, Delta, ReadDelay, TimeLimits
-from chat.models import Status
+from chat.llm.types import (
+    AnswerLimits,
+    ChatRequest,
+    Completion,
+    Delta,
+    EmbeddingsRequest,
+    ReadDelay,
+    TimeLimits,
+)
+from chat.models import Status, TaskKind
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Pool
@@ -92,6 +102,17 @@ class Call:
 
     async def _ask(self) -> None:
         state = self.state
+        call = self._embed if self.task.kind == TaskKind.EMBEDDINGS else self._complete
+        try:
+            async with self._deadline():
+                state.completion = await call()
+            state.status = Status.SUCCEEDED
+        except TimeoutError:
+            state.status = Status.EXPIRED
+        except ProviderError as error:
+            state.error = error
+
+    async def _complete(self) -> Completion:
         if settings.LOG_PROMPTS:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
@@ -101,21 +122,41 @@ class Call:
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
-        try:
-            async with self._deadline():
-                state.completion = await self.client.ask(
-                    self.pool.upstream,
-                    request,
-                    _time_limits(),
-                    self._write,
-                    self._read_delay,
-                    _answer_limits(),
-                )
-            state.status = Status.SUCCEEDED
-        except TimeoutError:
-            state.status = Status.EXPIRED
-        except ProviderError as error:
-            state.error = error
+        return await self.client.ask(
+            self.pool.upstream,
+            request,
+            _time_limits(),
+            self._write,
+            self._read_delay,
+            _answer_limits(),
+        )
+
+    async def _embed(self) -> Completion:
+        """Have the input's vectors. They are in the state, as the completion has the usage."""
+        if settings.LOG_PROMPTS:
+            logger.info("input: %s", self.task.params)
+        params = msgspec.json.decode(self.task.params)
+        request = EmbeddingsRequest(
+            model=self.pool.upstream_model,
+            params=params,
+            user_id=f"u{self.task.owner_id}",
+            traceparent=tracing.traceparent(),
+        )
+        answer = await self.client.embed(
+            self.pool.upstream,
+            request,
+            count_inputs(params["input"]),
+            _time_limits(),
+            settings.EMBEDDINGS_MAX_RESULT_BYTES,
+        )
+        self.state.vectors = answer.vectors
+        return Completion(
+            finish_reason="",
+            usage=answer.usage,
+            model=self.pool.model,
+            upstream_id=None,
+            request_id=answer.request_id,
+        )
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
         at = self.task.deadline_at

@@ -51,11 +51,12 @@ async def trace_wait(call: Call) -> str:
 
 def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
     """Around the call of a provider, by OpenTelemetry's conventions for generative AI."""
+    operation = call.task.kind
     return tracing.span(
-        f"chat {call.pool.model}",
+        f"{operation} {call.pool.model}",
         kind="client",
         parent=parent,
-        gen_ai__operation__name="chat",
+        gen_ai__operation__name=operation,
         gen_ai__provider__name=call.pool.upstream.provider,
         gen_ai__request__model=call.pool.model,
     )

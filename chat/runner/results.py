@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 from django.utils import timezone
+from msgspec import UNSET
 
 from chat.eventlog import TaskLog
 from chat.events import Event, TaskCompleted, TaskExpired, TaskFailed
@@ -13,8 +14,12 @@ from chat.models import ServedFrom, Status
 from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.runner.attempt import AttemptState, NextStep
+from chat.vectors import Vectors
 
 REQUEST_ID_CHARS = 200
+#: Larger vectors are not sent with the end, but read from their table: each event is copied to all
+#: of the owner's sockets, and kept in Redis.
+MAX_SENT_VECTOR_BYTES = 65_536
 
 
 def attempt_result(
@@ -43,6 +48,7 @@ def attempt_result(
         falls_back=step.falls_back,
         may_lead=bool(task.flight_key),
         in_conversation=task.in_conversation,
+        vectors=state.vectors,
     )
 
 
@@ -67,15 +73,28 @@ def terminal_event(
         return TaskCompleted(
             task_id=task_id,
             id=event_id,
-            result={
-                "text": result.text,
-                "reasoning": result.reasoning,
-                "finish_reason": result.finish_reason,
-                "tool_calls": result.tool_calls,
-            },
+            result=_content(result),
             usage=result.usage or {},
             served_from=served_from,
+            is_truncated=UNSET if result.vectors is None or _has_room(result.vectors) else True,
         )
     if result.status is Status.EXPIRED:
         return TaskExpired(task_id=task_id, id=event_id)
     return TaskFailed(task_id=task_id, id=event_id, error=result.error or {})
+
+
+def _content(result: AttemptResult) -> dict[str, object]:
+    vectors = result.vectors
+    if vectors is None:
+        return {
+            "text": result.text,
+            "reasoning": result.reasoning,
+            "finish_reason": result.finish_reason,
+            "tool_calls": result.tool_calls,
+        }
+    sent = vectors.in_base64() if _has_room(vectors) else None
+    return {"dimensions": vectors.dimensions, "embeddings": sent}
+
+
+def _has_room(vectors: Vectors) -> bool:
+    return len(vectors.floats) <= MAX_SENT_VECTOR_BYTES

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 from django.db import transaction
+from msgspec.structs import replace
 
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.tasks import Status
+from chat.models.vectors import store_vectors
+from chat.vectors import Vectors
 
 
 class StartedTask(Row, frozen=True):
     """A task that a worker has just started: all that it needs to call the provider."""
 
     id: UUID
+    kind: str
     owner_id: int
     model_id: int
     lane: int
@@ -59,6 +63,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     may_lead: bool = False
     #: False: its answer is no message of a conversation.
     in_conversation: bool = True
+    #: Of embeddings, which have no text.
+    vectors: Vectors | None = None
 
 
 class CancelledCall(Row, frozen=True):
@@ -83,7 +89,7 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
    AND EXISTS (SELECT FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
                 WHERE m.id = %(model_id)s AND m.is_enabled AND p.is_enabled
                   AND m.paused_at IS NULL AND p.paused_at IS NULL)
-RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
+RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
@@ -142,15 +148,16 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
 
     Returns the ids that changed; the others had been cancelled or taken over meanwhile.
     """
+    vectors = {result.id: result.vectors for result in results if result.vectors is not None}
     params = {
         # One JSON value: psycopg adapts every item of an array by itself.
-        "results": msgspec.json.encode(results).decode(),
+        "results": msgspec.json.encode(_without_vectors(results, vectors)).decode(),
         "task_ids": " ".join(str(result.id) for result in results),
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
-    has_turns = any(result.in_conversation for result in results)
-    with transaction.atomic() if has_turns else nullcontext():
+    has_more = bool(vectors) or any(result.in_conversation for result in results)
+    with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
         store_assistant_turns(
@@ -160,7 +167,17 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
             for result in results
             if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
         )
+        store_vectors((pk, found) for pk, found in vectors.items() if pk in changed)
     return set(changed)
+
+
+def _without_vectors(
+    results: Sequence[AttemptResult], vectors: Collection[UUID]
+) -> Sequence[AttemptResult]:
+    """The results as they go into the statement: vectors have a table of their own."""
+    if not vectors:
+        return results
+    return [replace(result, vectors=None) for result in results]
 
 
 def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:

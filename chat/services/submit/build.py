@@ -14,7 +14,9 @@ from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
 from chat.services.parameters import merged
+from chat.services.prompts import Prompt
 from chat.services.rendering import render
+from chat.services.submission import EmbeddingsRequest
 from chat.services.submit.pending import (
     NeedsRenderingError,
     PendingSubmission,
@@ -32,7 +34,7 @@ def build_tasks(batch: Sequence[PendingSubmission]) -> None:
 def _build(pending: PendingSubmission) -> None:
     submission, target = pending.submission, pending.target
     request, version, model = submission.request, target.version, target.model
-    prompt = prompts.build(request, _rendered(submission, target), target.history)
+    prompt = _prompt(submission, target)
     deadline = request.deadline_seconds
     task = new_task(
         id=tagged_id(),
@@ -42,6 +44,7 @@ def _build(pending: PendingSubmission) -> None:
         scene_version_id=version and version.pk,
         conversation_id=request.conversation_id,
         model_id=model.pk,
+        kind=request.kind,
         fallbacks=target.fallbacks,
         weight=target.weight,
         lane=Lane[request.lane.upper()] if request.lane else submission.default_lane,
@@ -58,6 +61,13 @@ def _build(pending: PendingSubmission) -> None:
     task.model, task.scene, task.scene_version = model, target.scene, version
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     pending.task = task
+
+
+def _prompt(submission: Submission, target: Target) -> Prompt:
+    request = submission.request
+    if isinstance(request, EmbeddingsRequest):
+        return Prompt([])
+    return prompts.build(request, _rendered(submission, target), target.history)
 
 
 def _rendered(submission: Submission, target: Target) -> Messages:
