@@ -226,11 +226,11 @@ class LLMModelAdmin(PausedAdmin):
     actions = (pause_rows, lift_pauses)
     form = LLMModelForm
     list_display = (
-        "name", "provider", "max_concurrency", "input_price", "cached_input_price",
+        "name", "provider", "capability", "max_concurrency", "input_price", "cached_input_price",
         "output_price", "currency", "is_enabled", "is_default", "is_restricted",
         "paused_for",
     )  # fmt: skip
     list_select_related = ("provider",)
-    list_filter = ("provider", "is_enabled", "is_restricted")
+    list_filter = ("provider", "capability", "is_enabled", "is_restricted")
     search_fields = ("name", "upstream_name")
     inlines = (RolePermissionInline,)

@@ -141,6 +141,7 @@ class ModelOut(Schema):
         name="deepseek-chat",
         provider="simulator",
         upstream_name="",
+        capability="chat",
         max_concurrency=500,
         default_max_tokens=4096,
         params={"temperature": 0.2},
@@ -157,6 +158,9 @@ class ModelOut(Schema):
     name: str
     provider: str = Field(alias="provider.name")
     upstream_name: str
+    capability: Literal["chat", "embeddings"] = Field(
+        description="What it answers with: text, or vectors."
+    )
     max_concurrency: int
     default_max_tokens: int
     params: dict[str, object]
@@ -175,6 +179,7 @@ class ModelPatch(RequestSchema):
 
     provider: str = Field("", description="A provider's name.")
     upstream_name: str = ""
+    capability: Literal["chat", "embeddings"] = "chat"
     max_concurrency: int = 500
     default_max_tokens: int = Field(
         4096, description="What a call under a budget is held to if it names no max_tokens."

@@ -120,6 +120,17 @@ class Result(Schema):
     tool_calls: list[ToolCall]
 
 
+class EmbeddingsResult(Schema):
+    """Vectors, in the order of the inputs: 32-bit floats, little-endian, in base64."""
+
+    model_config = example(dimensions=2, embeddings=["zczMPc3MTD4="])
+
+    dimensions: int | None = Field(description="Numbers in each; null once they are deleted.")
+    embeddings: list[str] | None = Field(
+        description="Null once they are deleted, EMBEDDINGS_KEPT_SECONDS after the end."
+    )
+
+
 class Timings(Schema):
     created_at: datetime
     started_at: datetime | None
@@ -129,6 +140,7 @@ class Timings(Schema):
 
 _EXAMPLE: dict[str, JsonValue] = {
     "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
+    "kind": "chat",
     "status": "succeeded",
     "attempt": 1,
     "scene": "summarize",
@@ -157,6 +169,7 @@ _EXAMPLE: dict[str, JsonValue] = {
 
 class _Task(Schema):
     task_id: UUID = Field(alias="pk")
+    kind: Literal["chat", "embeddings"]
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
     attempt: int
     scene: str | None
@@ -211,7 +224,9 @@ class _Task(Schema):
 class TaskOut(_Task):
     model_config = example(**_EXAMPLE)
 
-    result: Result | None = Field(description="Null until there is any text.")
+    result: Result | EmbeddingsResult | None = Field(
+        description="Null until there is any text, or all vectors."
+    )
 
     @staticmethod
     def resolve_result(task: Task) -> dict[str, object] | None:
@@ -256,6 +271,7 @@ class TaskFilter(CreatedBetween):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
         None
     )
+    kind: Literal["chat", "embeddings"] | None = None
     active: bool | None = Field(None, description="True: queued or running. False: ended.")
     scene: str | None = Field(None, max_length=50)
     model: str | None = Field(None, max_length=100, description="A model's name.")
@@ -272,6 +288,7 @@ class TaskFilter(CreatedBetween):
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, object] = {
             "status": self.status,
+            "kind": self.kind,
             "scene__slug": self.scene,
             "model__name": self.model,
             "api_key_id": self.api_key,

@@ -31,10 +31,11 @@ from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
 from chat.events import START
-from chat.models import Lane, Task
+from chat.models import Lane, Task, TaskKind
 from chat.models.ids import is_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
+from chat.models.vectors import load_vectors
 from chat.services.cancel import cancel
 from chat.services.follow import check_owner, follow, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
@@ -53,6 +54,8 @@ def _load(owner_id: int, task_id: UUID) -> Task:
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
     _add_places([task])
+    if task.kind == TaskKind.EMBEDDINGS and task.status == TaskStatus.SUCCEEDED:
+        task.loaded_vectors = load_vectors(task.pk)
     return task
 
 

@@ -25,6 +25,7 @@ from chat.models.kinds import TaskKind
 from chat.models.providers import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
+from chat.vectors import Vectors
 
 
 class Status(models.TextChoices):
@@ -213,6 +214,8 @@ class Task(models.Model):
     waiting_for: WaitingFor | None = None
     #: The user's turn in its conversation. Not a column.
     user_turn: UserTurn | None = None
+    #: The vectors that answer it, set by code that reads them. Not a column.
+    loaded_vectors: Vectors | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
 
@@ -278,9 +281,13 @@ class Task(models.Model):
         return str(self.pk)
 
     def result(self) -> dict[str, Any]:
-        """The answer, complete or partial; of embeddings without the vectors."""
+        """The answer, complete or partial; vectors only if they were loaded."""
         if self.kind == TaskKind.EMBEDDINGS:
-            return {"dimensions": None, "embeddings": None}
+            vectors = self.loaded_vectors
+            return {
+                "dimensions": vectors.dimensions if vectors else None,
+                "embeddings": vectors.in_base64() if vectors else None,
+            }
         return {
             "text": self.text,
             "reasoning": self.reasoning,

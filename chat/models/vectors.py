@@ -37,6 +37,11 @@ class TaskVectors(models.Model):
         return str(self.pk)
 
 
+class _Stored(Row, frozen=True):
+    floats: bytes
+    dimensions: int
+
+
 class VectorsSize(Row, frozen=True):
     """How many vectors a task has, and how long each is."""
 
@@ -49,6 +54,7 @@ INSERT INTO chat_taskvectors (task_id, count, dimensions, floats)
 VALUES (%(task_id)s, %(count)s, %(dimensions)s, %(floats)s) ON CONFLICT DO NOTHING
 """
 _SIZE = "SELECT count, dimensions FROM chat_taskvectors WHERE task_id = %s"
+_LOAD = "SELECT floats, dimensions FROM chat_taskvectors WHERE task_id = %s"
 # `substring` counts from 1.
 _READ = "SELECT substring(floats FROM %s + 1 FOR %s) FROM chat_taskvectors WHERE task_id = %s"
 _DELETE = """
@@ -74,6 +80,12 @@ def size_of(task_id: UUID) -> VectorsSize | None:
     """How large a task's vectors are; None if there are none, or none any more."""
     rows = fetch_rows(VectorsSize, _SIZE, [task_id])
     return rows[0] if rows else None
+
+
+def load_vectors(task_id: UUID) -> Vectors | None:
+    """All of a task's vectors; None if there are none, or none any more."""
+    rows = fetch_rows(_Stored, _LOAD, [task_id])
+    return Vectors(rows[0].floats, rows[0].dimensions) if rows else None
 
 
 def read_floats(task_id: UUID, first_byte: int, count: int) -> bytes:

@@ -21,6 +21,7 @@ SCHEDULE = (
     (actors.deliver, 1),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
+    (actors.purge_vectors, 300),
 )
 
 
