@@ -1,9 +1,9 @@
 """Refuses a request's body before it is stored: if it is too large or the caller is unknown.
 
 Django and Twisted write a body to memory or disk, whatever its size, before the view authenticates
-the caller. So the request's head decides how large the body may be: REQUEST_MAX_BYTES with a valid
-key or session, ANONYMOUS_BYTES, enough for a login form, without. A REST request without any
-credentials is answered before a byte of its body is read.
+the caller. So the request's head decides how large the body may be: REQUEST_MAX_BYTES (on single
+paths more) with a valid key or session, ANONYMOUS_BYTES, enough for a login form, without. A REST
+request without any credentials is answered before a byte of its body is read.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 ErrorForm = Callable[[Problem, str], tuple[str, bytes]]
 #: The form of refusals by the beginning of their paths; elsewhere they are problem documents.
 error_forms: dict[str, ErrorForm] = {}
+#: Returns the largest body, by the paths on which that is more than REQUEST_MAX_BYTES.
+larger_bodies: dict[str, Callable[[], int]] = {}
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
 
@@ -106,6 +108,8 @@ class BodyLimits:
     async def max_bytes(self, path: str, headers: Headers, size: int | None) -> int:
         """Largest size of a body with this declared size (None: chunked). Raises Problem."""
         limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if path in larger_bodies:
+            limit = max(limit, larger_bodies[path]())
         if size is not None and size > limit:
             raise too_large(limit)
         if size is not None and size <= ANONYMOUS_BYTES:

@@ -211,6 +211,12 @@ class ProviderAdmin(PausedAdmin):
 
 
 class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "capability" in self.fields:
+            # A form that lacks it means the default.
+            self.fields["capability"].required = False
+
     def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):

@@ -9,7 +9,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-KINDS = [("chat", "Chat"), ("embeddings", "Embeddings")]
+KINDS = [("chat", "Chat completion"), ("embeddings", "Embeddings")]
 
 
 class Migration(migrations.Migration):
@@ -55,6 +55,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "vectors of a task",
+                "verbose_name_plural": "vectors of tasks",
+            },
         ),
         migrations.RunSQL(
             "ALTER TABLE chat_taskvectors ALTER COLUMN floats SET STORAGE EXTERNAL",

@@ -9,5 +9,5 @@ from django.utils.translation import gettext_lazy as _
 class TaskKind(models.TextChoices):
     """The kind of a task, and the one that a model can do."""
 
-    CHAT = "chat", _("Chat")
+    CHAT = "chat", _("Chat completion")
     EMBEDDINGS = "embeddings", _("Embeddings")

@@ -33,6 +33,10 @@ class TaskVectors(models.Model):
     floats = models.BinaryField()
     stored_at = models.DateTimeField(db_default=Now(), db_index=True)
 
+    class Meta:
+        verbose_name = "vectors of a task"
+        verbose_name_plural = "vectors of tasks"
+
     def __str__(self) -> str:
         return str(self.pk)
 

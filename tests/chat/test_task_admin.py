@@ -12,7 +12,16 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from chat.models import Delivery, LLMModel, Provider, Scene, Status, Task, Worker
+from chat.models import (
+    Delivery,
+    LLMModel,
+    Provider,
+    Scene,
+    Status,
+    Task,
+    TaskVectors,
+    Worker,
+)
 from chat.models.ids import uuid7
 
 AT = datetime.fromisoformat("2026-11-29T10:20:30.123Z")
@@ -180,3 +189,46 @@ def test_buttons_are_for_staff_that_may_and_by_post_with_a_token(
     assert admin.post(f"{path}/cancel/").status_code == 403
     task.refresh_from_db()
     assert task.status == Status.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("one text", ["one text"]),
+        (["first", "second"], ["first", "second"]),
+        ([11, 12], ["11, 12"]),
+        ([[11, 12], [13]], ["11, 12", "13"]),
+    ],
+)
+def test_the_page_of_embeddings_has_an_input_and_vectors_in_place_of_an_answer(
+    admin: Client, make_task: MakeTask, given: Any, shown: list[str]
+) -> None:
+    fields = {"kind": "embeddings", "messages": [], "params": {"input": given, "dimensions": 3}}
+    task = make_task(status=Status.SUCCEEDED, **fields)
+    TaskVectors.objects.create(task=task, count=len(shown), dimensions=3, floats=b"")
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/")
+    text = page.content.decode()
+    assert [item.text for item in page.context["page"].embeddings.inputs] == shown
+    assert all(f">{item}</pre>" in text for item in shown)
+    assert 'id="vectors-heading"' in text
+    assert 'id="answer-heading"' not in text
+    assert "of 3 numbers." in text
+    TaskVectors.objects.all().delete()
+    for language, words in (("en", "kept for a limited time"), ("zh-hans", "有限的时间")):
+        headers = {"Accept-Language": language}
+        text = admin.get(f"/admin/chat/task/{task.pk}/change/", headers=headers).content.decode()
+        assert words in text
+
+
+def test_of_many_inputs_the_page_shows_the_first(admin: Client, make_task: MakeTask) -> None:
+    params = {"input": ["x" * 5_000] * 2_000}
+    task = make_task(kind="embeddings", messages=[], params=params)
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/")
+    assert len(page.content) < 300_000
+    assert "1950 more inputs are not shown." in page.content.decode()
+
+
+def test_tasks_are_filtered_by_kind(admin: Client, make_task: MakeTask) -> None:
+    make_task()
+    task = make_task(kind="embeddings", messages=[], params={"input": "a"})
+    assert _listed(admin.get("/admin/chat/task/", {"kind__exact": "embeddings"})) == [task.pk]
