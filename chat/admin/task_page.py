@@ -75,6 +75,8 @@ class TaskPage:
     tool_calls: str
     error: dict[str, Any] | None
     is_active: bool
+    #: Earlier attempts whose times are not kept.
+    attempts_left_out: int
 
 
 def page_of(task: Task) -> TaskPage:
@@ -90,6 +92,7 @@ def page_of(task: Task) -> TaskPage:
         tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",
         error=task.error,
         is_active=not Status(task.status).is_terminal,
+        attempts_left_out=max(task.attempt - 1 - len(task.earlier_attempts or []), 0),
     )
 
 
@@ -97,6 +100,7 @@ def page_of(task: Task) -> TaskPage:
 def _moments(task: Task) -> list[Moment]:
     """The points in time that rows hold, in their order."""
     points = [*_own_moments(task), *_later_moments(task)]
+    # Stable: of points at one time, those of earlier attempts come first.
     points.sort(key=lambda point: point[1])
     begin = task.created_at
     return [
@@ -105,8 +109,26 @@ def _moments(task: Task) -> list[Moment]:
     ]
 
 
+def _earlier_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
+    for earlier in task.earlier_attempts or []:
+        times = {
+            name: datetime.fromisoformat(earlier[name])
+            for name in ("started_at", "first_token_at", "ended_at")
+            if earlier.get(name)
+        }
+        number = gettext("attempt %(number)d") % {"number": earlier["attempt"]}
+        if "started_at" in times:
+            detail = f"{number}, {earlier['model']}"
+            yield gettext("Claimed and started"), times["started_at"], detail
+        if "first_token_at" in times:
+            yield gettext("First token"), times["first_token_at"], number
+        if "ended_at" in times:
+            yield gettext("Attempt ended"), times["ended_at"], f"{number}: {earlier['outcome']}"
+
+
 def _own_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
     yield gettext("Accepted and queued"), task.created_at, task.get_lane_display()
+    yield from _earlier_moments(task)
     attempt = gettext("attempt %(number)d") % {"number": task.attempt}
     if task.started_at is not None:
         worker = "" if task.worker is None else f", {task.worker}"

@@ -27,10 +27,13 @@ from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.models import Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
+from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
 #: Columns of any size, which lists leave out.
-_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+_LARGE = (
+    *("messages", "params", "metadata", "text", "reasoning", "tool_calls", "earlier_attempts"),
+)
 
 
 class WaitingFor(Schema):
@@ -138,6 +141,29 @@ class Timings(Schema):
     finished_at: datetime | None
 
 
+class EarlierAttempt(Schema):
+    """An attempt before the last one, which has its times in `timings`."""
+
+    model_config = example(
+        attempt=1,
+        model="deepseek-flash",
+        started_at="2026-11-29T15:00:00Z",
+        first_token_at=None,
+        ended_at="2026-11-29T15:00:01Z",
+        outcome="provider_overloaded",
+    )
+
+    attempt: int
+    model: str
+    started_at: datetime
+    first_token_at: datetime | None
+    ended_at: datetime
+    outcome: str = Field(
+        description="The code of its error; `handed_back`: its worker was stopped; `worker_lost`: "
+        "its worker died, at some time before `ended_at`."
+    )
+
+
 _EXAMPLE: dict[str, JsonValue] = {
     "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
     "kind": "chat",
@@ -222,11 +248,18 @@ class _Task(Schema):
 
 
 class TaskOut(_Task):
-    model_config = example(**_EXAMPLE)
+    model_config = example(**_EXAMPLE, earlier_attempts=[])
 
+    earlier_attempts: list[EarlierAttempt] = Field(
+        description=f"The last {MAX_EARLIER_ATTEMPTS} before the last one."
+    )
     result: Result | EmbeddingsResult | None = Field(
         description="Null until there is any text, or all vectors."
     )
+
+    @staticmethod
+    def resolve_earlier_attempts(task: Task) -> list[dict[str, object]]:
+        return task.earlier_attempts or []
 
     @staticmethod
     def resolve_result(task: Task) -> dict[str, object] | None:

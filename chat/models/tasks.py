@@ -205,6 +205,10 @@ class Task(models.Model):
     )
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Written by chat/models/transitions/earlier_attempts.py; none: it has had one attempt at most.
+    earlier_attempts = models.JSONField(
+        null=True, help_text="Times and outcomes of the attempts before the last one."
+    )
 
     objects: ClassVar = TaskQuerySet.as_manager()
 

@@ -47,6 +47,18 @@ def make_task(alice: User, transactional_db: None) -> MakeTask:
     return make
 
 
+def _earlier(number: int, outcome: str, *after_ms: int | None) -> dict[str, Any]:
+    names = ("started_at", "first_token_at", "ended_at")
+    times = (
+        None if after is None else (AT + timedelta(milliseconds=after)).isoformat()
+        for after in after_ms
+    )
+    return {
+        "attempt": number, "model": f"acme-{number}", "outcome": outcome,
+        **dict(zip(names, times, strict=True)),
+    }  # fmt: skip
+
+
 def _listed(page: Any) -> list[Any]:
     return [row.pk for row in page.context["cl"].result_list]
 
@@ -232,3 +244,34 @@ def test_tasks_are_filtered_by_kind(admin: Client, make_task: MakeTask) -> None:
     make_task()
     task = make_task(kind="embeddings", messages=[], params={"input": "a"})
     assert _listed(admin.get("/admin/chat/task/", {"kind__exact": "embeddings"})) == [task.pk]
+
+
+def test_the_time_line_has_earlier_attempts(admin: Client, make_task: MakeTask) -> None:
+    earlier = [
+        _earlier(1, "provider_overloaded", 100, 200, 300),
+        _earlier(2, "worker_lost", 400, None, 900),
+    ]
+    task = make_task(
+        status=Status.SUCCEEDED, attempt=3, failures=1, crashes=1, earlier_attempts=earlier,
+        started_at=AT + timedelta(milliseconds=1000), finished_at=AT + timedelta(seconds=2),
+    )  # fmt: skip
+    Task.objects.filter(pk=task.pk).update(created_at=AT)
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/").context["page"]
+    assert [(moment.name, moment.after_ms, moment.detail) for moment in page.moments] == [
+        ("Accepted and queued", 0, "Interactive"),
+        ("Claimed and started", 100, "attempt 1, acme-1"),
+        ("First token", 200, "attempt 1"),
+        ("Attempt ended", 300, "attempt 1: provider_overloaded"),
+        ("Claimed and started", 400, "attempt 2, acme-2"),
+        ("Attempt ended", 900, "attempt 2: worker_lost"),
+        ("Claimed and started", 1000, "attempt 3"),
+        ("Ended", 2000, "Succeeded"),
+    ]
+    Task.objects.filter(pk=task.pk).update(earlier_attempts=earlier[1:], attempt=4)
+    for language, words in (
+        ("en", "The times of the first 2 attempts are not kept."),
+        ("zh-hans", "前 2 次尝试的时间没有保留。"),
+    ):
+        headers = {"Accept-Language": language}
+        text = admin.get(f"/admin/chat/task/{task.pk}/change/", headers=headers).content.decode()
+        assert words in text

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from chat.llm.simulator.answers import last_user_message, simulated_answer
 from chat.llm.simulator.call import Call
-from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.config import JsonObject, SimulatorConfig
 from chat.llm.simulator.directives import Directives
 from chat.llm.simulator.embeddings_call import EmbeddingsCall
 from chat.llm.simulator.faults import FaultPlanner
@@ -94,15 +94,8 @@ class Simulator:
         self.stats.requests += 1
         self._authorize(request)
         body = parse_request(await request.read())
-        prompt = last_user_message(body)
         await self._check_cap(body["model"])
-
-        def make(directives: Directives, latency: float, release: Callable[[], None]) -> Call:
-            config = self.config
-            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
-            return Call(config, self.stats, request, body, answer, directives, latency, release)
-
-        return await self._answer(body["model"], prompt, make)
+        return await self._answer(request, body)
 
     async def embed(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request for embeddings."""
@@ -119,9 +112,17 @@ class Simulator:
                 self.config, self.stats, request, body, inputs, directives, latency, release
             )
 
-        return await self._answer(body["model"], prompt_text(inputs), make)
+        return await self._run(body["model"], prompt_text(inputs), make)
 
-    async def _answer(self, model: str, prompt: str, make: MakeCall) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, body: JsonObject) -> web.StreamResponse:
+        def make(directives: Directives, latency: float, release: Callable[[], None]) -> Call:
+            config = self.config
+            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
+            return Call(config, self.stats, request, body, answer, directives, latency, release)
+
+        return await self._run(body["model"], last_user_message(body), make)
+
+    async def _run(self, model: str, prompt: str, make: MakeCall) -> web.StreamResponse:
         leave = _once(lambda: self._leave(call, model))
         try:
             call = make(self._faults.plan(prompt), self._faults.latency_seconds(), leave)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.tasks import Status
+from chat.models.transitions.earlier_attempts import HANDED_BACK, with_this_attempt
 from chat.models.vectors import store_vectors
 from chat.vectors import Vectors
 
@@ -100,16 +101,18 @@ RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failur
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
 # statistics of how many tasks run are older than a rush, and an index on the status or the worker
 # would then look cheaper than the primary key.
-_END = """
+_END_TEMPLATE = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = coalesce(v.usage, '{}'), error = v.error,
+       usage = coalesce(v.usage, '{{}}'), error = v.error,
        upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
        failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
        model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
        fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
-       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
+       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END,
+       earlier_attempts = CASE WHEN v.status <> 'queued' THEN t.earlier_attempts
+                               ELSE {with_this_attempt} END
   FROM json_to_recordset(%(results)s)
     AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
          finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, upstream_request_id text,
@@ -119,6 +122,13 @@ UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.te
    AND t.status IS NOT DISTINCT FROM 'running' AND t.worker_id IS NOT DISTINCT FROM %(worker_id)s
 RETURNING t.id, t.conversation_id
 """
+_END = _END_TEMPLATE.format(
+    with_this_attempt=with_this_attempt(
+        "t",
+        first_text_at="v.first_token_at",
+        outcome=f"coalesce(v.error ->> 'code', '{HANDED_BACK}')",
+    )
+)
 
 _KEEP_PARTIAL = """
 UPDATE chat_task SET text = %(text)s, reasoning = %(reasoning)s, last_event = %(last_event)s,

@@ -247,7 +247,7 @@ async def test_a_retry_asks_for_the_same_vectors(
 # --- How long they are kept ---------------------------------------------------------------------
 def _age(task_id: str, seconds: float) -> None:
     stored_at = timezone.now() - timedelta(seconds=seconds)
-    assert TaskVectors.objects.filter(pk=task_id).update(stored_at=stored_at) == 1
+    assert TaskVectors.objects.filter(pk=UUID(task_id)).update(stored_at=stored_at) == 1
 
 
 async def test_vectors_are_deleted_before_their_tasks(
@@ -266,5 +266,5 @@ async def test_vectors_are_deleted_before_their_tasks(
     )
     assert left == [new]
     assert (await row(old)).status == Status.SUCCEEDED
-    await in_database(Task.objects.filter(pk=new).delete)
+    await in_database(Task.objects.filter(pk=UUID(new)).delete)
     assert not await in_database(TaskVectors.objects.exists)

@@ -1,4 +1,5 @@
-"""Embeddings: a kind of task, what a model can do, and the vectors that answer a task.
+"""Embeddings: a kind of task, what a model can do, and the vectors that answer a task. And the times
+of a task's earlier attempts.
 
 The columns have defaults in the database: processes of before go on writing while this is
 deployed. Vectors hardly shrink when they are compressed, and parts of what is not compressed can
@@ -20,6 +21,14 @@ class Migration(migrations.Migration):
             model_name="task",
             name="kind",
             field=models.CharField(choices=KINDS, db_default="chat", default="chat", max_length=10),
+        ),
+        migrations.AddField(
+            model_name="task",
+            name="earlier_attempts",
+            field=models.JSONField(
+                help_text="Times and outcomes of the attempts before the last one.",
+                null=True,
+            ),
         ),
         migrations.AddField(
             model_name="llmmodel",
