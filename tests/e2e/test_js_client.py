@@ -40,7 +40,12 @@ def network(stack: Stack) -> Iterator[Proxy]:
 @contextmanager
 def running(network: Proxy, key: str, program: str) -> Iterator[subprocess.Popen[str]]:
     environment = {"AILY_URL": f"http://127.0.0.1:{network.port}", "AILY_KEY": key}
-    command = [NODE, "--input-type=module", "--eval", f"{PRELUDE}{program}\naily.close();"]
+    command: list[str | Path] = [
+        NODE,
+        "--input-type=module",
+        "--eval",
+        f"{PRELUDE}{program}\naily.close();",
+    ]
     with subprocess.Popen(
         command,
         env={**os.environ, **environment},
