@@ -62,7 +62,10 @@ class _Count(Row, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """`queued` has a count for each lane. Without Redis, `in_use` and `limit` are None."""
+    """`queued` has a count for each lane. Without Redis, `in_use` and `limit` are None.
+
+    `held_by`: model or provider, whichever staff have paused; empty: neither.
+    """
 
     id: int
     name: str
@@ -74,12 +77,13 @@ class ModelLoad:
     limit: int | None
     cap: int
     paused_seconds: float
+    held_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
     """`breaker`: closed, open, half_open (a task may find out whether the provider is back), or
-    unknown while Redis is away."""
+    unknown while Redis is away. `is_held`: staff have paused it."""
 
     id: int
     name: str
@@ -87,6 +91,7 @@ class ProviderHealth:
     breaker: str
     seconds_left: float
     opened: int
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +177,15 @@ def _model(
         limit=None if load is None else load.limit,
         cap=model.max_concurrency,
         paused_seconds=0.0 if pause is None else round(pause.seconds_left, 1),
+        held_by=_held_by(model),
     )
+
+
+def _held_by(model: LLMModel) -> str:
+    """Whose pause by staff keeps the model's tasks; the provider's, if both are paused."""
+    if model.provider.paused_at is not None:
+        return "provider"
+    return "model" if model.paused_at is not None else ""
 
 
 def _provider(provider: Provider, opened: Mapping[str, Block] | None) -> ProviderHealth:
@@ -190,4 +203,5 @@ def _provider(provider: Provider, opened: Mapping[str, Block] | None) -> Provide
         breaker=breaker,
         seconds_left=0.0 if block is None else round(block.seconds_left, 1),
         opened=0 if block is None else block.opened,
+        is_held=provider.paused_at is not None,
     )
