@@ -10,7 +10,7 @@ from typing import Any
 
 from aily.observability import tracing
 from aily.observability.metrics import batch_size
-from chat.models import Lane
+from chat.models import Lane, TaskKind
 from chat.models.transitions import StartedTask
 from chat.observability import metrics
 from chat.observability.tracing import traceparent_of
@@ -76,7 +76,8 @@ def observe_call(call: Call, seconds: float, span: Any) -> None:
     if completion is not None:
         usage = completion.usage
         metrics.call_tokens(provider, model, "input").observe(usage.prompt_tokens)
-        metrics.call_tokens(provider, model, "output").observe(usage.completion_tokens)
+        if call.task.kind == TaskKind.CHAT:
+            metrics.call_tokens(provider, model, "output").observe(usage.completion_tokens)
     if span is not None:
         if completion is not None:
             span.set_attribute("gen_ai.usage.input_tokens", completion.usage.prompt_tokens)

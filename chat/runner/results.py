@@ -18,8 +18,8 @@ from chat.vectors import Vectors
 
 REQUEST_ID_CHARS = 200
 #: Larger vectors are not sent with the end, but read from their table: each event is copied to all
-#: of the owner's sockets, and kept in Redis.
-MAX_SENT_VECTOR_BYTES = 65_536
+#: of the owner's sockets, and kept in Redis. One vector of 4,096 numbers, as a search asks for it.
+MAX_SENT_VECTOR_BYTES = 16_384
 
 
 def attempt_result(
