@@ -278,6 +278,10 @@ EMBEDDINGS_MAX_INPUTS = env.integer("EMBEDDINGS_MAX_INPUTS", default=2048, minim
 EMBEDDINGS_MAX_RESULT_BYTES = env.integer(
     "EMBEDDINGS_MAX_RESULT_BYTES", default=16_777_216, minimum=4, maximum=2**28
 )
+# Memory of one worker process for calls of embeddings; more calls wait for it, in order.
+WORKER_MAX_VECTOR_BYTES = env.integer(
+    "WORKER_MAX_VECTOR_BYTES", default=268_435_456, minimum=1, maximum=2**40
+)
 EMBEDDINGS_KEPT_SECONDS = env.integer("EMBEDDINGS_KEPT_SECONDS", default=86_400, minimum=60)
 VARIABLES_MAX_BYTES = env.integer(
     "VARIABLES_MAX_BYTES", default=524_288, minimum=1, maximum=_GIBIBYTE

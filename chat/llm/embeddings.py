@@ -26,6 +26,10 @@ from chat.llm.vendor_errors import error_from_event, find_error
 from chat.llm.wire import WireUsage
 from chat.vectors import FLOAT_BYTES, Vectors, little_endian
 
+#: Numbers in the vectors of the models that make the longest.
+LONGEST_VECTOR = 4096
+#: A response in base64, its vectors, and the statement that stores them.
+MEMORY_PER_BYTE = 4
 #: A number written as text takes up to 24 bytes, and mostly 12 to 22.
 TEXT_BYTES_PER_BYTE = 6
 #: What a response has beside its vectors.
@@ -62,13 +66,22 @@ def count_inputs(given: object) -> int:
     return 1
 
 
+def memory_of(count: int, dimensions: int | None, max_bytes: int) -> int:
+    """About how many bytes a call for so many vectors takes: its response and what is made of it.
+
+    Where the request does not say how long they are, as much as those of the longest models.
+    """
+    floats = min(count * (dimensions or LONGEST_VECTOR) * FLOAT_BYTES, max_bytes)
+    return MEMORY_PER_BYTE * floats
+
+
 def max_response_bytes(vector_bytes: int) -> int:
     """How large a response with so many bytes of vectors may be."""
     return TEXT_BYTES_PER_BYTE * vector_bytes + _OTHER_BYTES
 
 
 async def read_vectors(
-    content: bytes, count: int, max_bytes: int, secret: str | None
+    content: bytes | bytearray, count: int, max_bytes: int, secret: str | None
 ) -> tuple[Vectors, Usage]:
     """The `count` vectors of a response, in the order of the inputs, and its usage.
 
@@ -80,7 +93,7 @@ async def read_vectors(
     return vectors, usage
 
 
-def _decode(content: bytes, count: int, secret: str | None) -> _Response:
+def _decode(content: bytes | bytearray, count: int, secret: str | None) -> _Response:
     if content.count(b"{") > _OBJECTS_PER_INPUT * count + _OTHER_OBJECTS:
         raise InvalidResponseError(f"the response has far more than {count} vectors")
     try:
@@ -92,9 +105,9 @@ def _decode(content: bytes, count: int, secret: str | None) -> _Response:
     return response
 
 
-def _decode_odd(content: bytes) -> _Response:
+def _decode_odd(content: bytes | bytearray) -> _Response:
     """Read what has another shape in what does not matter: an index or usage written as text."""
-    parsed = lenient.parse(content) if content.lstrip()[:1] in (b"{", b"[") else None
+    parsed = lenient.parse(bytes(content)) if content.lstrip()[:1] in (b"{", b"[") else None
     if not isinstance(parsed, dict):
         return _Response()
     items = parsed.get("data")
@@ -116,13 +129,13 @@ def _odd_item(given: object) -> _Item | None:
     return _Item(msgspec.Raw(embedding), lenient.read_integer(given.get("index")))
 
 
-def _no_vectors(content: bytes, secret: str | None) -> Exception:
+def _no_vectors(content: bytes | bytearray, secret: str | None) -> Exception:
     """Why a response with a good status has none: it is an error, a page, or empty."""
     if len(content) <= _MAX_ERROR_BYTES:
         if content.lstrip()[:1] not in (b"{", b"["):
             text = plain_text(content.decode("utf-8", "replace"))[: lenient.MAX_QUOTED_CHARS]
             return InvalidResponseError(f"the response is not the expected JSON: {text}")
-        if (problem := find_error(lenient.parse(content))) is not None:
+        if (problem := find_error(lenient.parse(bytes(content)))) is not None:
             return error_from_event(problem, secret)
     return EmptyAnswerError("the answer has no vectors")
 

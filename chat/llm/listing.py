@@ -43,7 +43,7 @@ async def _list_models(upstream: Upstream) -> list[str]:
     return names
 
 
-async def _get(upstream: Upstream, api_key: str | None) -> bytes:
+async def _get(upstream: Upstream, api_key: str | None) -> bytes | bytearray:
     target = models(upstream, api_key)
     connections = Connections()
     response = WholeResponse(MAX_BYTES)
@@ -58,7 +58,7 @@ async def _get(upstream: Upstream, api_key: str | None) -> bytes:
         await connections.aclose()
 
 
-def _names(content: bytes) -> list[str]:
+def _names(content: bytes | bytearray) -> list[str]:
     try:
         return [model.id for model in msgspec.json.decode(content, type=_List).data]
     except msgspec.DecodeError as error:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from django.db import models
+import psycopg
+from django.db import connection, models
 from django.db.models.functions import Now
 
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
@@ -55,7 +56,7 @@ class VectorsSize(Row, frozen=True):
 
 _STORE = """
 INSERT INTO chat_taskvectors (task_id, count, dimensions, floats)
-VALUES (%(task_id)s, %(count)s, %(dimensions)s, %(floats)s) ON CONFLICT DO NOTHING
+VALUES (%(task_id)s, %(count)s, %(dimensions)s, %(floats)b) ON CONFLICT DO NOTHING
 """
 _SIZE = "SELECT count, dimensions FROM chat_taskvectors WHERE task_id = %s"
 _LOAD = "SELECT floats, dimensions FROM chat_taskvectors WHERE task_id = %s"
@@ -77,7 +78,10 @@ def store_vectors(results: Iterable[tuple[UUID, Vectors]]) -> None:
             "dimensions": vectors.dimensions,
             "floats": vectors.floats,
         }
-        execute(_STORE, params)
+        # Sent as they are. Django's cursor would write them into the statement, as hex digits.
+        connection.ensure_connection()
+        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+            cursor.execute(_STORE, params)
 
 
 def size_of(task_id: UUID) -> VectorsSize | None:

@@ -13,11 +13,12 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
+from aily.concurrency.byte_budget import ByteBudget
 from aily.concurrency.faults import is_cancelled, note_fault
 from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
-from chat.llm.embeddings import count_inputs
+from chat.llm.embeddings import count_inputs, memory_of
 from chat.llm.errors import ProviderError
 from chat.llm.types import (
     AnswerLimits,
@@ -44,6 +45,8 @@ class Call:
     pool: Pool
     client: ProviderClient
     writer: LogWriter
+    #: Of all calls of this process for embeddings.
+    vector_room: ByteBudget
     #: Of a probe: called when the first text comes, which shows that the provider works again.
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
@@ -54,6 +57,8 @@ class Call:
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _read_delay: ReadDelay = field(init=False)
+    #: Bytes of `vector_room` that the call has.
+    _reserved: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
@@ -142,12 +147,12 @@ class Call:
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
+        count, max_bytes = count_inputs(params["input"]), settings.EMBEDDINGS_MAX_RESULT_BYTES
+        room = memory_of(count, params.get("dimensions"), max_bytes)
+        await self.vector_room.reserve(room)
+        self._reserved = room
         answer = await self.client.embed(
-            self.pool.upstream,
-            request,
-            count_inputs(params["input"]),
-            _time_limits(),
-            settings.EMBEDDINGS_MAX_RESULT_BYTES,
+            self.pool.upstream, request, count, _time_limits(), max_bytes
         )
         self.state.vectors = answer.vectors
         return Completion(
@@ -157,6 +162,12 @@ class Call:
             upstream_id=None,
             request_id=answer.request_id,
         )
+
+    def release_room(self) -> None:
+        """Give back the memory of vectors, once they are stored or there are none."""
+        reserved, self._reserved = self._reserved, 0
+        if reserved:
+            self.vector_room.release(reserved)
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
         at = self.task.deadline_at

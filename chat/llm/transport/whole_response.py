@@ -57,7 +57,7 @@ class WholeResponse:
                 # A caller that is cancelled just now does not read it: avoid "never retrieved".
                 self._ended.exception()
 
-    async def content(self, secret: str | None) -> bytes:
+    async def content(self, secret: str | None) -> bytes | bytearray:
         """The body, decompressed. Raises the error that a status other than 2xx stands for."""
         encoding = self.headers.get("content-encoding", "").strip().lower()
         content: bytes | bytearray = self._body
@@ -65,13 +65,14 @@ class WholeResponse:
             unpack = decompressor(encoding)
             if unpack is not None:
                 content = await self._joined(unpack(bytes(self._body)))
+                self._body.clear()
         except InvalidResponseError:
             if self.is_success:
                 raise
             # The status says enough, whether its body can be read or not.
         if not self.is_success:
             raise error_from_response(self.status, self.headers, bytes(content), secret)
-        return bytes(content)
+        return content
 
     async def _joined(self, parts: Iterable[bytes]) -> bytearray:
         """The parts together. The event loop gets a turn while they are unpacked."""

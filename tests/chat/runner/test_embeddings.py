@@ -15,6 +15,7 @@ from aily.database.threads import in_database
 from aily.problems import IdempotencyMismatch, InvalidRequest
 from chat import actors, settlement
 from chat.exceptions import BudgetExceeded
+from chat.llm.embeddings import memory_of
 from chat.llm.simulator.server import Simulator
 from chat.llm.simulator.vectors import vector_of
 from chat.management.commands.crontab import SCHEDULE
@@ -268,3 +269,23 @@ async def test_vectors_are_deleted_before_their_tasks(
     assert (await row(old)).status == Status.SUCCEEDED
     await in_database(Task.objects.filter(pk=UUID(new)).delete)
     assert not await in_database(TaskVectors.objects.exists)
+
+
+# --- Memory -------------------------------------------------------------------------------------
+async def test_calls_wait_while_the_vectors_of_others_fill_the_memory(
+    alice: User,
+    embed_as_alice: Embed,
+    start_worker: StartWorker,
+    simulator: Simulator,
+    settings: Settings,
+) -> None:
+    settings.WORKER_MAX_VECTOR_BYTES = 2 * memory_of(3, 100, 10**9)
+    await start_worker()
+    texts = ["a [sim:latency=0.2]"] * 3
+    task_ids = [await embed_as_alice(*texts, dimensions=100) for _ in range(7)]
+    # Cancelled while it waits, and while it is answered.
+    await until(lambda: simulator.stats.in_flight == 2)
+    await in_database(cancel_many, [UUID(task_ids[1]), UUID(task_ids[-1])])
+    ends = [(await frames_of(task_id, alice)).frames[-1]["type"] for task_id in task_ids]
+    assert ends.count("task.completed") == 5
+    assert simulator.stats.max_in_flight <= 2
