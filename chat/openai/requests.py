@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from pydantic import JsonValue, ValidationError
 
-from chat.openai.errors import OpenAIError
+from chat.openai.errors import OpenAIError, param_of
 from chat.services.parameters import Object, path_of
 from chat.services.submission import CompositeRequest
 
@@ -97,7 +97,7 @@ _MAX_MESSAGE_CHARS = 1_000
 def _of_validation(error: ValidationError) -> OpenAIError:
     """The first of the errors, as OpenAI's form has room for one."""
     detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    kind, field = detail["type"], path_of(detail["loc"])
+    kind, field = detail["type"], param_of(path_of(detail["loc"]))
     if field == "deadline_seconds":
         field = DEADLINE_HEADER
     code = _CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")

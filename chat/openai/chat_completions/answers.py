@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chat.events import PIECE_CHARS
-from chat.openai.chat_completions.body import ChatCall
+from chat.openai.chat_completions.body import ChatCompletionRequest
 
 ID_PREFIX = "chatcmpl-"
 _encode = msgspec.json.Encoder().encode
@@ -84,7 +84,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 class Delta(msgspec.Struct, frozen=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
-    refusal: None | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: Sequence[ToolCallDelta] | UnsetType = UNSET
     function_call: FunctionDelta | UnsetType = UNSET
@@ -113,7 +113,7 @@ class Chunk(msgspec.Struct, frozen=True):
     model: str
     choices: Sequence[ChunkChoice]
     #: Null in all chunks but the last one if the token counts were asked for, else left out.
-    usage: Usage | None | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     object: str = "chat.completion.chunk"
     service_tier: str | UnsetType = UNSET
 
@@ -151,16 +151,18 @@ def usage_of(usage: Mapping[str, int]) -> Usage:
 class Answer:
     """The answer to one call, in its id, its time and the names that all parts of it repeat."""
 
-    def __init__(self, task_id: str, call: ChatCall, model: str | None = None) -> None:
+    def __init__(
+        self, task_id: str, asked: ChatCompletionRequest, model: str | None = None
+    ) -> None:
         """`model`: the one that answers, where that is known."""
         task = UUID(task_id)
         self.id = f"{ID_PREFIX}{task.hex}"
         #: The ids of tasks begin with their time in milliseconds.
         self.created = (task.int >> 80) // 1000
-        self.model = model or call.model
-        self._call = call
-        self._tier: str | UnsetType = call.service_tier or UNSET
-        self._no_usage = None if call.has_usage_chunk else UNSET
+        self.model = model or asked.model
+        self._asked = asked
+        self._tier: str | UnsetType = asked.service_tier or UNSET
+        self._no_usage = None if asked.has_usage_chunk else UNSET
 
     # --- Whole ----------------------------------------------------------------------------------
     def whole(self, result: Mapping[str, Any], usage: Mapping[str, int]) -> bytes:
@@ -180,7 +182,7 @@ class Answer:
     def _message(self, result: Mapping[str, Any]) -> Message:
         calls = _tool_calls(result)
         text = result.get("text") or None
-        old = self._call.has_functions
+        old = self._asked.has_functions
         return Message(
             content=text if calls else text or "",
             reasoning_content=result.get("reasoning") or UNSET,
@@ -189,22 +191,20 @@ class Answer:
         )
 
     def _finish_reason(self, result: Mapping[str, Any]) -> str:
-        return finish_reason(result, has_functions=self._call.has_functions)
+        return finish_reason(result, has_functions=self._asked.has_functions)
 
     # --- In chunks ------------------------------------------------------------------------------
     def first_chunk(self) -> bytes:
         return self._chunk(Delta(role="assistant", content="", refusal=None))
 
     def text_chunk(self, text: str, reasoning: str) -> bytes:
-        return self._chunk(
-            Delta(content=text or UNSET, reasoning_content=reasoning or UNSET)
-        )
+        return self._chunk(Delta(content=text or UNSET, reasoning_content=reasoning or UNSET))
 
     def last_chunks(self, result: Mapping[str, Any], usage: Mapping[str, int]) -> list[bytes]:
         """Tool calls, the finish reason, and the token counts where they were asked for."""
         chunks = [self._chunk(delta) for delta in self._call_deltas(result)]
         chunks.append(self._chunk(Delta(), self._finish_reason(result)))
-        if self._call.has_usage_chunk:
+        if self._asked.has_usage_chunk:
             chunk = Chunk(
                 self.id,
                 self.created,
@@ -218,7 +218,7 @@ class Answer:
 
     def _call_deltas(self, result: Mapping[str, Any]) -> list[Delta]:
         calls = _tool_calls(result)
-        if self._call.has_functions:
+        if self._asked.has_functions:
             return [
                 Delta(function_call=delta)
                 for call in calls[:1]

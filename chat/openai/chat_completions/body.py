@@ -39,10 +39,10 @@ _NOT_SENT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCall:
-    """What a caller asks for, and in which form the answer is to come."""
+class ChatCompletionRequest:
+    """A request for a task, and in which form its answer is to come."""
 
-    request: CompositeRequest
+    task: CompositeRequest
     #: As the caller has named it.
     model: str
     is_stream: bool = False
@@ -53,7 +53,7 @@ class ChatCall:
     service_tier: str | None = None
 
 
-async def read_call(body: object, headers: Mapping[str, str]) -> ChatCall:
+async def read_request(body: object, headers: Mapping[str, str]) -> ChatCompletionRequest:
     """Read a decoded body, and aily's own headers. Raises OpenAIError, which names the field.
 
     Unknown fields are ignored. Reads the scene's schema where metadata may hold its variables.
@@ -65,8 +65,8 @@ async def read_call(body: object, headers: Mapping[str, str]) -> ChatCall:
     fields = {name: value for name, value in given.items() if name not in _NOT_SENT}
     fields |= target_of(model) | read_tools(given) | run_options(headers, given)
     fields["messages"] = _messages(given, has_scene="scene" in fields)
-    return ChatCall(
-        request=composite_request(await with_variables(fields)),
+    return ChatCompletionRequest(
+        task=composite_request(await with_variables(fields)),
         model=model,
         is_stream=is_stream,
         has_usage_chunk=has_usage_chunk,

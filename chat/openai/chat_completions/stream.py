@@ -13,7 +13,7 @@ import msgspec
 from aily.rest.json_input import one_line
 from chat.events import TEXT_TYPES, TaskCompleted, TaskStarted, decode
 from chat.openai.chat_completions.answers import Answer
-from chat.openai.chat_completions.body import ChatCall
+from chat.openai.chat_completions.body import ChatCompletionRequest
 from chat.openai.errors import OpenAIError
 from chat.openai.results import whole_result
 from chat.openai.sent_text import SentText, TextReplacedError
@@ -38,11 +38,12 @@ def server_sent(chunk: bytes) -> bytes:
 
 
 class ChatStream:
-    """The chunks of one answer. `error` is set where the task ended without one."""
+    """The chunks of one answer. `has_ended`: the task has, and all of its answer was taken."""
 
-    def __init__(self, task_id: str, call: ChatCall) -> None:
+    def __init__(self, task_id: str, asked: ChatCompletionRequest) -> None:
         self._task_id = task_id
-        self._call = call
+        self._asked = asked
+        self.has_ended = False
         self._model: str | None = None
         self._answer: Answer | None = None
         self._sent = SentText()
@@ -59,8 +60,14 @@ class ChatStream:
                 message = "The answer began anew after a part of it was sent."
                 raise OpenAIError(502, message, code="answer_interrupted") from None
             if followed.is_terminal:
-                async for chunk in self._end(followed):
+                # An error is an answer as well; a client that is gone before the last chunk has none.
+                end = decode(followed.frame)
+                if not isinstance(end, TaskCompleted):
+                    self.has_ended = True
+                    raise error_of(end)
+                async for chunk in self._end(end):
                     yield server_sent(chunk)
+                self.has_ended = True
                 yield DONE
                 return
         raise OpenAIError(500, "The request was deleted.", code="deleted")
@@ -99,13 +106,10 @@ class ChatStream:
     def _named(self) -> Answer:
         """All chunks name the model of the first one."""
         if self._answer is None:
-            self._answer = Answer(self._task_id, self._call, self._model)
+            self._answer = Answer(self._task_id, self._asked, self._model)
         return self._answer
 
-    async def _end(self, followed: Followed) -> AsyncIterator[bytes]:
-        end = decode(followed.frame)
-        if not isinstance(end, TaskCompleted):
-            raise error_of(end)
+    async def _end(self, end: TaskCompleted) -> AsyncIterator[bytes]:
         result = await whole_result(end)
         self._sent.rewind()
         for chunk in self._unsent_chunks(result["text"] or "", result["reasoning"] or ""):
