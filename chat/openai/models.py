@@ -58,10 +58,11 @@ def _find(owner_id: int, name: str) -> dict[str, object] | None:
     if name.startswith(SCENE_PREFIX):
         slug = name.removeprefix(SCENE_PREFIX)
         scene = Scene.objects.usable().select_related("live_version").filter(slug=slug).first()
-        if scene is None or not _may_use(permissions, scene):
+        version = scene.live_version if scene is not None else None
+        if scene is None or version is None or not _may_use(permissions, scene):
             return None
-        variables = scene.live_version.variables_schema
-        return {**_scene(scene), "description": scene.description, "variables": variables}
+        described = {"description": scene.description, "variables": version.variables_schema}
+        return {**_scene(scene), **described}
     models = LLMModel.objects.filter(is_enabled=True, provider__is_enabled=True, name=name)
     model = models.first()
     return _model(model) if model is not None and _may_use(permissions, model) else None

@@ -1,4 +1,4 @@
-"""What every request of OpenAI's API is read with: fields, errors that name them, aily's headers."""
+"""Reading requests of OpenAI's API: fields, errors that name them, and aily's own headers."""
 
 from __future__ import annotations
 

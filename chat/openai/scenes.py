@@ -84,7 +84,8 @@ def _allows_text(
         if isinstance(options, list):
             return any(_allows_text(text, option, root, steps) for option in options)
     if "const" in schema or isinstance(schema.get("enum"), list):
-        return text in (schema.get("enum") or [schema.get("const")])
+        options = schema.get("enum")
+        return text in options if isinstance(options, list) else text == schema.get("const")
     types = schema.get("type", "string")
     return "string" in (types if isinstance(types, list) else [types])
 

@@ -43,7 +43,7 @@ async def wait_for(
     shuts down: in the last case the client's next try finds another one.
     """
     async with caller.lost_access() as lost:
-        watches = {
+        watches: dict[asyncio.Future[Any], Interruption] = {
             asyncio.ensure_future(_disconnected(request.receive)): Interruption.DISCONNECTED,
             asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
             asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,

@@ -30,8 +30,8 @@ _UNSUPPORTED = {
     "logprobs": "Log probabilities are not kept.",
     "top_logprobs": "Log probabilities are not kept.",
 }
-#: Fields that are read here, or that mean something to OpenAI's own service alone. They are not sent
-#: to the provider.
+#: Fields that are read here, or that mean something to OpenAI's own service alone: the provider is
+#: not sent them.
 _NOT_SENT = frozenset(
     {"n", "modalities", "stream", "stream_options", "store", "service_tier"}
     | {"functions", "function_call", "tools", "tool_choice", *_UNSUPPORTED}
@@ -108,4 +108,4 @@ def _messages(given: Object, *, has_scene: bool) -> JsonValue:
         return None
     if messages is None:
         raise missing("messages")
-    return read_messages(messages) if isinstance(messages, list) else messages
+    return cast("JsonValue", read_messages(messages)) if isinstance(messages, list) else messages

@@ -1,7 +1,7 @@
 """Messages as clients of OpenAI's API send them, in the form that `CompositeRequest` takes.
 
-Unknown fields are ignored where the request is validated. Here are the old forms, and what cannot be
-sent on.
+Unknown fields are ignored where the request is validated. Here are the old forms, and what cannot
+be sent on.
 """
 
 from __future__ import annotations

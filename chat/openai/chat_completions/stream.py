@@ -1,7 +1,7 @@
 """A task's events as the chunks of a streamed chat completion (server-sent events).
 
-No `id:` and no `retry:` lines: the Python SDK breaks on them. An answer that breaks off ends with an
-error event, and without `[DONE]`.
+No `id:` and no `retry:` lines: the Python SDK breaks on them. An answer that breaks off ends with
+an error event, and without `[DONE]`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ChatStream:
                 message = "The answer began anew after a part of it was sent."
                 raise OpenAIError(502, message, code="answer_interrupted") from None
             if followed.is_terminal:
-                # An error is an answer as well; a client that is gone before the last chunk has none.
+                # An error is an answer, too. A client that is gone before the last chunk has none.
                 end = decode(followed.frame)
                 if not isinstance(end, TaskCompleted):
                     self.has_ended = True

@@ -1,4 +1,4 @@
-"""The waiting requests of one process: it tells Redis of them, and cancels what nobody waits for."""
+"""The waiting requests of one process, as it tells Redis; cancels tasks that nobody waits for."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: Between two heartbeats. A request that waits for less is not told to Redis at all.
 BEAT_SECONDS = 0.5
-#: How long a repeated request looks for the one that it repeats, where an equal one still waits: its
-#: end may be noticed late, or its process may be dead.
+#: How long a repeated request looks for the one that it repeats, where an equal one still waits:
+#: its end may be noticed late, or its process may be dead.
 LOOK_SECONDS = SILENT_SECONDS + 2 * BEAT_SECONDS
 _POLL_SECONDS = 0.1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from aily.redis.scripts import LuaScript
+from aily.redis.scripts import Argument, LuaScript
 from chat.openai.waiters import keys
 
 #: A process without a heartbeat for so long is dead for a repeated request that looks for its task.
@@ -62,7 +62,8 @@ async def beat(
     """Note that the process lives, and which requests began and ended to wait there since the last
     time. Raises RedisUnavailable."""
     waiters = [str(waiter) for waiter in (*began, *ended)]
-    args = (process, DEAD_SECONDS, grace_seconds, MAX_CANCELLED, len(began), *waiters)
+    numbers = (DEAD_SECONDS, grace_seconds, MAX_CANCELLED, len(began))
+    args: list[Argument] = [process, *numbers, *waiters]
     is_known, due = await _beat.acall(keys.ALL, args)
     return Heartbeat(bool(is_known), [Waiter.parse(text) for text in due])
 
