@@ -10,7 +10,7 @@ from chat.events import AnyEvent, TaskCancelled, TaskExpired, TaskFailed
 from chat.openai.errors import OpenAIError
 
 #: Retry-After where another try may succeed. The task itself was tried several times before.
-RETRY_SECONDS = 5
+RETRY_SECONDS = 2
 _BUSY = HTTPStatus.SERVICE_UNAVAILABLE
 _BROKEN = HTTPStatus.BAD_GATEWAY
 #: Codes that have another status than 502, which means: the provider has not given an answer.

@@ -58,7 +58,12 @@ def installation(database_server: dict[str, str]) -> Iterator[Installation]:
     make_database(database_server, _DATABASE, MIGRATED)
     data_dir = Path(settings.DATA_DIR) / "clients"
     stack = Stack(
-        url_of(database_server, _DATABASE), data_dir, environment=ENVIRONMENT, script=_SCRIPT
+        url_of(database_server, _DATABASE),
+        data_dir,
+        # Answers come at once unless the prompt says otherwise.
+        simulator_arguments=["--latency", "0", "--tokens-per-second", "0"],
+        environment=ENVIRONMENT,
+        script=_SCRIPT,
     )
     with stack:
         yield Installation(stack, *stack.made)

@@ -12,11 +12,13 @@ import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from redis import Redis
 
+from chat.openai.waiters import keys
 from tests.client import RestClient
 from tests.clients.conftest import Installation
 from tests.clients.openai_schemas import check
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 
 MODEL = "deepseek-flash"
 WEATHER: Any = {
@@ -411,12 +413,14 @@ async def test_a_retry_finds_the_task_of_a_killed_web_process(
     async_sdk: AsyncOpenAI, installation: Installation, simulator: RestClient
 ) -> None:
     stack = installation.stack
-    asking = asyncio.ensure_future(
-        async_sdk.with_options(max_retries=2).chat.completions.create(
-            model=MODEL, messages=asks("Survive [sim:latency=4,tokens=5]")
+    with Redis.from_url(stack.environment["REDIS_URL"]) as redis:
+        redis.delete(keys.HELD)
+        asking = asyncio.ensure_future(
+            async_sdk.with_options(max_retries=2).chat.completions.create(
+                model=MODEL, messages=asks("Survive [sim:latency=4,tokens=5]")
+            )
         )
-    )
-    await asyncio.sleep(1.5)
+        await until(lambda: redis.zcard(keys.HELD), "a heartbeat that tells of the request")
     for name in ("web-0", "web-1"):
         stack.kill(name)
         stack.restart(name)
