@@ -26,7 +26,7 @@ def read_tools(body: Object) -> Object:
     if not tools and body.get("functions"):
         tools = _from_functions(body["functions"])
         choice = _from_function_call(body.get("function_call"))
-    if not tools and choice is None:
+    if tools in (None, []) and choice is None:
         return {}
     names = _checked_names(tools)
     if isinstance(choice, dict):
