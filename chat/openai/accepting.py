@@ -12,7 +12,7 @@ from starlette.requests import Request
 from accounts.idempotency import FIELD, checked_key
 from chat.models import Lane
 from chat.openai.callers import Caller
-from chat.openai.waiters import Waiter, fingerprint, keeper
+from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 
@@ -47,9 +47,9 @@ class AcceptedTask:
         if self.waiter is None:
             return
         if self.is_answered:
-            keeper().release(self.waiter)
+            get_keeper().release(self.waiter)
         else:
-            await keeper().drop(self.waiter)
+            await get_keeper().drop(self.waiter)
 
 
 async def accept(
@@ -63,7 +63,7 @@ async def accept(
     key = checked_key(request.headers.get(FIELD))
     digest = "" if key else fingerprint(caller.api_key_id, request.scope["path"], body)
     if digest and _is_retry(request):
-        repeated = await keeper().attach(digest)
+        repeated = await get_keeper().attach(digest)
         if repeated is not None:
             return AcceptedTask(str(repeated.task_id), is_new=False, waiter=repeated)
     submission = Submission(
@@ -77,7 +77,7 @@ async def accept(
     accepted = await submit(submission)
     waiter = Waiter(digest, UUID(accepted.task_id), caller.owner_id) if digest else None
     if waiter is not None:
-        keeper().hold(waiter)
+        get_keeper().hold(waiter)
     return AcceptedTask(accepted.task_id, accepted.waits_alone, waiter)
 
 

@@ -20,6 +20,7 @@ _LANE_OF_TIER = {
     "scale": None,
     "flex": "batch",
     "priority": "interactive",
+    "fast": "interactive",
 }
 _LANES = ("interactive", "normal", "batch")
 

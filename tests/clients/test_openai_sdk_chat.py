@@ -174,7 +174,7 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(
         messages=asks("[sim:stall=middle,stall_seconds=0.5,tokens=20]"),
         stream=True,
     )
-    assert [chunk for chunk in stream][-1].choices[0].finish_reason == "stop"
+    assert list(stream)[-1].choices[0].finish_reason == "stop"
 
 
 # --- Tools --------------------------------------------------------------------------------------
@@ -185,11 +185,12 @@ def test_tools_are_called_and_answered(sdk: OpenAI) -> None:
     message = first.choices[0].message
     assert first.choices[0].finish_reason == "tool_calls"
     assert message.content is None
-    [call] = message.tool_calls or ()
+    calls: Any = message.tool_calls
+    [call] = calls
     assert call.type == "function"
     assert json.loads(call.function.arguments).keys() == {"city"}
     # As a client keeps it: with `reasoning_content`, which DeepSeek wants back.
-    answered = [
+    answered: Any = [
         *messages,
         message.model_dump(),
         {"role": "tool", "tool_call_id": call.id, "content": "Rain"},
@@ -206,7 +207,8 @@ def test_calls_of_tools_in_a_stream_are_put_together_by_the_sdk(sdk: OpenAI) -> 
         for _ in stream:
             pass
         completion = stream.get_final_completion()
-    [call] = completion.choices[0].message.tool_calls or ()
+    calls: Any = completion.choices[0].message.tool_calls
+    [call] = calls
     assert call.function.name == "weather"
     assert json.loads(call.function.arguments).keys() == {"city"}
     assert completion.choices[0].finish_reason == "tool_calls"
@@ -214,7 +216,7 @@ def test_calls_of_tools_in_a_stream_are_put_together_by_the_sdk(sdk: OpenAI) -> 
 
 def test_the_old_form_of_tools(sdk: OpenAI) -> None:
     function = WEATHER["function"]
-    named = {name: function[name] for name in ("name", "parameters")}
+    named: Any = {name: function[name] for name in ("name", "parameters")}
     messages = asks("Oslo? [sim:tool=weather]")
     first = sdk.chat.completions.create(
         model=MODEL, messages=messages, functions=[named], function_call="auto"
@@ -223,7 +225,7 @@ def test_the_old_form_of_tools(sdk: OpenAI) -> None:
     assert first.choices[0].finish_reason == "function_call"
     assert message.function_call is not None
     assert message.function_call.name == "weather"
-    answered = [
+    answered: Any = [
         *messages,
         message.model_dump(exclude_none=True),
         {"role": "function", "name": "weather", "content": "Rain"},

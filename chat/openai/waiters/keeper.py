@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from aily.concurrency.faults import surviving
+from aily.concurrency.faults import is_cancelled, surviving
 from aily.concurrency.jobs import Jobs
 from aily.concurrency.loops import close_with_loop, per_loop
 from aily.database.outages import AWAY
@@ -103,8 +103,8 @@ class Keeper:
             waited = loop.time() - began
             if found is None or waited > LOOK_SECONDS:
                 return None
-            # All of them have given a heartbeat since this began: the equal requests wait indeed.
-            if waited > max(found, BEAT_SECONDS):
+            # All of them have given a heartbeat long after this began: the requests wait indeed.
+            if waited > found + BEAT_SECONDS:
                 return None
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -114,11 +114,14 @@ class Keeper:
             self._beating = asyncio.create_task(self._beat_while_needed())
 
     async def _beat_while_needed(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._held or self._ended or loop.time() < self._busy_until:
+        # A cancellation may get lost in the Redis client.
+        while not is_cancelled() and (self._held or self._ended or self._is_busy()):
             await asyncio.sleep(BEAT_SECONDS)
             with surviving("waiting requests"):
                 await self._beat()
+
+    def _is_busy(self) -> bool:
+        return asyncio.get_running_loop().time() < self._busy_until
 
     async def _beat(self) -> None:
         async with self._telling:
@@ -170,7 +173,7 @@ class Keeper:
 
 
 @per_loop
-def keeper() -> Keeper:
+def get_keeper() -> Keeper:
     """The running loop's keeper, which is closed with it."""
     made = Keeper()
     close_with_loop(made.aclose)

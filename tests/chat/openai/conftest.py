@@ -13,7 +13,7 @@ import uvicorn
 from accounts.models import APIKey, User
 from aily.routing import routes
 from chat.models import LLMModel
-from chat.openai.waiters import keeper
+from chat.openai.waiters import get_keeper
 
 #: Makes a client that presents this secret, or none.
 V1 = Callable[[str | None], httpx.AsyncClient]
@@ -56,7 +56,7 @@ async def server(loop_services: None, model: LLMModel) -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     server.should_exit = True
     await serving
-    await keeper().aclose()
+    await get_keeper().aclose()
 
 
 @pytest.fixture

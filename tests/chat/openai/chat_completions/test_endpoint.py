@@ -44,7 +44,13 @@ async def task_of(answer: httpx.Response) -> Task:
 
 async def only_task() -> Task:
     """The one task that there is, once it is there."""
-    return await eventually(lambda: in_database(Task.objects.select_related("model").first))
+
+    async def first() -> Task | None:
+        return await in_database(lambda: Task.objects.first())
+
+    task = await eventually(first)
+    assert task is not None
+    return task
 
 
 async def ended(task: Task) -> Task:
