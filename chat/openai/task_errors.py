@@ -30,7 +30,7 @@ _STATUS = {
 #: Codes of what no other try mends.
 _FINAL = frozenset(
     {"provider_auth", "provider_balance", "provider_model_not_found", "provider_timeout_total"}
-    | {"provider_forbidden_address", "internal", "worker_lost"}
+    | {"provider_forbidden_address", "invalid_output", "internal", "worker_lost"}
 )
 #: Words by which providers say that a prompt is too long for the model.
 _TOO_LONG = ("context length", "context_length", "context window", "too many tokens")

@@ -35,7 +35,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     content: str | None
     role: str = "assistant"
-    refusal: None = None
+    refusal: str | None = None
     #: DeepSeek's field for what the model thought.
     reasoning_content: str | UnsetType = UNSET
     tool_calls: Sequence[ToolCall] | UnsetType = UNSET
@@ -84,7 +84,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 class Delta(msgspec.Struct, frozen=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
-    refusal: UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: Sequence[ToolCallDelta] | UnsetType = UNSET
     function_call: FunctionDelta | UnsetType = UNSET
@@ -137,6 +137,11 @@ def finish_reason(result: Mapping[str, Any], *, has_functions: bool = False) -> 
     return "stop"
 
 
+def is_refusal(result: Mapping[str, Any]) -> bool:
+    """Whether the text says why the model does not answer, where the answer was to be JSON."""
+    return bool(result.get("finish_reason") == "refusal")
+
+
 def usage_of(usage: Mapping[str, int]) -> Usage:
     """The token counts of a call; zeros where the provider has given none."""
     return Usage(
@@ -183,6 +188,8 @@ class Answer:
         calls = _tool_calls(result)
         text = result.get("text") or None
         old = self._asked.has_functions
+        if is_refusal(result):
+            return Message(content=None, refusal=text or "")
         return Message(
             content=text if calls else text or "",
             reasoning_content=result.get("reasoning") or UNSET,
@@ -199,6 +206,9 @@ class Answer:
 
     def text_chunk(self, text: str, reasoning: str) -> bytes:
         return self._chunk(Delta(content=text or UNSET, reasoning_content=reasoning or UNSET))
+
+    def refusal_chunk(self, text: str) -> bytes:
+        return self._chunk(Delta(refusal=text))
 
     def last_chunks(self, result: Mapping[str, Any], usage: Mapping[str, int]) -> list[bytes]:
         """Tool calls, the finish reason, and the token counts where they were asked for."""

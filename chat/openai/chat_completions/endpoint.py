@@ -26,6 +26,8 @@ from chat.openai.task_errors import error_of
 from chat.openai.waiting import interrupted, seconds_to_wait, try_again, wait_for
 from chat.services.follow import follow
 
+#: Names the task under /api/llmchat/tasks/.
+TASK_ID_HEADER = "aily-task-id"
 #: How long a stream's first event is waited for before the response begins: until then an error has
 #: a status of its own.
 FIRST_EVENT_SECONDS = 5.0
@@ -41,13 +43,17 @@ async def create_chat_completion(request: Request) -> Response:
         if asked.is_stream:
             resources.enter_context(connections().opened(caller.owner_id))
         task = await accept(request, caller, body, asked.task)
-        if asked.is_stream:
-            response = await _stream(request, caller, task, asked, resources.pop_all())
-        else:
-            response = await _whole(request, caller, task, asked)
+        try:
+            if asked.is_stream:
+                response = await _stream(request, caller, task, asked, resources.pop_all())
+            else:
+                response = await _whole(request, caller, task, asked)
+        except OpenAIError as error:
+            error.headers[TASK_ID_HEADER] = task.id
+            raise
     milliseconds = round((perf_counter() - began) * 1000)
     response.headers["openai-processing-ms"] = str(milliseconds)
-    response.headers["aily-task-id"] = task.id
+    response.headers[TASK_ID_HEADER] = task.id
     return response
 
 

@@ -6,13 +6,14 @@ an error event, and without `[DONE]`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from aily.rest.json_input import one_line
 from chat.events import TEXT_TYPES, TaskCompleted, TaskStarted, decode
-from chat.openai.chat_completions.answers import Answer
+from chat.openai.chat_completions.answers import Answer, is_refusal
 from chat.openai.chat_completions.body import ChatCompletionRequest
 from chat.openai.errors import OpenAIError
 from chat.openai.results import whole_result
@@ -109,12 +110,19 @@ class ChatStream:
             self._answer = Answer(self._task_id, self._asked, self._model)
         return self._answer
 
+    def _rest(self, result: Mapping[str, Any]) -> Iterator[bytes]:
+        """The chunks of the text that was not sent yet."""
+        text, reasoning = result["text"] or "", result["reasoning"] or ""
+        yield from self._first_chunk()
+        if is_refusal(result) and self._sent.is_empty:
+            yield self._named().refusal_chunk(text)
+        else:
+            self._sent.rewind()
+            yield from self._unsent_chunks(text, reasoning)
+
     async def _end(self, end: TaskCompleted) -> AsyncIterator[bytes]:
         result = await whole_result(end)
-        self._sent.rewind()
-        for chunk in self._unsent_chunks(result["text"] or "", result["reasoning"] or ""):
-            yield chunk
-        for chunk in self._first_chunk():
+        for chunk in self._rest(result):
             yield chunk
         for chunk in self._named().last_chunks(result, end.usage):
             yield chunk

@@ -108,7 +108,10 @@ async def test_what_the_provider_refuses_is_a_bad_request(
 ) -> None:
     answer = await client.post(PATH, json=asks("[sim:status=400]", stream=stream))
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert error["message"]
+    # The task has all that is known.
+    assert (await task_of(answer)).error["message"] == error["message"]
 
 
 async def test_a_scenes_variables_are_typed_by_its_schema(

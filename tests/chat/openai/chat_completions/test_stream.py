@@ -208,11 +208,18 @@ async def test_the_token_counts_come_last_if_they_are_asked_for() -> None:
     assert last["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
 
 
+async def test_a_refusal_has_a_field_of_its_own() -> None:
+    chunks = await chunks_of([completed("1-2", "No.", finish_reason="refusal")])
+    assert text_of(chunks) == ("", "")
+    assert [chunk["choices"][0]["delta"].get("refusal") for chunk in chunks] == [None, "No.", None]
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [
         (TaskFailed(TASK, "1-3", {"code": "provider_overloaded", "message": "Busy"}), 503),
         (TaskFailed(TASK, "1-3", {"code": "provider_error", "message": "Broken"}), 502),
+        (TaskFailed(TASK, "1-3", {"code": "invalid_output", "message": "Odd"}), 502),
         (TaskFailed(TASK, "1-3", {}), 500),
         (TaskCancelled(TASK, "1-3"), 409),
     ],
@@ -245,6 +252,11 @@ async def test_a_task_that_was_deleted_is_an_error() -> None:
             {"text": "Hi", "reasoning": "Hm", "finish_reason": None},
             "stop",
             {"content": "Hi", "reasoning_content": "Hm"},
+        ),
+        (
+            {"text": "No.", "finish_reason": "refusal"},
+            "stop",
+            {"content": None, "refusal": "No."},
         ),
         (
             {"text": "", "tool_calls": CALLS[:1], "finish_reason": "stop"},
