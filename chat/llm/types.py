@@ -15,6 +15,8 @@ JsonObject = dict[str, Any]
 
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These know `max_tokens` alone, and ignore its newer name.
+_MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 _EMBEDDINGS_RESERVED_FIELDS = frozenset({"model", "encoding_format", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
@@ -121,6 +123,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
         if self.user_id:
             user = _user(self.user_id, self.params)
             body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = user
+        if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
+            limit = body.pop("max_completion_tokens")
+            body["max_tokens"] = min(limit, body.get("max_tokens", limit))
         return _renamed(body, request_fields)
 
 

@@ -14,7 +14,7 @@ KINDS = [("chat", "Chat completion"), ("embeddings", "Embeddings")]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0016_scene_schema_order")]
+    dependencies = [("chat", "0022_llmmodel_created_at")]
 
     operations = [
         migrations.AddField(
