@@ -31,6 +31,7 @@ from aily.web.body_limits import (  # noqa: E402
     BodyLimits,
     LimitedBodies,
     error_forms,
+    larger_bodies,
     problem_response,
 )
 from chat.openai import routes as openai  # noqa: E402
@@ -89,6 +90,7 @@ class HTTPRouter:
 
 _UNDER_OPENAI = f"{openai.PREFIX}/"
 error_forms[openai.PREFIX] = error_form
+larger_bodies.update(openai.larger_bodies)
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))

@@ -13,7 +13,7 @@ from accounts.idempotency import FIELD, checked_key
 from chat.models import Lane
 from chat.openai.callers import Caller
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import Submission, submit
 
 #: How often the client has sent this very request before.
@@ -52,9 +52,7 @@ class AcceptedTask:
             await get_keeper().drop(self.waiter)
 
 
-async def accept(
-    request: Request, caller: Caller, body: bytes, task: CompositeRequest
-) -> AcceptedTask:
+async def accept(request: Request, caller: Caller, body: bytes, task: TaskRequest) -> AcceptedTask:
     """Submit the task, or find that of the request which this one repeats. Raises Problem.
 
     An Idempotency-Key names the request that is repeated. Without one, a client that says it tries

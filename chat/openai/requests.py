@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TypeVar
 
 from pydantic import JsonValue, ValidationError
 
 from chat.openai.errors import OpenAIError, param_of
 from chat.services.parameters import Object, path_of
-from chat.services.submission import CompositeRequest
+from chat.services.submission import CompositeRequest, EmbeddingsRequest
+
+Request = TypeVar("Request", CompositeRequest, EmbeddingsRequest)
 
 #: Headers that say how a task is run; OpenAI's clients send them as `extra_headers`.
 LANE_HEADER, DEADLINE_HEADER = "aily-lane", "aily-deadline-seconds"
@@ -62,7 +65,7 @@ def _lane_of_header(lane: str | None) -> str | None:
         return None
     lane = lane.strip().lower()
     if lane not in _LANES:
-        raise _invalid(f"There are the lanes {', '.join(_LANES)}.", LANE_HEADER)
+        raise invalid_value(f"There are the lanes {', '.join(_LANES)}.", LANE_HEADER)
     return lane
 
 
@@ -70,7 +73,7 @@ def _lane_of_tier(tier: JsonValue) -> str | None:
     if tier is None:
         return None
     if not isinstance(tier, str) or tier not in _LANE_OF_TIER:
-        raise _invalid(f"There are the tiers {', '.join(_LANE_OF_TIER)}.", "service_tier")
+        raise invalid_value(f"There are the tiers {', '.join(_LANE_OF_TIER)}.", "service_tier")
     return _LANE_OF_TIER[tier]
 
 
@@ -78,13 +81,22 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _invalid("This is a number of seconds.", DEADLINE_HEADER) from None
+        raise invalid_value("This is a number of seconds.", DEADLINE_HEADER) from None
 
 
 def composite_request(fields: Object) -> CompositeRequest:
     """Validate the fields of a task's request; unknown ones are ignored. Raises OpenAIError."""
+    return _validated(CompositeRequest, fields)
+
+
+def embeddings_request(fields: Object) -> EmbeddingsRequest:
+    """`composite_request` for embeddings."""
+    return _validated(EmbeddingsRequest, fields)
+
+
+def _validated(kind: type[Request], fields: Object) -> Request:
     try:
-        return CompositeRequest.model_validate(fields, extra="ignore")
+        return kind.model_validate(fields, extra="ignore")
     except ValidationError as error:
         raise _of_validation(error) from None
 
@@ -128,5 +140,5 @@ def unsupported(message: str, param: str) -> OpenAIError:
     return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code=code)
 
 
-def _invalid(message: str, param: str) -> OpenAIError:
+def invalid_value(message: str, param: str) -> OpenAIError:
     return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code="invalid_value")

@@ -60,10 +60,10 @@ def _check_tokens(tokens: Any) -> None:
 EmbeddingInput = Annotated[JsonValue, BeforeValidator(_check_input)]
 
 
-def check_result_size(given: object, dimensions: int | None) -> None:
-    """Raise ValueError if the vectors would be larger than what is stored, as far as is known."""
+def check_result_size(given: object, dimensions: int) -> None:
+    """Raise ValueError if the vectors would be larger than what is stored."""
     limit = settings.EMBEDDINGS_MAX_RESULT_BYTES
-    if dimensions and count_inputs(given) * dimensions * FLOAT_BYTES > limit:
+    if count_inputs(given) * dimensions * FLOAT_BYTES > limit:
         most = limit // (dimensions * FLOAT_BYTES)
         raise ValueError(
             f"{count_inputs(given)} vectors of {dimensions} numbers have more than {limit} bytes: "

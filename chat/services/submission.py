@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from aily.rest.json_input import exceeds
 from aily.rest.openapi import example
@@ -128,18 +137,25 @@ class EmbeddingsRequest(TaskOptions):
 
     model: str = Field(min_length=1, max_length=100)
     input: EmbeddingInput
-    dimensions: int | None = Field(None, ge=1, le=16_384)
+    dimensions: int | None = Field(None, strict=True, ge=1, le=16_384)
     user: ShortText | None = None
+    input_type: ShortText | None = Field(
+        None, description="Query or passage, in the words of providers that tell them apart."
+    )
 
-    @model_validator(mode="after")
-    def has_room_for_its_vectors(self) -> Self:
-        check_result_size(self.input, self.dimensions)
-        return self
+    @field_validator("dimensions")
+    @classmethod
+    def has_room_for_its_vectors(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
+        if dimensions is not None and "input" in info.data:
+            check_result_size(info.data["input"], dimensions)
+        return dimensions
 
     def params(self) -> Object:
         """The fields that go to the provider."""
-        given = {"input": self.input, "dimensions": self.dimensions, "user": self.user}
+        given = {name: getattr(self, name) for name in _EMBEDDINGS_FIELDS}
         return {name: value for name, value in given.items() if value is not None}
 
 
+#: Those that go to the provider.
+_EMBEDDINGS_FIELDS = ("input", "dimensions", "user", "input_type")
 TaskRequest = CompositeRequest | EmbeddingsRequest

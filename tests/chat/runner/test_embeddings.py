@@ -280,12 +280,13 @@ async def test_calls_wait_while_the_vectors_of_others_fill_the_memory(
     settings: Settings,
 ) -> None:
     settings.WORKER_MAX_VECTOR_BYTES = 2 * memory_of(3, 100, 10**9)
-    await start_worker()
+    worker = await start_worker()
     texts = ["a [sim:latency=0.2]"] * 3
     task_ids = [await embed_as_alice(*texts, dimensions=100) for _ in range(7)]
     # Cancelled while it waits, and while it is answered.
     await until(lambda: simulator.stats.in_flight == 2)
     await in_database(cancel_many, [UUID(task_ids[1]), UUID(task_ids[-1])])
     ends = [(await frames_of(task_id, alice)).frames[-1]["type"] for task_id in task_ids]
-    assert ends.count("task.completed") == 5
+    assert ends.count("task.completed") >= 5
     assert simulator.stats.max_in_flight <= 2
+    await until(lambda: worker.calls._vector_room.reserved == 0)
