@@ -51,7 +51,7 @@ def _is_secure(scope: Scope) -> bool:
         scheme = _header(scope, b"x-forwarded-proto")
         if scheme is not None:
             return scheme.split(",", 1)[0].strip() == "https"
-    return bool(scope["scheme"] == "https")
+    return bool(scope.get("scheme") == "https")
 
 
 def security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
@@ -82,9 +82,7 @@ def _of_middlewares(is_secure: bool, values: tuple[object, ...]) -> list[tuple[b
     del response["Content-Type"]
     for middleware in (XFrameOptionsMiddleware, CSPMiddleware, SecurityMiddleware):
         middleware(lambda _: HttpResponse()).process_response(request, response)
-    return [
-        (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response.items()
-    ]
+    return [(name.encode("latin1"), value.encode("latin1")) for name, value in response.items()]
 
 
 def _header(scope: Scope, wanted: bytes) -> str | None:

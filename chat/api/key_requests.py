@@ -37,6 +37,7 @@ from aily.rest.json_input import decode_json
 from aily.rest.problem_documents import problem_document
 from aily.web.connections import connections
 from chat.api.event_streams import server_sent_event
+from chat.api.shown_tasks import ended_task_json
 from chat.api.task_schemas import TaskAccepted, TaskOut
 from chat.api.tasks import composite, ends_in_time, load_task, must_wait, task_path
 from chat.models import Lane
@@ -180,27 +181,28 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
 async def _submit(call: _Call, request: Request, exchange: Exchange) -> Response:
     if not must_wait(call.sync):
         accepted = await submit(call.submission(Lane.NORMAL))
-        return _json_response(202, TaskAccepted, accepted, accepted)
+        return _json_response(202, _shown(TaskAccepted, accepted), accepted)
     owner_id = call.caller.owner_id
     async with ends_of(owner_id) as ends:
         accepted = await submit(call.submission(Lane.INTERACTIVE))
         async with lost_credentials(call.caller) as lost:
             has_ended = await ends_in_time(ends, accepted, lost)
+    if has_ended and (shown := await ended_task_json(owner_id, accepted.task_id)) is not None:
+        return _json_response(200, shown, accepted)
     task = await load_task(owner_id, UUID(accepted.task_id))
-    if has_ended:
-        return _json_response(200, TaskOut, task, accepted)
-    return _json_response(202, TaskOut, task, accepted, {"retry-after": "1"})
+    return _json_response(202, _shown(TaskOut, task), accepted, {"retry-after": "1"})
+
+
+def _shown(schema: type[Schema], source: object) -> str:
+    """The body that Django would answer with."""
+    data = schema.from_orm(source).model_dump()
+    body: str = _renderer.render(HttpRequest(), data, response_status=200)
+    return body
 
 
 def _json_response(
-    status: int,
-    schema: type[Schema],
-    shown: object,
-    accepted: Accepted,
-    headers: dict[str, str] | None = None,
+    status: int, body: str, accepted: Accepted, headers: dict[str, str] | None = None
 ) -> Response:
-    data = schema.from_orm(shown).model_dump()
-    body = _renderer.render(HttpRequest(), data, response_status=status)
     headers = {**_headers(accepted), **_NO_STORE, **(headers or {})}
     return Response(body, status, headers, _JSON_TYPE)
 
