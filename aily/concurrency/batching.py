@@ -17,6 +17,11 @@ from aily.concurrency.jobs import Jobs
 from aily.observability import metrics
 from aily.problems import Problem
 
+#: A batch counts so much in the mean size of the last ones.
+_WEIGHT = 0.1
+#: From this mean size on an item may expect company.
+_COMPANY = 1.5
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -28,11 +33,16 @@ class Pace:
 
     Batches start `min_seconds` apart or, if handling one takes longer, so far apart that handling
     takes `share` of the time, but no more than `max_seconds`. A full batch does not wait.
+
+    What ends or begins together comes together, but not in the same moment: answers that are sent
+    in a row bring the next requests in a row. So where batches have had several items of late, also
+    the first one after a pause waits `gather_seconds` for the others.
     """
 
     min_seconds: float = 0.025
     share: float = 0.1
     max_seconds: float = 0.06
+    gather_seconds: float = 0.01
 
     def after(self, busy_seconds: float) -> float:
         """Seconds from the start of a batch that took this long to the next."""
@@ -62,6 +72,8 @@ class Batcher(Generic[T, R]):
         self._sizes = metrics.batch_size(name) if name else None
         self._pace = pace
         self._next_at = 0.0
+        #: Of the batches of late.
+        self._mean_size = 1.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._batches = Jobs("a batch", on_done=self._start_batch)
         #: One of the running batches has not begun: it takes the items that arrive until then.
@@ -102,7 +114,7 @@ class Batcher(Generic[T, R]):
         is_full = len(self._waiting) >= self._max_size
         try:
             # Even a sleep of 0 lets everything that is ready in this tick join the batch.
-            await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+            await asyncio.sleep(0 if is_full else self._delay(loop.time()))
         finally:
             self._is_collecting = False
         batch = self._waiting[: self._max_size]
@@ -110,10 +122,18 @@ class Batcher(Generic[T, R]):
         began = loop.time()
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
+        self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
         self._start_batch()
         await self._run_batch(batch)
         if self._pace is not None:
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
+
+    def _delay(self, now: float) -> float:
+        """Seconds until the next batch starts, if it is not full before."""
+        if self._pace is None:
+            return 0.0
+        gather_seconds = self._pace.gather_seconds if self._mean_size > _COMPANY else 0.0
+        return max(self._next_at - now, gather_seconds)
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         """Handle the batch. Each caller gets a result or an exception, whatever happens."""

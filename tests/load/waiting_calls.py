@@ -12,9 +12,11 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -111,12 +113,36 @@ def _profiled(installation: Installation, part: str, file: str) -> Iterator[None
             profiler.send_signal(2)
 
 
+def _batches(installation: Installation) -> dict[str, tuple[float, float]]:
+    """Items and batches so far, by the name of the batch."""
+    with urllib.request.urlopen(installation.metrics_url) as response:  # noqa: S310 - of our own
+        text = response.read().decode()
+    found: dict[str, list[float]] = {}
+    for name, kind, value in re.findall(
+        r'^aily_batch_size_(sum|count){.*?batch="([^"]*)".*?} (\S+)$', text, re.MULTILINE
+    ):
+        found.setdefault(kind, [0.0, 0.0])[name == "count"] += float(value)
+    return {kind: (items, count) for kind, (items, count) in found.items()}
+
+
+def _mean_sizes(
+    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
+) -> dict[str, float]:
+    sizes = {}
+    for name, (items, count) in after.items():
+        earlier_items, earlier_count = before.get(name, (0.0, 0.0))
+        if count > earlier_count:
+            sizes[name] = round((items - earlier_items) / (count - earlier_count), 2)
+    return sizes
+
+
 def measure(
     installation: Installation, calls: Calls, options: argparse.Namespace
 ) -> dict[str, Any]:
     groups = installation.groups()
     warm_up = Calls(calls.url, calls.key, calls.at_once, _WARM_UP_SECONDS)
     run_callers(warm_up)
+    batches = _batches(installation)
     with _profiled(installation, options.profile, f"{options.profile_to}.{calls.at_once}"):
         before, began = groups.cpu_seconds(), time.monotonic()
         result = run_callers(calls)
@@ -134,6 +160,7 @@ def measure(
         "p99_ms": round((percentile(result["seconds"], 0.99) or 0) * 1000, 1),
         "cpu_ms": {part: round(ms, 3) for part, ms in sorted(own.items())},
         "cpu_ms_total": round(sum(own.values()), 3),
+        "batch_sizes": _mean_sizes(batches, _batches(installation)),
     }
 
 
