@@ -21,6 +21,8 @@ from aily.problems import Problem
 _WEIGHT = 0.1
 #: From this mean size on an item may expect company.
 _COMPANY = 1.5
+#: A batch of fewer items is never taken for complete.
+_COMPLETE = 8
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,13 +38,16 @@ class Pace:
 
     What ends or begins together comes together, but not in the same moment: answers that are sent
     in a row bring the next requests in a row. So where batches have had several items of late, also
-    the first one after a pause waits `gather_seconds` for the others.
+    the first one after a pause waits `gather_seconds` for the others. And a batch as large as those
+    of late starts before its time once no item came for `quiet_seconds`: those who have sent the
+    items of the last batch have all come back.
     """
 
     min_seconds: float = 0.025
     share: float = 0.1
     max_seconds: float = 0.06
     gather_seconds: float = 0.01
+    quiet_seconds: float = 0.003
 
     def after(self, busy_seconds: float) -> float:
         """Seconds from the start of a batch that took this long to the next."""
@@ -75,6 +80,11 @@ class Batcher(Generic[T, R]):
         #: Of the batches of late.
         self._mean_size = 1.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        #: When the last item came (the loop's time).
+        self._arrived_at = 0.0
+        #: While the next batch is too small: done once `_wanted_size` items wait.
+        self._grown: asyncio.Future[None] | None = None
+        self._wanted_size = 0.0
         self._batches = Jobs("a batch", on_done=self._start_batch)
         #: One of the running batches has not begun: it takes the items that arrive until then.
         self._is_collecting = False
@@ -86,6 +96,9 @@ class Batcher(Generic[T, R]):
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._arrived_at = asyncio.get_running_loop().time()
+        if self._grown is not None and len(self._waiting) >= self._wanted_size:
+            _wake(self._grown)
         self._start_batch()
         try:
             return await future
@@ -111,10 +124,8 @@ class Batcher(Generic[T, R]):
 
     async def _run_next(self) -> None:
         loop = asyncio.get_running_loop()
-        is_full = len(self._waiting) >= self._max_size
         try:
-            # Even a sleep of 0 lets everything that is ready in this tick join the batch.
-            await asyncio.sleep(0 if is_full else self._delay(loop.time()))
+            await self._collect(loop)
         finally:
             self._is_collecting = False
         batch = self._waiting[: self._max_size]
@@ -128,12 +139,37 @@ class Batcher(Generic[T, R]):
         if self._pace is not None:
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
 
-    def _delay(self, now: float) -> float:
-        """Seconds until the next batch starts, if it is not full before."""
-        if self._pace is None:
-            return 0.0
-        gather_seconds = self._pace.gather_seconds if self._mean_size > _COMPANY else 0.0
-        return max(self._next_at - now, gather_seconds)
+    async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return when the next batch is due: by the pace, or before if it is full or complete."""
+        pace = self._pace
+        # Even a sleep of 0 lets everything that is ready in this tick join the batch.
+        await asyncio.sleep(0)
+        if pace is None:
+            return
+        due_at = max(self._next_at, loop.time() + self._gather_seconds(pace))
+        while (left := due_at - loop.time()) > 0 and len(self._waiting) < self._max_size:
+            quiet_seconds = self._arrived_at + pace.quiet_seconds - loop.time()
+            complete_size = max(self._mean_size, _COMPLETE)
+            if len(self._waiting) < complete_size:
+                await self._grow(loop, complete_size, left)
+            elif quiet_seconds > 0:
+                await asyncio.sleep(min(left, quiet_seconds))
+            else:
+                return
+
+    def _gather_seconds(self, pace: Pace) -> float:
+        return pace.gather_seconds if self._mean_size > _COMPANY else 0.0
+
+    async def _grow(self, loop: asyncio.AbstractEventLoop, size: float, seconds: float) -> None:
+        """Return once so many items wait, or after the time."""
+        self._wanted_size = size
+        grown = self._grown = loop.create_future()
+        timer = loop.call_later(seconds, _wake, grown)
+        try:
+            await grown
+        finally:
+            timer.cancel()
+            self._grown = None
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         """Handle the batch. Each caller gets a result or an exception, whatever happens."""
@@ -147,6 +183,11 @@ class Batcher(Generic[T, R]):
         finally:
             # `results` is empty if this batch was cancelled.
             _hand_out(batch, results)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _hand_out(
