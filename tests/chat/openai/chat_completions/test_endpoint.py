@@ -62,6 +62,19 @@ async def ended(task: Task) -> Task:
 
 
 # --- Requests -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_answer_says_how_many_requests_are_left(
+    client: httpx.AsyncClient, worker: Runtime, settings: Settings, stream: bool
+) -> None:
+    settings.RATE_LIMIT_PER_MINUTE = 1_234
+    answer = await client.post(PATH, json=asks("x", stream=stream))
+    names = ("limit", "remaining", "reset")
+    limit, remaining, reset = (answer.headers[f"x-ratelimit-{name}-requests"] for name in names)
+    assert (limit, reset[-1]) == ("1234", "s")
+    assert 0 < int(remaining) < 1234
+    assert int(answer.headers["openai-processing-ms"]) >= 0
+
+
 async def test_a_call_waits_in_the_lane_of_its_key(
     client: httpx.AsyncClient, worker: Runtime, alice: User
 ) -> None:
