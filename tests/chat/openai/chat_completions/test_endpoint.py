@@ -128,7 +128,8 @@ async def test_what_the_provider_refuses_is_a_bad_request(
     error = answer.json()["error"]
     assert error["message"]
     # The task has all that is known.
-    assert (await task_of(answer)).error["message"] == error["message"]
+    task_error: Any = (await task_of(answer)).error
+    assert task_error["message"] == error["message"]
 
 
 @pytest.mark.parametrize(
