@@ -156,8 +156,24 @@ async def test_an_item_that_may_expect_company_waits_for_it() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert batches == []
-    assert await asyncio.gather(first, batcher.submit(2)) == [1, 2]
+    await batcher.submit(2)
+    await first
     assert batches == [[1, 2]]
+
+
+async def test_a_batch_as_large_as_those_before_does_not_wait_for_more() -> None:
+    batches: list[int] = []
+
+    async def handle(items: list[int]) -> list[int]:
+        batches.append(len(items))
+        return items
+
+    pace = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=0, quiet_seconds=0.01)
+    batcher = Batcher(handle, pace=pace)
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            await asyncio.gather(*(batcher.submit(number) for number in range(20)))
+    assert batches == [20] * 5
 
 
 async def test_a_caller_without_company_does_not_wait_for_any() -> None:
