@@ -40,13 +40,16 @@ class Finisher:
 
     async def finish(self, call: Call) -> None:
         """Store what came of the attempt, and publish it."""
-        if settings.LOG_PROMPTS:
-            logger.info("answer: %s", call.log.text)
         if call.state.stop is Stop.LOST:
             return
+        await call.check_output()
         step = next_step(call.task, call.state)
+        if step.status is not Status.QUEUED or call.state.stop is Stop.CANCELLED:
+            call.release_text()
+        if settings.LOG_PROMPTS:
+            logger.info("answer: %s", call.log.text)
         call.log.flush_text()
-        result = attempt_result(call.task, call.state, call.log, step)
+        result = attempt_result(call, step)
         outcome = None
         if call.state.stop is not Stop.CANCELLED:
             result, outcome = await self._store_or_fail(call, result)
@@ -84,7 +87,9 @@ class Finisher:
 
     async def _keep_partial(self, call: Call, result: AttemptResult) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
-        partial = replace(result, last_event=call.log.last_event + 1)
+        call.release_text()
+        call.log.flush_text()
+        partial = replace(result, text=call.log.text, last_event=call.log.last_event + 1)
         try:
             return await self._store.keep_partial(partial)
         except Exception:  # noqa: BLE001 - logged

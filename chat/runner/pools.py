@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chat.llm.types import Upstream
+from chat.models.provider_fields import StructuredOutput
 
 
 class EndedCalls(NamedTuple):
@@ -35,6 +36,10 @@ class Pool:
     cap: int
     #: Nothing is claimed: staff have paused or disabled the model or its provider.
     is_held: bool = False
+    #: How it is asked for answers that fit a JSON Schema; None: as its answers tell.
+    structured_output: StructuredOutput | None = None
+    #: Whether it has refused a JSON Schema as `response_format`.
+    refuses_schemas: bool = False
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
     #: Set to look for work now.
@@ -52,7 +57,10 @@ class Pool:
     def update(self, loaded: Pool) -> None:
         """Take over what was read from the database."""
         self.model, self.upstream_model = loaded.model, loaded.upstream_model
+        if self.upstream.base_url != loaded.upstream.base_url:
+            self.refuses_schemas = False
         self.upstream, self.cap = loaded.upstream, loaded.cap
+        self.structured_output = loaded.structured_output
         if self.is_held and not loaded.is_held:
             self.woken.set()
         self.is_held = loaded.is_held

@@ -6,7 +6,7 @@ One vocabulary for all three: what a request may not say, no scene is published 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Required, Self
 
 import msgspec
 from pydantic import (
@@ -15,10 +15,16 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    StrictBool,
     Tag,
     ValidationError,
     model_validator,
 )
+from typing_extensions import TypedDict
+
+from chat.rendering.json_schema import SchemaRefusedError, check_bounds, is_small
+from chat.rendering.output import OutputSchema
+from chat.structured.formats import OutputFormat, asks_for_schema
 
 MAX_EXTRA_BYTES = 65_536
 MAX_NAME_CHARS = 64
@@ -62,6 +68,36 @@ TextOrList = Annotated[
 TextOrObject = Annotated[_Text | Annotated[Object, Tag("(object)")], Discriminator(kind)]
 
 
+def _format_kind(value: object) -> str:
+    return "(json_schema)" if asks_for_schema(value) else "(object)"
+
+
+class _NamedSchema(TypedDict, total=False):
+    """`json_schema` of a `response_format`; further fields go to the provider as they are."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: Required[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]]
+    schema: Object
+    strict: StrictBool | None
+    description: Annotated[str, Field(max_length=4_096)] | None
+
+
+class _SchemaFormat(TypedDict):
+    """The JSON Schema that the answer must fit, in OpenAI's form."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    type: Literal["json_schema"]
+    json_schema: _NamedSchema
+
+
+ResponseFormat = Annotated[
+    Annotated[_SchemaFormat, Tag("(json_schema)")] | Annotated[Object, Tag("(object)")],
+    Discriminator(_format_kind),
+]
+
+
 class KnownParameters(BaseModel):
     """The parameters that have a rule."""
 
@@ -82,7 +118,9 @@ class KnownParameters(BaseModel):
     )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: Object | None = None
+    response_format: ResponseFormat | None = Field(
+        None, description="The form of the answer. Of a JSON Schema: every answer fits it."
+    )
     tools: list[Object] | None = Field(None, max_length=128)
     tool_choice: TextOrObject | None = None
     parallel_tool_calls: bool | None = None
@@ -154,6 +192,20 @@ def parameter_errors(params: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
         Sampling.model_validate(params)
     except ValidationError as error:
         return _errors(error)
+    return _schema_errors(flat(params).get("response_format"))
+
+
+def _schema_errors(response_format: JsonValue) -> list[tuple[str, str]]:
+    """What is wrong with a small JSON Schema; a large one is checked when a task is submitted."""
+    if not isinstance(response_format, dict) or not asks_for_schema(response_format):
+        return []
+    schema = OutputFormat(response_format).schema
+    try:
+        check_bounds(schema)
+        if is_small(schema):
+            OutputSchema(schema)
+    except SchemaRefusedError as error:
+        return [("response_format.json_schema.schema", str(error))]
     return []
 
 

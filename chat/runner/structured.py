@@ -1,0 +1,126 @@
+"""The answer of a task with a JSON Schema: how it is asked for, held back and checked."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from chat.llm.errors import BadRequestError, ProviderError
+from chat.llm.types import ChatRequest, Usage
+from chat.models.provider_fields import StructuredOutput
+from chat.models.transitions import StartedTask
+from chat.runner.pools import Pool
+from chat.structured.checking import UncheckedError, check_answer
+from chat.structured.formats import OutputFormat
+from chat.structured.repair import Repair, quoted
+from chat.structured.translation import translate
+
+logger = logging.getLogger(__name__)
+
+INVALID_OUTPUT = "invalid_output"
+_MAX_MESSAGE_CHARS = 500
+#: Words by which providers refuse a `response_format` that they do not know.
+_WORDS_OF_REFUSALS = ("response_format", "json_schema", "response format")
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why an answer does not fit. `repair`: what another attempt is asked with; None: no other is
+    made."""
+
+    message: str
+    repair: Repair | None = None
+
+    def error(self) -> dict[str, str]:
+        return {"code": INVALID_OUTPUT, "message": self.message[:_MAX_MESSAGE_CHARS]}
+
+
+@dataclass(slots=True)
+class StructuredAnswer:
+    """One attempt's answer to a task with a JSON Schema.
+
+    Its text is held back until it fits, so that no reader is sent a text that a repaired one takes
+    the place of. Only where staff, or its host's name, say that the model keeps to schemas by
+    itself is it passed on as it comes.
+    """
+
+    output: OutputFormat
+    pool: Pool
+    repair: Repair | None
+    _held: list[str] = field(default_factory=list, init=False)
+
+    @classmethod
+    def of(cls, task: StartedTask, pool: Pool) -> StructuredAnswer | None:
+        """None for a task without a schema."""
+        if task.response_format is None:
+            return None
+        source = msgspec.json.decode(task.response_format)
+        repair = msgspec.json.decode(task.repair, type=Repair) if task.repair else None
+        return cls(OutputFormat(source), pool, repair)
+
+    # --- Asking ---------------------------------------------------------------------------------
+    def request(self, request: ChatRequest) -> ChatRequest:
+        """The request, with what the provider is told of the schema."""
+        messages: list[Any] = msgspec.json.decode(msgspec.json.encode(request.messages))
+        sent = translate(self.output, self._mode(), messages, self.repair)
+        params = {**request.params, "response_format": sent.response_format}
+        return msgspec.structs.replace(request, messages=sent.messages, params=params)
+
+    def _mode(self) -> StructuredOutput:
+        if self.pool.structured_output is not None:
+            return self.pool.structured_output
+        if self.pool.refuses_schemas:
+            return StructuredOutput.JSON_OBJECT
+        return StructuredOutput.NATIVE
+
+    def is_to_be_asked_otherwise(self, error: ProviderError) -> bool:
+        """Note that the provider refuses schemas, of which nobody has said so before."""
+        pool = self.pool
+        if pool.structured_output is not None or pool.refuses_schemas:
+            return False
+        words = error.message.lower()
+        if not isinstance(error, BadRequestError) or not any(
+            word in words for word in _WORDS_OF_REFUSALS
+        ):
+            return False
+        pool.refuses_schemas = True
+        logger.info("%s refuses JSON Schemas (%s): asked in JSON mode", pool.model, error.message)
+        return True
+
+    # --- Holding back ---------------------------------------------------------------------------
+    @property
+    def is_held(self) -> bool:
+        return self.pool.structured_output is not StructuredOutput.NATIVE
+
+    def hold(self, text: str) -> None:
+        self._held.append(text)
+
+    def take_held(self) -> str:
+        """The text that was held back; from now on there is none."""
+        held = "".join(self._held)
+        self._held.clear()
+        return held
+
+    # --- Checking -------------------------------------------------------------------------------
+    async def check(self, task: StartedTask, text: str, usage: Usage) -> str | Misfit:
+        """The answer as bare JSON that fits, or why it does not."""
+        try:
+            checked = await check_answer(self.output.schema, text, task.owner_id)
+        except UncheckedError as error:
+            return Misfit(f"The answer cannot be checked against its JSON Schema: {error}")
+        if checked.text is not None:
+            return checked.text
+        problem = "; ".join(checked.errors)
+        if self.repair is not None:
+            return Misfit(f"Neither answer fits the JSON Schema. The last one: {problem}")
+        repair = Repair(task.attempt, quoted(text), checked.errors, self.usage_with(usage))
+        return Misfit(f"The answer does not fit the JSON Schema: {problem}", repair)
+
+    def usage_with(self, usage: Usage) -> dict[str, int]:
+        """Tokens of all calls that gave a whole answer; `usage`: those of this attempt's."""
+        before = self.repair.usage if self.repair else {}
+        counts: dict[str, int] = msgspec.to_builtins(usage)
+        return {name: count + before.get(name, 0) for name, count in counts.items()}

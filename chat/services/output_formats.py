@@ -1,0 +1,83 @@
+"""The JSON Schema that a task's answer must fit: a request's, or its scene's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from pydantic import JsonValue
+
+from aily.problems import InvalidRequest
+from chat.models import Scene, SceneVersion
+from chat.rendering.json_schema import SchemaRefusedError, check_bounds
+from chat.rendering.output import OutputSchema
+from chat.rendering.work import MAX_SCHEMA_BYTES
+from chat.services.parameters import Object
+from chat.structured.formats import OutputFormat, asks_for_schema, of_scene
+
+FIELD = "response_format.json_schema.schema"
+#: Schemas that are known to be usable, by their digests, the last ones.
+_MAX_CHECKED = 10_000
+_checked: dict[bytes, None] = {}
+
+
+class NeedsSchemaCheckError(Exception):
+    """Looking this schema over is too much work for a batch: check it first, in another process."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        super().__init__()
+        self.schema = schema
+
+
+def take_format(
+    params: Object,
+    request_params: Mapping[str, JsonValue],
+    scene: Scene | None,
+    version: SceneVersion | None,
+) -> dict[str, Any] | None:
+    """Take the `response_format` with a JSON Schema out of a task's parameters; None where there
+    is none.
+
+    A scene's schema goes before its parameters and the model's, and a request's
+    `response_format`, null as well, before that. Raises InvalidRequest, or NeedsSchemaCheckError.
+    """
+    if scene and version and version.output_schema and "response_format" not in request_params:
+        params.pop("response_format", None)
+        # It was checked when it was written.
+        return of_scene(scene.slug, version.output_schema)
+    response_format = params.get("response_format")
+    if not isinstance(response_format, dict) or not asks_for_schema(response_format):
+        return None
+    require_usable(OutputFormat(response_format).schema)
+    del params["response_format"]
+    return response_format
+
+
+def require_usable(schema: dict[str, Any]) -> None:
+    """Raises InvalidRequest for a schema that cannot be used; NeedsSchemaCheckError for one that is
+    not small, and that has not been checked yet."""
+    try:
+        check_bounds(schema)
+        encoded = msgspec.json.encode(schema)
+        if _digest(encoded) in _checked:
+            return
+        if len(encoded) > MAX_SCHEMA_BYTES:
+            raise NeedsSchemaCheckError(schema)
+        OutputSchema(schema)
+    except SchemaRefusedError as error:
+        raise InvalidRequest(str(error), field=FIELD) from None
+    note_usable(schema)
+
+
+def note_usable(schema: dict[str, Any]) -> None:
+    """Note that this schema was checked."""
+    _checked[_digest(msgspec.json.encode(schema))] = None
+    while len(_checked) > _MAX_CHECKED:
+        # Another thread may have dropped it.
+        _checked.pop(next(iter(_checked)), None)
+
+
+def _digest(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()
