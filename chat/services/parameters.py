@@ -6,10 +6,11 @@ One vocabulary for all three: what a request may not say, no scene is published 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Required, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -20,7 +21,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from typing_extensions import TypedDict
 
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds, is_small
 from chat.rendering.output import OutputSchema
@@ -68,34 +68,28 @@ TextOrList = Annotated[
 TextOrObject = Annotated[_Text | Annotated[Object, Tag("(object)")], Discriminator(kind)]
 
 
-def _format_kind(value: object) -> str:
-    return "(json_schema)" if asks_for_schema(value) else "(object)"
-
-
-class _NamedSchema(TypedDict, total=False):
+class _NamedSchema(BaseModel):
     """`json_schema` of a `response_format`; further fields go to the provider as they are."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    name: Required[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]]
-    schema: Object
-    strict: StrictBool | None
-    description: Annotated[str, Field(max_length=4_096)] | None
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    schema_: Object | None = Field(None, alias="schema")
+    strict: StrictBool | None = None
+    description: str | None = Field(None, max_length=4_096)
 
 
-class _SchemaFormat(TypedDict):
-    """The JSON Schema that the answer must fit, in OpenAI's form."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-
+class _SchemaFormat(Strict):
     type: Literal["json_schema"]
     json_schema: _NamedSchema
 
 
-ResponseFormat = Annotated[
-    Annotated[_SchemaFormat, Tag("(json_schema)")] | Annotated[Object, Tag("(object)")],
-    Discriminator(_format_kind),
-]
+def _check_format(response_format: Object) -> Object:
+    if asks_for_schema(response_format):
+        # Its errors become errors of this field. The object stays as it was written.
+        _SchemaFormat.model_validate(response_format)
+    return response_format
+
+
+ResponseFormat = Annotated[Object, AfterValidator(_check_format)]
 
 
 class KnownParameters(BaseModel):
