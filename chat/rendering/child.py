@@ -105,21 +105,22 @@ def _do(connection: socket.socket, job: Job, limits: Limits) -> Reply:
 
 def _check_output(connection: socket.socket, job: OutputJob) -> Reply:
     send(connection, {"field": "output_schema"})
-    schema = _known_output_schema(job["output_schema"])
-    if job["text"] is None:
-        return {"errors": []}
+    try:
+        if job["text"] is None:
+            OutputSchema(job["output_schema"])
+            return {"errors": []}
+        schema = _known_output_schema(job["output_schema"])
+    except SchemaRefusedError as error:
+        raise InvalidTemplate(str(error), field="output_schema") from None
     send(connection, {"field": "text"})
     checked = schema.check(job["text"])
     return {"fitting": checked.text, "errors": list(checked.errors)}
 
 
 def _known_output_schema(schema: dict[str, JsonValue]) -> OutputSchema:
-    """The schema, checked now or among the last jobs. Raises InvalidTemplate."""
+    """A schema that was checked when its task was accepted. Raises SchemaRefusedError."""
     source = json.dumps(schema)
-    try:
-        known = _output_schemas.pop(source, None) or OutputSchema(schema)
-    except SchemaRefusedError as error:
-        raise InvalidTemplate(str(error), field="output_schema") from None
+    known = _output_schemas.pop(source, None) or OutputSchema(schema, is_known=True)
     _output_schemas[source] = known
     if len(_output_schemas) > _MAX_KNOWN:
         del _output_schemas[next(iter(_output_schemas))]

@@ -25,6 +25,7 @@ _PATTERNS = {
     "time": rf"^{_TIME}$",
     "uuid": r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
 }
+_DAY = Pattern(r"^\d{4}-\d{2}-\d{2}$")
 _OF_A_DAY = Pattern(rf"^[Tt ]{_TIME}$")
 _DAY_CHARS = len("2026-11-30")
 #: Longer texts are none of these, and some checks would take long to say so.
@@ -32,7 +33,8 @@ _MAX_CHARS = 1_000
 
 
 def _is_date(text: str) -> bool:
-    if len(text) != _DAY_CHARS or text[4] != "-":
+    # Python also reads weeks, and days without dashes.
+    if not _DAY.matches(text):
         return False
     try:
         date.fromisoformat(text)

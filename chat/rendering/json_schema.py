@@ -51,13 +51,21 @@ class JsonSchema:
     """A checked schema; any number of threads may check values with it at once."""
 
     def __init__(
-        self, schema: dict[str, JsonValue], format_checker: FormatChecker | None = None
+        self,
+        schema: dict[str, JsonValue],
+        format_checker: FormatChecker | None = None,
+        *,
+        is_known: bool = False,
     ) -> None:
-        """`format_checker`: the values of `format` that are checked; None: none are. Raises
-        SchemaRefusedError. The bounds of its size are `check_bounds`'."""
+        """`format_checker`: the values of `format` that are checked; None: none are. `is_known`: it
+        was found to be a schema before, which takes most of the time.
+
+        Raises SchemaRefusedError. The bounds of its size are `check_bounds`'.
+        """
         try:
-            # Without formats: those of patterns are Python's.
-            Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
+            if not is_known:
+                # Without formats: those of patterns are Python's.
+                Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
             self._survey = Survey(schema)
         except SchemaError as error:
             raise SchemaRefusedError(f"{error.json_path}: {error.message}"[:MAX_MESSAGE]) from None

@@ -41,10 +41,10 @@ class Checked:
 class OutputSchema:
     """A checked schema of answers; any number of threads may check answers with it at once."""
 
-    def __init__(self, schema: dict[str, JsonValue]) -> None:
-        """Raises SchemaRefusedError."""
+    def __init__(self, schema: dict[str, JsonValue], *, is_known: bool = False) -> None:
+        """`is_known`: it was checked before. Raises SchemaRefusedError."""
         check_bounds(schema)
-        self._schema = JsonSchema(schema, FORMATS)
+        self._schema = JsonSchema(schema, FORMATS, is_known=is_known)
 
     def check_if_little_work(self, text: str) -> Checked | None:
         """`check`, or None where that may take more than some milliseconds."""

@@ -16,9 +16,9 @@ from chat.events import EventId, TaskCancelled
 from chat.models import ServedFrom, Status
 from chat.models.flights import FlightOutcome, Successor
 from chat.models.transitions import AttemptResult, StartedTask
-from chat.observability import metrics
 from chat.runner.attempt import NextStep, Stop, next_step
 from chat.runner.call import Call
+from chat.runner.observing import count_end
 from chat.runner.results import attempt_result, broken_result, terminal_event
 from chat.runner.storage import ResultStore
 
@@ -53,8 +53,9 @@ class Finisher:
         outcome = None
         if call.state.stop is not Stop.CANCELLED:
             result, outcome = await self._store_or_fail(call, result)
+        if outcome is not None:
+            count_end(call, step)
         if outcome is not None and result.status is Status.QUEUED:
-            metrics.retries(call.pool.model).inc()
             self._requeue(_next_attempt(call.task, step), step.backoff_seconds)
         elif outcome is not None:
             await self._publish(call, result, outcome)

@@ -12,8 +12,6 @@ from pydantic import JsonValue
 from aily.problems import InvalidRequest
 from chat.models import Scene, SceneVersion
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
-from chat.rendering.output import OutputSchema
-from chat.rendering.work import MAX_SCHEMA_BYTES
 from chat.services.parameters import Object
 from chat.structured.formats import OutputFormat, asks_for_schema, of_scene
 
@@ -24,7 +22,8 @@ _checked: dict[bytes, None] = {}
 
 
 class NeedsSchemaCheckError(Exception):
-    """Looking this schema over is too much work for a batch: check it first, in another process."""
+    """This schema was not seen before: check it first, in another process. Even of a small one that
+    may take 50 ms, for which a batch must not wait."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         super().__init__()
@@ -56,28 +55,24 @@ def take_format(
 
 
 def require_usable(schema: dict[str, Any]) -> None:
-    """Raises InvalidRequest for a schema that cannot be used; NeedsSchemaCheckError for one that is
-    not small, and that has not been checked yet."""
+    """Raises InvalidRequest for a schema that is too large, and NeedsSchemaCheckError for one that
+    this process does not know to be usable."""
+    if _digest(schema) in _checked:
+        return
     try:
         check_bounds(schema)
-        encoded = msgspec.json.encode(schema)
-        if _digest(encoded) in _checked:
-            return
-        if len(encoded) > MAX_SCHEMA_BYTES:
-            raise NeedsSchemaCheckError(schema)
-        OutputSchema(schema)
     except SchemaRefusedError as error:
         raise InvalidRequest(str(error), field=FIELD) from None
-    note_usable(schema)
+    raise NeedsSchemaCheckError(schema)
 
 
 def note_usable(schema: dict[str, Any]) -> None:
     """Note that this schema was checked."""
-    _checked[_digest(msgspec.json.encode(schema))] = None
+    _checked[_digest(schema)] = None
     while len(_checked) > _MAX_CHECKED:
         # Another thread may have dropped it.
         _checked.pop(next(iter(_checked)), None)
 
 
-def _digest(encoded: bytes) -> bytes:
-    return hashlib.sha256(encoded).digest()
+def _digest(schema: dict[str, Any]) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(schema)).digest()

@@ -176,7 +176,8 @@ class _Maker:
         high = schema.get("maximum", schema.get("exclusiveMaximum", low + 10) - 1)
         whole = self._rng.randint(int(low), max(int(low), int(high)))
         if step := schema.get("multipleOf"):
-            whole = step * -(-whole // step)
+            multiple: float = step * -(-whole // step)
+            return multiple
         return whole if kind == "integer" or whole + 0.5 > high else whole + 0.5
 
     def _text(self, schema: JsonObject) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from chat.models import Task
+
 #: Tokens of each call, as the provider counts them.
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 
@@ -40,6 +42,11 @@ NOBODY = '{"name": "Ada", "age": "thirty-six", "tags": [], "home": null}'
 
 def format_of(schema: dict[str, Any] = PERSON, **fields: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "person", "schema": schema, **fields}}
+
+
+def error_of(task: Task) -> dict[str, Any]:
+    assert isinstance(task.error, dict)
+    return task.error
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tests.chat.structured.scripted import (
     PERSON,
     PROMPT_TOKENS,
     Answer,
+    error_of,
     format_of,
 )
 from tests.client import TaskFrames
@@ -113,7 +114,7 @@ async def test_a_provider_that_is_said_to_know_schemas_may_refuse_one(
     no = Answer(status=400, error="Invalid schema for response_format 'person'")
     provider = await play(no, mode="native")
     task, _ = await answered(alice, submit_as_alice)
-    assert (task.status, task.error["code"]) == (Status.FAILED, "provider_bad_request")
+    assert (task.status, error_of(task)["code"]) == (Status.FAILED, "provider_bad_request")
     assert len(provider.bodies) == 1
 
 
@@ -187,11 +188,11 @@ async def test_a_stubborn_model_fails_the_task_and_its_text_is_kept(
 ) -> None:
     provider = await play(text, mode=mode)
     task, frames = await answered(alice, submit_as_alice)
-    assert (task.status, task.error["code"]) == (Status.FAILED, "invalid_output")
+    assert (task.status, error_of(task)["code"]) == (Status.FAILED, "invalid_output")
     assert (task.text, frames.text, task.finish_reason) == (text, text, "")
     assert (task.attempt, len(provider.bodies)) == (2, 2)
     assert end_of(frames)["error"] == task.error
-    assert task.repair["text"] == text
+    assert (task.repair or {})["text"] == text
     # A reader that comes later is sent the same, from the row.
     again = await frames_of(str(task.pk), alice)
     assert (again.text, end_of(again)["error"]) == (text, task.error)
@@ -221,7 +222,7 @@ async def test_a_repair_that_the_provider_refuses_fails_as_the_provider_says(
 ) -> None:
     await play(NOBODY, Answer(status=400, error="too long"))
     task, _ = await answered(alice, submit_as_alice)
-    assert (task.status, task.error["code"]) == (Status.FAILED, "provider_bad_request")
+    assert (task.status, error_of(task)["code"]) == (Status.FAILED, "provider_bad_request")
     assert task.usage["prompt_tokens"] == PROMPT_TOKENS
 
 
