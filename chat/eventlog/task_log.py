@@ -99,23 +99,6 @@ class TaskLog:
         if self.listeners.is_text_due(self._coalesced_at):
             self._writer.schedule(self)
 
-    def replace_text(self, text: str) -> None:
-        """Have this be all of the answer's text: the rest of it is added, or a snapshot replaces
-        another text."""
-        before = self.text
-        if text.startswith(before):
-            self.write(text[len(before) :], "")
-            return
-        # The snapshot has all that was not sent yet.
-        self._unsent_text.clear()
-        self._unsent_reasoning.clear()
-        self._text = [text]
-        place = EventId(self.attempt, self._n + 1)
-        self._n = place.n
-        frame = encode(self._snapshot(place))
-        self._pending.append(Append(self.task_id, place, frame, self._text_channel))
-        self._writer.schedule(self)
-
     def on_listener(self) -> None:
         """Append what there is: a follower announced that it listens from now on."""
         self.listeners.announced()

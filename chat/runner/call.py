@@ -157,19 +157,20 @@ class Call:
             return
         if not is_held_to_schema(completion.finish_reason, completion.tool_calls):
             return
-        text = structured.take_held() if structured.is_held else self.log.text
+        text, reasoning = structured.take_held() if structured.is_held else (self.log.text, "")
         found = await structured.check(self.task, text, completion.usage)
         if isinstance(found, Misfit):
             self.state.misfit = found
-            structured.hold(text)
-            return
-        self.state.has_output = True
-        structured.hold(found)
+        else:
+            self.state.has_output = True
+            text = found
+        if structured.is_held:
+            structured.hold(text, reasoning)
 
-    def release_text(self) -> None:
-        """Write the text that was held back into the log: what fits, or all there is."""
-        if self.structured is not None and (text := self.structured.take_held()):
-            self.log.replace_text(text)
+    def release_held(self) -> None:
+        """Write into the log what was held back: the answer that fits, or all there is."""
+        if self.structured is not None:
+            self.log.write(*self.structured.take_held())
 
     # --- Called by the client and the log -------------------------------------------------------
     def _write(self, delta: Delta) -> None:
@@ -177,11 +178,10 @@ class Call:
         try:
             if self.state.first_token_at is None:
                 self._first_text_came()
-            text = delta.text
             if self.structured is not None and self.structured.is_held:
-                self.structured.hold(text)
-                text = ""
-            self.log.write(text, delta.reasoning)
+                self.structured.hold(delta.text, delta.reasoning)
+            else:
+                self.log.write(delta.text, delta.reasoning)
         except Exception:  # noqa: BLE001 - logged
             note_fault("call")
             self.stop(Stop.BROKEN)

@@ -45,7 +45,7 @@ class Finisher:
         await call.check_output()
         step = next_step(call.task, call.state)
         if step.status is not Status.QUEUED or call.state.stop is Stop.CANCELLED:
-            call.release_text()
+            call.release_held()
         if settings.LOG_PROMPTS:
             logger.info("answer: %s", call.log.text)
         call.log.flush_text()
@@ -88,7 +88,7 @@ class Finisher:
 
     async def _keep_partial(self, call: Call, result: AttemptResult) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
-        call.release_text()
+        call.release_held()
         call.log.flush_text()
         partial = replace(result, text=call.log.text, last_event=call.log.last_event + 1)
         try:

@@ -42,15 +42,17 @@ class Misfit:
 class StructuredAnswer:
     """One attempt's answer to a task with a JSON Schema.
 
-    Its text is held back until it fits, so that no reader is sent a text that a repaired one takes
-    the place of. Only where staff, or its host's name, say that the model keeps to schemas by
-    itself is it passed on as it comes.
+    It is held back until it fits, reasoning and all, so that no reader is sent an answer that a
+    repaired one takes the place of: clients of some surfaces cannot take back what they were sent.
+    Only where staff, or its host's name, say that the model keeps to schemas by itself is it passed
+    on as it comes.
     """
 
     output: OutputFormat
     pool: Pool
     repair: Repair | None
-    _held: list[str] = field(default_factory=list, init=False)
+    _text: list[str] = field(default_factory=list, init=False)
+    _reasoning: list[str] = field(default_factory=list, init=False)
 
     @classmethod
     def of(cls, task: StartedTask, pool: Pool) -> StructuredAnswer | None:
@@ -95,13 +97,15 @@ class StructuredAnswer:
     def is_held(self) -> bool:
         return self.pool.structured_output is not StructuredOutput.NATIVE
 
-    def hold(self, text: str) -> None:
-        self._held.append(text)
+    def hold(self, text: str, reasoning: str) -> None:
+        self._text.append(text)
+        self._reasoning.append(reasoning)
 
-    def take_held(self) -> str:
-        """The text that was held back; from now on there is none."""
-        held = "".join(self._held)
-        self._held.clear()
+    def take_held(self) -> tuple[str, str]:
+        """The text and the reasoning that were held back; from now on there are none."""
+        held = "".join(self._text), "".join(self._reasoning)
+        self._text.clear()
+        self._reasoning.clear()
         return held
 
     # --- Checking -------------------------------------------------------------------------------
@@ -111,12 +115,16 @@ class StructuredAnswer:
             checked = await check_answer(self.output.schema, text, task.owner_id)
         except UncheckedError as error:
             return Misfit(f"The answer cannot be checked against its JSON Schema: {error}")
+        errors = checked.errors
         if checked.text is not None:
-            return checked.text
-        problem = "; ".join(checked.errors)
+            # What was passed on already cannot be cut out of its fence.
+            if self.is_held or checked.text == text:
+                return checked.text
+            errors = ("There is more than the JSON.",)
+        problem = "; ".join(errors)
         if self.repair is not None:
             return Misfit(f"Neither answer fits the JSON Schema. The last one: {problem}")
-        repair = Repair(task.attempt, quoted(text), checked.errors, self.usage_with(usage))
+        repair = Repair(task.attempt, quoted(text), errors, self.usage_with(usage))
         return Misfit(f"The answer does not fit the JSON Schema: {problem}", repair)
 
     def usage_with(self, usage: Usage) -> dict[str, int]:

@@ -134,7 +134,7 @@ async def test_the_simulated_provider_answers_by_schemas_that_it_refuses(
     [f"```json\n{ADA}\n```", f"```\n{ADA}```", f"Here you are:\n\n{ADA}\n\nAnything else?"],
     ids=["fence", "bare fence", "words"],
 )
-@pytest.mark.parametrize("mode", ["json_object", "native"])
+@pytest.mark.parametrize("mode", ["json_object", "prompt"])
 async def test_fences_and_words_around_the_json_are_left_out(
     alice: User, submit_as_alice: Submit, play: Play, text: str, mode: str
 ) -> None:
@@ -143,6 +143,15 @@ async def test_fences_and_words_around_the_json_are_left_out(
     assert (task.status, task.attempt, task.text) == (Status.SUCCEEDED, 1, ADA)
     assert frames.text == ADA
     assert end_of(frames)["result"]["text"] == ADA
+
+
+async def test_a_fence_around_a_text_that_streams_is_an_error_to_repair(
+    alice: User, submit_as_alice: Submit, play: Play
+) -> None:
+    await play(f"```json\n{ADA}\n```", ADA, mode="native")
+    task, frames = await answered(alice, submit_as_alice)
+    assert (task.status, task.attempt, task.text, frames.text) == (Status.SUCCEEDED, 2, ADA, ADA)
+    assert "task.snapshot" not in frames.types
 
 
 # --- Repairing ----------------------------------------------------------------------------------
