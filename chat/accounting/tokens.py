@@ -63,7 +63,7 @@ def max_usage(task: Task) -> Tokens:
     is no text adds OTHER_PART_TOKENS.
     """
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
-    prompt = estimate(len(msgspec.json.encode([task.messages, objects, task.response_format])))
+    prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
     prompt += OTHER_PART_TOKENS * _other_parts(task.messages)
     completion = min(bound_completion(task), MAX_COUNT)
     if task.response_format is None:

@@ -62,6 +62,15 @@ def is_held_to_schema(finish_reason: str, tool_calls: Sequence[object]) -> bool:
     return not tool_calls and finish_reason.lower() not in _EXEMPT_REASONS
 
 
+def _value_of(text: str) -> Any:
+    """The value of a JSON text; None if it is none, as a worker of before may have stored it while
+    this version was deployed."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
 class Lane(models.IntegerChoices):
     """A task of a lower lane never waits behind one of a higher."""
 
@@ -148,7 +157,7 @@ class Task(models.Model):
         help_text="The first message of the conversation that was sent, where older ones were not.",
     )
     params = models.JSONField(default=dict)
-    # In its own order, which `params` would lose: models write properties in the schema's.
+    # Also among `params`, which lose its order: models write properties in that of the schema.
     response_format = OrderedJSONField(
         null=True, help_text="The JSON Schema that the answer must fit, as OpenAI writes it."
     )
@@ -306,7 +315,7 @@ class Task(models.Model):
             "tool_calls": self.tool_calls,
         }
         if self.has_output:
-            result["output"] = msgspec.json.decode(self.text)
+            result["output"] = _value_of(self.text)
         return result
 
     @property

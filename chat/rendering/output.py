@@ -102,4 +102,6 @@ def _words(error: ValidationError) -> str:
     """The path and the message of an error; of alternatives, of the one that comes nearest."""
     while error.context:
         error = min(error.context, key=relevance)
-    return f"{error.json_path[:_MAX_PATH_CHARS]}: {error.message}"[:_MAX_ERROR_CHARS]
+    words = f"{error.json_path[:_MAX_PATH_CHARS]}: {error.message}"[:_MAX_ERROR_CHARS]
+    # The database takes none.
+    return words.replace("\0", "\ufffd")

@@ -30,27 +30,27 @@ class NeedsSchemaCheckError(Exception):
         self.schema = schema
 
 
-def take_format(
+def find_format(
     params: Object,
     request_params: Mapping[str, JsonValue],
     scene: Scene | None,
     version: SceneVersion | None,
 ) -> dict[str, Any] | None:
-    """Take the `response_format` with a JSON Schema out of a task's parameters; None where there
-    is none.
+    """The `response_format` with a JSON Schema among a task's parameters; None where there is none.
 
-    A scene's schema goes before its parameters and the model's, and a request's
-    `response_format`, null as well, before that. Raises InvalidRequest, or NeedsSchemaCheckError.
+    A scene's schema, which this puts among them, goes before its parameters and the model's, and a
+    request's `response_format`, null as well, before that. Raises InvalidRequest, or
+    NeedsSchemaCheckError.
     """
     if scene and version and version.output_schema and "response_format" not in request_params:
-        params.pop("response_format", None)
         # It was checked when it was written.
-        return of_scene(scene.slug, version.output_schema)
+        of_version = of_scene(scene.slug, version.output_schema)
+        params["response_format"] = of_version
+        return of_version
     response_format = params.get("response_format")
     if not isinstance(response_format, dict) or not asks_for_schema(response_format):
         return None
     require_usable(OutputFormat(response_format).schema)
-    del params["response_format"]
     return response_format
 
 

@@ -13,7 +13,7 @@ from chat.models.insertion import new_task
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
-from chat.services.output_formats import take_format
+from chat.services.output_formats import find_format
 from chat.services.parameters import merged
 from chat.services.rendering import render
 from chat.services.submit.pending import (
@@ -37,7 +37,7 @@ def _build(pending: PendingSubmission) -> None:
     deadline = request.deadline_seconds
     given = request.params()
     params = merged(model.params, version.params if version else {}, given)
-    response_format = take_format(params, given, target.scene, version)
+    response_format = find_format(params, given, target.scene, version)
     task = new_task(
         id=tagged_id(),
         owner_id=submission.owner_id,

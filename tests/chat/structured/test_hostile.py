@@ -208,6 +208,17 @@ async def test_what_others_could_not_read_is_no_answer_that_fits(
     assert (task.status, error_of(task)["code"]) == (Status.FAILED, "invalid_output")
 
 
+async def test_errors_about_odd_names_can_be_stored(
+    alice: User, submit_as_alice: Submit, play: Play
+) -> None:
+    await play('{"\\u0000": {"\\ud83d\\ude00": 1}}')
+    schema = {"additionalProperties": {"additionalProperties": {"type": "string"}}}
+    task_id = await submit_as_alice("Who?", response_format=format_of(schema))
+    await frames_of(task_id, alice)
+    task = await row(task_id)
+    assert (error_of(task)["code"], task.attempt) == ("invalid_output", 2)
+
+
 async def test_a_pattern_takes_linear_time(
     alice: User, submit_as_alice: Submit, play: Play
 ) -> None:

@@ -73,6 +73,18 @@ async def test_a_request_may_say_that_it_wants_another_form(
     assert provider.bodies[0].get("response_format") == own
 
 
+async def test_a_worker_of_before_finds_the_format_among_the_parameters(
+    alice: User, play: Play
+) -> None:
+    """It sends it on as it is, and stores whatever comes."""
+    await in_database(publish)
+    await play(ADA)
+    task = await answered(alice)
+    assert task.params["response_format"] == task.response_format
+    task.text = "no JSON"
+    assert task.result()["output"] is None
+
+
 async def test_a_requests_schema_goes_before_its_scenes(alice: User, play: Play) -> None:
     await in_database(publish)
     await play('{"verdict": 1}')
