@@ -238,6 +238,9 @@ class PreviewIn(RequestSchema):
     variables_schema: dict[str, JsonValue] = Field(
         default_factory=dict, description="As in a version; empty: the one that is implied."
     )
+    output_schema: dict[str, JsonValue] | None = Field(
+        None, description="As in a version; it is checked."
+    )
     variables: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -375,7 +378,8 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 def preview(request: AuthenticatedRequest, slug: str, payload: PreviewIn) -> drafts.Preview:
     _scene(request, slug, "chat.change_sceneversion", EDIT)
     source = PromptSource(payload.system_template, payload.user_template, payload.variables_schema)
-    return drafts.preview(source, payload.variables, request.auth.user.pk)
+    user_id = request.auth.user.pk
+    return drafts.preview(source, payload.variables, user_id, payload.output_schema)
 
 
 # --- Versions -----------------------------------------------------------------------------------

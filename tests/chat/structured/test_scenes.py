@@ -195,6 +195,17 @@ def test_a_draft_whose_schema_cannot_be_used_stays_as_it_was(
     assert SceneVersion.objects.get().output_schema == PERSON
 
 
+def test_a_preview_says_what_is_wrong_with_the_schema(staff: User, client_of: ClientOf) -> None:
+    Scene.objects.create(slug="who", title="Who")
+    body = {"user_template": "Who?", "output_schema": {"type": "strng"}}
+    address = "/api/scenes/who/preview"
+    response = client_of(staff).post(address, body, content_type="application/json")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "output_schema")
+    body["output_schema"] = ORDERED
+    response = client_of(staff).post(address, body, content_type="application/json")
+    assert response.json()["messages"]
+
+
 def test_the_admins_form_has_the_schema_and_says_what_is_wrong_with_it(
     transactional_db: None,
 ) -> None:

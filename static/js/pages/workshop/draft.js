@@ -58,9 +58,14 @@ export function fieldsOf(texts) {
     ...texts,
     model: texts.model || null,
     variables_schema: objectOf(texts, "variables_schema"),
-    output_schema: texts.output_schema.trim() === "" ? null : objectOf(texts, "output_schema"),
+    output_schema: schemaOrNull(texts),
     params: objectOf(texts, "params"),
   };
+}
+
+/** @param {Texts} texts @returns {Record<string, any>|null} what answers fit, null for texts */
+export function schemaOrNull(texts) {
+  return texts.output_schema.trim() === "" ? null : objectOf(texts, "output_schema");
 }
 
 /** @param {Texts} texts @param {"variables_schema"|"output_schema"|"params"} field */

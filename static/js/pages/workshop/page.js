@@ -7,7 +7,7 @@ import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
-import { fieldsOf, isEqual, objectOf, textsOf } from "./draft.js";
+import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
 import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
 import { Trial } from "./trial.js";
 import { Versions } from "./versions.js";
@@ -209,8 +209,9 @@ class WorkshopPage {
     let errors = {};
     try {
       const variables_schema = objectOf(this.#texts, "variables_schema");
+      const output_schema = schemaOrNull(this.#texts);
       const variables = this.#form.peek();
-      const body = { system_template, user_template, variables_schema, variables };
+      const body = { system_template, user_template, variables_schema, output_schema, variables };
       const found = await this.#versions.preview(body);
       if (preview !== this.#previews || this.#isDisposed) return;
       if (this.#useSchema(found.variables_schema)) return await this.#preview();
