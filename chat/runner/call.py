@@ -172,6 +172,14 @@ class Call:
         if self.structured is not None:
             self.log.write(*self.structured.take_held())
 
+    @property
+    def text_and_reasoning(self) -> tuple[str, str]:
+        """Of the answer so far: what is held back, or what the log has."""
+        if self.structured is not None and self.structured.is_held:
+            held = self.structured.held
+            return held if any(held) else (self.log.text, self.log.reasoning)
+        return self.log.text, self.log.reasoning
+
     # --- Called by the client and the log -------------------------------------------------------
     def _write(self, delta: Delta) -> None:
         """Add text to the log. Raises nothing: it is called where all calls' bytes are read."""

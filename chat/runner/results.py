@@ -22,14 +22,18 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
     """The row's new values. The log's text must have been flushed."""
     task, state, log = call.task, call.state, call.log
     completion, backoff = state.completion, step.backoff_seconds
+    text, reasoning = log.text, log.reasoning
+    if state.misfit is not None and step.status is Status.FAILED:
+        # Stored, but not streamed.
+        text, reasoning = call.text_and_reasoning
     return AttemptResult(
         id=task.id,
         attempt=task.attempt,
         status=step.status,
         # The end of the task takes the next place; a new attempt counts its own from 1.
         last_event=log.last_event + (step.status is not Status.QUEUED),
-        text=log.text,
-        reasoning=log.reasoning,
+        text=text,
+        reasoning=reasoning,
         finish_reason=completion.finish_reason[:FINISH_REASON_CHARS]
         if completion and state.misfit is None
         else "",

@@ -101,9 +101,14 @@ class StructuredAnswer:
         self._text.append(text)
         self._reasoning.append(reasoning)
 
+    @property
+    def held(self) -> tuple[str, str]:
+        """The text and the reasoning that are held back."""
+        return "".join(self._text), "".join(self._reasoning)
+
     def take_held(self) -> tuple[str, str]:
-        """The text and the reasoning that were held back; from now on there are none."""
-        held = "".join(self._text), "".join(self._reasoning)
+        """`held`; from now on there are none."""
+        held = self.held
         self._text.clear()
         self._reasoning.clear()
         return held
