@@ -175,9 +175,8 @@ class Call:
     @property
     def text_and_reasoning(self) -> tuple[str, str]:
         """Of the answer so far: what is held back, or what the log has."""
-        if self.structured is not None and self.structured.is_held:
-            held = self.structured.held
-            return held if any(held) else (self.log.text, self.log.reasoning)
+        if self.structured is not None and any(held := self.structured.held):
+            return held
         return self.log.text, self.log.reasoning
 
     # --- Called by the client and the log -------------------------------------------------------

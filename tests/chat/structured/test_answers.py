@@ -12,7 +12,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat.eventlog.keys import log_key
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Status, Task
+from chat.models import Conversation, Message, Provider, Status, Task
 from chat.services.retry import retry_many
 from tests.chat.conftest import StartWorker, Submit, frames_of, row
 from tests.chat.structured.conftest import Play
@@ -284,6 +284,20 @@ async def test_a_retried_task_asks_for_the_same(
     await frames_of(str(again.pk), alice)
     assert provider.bodies[2] == provider.bodies[0]
     assert again.response_format == task.response_format
+
+
+async def test_a_conversation_keeps_the_answer_that_fits_and_no_other(
+    alice: User, submit_as_alice: Submit, play: Play
+) -> None:
+    provider = await play(NOBODY, f"```json\n{ADA}\n```", "No.")
+    conversation = await in_database(Conversation.objects.create, owner=alice)
+    for status in (Status.SUCCEEDED, Status.FAILED):
+        task, _ = await answered(alice, submit_as_alice, conversation_id=str(conversation.pk))
+        assert task.status == status
+    kept = await in_database(lambda: list(Message.objects.values_list("role", "content")))
+    assert sorted(kept) == [("assistant", ADA), ("user", "Who?"), ("user", "Who?")]
+    history = provider.bodies[2]["messages"][1:]
+    assert [message["content"] for message in history] == ["Who?", ADA, "Who?"]
 
 
 async def test_json_mode_without_a_schema_is_not_checked(
