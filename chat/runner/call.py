@@ -120,13 +120,13 @@ class Call:
         structured = self.structured
         if structured is None:
             return await self._ask_provider(request)
-        try:
-            return await self._ask_provider(structured.request(request))
-        except ProviderError as error:
-            if not structured.is_to_be_asked_otherwise(error):
-                raise
-        # It has refused to read the request: nothing was answered or charged.
-        return await self._ask_provider(structured.request(request))
+        while True:
+            try:
+                return await self._ask_provider(structured.request(request))
+            except ProviderError as error:
+                # If the form was refused, nothing was answered or charged. There are three.
+                if not structured.is_to_be_asked_otherwise(error):
+                    raise
 
     async def _ask_provider(self, request: ChatRequest) -> Completion:
         return await self.client.ask(

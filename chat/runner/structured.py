@@ -51,8 +51,18 @@ class StructuredAnswer:
     output: OutputFormat
     pool: Pool
     repair: Repair | None
+    #: Whether its text is held back. Staff may change the model's settings while it is called.
+    is_held: bool = field(init=False)
+    _given_mode: StructuredOutput | None = field(init=False)
+    #: As which it was asked last.
+    _mode: StructuredOutput = field(init=False)
     _text: list[str] = field(default_factory=list, init=False)
     _reasoning: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._given_mode = self.pool.structured_output
+        self._mode = self._given_mode or self.pool.learnt_output.mode
+        self.is_held = self._given_mode is not StructuredOutput.NATIVE
 
     @classmethod
     def of(cls, task: StartedTask, pool: Pool) -> StructuredAnswer | None:
@@ -66,37 +76,25 @@ class StructuredAnswer:
     # --- Asking ---------------------------------------------------------------------------------
     def request(self, request: ChatRequest) -> ChatRequest:
         """The request, with what the provider is told of the schema."""
+        self._mode = self._given_mode or self.pool.learnt_output.mode
         messages: list[Any] = msgspec.json.decode(msgspec.json.encode(request.messages))
-        sent = translate(self.output, self._mode(), messages, self.repair)
+        sent = translate(self.output, self._mode, messages, self.repair)
         params = {**request.params, "response_format": sent.response_format}
         return msgspec.structs.replace(request, messages=sent.messages, params=params)
 
-    def _mode(self) -> StructuredOutput:
-        if self.pool.structured_output is not None:
-            return self.pool.structured_output
-        if self.pool.refuses_schemas:
-            return StructuredOutput.JSON_OBJECT
-        return StructuredOutput.NATIVE
-
     def is_to_be_asked_otherwise(self, error: ProviderError) -> bool:
-        """Note that the provider refuses schemas, of which nobody has said so before."""
-        pool = self.pool
-        if pool.structured_output is not None or pool.refuses_schemas:
-            return False
+        """Note that the provider refuses to be asked in this way, of which nobody has said so."""
         words = error.message.lower()
-        if not isinstance(error, BadRequestError) or not any(
-            word in words for word in _WORDS_OF_REFUSALS
-        ):
+        is_about_format = any(word in words for word in _WORDS_OF_REFUSALS)
+        if not isinstance(error, BadRequestError) or not is_about_format:
             return False
-        pool.refuses_schemas = True
-        logger.info("%s refuses JSON Schemas (%s): asked in JSON mode", pool.model, error.message)
+        if self._given_mode is not None or self._mode is StructuredOutput.PROMPT:
+            return False
+        self.pool.learnt_output.note_refused(self._mode)
+        logger.info("%s: refuses %s for a schema: %s", self.pool.model, self._mode, error.message)
         return True
 
     # --- Holding back ---------------------------------------------------------------------------
-    @property
-    def is_held(self) -> bool:
-        return self.pool.structured_output is not StructuredOutput.NATIVE
-
     def hold(self, text: str, reasoning: str) -> None:
         self._text.append(text)
         self._reasoning.append(reasoning)

@@ -75,6 +75,8 @@ class Scripted:
         self.bodies.append(await request.json())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer.status != 200:
+            if answer.until is not None:
+                await answer.until.wait()
             error = {"error": {"message": answer.error, "type": "invalid_request_error"}}
             return web.json_response(error, status=answer.status)
         stream = web.StreamResponse(headers={"content-type": "text/event-stream"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,8 +14,10 @@ from aily.redis.clients import async_redis
 from chat.eventlog.keys import log_key
 from chat.llm.simulator.server import Simulator
 from chat.models import Conversation, Message, Provider, Status, Task
+from chat.models.provider_fields import StructuredOutput
+from chat.runner import pools
 from chat.services.retry import retry_many
-from tests.chat.conftest import StartWorker, Submit, frames_of, row
+from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.chat.structured.conftest import Play
 from tests.chat.structured.scripted import (
     ADA,
@@ -108,6 +111,51 @@ async def test_a_provider_that_refuses_schemas_is_asked_in_json_mode_from_then_o
         assert (task.status, task.attempt, task.failures) == (Status.SUCCEEDED, 1, 0)
     kinds = [body["response_format"]["type"] for body in provider.bodies]
     assert kinds == ["json_schema", "json_object", "json_object"]
+
+
+async def test_calls_that_were_under_way_at_the_first_refusal_are_asked_again_as_well(
+    alice: User, submit_as_alice: Submit, play: Play
+) -> None:
+    gate = asyncio.Event()
+    no = Answer(status=400, error="response_format: unknown", until=gate)
+    provider = await play(no, no, ADA, mode="")
+    task_ids = [await submit_as_alice("Who?", response_format=format_of()) for _ in range(2)]
+    await until(lambda: len(provider.bodies) == 2)
+    gate.set()
+    for task_id in task_ids:
+        await frames_of(task_id, alice)
+        assert (await row(task_id)).text == ADA
+
+
+async def test_a_provider_that_knows_no_format_at_all_is_told_in_the_prompt(
+    alice: User, submit_as_alice: Submit, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no = Answer(status=400, error="Unknown field: response_format")
+    provider = await play(no, no, ADA, mode="")
+    for _ in range(2):
+        assert (await answered(alice, submit_as_alice))[0].status == Status.SUCCEEDED
+    kinds = [body.get("response_format", {}).get("type") for body in provider.bodies]
+    assert kinds == ["json_schema", "json_object", None, None]
+    # A while later it may have learnt it.
+    monkeypatch.setattr(pools, "REFUSAL_SECONDS", 0.0)
+    [pool] = play.workers[0].pools
+    pool.learnt_output.note_refused(StructuredOutput.NATIVE)
+    await answered(alice, submit_as_alice)
+    assert provider.bodies[-1]["response_format"]["type"] == "json_schema"
+
+
+async def test_a_mode_that_staff_change_holds_from_the_next_call_on(
+    alice: User, submit_as_alice: Submit, play: Play
+) -> None:
+    gate = asyncio.Event()
+    provider = await play(Answer(ADA[20:], first=ADA[:20], until=gate))
+    task_id = await submit_as_alice("Who?", response_format=format_of())
+    await until(lambda: provider.bodies)
+    [pool] = play.workers[0].pools
+    pool.structured_output = StructuredOutput.NATIVE
+    gate.set()
+    frames = await frames_of(task_id, alice)
+    assert frames.text == (await row(task_id)).text == ADA
 
 
 async def test_a_provider_that_is_said_to_know_schemas_may_refuse_one(
