@@ -44,6 +44,8 @@ class AttemptState:
     misfit: Misfit | None = None
     #: Whether it was found to fit.
     has_output: bool = False
+    #: Whether the model refused to give one.
+    is_refusal: bool = False
     first_token_at: datetime | None = None
     #: Why it was stopped from outside.
     stop: Stop | None = None

@@ -153,6 +153,7 @@ class Call:
             return
         if completion.is_refusal:
             # OpenAI's `finish_reason` is `stop` then as well.
+            self.state.is_refusal = True
             self.state.completion = msgspec.structs.replace(completion, finish_reason=REFUSAL)
             return
         if not is_held_to_schema(completion.finish_reason, completion.tool_calls):
@@ -171,6 +172,12 @@ class Call:
         """Write into the log what was held back: the answer that fits, or all there is."""
         if self.structured is not None:
             self.log.write(*self.structured.take_held())
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether what was held back is stored and not streamed: it is no answer that was asked for.
+        A refusal comes with the end, by which alone clients can tell it."""
+        return self.state.misfit is not None or self.state.is_refusal
 
     @property
     def text_and_reasoning(self) -> tuple[str, str]:

@@ -44,7 +44,7 @@ class Finisher:
             return
         await call.check_output()
         step = next_step(call.task, call.state)
-        if step.status is not Status.QUEUED and call.state.misfit is None:
+        if step.status is not Status.QUEUED and not call.is_withheld:
             call.release_held()
         if settings.LOG_PROMPTS:
             logger.info("answer: %s", call.log.text)

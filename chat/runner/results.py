@@ -23,8 +23,7 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
     task, state, log = call.task, call.state, call.log
     completion, backoff = state.completion, step.backoff_seconds
     text, reasoning = log.text, log.reasoning
-    if state.misfit is not None and step.status is Status.FAILED:
-        # Stored, but not streamed.
+    if call.is_withheld and step.status is not Status.QUEUED:
         text, reasoning = call.text_and_reasoning
     return AttemptResult(
         id=task.id,

@@ -302,13 +302,19 @@ async def test_a_cut_answer_is_cut_and_not_held_against_the_schema(
     assert len(provider.bodies) == 1
 
 
+@pytest.mark.parametrize("mode", ["native", ""])
 async def test_a_refusal_is_no_answer_that_does_not_fit(
-    alice: User, submit_as_alice: Submit, play: Play
+    alice: User, submit_as_alice: Submit, play: Play, mode: str
 ) -> None:
-    provider = await play(Answer(refusal="I will not."), mode="native")
-    task, _ = await answered(alice, submit_as_alice)
+    provider = await play(Answer(refusal="I will not."), mode=mode)
+    task, frames = await answered(alice, submit_as_alice)
     assert (task.status, task.finish_reason) == (Status.SUCCEEDED, "refusal")
     assert (task.text, len(provider.bodies)) == ("I will not.", 1)
+    result = end_of(frames)["result"]
+    assert (result["text"], result["finish_reason"]) == ("I will not.", "refusal")
+    assert "output" not in result
+    # Clients can tell it from an answer only by the end.
+    assert frames.text == ("I will not." if mode else "")
 
 
 async def test_tool_calls_are_no_answer_yet(
