@@ -175,8 +175,8 @@ class Call:
 
     @property
     def is_withheld(self) -> bool:
-        """Whether what was held back is stored and not streamed: it is no answer that was asked for.
-        A refusal comes with the end, by which alone clients can tell it."""
+        """Whether what was held back is stored and not streamed: it is no answer that was asked
+        for. A refusal comes with the end, by which alone clients can tell it."""
         return self.state.misfit is not None or self.state.is_refusal
 
     @property
