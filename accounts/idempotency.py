@@ -32,11 +32,11 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 def idempotency_key(request: HttpRequest) -> str | None:
     """Return the Idempotency-Key, bare or a structured-field string. Raises InvalidRequest."""
-    return checked_key(request.headers.get(FIELD))
+    return parse_key(request.headers.get(FIELD))
 
 
-def checked_key(header: str | None) -> str | None:
-    """`idempotency_key` by the value of the header."""
+def parse_key(header: str | None) -> str | None:
+    """Return the key of an Idempotency-Key header, None without one. Raises InvalidRequest."""
     if header is None:
         return None
     key = bare_key(header)

@@ -32,7 +32,8 @@ from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
 #: Columns of any size, which lists leave out.
 _LARGE = (
-    *("messages", "params", "metadata", "text", "reasoning", "tool_calls", "earlier_attempts"),
+    *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
+    *("repair", "earlier_attempts"),
 )
 
 
@@ -121,6 +122,9 @@ class Result(Schema):
     reasoning: str
     finish_reason: str | None
     tool_calls: list[ToolCall]
+    output: JsonValue = Field(
+        None, description="Of a task with a JSON Schema: the value of `text`, which fits it."
+    )
 
 
 class EmbeddingsResult(Schema):
@@ -248,8 +252,11 @@ class _Task(Schema):
 
 
 class TaskOut(_Task):
-    model_config = example(**_EXAMPLE, earlier_attempts=[])
+    model_config = example(**_EXAMPLE, response_format=None, earlier_attempts=[])
 
+    response_format: dict[str, object] | None = Field(
+        description="The JSON Schema that its answer must fit: the request's, or its scene's."
+    )
     earlier_attempts: list[EarlierAttempt] = Field(
         description=f"The last {MAX_EARLIER_ATTEMPTS} before the last one."
     )

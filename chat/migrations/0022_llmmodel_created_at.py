@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0016_scene_schema_order"),
+        ("chat", "0020_structured_output"),
     ]
 
     operations = [

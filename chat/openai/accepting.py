@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 from starlette.requests import Request
 
-from accounts.idempotency import FIELD, checked_key
+from accounts.idempotency import FIELD, parse_key
+from aily.redis.rates import Rate
 from chat.models import Lane
 from chat.openai.callers import Caller
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.services.submission import TaskRequest
 from chat.services.submit import Submission, submit
 
+#: Names the task under /api/llmchat/tasks/.
+TASK_ID_HEADER = "aily-task-id"
 #: How often the client has sent this very request before.
 _RETRY_COUNT = "x-stainless-retry-count"
 
@@ -33,7 +37,20 @@ class AcceptedTask:
     #: It waits for a call of its own that no process can have begun.
     is_new: bool
     waiter: Waiter | None
+    #: The caller's limit of requests a minute, and what is left of it, where there is one.
+    rate: Rate | None = None
     is_answered: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """Headers of the answer: the task's id, and how many requests are left."""
+        headers = {TASK_ID_HEADER: self.id}
+        if self.rate is not None:
+            headers |= {
+                "x-ratelimit-limit-requests": str(self.rate.per_minute),
+                "x-ratelimit-remaining-requests": str(self.rate.remaining),
+                "x-ratelimit-reset-requests": f"{ceil(self.rate.reset_seconds)}s",
+            }
+        return headers
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,7 +75,7 @@ async def accept(request: Request, caller: Caller, body: bytes, task: TaskReques
     An Idempotency-Key names the request that is repeated. Without one, a client that says it tries
     again gets the task of a dropped request with the same body.
     """
-    key = checked_key(request.headers.get(FIELD))
+    key = parse_key(request.headers.get(FIELD))
     digest = "" if key else fingerprint(caller.api_key_id, request.scope["path"], body)
     if digest and _is_retry(request):
         repeated = await get_keeper().attach(digest)
@@ -76,7 +93,7 @@ async def accept(request: Request, caller: Caller, body: bytes, task: TaskReques
     waiter = Waiter(digest, UUID(accepted.task_id), caller.owner_id) if digest else None
     if waiter is not None:
         get_keeper().hold(waiter)
-    return AcceptedTask(accepted.task_id, accepted.waits_alone, waiter)
+    return AcceptedTask(accepted.task_id, accepted.waits_alone, waiter, accepted.rate)
 
 
 def _is_retry(request: Request) -> bool:

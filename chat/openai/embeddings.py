@@ -22,13 +22,10 @@ from aily.database.threads import in_database
 from aily.http.bodies import decode_body, read_body
 from chat.events import TaskCompleted
 from chat.models.vectors import VectorsSize, read_floats, size_of
-from chat.openai.accepting import accept
 from chat.openai.callers import caller_of
-from chat.openai.chat_completions.endpoint import TASK_ID_HEADER
-from chat.openai.ends import wait_for_end
+from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.requests import as_object, embeddings_request, invalid_value, run_options
-from chat.openai.task_errors import error_of
 from chat.services.submission import EmbeddingsRequest
 from chat.vectors import FLOAT_BYTES, little_endian
 
@@ -59,17 +56,11 @@ async def create_embeddings(request: Request) -> Response:
     caller = await caller_of(request)
     body = await read_body(request)
     asked = read_call(decode_body(request, body), request)
-    task = await accept(request, caller, body, asked.task)
-    try:
-        end = await wait_for_end(request, caller, task)
-        if not isinstance(end, TaskCompleted):
-            raise error_of(end)
+    task, end = await run_to_end(request, caller, body, asked.task)
+    with naming(task):
         response = await _answer(asked, end)
-    except OpenAIError as error:
-        error.headers[TASK_ID_HEADER] = task.id
-        raise
+    response.headers.update(task.headers())
     response.headers["openai-processing-ms"] = str(round((perf_counter() - began) * 1000))
-    response.headers[TASK_ID_HEADER] = task.id
     return response
 
 

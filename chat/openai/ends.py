@@ -1,43 +1,54 @@
-"""Waiting on a client's connection for the end of its task."""
+"""Plain requests: their task is submitted, and its end waited for on the client's connection."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.requests import Request
 
-from chat.events import AnyEvent, decode
-from chat.openai.accepting import AcceptedTask
+from aily.web.interruptions import Interruption
+from chat.events import TaskCompleted
+from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError
-from chat.openai.waiting import seconds_to_wait, try_again, wait_for
-from chat.services.follow import follow
+from chat.openai.task_errors import error_of
+from chat.openai.waiting import disconnection, interrupted, seconds_to_wait
+from chat.services.submission import TaskRequest
+from chat.services.waiting import ends_of
 
 
-async def wait_for_end(request: Request, caller: Caller, task: AcceptedTask) -> AnyEvent:
-    """Return the terminal event of the request's task.
+async def run_to_end(
+    request: Request, caller: Caller, body: bytes, asked: TaskRequest
+) -> tuple[AcceptedTask, TaskCompleted]:
+    """Submit the task, or find that of the request which this one repeats, and wait for its end.
 
-    Raises ClientDisconnect, and OpenAIError where there is no end in time, the caller's access is
-    lost, or this process shuts down.
+    Raises Problem where it is not accepted; ClientDisconnect; and OpenAIError, which names the
+    task, where it has failed, did not end in time, or must not be waited for any longer.
     """
-    async with task:
-        ending = asyncio.ensure_future(_end_of(task, caller))
-        try:
-            if not await wait_for(ending, request, caller, seconds_to_wait(request)):
-                raise try_again("There is no answer yet: send the request again to wait for it.")
-            end = ending.result()
-        finally:
-            ending.cancel()
-            await asyncio.wait([ending])
-        task.is_answered = True
-    return end
+    async with ends_of(caller.owner_id) as ends:
+        task = await accept(request, caller, body, asked)
+        with naming(task):
+            async with task, caller.lost_access() as lost, disconnection(request.receive) as gone:
+                end = await ends.end_of(
+                    task.id,
+                    is_new=task.is_new,
+                    timeout_seconds=seconds_to_wait(request),
+                    interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
+                )
+                if isinstance(end, Interruption):
+                    raise interrupted(end)
+                task.is_answered = True
+            if not isinstance(end.event, TaskCompleted):
+                raise error_of(end.event)
+    return task, end.event
 
 
-async def _end_of(task: AcceptedTask, caller: Caller) -> AnyEvent:
-    frames = follow(task.id, caller.owner_id, text=False, is_new=task.is_new)
-    async with aclosing(frames):
-        async for followed in frames:
-            if followed.is_terminal:
-                return decode(followed.frame)
-    raise OpenAIError(500, "The request was deleted.", code="deleted")
+@contextmanager
+def naming(task: AcceptedTask) -> Iterator[None]:
+    """Let an error name the task, which has all that is known of it."""
+    try:
+        yield
+    except OpenAIError as error:
+        error.headers[TASK_ID_HEADER] = task.id
+        raise

@@ -21,11 +21,18 @@ from aily.problems import (
     IdempotencyMismatch,
     InvalidRequest,
     LimitReached,
+    NotFound,
     Problem,
     RateLimited,
     TooLarge,
 )
-from chat.exceptions import BudgetExceeded, InvalidVariable
+from chat.exceptions import (
+    BudgetExceeded,
+    InvalidVariable,
+    ModelDisabled,
+    UnknownModel,
+    UnsuitableModel,
+)
 
 JSON_TYPE = "application/json"
 INVALID_REQUEST, RATE_LIMIT, SERVER = "invalid_request_error", "rate_limit_error", "server_error"
@@ -36,8 +43,8 @@ _CODES = {
     HTTPStatus.UNAUTHORIZED: "invalid_api_key",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_exceeded",
 }
-#: Fields of a request for a task that hold what `model` names here, and the prompt.
-_NAMES_OF_MODELS, _PROMPTS = ("model", "scene"), ("messages", "variables")
+#: Fields of a request for a task that hold the prompt.
+_PROMPTS = ("messages", "variables")
 _INDEX = re.compile(r"\.(\d+)(?=\.|$)")
 #: Statuses that no client is to retry, though it would by itself.
 _FINAL = (HTTPStatus.CONFLICT,)
@@ -69,7 +76,7 @@ class OpenAIError(Exception):
     @classmethod
     def of(cls, problem: Problem) -> OpenAIError:
         """The error that stands for a problem of aily."""
-        if problem.field in _NAMES_OF_MODELS:
+        if _is_about_the_model(problem):
             message = problem.message
             return cls(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
         status = _status(problem)
@@ -96,6 +103,16 @@ class OpenAIError(Exception):
 def param_of(path: str) -> str:
     """A field's path as OpenAI writes it: `messages[0].content` for `messages.0.content`."""
     return _INDEX.sub(r"[\1]", path)
+
+
+def _is_about_the_model(problem: Problem) -> bool:
+    """Whether there is no such model for the caller; scenes are models here."""
+    match problem:
+        case UnknownModel() | UnsuitableModel() | ModelDisabled():
+            return True
+        case NotFound():
+            return problem.field == "scene"
+    return False
 
 
 def _status(problem: Problem) -> int:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from chat.openai.errors import OpenAIError, param_of
-from chat.services.parameters import Object, path_of
+from chat.services.parameters import ExtraBody, Object, path_of
 from chat.services.submission import CompositeRequest, EmbeddingsRequest
-
-Request = TypeVar("Request", CompositeRequest, EmbeddingsRequest)
 
 #: Headers that say how a task is run; OpenAI's clients send them as `extra_headers`.
 LANE_HEADER, DEADLINE_HEADER = "aily-lane", "aily-deadline-seconds"
@@ -85,20 +82,29 @@ def _number(text: str) -> float:
 
 
 def composite_request(fields: Object) -> CompositeRequest:
-    """Validate the fields of a task's request; unknown ones are ignored. Raises OpenAIError."""
-    return _validated(CompositeRequest, fields)
+    """Validate the fields of a task's request; unknown ones are ignored. Raises OpenAIError.
+
+    But for those of `extra_body`, which go to the provider whatever they are.
+    """
+    given: dict[str, object] = dict(fields)
+    try:
+        if "extra_body" in fields:
+            given["extra_body"] = _Extra.model_validate(fields).extra_body
+        return CompositeRequest.model_validate(given, extra="ignore")
+    except ValidationError as error:
+        raise _of_validation(error) from None
 
 
 def embeddings_request(fields: Object) -> EmbeddingsRequest:
-    """`composite_request` for embeddings."""
-    return _validated(EmbeddingsRequest, fields)
-
-
-def _validated(kind: type[Request], fields: Object) -> Request:
+    """`composite_request` for embeddings. All unknown fields are ignored."""
     try:
-        return kind.model_validate(fields, extra="ignore")
+        return EmbeddingsRequest.model_validate(fields, extra="ignore")
     except ValidationError as error:
         raise _of_validation(error) from None
+
+
+class _Extra(BaseModel):
+    extra_body: ExtraBody
 
 
 # --- Errors -------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +12,8 @@ from django.conf import settings
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from aily.http.event_streams import Interruption
+from aily.concurrency.signals import Signal
+from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError
@@ -67,6 +70,18 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
+@asynccontextmanager
+async def disconnection(receive: Receive) -> AsyncIterator[Signal]:
+    """Yield a signal that is set when the client closes its connection, whose body was read."""
+    gone = Signal()
+    watching = asyncio.ensure_future(_disconnected(receive))
+    watching.add_done_callback(lambda _: gone.set())
+    try:
+        yield gone
+    finally:
+        watching.cancel()
+
+
 def interrupted(reason: Interruption) -> Exception:
     """What ends a request that is interrupted for this reason."""
     match reason:
@@ -77,6 +92,8 @@ def interrupted(reason: Interruption) -> Exception:
             return OpenAIError(HTTPStatus.UNAUTHORIZED, message, code="invalid_api_key")
         case Interruption.SHUTDOWN:
             return try_again("This server is being restarted: send the request again.")
+        case Interruption.TIMED_OUT:
+            return try_again("There is no answer yet: send the request again to wait for it.")
         case Interruption.FAILED:
             message = "Something went wrong here. It has been logged."
             return OpenAIError(HTTPStatus.INTERNAL_SERVER_ERROR, message)

@@ -17,6 +17,7 @@ import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 from redis import Redis
 
 from aily.launcher.programs import BASE_DIR
@@ -258,6 +259,69 @@ def test_the_old_form_of_tools(sdk: OpenAI) -> None:
     ]
     second = sdk.chat.completions.create(model=MODEL, messages=answered, functions=[named])
     assert second.choices[0].message.content
+
+
+# --- Structured output --------------------------------------------------------------------------
+class Step(BaseModel):
+    explanation: str
+    output: float
+
+
+class Solution(BaseModel):
+    steps: list[Step]
+    final_answer: str | None
+
+
+def test_an_answer_is_parsed_by_a_nested_schema(sdk: OpenAI) -> None:
+    """The simulated provider knows JSON mode alone, as DeepSeek."""
+    completion = sdk.chat.completions.parse(
+        model=MODEL, messages=asks("Solve 8x + 7 = -23"), response_format=Solution
+    )
+    [choice] = completion.choices
+    assert choice.finish_reason == "stop"
+    assert isinstance(choice.message.parsed, Solution)
+    assert choice.message.refusal is None
+
+
+def test_a_stream_is_parsed(sdk: OpenAI) -> None:
+    with sdk.chat.completions.stream(
+        model=MODEL, messages=asks("Solve it again"), response_format=Solution
+    ) as stream:
+        for _ in stream:
+            pass
+        completion = stream.get_final_completion()
+    assert isinstance(completion.choices[0].message.parsed, Solution)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_does_not_fit_is_a_clear_error(
+    sdk: OpenAI, rest: RestClient, simulator: RestClient, stream: bool
+) -> None:
+    """It was repaired once in vain; the SDK does not try it again."""
+    schema = {"name": "solution", "schema": Solution.model_json_schema()}
+    response_format: Any = {"type": "json_schema", "json_schema": schema}
+    with pytest.raises(openai.APIStatusError) as error:
+        sdk.with_options(max_retries=2).chat.completions.create(
+            model=MODEL,
+            messages=asks("[sim:schema=never]"),
+            response_format=response_format,
+            stream=stream,
+        )
+    assert (error.value.status_code, error.value.code) == (502, "invalid_output")
+    assert await calls_of(simulator) == 2
+    # The task keeps the text as it came.
+    task = await rest.task(error.value.response.headers["aily-task-id"])
+    assert task["result"]["text"]
+
+
+def test_a_schema_that_cannot_be_used_is_refused(sdk: OpenAI) -> None:
+    schema = {"name": "x", "schema": {"type": "nothing"}}
+    response_format: Any = {"type": "json_schema", "json_schema": schema}
+    with pytest.raises(openai.BadRequestError) as error:
+        sdk.chat.completions.create(
+            model=MODEL, messages=asks("x"), response_format=response_format
+        )
+    assert (error.value.param or "").startswith("response_format")
 
 
 # --- Models and scenes --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from chat.llm.simulator.requests import (
     parse_request,
     refusal,
 )
+from chat.llm.simulator.schemas import asked_before
 from chat.llm.simulator.stats import Stats
 from chat.llm.simulator.vectors import inputs_of, prompt_text
 
@@ -93,7 +95,7 @@ class Simulator:
         """Answer a chat completion."""
         self.stats.requests += 1
         self._authorize(request)
-        body = parse_request(await request.read())
+        body = parse_request(await request.read(), self.config.structured_output)
         await self._check_cap(body["model"])
         return await self._answer(request, body)
 
@@ -116,7 +118,9 @@ class Simulator:
 
     async def _answer(self, request: web.BaseRequest, body: JsonObject) -> web.StreamResponse:
         def make(directives: Directives, latency: float, release: Callable[[], None]) -> Call:
-            config = self.config
+            config, before = self.config, asked_before(body)
+            if before is not None and before.again_latency is not None:
+                directives = replace(directives, latency=before.again_latency)
             answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
             return Call(config, self.stats, request, body, answer, directives, latency, release)
 

@@ -12,22 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aily.http.bodies import decode_body, read_body
-from aily.http.event_streams import EventStreamResponse, Interruption
+from aily.http.event_streams import EventStreamResponse
 from aily.web.connections import connections
-from chat.events import AnyEvent, TaskCompleted, decode
+from aily.web.interruptions import Interruption
 from chat.openai.accepting import AcceptedTask, accept
 from chat.openai.callers import Caller, caller_of
 from chat.openai.chat_completions.answers import Answer
 from chat.openai.chat_completions.body import ChatCompletionRequest, read_request
 from chat.openai.chat_completions.stream import ChatStream, server_sent
+from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError
-from chat.openai.results import whole_result
-from chat.openai.task_errors import error_of
-from chat.openai.waiting import interrupted, seconds_to_wait, try_again, wait_for
+from chat.openai.waiting import interrupted, wait_for
 from chat.services.follow import follow
 
-#: Names the task under /api/llmchat/tasks/.
-TASK_ID_HEADER = "aily-task-id"
 #: How long a stream's first event is waited for before the response begins: until then an error has
 #: a status of its own.
 FIRST_EVENT_SECONDS = 5.0
@@ -39,79 +36,57 @@ async def create_chat_completion(request: Request) -> Response:
     caller = await caller_of(request)
     body = await read_body(request)
     asked = await read_request(decode_body(request, body), request.headers)
-    with ExitStack() as resources:
-        if asked.is_stream:
-            resources.enter_context(connections().opened(caller.owner_id))
-        task = await accept(request, caller, body, asked.task)
-        try:
-            if asked.is_stream:
-                response = await _stream(request, caller, task, asked, resources.pop_all())
-            else:
-                response = await _whole(request, caller, task, asked)
-        except OpenAIError as error:
-            error.headers[TASK_ID_HEADER] = task.id
-            raise
+    respond = _stream if asked.is_stream else _whole
+    response = await respond(request, caller, body, asked)
     milliseconds = round((perf_counter() - began) * 1000)
     response.headers["openai-processing-ms"] = str(milliseconds)
-    response.headers[TASK_ID_HEADER] = task.id
     return response
 
 
 # --- Whole --------------------------------------------------------------------------------------
 async def _whole(
-    request: Request, caller: Caller, task: AcceptedTask, asked: ChatCompletionRequest
+    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
 ) -> Response:
-    async with task:
-        ending = asyncio.ensure_future(_end_of(task, caller))
-        try:
-            if not await wait_for(ending, request, caller, seconds_to_wait(request)):
-                raise try_again("There is no answer yet: send the request again to wait for it.")
-            end = ending.result()
-        finally:
-            ending.cancel()
-            await asyncio.wait([ending])
-        task.is_answered = True
-    if not isinstance(end, TaskCompleted):
-        raise error_of(end)
-    answer = Answer(task.id, asked)
-    return Response(answer.whole(await whole_result(end), end.usage), media_type=JSON_TYPE)
-
-
-async def _end_of(task: AcceptedTask, caller: Caller) -> AnyEvent:
-    frames = follow(task.id, caller.owner_id, text=False, is_new=task.is_new)
-    async with aclosing(frames):
-        async for followed in frames:
-            if followed.is_terminal:
-                return decode(followed.frame)
-    raise OpenAIError(500, "The request was deleted.", code="deleted")
+    task, end = await run_to_end(request, caller, body, asked.task)
+    answer = Answer(task.id, asked).whole(end.result, end.usage)
+    return Response(answer, headers=task.headers(), media_type=JSON_TYPE)
 
 
 # --- Streams ------------------------------------------------------------------------------------
 async def _stream(
-    request: Request,
-    caller: Caller,
-    task: AcceptedTask,
-    asked: ChatCompletionRequest,
-    resources: ExitStack,
+    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
 ) -> Response:
-    with resources:
+    with ExitStack() as resources:
+        resources.enter_context(connections().opened(caller.owner_id))
+        task = await accept(request, caller, body, asked.task)
         events = _events(task, caller, asked)
         first = asyncio.ensure_future(anext(events))
-        try:
-            if await wait_for(first, request, caller, FIRST_EVENT_SECONDS):
-                # An error before the response begins is raised here.
-                first.result()
-        except BaseException:
-            first.cancel()
-            await asyncio.wait([first])
-            await events.aclose()
-            raise
+        with naming(task):
+            await _until_begun(first, events, request, caller)
         return EventStreamResponse(
             _with_errors(first, events),
             caller.lost_access(),
             on_interruption=_last_event,
             resources=resources.pop_all(),
+            headers=task.headers(),
         )
+
+
+async def _until_begun(
+    first: asyncio.Future[bytes],
+    events: AsyncGenerator[bytes],
+    request: Request,
+    caller: Caller,
+) -> None:
+    """Wait for the first event for a while. Raises what there is in its place."""
+    try:
+        if await wait_for(first, request, caller, FIRST_EVENT_SECONDS):
+            first.result()
+    except BaseException:
+        first.cancel()
+        await asyncio.wait([first])
+        await events.aclose()
+        raise
 
 
 async def _events(

@@ -94,12 +94,17 @@ async def test_fields_of_providers_and_of_aily_are_taken_too() -> None:
         {
             "thinking": {"type": "disabled"},
             "top_k": 5,
+            "extra_body": {"guided_choice": ["yes", "no"]},
             "lane": "batch",
             "deadline_seconds": 5,
             "webhook": 7,
         }
     )
-    assert asked.task.params() == {"thinking": {"type": "disabled"}, "top_k": 5}
+    assert asked.task.params() == {
+        "thinking": {"type": "disabled"},
+        "top_k": 5,
+        "guided_choice": ["yes", "no"],
+    }
     assert (asked.task.lane, asked.task.deadline_seconds, asked.task.webhook) == ("batch", 5, 7)
 
 
@@ -142,6 +147,9 @@ async def test_fields_of_providers_and_of_aily_are_taken_too() -> None:
         ({"functions": "weather"}, "functions"),
         ({"metadata": ["x"]}, "metadata"),
         ({"stop": 7}, "stop"),
+        ({"extra_body": {"temperature": 9}}, "extra_body.temperature"),
+        ({"extra_body": {"messages": []}}, "extra_body"),
+        ({"extra_body": "x"}, "extra_body"),
     ],
 )
 async def test_what_is_refused_is_named(body: dict[str, Any], param: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,6 +13,8 @@ from pytest_django import Settings
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.http import event_streams
+from aily.redis.clients import async_redis
+from aily.redis.guarded import AsyncGuardedPool
 from aily.web.shutdown import shutdown_event
 from chat.llm.simulator.server import Simulator
 from chat.models import Lane, Scene, Status, Task
@@ -22,9 +24,11 @@ from chat.runner.runtime import Runtime
 from chat.services import scenes
 from chat.services.cancel import cancel_row
 from tests.chat.conftest import StartWorker, row
+from tests.clients.openai_schemas import check
 from tests.waiting import eventually
 
 PATH = "/chat/completions"
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 def asks(prompt: str, **fields: Any) -> dict[str, Any]:
@@ -62,6 +66,19 @@ async def ended(task: Task) -> Task:
 
 
 # --- Requests -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_answer_says_how_many_requests_are_left(
+    client: httpx.AsyncClient, worker: Runtime, settings: Settings, stream: bool
+) -> None:
+    settings.RATE_LIMIT_PER_MINUTE = 1_234
+    answer = await client.post(PATH, json=asks("x", stream=stream))
+    names = ("limit", "remaining", "reset")
+    limit, remaining, reset = (answer.headers[f"x-ratelimit-{name}-requests"] for name in names)
+    assert (limit, reset[-1]) == ("1234", "s")
+    assert 0 < int(remaining) < 1234
+    assert int(answer.headers["openai-processing-ms"]) >= 0
+
+
 async def test_a_call_waits_in_the_lane_of_its_key(
     client: httpx.AsyncClient, worker: Runtime, alice: User
 ) -> None:
@@ -111,7 +128,65 @@ async def test_what_the_provider_refuses_is_a_bad_request(
     error = answer.json()["error"]
     assert error["message"]
     # The task has all that is known.
-    assert (await task_of(answer)).error["message"] == error["message"]
+    task_error: Any = (await task_of(answer)).error
+    assert task_error["message"] == error["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        ("{", "application/json", 400),
+        ("[]", "application/json", 400),
+        ("", "application/json", 400),
+        ('{"model": "\\u0000"}', "application/json", 400),
+        ('{"messages": "' + "x" * 1_100_000 + '"}', "application/json", 413),
+        ("{}", "text/plain", 415),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused(
+    client: httpx.AsyncClient, content: str, kind: str, status: int
+) -> None:
+    answer = await client.post(PATH, content=content, headers={"content-type": kind})
+    assert answer.status_code == status
+    check("ErrorResponse", answer.json())
+    assert await in_database(Task.objects.count) == 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        (
+            [{"role": "assistant", "tool_calls": [CALL]}, {"role": "user", "content": "x"}],
+            "messages[0].tool_calls",
+        ),
+        (
+            [{"role": "tool", "tool_call_id": "call_1", "content": "x"}],
+            "messages[0].tool_call_id",
+        ),
+    ],
+)
+async def test_a_call_without_its_result_is_refused(
+    client: httpx.AsyncClient, messages: list[Any], param: str
+) -> None:
+    answer = await client.post(PATH, json={"model": "deepseek-flash", "messages": messages})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert await in_database(Task.objects.count) == 0
+
+
+async def test_without_redis_requests_are_refused_for_a_while(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit = cast("AsyncGuardedPool", async_redis().connection_pool).circuit
+    monkeypatch.setattr(circuit, "allows_call", lambda: False)
+    circuit.record_failure()
+    try:
+        answer = await client.post(PATH, json=asks("x"))
+    finally:
+        circuit.record_success()
+    assert answer.status_code == 503
+    assert 0 < int(answer.headers["retry-after"]) <= 120
+    assert answer.json()["error"]["type"] == "server_error"
+    assert await in_database(Task.objects.count) == 0
 
 
 async def test_a_scenes_variables_are_typed_by_its_schema(
