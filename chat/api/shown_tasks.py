@@ -17,13 +17,14 @@ from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from chat.api.task_schemas import Usage
 from chat.models import Lane
-from chat.models.tasks import Status
+from chat.models.tasks import Status, is_held_to_schema, value_of
 
 _ENDED = """
-SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, p.is_simulated,
-       t.lane, t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
-       t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
-       t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text
+SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model,
+       p.is_simulated, t.lane, t.api_key_id, t.webhook_id, t.conversation_id, t.history_from,
+       t.usage::text, t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
+       t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text,
+       t.response_format::text, t.earlier_attempts::text
   FROM chat_task t
   JOIN chat_llmmodel m ON m.id = t.model_id
   JOIN chat_provider p ON p.id = m.provider_id
@@ -34,6 +35,7 @@ SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, 
 
 class _EndedTask(Row, frozen=True):
     id: UUID
+    kind: str
     owner_id: int
     status: str
     attempt: int
@@ -45,7 +47,7 @@ class _EndedTask(Row, frozen=True):
     webhook_id: int | None
     conversation_id: UUID | None
     history_from: UUID | None
-    #: JSON, as are `error`, `metadata` and `tool_calls`.
+    #: JSON, as are `error`, `metadata`, `tool_calls` and the last two.
     usage: str | None
     error: str | None
     served_from: str
@@ -58,6 +60,8 @@ class _EndedTask(Row, frozen=True):
     reasoning: str
     finish_reason: str
     tool_calls: str
+    response_format: str | None
+    earlier_attempts: str | None
 
 
 async def ended_task_json(owner_id: int, task_id: str) -> str | None:
@@ -86,6 +90,7 @@ def _body(task: _EndedTask) -> str:
     return json.dumps(
         {
             "task_id": str(task.id),
+            "kind": task.kind,
             "status": task.status,
             "attempt": task.attempt,
             "scene": task.scene,
@@ -109,6 +114,10 @@ def _body(task: _EndedTask) -> str:
                 "first_token_at": _time(task.first_token_at),
                 "finished_at": _time(task.finished_at),
             },
+            "response_format": json.loads(task.response_format or "null"),
+            "earlier_attempts": [
+                _earlier_attempt(earlier) for earlier in json.loads(task.earlier_attempts or "[]")
+            ],
             "result": _result(task) if has_result else None,
         }
     )
@@ -116,13 +125,31 @@ def _body(task: _EndedTask) -> str:
 
 def _result(task: _EndedTask) -> dict[str, object]:
     names = ("id", "name", "arguments")
+    tool_calls = json.loads(task.tool_calls)
+    fits_schema = (
+        task.response_format is not None
+        and task.status == Status.SUCCEEDED
+        and is_held_to_schema(task.finish_reason, tool_calls)
+    )
     return {
         "text": task.text,
         "reasoning": task.reasoning,
         "finish_reason": task.finish_reason or None,
-        "tool_calls": [
-            {name: call.get(name, "") for name in names} for call in json.loads(task.tool_calls)
-        ],
+        "tool_calls": [{name: call.get(name, "") for name in names} for call in tool_calls],
+        "output": value_of(task.text) if fits_schema else None,
+    }
+
+
+def _earlier_attempt(stored: dict[str, object]) -> dict[str, object]:
+    times = {
+        name: _time(datetime.fromisoformat(at)) if isinstance(at := stored.get(name), str) else None
+        for name in ("started_at", "first_token_at", "ended_at")
+    }
+    return {
+        "attempt": stored["attempt"],
+        "model": stored["model"],
+        **times,
+        "outcome": stored["outcome"],
     }
 
 

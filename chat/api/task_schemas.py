@@ -115,7 +115,11 @@ class ToolCall(Schema):
 
 class Result(Schema):
     model_config = example(
-        text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
+        text="The main point is this.",
+        reasoning="",
+        finish_reason="stop",
+        tool_calls=[],
+        output=None,
     )
 
     text: str

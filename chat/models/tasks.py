@@ -65,7 +65,7 @@ def is_held_to_schema(finish_reason: str, tool_calls: Sequence[object]) -> bool:
     return not tool_calls and finish_reason.lower() not in _EXEMPT_REASONS
 
 
-def _value_of(text: str) -> Any:
+def value_of(text: str) -> Any:
     """The value of a JSON text; None if it is none, as a worker of before may have stored it while
     this version was deployed."""
     try:
@@ -339,7 +339,7 @@ class Task(models.Model):
             "tool_calls": self.tool_calls,
         }
         if self.has_output:
-            result["output"] = _value_of(self.text)
+            result["output"] = value_of(self.text)
         return result
 
     @property
