@@ -8,18 +8,22 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+from django.conf import settings
 from starlette.requests import Request
 
 from accounts.idempotency import FIELD, parse_key
 from aily.redis.rates import Rate
 from chat.models import Lane
 from chat.openai.callers import Caller
+from chat.openai.errors import TryAgainError
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.services.submission import TaskRequest
 from chat.services.submit import Submission, submit
 
 #: Names the task under /api/llmchat/tasks/.
 TASK_ID_HEADER = "aily-task-id"
+#: How long the task of a client that is asked to return is kept: it does so after a second.
+RETURN_SECONDS = 10.0
 #: How often the client has sent this very request before.
 _RETRY_COUNT = "x-stainless-retry-count"
 
@@ -40,6 +44,8 @@ class AcceptedTask:
     #: The caller's limit of requests a minute, and what is left of it, where there is one.
     rate: Rate | None = None
     is_answered: bool = False
+    #: The client is asked to send the request again, as its task goes on.
+    is_to_return: bool = False
 
     def headers(self) -> dict[str, str]:
         """Headers of the answer: the task's id, and how many requests are left."""
@@ -65,8 +71,11 @@ class AcceptedTask:
             return
         if self.is_answered:
             get_keeper().release(self.waiter)
-        else:
-            await get_keeper().drop(self.waiter)
+            return
+        grace: float = settings.DROPPED_REQUEST_SECONDS
+        if self.is_to_return or isinstance(error, TryAgainError):
+            grace = max(grace, RETURN_SECONDS)
+        await get_keeper().drop(self.waiter, grace)
 
 
 async def accept(request: Request, caller: Caller, body: bytes, task: TaskRequest) -> AcceptedTask:

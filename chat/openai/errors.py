@@ -170,6 +170,10 @@ def _headers(problem: Problem, status: int) -> dict[str, str]:
     return headers
 
 
+class TryAgainError(OpenAIError):
+    """The task of the request goes on: the same request again finds it."""
+
+
 def error_response(request: Request, error: Exception) -> Response:
     """The response to an exception that an endpoint has raised."""
     if not isinstance(error, OpenAIError):

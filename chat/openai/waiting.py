@@ -16,14 +16,14 @@ from aily.concurrency.signals import Signal
 from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
 from chat.openai.callers import Caller
-from chat.openai.errors import OpenAIError
+from chat.openai.errors import OpenAIError, TryAgainError
 
 #: The client's own time limit in seconds, which OpenAI's clients send.
 _READ_TIMEOUT = "x-stainless-read-timeout"
 #: A client that waits for less than this wants its own error at that time.
 _MIN_READ_TIMEOUT = 10.0
 #: Retry-After of an answer that says: wait again. The task goes on meanwhile.
-_AGAIN_SECONDS = 1
+AGAIN_SECONDS = 1
 
 
 def seconds_to_wait(request: Request) -> float:
@@ -91,15 +91,14 @@ def interrupted(reason: Interruption) -> Exception:
             message = "This API key was revoked, or has expired."
             return OpenAIError(HTTPStatus.UNAUTHORIZED, message, code="invalid_api_key")
         case Interruption.SHUTDOWN:
-            return try_again("This server is being restarted: send the request again.")
+            return _try_again("This server is being restarted: send the request again.")
         case Interruption.TIMED_OUT:
-            return try_again("There is no answer yet: send the request again to wait for it.")
+            return _try_again("There is no answer yet: send the request again to wait for it.")
         case Interruption.FAILED:
             message = "Something went wrong here. It has been logged."
             return OpenAIError(HTTPStatus.INTERNAL_SERVER_ERROR, message)
 
 
-def try_again(message: str) -> OpenAIError:
-    """The error of a request whose task goes on: the same request again finds it."""
-    headers = {"Retry-After": str(_AGAIN_SECONDS), "x-should-retry": "true"}
-    return OpenAIError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=headers)
+def _try_again(message: str) -> TryAgainError:
+    headers = {"Retry-After": str(AGAIN_SECONDS), "x-should-retry": "true"}
+    return TryAgainError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=headers)

@@ -21,7 +21,7 @@ from chat.openai.chat_completions.answers import Answer
 from chat.openai.chat_completions.body import ChatCompletionRequest, read_request
 from chat.openai.chat_completions.stream import ChatStream, server_sent
 from chat.openai.ends import naming, run_to_end
-from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.errors import JSON_TYPE, OpenAIError, TryAgainError
 from chat.openai.waiting import interrupted, wait_for
 from chat.services.follow import follow
 
@@ -62,7 +62,7 @@ async def _stream(
         events = _events(task, caller, asked)
         first = asyncio.ensure_future(anext(events))
         with naming(task):
-            await _until_begun(first, events, request, caller)
+            await _until_begun(first, events, request, caller, task)
         return EventStreamResponse(
             _with_errors(first, events),
             caller.lost_access(),
@@ -77,12 +77,14 @@ async def _until_begun(
     events: AsyncGenerator[bytes],
     request: Request,
     caller: Caller,
+    task: AcceptedTask,
 ) -> None:
     """Wait for the first event for a while. Raises what there is in its place."""
     try:
         if await wait_for(first, request, caller, FIRST_EVENT_SECONDS):
             first.result()
-    except BaseException:
+    except BaseException as error:
+        task.is_to_return = isinstance(error, TryAgainError)
         first.cancel()
         await asyncio.wait([first])
         await events.aclose()

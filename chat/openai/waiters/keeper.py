@@ -65,18 +65,21 @@ class Keeper:
         if held is not None and held.is_written:
             self._ended.append(waiter)
 
-    async def drop(self, waiter: Waiter) -> None:
+    async def drop(self, waiter: Waiter, grace_seconds: float) -> None:
         """Note that its client is gone. Unless it is repeated in time, its task is cancelled."""
         held = self._held.pop(waiter.task_id, None)
         if held is None:
             return
-        grace: float = settings.DROPPED_REQUEST_SECONDS
-        self._busy_until = asyncio.get_running_loop().time() + grace + DEAD_SECONDS
+        busy_until = asyncio.get_running_loop().time() + grace_seconds + DEAD_SECONDS
+        self._busy_until = max(self._busy_until, busy_until)
         self._run()
         try:
             async with self._telling:
                 is_noted = await registry.drop(
-                    waiter, self.process, is_written=held.is_written, grace_seconds=grace
+                    waiter,
+                    self.process,
+                    is_written=held.is_written,
+                    grace_seconds=grace_seconds,
                 )
         except RedisUnavailable as error:
             logger.warning("dropping %s: Redis is away (%s)", waiter.task_id, error)

@@ -293,6 +293,8 @@ async def test_a_plain_request_is_answered_before_its_client_gives_up(
     client: httpx.AsyncClient, start_worker: StartWorker, settings: Settings
 ) -> None:
     settings.OPENAI_WAIT_SECONDS = 0.1
+    # It holds for clients that go away, not for those that are asked to return.
+    settings.DROPPED_REQUEST_SECONDS = 0
     answer = await client.post(PATH, json=asks("x"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["error"]["type"] == "server_error"
@@ -355,8 +357,9 @@ async def test_a_key_that_is_revoked_ends_the_wait(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_process_that_stops_has_the_request_sent_to_another(
-    client: httpx.AsyncClient, start_worker: StartWorker, stream: bool
+    client: httpx.AsyncClient, start_worker: StartWorker, settings: Settings, stream: bool
 ) -> None:
+    settings.DROPPED_REQUEST_SECONDS = 0
     posted = asyncio.ensure_future(client.post(PATH, json=asks("x", stream=stream)))
     await only_task()
     shutdown_event().set()

@@ -20,6 +20,7 @@ from tests.chat.conftest import Submit, eventually, row
 
 DIGEST = fingerprint(1, "/v1/chat/completions", b"{}")
 OTHER = fingerprint(1, "/v1/chat/completions", b"[]")
+GRACE = 30.0
 #: Makes a request that waits for a task of its own.
 MakeWaiter = Callable[..., Awaitable[Waiter]]
 
@@ -30,7 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr(keeper_module, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(keeper_module, "LOOK_SECONDS", 5.0)
     monkeypatch.setattr(registry, "SILENT_SECONDS", 1.0)
-    settings.DROPPED_REQUEST_SECONDS = 30
+    settings.DROPPED_REQUEST_SECONDS = GRACE
 
 
 @pytest.fixture
@@ -84,11 +85,11 @@ async def test_each_repeat_gets_another_dropped_request(
     other = await make_waiter(OTHER)
     for waiter in (*dropped, other):
         first.hold(waiter)
-        await first.drop(waiter)
+        await first.drop(waiter, GRACE)
     found = await asyncio.gather(*(second.attach(DIGEST) for _ in range(2)))
     assert set(found) == set(dropped)
     # They wait again, and are dropped again.
-    await second.drop(dropped[0])
+    await second.drop(dropped[0], GRACE)
     assert await third.attach(DIGEST) == dropped[0]
     assert await third.attach(OTHER) == other
 
@@ -118,7 +119,7 @@ async def test_a_repeat_may_come_before_the_end_of_the_first_is_noticed(
     first.hold(waiter)
     await until_written(waiter)
     repeating = asyncio.ensure_future(second.attach(DIGEST))
-    await first.drop(waiter)
+    await first.drop(waiter, GRACE)
     assert await repeating == waiter
 
 
@@ -177,26 +178,24 @@ async def test_a_stalled_process_keeps_its_requests(
 
 @pytest.mark.parametrize("is_written", [False, True])
 async def test_a_dropped_request_that_nobody_repeats_is_cancelled(
-    keepers: list[Keeper], make_waiter: MakeWaiter, settings: Settings, is_written: bool
+    keepers: list[Keeper], make_waiter: MakeWaiter, is_written: bool
 ) -> None:
-    settings.DROPPED_REQUEST_SECONDS = 0.1
     waiter = await make_waiter()
     keepers[0].hold(waiter)
     if is_written:
         await until_written(waiter)
-    await keepers[0].drop(waiter)
+    await keepers[0].drop(waiter, 0.1)
     await until_cancelled(waiter)
     # After that it is not found any more.
     assert await keepers[1].attach(DIGEST) is None
 
 
 async def test_another_process_cancels_for_one_that_has_died(
-    keepers: list[Keeper], make_waiter: MakeWaiter, settings: Settings
+    keepers: list[Keeper], make_waiter: MakeWaiter
 ) -> None:
-    settings.DROPPED_REQUEST_SECONDS = 0.3
     waiter, other = await make_waiter(), await make_waiter(OTHER)
     keepers[0].hold(waiter)
-    await keepers[0].drop(waiter)
+    await keepers[0].drop(waiter, 0.3)
     await die(keepers[0])
     keepers[1].hold(other)
     await until_cancelled(waiter)
@@ -210,7 +209,7 @@ async def test_without_redis_a_dropped_request_is_cancelled_at_once(
     circuit = cast("AsyncGuardedPool", async_redis().connection_pool).circuit
     with monkeypatch.context() as patch:
         patch.setattr(circuit, "allows_call", lambda: False)
-        await keepers[0].drop(waiter)
+        await keepers[0].drop(waiter, GRACE)
         assert await keepers[1].attach(DIGEST) is None
     await until_cancelled(waiter)
 
@@ -232,6 +231,6 @@ async def test_only_so_many_dropped_requests_are_remembered(
     first, second = await make_waiter(), await make_waiter(OTHER)
     for waiter in (first, second):
         keepers[0].hold(waiter)
-        await keepers[0].drop(waiter)
+        await keepers[0].drop(waiter, GRACE)
     await until_cancelled(second)
     assert await keepers[1].attach(DIGEST) == first
