@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
+from aily.problems import NotFound
 from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
@@ -32,6 +33,8 @@ async def retrieve_model(request: Request) -> Response:
     """One of them; of a scene with the schema of its variables."""
     caller = await caller_of(request)
     name: str = request.path_params["model"]
+    if not name:
+        raise NotFound("There is no such path.")
     found = await in_database(_find, caller.owner_id, name)
     if found is None:
         message = f"The model {name[:200]!r} does not exist, or you may not use it."
