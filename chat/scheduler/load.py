@@ -1,4 +1,4 @@
-"""How full pools are: tasks that are ready, and slots in use."""
+"""How full pools and their deployments are: tasks that are ready, slots, and a minute's calls."""
 
 from __future__ import annotations
 
@@ -6,35 +6,56 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from aily.redis.clients import sync_redis
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import DeploymentKey, deployment_keys, pool_keys
 from chat.scheduler.ready import LANE_WIDTH
 
 _LANES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class PoolLoad:
-    """`ready` has a count for each lane; `limit` is what a 429 left of the cap, if it is known."""
+class DeploymentLoad:
+    """`limit` is what a 429 left of the cap, if it did. `requests` and `tokens` are those of the
+    last minute, as of the last claim; zero where neither is limited."""
 
-    ready: tuple[int, ...]
     in_use: int
     limit: int | None
+    requests: int
+    tokens: int
 
 
-def pool_loads(pools: Collection[str]) -> dict[str, PoolLoad]:
-    """Count in one round trip, without reading the ready tasks. Raises RedisUnavailable."""
+def ready_counts(pools: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Ready tasks by lane, in one round trip, without reading them. Raises RedisUnavailable."""
     pipe = sync_redis().pipeline(transaction=False)
     for pool in pools:
-        keys = pool_keys(pool)
+        ready = pool_keys(pool).ready
         for lane in range(_LANES):
-            pipe.zcount(keys.ready, lane * LANE_WIDTH, f"({(lane + 1) * LANE_WIDTH}")
+            pipe.zcount(ready, lane * LANE_WIDTH, f"({(lane + 1) * LANE_WIDTH}")
+    replies = iter(pipe.execute())
+    return {pool: tuple(int(next(replies)) for _lane in range(_LANES)) for pool in pools}
+
+
+def deployment_loads(
+    deployments: Collection[DeploymentKey],
+) -> dict[DeploymentKey, DeploymentLoad]:
+    """Read in one round trip. Raises RedisUnavailable."""
+    pipe = sync_redis().pipeline(transaction=False)
+    for deployment in deployments:
+        keys = deployment_keys(deployment)
         pipe.hvals(keys.in_use)
         pipe.hget(keys.limit, "limit")
+        pipe.hmget(keys.minute, ["requests", "tokens"])
     replies = iter(pipe.execute())
-    loads = {}
-    for pool in pools:
-        ready = tuple(int(next(replies)) for _lane in range(_LANES))
-        in_use = sum(int(slots) for slots in next(replies))
-        limit = next(replies)
-        loads[pool] = PoolLoad(ready, in_use, None if limit is None else int(float(limit)))
-    return loads
+    return {
+        deployment: _load(in_use, limit, minute)
+        for deployment, in_use, limit, minute in zip(
+            deployments, replies, replies, replies, strict=True
+        )
+    }
+
+
+def _load(
+    in_use: list[bytes], limit: bytes | None, minute: list[bytes | None]
+) -> DeploymentLoad:
+    requests, tokens = (int(count or 0) for count in minute)
+    slots = sum(int(count.partition(b":")[0]) for count in in_use)
+    return DeploymentLoad(slots, None if limit is None else int(float(limit)), requests, tokens)
