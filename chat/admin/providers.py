@@ -17,7 +17,8 @@ from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Forbidden
 from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses, pause_rows
-from chat.models import LLMModel, Provider
+from chat.models import Deployment, LLMModel, Provider
+from chat.models.providers import MAX_DEPLOYMENTS
 from chat.services import providers
 from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
@@ -220,6 +221,30 @@ class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
         return params
 
 
+class DeploymentInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Further deployments, for those who may change their model."""
+
+    model = Deployment
+    extra = 0
+    max_num = MAX_DEPLOYMENTS
+    verbose_name_plural = _("further deployments")
+    fields = (
+        "name", "provider", "upstream_name", "max_concurrency", "requests_per_minute",
+        "tokens_per_minute", "weight", "input_price", "cached_input_price", "output_price",
+    )  # fmt: skip
+
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("chat.view_llmmodel") or self.has_change_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("chat.change_llmmodel")
+
+    has_delete_permission = has_change_permission
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return self.has_change_permission(request) or request.user.has_perm("chat.add_llmmodel")
+
+
 @admin.register(LLMModel)
 class LLMModelAdmin(PausedAdmin):
     pause_kind = "model"
@@ -233,4 +258,4 @@ class LLMModelAdmin(PausedAdmin):
     list_select_related = ("provider",)
     list_filter = ("provider", "is_enabled", "is_restricted")
     search_fields = ("name", "upstream_name")
-    inlines = (RolePermissionInline,)
+    inlines = (DeploymentInline, RolePermissionInline)

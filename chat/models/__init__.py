@@ -5,9 +5,14 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
-from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
+from chat.models.pools import (
+    apaused_models,
+    forget_copy,
+    paused_models,
+    pools_of,
+)
 from chat.models.prices import ModelPrice
-from chat.models.providers import LLMModel, Provider
+from chat.models.providers import Deployment, LLMModel, Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -18,6 +23,7 @@ __all__ = [
     "BudgetPeriod",
     "Conversation",
     "Delivery",
+    "Deployment",
     "IdKey",
     "LLMModel",
     "Lane",
@@ -34,7 +40,7 @@ __all__ = [
     "Task",
     "WebhookEndpoint",
     "Worker",
-    "apools_of",
+    "apaused_models",
     "forget_copy",
     "paused_models",
     "pools_of",

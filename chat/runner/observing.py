@@ -56,14 +56,14 @@ def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
         kind="client",
         parent=parent,
         gen_ai__operation__name="chat",
-        gen_ai__provider__name=call.pool.upstream.provider,
+        gen_ai__provider__name=call.deployment.upstream.provider,
         gen_ai__request__model=call.pool.model,
     )
 
 
 def observe_call(call: Call, seconds: float, span: Any) -> None:
     """Count an ended call of `seconds`, its tokens, and what went wrong; also on its span."""
-    provider, model = call.pool.upstream.provider, call.pool.model
+    provider, model = call.deployment.upstream.provider, call.pool.model
     completion, error = call.state.completion, call.state.error
     error_type = error.code if error else "" if completion else STOPPED
     metrics.call_seconds(provider, model, error_type).observe(seconds)

@@ -53,9 +53,10 @@ class Probe:
 class DeploymentClaim:
     """What a claim says of one deployment: its limits, and the calls of it that have ended.
 
-    `weight` 0: it takes nothing. `requests_per_minute`, `tokens_per_minute` 0: no limit. `succeeded`
-    of the `released` calls, of tasks of `owners`, raise its limit again and close its breaker.
-    `used_tokens` of those whose tokens are known, by task id; NOT_CALLED if it was not called.
+    `weight` 0: it takes nothing. `requests_per_minute`, `tokens_per_minute` 0: no limit.
+    `succeeded` of the `released` calls, of tasks of `owners`, raise its limit again and close its
+    breaker. `used_tokens` of those whose tokens are known, by task id; NOT_CALLED of one that was
+    not called.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from aily.redis.clients import sync_redis
@@ -53,9 +53,13 @@ def deployment_loads(
     }
 
 
-def _load(
-    in_use: list[bytes], limit: bytes | None, minute: list[bytes | None]
-) -> DeploymentLoad:
+def _load(in_use: list[bytes], limit: bytes | None, minute: list[bytes | None]) -> DeploymentLoad:
     requests, tokens = (int(count or 0) for count in minute)
-    slots = sum(int(count.partition(b":")[0]) for count in in_use)
-    return DeploymentLoad(slots, None if limit is None else int(float(limit)), requests, tokens)
+    return DeploymentLoad(
+        slots_in_use(in_use), None if limit is None else int(float(limit)), requests, tokens
+    )
+
+
+def slots_in_use(counts: Iterable[bytes]) -> int:
+    """The sum of what workers have: `<slots>` or `<slots>:<slots of batch tasks>` of each."""
+    return sum(int(count.partition(b":")[0]) for count in counts)

@@ -44,8 +44,8 @@ async def renew_worker(
 async def unknown_slots(
     worker_id: str, known: Mapping[DeploymentKey, Collection[str]]
 ) -> dict[DeploymentKey, set[str]]:
-    """Slots that a worker has without knowing of them, by deployment: such as those of a claim whose
-    reply was lost. `known` are the others of all its deployments.
+    """Slots that a worker has without knowing of them, by deployment: such as those of a claim
+    whose reply was lost. `known` are the others of all its deployments.
 
     Reads their task ids only where there are more than are known. Raises RedisUnavailable.
     """

@@ -28,7 +28,7 @@ from chat.models import (
     Task,
     Worker,
 )
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from tests.conftest import grant
 
@@ -318,7 +318,7 @@ def test_a_paused_model_says_for_how_long_and_its_pause_is_lifted(
     admin: Client, model: LLMModel
 ) -> None:
     redis: Any = sync_redis()
-    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    redis.hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     page = admin.get("/admin/chat/llmmodel/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     assert act(admin, "llmmodel", "lift_pauses", model.pk) == "Called again: acme-1."
@@ -348,19 +348,19 @@ def test_a_provider_that_is_left_alone_says_so_and_is_called_again(
 ) -> None:
     redis: Any = sync_redis()
     redis.hset(
-        pool_keys(model.pool).provider.breaker,
+        deployment_keys(model.own_key).breaker,
         mapping={"open_until": time.time() + 100, "opened": 2},
     )
     page = admin.get("/admin/chat/provider/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     done = act(admin, "provider", "close_breakers", model.provider.pk)
     assert done == "Called again: acme."
-    assert not redis.exists(pool_keys(model.pool).provider.breaker)
+    assert not redis.exists(deployment_keys(model.own_key).breaker)
 
 
 def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) -> None:
     redis: Any = sync_redis()
-    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    redis.hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     alice.is_staff = True
     alice.save()
     grant(alice, Permission.objects.filter(codename="view_llmmodel"))
@@ -368,4 +368,4 @@ def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) 
     client.force_login(alice)
     form = {"action": "lift_pauses", "_selected_action": [str(model.pk)]}
     client.post("/admin/chat/llmmodel/", form)
-    assert redis.hexists(pool_keys(model.pool).limit, "paused_until")
+    assert redis.hexists(deployment_keys(model.own_key).limit, "paused_until")

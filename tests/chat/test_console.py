@@ -19,7 +19,7 @@ from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
 from chat.models.ids import uuid7
-from chat.scheduler.keys import pool_keys, provider_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services import console, spending
 
 PATH = "/admin/console/"
@@ -70,7 +70,7 @@ def test_the_queue_is_shown_by_model_and_lane_with_slots_of_the_cap(
     for lane in (Lane.INTERACTIVE, Lane.BATCH, Lane.BATCH):
         _task(alice, model, lane=lane)
     Task.objects.update(created_at=timezone.now() - timedelta(seconds=90))
-    sync_redis().hset(pool_keys(model.pool).in_use, mapping={"w1": 2, "w2": 1})
+    sync_redis().hset(deployment_keys(model.own_key).in_use, mapping={"w1": 2, "w2": 1})
     Worker.objects.create(
         hostname="w1", pid=1, lease_until=timezone.now() + timedelta(minutes=1)
     )  # fmt: skip
@@ -140,8 +140,8 @@ def test_pauses_and_breakers_are_shown_and_lifted_from_the_page(
 ) -> None:
     now: Any = sync_redis().time()
     seconds = now[0]
-    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", seconds + 60)
-    breaker = provider_keys(str(model.provider_id)).breaker
+    sync_redis().hset(deployment_keys(model.own_key).limit, "paused_until", seconds + 60)
+    breaker = deployment_keys(model.own_key).breaker
     sync_redis().hset(breaker, mapping={"open_until": seconds + 30, "opened": 2})
     data = admin.get(PATH).json()
     assert 50 < data["models"][0]["paused_seconds"] <= 60
@@ -162,7 +162,7 @@ def test_the_queue_is_shown_while_redis_is_away(
     def away(*_args: object) -> None:
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(console, "pool_loads", away)
+    monkeypatch.setattr(console, "deployment_loads", away)
     _task(alice, model)
     data = admin.get(PATH).json()
     assert data["has_redis"] is False

@@ -23,7 +23,7 @@ from chat.models import (
     Task,
     WebhookEndpoint,
 )
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 
 
@@ -35,7 +35,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
     paused = LLMModel.objects.create(provider=provider, name=name)
-    limit = pool_keys(paused.pool).limit
+    limit = deployment_keys(paused.own_key).limit
     sync_redis().hset(limit, "paused_until", str(time.time() + 600))
     sync_redis().expire(limit, 600)
     scene = Scene.objects.create(slug=name, title="Fuzzed")

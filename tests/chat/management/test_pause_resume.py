@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from aily.redis.clients import sync_redis
 from chat.models import LLMModel
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 
 
 def run(*arguments: str) -> str:
@@ -21,7 +21,7 @@ def run(*arguments: str) -> str:
 
 def open_breaker(model: LLMModel) -> None:
     until = str(time.time() + 100)
-    breaker = pool_keys(model.pool).provider.breaker
+    breaker = deployment_keys(model.own_key).breaker
     sync_redis().hset(breaker, mapping={"open_until": until, "opened": 3})
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.redis.clients import sync_redis
 from chat.models import Lane, LLMModel, Status, Task, Worker
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys, pool_keys
 from chat.services import pauses
 
 
@@ -45,7 +45,7 @@ def _busy(model: LLMModel, alice: User) -> None:
     hours_ago = timezone.now() - timedelta(hours=5)
     Task.objects.filter(pk=tasks[0].pk).update(created_at=hours_ago)
     sync_redis().hset(pool_keys(model.pool).stats, mapping={"in_use": 1, "cap": 250})
-    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    sync_redis().hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     pauses.pause(model.provider)
 
 

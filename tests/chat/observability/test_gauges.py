@@ -15,7 +15,7 @@ from aily.observability.collector import Query
 from chat import scheduler
 from chat.models import Lane, LLMModel, Task
 from chat.observability.gauges import QueueGauges
-from chat.scheduler import Fault
+from chat.scheduler import DeploymentClaim, Fault
 from chat.scheduler.breakers import BREAKER_FAILURES
 
 pytestmark = pytest.mark.usefixtures("loop_services")
@@ -62,13 +62,15 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert found["aily_provider_breaker_state", provider] == 0
     assert found["aily_leases_limit", name] == model.max_concurrency
     await scheduler.aenqueue(model.pool, [scheduler.Entry("a", 0, 1), scheduler.Entry("b", 0, 1)])
-    claimed = await scheduler.claim(model.pool, "w", cap=500, want=2, lease_seconds=60)
+    claimed = await scheduler.claim(
+        model.pool, "w", [DeploymentClaim(model.own_key[1], 500)], want=2, lease_seconds=60
+    )
     assert len(claimed.task_ids) == 2
     found = ask(gauges.from_redis)
     assert found["aily_leases_in_use", name] == 2
     assert found["aily_pool_paused", name] == 0
     await scheduler.report_failure(
-        model.pool,
+        model.own_key,
         "a",
         owner_id=1,
         lane=1,
@@ -79,10 +81,10 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
     for number in range(BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
+            model.own_key, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
-    scheduler.drop_worker("w", [model.pool])
+    scheduler.drop_worker("w", [model.own_key])
 
 
 @pytest.mark.django_db

@@ -102,7 +102,9 @@ async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
 
 async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
     cap = 10_000
-    await scheduler.report_failure(own(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED)
+    await scheduler.report_failure(
+        own(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED
+    )
     end_pause(pool)
     await claim(pool, cap=cap, want=0, succeeded=1_000)
     scheduler.enqueue(pool, entries(1, cap))
@@ -139,7 +141,9 @@ async def test_the_limit_grows_by_one_for_each_window_that_succeeded_and_never_o
         sizes.append(len(running))
     assert all(after - before <= 1 for before, after in pairwise(sizes))
     assert (sizes[0], max(sizes), sizes[-1]) == (CAP // 2, CAP, CAP)
-    assert not sync_redis().exists(deployment_keys(own(pool)).limit), "grown back, nothing is left to remember"
+    assert not sync_redis().exists(deployment_keys(own(pool)).limit), (
+        "grown back, nothing is left to remember"
+    )
 
 
 async def test_failures_do_not_raise_the_limit(pool: str) -> None:
