@@ -16,7 +16,6 @@ from pydantic import Field, JsonValue
 from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
-from aily.problems import InvalidRequest
 from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
@@ -24,7 +23,6 @@ from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
 from chat.api.references import referenced
 from chat.models import Deployment, LLMModel, Provider
-from chat.models.providers import MAX_DEPLOYMENTS
 
 router = Router(tags=["providers"])
 
@@ -133,14 +131,11 @@ def create_deployment(request: AuthenticatedRequest, payload: DeploymentIn) -> S
     with transaction.atomic():
         # Locked, as two requests at once would both take the last place.
         models = LLMModel.objects.select_for_update(no_key=True)
-        model = fields["model"] = referenced(
+        fields["model"] = referenced(
             models.filter(name=payload.model).first(),
             "model",
             f"There is no model {payload.model!r}.",
         )
-        if model.deployments.count() >= MAX_DEPLOYMENTS:
-            message = f"A model has at most {MAX_DEPLOYMENTS} further deployments."
-            raise InvalidRequest(message, field="model")
         return Status(201, add(Deployment(**fields)))
 
 

@@ -38,7 +38,7 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 class WaitingFor(Schema):
     model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
 
-    kind: Literal["staff", "pause", "breaker", "retry"] = Field(
+    kind: Literal["staff", "pause", "breaker", "limit", "retry"] = Field(
         description="staff: they have paused its model or provider. pause: the provider said that "
         "there are too many calls. breaker: it fails, and is left alone. retry: the task's own "
         "next attempt."

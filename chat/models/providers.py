@@ -239,6 +239,7 @@ def _weight() -> models.PositiveSmallIntegerField[int, int]:
     return models.PositiveSmallIntegerField(
         default=1,
         db_default=1,
+        blank=True,
         validators=[MaxValueValidator(MAX_WEIGHT)],
         help_text="Of several deployments: how much fuller than one of weight 1 it is kept. "
         "0: it is not called.",
@@ -465,9 +466,12 @@ class Deployment(models.Model):
         return f"{self.model.name}@{self.name}"
 
     def clean(self) -> None:
-        if self.name and self.name == self.model.provider.name:
+        if self.model_id and self.name == self.model.provider.name:
             message = _("The model's own deployment is called that, after its provider.")
             raise ValidationError({"name": message})
+        if self.model_id and not self.pk and self.model.deployments.count() >= MAX_DEPLOYMENTS:
+            message = _("A model has at most %(count)d further deployments.")
+            raise ValidationError({"model": message % {"count": MAX_DEPLOYMENTS}})
         prices = (self.input_price, self.cached_input_price, self.output_price)
         if None in prices and any(price is not None for price in prices):
             message = _("Give all three prices, or none for the model's.")

@@ -18,6 +18,7 @@ from accounts.models import User
 from aily.redis.clients import sync_redis
 from chat.models import (
     Conversation,
+    Deployment,
     Lane,
     LLMModel,
     Message,
@@ -124,7 +125,7 @@ def test_a_list_of_tasks_costs_a_constant_number_of_queries_and_loads_no_texts(
         make_task(text="the answer", status=Status.SUCCEEDED, **times)
         make_task(owner=bob)
     # Session, user, the filters of scene, model and error, count, page.
-    with django_assert_max_num_queries(7) as captured:
+    with django_assert_max_num_queries(8) as captured:
         page = admin.get("/admin/chat/task/")
     assert len(listed(page)) == 40
     assert "2.50 s" in page.content.decode()
@@ -272,7 +273,8 @@ def test_every_list_opens_with_a_constant_number_of_queries(
 ) -> None:
     def fill(number: int) -> None:
         other = Provider.objects.create(name=f"p{number}", base_url="https://x.example")
-        LLMModel.objects.create(name=f"m{number}", provider=other)
+        model = LLMModel.objects.create(name=f"m{number}", provider=other)
+        Deployment.objects.create(model=model, name="more", provider=other)
         Conversation.objects.create(owner=alice)
         Worker.objects.create(hostname="h", pid=1, lease_until=timezone.now())
         filled = Scene.objects.create(slug=f"s{number}", title="S")
@@ -280,8 +282,16 @@ def test_every_list_opens_with_a_constant_number_of_queries(
 
     for number in range(15):
         fill(number)
-    for table in ("provider", "llmmodel", "conversation", "worker", "scene", "sceneversion"):
-        with django_assert_max_num_queries(7):
+    for table in (
+        "provider",
+        "llmmodel",
+        "deployment",
+        "conversation",
+        "worker",
+        "scene",
+        "sceneversion",
+    ):
+        with django_assert_max_num_queries(8):
             assert admin.get(f"/admin/chat/{table}/").status_code == 200, table
 
 

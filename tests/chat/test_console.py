@@ -198,7 +198,7 @@ def test_each_part_is_for_staff_that_may_see_it(model: LLMModel) -> None:
     tasks, money = {"models", "failures", "workers", "has_redis"}, {"spending"}
     assert set(_staff("view_task").get(PATH).json()) == tasks
     both = _staff("view_provider", "view_ledgerentry")
-    assert set(both.get(PATH).json()) == {"providers", "has_redis"} | money
+    assert set(both.get(PATH).json()) == {"providers", "deployments", "has_redis"} | money
     page = both.get("/admin/").content.decode()
     assert 'id="console-providers"' in page
     assert 'id="console-models"' not in page

@@ -52,5 +52,5 @@ def test_it_lifts_all() -> None:
 
 
 def test_a_name_that_there_is_not_is_an_error() -> None:
-    with pytest.raises(CommandError, match="There is no model or provider 'gpt-0'"):
+    with pytest.raises(CommandError, match="There is no model, provider or deployment 'gpt-0'"):
         run("--lift", "gpt-0")
