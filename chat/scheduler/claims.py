@@ -3,7 +3,7 @@ one of its deployments."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -70,21 +70,22 @@ class DeploymentClaim:
     owners: Collection[int] = ()
     used_tokens: Mapping[str, int] = field(default_factory=dict)
 
-    def arguments(self) -> Iterator[Argument]:
+    def arguments(self) -> list[Argument]:
         """In claim.lua's order."""
-        yield self.name
-        yield self.cap
-        yield self.weight
-        yield self.requests_per_minute
-        yield self.tokens_per_minute
-        yield "" if self.mean_seconds is None else self.mean_seconds
-        yield self.succeeded
-        yield ",".join(map(str, islice(self.owners, MAX_SERVED_OWNERS)))
-        yield len(self.released)
-        yield from self.released
-        yield len(self.used_tokens)
-        for item in self.used_tokens.items():
-            yield from item
+        return [
+            self.name,
+            self.cap,
+            self.weight,
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            "" if self.mean_seconds is None else self.mean_seconds,
+            self.succeeded,
+            ",".join(map(str, islice(self.owners, MAX_SERVED_OWNERS))),
+            len(self.released),
+            *self.released,
+            len(self.used_tokens),
+            *(value for item in self.used_tokens.items() for value in item),
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,7 +291,7 @@ def test_every_list_opens_with_a_constant_number_of_queries(
         "scene",
         "sceneversion",
     ):
-        with django_assert_max_num_queries(8):
+        with django_assert_max_num_queries(9):
             assert admin.get(f"/admin/chat/{table}/").status_code == 200, table
 
 
@@ -379,3 +379,32 @@ def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) 
     form = {"action": "lift_pauses", "_selected_action": [str(model.pk)]}
     client.post("/admin/chat/llmmodel/", form)
     assert redis.hexists(deployment_keys(model.own_key).limit, "paused_until")
+
+
+# --- Deployments ----------------------------------------------------------------------------------
+def test_a_deployment_is_made_changed_paused_and_lifted(admin: Client, model: LLMModel) -> None:
+    form = {
+        "model": model.pk, "name": "more", "provider": model.provider_id, "upstream_name": "",
+        "max_concurrency": "5", "requests_per_minute": "60", "tokens_per_minute": "",
+        "weight": "", "input_price": "", "cached_input_price": "", "output_price": "",
+    }  # fmt: skip
+    assert admin.post("/admin/chat/deployment/add/", form).status_code == 302
+    made = Deployment.objects.get()
+    assert (made.weight, made.requests_per_minute) == (1, 60)
+    page = f"/admin/chat/deployment/{made.pk}/change/"
+    shown = admin.get(page).content.decode()
+    assert 'name="weight"' in shown
+    assert 'name="model"' not in shown
+    label = "acme-1@more"
+    assert act(admin, "deployment", "pause_rows", made.pk) == f"Paused: {label}."
+    assert 'field-paused_for">by staff<' in admin.get("/admin/chat/deployment/").content.decode()
+    assert act(admin, "deployment", "lift_deployments", made.pk) == f"Called again: {label}."
+
+
+def test_the_admin_of_deployments_is_for_who_may_change_models(model: LLMModel) -> None:
+    user = User.objects.create_user("sees", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_llmmodel"))
+    client = Client()
+    client.force_login(user)
+    assert client.get("/admin/chat/deployment/").status_code == 200
+    assert client.get("/admin/chat/deployment/add/").status_code == 403

@@ -17,7 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from aily.redis.clients import sync_redis
 from chat import scheduler
-from chat.models import Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
+from chat.models import Deployment, Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
 from chat.models.ids import uuid7
 from chat.scheduler.keys import deployment_keys
 from chat.services import console, spending
@@ -154,6 +154,39 @@ def test_pauses_and_breakers_are_shown_and_lifted_from_the_page(
     data = admin.get(PATH).json()
     assert data["models"][0]["paused_seconds"] == 0
     assert data["providers"][0]["breaker"] == "closed"
+
+
+def test_deployments_are_shown_paused_and_lifted_from_the_page(
+    admin: Client, model: LLMModel
+) -> None:
+    assert admin.get(PATH).json()["deployments"] == [], "it has one, without limits"
+    second = Provider.objects.create(name="second", base_url="https://x.example")
+    more = Deployment.objects.create(
+        model=model, name="more", provider=second, max_concurrency=4, tokens_per_minute=100
+    )
+    now: Any = sync_redis().time()
+    keys = deployment_keys(more.key)
+    sync_redis().hset(keys.in_use, mapping={"w1": 2, "w2": "2:1"})
+    sync_redis().hset(keys.limit, mapping={"paused_until": now[0] + 60, "limit": 3})
+    sync_redis().hset(keys.minute, mapping={"requests": 5, "tokens": 70})
+    data = admin.get(PATH).json()
+    assert (data["models"][0]["cap"], data["models"][0]["in_use"]) == (12, 4)
+    assert data["models"][0]["paused_seconds"] == 0, "the other is not"
+    own, shown = data["deployments"]
+    assert (own["id"], own["name"], own["weight"], own["in_use"]) == (0, "acme", 1, 0)
+    assert (shown["in_use"], shown["limit"], shown["cap"]) == (4, 3, 4)
+    assert (shown["tokens"], shown["tokens_per_minute"]) == (70, 100)
+    assert 50 < shown["paused_seconds"] <= 60
+    for action, pk, is_paused in (("pause", 0, True), ("lift", 0, False), ("lift", more.pk, False)):
+        page = admin.post(f"{PATH}{action}/deployment/{model.pk}/{pk}/", follow=True)
+        assert page.redirect_chain == [("/admin/", 302)]
+        rows = {row["id"]: row for row in admin.get(PATH).json()["deployments"]}
+        assert rows[pk]["is_paused"] is is_paused
+        assert rows[pk]["weight"] == (0 if is_paused else 1)
+    assert rows[more.pk]["paused_seconds"] == 0
+    assert admin.post(f"{PATH}pause/deployment/{model.pk}/999/").status_code == 404
+    assert admin.get(f"{PATH}pause/deployment/{model.pk}/0/").status_code == 405
+    assert _staff("view_provider").post(f"{PATH}pause/deployment/{model.pk}/0/").status_code == 403
 
 
 def test_the_queue_is_shown_while_redis_is_away(
