@@ -40,8 +40,8 @@ class WaitingFor(Schema):
 
     kind: Literal["staff", "pause", "breaker", "limit", "retry"] = Field(
         description="staff: they have paused its model or provider. pause: the provider said that "
-        "there are too many calls. breaker: it fails, and is left alone. retry: the task's own "
-        "next attempt."
+        "there are too many calls. breaker: it fails, and is left alone. limit: the requests or "
+        "tokens of a minute are used up. retry: the task's own next attempt."
     )
     until: datetime | None = Field(description="About when; null: not known.")
 
