@@ -27,9 +27,9 @@ from chat.models import Deployment, LLMModel, Provider
 router = Router(tags=["providers"])
 
 _EXAMPLE: dict[str, JsonValue] = {
-    "model": "deepseek-chat",
+    "model": "deepseek-v4-pro",
     "name": "second-account",
-    "provider": "deepseek-2",
+    "provider": "simulator",
     "upstream_name": "",
     "max_concurrency": 200,
     "requests_per_minute": 3000,

@@ -104,7 +104,7 @@ def lift_model(request: AuthenticatedRequest, name: str) -> Status[None]:
     return Status(204, None)
 
 
-_DEPLOYMENT = "/pauses/deployments/{path:name}"
+_DEPLOYMENT = "/pauses/deployments/{path:deployment}"
 
 
 @router.put(
@@ -115,9 +115,9 @@ _DEPLOYMENT = "/pauses/deployments/{path:name}"
     "no tasks: others do, or they are held. Calls that run go on.",
     openapi_extra=documented_responses({}, 404),
 )
-def pause_deployment(request: AuthenticatedRequest, name: str) -> Status[None]:
+def pause_deployment(request: AuthenticatedRequest, deployment: str) -> Status[None]:
     require_permission(request.auth.user, "chat.change_llmmodel")
-    pauses.pause(_find_deployment(name))
+    pauses.pause(_find_deployment(deployment))
     return Status(204, None)
 
 
@@ -128,9 +128,9 @@ def pause_deployment(request: AuthenticatedRequest, name: str) -> Status[None]:
     summary="Call a deployment again that is paused or left alone",
     openapi_extra=documented_responses({}, 404),
 )
-def lift_deployment(request: AuthenticatedRequest, name: str) -> Status[None]:
+def lift_deployment(request: AuthenticatedRequest, deployment: str) -> Status[None]:
     require_permission(request.auth.user, "chat.change_llmmodel")
-    pauses.lift_deployment(_find_deployment(name))
+    pauses.lift_deployment(_find_deployment(deployment))
     return Status(204, None)
 
 

@@ -5,6 +5,7 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
+from chat.models.llm_models import Deployment, LLMModel
 from chat.models.pools import (
     apaused_models,
     forget_copy,
@@ -12,7 +13,7 @@ from chat.models.pools import (
     pools_of,
 )
 from chat.models.prices import ModelPrice
-from chat.models.providers import Deployment, LLMModel, Provider
+from chat.models.providers import Provider
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from aily.database.rows import fetch_column
 from aily.database.threads import in_database
-from chat.models.providers import pool_name
+from chat.models.llm_models import pool_name
 
 #: How long a process uses its copy.
 COPY_SECONDS = 1.0

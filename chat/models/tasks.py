@@ -20,7 +20,7 @@ from chat.events import (
 )
 from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
-from chat.models.providers import LLMModel
+from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
 

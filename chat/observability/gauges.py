@@ -11,9 +11,9 @@ from aily.database.rows import Row
 from aily.monitoring.services import client, query
 from aily.observability.collector import Family, Reading
 from chat.models import Lane
-from chat.models.providers import deployment_name, pool_name
+from chat.models.llm_models import deployment_name, pool_name
 from chat.scheduler.keys import DeploymentKey, deployment_keys, pool_keys
-from chat.scheduler.load import slots_in_use
+from chat.scheduler.load import MINUTE_FIELDS, slots_in_use, used_of_minute
 
 QUEUE_DEPTH = Family("aily_queue_depth", "Tasks that wait.", ("model", "lane"))
 QUEUE_AGE = Family(
@@ -235,7 +235,7 @@ class QueueGauges:
                 pipe.hmget(keys.limit, ["limit", "paused_until"])
                 pipe.hget(keys.breaker, "open_until")
                 pipe.hvals(keys.in_use)
-                pipe.hmget(keys.minute, ["requests", "tokens"])
+                pipe.hmget(keys.minute, MINUTE_FIELDS)
         (seconds, micros), *replies = pipe.execute()
         now, rest = seconds + micros / 1e6, iter(replies)
         open_until: dict[str, float | None] = {}
@@ -280,14 +280,15 @@ class _State:
         now: float,
     ) -> _State:
         until = None if open_until is None else float(open_until)
+        requests, tokens = used_of_minute(minute, now)
         return cls(
             None if limit[0] is None else int(float(limit[0])),
             max(float(limit[1] or 0) - now, 0.0),
             until,
             _breaker_state(until, now),
             slots_in_use(in_use),
-            int(minute[0] or 0),
-            int(minute[1] or 0),
+            requests,
+            tokens,
         )
 
     def readings(self, row: _Deployment) -> Iterator[Reading]:

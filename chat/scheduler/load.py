@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from aily.redis.clients import sync_redis
+from chat.scheduler.claims import BUCKET_MS
 from chat.scheduler.keys import DeploymentKey, deployment_keys, pool_keys
 from chat.scheduler.ready import LANE_WIDTH
 
 _LANES = 3
+#: Of a deployment's `minute`.
+MINUTE_FIELDS = ["at", "requests", "tokens"]
+MINUTE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +43,26 @@ def deployment_loads(
 ) -> dict[DeploymentKey, DeploymentLoad]:
     """Read in one round trip. Raises RedisUnavailable."""
     pipe = sync_redis().pipeline(transaction=False)
+    pipe.time()
     for deployment in deployments:
         keys = deployment_keys(deployment)
         pipe.hvals(keys.in_use)
         pipe.hget(keys.limit, "limit")
-        pipe.hmget(keys.minute, ["requests", "tokens"])
-    replies = iter(pipe.execute())
+        pipe.hmget(keys.minute, MINUTE_FIELDS)
+    (now, _micros), *rest = pipe.execute()
+    replies = iter(rest)
     return {
-        deployment: _load(in_use, limit, minute)
+        deployment: _load(in_use, limit, minute, now)
         for deployment, in_use, limit, minute in zip(
             deployments, replies, replies, replies, strict=True
         )
     }
 
 
-def _load(in_use: list[bytes], limit: bytes | None, minute: list[bytes | None]) -> DeploymentLoad:
-    requests, tokens = (int(count or 0) for count in minute)
+def _load(
+    in_use: list[bytes], limit: bytes | None, minute: list[bytes | None], now: float
+) -> DeploymentLoad:
+    requests, tokens = used_of_minute(minute, now)
     return DeploymentLoad(
         slots_in_use(in_use), None if limit is None else int(float(limit)), requests, tokens
     )
@@ -63,3 +71,11 @@ def _load(in_use: list[bytes], limit: bytes | None, minute: list[bytes | None]) 
 def slots_in_use(counts: Iterable[bytes]) -> int:
     """The sum of what workers have: `<slots>` or `<slots>:<slots of batch tasks>` of each."""
     return sum(int(count.partition(b":")[0]) for count in counts)
+
+
+def used_of_minute(minute: Sequence[bytes | None], now: float) -> tuple[int, int]:
+    """Requests and tokens of the last minute: the values of MINUTE_FIELDS as the last claim left
+    them, and Redis' time."""
+    newest, requests, tokens = (int(value or 0) for value in minute)
+    is_over = now - newest * BUCKET_MS / 1000 > MINUTE_SECONDS
+    return (0, 0) if is_over else (requests, tokens)

@@ -168,7 +168,7 @@ def test_deployments_are_shown_paused_and_lifted_from_the_page(
     keys = deployment_keys(more.key)
     sync_redis().hset(keys.in_use, mapping={"w1": 2, "w2": "2:1"})
     sync_redis().hset(keys.limit, mapping={"paused_until": now[0] + 60, "limit": 3})
-    sync_redis().hset(keys.minute, mapping={"requests": 5, "tokens": 70})
+    sync_redis().hset(keys.minute, mapping={"at": 4 * now[0], "requests": 5, "tokens": 70})
     data = admin.get(PATH).json()
     assert (data["models"][0]["cap"], data["models"][0]["in_use"]) == (12, 4)
     assert data["models"][0]["paused_seconds"] == 0, "the other is not"

@@ -149,7 +149,14 @@ def start(worker_id: UUID, route: Route, task_ids: Sequence[str]) -> list[Starte
     """queued → running for those still queued for this model, in time, while the worker is not
     declared dead and staff have neither paused nor disabled the model, its deployment, or the
     provider of that."""
-    params = {"worker_id": worker_id, "task_ids": list(task_ids), **route._asdict()}
+    params = {
+        "worker_id": worker_id,
+        "task_ids": list(task_ids),
+        "model_id": route.model_id,
+        "provider_id": route.provider_id,
+        "deployment_id": route.deployment_id,
+        "deployment": route.deployment,
+    }
     return fetch_rows(StartedTask, _START, params)
 
 

@@ -67,6 +67,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     return {
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
+        "deployment": str(deployment),
         "deployment_id": deployment.pk,
         "delivery_id": str(delivery.pk),
         "endpoint_id": endpoint.pk,

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from accounts.models import User
 from chat.models import Deployment, LLMModel, Provider, Task
-from chat.models.providers import MAX_DEPLOYMENTS
+from chat.models.llm_models import MAX_DEPLOYMENTS
 from chat.services import pauses
 from tests.conftest import ClientOf
 
@@ -92,6 +93,20 @@ def test_a_name_is_taken_once_and_there_is_an_end_to_them(
     refused = add(client, name="one-more")
     assert refused.status_code == 422
     assert f"at most {MAX_DEPLOYMENTS}" in str(refused.json())
+
+
+def test_a_models_own_deployment_and_a_further_one_never_have_one_name(
+    client: Client, second: Provider, model: LLMModel
+) -> None:
+    add(client, name="more")
+    Provider.objects.create(name="more", base_url="http://127.0.0.1:9")
+    path = f"/api/models/{model.name}"
+    moved = client.patch(path, {"provider": "more"}, content_type="application/json")
+    assert moved.status_code == 422
+    assert "provider" in str(moved.json()["errors"])
+    model.provider.name = "more"
+    with pytest.raises(ValidationError):
+        model.provider.clean()
 
 
 def test_a_provider_of_a_deployment_stays(client: Client, second: Provider, staff: User) -> None:

@@ -58,7 +58,7 @@ GET PATCH DELETE /api/models/{name}
 GET POST /api/deployments
 GET PATCH DELETE /api/deployments/{deployment_id}
 GET /api/llmchat/pauses
-PUT DELETE /api/llmchat/pauses/deployments/{name}
+PUT DELETE /api/llmchat/pauses/deployments/{deployment}
 PUT DELETE /api/llmchat/pauses/models/{name}
 PUT DELETE /api/llmchat/pauses/providers/{name}
 GET POST /api/budgets/items
