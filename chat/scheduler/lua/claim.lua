@@ -43,6 +43,8 @@ local BATCH = 2
 local BUCKETS = 242
 -- Tasks that wait for a deployment that they have not tried, and are passed over for others.
 local MAX_SKIPPED = 100
+-- Tokens that a task may use of which nothing is known, before any call has ended.
+local UNKNOWN_SIZE = 1000
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 redis.call('ZADD', workers, now + slot_seconds, worker)
@@ -243,9 +245,15 @@ local function correct_minute(d)
   call_with_all('HDEL', d.charges, d.released)
 end
 
--- The tokens that a task of this size (an estimate, at most) will use, as far as ended calls tell.
+-- The tokens that a task may use, if they are known; else the mean of those of ended calls.
+local function size_at(d, size)
+  return size or (d.calls > 0 and math.ceil(d.estimated / d.calls) or UNKNOWN_SIZE)
+end
+
+-- The tokens that a task will use that may use so many, as far as ended calls tell.
 local function expected_tokens(d, size)
   if d.max_tokens == 0 then return 0 end
+  size = size_at(d, size)
   local expected = size
   if d.estimated > 0 then expected = size * d.really_used / d.estimated end
   return math.ceil(math.min(expected, d.max_tokens))
@@ -255,7 +263,7 @@ local function has_minute_room(d, size)
   if not d.is_limited_by_minute then return true end
   local fits = (d.max_requests == 0 or d.requests < d.max_requests)
     and (d.max_tokens == 0 or d.tokens + expected_tokens(d, size) <= d.max_tokens)
-  if not fits then d.refused_size = d.refused_size or size end
+  if not fits then d.refused_size = d.refused_size or size_at(d, size) end
   return fits
 end
 
@@ -264,7 +272,7 @@ local function charge_minute(d, id, size)
   local tokens = expected_tokens(d, size)
   d.requests, d.new_requests = d.requests + 1, d.new_requests + 1
   d.tokens, d.new_tokens = d.tokens + tokens, d.new_tokens + tokens
-  redis.call('HSET', d.charges, id, string.format('%d:%d:%d', d.bucket, tokens, size))
+  redis.call('HSET', d.charges, id, string.format('%d:%d:%d', d.bucket, tokens, size_at(d, size)))
 end
 
 -- When the oldest calls are a minute ago that keep a task of the refused size from fitting.
@@ -341,7 +349,7 @@ local function open_breaker(d)
     local score = tonumber(redis.call('ZSCORE', ready, probe) or -1)
     if score >= 0 then
       redis.call('ZREM', ready, probe)
-      take(d, probe, math.floor(score / width), tonumber(redis.call('HGET', sizes_key, probe) or 1000))
+      take(d, probe, math.floor(score / width), tonumber(redis.call('HGET', sizes_key, probe) or nil))
       d.may_probe = 0
       start_probe(d, probe, probe_kind)
       wanted = 0
@@ -419,7 +427,7 @@ end
 -- Takes or puts back one task. False when what comes after it has to wait as well.
 local function place(id, score, put_back)
   local lane = math.floor(score / width)
-  local size = has_sizes and tonumber(redis.call('HGET', sizes_key, id) or 1000) or 0
+  local size = has_sizes and tonumber(redis.call('HGET', sizes_key, id) or nil) or nil
   local tried = has_tries and redis.call('HGET', tried_key, id) or ''
   local d, is_passed_over = choose(lane, size, tried)
   if not d then

@@ -172,6 +172,16 @@ async def test_a_large_task_is_not_overtaken_for_ever_by_small_ones(pool: str) -
     assert (await claim(pool, tokens_per_minute=1000)).task_ids == ["first0"]
 
 
+async def test_a_task_of_which_nothing_is_known_counts_as_others_do(pool: str) -> None:
+    """As one that the sweep puts back, which reads no prompts."""
+    scheduler.enqueue(pool, sized(2, tokens=300))
+    taken = (await claim(pool, tokens_per_minute=1000)).task_ids
+    scheduler.enqueue(pool, entries(1, 20))
+    used = dict.fromkeys(taken, 100)
+    claimed = await claim(pool, tokens_per_minute=1000, released=taken, used_tokens=used)
+    assert (len(claimed.task_ids), minute(pool)[1]) == (8, 1000)
+
+
 async def test_unused_tokens_of_a_call_without_a_connection_are_given_back(pool: str) -> None:
     scheduler.enqueue(pool, sized(4, tokens=500))
     taken = (await claim(pool, tokens_per_minute=1000)).task_ids
