@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -118,9 +118,8 @@ class Claimer:
         task_ids = claimed.task_ids
         if task_ids:
             await self._start_taken(pool, claimed)
-        elif claimed.may_probe and claimed.left and limit:
-            name, may_probe = next(iter(claimed.may_probe.items()))
-            await self._probe(pool, pool.deployments[name], only_fresh=may_probe == 1)
+        elif claimed.left and limit:
+            await self._probe_first(pool, claimed.may_probe)
         if claimed.left and len(task_ids) == limit and limit:
             # There may be room for more, here and at other workers.
             pool.woken.set()
@@ -129,6 +128,8 @@ class Claimer:
     async def _take(self, pool: Pool, limit: int, probe: Probe | None = None) -> scheduler.Claim:
         """Claim up to `limit` tasks, and give back the slots of calls that have ended."""
         ended = [(place, place.take_ended()) for place in pool.deployments.values()]
+        for place, _ in ended:
+            place.is_claiming = True
         try:
             claimed = await scheduler.claim(
                 pool.name,
@@ -142,8 +143,19 @@ class Claimer:
             for place, calls in ended:
                 place.put_back(calls)
             raise
-        pool.note_taken(claimed.taken)
-        return claimed
+        else:
+            pool.note_taken(claimed.taken)
+            return claimed
+        finally:
+            for place, _ in ended:
+                place.is_claiming = False
+
+    async def _probe_first(self, pool: Pool, may_probe: Mapping[str, int]) -> None:
+        """Probe one of these deployments, by name; 1 of those that only a fresh task may probe."""
+        for name, kind in may_probe.items():
+            if (deployment := pool.deployments.get(name)) is not None:
+                await self._probe(pool, deployment, only_fresh=kind == 1)
+                return
 
     async def _probe(self, pool: Pool, deployment: Deployment, *, only_fresh: bool) -> None:
         """Let one task find out whether the deployment works again."""

@@ -49,6 +49,8 @@ class Deployment:
     is_usable: bool = True
     #: Claimed, and not given back yet.
     slots: int = 0
+    #: A claim is under way that may bring tasks for it.
+    is_claiming: bool = False
     _released: list[str] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
     _succeeded: int = 0
@@ -165,7 +167,7 @@ class Pool:
             # Deleted, or moved to another provider: its calls end, none starts.
             gone = self.deployments[name]
             gone.is_held = True
-            if gone.slots <= 0 and not gone.released:
+            if not (gone.slots > 0 or gone.released or gone.is_claiming):
                 del self.deployments[name]
         for name, deployment in loaded.deployments.items():
             if (known := self.deployments.get(name)) is not None:

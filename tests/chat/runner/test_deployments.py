@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
+from chat import scheduler
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
 from chat.models import Deployment, LedgerEntry, LLMModel, Provider, Status, Task
@@ -221,6 +222,29 @@ async def test_a_deployment_that_is_deleted_ends_its_calls_and_is_forgotten(
         return len(pool.deployments) == 1
 
     await eventually(is_forgotten)
+
+
+async def test_one_that_is_deleted_while_its_tasks_are_claimed_loses_none(
+    start_worker: StartWorker,
+    add_deployment: AddDeployment,
+    submit_as_alice: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await add_deployment("second", weight=1000)
+    worker = await start_worker()
+    claim = scheduler.claim
+
+    async def claim_late(*args: Any, **options: Any) -> scheduler.Claim:
+        claimed = await claim(*args, **options)
+        is_there = await in_database(Deployment.objects.exists)
+        if claimed.task_ids and is_there:
+            await in_database(lambda: Deployment.objects.get().delete())
+            await worker.reload_pools()
+        return claimed
+
+    monkeypatch.setattr(scheduler, "claim", claim_late)
+    tasks = await ended(await submit_many(submit_as_alice, 3, "Hi [sim:tokens=2]"))
+    assert by_deployment(tasks) == {"simulator": 3}
 
 
 async def test_each_deployment_costs_what_it_costs(
