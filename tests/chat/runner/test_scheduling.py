@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from accounts.models import User
+from aily.concurrency.batching import Pace
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
@@ -25,7 +26,7 @@ from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.scheduler import DeploymentClaim, Fault, breakers, claims
 from chat.scheduler.keys import pool_keys
-from chat.services.follow import follower
+from chat.services.follow import follower, state
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
@@ -217,6 +218,7 @@ async def test_a_follower_of_a_waiting_task_is_sent_its_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower, "PLACE_SECONDS", 0.05)
+    monkeypatch.setattr(state, "_RECHECK_PACE", Pace(0.05, max_seconds=0.05))
     await set_cap(1)
     await worker.reload_pools()
     task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
