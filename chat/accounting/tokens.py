@@ -63,11 +63,9 @@ def max_usage(task: Task) -> Tokens:
     is no text adds OTHER_PART_TOKENS. The input of embeddings counts likewise, as a token's number
     and the comma after it are BYTES_PER_TOKEN at the least; there is no completion then.
     """
+    prompt = _prompt_tokens(task)
     if task.kind == TaskKind.EMBEDDINGS:
-        return Tokens(estimate(len(msgspec.json.encode(task.params.get("input")))))
-    objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
-    prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
-    prompt += OTHER_PART_TOKENS * _other_parts(task.messages)
+        return Tokens(prompt)
     completion = min(bound_completion(task), MAX_COUNT)
     if task.response_format is None:
         return Tokens(prompt, 0, completion)
@@ -76,15 +74,35 @@ def max_usage(task: Task) -> Tokens:
     return Tokens(prompt, 0, min(2 * completion, MAX_COUNT))
 
 
+def expected_tokens(task: Task) -> int:
+    """Of one call, which may stay without a limit: its model's counts."""
+    if task.kind == TaskKind.EMBEDDINGS:
+        return _prompt_tokens(task)
+    completion = _named_limit(task) or task.model.default_max_tokens
+    return _prompt_tokens(task) + min(completion, MAX_COUNT)
+
+
+def _prompt_tokens(task: Task) -> int:
+    if task.kind == TaskKind.EMBEDDINGS:
+        return estimate(len(msgspec.json.encode(task.params.get("input"))))
+    objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
+    prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
+    return prompt + OTHER_PART_TOKENS * _other_parts(task.messages)
+
+
+def _named_limit(task: Task) -> int | None:
+    named = [task.params.get(name) for name in MAX_TOKENS_NAMES]
+    # If a task names both, the provider chooses.
+    return max((limit for limit in named if type(limit) is int and limit > 0), default=None)
+
+
 def bound_completion(task: Task) -> int:
     """The limit of the task's answer, in tokens.
 
     A task that names no limit is given its model's: otherwise nothing would bound the call.
     """
     params = task.params
-    named = [params.get(name) for name in MAX_TOKENS_NAMES]
-    # If a task names both, the provider chooses.
-    completion = max((limit for limit in named if type(limit) is int and limit > 0), default=None)
+    completion = _named_limit(task)
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion

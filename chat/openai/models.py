@@ -48,7 +48,7 @@ def _json(body: dict[str, object]) -> Response:
 
 def _usable(owner_id: int) -> list[dict[str, object]]:
     permissions = permission_sets([owner_id])[owner_id]
-    models = LLMModel.objects.filter(is_enabled=True, provider__is_enabled=True)
+    models = [row for row in LLMModel.objects.with_deployments() if row.is_offered]
     scenes = Scene.objects.usable().only("slug", "title", "created_at", "is_restricted")
     return [
         *(_model(row) for row in models[:_MAX_ROWS] if _may_use(permissions, row)),
@@ -66,9 +66,10 @@ def _find(owner_id: int, name: str) -> dict[str, object] | None:
             return None
         described = {"description": scene.description, "variables": version.variables_schema}
         return {**_scene(scene), **described}
-    models = LLMModel.objects.filter(is_enabled=True, provider__is_enabled=True, name=name)
-    model = models.first()
-    return _model(model) if model is not None and _may_use(permissions, model) else None
+    model = LLMModel.objects.with_deployments().filter(name=name).first()
+    if model is None or not model.is_offered or not _may_use(permissions, model):
+        return None
+    return _model(model)
 
 
 def _may_use(permissions: PermissionSet, row: LLMModel | Scene) -> bool:

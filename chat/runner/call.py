@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
 from chat.llm.embeddings import count_inputs, memory_of
-from chat.llm.errors import ProviderError
+from chat.llm.errors import ConnectTimeoutError, ProviderError, UnreachableError
 from chat.llm.types import (
     AnswerLimits,
     ChatRequest,
@@ -33,7 +33,7 @@ from chat.models import Status, TaskKind
 from chat.models.tasks import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment, Pool
 from chat.runner.structured import Misfit, StructuredAnswer
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Call:
 
     task: StartedTask
     pool: Pool
+    deployment: Deployment
     client: ProviderClient
     writer: LogWriter
     #: Of all calls of this process for embeddings.
@@ -53,6 +54,8 @@ class Call:
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
     is_counted: bool = False
+    #: The deployments (their names) that have failed the task since it last waited.
+    tried: Sequence[str] = ()
     state: AttemptState = field(default_factory=AttemptState, init=False)
     task_id: str = field(init=False)
     log: TaskLog = field(init=False)
@@ -67,13 +70,29 @@ class Call:
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
         self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
-        self.structured = StructuredAnswer.of(self.task, self.pool)
+        self.structured = StructuredAnswer.of(self.task, self.deployment)
         self._read_delay = ReadDelay(self._read_delay_seconds)
+
+    @property
+    def can_move_on(self) -> bool:
+        """Whether another deployment could be called that has not failed the task."""
+        here = self.deployment.key[1]
+        return here not in self.tried and self.pool.has_other([*self.tried, here])
 
     @property
     def was_answered(self) -> bool:
         """True when the provider gave a whole answer."""
         return self.state.completion is not None
+
+    @property
+    def used_tokens(self) -> int | None:
+        """The tokens that it counts with in its minute, as far as that is known."""
+        completion = self.state.completion
+        if completion is not None:
+            usage = completion.usage
+            # A provider that counts nothing has used what was estimated.
+            return usage.prompt_tokens + usage.completion_tokens or None
+        return 0 if isinstance(self.state.error, UnreachableError | ConnectTimeoutError) else None
 
     def on_listener(self) -> None:
         """Read and append at once what there is: a follower of the text announced itself."""
@@ -126,7 +145,7 @@ class Call:
         if settings.LOG_PROMPTS:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
-            model=self.pool.upstream_model,
+            model=self.deployment.upstream_model,
             messages=msgspec.Raw(self.task.messages.encode()),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
@@ -140,7 +159,7 @@ class Call:
             logger.info("input: %s", self.task.params)
         params = msgspec.json.decode(self.task.params)
         request = EmbeddingsRequest(
-            model=self.pool.upstream_model,
+            model=self.deployment.upstream_model,
             params=params,
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
@@ -150,7 +169,7 @@ class Call:
         await self.vector_room.reserve(room)
         self._reserved = room
         answer = await self.client.embed(
-            self.pool.upstream, request, count, _time_limits(), max_bytes
+            self.deployment.upstream, request, count, _time_limits(), max_bytes
         )
         self.state.vectors = answer.vectors
         return Completion(
@@ -182,7 +201,7 @@ class Call:
 
     async def _ask_provider(self, request: ChatRequest) -> Completion:
         return await self.client.ask(
-            self.pool.upstream,
+            self.deployment.upstream,
             request,
             _time_limits(),
             self._write,
