@@ -39,6 +39,10 @@ _SHOWN = {
 }
 
 
+#: Scenarios whose cost a task the plot has.
+_COSTS = ("flight", "submit", "submit_http", "rate")
+
+
 def write_readme(results: dict[str, Any], readme: Path = README) -> None:
     """The suite's results. Raises ValueError when the README has no place for them."""
     _write_between((_BEGIN, _END), _table(results), readme)
