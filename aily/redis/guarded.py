@@ -7,6 +7,7 @@ refuses all callers but one a second, which finds out whether the server answers
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol, Self, cast
 
 import redis
@@ -84,9 +85,14 @@ class _ReportingConnection:
 
 
 class _AsyncReportingConnection:
-    """`_ReportingConnection` for an event loop."""
+    """`_ReportingConnection` for an event loop.
+
+    redis-py closes the connections of a pool also under a command, whose retry would connect again:
+    nobody would close that connection.
+    """
 
     circuit: CircuitBreaker
+    is_pool_closed: Callable[[], bool]
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Pack in C, as redis-py does for threads only: a sixtieth of its time for 500 events."""
@@ -94,17 +100,31 @@ class _AsyncReportingConnection:
         return packed
 
     async def connect(self) -> None:
+        self._require_open_pool()
         try:
             await super().connect()  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.record_failure()
+            self._record_failure()
             raise
+        if self.is_pool_closed():
+            # It was closed while this one had nothing to close yet.
+            await self.disconnect()  # type: ignore[attr-defined]
+            self._require_open_pool()
+
+    def _record_failure(self) -> None:
+        """Unless it is the end of this connection alone: of the server that says nothing."""
+        if not self.is_pool_closed():
+            self.circuit.record_failure()
+
+    def _require_open_pool(self) -> None:
+        if self.is_pool_closed():
+            raise redis.ConnectionError("The connections to Redis are closed.")
 
     async def read_response(self, *args: object, **options: object) -> object:
         try:
             response: object = await super().read_response(*args, **options)  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.record_failure()
+            self._record_failure()
             raise
         except redis.ResponseError as error:
             if not refuses_writes(error):
@@ -134,8 +154,10 @@ class _Guarded:
         pool = cast("_Pool", self)
         self.circuit = _circuit(pool.connection_kwargs)
         self._outages = self.circuit.outages
+        self.is_closed = False
         bases = (self.connection_mixin, pool.connection_class)
-        pool.connection_class = type("GuardedConnection", bases, {"circuit": self.circuit})
+        shared = {"circuit": self.circuit, "is_pool_closed": lambda _: self.is_closed}
+        pool.connection_class = type("GuardedConnection", bases, shared)
 
     def _had_outage(self) -> bool:
         """Whether there was one since the last call. Raises ConnectionError while Redis is away.
@@ -202,6 +224,11 @@ class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
         except redis.ConnectionError as error:
             raise _or_busy(error) from None
         return connection
+
+    async def aclose(self) -> None:
+        """Close all connections, for good."""
+        self.is_closed = True
+        await super().aclose()
 
 
 def guarded_pool(url: str) -> GuardedPool:
