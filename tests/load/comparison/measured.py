@@ -76,7 +76,7 @@ def rows(rounds: Iterable[list[Measured]]) -> list[dict[str, Any]]:
             found.setdefault((item.load, item.contender), []).append(figures)
     return [
         {"load": load, "contender": contender, "figures": medians(each), "each": each}
-        for (load, contender), each in sorted(found.items(), key=lambda entry: entry[0][0])
+        for (load, contender), each in found.items()
     ]
 
 
