@@ -62,7 +62,8 @@ async def test_closed_clients_are_made_anew() -> None:
 async def test_a_command_under_way_does_not_connect_again_once_clients_are_closed() -> None:
     client = async_redis()
     waiting = asyncio.create_task(ask(client, "BLPOP", "nothing", 60))
-    await until(lambda: "blpop" in str(sync_redis().execute_command("CLIENT", "LIST")))
+    clients = cast("Any", sync_redis())
+    await until(lambda: "blpop" in [entry["cmd"] for entry in clients.client_list()])
     await close_async_clients()
     with pytest.raises(RedisUnavailable):
         await waiting
@@ -94,8 +95,23 @@ async def test_a_connection_that_is_being_made_while_clients_are_closed_is_close
     assert open_connections(client) == 0
 
 
+@pytest.mark.parametrize("turns", range(30))
+async def test_a_command_is_cancelled_at_whichever_turn_of_the_loop(turns: int) -> None:
+    async def ping_for_ever() -> None:
+        while True:
+            await ask(async_redis(), "PING")
+
+    task = asyncio.create_task(ping_for_ever())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+
+
 async def ask(client: Redis, *command: object) -> object:
-    return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    found: object = await cast("Any", client).execute_command(*command)
+    return found
 
 
 def open_connections(client: Redis) -> int:
