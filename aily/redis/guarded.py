@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, Self, cast
 
 import redis
@@ -94,6 +94,13 @@ class _AsyncReportingConnection:
 
     circuit: CircuitBreaker
     is_pool_closed: Callable[[], bool]
+    # redis-py's own, of the class that this one is mixed into.
+    is_connected: bool
+    socket_timeout: float | None
+    check_health: Callable[[], Awaitable[None]]
+    connect_check_health: Callable[..., Awaitable[None]]
+    disconnect: Callable[..., Awaitable[None]]
+    _send_packed_command: Callable[[Iterable[bytes]], Awaitable[None]]
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Pack in C, as redis-py does for threads only: a sixtieth of its time for 500 events."""
@@ -105,26 +112,25 @@ class _AsyncReportingConnection:
     ) -> None:
         """Write a command, which rarely waits.
 
-        redis-py writes by `asyncio.wait_for`: a task and a turn of the loop for each command, and on
-        Python 3.11 it forgets a cancellation that comes as the write ends.
+        redis-py writes by `asyncio.wait_for`: a task and a turn of the loop for each command. On
+        Python 3.11 that forgets a cancellation which comes as the write ends.
         """
-        connection = cast("Any", self)
-        if not connection.is_connected:
-            await connection.connect_check_health(check_health=False)
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
         if check_health:
-            await connection.check_health()
+            await self.check_health()
         try:
-            async with asyncio.timeout(connection.socket_timeout):
-                await connection._send_packed_command(_in_pieces(command))
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(_in_pieces(command))
         except TimeoutError:
-            await connection.disconnect(nowait=True)
+            await self.disconnect(nowait=True)
             raise redis.TimeoutError("Timeout writing to socket") from None
         except OSError as error:
-            await connection.disconnect(nowait=True)
+            await self.disconnect(nowait=True)
             raise redis.ConnectionError(f"Error while writing to socket. {error}.") from error
         except BaseException:
             # Half a command may have been written.
-            await connection.disconnect(nowait=True)
+            await self.disconnect(nowait=True)
             raise
 
     async def connect(self) -> None:
@@ -136,7 +142,7 @@ class _AsyncReportingConnection:
             raise
         if self.is_pool_closed():
             # It was closed while this one had nothing to close yet.
-            await self.disconnect()  # type: ignore[attr-defined]
+            await self.disconnect()
             self._require_open_pool()
 
     def _record_failure(self) -> None:
@@ -157,7 +163,7 @@ class _AsyncReportingConnection:
         except redis.ResponseError as error:
             if not refuses_writes(error):
                 raise
-            await self.disconnect()  # type: ignore[attr-defined]
+            await self.disconnect()
             self.circuit.record_failure()
             raise redis.ConnectionError(str(error)) from error
         self.circuit.record_success()
