@@ -13,6 +13,8 @@ JsonObject = dict[str, Any]
 
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These refuse, while they think, an assistant's message with tool calls that has no reasoning.
+_REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -111,7 +113,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         body: JsonObject = {
             **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
             "model": self.model,
-            "messages": self.messages,
+            "messages": self._messages(provider),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -124,6 +126,23 @@ class ChatRequest(msgspec.Struct, frozen=True):
                     # A value given under that name has precedence.
                     body.setdefault(other, value)
         return body
+
+    def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
+        """The messages, with an empty reasoning where the provider wants one beside tool calls: most
+        clients of OpenAI's API keep none."""
+        messages = self.messages
+        if provider not in _REASONING_PROVIDERS:
+            return messages
+        if isinstance(messages, msgspec.Raw):
+            if b'"tool_calls"' not in bytes(messages):
+                return messages
+            messages = msgspec.json.decode(messages)
+        return [
+            {**message, "reasoning_content": message.get("reasoning_content") or ""}
+            if message.get("tool_calls")
+            else message
+            for message in messages
+        ]
 
     def _user(self) -> str | None:
         """The user for which a provider isolates its cache: our user, or one of that user's own."""
