@@ -128,8 +128,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return body
 
     def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
-        """The messages, with an empty reasoning where the provider wants one beside tool calls: most
-        clients of OpenAI's API keep none."""
+        """The messages, with an empty reasoning where the provider wants one beside tool calls.
+
+        Most clients of OpenAI's API keep none.
+        """
         messages = self.messages
         if provider not in _REASONING_PROVIDERS:
             return messages
