@@ -15,6 +15,8 @@ JsonObject = dict[str, Any]
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 # These refuse, while they think, an assistant's message with tool calls that has no reasoning.
 _REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
+# These refuse, while they think, a choice that forces a tool call.
+_FREE_WHILE_THINKING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -119,6 +121,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
         }
         if self.user_id:
             body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+        if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
+            body.setdefault("thinking", {"type": "disabled"})
         for name, other in request_fields:
             if name in body:
                 value = body.pop(name)
@@ -150,6 +154,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
         """The user for which a provider isolates its cache: our user, or one of that user's own."""
         theirs = self.params.get("user")
         return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
+
+
+def _forces_a_tool(body: JsonObject) -> bool:
+    return body.get("tool_choice") not in (None, "none", "auto")
 
 
 class TimeLimits(msgspec.Struct, frozen=True):

@@ -192,6 +192,22 @@ async def test_calls_of_tools_have_a_reasoning_where_the_provider_wants_one(
     assert recorder.last.body["messages"] == [*messages[:3], added]
 
 
+async def test_a_choice_that_forces_a_tool_turns_thinking_off_where_both_are_refused(
+    client: ProviderClient, recorder: Recorder
+) -> None:
+    to = upstream(recorder.url, provider="deepseek")
+    for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+        await ask(client, to, tool_choice=choice)
+        assert recorder.last.body["thinking"] == {"type": "disabled"}
+        await ask(client, upstream(recorder.url), tool_choice=choice)
+        assert "thinking" not in recorder.last.body
+    await ask(client, to, tool_choice="auto")
+    assert "thinking" not in recorder.last.body
+    # Who asks for both is told so by the provider.
+    await ask(client, to, tool_choice="required", thinking={"type": "enabled"})
+    assert recorder.last.body["thinking"] == {"type": "enabled"}
+
+
 async def test_a_providers_own_time_limits_hold(client: ProviderClient) -> None:
     async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
