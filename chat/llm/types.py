@@ -13,6 +13,8 @@ JsonObject = dict[str, Any]
 
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These know `max_tokens` alone, and ignore its newer name.
+_MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
 # These refuse, while they think, an assistant's message with tool calls that has no reasoning.
 _REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
 # These refuse, while they think, a choice that forces a tool call.
@@ -121,6 +123,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
         }
         if self.user_id:
             body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+        if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
+            limit = body.pop("max_completion_tokens")
+            body["max_tokens"] = min(limit, body.get("max_tokens", limit))
         if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
             body.setdefault("thinking", {"type": "disabled"})
         for name, other in request_fields:
@@ -225,6 +230,8 @@ class Completion(msgspec.Struct, frozen=True):
     upstream_id: str | None
     request_id: str | None
     tool_calls: tuple[ToolCall, ...] = ()
+    is_refusal: bool = False
+    """The model refused to answer: its text says so."""
 
 
 class ReadDelay:

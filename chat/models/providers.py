@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,6 +22,7 @@ from aily.secrets.encryption import decrypt, encrypt
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
+    StructuredOutput,
     check_base_url,
     check_ca_bundle,
     check_headers,
@@ -30,6 +32,7 @@ from chat.models.provider_fields import (
     check_proxy_credentials,
     check_proxy_url,
     check_request_fields,
+    structured_output_of_host,
 )
 
 T = TypeVar("T")
@@ -47,6 +50,17 @@ def _seconds(help_text: str) -> models.FloatField[float | None, float | None]:
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(MAX_SECONDS)],
         help_text=f"{help_text} Empty: the setting's.",
+    )
+
+
+def _structured_output(otherwise: str) -> models.CharField[str, str]:
+    return models.CharField(
+        max_length=11,
+        blank=True,
+        default="",
+        db_default="",
+        choices=StructuredOutput.choices,
+        help_text=f"How it is asked for an answer that fits a JSON Schema. Empty: {otherwise}.",
     )
 
 
@@ -111,6 +125,10 @@ class Provider(models.Model):
         validators=[check_request_fields],
         help_text="Fields of the request's body to leave out (null) or to send by another name: "
         '{"stream_options": null, "max_tokens": "max_completion_tokens"}',
+    )
+    structured_output = _structured_output(
+        "as its host is known to want it; else as response_format, and in JSON mode once it has "
+        "refused that"
     )
     connect_seconds = _seconds("Until there is a connection.")
     first_token_seconds = _seconds("From the call's start to the first token.")
@@ -232,6 +250,7 @@ class LLMModel(models.Model):
     params = models.JSONField(
         default=dict, blank=True, help_text="Request parameters sent with every call."
     )
+    structured_output = _structured_output("as its provider's others are")
     default_max_tokens = models.PositiveIntegerField(
         default=4096,
         validators=[MinValueValidator(1)],
@@ -261,6 +280,8 @@ class LLMModel(models.Model):
         default=False,
         help_text="Only for those who have the permission to use it, and for scenes that name it.",
     )
+    # Of rows that are older than the column: when it was added.
+    created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
 
     class Meta:
         verbose_name = "model"
@@ -300,6 +321,25 @@ class LLMModel(models.Model):
     def is_paused(self) -> bool:
         """Whether staff have paused it or its provider."""
         return self.paused_at is not None or self.provider.paused_at is not None
+
+    @property
+    def structured_output_mode(self) -> StructuredOutput | None:
+        """How it is asked for an answer that fits a JSON Schema. None: as the first answers tell.
+
+        The schema goes into the prompt alone where `response_format` is not to be sent.
+        """
+        extra = self.params.get("extra_body")
+        params = {**self.params, **extra} if isinstance(extra, dict) else self.params
+        for fields in (params, self.provider.request_fields):
+            if "response_format" in fields and fields["response_format"] is None:
+                return StructuredOutput.PROMPT
+        provider = self.provider
+        mode = (
+            self.structured_output
+            or provider.structured_output
+            or structured_output_of_host(provider.base_url)
+        )
+        return StructuredOutput(mode) if mode else None
 
     @property
     def pool(self) -> str:

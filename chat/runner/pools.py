@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chat.llm.types import Upstream
+from chat.models.provider_fields import StructuredOutput
 
 
 class EndedCalls(NamedTuple):
@@ -23,6 +25,30 @@ class EndedCalls(NamedTuple):
     owners: set[int]
 
 
+#: How a model is asked for answers that fit a JSON Schema: each way once it refused the one before.
+_OUTPUT_MODES = (StructuredOutput.NATIVE, StructuredOutput.JSON_OBJECT, StructuredOutput.PROMPT)
+#: For how long a refusal is believed: another may be one caller's schema's fault.
+REFUSAL_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class LearntOutput:
+    """How a model is asked for answers that fit a JSON Schema, where nobody has said so."""
+
+    _place: int = 0
+    #: Monotonic.
+    _until: float = 0.0
+
+    @property
+    def mode(self) -> StructuredOutput:
+        return _OUTPUT_MODES[self._place if time.monotonic() < self._until else 0]
+
+    def note_refused(self, mode: StructuredOutput) -> None:
+        """Ask in another way from now on than in this one, which is not the last."""
+        self._place = max(_OUTPUT_MODES.index(self.mode), _OUTPUT_MODES.index(mode) + 1)
+        self._until = time.monotonic() + REFUSAL_SECONDS
+
+
 @dataclass(slots=True)
 class Pool:
     """One upstream model, as last read from the database."""
@@ -35,6 +61,9 @@ class Pool:
     cap: int
     #: Nothing is claimed: staff have paused or disabled the model or its provider.
     is_held: bool = False
+    #: How it is asked for answers that fit a JSON Schema; None: as `learnt_output` says.
+    structured_output: StructuredOutput | None = None
+    learnt_output: LearntOutput = field(default_factory=LearntOutput)
     #: Whether the last claim left tasks behind.
     has_waiting: bool = False
     #: Set to look for work now.
@@ -52,7 +81,10 @@ class Pool:
     def update(self, loaded: Pool) -> None:
         """Take over what was read from the database."""
         self.model, self.upstream_model = loaded.model, loaded.upstream_model
+        if self.upstream.base_url != loaded.upstream.base_url:
+            self.learnt_output = LearntOutput()
         self.upstream, self.cap = loaded.upstream, loaded.cap
+        self.structured_output = loaded.structured_output
         if self.is_held and not loaded.is_held:
             self.woken.set()
         self.is_held = loaded.is_held

@@ -34,6 +34,7 @@ def load_pools() -> list[Pool]:
             upstream=upstreams[model.provider_id],
             cap=model.max_concurrency,
             is_held=model.is_paused or not model.is_offered,
+            structured_output=model.structured_output_mode,
         )
         for model in models
         if model.provider_id in upstreams

@@ -31,7 +31,8 @@ RESPONSES.update(
 
 class BoundedRequest(WebRequest):
     def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)
+        # Applications read bodies themselves: Twisted would parse each media type, and each form.
+        super().__init__(*args, parsePOSTFormSubmission=False, **options)
         self._size = 0
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
