@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 _TOOL = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
 _ENDED = ("completed", "failed", "incomplete", "cancelled")
-_SLOW = "Hello [sim:tokens=200,tps=50]"
+_SLOW = "Hello [sim:tokens=40,tps=40]"
 _ENDLESS = "Hello [sim:tokens=9000,tps=20]"
 #: What Open Responses and OpenAI ask of every response, together.
 _FIELDS = {
