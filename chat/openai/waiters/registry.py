@@ -12,7 +12,7 @@ from aily.redis.scripts import Argument, LuaScript
 from chat.openai.waiters import keys
 
 #: A process without a heartbeat for so long is dead for a repeated request that looks for its task.
-SILENT_SECONDS = 1.5
+SILENT_SECONDS = 2.5
 #: And for so long, for the tasks of its requests to be cancelled: a process may be stalled.
 DEAD_SECONDS = 10.0
 #: Tasks cancelled in one turn, and dropped requests that are remembered.

@@ -29,7 +29,8 @@ for _, member in ipairs(redis.call('ZRANGEBYLEX', held, first, last)) do
   local name
   waiter, name = string.match(member, '^(.+)/(.+)$')
   local seen = redis.call('ZSCORE', processes, name)
-  local silence = seen and now - tonumber(seen)
+  -- The process that asks lives, however late its heartbeat is.
+  local silence = name == ARGV[2] and 0 or seen and now - tonumber(seen)
   if not silence or silence > tonumber(ARGV[3]) then
     redis.call('ZREM', held, member)
     return take(waiter)
