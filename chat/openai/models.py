@@ -31,10 +31,10 @@ async def list_models(request: Request) -> Response:
 
 async def retrieve_model(request: Request) -> Response:
     """One of them; of a scene with the schema of its variables."""
-    caller = await caller_of(request)
     name: str = request.path_params["model"]
     if not name:
         raise NotFound("There is no such path.")
+    caller = await caller_of(request)
     found = await in_database(_find, caller.owner_id, name)
     if found is None:
         message = f"The model {name[:200]!r} does not exist, or you may not use it."
