@@ -14,6 +14,7 @@ from chat import scheduler
 from chat.events import WaitingFor
 from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
 from chat.services.history import History
+from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import Rendered
 from chat.services.repeats import OwnedKey
 from chat.services.submission import CompositeRequest
@@ -150,7 +151,7 @@ def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmissio
     for pending in open_in(batch):
         try:
             step(pending)
-        except (Problem, NeedsRenderingError) as refusal:
+        except (Problem, NeedsRenderingError, NeedsSchemaCheckError) as refusal:
             pending.refuse(refusal)
         except Exception as fault:
             # A fault of ours in one request must not fail those that came with it.
