@@ -8,6 +8,7 @@ from chat.models.ledger import LedgerEntry
 from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
+from chat.models.responses import StoredResponse
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -31,6 +32,7 @@ __all__ = [
     "Seed",
     "ServedFrom",
     "Status",
+    "StoredResponse",
     "Task",
     "WebhookEndpoint",
     "Worker",
