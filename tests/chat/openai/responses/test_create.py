@@ -471,3 +471,9 @@ async def test_tokens_of_an_input_are_estimated(idle: ResponsesClient) -> None:
     assert answer.json()["object"] == "response.input_tokens"
     assert 10 < answer.json()["input_tokens"] < 200
     assert await counts() == (0, 0)
+
+
+async def test_calls_may_come_without_their_reasoning(responses: ResponsesClient) -> None:
+    """DeepSeek wants it back, and most clients have not kept it."""
+    response = await responses.create([HELLO, CALL, OUTPUT], tools=[WEATHER])
+    assert response["status"] == "completed"
