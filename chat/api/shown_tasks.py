@@ -20,13 +20,16 @@ from chat.models import Lane
 from chat.models.tasks import Status
 
 _ENDED = """
-SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, p.is_simulated,
-       t.lane, t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
+SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, t.deployment,
+       coalesce(called.is_simulated, p.is_simulated) AS is_simulated, t.lane,
+       t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
        t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
        t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text
   FROM chat_task t
   JOIN chat_llmmodel m ON m.id = t.model_id
   JOIN chat_provider p ON p.id = m.provider_id
+  LEFT JOIN chat_deployment d ON d.model_id = t.model_id AND d.name = t.deployment
+  LEFT JOIN chat_provider called ON called.id = d.provider_id
   LEFT JOIN chat_scene s ON s.id = t.scene_id
  WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running')
 """
@@ -39,6 +42,8 @@ class _EndedTask(Row, frozen=True):
     attempt: int
     scene: str | None
     model: str
+    #: Empty before the first call.
+    deployment: str
     is_simulated: bool
     lane: int
     api_key_id: int | None
@@ -90,6 +95,7 @@ def _body(task: _EndedTask) -> str:
             "attempt": task.attempt,
             "scene": task.scene,
             "model": task.model,
+            "deployment": task.deployment or None,
             "is_simulated": task.is_simulated,
             "lane": Lane(task.lane).name.lower(),
             "api_key": task.api_key_id,

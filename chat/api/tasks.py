@@ -30,9 +30,9 @@ from aily.rest.pages import Page, PageContent
 from aily.web.interruptions import Interruption
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
-from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
+from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
 from chat.events import START
-from chat.models import Lane, Task
+from chat.models import Lane, Task, paused_models
 from chat.models.ids import ais_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
@@ -53,7 +53,8 @@ def _readable(owner_id: int) -> TaskQuerySet:
 
 
 def _shown(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.select_related("scene", "model__provider").defer("messages", "params")
+    tasks = tasks.select_related("scene", "model__provider").defer("messages", "params")
+    return with_called(tasks)
 
 
 async def load_task(owner_id: int, task_id: UUID) -> Task:
@@ -90,9 +91,10 @@ def _add_places(tasks: Sequence[Task]) -> None:
         return
     # Best effort: without Redis the tasks are shown without their places.
     with suppress(*RedisUnavailable):
+        paused = paused_models()
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
-            if task.model.is_paused:
+            if task.model_id in paused:
                 place = scheduler.held_by_staff(place)
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
             if found is not None:

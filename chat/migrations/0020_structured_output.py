@@ -7,7 +7,7 @@ import aily.database.json_fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0016_scene_schema_order"),
+        ("chat", "0017_deployments"),
     ]
 
     operations = [

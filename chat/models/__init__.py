@@ -5,9 +5,15 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
-from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
+from chat.models.llm_models import Deployment, LLMModel
+from chat.models.pools import (
+    apaused_models,
+    forget_copy,
+    paused_models,
+    pools_of,
+)
 from chat.models.prices import ModelPrice
-from chat.models.providers import LLMModel, Provider
+from chat.models.providers import Provider
 from chat.models.responses import StoredResponse
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
@@ -19,6 +25,7 @@ __all__ = [
     "BudgetPeriod",
     "Conversation",
     "Delivery",
+    "Deployment",
     "IdKey",
     "LLMModel",
     "Lane",
@@ -36,7 +43,7 @@ __all__ = [
     "Task",
     "WebhookEndpoint",
     "Worker",
-    "apools_of",
+    "apaused_models",
     "forget_copy",
     "paused_models",
     "pools_of",

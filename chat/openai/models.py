@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
+from aily.problems import NotFound
 from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
@@ -30,8 +31,10 @@ async def list_models(request: Request) -> Response:
 
 async def retrieve_model(request: Request) -> Response:
     """One of them; of a scene with the schema of its variables."""
-    caller = await caller_of(request)
     name: str = request.path_params["model"]
+    if not name:
+        raise NotFound("There is no such path.")
+    caller = await caller_of(request)
     found = await in_database(_find, caller.owner_id, name)
     if found is None:
         message = f"The model {name[:200]!r} does not exist, or you may not use it."
@@ -45,7 +48,7 @@ def _json(body: dict[str, object]) -> Response:
 
 def _usable(owner_id: int) -> list[dict[str, object]]:
     permissions = permission_sets([owner_id])[owner_id]
-    models = LLMModel.objects.filter(is_enabled=True, provider__is_enabled=True)
+    models = LLMModel.objects.with_deployments().filter(is_enabled=True)
     scenes = Scene.objects.usable().only("slug", "title", "created_at", "is_restricted")
     return [
         *(_model(row) for row in models[:_MAX_ROWS] if _may_use(permissions, row)),
@@ -63,12 +66,13 @@ def _find(owner_id: int, name: str) -> dict[str, object] | None:
             return None
         described = {"description": scene.description, "variables": version.variables_schema}
         return {**_scene(scene), **described}
-    models = LLMModel.objects.filter(is_enabled=True, provider__is_enabled=True, name=name)
-    model = models.first()
+    model = LLMModel.objects.with_deployments().filter(is_enabled=True, name=name).first()
     return _model(model) if model is not None and _may_use(permissions, model) else None
 
 
 def _may_use(permissions: PermissionSet, row: LLMModel | Scene) -> bool:
+    if isinstance(row, LLMModel) and not row.is_offered:
+        return False
     permission = USE_SCENE if isinstance(row, Scene) else USE_MODEL
     return not row.is_restricted or permissions.allows(permission, row.pk)
 

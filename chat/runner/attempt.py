@@ -70,10 +70,15 @@ class NextStep:
     falls_back: bool = False
     #: What the next attempt is to repair.
     repair: Repair | None = None
+    #: Another deployment of its model is to be called, at once and as if nothing had failed.
+    moves_on: bool = False
 
 
-def next_step(task: StartedTask, state: AttemptState) -> NextStep:
-    """Decide what is to become of a task: the provider's errors are retried, ours are not."""
+def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = False) -> NextStep:
+    """Decide what is to become of a task: the provider's errors are retried, ours are not.
+
+    `can_move_on`: its model has another deployment that could be called now.
+    """
     if state.stop is Stop.BROKEN:
         return NextStep(Status.FAILED, INTERNAL)
     has_ended = state.completion is not None or state.error is not None
@@ -85,7 +90,7 @@ def next_step(task: StartedTask, state: AttemptState) -> NextStep:
         return NextStep(state.status)
     if state.error is None:
         return NextStep(Status.FAILED, INTERNAL)
-    return _after_error(task, state.error)
+    return _after_error(task, state.error, can_move_on=can_move_on)
 
 
 def _after_misfit(misfit: Misfit) -> NextStep:
@@ -95,9 +100,11 @@ def _after_misfit(misfit: Misfit) -> NextStep:
     return NextStep(Status.FAILED, misfit.error())
 
 
-def _after_error(task: StartedTask, problem: ProviderError) -> NextStep:
+def _after_error(task: StartedTask, problem: ProviderError, *, can_move_on: bool) -> NextStep:
     failures = task.failures + 1
     error = {"code": problem.code, "message": problem.message}
+    if can_move_on and not isinstance(problem, BadRequestError):
+        return NextStep(Status.QUEUED, error, moves_on=True)
     # One more try where it may help; a request that is wrong is wrong everywhere.
     max_failures = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
     wait = backoff_seconds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -16,13 +16,13 @@ from aily.concurrency.faults import is_cancelled, note_fault
 from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
-from chat.llm.errors import ProviderError
+from chat.llm.errors import ConnectTimeoutError, ProviderError, UnreachableError
 from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, ReadDelay, TimeLimits
 from chat.models import Status
 from chat.models.tasks import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment, Pool
 from chat.runner.structured import Misfit, StructuredAnswer
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,15 @@ class Call:
 
     task: StartedTask
     pool: Pool
+    deployment: Deployment
     client: ProviderClient
     writer: LogWriter
     #: Of a probe: called when the first text comes, which shows that the provider works again.
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
     is_counted: bool = False
+    #: The deployments (their names) that have failed the task since it last waited.
+    tried: Sequence[str] = ()
     state: AttemptState = field(default_factory=AttemptState, init=False)
     task_id: str = field(init=False)
     log: TaskLog = field(init=False)
@@ -52,13 +55,29 @@ class Call:
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
         self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
-        self.structured = StructuredAnswer.of(self.task, self.pool)
+        self.structured = StructuredAnswer.of(self.task, self.deployment)
         self._read_delay = ReadDelay(self._read_delay_seconds)
+
+    @property
+    def can_move_on(self) -> bool:
+        """Whether another deployment could be called that has not failed the task."""
+        here = self.deployment.key[1]
+        return here not in self.tried and self.pool.has_other([*self.tried, here])
 
     @property
     def was_answered(self) -> bool:
         """True when the provider gave a whole answer."""
         return self.state.completion is not None
+
+    @property
+    def used_tokens(self) -> int | None:
+        """The tokens that it counts with in its minute, as far as that is known."""
+        completion = self.state.completion
+        if completion is not None:
+            usage = completion.usage
+            # A provider that counts nothing has used what was estimated.
+            return usage.prompt_tokens + usage.completion_tokens or None
+        return 0 if isinstance(self.state.error, UnreachableError | ConnectTimeoutError) else None
 
     def on_listener(self) -> None:
         """Read and append at once what there is: a follower of the text announced itself."""
@@ -100,7 +119,7 @@ class Call:
         if settings.LOG_PROMPTS:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
-            model=self.pool.upstream_model,
+            model=self.deployment.upstream_model,
             messages=msgspec.Raw(self.task.messages.encode()),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
@@ -130,7 +149,7 @@ class Call:
 
     async def _ask_provider(self, request: ChatRequest) -> Completion:
         return await self.client.ask(
-            self.pool.upstream,
+            self.deployment.upstream,
             request,
             _time_limits(),
             self._write,

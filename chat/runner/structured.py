@@ -12,7 +12,7 @@ from chat.llm.errors import BadRequestError, ProviderError
 from chat.llm.types import ChatRequest, Usage
 from chat.models.provider_fields import StructuredOutput
 from chat.models.transitions import StartedTask
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment
 from chat.structured.checking import UncheckedError, check_answer
 from chat.structured.formats import OutputFormat
 from chat.structured.repair import Repair, quoted
@@ -49,7 +49,7 @@ class StructuredAnswer:
     """
 
     output: OutputFormat
-    pool: Pool
+    deployment: Deployment
     repair: Repair | None
     #: Whether its text is held back. Staff may change the model's settings while it is called.
     is_held: bool = field(init=False)
@@ -60,23 +60,23 @@ class StructuredAnswer:
     _reasoning: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self._given_mode = self.pool.structured_output
-        self._mode = self._given_mode or self.pool.learnt_output.mode
+        self._given_mode = self.deployment.structured_output
+        self._mode = self._given_mode or self.deployment.learnt_output.mode
         self.is_held = self._given_mode is not StructuredOutput.NATIVE
 
     @classmethod
-    def of(cls, task: StartedTask, pool: Pool) -> StructuredAnswer | None:
+    def of(cls, task: StartedTask, deployment: Deployment) -> StructuredAnswer | None:
         """None for a task without a schema."""
         if task.response_format is None:
             return None
         source = msgspec.json.decode(task.response_format)
         repair = msgspec.json.decode(task.repair, type=Repair) if task.repair else None
-        return cls(OutputFormat(source), pool, repair)
+        return cls(OutputFormat(source), deployment, repair)
 
     # --- Asking ---------------------------------------------------------------------------------
     def request(self, request: ChatRequest) -> ChatRequest:
         """The request, with what the provider is told of the schema."""
-        self._mode = self._given_mode or self.pool.learnt_output.mode
+        self._mode = self._given_mode or self.deployment.learnt_output.mode
         messages: list[Any] = msgspec.json.decode(msgspec.json.encode(request.messages))
         sent = translate(self.output, self._mode, messages, self.repair)
         params = {**request.params, "response_format": sent.response_format}
@@ -90,8 +90,10 @@ class StructuredAnswer:
             return False
         if self._given_mode is not None or self._mode is StructuredOutput.PROMPT:
             return False
-        self.pool.learnt_output.note_refused(self._mode)
-        logger.info("%s: refuses %s for a schema: %s", self.pool.model, self._mode, error.message)
+        self.deployment.learnt_output.note_refused(self._mode)
+        logger.info(
+            "%s: refuses %s for a schema: %s", self.deployment.name, self._mode, error.message
+        )
         return True
 
     # --- Holding back ---------------------------------------------------------------------------

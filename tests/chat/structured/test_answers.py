@@ -139,7 +139,8 @@ async def test_a_provider_that_knows_no_format_at_all_is_told_in_the_prompt(
     # A while later it may have learnt it.
     monkeypatch.setattr(pools, "REFUSAL_SECONDS", 0.0)
     [pool] = play.workers[0].pools
-    pool.learnt_output.note_refused(StructuredOutput.NATIVE)
+    [deployment] = pool.deployments.values()
+    deployment.learnt_output.note_refused(StructuredOutput.NATIVE)
     await answered(alice, submit_as_alice)
     assert provider.bodies[-1]["response_format"]["type"] == "json_schema"
 
@@ -152,7 +153,8 @@ async def test_a_mode_that_staff_change_holds_from_the_next_call_on(
     task_id = await submit_as_alice("Who?", response_format=format_of())
     await until(lambda: provider.bodies)
     [pool] = play.workers[0].pools
-    pool.structured_output = StructuredOutput.NATIVE
+    [deployment] = pool.deployments.values()
+    deployment.structured_output = StructuredOutput.NATIVE
     gate.set()
     frames = await frames_of(task_id, alice)
     assert frames.text == (await row(task_id)).text == ADA

@@ -262,7 +262,7 @@ def test_how_a_model_is_asked(
     provider: dict[str, Any], model: dict[str, Any], mode: str | None
 ) -> None:
     account = Provider(**{"name": "p", "base_url": "http://127.0.0.1:9", **provider})
-    found = LLMModel(provider=account, name="m", **model).structured_output_mode
+    found = LLMModel(provider=account, name="m", **model).structured_output_at(account)
     assert found == (mode and StructuredOutput(mode))
 
 
