@@ -196,6 +196,8 @@ class Completion(msgspec.Struct, frozen=True):
     upstream_id: str | None
     request_id: str | None
     tool_calls: tuple[ToolCall, ...] = ()
+    is_refusal: bool = False
+    """The model refused to answer: its text says so."""
 
 
 class ReadDelay:

@@ -15,6 +15,7 @@ from chat import scheduler
 from chat.events import WaitingFor
 from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
 from chat.services.history import History
+from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import Rendered
 from chat.services.repeats import OwnedKey
 from chat.services.submission import CompositeRequest
@@ -135,7 +136,7 @@ class PendingSubmission:
         self.task, self.is_repeat, self.refusal = task, True, None
 
     def _tell_rate(self, refusal: Exception) -> None:
-        if isinstance(refusal, NeedsRenderingError):
+        if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
             refusal.rate = self.rate
         elif isinstance(refusal, Problem) and self.rate is not None:
             refusal.headers = {**self.rate.headers(), **refusal.headers}
@@ -167,7 +168,7 @@ def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmissio
     for pending in open_in(batch):
         try:
             step(pending)
-        except (Problem, NeedsRenderingError) as refusal:
+        except (Problem, NeedsRenderingError, NeedsSchemaCheckError) as refusal:
             pending.refuse(refusal)
         except Exception as fault:
             # A fault of ours in one request must not fail those that came with it.
