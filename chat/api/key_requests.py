@@ -81,7 +81,7 @@ class _Call:
         return Submission(
             owner_id=self.caller.owner_id,
             request=self.body,
-            default_lane=lane,
+            default_lane=Lane.named(self.caller.key.lane, lane),
             idempotency_key=self.idempotency_key,
             api_key_id=self.caller.key.pk,
             uncounted=(self.caller.owner_id, self.caller.key),

@@ -128,7 +128,7 @@ async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: L
     submission = Submission(
         owner_id=request.auth.user.pk,
         request=body,
-        default_lane=lane,
+        default_lane=Lane.named(request.auth.lane, lane),
         idempotency_key=idempotency_key(request),
         api_key_id=request.auth.api_key.pk if request.auth.api_key else None,
     )

@@ -30,6 +30,11 @@ class Caller:
         return self.credentials.key.pk
 
     @property
+    def lane(self) -> str:
+        """The key's lane of tasks whose request names none; empty: it has none."""
+        return self.credentials.key.lane
+
+    @property
     def requester(self) -> Requester:
         """For `Submission.uncounted`: the request is counted by the batch that accepts it."""
         return self.owner_id, self.credentials.key
