@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 from aily.http.application import Application
@@ -15,10 +16,18 @@ PREFIX = "/v1"
 _RESPONSES = f"{PREFIX}/responses"
 _RESPONSE = f"{_RESPONSES}/{{response_id}}"
 
+
+class _AnyName(StringConvertor):
+    """A name that is not empty and may have slashes, such as a model's."""
+
+    regex = ".+"
+
+
+register_url_convertor("any_name", _AnyName())
+
 routes = [
     Route(f"{PREFIX}/models", list_models),
-    # Names of models may have slashes.
-    Route(f"{PREFIX}/models/{{model:path}}", retrieve_model),
+    Route(f"{PREFIX}/models/{{model:any_name}}", retrieve_model),
     Route(f"{PREFIX}/chat/completions", create_chat_completion, methods=["POST"]),
     Route(_RESPONSES, responses.create_response, methods=["POST"]),
     Route(f"{_RESPONSES}/input_tokens", responses.count_input_tokens, methods=["POST"]),
