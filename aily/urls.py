@@ -18,6 +18,7 @@ from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
 from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
+from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
@@ -30,6 +31,7 @@ api = build_api(
         "": [me, sessions, keys, users, roles, menus, providers, webhooks, usage, budgets],
         "/conversations": conversations,
         "/llmchat": [tasks, pauses],
+        "/llmchat/runs": runs,
         "/scenes": scenes,
     },
     auth=[BearerAuth(), SessionAuth()],

@@ -34,6 +34,11 @@ def user_channel(user_id: int) -> str:
     return f"aily:user:{user_id}"
 
 
+def run_channel(run_id: str) -> str:
+    """Channel that says a run has changed; the news is in its row."""
+    return f"aily:run:{{{run_id}}}"
+
+
 def worker_channel(worker_id: str) -> str:
     """Channel of one worker process; it carries the ids of tasks that were cancelled."""
     return f"aily:worker:{worker_id}"

@@ -3,11 +3,13 @@
 from chat.models.budgets import Budget, BudgetPeriod
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
 from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
 from chat.models.prices import ModelPrice
 from chat.models.providers import LLMModel, Provider
+from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -18,6 +20,7 @@ __all__ = [
     "BudgetPeriod",
     "Conversation",
     "Delivery",
+    "FilePiece",
     "IdKey",
     "LLMModel",
     "Lane",
@@ -26,11 +29,16 @@ __all__ = [
     "ModelPrice",
     "NotificationPreferences",
     "Provider",
+    "RowState",
+    "Run",
+    "RunRow",
+    "RunState",
     "Scene",
     "SceneVersion",
     "Seed",
     "ServedFrom",
     "Status",
+    "StoredFile",
     "Task",
     "WebhookEndpoint",
     "Worker",

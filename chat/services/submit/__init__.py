@@ -43,7 +43,7 @@ from chat.services.submit.pending import (
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
 
-__all__ = ["Accepted", "Submission", "submit", "submit_many"]
+__all__ = ["Accepted", "NeedsRenderingError", "Submission", "submit", "submit_many"]
 
 logger = logging.getLogger(__name__)
 
