@@ -6,6 +6,7 @@ Problem
 ├── Unauthenticated  unauthenticated  401  no valid session or key
 ├── Forbidden        forbidden        403  authenticated, but not allowed
 ├── NotFound         not_found        404  it does not exist, or belongs to another user
+├── MethodNotAllowed method_not_allowed  405  the path has no such method; Allow names those it has
 ├── Conflict         conflict         409  the state does not allow it
 ├── PreconditionFailed  precondition_failed  412  changed since the ETag in If-Match was read
 ├── TooLarge         too_large        413  body, frame or prompt over its limit
@@ -24,6 +25,7 @@ Apps add their own below these. REST answers with RFC 9457 problem details
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import ClassVar
 
 #: Bounds of every Retry-After: clients give up on longer ones, and would flood with shorter ones.
@@ -87,6 +89,15 @@ class Forbidden(Problem):
 
 class NotFound(Problem):
     code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(Problem):
+    code, status, title = "method_not_allowed", 405, "Method Not Allowed"
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        names = ", ".join(sorted(allowed))
+        super().__init__(f"Allowed here: {names}")
+        self.headers["Allow"] = names
 
 
 class Conflict(Problem):

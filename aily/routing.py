@@ -1,4 +1,4 @@
-"""Routes connections: HTTP to Django, WebSockets to Channels."""
+"""Routes connections: HTTP to Django or an application beside it, WebSockets to Channels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from asgiref.typing import (
     ASGI3Application,
     ASGIReceiveCallable,
     ASGISendCallable,
+    HTTPScope,
     Scope,
     WebSocketResponseBodyEvent,
     WebSocketResponseStartEvent,
@@ -26,7 +27,15 @@ from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402 - need
 from accounts.metrics import create_series  # noqa: E402
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
 from aily.problems import NotFound  # noqa: E402
-from aily.web.body_limits import BodyLimits, LimitedBodies, problem_response  # noqa: E402
+from aily.web.body_limits import (  # noqa: E402
+    BodyLimits,
+    LimitedBodies,
+    error_forms,
+    problem_response,
+    upload_settings,
+)
+from chat.openai import routes as openai  # noqa: E402
+from chat.openai.errors import error_form  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 
 
@@ -50,7 +59,8 @@ class KnownPaths:
         self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         await receive()
-        status, headers, body = problem_response(NotFound("There is no such path."), scope["path"])
+        problem = NotFound("There is no such path.")
+        status, headers, body = problem_response(problem, scope["path"], scope["headers"])
         await send(
             WebSocketResponseStartEvent(
                 type="websocket.http.response.start", status=status, headers=headers
@@ -63,12 +73,30 @@ class KnownPaths:
         )
 
 
+class HTTPRouter:
+    """ASGI application that passes a request to the application its path belongs to."""
+
+    def __init__(self, django: ASGI3Application) -> None:
+        self._django = django
+
+    def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> Awaitable[None]:
+        path = cast("HTTPScope", scope)["path"]
+        if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
+            return cast("ASGI3Application", openai.application)(scope, receive, send)
+        return self._django(scope, receive, send)
+
+
+_UNDER_OPENAI = f"{openai.PREFIX}/"
+error_forms[openai.PREFIX] = error_form
+upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(cast("ASGI3Application", ASGIHandler()), body_limits),
+        "http": LimitedBodies(HTTPRouter(cast("ASGI3Application", ASGIHandler())), body_limits),
         "websocket": KnownPaths(cast("ASGI3Application", _sockets)),
     }
 )

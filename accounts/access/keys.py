@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from math import inf
 
 import msgspec
 from django.db.models import Q
@@ -29,6 +30,13 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def holds_seconds(self) -> float:
+        """How long the key is valid unless revoked."""
+        return (
+            inf if self.expires_at is None else (self.expires_at - timezone.now()).total_seconds()
+        )
 
 
 def _load(digests: Collection[str]) -> dict[str, KeyRecord]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 from django.conf import settings
 
 from accounts.access.grants import ROLES, USERS
 from accounts.access.grants import LimitOverrides as _Overrides
-from accounts.models import APIKey
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.threads import in_database
@@ -86,11 +86,20 @@ def _with_defaults(overrides: _Overrides | None) -> Limits:
     )
 
 
+class LimitedKey(Protocol):
+    """An API key: its row, or what the cache holds of it."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def requests_per_minute(self) -> int | None: ...
+
+
 #: The user of a request, with its API key, or None for a session.
-Requester = tuple[int, APIKey | None]
+Requester = tuple[int, LimitedKey | None]
 
 
-async def count_request(user_id: int, api_key: APIKey | None) -> Rate | None:
+async def count_request(user_id: int, api_key: LimitedKey | None) -> Rate | None:
     """Count a request of a user, made with `api_key` or a session. Raises RateLimited.
 
     Returns the rate of the user, or of the key if that has less left; None if neither is limited.
@@ -121,7 +130,7 @@ def _loader() -> Batcher[int, Limits]:
     return Batcher(handle)
 
 
-def _counters(user_id: int, api_key: APIKey | None, limits: Limits) -> list[Counter]:
+def _counters(user_id: int, api_key: LimitedKey | None, limits: Limits) -> list[Counter]:
     counters = []
     if api_key is not None and api_key.requests_per_minute:
         counters.append(Counter(f"key:{api_key.pk}", api_key.requests_per_minute))

@@ -28,17 +28,23 @@ from asgiref.typing import (
 from django.conf import settings
 from django.db import DatabaseError
 
+from aily.observability.context import begin_request
 from aily.problems import Problem, TooLarge, Unauthenticated, Unavailable
 from aily.rest.openapi import PROBLEM_TYPE
 from aily.web import cors
 
 #: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
-_API = "/api/"
+#: Under these paths every caller needs credentials.
+_API = ("/api/", "/v1/")
 _NO_CREDENTIALS = "Give an API key or a session."
 _CREDENTIALS = (b"authorization", b"cookie")
 
 Headers = Iterable[tuple[bytes, bytes]]
+#: Writes a problem at a path. Returns the media type and the body.
+ErrorForm = Callable[[Problem, str], tuple[str, bytes]]
+#: The form of refusals by the beginning of their paths; elsewhere they are problem documents.
+error_forms: dict[str, ErrorForm] = {}
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
 
@@ -50,7 +56,34 @@ def too_large(max_bytes: int) -> TooLarge:
 def problem_response(
     problem: Problem, path: str, request_headers: Headers = ()
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of a refusal that does not pass through Django."""
+    """Status, headers and body of a refusal that passes through no application."""
+    media_type, body = _form_at(path)(problem, path)
+    headers = [
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (b"x-request-id", begin_request(_request_id(request_headers)).encode()),
+    ]
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if problem.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(problem.retry_after_seconds).encode()))
+    headers += cors.response_headers(path, request_headers)
+    return problem.status, headers, body
+
+
+def _request_id(headers: Headers) -> str:
+    return next((value.decode("latin1") for name, value in headers if name == b"x-request-id"), "")
+
+
+def _form_at(path: str) -> ErrorForm:
+    for prefix, form in error_forms.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            return form
+    return _problem_document
+
+
+def _problem_document(problem: Problem, path: str) -> tuple[str, bytes]:
     body = json.dumps(
         {
             "type": f"urn:aily:problem:{problem.code}",
@@ -61,17 +94,20 @@ def problem_response(
             "code": problem.code,
         }
     ).encode()
-    headers = [
-        (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    if problem.status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if problem.retry_after_seconds is not None:
-        headers.append((b"retry-after", str(problem.retry_after_seconds).encode()))
-    headers += cors.response_headers(path, request_headers)
-    return problem.status, headers, body
+    return PROBLEM_TYPE, body
+
+
+#: Paths whose bodies are files, by the setting that bounds those. A form adds its other fields.
+upload_settings: dict[str, str] = {}
+_FORM_BYTES = 1_048_576
+
+
+def _limit_of(path: str) -> int:
+    """Largest body of a known caller."""
+    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if (setting := upload_settings.get(path)) is not None:
+        return max(int(getattr(settings, setting)) + _FORM_BYTES, limit)
+    return limit
 
 
 class BodyLimits:
@@ -82,7 +118,7 @@ class BodyLimits:
 
     async def max_bytes(self, path: str, headers: Headers, size: int | None) -> int:
         """Largest size of a body with this declared size (None: chunked). Raises Problem."""
-        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = _limit_of(path)
         if size is not None and size > limit:
             raise too_large(limit)
         if size is not None and size <= ANONYMOUS_BYTES:
@@ -103,7 +139,7 @@ class BodyLimits:
 
 
 class LimitedBodies:
-    """ASGI wrapper round Django, for HTTP."""
+    """ASGI wrapper round the applications, for HTTP."""
 
     def __init__(self, app: ASGI3Application, limits: BodyLimits) -> None:
         self._app = app

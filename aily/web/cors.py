@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from django.conf import settings
 
@@ -20,6 +21,24 @@ ALLOWED_HEADERS = (
     "traceparent",
     "x-request-id",
 )
+#: Sent by OpenAI's clients, beside x-stainless-* (see `_STAINLESS`).
+OPENAI_HEADERS = (
+    "aily-lane",
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
+    "x-client-request-id",
+)
+#: OpenAI's clients describe themselves in headers that begin so.
+_STAINLESS = "x-stainless-"
+_STAINLESS_HEADERS = tuple(
+    _STAINLESS + name
+    for name in (
+        *("lang", "package-version", "os", "arch", "runtime", "runtime-version", "async"),
+        *("retry-count", "read-timeout", "timeout", "helper-method", "poll-helper"),
+        "custom-poll-interval",
+    )
+)
 EXPOSED_HEADERS = (
     "ETag",
     "Location",
@@ -28,6 +47,17 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "X-Request-ID",
 )
+#: What OpenAI's clients read, beside those.
+OPENAI_EXPOSED_HEADERS = (
+    "OpenAI-Processing-Ms",
+    "Retry-After-Ms",
+    "X-RateLimit-Limit-Requests",
+    "X-RateLimit-Remaining-Requests",
+    "X-RateLimit-Reset-Requests",
+    "X-Should-Retry",
+)
+#: For how long a browser may remember a preflight, as django-cors-headers has it.
+_MAX_AGE_SECONDS = 86_400
 
 
 def allowed_origins(origins: Sequence[str]) -> list[str]:
@@ -40,6 +70,8 @@ def allowed_origins(origins: Sequence[str]) -> list[str]:
 
 
 URLS = r"^/api/"
+#: The paths beside those whose preflights and headers are made here.
+_OPENAI = "/v1/"
 
 
 def response_headers(
@@ -47,20 +79,66 @@ def response_headers(
 ) -> list[tuple[bytes, bytes]]:
     """Headers for a response that does not pass through django-cors-headers: without them a page of
     an allowed origin could not read it."""
-    is_open_to_all = getattr(settings, "CORS_ALLOW_ALL_ORIGINS", False)
-    allowed = [origin.encode() for origin in settings.CORS_ALLOWED_ORIGINS]
-    if not (is_open_to_all or allowed) or re.match(URLS, path) is None:
+    if not settings.CORS_ALLOWED_ORIGINS and not _is_open_to_all():
         return []
-    origin = next((value for name, value in headers if name == b"origin"), None)
+    is_openai = path.startswith(_OPENAI)
+    if not is_openai and re.match(URLS, path) is None:
+        return []
     found = [(b"vary", b"origin")]
-    if origin is not None and (is_open_to_all or origin in allowed):
+    if (origin := _allowed(_value(headers, b"origin"))) is not None:
+        exposed = EXPOSED_HEADERS + OPENAI_EXPOSED_HEADERS if is_openai else EXPOSED_HEADERS
         found += [
-            (b"access-control-allow-origin", b"*" if is_open_to_all else origin),
-            (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", ", ".join(exposed).encode()),
         ]
     return found
 
 
+def preflight_headers(scope: Mapping[str, Any]) -> dict[str, str] | None:
+    """Headers of the answer to a preflight, beside those of every response; None: it is none, or
+    its origin is not allowed."""
+    if scope["method"] != "OPTIONS":
+        return None
+    headers = scope["headers"]
+    is_asked = _value(headers, b"access-control-request-method") is not None
+    if not is_asked or _allowed(_value(headers, b"origin")) is None:
+        return None
+    return {
+        "access-control-allow-methods": ", ".join(settings.CORS_ALLOW_METHODS),
+        "access-control-allow-headers": ", ".join(_allowed_headers(headers)),
+        "access-control-max-age": str(_MAX_AGE_SECONDS),
+    }
+
+
+def _allowed_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    """Those that a page may send: new versions of OpenAI's clients add more of their own."""
+    known = [*ALLOWED_HEADERS, *OPENAI_HEADERS, *_STAINLESS_HEADERS]
+    asked = (_value(headers, b"access-control-request-headers") or b"").decode("latin1").lower()
+    names = [name.strip() for name in asked.split(",")]
+    return [
+        *known,
+        *(name for name in names if _NEW_STAINLESS.fullmatch(name) and name not in known),
+    ]
+
+
+def _is_open_to_all() -> bool:
+    return bool(getattr(settings, "CORS_ALLOW_ALL_ORIGINS", False))
+
+
+def _allowed(origin: bytes | None) -> bytes | None:
+    """The value of Access-Control-Allow-Origin for a request of `origin`, None: no page of it."""
+    if origin is None:
+        return None
+    if _is_open_to_all():
+        return b"*"
+    return origin if origin.decode("latin1") in settings.CORS_ALLOWED_ORIGINS else None
+
+
+def _value(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    return next((value for name, value in headers if name == wanted), None)
+
+
+_NEW_STAINLESS = re.compile(_STAINLESS + r"[a-z-]{1,50}", re.ASCII)
 #: An origin without a path, a user, a wildcard or letters that browsers send as punycode.
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?", re.ASCII)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}

@@ -44,12 +44,53 @@ async def test_a_handshake_for_an_unknown_path_is_a_404(
         assert json.loads(refused.value.response.body)["code"] == "not_found"
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/chat/completions", "/api", "/api/x", "/ws/llmchat/"])
+@pytest.mark.parametrize("path", ["/api", "/api/x", "/ws/llmchat/"])
 async def test_an_unknown_path_for_programs_is_a_problem(server: WebServer, path: str) -> None:
     async with RestClient(server.base_url, None) as client:
         for method in ("GET", "POST"):
             answer = await client.call(method, path, allow_redirects=False)
             assert (answer.status, answer.body["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/nothing", "/v1/models/", "/v1/%00"])
+async def test_an_unknown_path_of_openai_is_an_error_in_its_form(
+    server: WebServer, path: str
+) -> None:
+    async with RestClient(server.base_url, None) as client:
+        for method in ("GET", "POST", "DELETE"):
+            answer = await client.call(method, path, allow_redirects=False)
+            assert (answer.status, answer.body["error"]["code"]) == (404, "not_found")
+            assert "x-request-id" in {name.lower() for name in answer.headers}
+
+
+async def test_a_body_of_openai_that_is_too_large_is_an_error_in_its_form(
+    server: WebServer, keys: Keys
+) -> None:
+    for key, size, status in ((keys.alice, 20 * MIB, 413), (keys.revoked, 100_000, 401)):
+        answer = await raw_request(server, "/v1/models", key, size)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % status), answer
+        assert b"x-request-id:" in head.lower()
+        assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+async def raw_request(server: WebServer, path: str, key: str, size: int) -> bytes:
+    """The answer to a request that announces a body and sends none of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Length: {size}\r\nContent-Type: application/json\r\n\r\n".encode()
+    )
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.partition(b":")[2])
+            for line in head.lower().splitlines()
+            if line.startswith(b"content-length:")
+        )
+        return head + await reader.readexactly(length)
+    finally:
+        writer.close()
 
 
 # --- Sockets that send and do not read ----------------------------------------------------------

@@ -100,6 +100,14 @@ class BoundedRequest(WebRequest):
         transport.resumeProducing()
         asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.loseConnection)
 
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        """daphne's own errors, such as of bytes that no header may have: not as a page."""
+        problem = _ServerError(body, status)
+        _, headers, content = problem_response(problem, self._head_path(), self._headers())
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        self.handle_reply(start)
+        self.handle_reply({"type": "http.response.body", "body": content})
+
     # --- The response ---------------------------------------------------------------------------
     def handle_reply(self, message: Mapping[str, object]) -> None:
         super().handle_reply(message)
@@ -129,6 +137,16 @@ class BoundedRequest(WebRequest):
     def connectionLost(self, reason: object) -> None:  # noqa: N802
         self._writable.open()
         super().connectionLost(reason)
+
+
+class _ServerError(Problem):
+    """What daphne answers by itself."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        http = HTTPStatus(status)
+        self.status, self.title = status, http.phrase  # type: ignore[misc]
+        self.code = http.name.lower()  # type: ignore[misc]
 
 
 def _discard(data: bytes) -> None:
