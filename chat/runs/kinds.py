@@ -33,6 +33,8 @@ class RunKind:
     """The source of a run's rows, and the sink of their results."""
 
     name: str
+    #: Whether the file of a run is still needed once its rows are in the database.
+    keeps_file = False
 
     def read_rows(self, run: Run) -> Iterator[ParsedRow]:
         """Source: read the rows of a run that is being validated. Raises FileError."""

@@ -70,33 +70,27 @@ def validate(run: Run, lease: Lease, between: Callable[[], None] = lambda: None)
     if errors and not kind.may_skip_invalid(run):
         refuse(run, errors, f"{len(errors)} lines of the file are wrong.")
         return
-    if change_state(
-        run,
-        [RunState.VALIDATING],
-        RunState.READY,
-        columns=run.columns,
-        source=run.source,
-        errors=errors,
-        input_file=None,
-    ):
-        forget_file(run)
+    read: dict[str, Any] = {"columns": run.columns, "source": run.source, "errors": errors}
+    _end(run, RunState.READY, read)
 
 
 def refuse(run: Run, errors: Sequence[dict[str, object]], message: str) -> None:
     """validating → failed: nothing of the file is kept but what is wrong with it."""
-    fields: dict[str, Any] = {"errors": list(errors), "reason": "invalid_file", "input_file": None}
+    fields: dict[str, Any] = {"errors": list(errors), "reason": "invalid_file", "message": message}
     fields |= dict.fromkeys(("total", "pending", "invalid", "input_bytes"), 0)
-    states = [RunState.VALIDATING]
-    fields |= {"message": message, "ended_at": timezone.now()}
-    if change_state(run, states, RunState.FAILED, **fields):
+    if _end(run, RunState.FAILED, {**fields, "ended_at": timezone.now()}):
         RunRow.objects.filter(run=run).delete()
-        forget_file(run)
 
 
-def forget_file(run: Run) -> None:
-    """Delete a run's input, whose rows are in the database by now."""
-    if run.input_file_id is not None and run.kind == "run":
-        StoredFile.objects.filter(pk=run.input_file_id).delete()
+def _end(run: Run, to: RunState, fields: dict[str, Any]) -> bool:
+    """End the validating, and delete the file unless it is kept: its rows are in the database."""
+    file_id = run.input_file_id
+    if kind_of(run).keeps_file:
+        return change_state(run, [RunState.VALIDATING], to, **fields)
+    if not change_state(run, [RunState.VALIDATING], to, input_file=None, **fields):
+        return False
+    StoredFile.objects.filter(pk=file_id).delete()
+    return True
 
 
 def _insert_all(
