@@ -13,13 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
-from chat.runs import estimating, feeding
+from chat.runs import clock, estimating, feeding
 from chat.runs.creation import check_columns
 from chat.runs.leases import leased
 from chat.runs.off_peak import next_off_peak, price_list
@@ -85,7 +84,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
     drafts = estimating.sample(run, 1)
     row_cost = estimated.likely.cost / estimated.rows if estimated.rows else 0
     begins_at = _begin(when, at, drafts.model.pk)
-    is_later = begins_at > timezone.now()
+    is_later = begins_at > clock.now()
     changed = change_state(
         run,
         [RunState.READY],
@@ -97,7 +96,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
         model=drafts.model,
         currency=run.currency or estimated.currency,
         row_cost=row_cost,
-        started_at=timezone.now(),
+        started_at=clock.now(),
     )
     if not changed:
         raise Conflict("This run was changed meanwhile.", field="state")
@@ -112,7 +111,7 @@ def _live_version(run: Run) -> int | None:
 
 
 def _begin(when: str, at: datetime | None, model_id: int) -> datetime:
-    now = timezone.now()
+    now = clock.now()
     if when == Start.AT and at is not None:
         return at
     return next_off_peak(price_list(model_id), now) if when == Start.OFF_PEAK else now
@@ -149,7 +148,7 @@ def cancel(run: Run) -> None:
     have cost counts."""
     early = [RunState.VALIDATING, RunState.READY]
     if not run.open and change_state(
-        run, early, RunState.CANCELLED, reason="asked", ended_at=timezone.now()
+        run, early, RunState.CANCELLED, reason="asked", ended_at=clock.now()
     ):
         return
     states = [*early, RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED]
@@ -169,7 +168,7 @@ def retry_failed(run: Run) -> int:
         RunState.EXPIRED,
     )
     require_state(run, *allowed, to_do="retried")
-    if run.deadline_at is not None and run.deadline_at <= timezone.now():
+    if run.deadline_at is not None and run.deadline_at <= clock.now():
         raise Conflict("Its deadline has passed: set another first.", field="deadline_at")
     to = RunState.PAUSED if run.state == RunState.PAUSED else RunState.RUNNING
     with transaction.atomic():

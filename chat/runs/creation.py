@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from pydantic import JsonValue, ValidationError
 
 from aily.problems import (
@@ -28,6 +27,7 @@ from chat.exceptions import InvalidVariable, ModelDisabled
 from chat.models import Lane, Run, StoredFile, WebhookEndpoint
 from chat.models.files import PIECE_BYTES, append_pieces
 from chat.models.runs import ENDED_RUNS, Start
+from chat.runs import clock
 from chat.runs.file_runs import KIND
 from chat.runs.reading.encodings import refuse_packed
 from chat.runs.reading.records import FileError
@@ -209,7 +209,7 @@ def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
     _check_mapping(new.mapping)
     request = _check_options(new.options)
     if new.deadline_at is not None:
-        now = timezone.now()
+        now = clock.now()
         if not now < new.deadline_at <= now + MAX_DEADLINE:
             message = f"This is in the future, at most {MAX_DEADLINE.days} days."
             raise InvalidRequest(message, field="deadline_at")

@@ -15,13 +15,13 @@ from decimal import Decimal
 from statistics import fmean
 
 import msgspec
-from django.utils import timezone
 
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import InvalidRequest, Problem
 from chat.accounting.prices import charge, highest_costs
 from chat.accounting.tokens import Tokens, max_usage
 from chat.models import LLMModel, ModelPrice, Run, RunRow, Task
+from chat.runs import clock
 from chat.runs.creation import check_columns
 from chat.runs.feeding import as_problem
 from chat.runs.kinds import kind_of
@@ -190,7 +190,7 @@ def estimate(run: Run) -> Estimate:
     check_columns(run)
     drafts = sample(run)
     [pending] = fetch_rows(_PendingRows, _PENDING, {"run_id": run.pk})
-    rows, now = pending.rows, timezone.now()
+    rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
@@ -24,7 +24,7 @@ from aily.redis.errors import RedisUnavailable
 from chat.exceptions import BudgetExceeded
 from chat.models import Run, RunState
 from chat.models.runs import ACTIVE_RUNS, ENDED_RUNS, Start
-from chat.runs import control
+from chat.runs import clock, control
 from chat.runs.feeding import affordable, feed, submit_lost
 from chat.runs.kinds import kind_of
 from chat.runs.leases import Lease, LeaseLostError, leased
@@ -91,7 +91,7 @@ def step() -> None:
 
 
 def _step_all(runs: QuerySet[Run]) -> None:
-    free = Q(fed_until__isnull=True) | Q(fed_until__lt=timezone.now())
+    free = Q(fed_until__isnull=True) | Q(fed_until__lt=Now())
     for pk in runs.filter(free).order_by("id").values_list("pk", flat=True):
         try:
             _step_run(pk)
@@ -128,7 +128,7 @@ def _step_run(pk: UUID) -> None:
 
 def _repair(run: Run, lease: Lease) -> None:
     """Put right what a process left behind that died, now and then also without that sign."""
-    now = timezone.now()
+    now = clock.now()
     is_due = run.checked_at is None or run.checked_at < now - CHECK_EVERY
     if run.open and (lease.was_abandoned or is_due):
         collect_overdue(run.pk)
@@ -169,7 +169,7 @@ def _words(problem: Problem) -> str:
 def _begin(run: Run) -> None:
     if _expire(run):
         return
-    if run.start_at is None or run.start_at <= timezone.now():
+    if run.start_at is None or run.start_at <= clock.now():
         change_state(run, [RunState.SCHEDULED], RunState.RUNNING, start_at=None)
 
 
@@ -206,7 +206,7 @@ def _wait_for_off_peak(run: Run) -> bool:
     """running → scheduled in dear hours, if the run is for the cheap ones."""
     if run.start != Start.OFF_PEAK or run.model_id is None:
         return False
-    now = timezone.now()
+    now = clock.now()
     begins_at = next_off_peak(price_list(run.model_id), now)
     if begins_at <= now:
         return False
@@ -219,7 +219,7 @@ def _wait_for_off_peak(run: Run) -> bool:
 
 def _expire(run: Run) -> bool:
     """Whether the run's deadline has passed: then no further row is fed."""
-    if run.deadline_at is None or run.deadline_at > timezone.now():
+    if run.deadline_at is None or run.deadline_at > clock.now():
         return False
     states = [RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED]
     return change_state(
@@ -255,7 +255,7 @@ def _end(run: Run, states: list[RunState], to: RunState) -> None:
     if run.open or run.pending:
         return
     kind_of(run).finish(run)
-    change_state(run, states, to, reason=run.reason, ended_at=timezone.now())
+    change_state(run, states, to, reason=run.reason, ended_at=clock.now())
 
 
 @cache
