@@ -1,0 +1,148 @@
+"""Runs through the front door, while processes are killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Keys
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+RUNS = "/api/llmchat/runs"
+ROWS = 200
+#: Calls of the model `capped` at once.
+CAP = 5
+
+
+@pytest.fixture
+def client(stack: Stack, keys: Keys) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {keys.alice}"}
+    # A web process that is killed takes its requests with it: they are sent again.
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(
+        base_url=stack.base_url, headers=headers, transport=transport, timeout=30
+    ) as client:
+        yield client
+
+
+def lines(rows: int, asked: str) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "custom_id": f"row-{number}",
+                "model": "capped",
+                "messages": [{"role": "user", "content": f"Row {number} {asked}"}],
+            }
+        )
+        + "\n"
+        for number in range(rows)
+    )
+
+
+def create(client: httpx.Client, content: str, **fields: str) -> str:
+    files = {"file": ("rows.jsonl", content.encode())}
+    response = client.post(RUNS, files=files, data=fields)
+    assert response.status_code == 201, response.text
+    run_id: str = response.json()["id"]
+    return run_id
+
+
+def state(client: httpx.Client, run_id: str) -> dict[str, Any]:
+    """The run, however often a process dies in between."""
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            response = client.get(f"{RUNS}/{run_id}")
+        except httpx.TransportError:
+            return None
+        found: dict[str, Any] | None = response.json() if response.status_code == 200 else None
+        return found
+
+    found = wait_until(ask, "the run")
+    assert found is not None
+    return found
+
+
+def succeeded(client: httpx.Client, run_id: str) -> int:
+    count: int = state(client, run_id)["counts"]["succeeded"]
+    return count
+
+
+def requests_made(stack: Stack) -> int:
+    made: int = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    return made
+
+
+def test_every_process_is_killed_once_and_no_row_is_paid_twice(
+    stack: Stack, client: httpx.Client
+) -> None:
+    worker = stack.processes["worker-0"]
+    worker.stop()
+    lease = worker.environment.get("WORKER_LEASE_SECONDS")
+    worker.environment["WORKER_LEASE_SECONDS"] = "2"
+    worker.start()
+    try:
+        httpx.post(f"{stack.simulator_url}/stats/reset")
+        content = lines(ROWS, "[sim:latency=0.05,tokens=8,tps=0]")
+        run_id = create(client, content, start="now", max_open="40")
+        wait_until(lambda: succeeded(client, run_id) > 10, "the first rows", 60)
+        stack.kill("worker-0")
+        stack.restart("worker-0")
+        wait_until(lambda: succeeded(client, run_id) > 60, "rows after the worker", 60)
+        stack.kill("scheduler-0")
+        stack.kill("web-0")
+        stack.restart("web-0")
+        stack.restart("scheduler-0")
+        wait_until(lambda: succeeded(client, run_id) > 110, "rows after the others", 60)
+        stack.kill("worker-0")
+        stack.restart("worker-0")
+        wait_until(lambda: state(client, run_id)["state"] == "done", "the end", 90)
+    finally:
+        worker.stop()
+        worker.environment.pop("WORKER_LEASE_SECONDS")
+        if lease is not None:
+            worker.environment["WORKER_LEASE_SECONDS"] = lease
+        worker.start()
+        stack.wait_until_ready()
+    assert state(client, run_id)["counts"]["succeeded"] == ROWS
+    found = [json.loads(line) for line in client.get(f"{RUNS}/{run_id}/results").iter_lines()]
+    assert [line["key"] for line in found] == [f"row-{number}" for number in range(ROWS)]
+    assert all(line["result"]["text"] for line in found)
+    assert len({line["task_id"] for line in found}) == ROWS
+    # What was in flight when a worker died is called again, and nothing else.
+    assert ROWS <= requests_made(stack) <= ROWS + 2 * CAP
+
+
+def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
+    content = lines(400, "[sim:latency=0.05,tokens=8,tps=0]")
+    run_id = create(client, content, start="now")
+    wait_until(lambda: succeeded(client, run_id) > 5, "the first rows", 60)
+    assert client.post(f"{RUNS}/{run_id}/pause", json={}).json()["state"] == "paused"
+    # What runs ends within the two seconds; then the counts stand still, and so do the calls.
+    wait_until(lambda: state(client, run_id)["counts"]["open"] == 0, "the last calls", 4)
+    calls = requests_made(stack)
+    counts = state(client, run_id)["counts"]
+    assert counts["cancelled"] == counts["failed"] == 0
+    assert counts["pending"] + counts["succeeded"] == 400
+    tasks = client.get("/api/llmchat/tasks", params={"status": "running"}).json()["count"]
+    assert tasks == 0
+    assert client.post(f"{RUNS}/{run_id}/cancel", json={}).status_code == 200
+    wait_until(lambda: state(client, run_id)["state"] == "cancelled", "the end", 20)
+    assert requests_made(stack) == calls
+
+
+def test_a_large_file_is_streamed(stack: Stack, client: httpx.Client) -> None:
+    """Larger than other requests may be, by far; as soon as it is too large, it is refused."""
+    text = "x" * 1_000
+    content = lines(8_000, text)
+    assert len(content) > 8_000_000
+    run_id = create(client, content)
+    wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating", 60)
+    assert state(client, run_id)["counts"]["total"] == 8_000
+    assert client.delete(f"{RUNS}/{run_id}").status_code == 204
+    assert client.get(f"{RUNS}/{run_id}").status_code == 404
