@@ -67,6 +67,9 @@ def validate(run: Run, lease: Lease, between: Callable[[], None] = lambda: None)
     except FileError as error:
         refuse(run, [error.as_error()], error.message)
         return
+    if not Run.objects.filter(pk=run.pk, pending__gt=0).exists():
+        refuse(run, errors, "No line of the file is valid.")
+        return
     if errors and not kind.may_skip_invalid(run):
         refuse(run, errors, f"{len(errors)} lines of the file are wrong.")
         return
@@ -89,7 +92,8 @@ def _end(run: Run, to: RunState, fields: dict[str, Any]) -> bool:
         return change_state(run, [RunState.VALIDATING], to, **fields)
     if not change_state(run, [RunState.VALIDATING], to, input_file=None, **fields):
         return False
-    StoredFile.objects.filter(pk=file_id).delete()
+    if file_id is not None:
+        StoredFile.objects.filter(pk=file_id).delete()
     return True
 
 

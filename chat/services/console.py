@@ -41,6 +41,10 @@ SELECT coalesce(error->>'code', '') AS code, count(*) AS tasks
          WHERE status = 'failed' AND id >= %(since)s ORDER BY id DESC LIMIT %(limit)s) failed
  GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(codes)s
 """
+_RUNS = """
+SELECT count(*) AS tasks FROM chat_run
+ WHERE state NOT IN ('done', 'cancelled', 'failed', 'expired') AND state <> 'ready'
+"""
 _WORKERS = "SELECT count(*) AS tasks FROM chat_worker WHERE NOT is_dead AND lease_until > now()"
 
 
@@ -97,6 +101,8 @@ class Snapshot:
     providers: Sequence[ProviderHealth]
     failures: Mapping[str, int]
     workers: int
+    #: Runs that are under way or paused.
+    runs: int
     has_redis: bool
 
 
@@ -129,6 +135,7 @@ def _read() -> Snapshot:
     except RedisUnavailable:
         opened = None
     [workers] = fetch_rows(_Count, _WORKERS)
+    [runs] = fetch_rows(_Count, _RUNS)
     return Snapshot(
         models=[
             _model(model, queued, loads.get(model.pool), paused.get(model.pool)) for model in models
@@ -136,6 +143,7 @@ def _read() -> Snapshot:
         providers=[_provider(provider, opened) for provider in providers],
         failures=_failures(),
         workers=workers.tasks,
+        runs=runs.tasks,
         has_redis=opened is not None,
     )
 

@@ -31,7 +31,9 @@ class RunClient:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    def create(self, content: bytes | str, name: str = "rows.csv", *, status: int = 201, **form: Any) -> Json:
+    def create(
+        self, content: bytes | str, name: str = "rows.csv", *, status: int = 201, **form: Any
+    ) -> Json:
         key = form.pop("idempotency_key", None)
         file = io.BytesIO(content if isinstance(content, bytes) else content.encode())
         file.name = name
@@ -67,7 +69,7 @@ class RunClient:
     async def results(self, run_id: str, query: str = "") -> bytes:
         headers = {"Authorization": self.client.defaults["HTTP_AUTHORIZATION"]}
         path = f"{RUNS}/{run_id}/results{query}"
-        response = await AsyncClient().get(path, headers=headers)
+        response: Any = await AsyncClient().get(path, headers=headers)
         assert response.status_code == 200
         pieces = [piece async for piece in response]
         await sync_to_async(connections.close_all)()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
@@ -28,7 +28,7 @@ def priced(model: LLMModel) -> LLMModel:
 
 def _reviews(rows: int, seed: int) -> str:
     """Texts of very different lengths, whose answers are the longer the longer the text is."""
-    rng = random.Random(seed)  # noqa: S311 - data of a test
+    rng = random.Random(seed)
     lines = []
     for _ in range(rows):
         words = min(int(rng.lognormvariate(3.5, 0.8)) + 1, 800)
@@ -93,7 +93,9 @@ def test_estimating_and_feeding_take_as_many_queries_however_many_rows(
     priced: LLMModel,
     django_assert_max_num_queries: pytest.FixtureRequest,
 ) -> None:
-    made = {rows: runs.create("text\n" + "some text\n" * rows, scene="echo") for rows in (50, 2_000)}
+    made = {
+        rows: runs.create("text\n" + "some text\n" * rows, scene="echo") for rows in (50, 2_000)
+    }
     turn()
     for run in made.values():
         with django_assert_max_num_queries(16):  # type: ignore[operator]
@@ -224,7 +226,7 @@ async def test_a_deadline_ends_what_has_not_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await act(LLMModel.objects.update, max_concurrency=2)
-    deadline = timezone.now().replace(microsecond=0) + timezone.timedelta(hours=1)
+    deadline = timezone.now().replace(microsecond=0) + timedelta(hours=1)
     table = "text\n" + "some words [sim:latency=0.05]\n" * 60
     made = await act(
         runs.create, table, scene="echo", start="now", max_open=4, deadline_at=deadline.isoformat()

@@ -1,4 +1,4 @@
-"""Files as people have them: encodings, delimiters, broken lines, and what is refused as a whole."""
+"""Files as people have them: encodings, delimiters, broken lines, and what is refused."""
 
 from __future__ import annotations
 
@@ -117,6 +117,14 @@ def test_what_is_wrong_with_a_file_ends_its_run(
     assert not StoredFile.objects.exists()
 
 
+def test_a_file_without_a_valid_line_ends_its_run(runs: RunClient) -> None:
+    made = runs.create("{broken\n[1]\n", "rows.jsonl")
+    turn()
+    found = runs.get(made["id"])
+    assert (found["state"], found["reason"]) == ("failed", "invalid_file")
+    assert [error["line"] for error in found["errors"]] == [1, 2]
+
+
 def test_too_many_rows_leave_nothing(runs: RunClient, settings: Settings) -> None:
     settings.RUN_MAX_ROWS = 600
     made = runs.create("text\n" + "x\n" * 601)
@@ -133,7 +141,9 @@ def _zip() -> bytes:
     return content.getvalue()
 
 
-@pytest.mark.parametrize("content", [_zip(), gzip.compress(b"x\n" * 1_000_000)], ids=["zip", "gzip"])
+@pytest.mark.parametrize(
+    "content", [_zip(), gzip.compress(b"x\n" * 1_000_000)], ids=["zip", "gzip"]
+)
 def test_what_is_packed_is_refused_before_anything_is_unpacked(
     runs: RunClient, content: bytes
 ) -> None:
@@ -208,7 +218,7 @@ def test_validating_begins_again_where_a_process_died(
             raise died
         return real(*args)  # type: ignore[arg-type]
 
-    from chat.models.insertion import insert as real  # noqa: PLC0415 - the one that is replaced
+    from chat.models.insertion import insert as real
 
     monkeypatch.setattr(insert, dies_in_the_second_chunk)
     turn()

@@ -42,11 +42,13 @@ async def test_a_table_becomes_answers(
     assert await act(StoredFile.objects.count) == 0
 
 
-async def test_lines_are_whole_requests(
-    runs: RunClient, worker: Runtime, act: Act
-) -> None:
+async def test_lines_are_whole_requests(runs: RunClient, worker: Runtime, act: Act) -> None:
     lines = [
-        {"custom_id": f"row-{n}", "messages": [{"role": "user", "content": f"Say {n}"}], "max_tokens": n}
+        {
+            "custom_id": f"row-{n}",
+            "messages": [{"role": "user", "content": f"Say {n}"}],
+            "max_tokens": n,
+        }
         for n in range(1, 6)
     ]
     content = "\n".join(map(json.dumps, lines))
