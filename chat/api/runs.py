@@ -39,9 +39,9 @@ from chat.api.run_schemas import (
 )
 from chat.models import Lane, Run, RunRow, RunState
 from chat.models.runs import ENDED_RUNS
-from chat.runs import control, estimating, progress, retention
+from chat.runs import control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
-from chat.runs.creation import NewRun, check_columns, check_fields, create_run
+from chat.runs.creation import NewRun, check_columns, check_fields
 from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
 
 router = Router(tags=["runs"])
@@ -51,7 +51,7 @@ MAX_GROUPS = 100
 PAGE_BYTES = 2_097_152
 #: Characters of an error's message that make a group of it.
 _ERRORS = """
-SELECT coalesce(error->>'code', '') AS code, min(left(error->>'message', 500)) AS message,
+SELECT coalesce(error->>'code', '') AS code, coalesce(min(left(error->>'message', 500)), '') AS message,
        count(*) AS rows, (array_agg(number ORDER BY number))[1:5] AS numbers
   FROM chat_runrow
  WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired') AND error IS NOT NULL
@@ -71,9 +71,18 @@ def _load(request: HttpRequest, run_id: UUID) -> Run:
 
 
 # --- Runs ---------------------------------------------------------------------------------------
-@router.post("", response={201: RunOut, 200: RunOut}, url_name="create_run")
+_EXAMPLE = {"file": "id,Body\n1,A text\n", "format": "csv", "name": "reviews.csv"}
+_UPLOAD: dict[str, Any] = {"content": {"multipart/form-data": {"example": _EXAMPLE}}}
+
+
+@router.post(
+    "",
+    response={201: RunOut, 200: RunOut},
+    url_name="create_run",
+    openapi_extra={"requestBody": _UPLOAD},
+)
 @takes_idempotency_key
-def create_a_run(
+def create_run(
     request: AuthenticatedRequest, payload: Form[RunForm], file: File[UploadedFile]
 ) -> Status[Run]:
     """Make a run of a file (CSV or JSONL, up to 200 MB), sent as multipart/form-data.
@@ -84,7 +93,7 @@ def create_a_run(
     key = idempotency_key(request)
     api_key = request.auth.api_key
     new = _new_run(payload, file)
-    run, is_new = create_run(
+    run, is_new = creation.create_run(
         request.auth.user.pk, api_key.pk if api_key else None, new, file.chunks(), key
     )
     ring_feeder()

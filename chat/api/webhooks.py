@@ -38,10 +38,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
 LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
-EventName = (
-    TaskEventName
-    | Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
-)
+RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
+EventName = Literal[TaskEventName, RunEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------

@@ -59,7 +59,10 @@ class RunClient:
         assert response.status_code == status, response.content
         return response.json()
 
-    def patch(self, run_id: str, body: Json, *, status: int = 200, **headers: str) -> Any:
+    def patch(
+        self, run_id: str, body: Json, *, status: int = 200, if_match: str | None = None
+    ) -> Any:
+        headers = {"If-Match": if_match} if if_match else {}
         response = self.client.patch(
             f"{RUNS}/{run_id}", body, content_type="application/json", headers=headers
         )

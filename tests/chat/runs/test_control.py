@@ -30,6 +30,7 @@ from chat.runner.runtime import Runtime
 from chat.runs import feeding, progress, stepping
 from chat.runs.export import CSVEncoder, read_page
 from chat.runs.retention import purge_scheduled
+from chat.services.submit import submit_many
 from tests.chat.runs.conftest import Act, Json, RunClient, prompts_of, turn, turns_until
 from tests.conftest import ClientOf
 from tests.waiting import eventually
@@ -73,9 +74,9 @@ def test_a_change_of_a_stale_run_is_refused(runs: RunClient, scene: Scene) -> No
     turn()
     response = runs.client.get(f"/api/llmchat/runs/{made['id']}")
     etag = response.headers["ETag"]
-    changed = runs.patch(made["id"], {"name": "first"}, **{"If-Match": etag})
+    changed = runs.patch(made["id"], {"name": "first"}, if_match=etag)
     assert changed["name"] == "first"
-    problem = runs.patch(made["id"], {"name": "second"}, status=412, **{"If-Match": etag})
+    problem = runs.patch(made["id"], {"name": "second"}, status=412, if_match=etag)
     assert problem["code"] == "precondition_failed"
 
 
@@ -152,7 +153,8 @@ def test_a_user_has_so_many_runs_at_once(runs: RunClient, scene: Scene, settings
 def test_rows_come_in_pages(runs: RunClient, scene: Scene) -> None:
     made = runs.create("text\n" + "".join(f"{n}\n" for n in range(25)), scene="echo")
     turn()
-    numbers, after = [], 0
+    numbers: list[int] = []
+    after: int | None = 0
     while after is not None:
         page = runs.get(made["id"], f"/rows?limit=10&after={after}")
         numbers += [row["number"] for row in page["items"]]
@@ -324,7 +326,7 @@ async def test_two_feeders_make_one_task_a_row(
     """The first is slow in the middle of a submit; the second takes over and is done before."""
     made = await act(runs.create, "text\n" + "x\n" * 20, scene="echo", start="now")
     await act(turn)
-    submit = feeding.submit_many
+    submit = submit_many
     is_first = True
 
     def slow(submissions: Any) -> Any:
