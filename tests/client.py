@@ -89,13 +89,13 @@ class TaskFrames:
         attempt, n = parse_id(after)
         in_pieces = False
         for frame in self.frames:
-            stands_alone = frame["type"] == "task.snapshot" or in_pieces
+            is_whole = frame["type"] == "task.snapshot" or in_pieces
             in_pieces = "id" not in frame and (in_pieces or frame["type"] == "task.snapshot")
             if "id" not in frame:
                 continue
             got = parse_id(frame["id"])
             follows = got == (attempt, n + 1) or (got[0] > attempt and got[1] == 1)
-            may_skip = stands_alone and got > (attempt, n)
+            may_skip = is_whole and got > (attempt, n)
             assert follows or may_skip, (
                 f"{got} after {attempt}-{n}: {[event['id'] for event in self.logged]}"
             )

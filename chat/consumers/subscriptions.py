@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aily.concurrency.jobs import Job, Jobs
 from chat.consumers.sender import FrameSender
-from chat.eventlog import Notice, get_hub
+from chat.eventlog import Feed, Notice, get_hub
 from chat.events import START, EventId, EventsMissed
 from chat.runs.progress import follow_run
 from chat.services.follow import Share, follow
@@ -39,6 +39,9 @@ class Subscriptions:
         self._share = Share()
         self._jobs = Jobs("a socket's subscription")
         self._following: dict[str, Job] = {}
+        self._own_feed: Feed | None = None
+        #: New tasks whose follower gets no events yet, and whether there may have been any.
+        self._starting: dict[str, bool] = {}
         #: The last event sent of each task, oldest task first.
         self._last_sent: dict[str, EventId] = {}
         #: Events of tasks that a submit under way may have made, by task.
@@ -66,6 +69,8 @@ class Subscriptions:
         self.unfollow(task_id)
         if len(self._following) >= MAX_FOLLOWED:
             raise TooManyFollowedError
+        if is_new and not text:
+            self._starting[task_id] = self._may_have_events(task_id)
         job = self._jobs.spawn(self._push_task(task_id, after, text=text, is_new=is_new))
         self._following[task_id] = job
         job.add_done_callback(partial(self._forget, task_id))
@@ -79,7 +84,13 @@ class Subscriptions:
         self._following[str(run_id)] = job
         job.add_done_callback(partial(self._forget, str(run_id)))
 
+    def _may_have_events(self, task_id: str) -> bool:
+        """False if the user's feed, which is older than the task, has had no event of it."""
+        is_known = task_id in self._last_sent or task_id in self._waiting
+        return is_known or self._own_feed is None or not self._own_feed.is_empty
+
     def unfollow(self, task_id: str) -> None:
+        self._starting.pop(task_id, None)
         if job := self._following.pop(task_id, None):
             job.cancel()
 
@@ -88,7 +99,15 @@ class Subscriptions:
             del self._following[task_id]
 
     async def _push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
-        frames = follow(task_id, self._owner_id, after, text=text, is_new=is_new, share=self._share)
+        frames = follow(
+            task_id,
+            self._owner_id,
+            after,
+            text=text,
+            is_new=is_new,
+            share=self._share,
+            may_have_events=partial(self._starting.pop, task_id, True),
+        )
         async with aclosing(frames):
             async for followed in frames:
                 self._note_sent(task_id, followed.event_id)
@@ -105,7 +124,8 @@ class Subscriptions:
 
         Where some were dropped, because the client or Redis lags, the client is only sent that.
         """
-        async with get_hub().user_feed(self._owner_id, skip=self.is_following) as feed:
+        async with get_hub().user_feed(self._owner_id, skip=self._skips) as feed:
+            self._own_feed = feed
             while True:
                 notice = await feed.next()
                 if notice is not None:
@@ -113,6 +133,13 @@ class Subscriptions:
                 elif feed.is_lagging:
                     feed.clear_lag()
                     await self._sender.send(EventsMissed())
+
+    def _skips(self, task_id: str) -> bool:
+        """Whether a follower sends the events of this task. Notes those that come before it is
+        fed."""
+        if task_id in self._starting:
+            self._starting[task_id] = True
+        return task_id in self._following
 
     async def _push_or_wait(self, notice: Notice) -> None:
         """Push an event, or let it wait where its task may be that of a submit under way.

@@ -45,6 +45,11 @@ class Feed:
         #: Set while the follower waits; done once there is news or the time is over.
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """True if the follower has taken all notices, and none was dropped."""
+        return not self._notices and not self.is_lagging
+
     def push(self, notice: Notice) -> None:
         if self._skip is not None and self._skip(notice.task_id):
             return

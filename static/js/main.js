@@ -1,15 +1,15 @@
 /** Puts the app together: connection, store, lists, and the page that the address asks for. */
 
 import { t } from "./i18n/i18n.js";
-import { goToLogin } from "./net/api.js";
-import { Socket } from "./net/socket.js";
+import { goToLogin, request } from "./net/api.js";
+import { Socket } from "./client/socket.js";
 import { Router } from "./shell/router.js";
 import { href, parseRoute } from "./shell/routes.js";
 import { createEndButton } from "./shell/scroller.js";
 import { createSidebar } from "./shell/sidebar.js";
 import { Drafts } from "./store/drafts.js";
 import { Store } from "./store/store.js";
-import { Tasks } from "./store/tasks.js";
+import { Tasks } from "./client/tasks.js";
 import { byId, setText } from "./ui/dom.js";
 import { explain } from "./ui/notice.js";
 
@@ -19,8 +19,10 @@ const TOAST_MS = 7000;
 
 /** @type {PageData} */
 const data = JSON.parse(byId("page-data").textContent ?? "");
-const socket = new Socket("/ws/llmchat/");
-const store = new Store(new Tasks(socket, data.frame_max_bytes), socket);
+const address = new URL("/ws/llmchat/", location.href);
+address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+const socket = new Socket(address.href);
+const store = new Store(new Tasks(socket, request, data.frame_max_bytes), socket);
 const shared = {
   store,
   drafts: new Drafts(data.user_id),

@@ -54,7 +54,7 @@ def kill_simulator(site: Site) -> None:
 
 
 def freeze_worker(site: Site) -> None:
-    """For less than its lease lasts: nobody takes its tasks, and it goes on with them."""
+    """For less than its lease lasts: no other worker takes its tasks, and it goes on with them."""
     with _Frozen(site):
         time.sleep(SHORT_FREEZE_SECONDS)
 

@@ -38,7 +38,7 @@ SETTLE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Cut:
-    """`is_felt`: nobody is served meanwhile. Leases last 8 s: a longer cut costs a worker its
+    """`is_felt`: no request is served meanwhile. Leases last 8 s: a longer cut costs a worker its
     calls, a shorter one does not."""
 
     host: str
@@ -199,7 +199,7 @@ def _not_served(outcomes: list[Outcome]) -> list[str]:
         f"{outcome.cut.host} was not cut off at all" for outcome in outcomes if not outcome.was_cut
     ]
     return late + [
-        f"{outcome.cut.host}: nobody was served while it was cut off"
+        f"{outcome.cut.host}: no request was served while it was cut off"
         for outcome in outcomes
         if outcome.meanwhile is None and not outcome.cut.is_felt
     ]

@@ -85,7 +85,7 @@ class Host:
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *command]
 
     def cut(self) -> None:
-        """From now on all its packets, in and out, vanish; nobody is told."""
+        """From now on all its packets, in and out, vanish without an error."""
         _ip("link", "set", self._link, "master", "void")
 
     def heal(self) -> None:

@@ -49,12 +49,12 @@ def problems(evidence: Evidence) -> list[str]:
     for task_id, row in evidence.stored.items():
         prompt = prompts.get(task_id)
         if prompt is None:
-            found.append(f"{task_id} is stored, but nobody knows it")
+            found.append(f"{task_id} is stored, but no client knows it")
             continue
         lines = [*_row_wrong(row, prompt, evidence), *_called_wrong(row, calls[prompt], evidence)]
         found += [f"{prompt} {task_id}: {line}" for line in lines]
     strange = calls.keys() - set(prompts.values()) - evidence.probes.keys()
-    found += [f"the simulator was asked what nobody submitted: {prompt}" for prompt in strange]
+    found += [f"the simulator was asked what no client submitted: {prompt}" for prompt in strange]
     return [*found, *_over_cap(evidence)]
 
 

@@ -1,4 +1,4 @@
-"""What the rows say after an outage, held against what the clients were told."""
+"""What the rows say after an outage, compared with what the clients received."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def judge(database_url: str, users: Sequence[PatientUser]) -> list[str]:
     problems = []
     for task in (task for user in users for task in user.tasks):
         status, text = stored.pop(task.task_id or "", ("missing", ""))
-        told = [end.get("result", {}).get("text") for end in task.ends]
-        if status != "succeeded" or told != [text]:
-            problems.append(f"{task.key} is {status}, and its client saw {len(told)} ends")
+        texts = [end.get("result", {}).get("text") for end in task.ends]
+        if status != "succeeded" or texts != [text]:
+            problems.append(f"{task.key} is {status}, and its client saw {len(texts)} ends")
         problems += [f"{task.key}: {line}" for line in task.problems]
-    return problems + [f"{task_id} is stored, but nobody knows it" for task_id in stored]
+    return problems + [f"{task_id} is stored, but no client knows it" for task_id in stored]

@@ -37,7 +37,7 @@ class Prober:
 
     base_url: str
     api_key: str
-    #: Task ids by prompt; None where nobody said that it was accepted.
+    #: Task ids by prompt; None where no client saw that it was accepted.
     task_ids: dict[str, str | None] = field(default_factory=dict)
 
     async def until_answered(self, seconds: float) -> bool:

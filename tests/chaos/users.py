@@ -23,7 +23,7 @@ RECONNECT_SECONDS = (0.1, 1.0)
 
 @dataclass
 class Seen:
-    """What one user was told of one task, over all its connections."""
+    """The frames that one user got of one task, over all its connections."""
 
     prompt: str
     key: str
@@ -47,10 +47,10 @@ class Seen:
             return
         now = parse_id(frame["id"])
         follows = now == (self.last[0], self.last[1] + 1) or (now[0] > self.last[0] and now[1] == 1)
-        # What stands for all that came before may follow a gap: Redis lost the log.
-        stands_alone = kind == "task.snapshot" or kind in TERMINAL_TYPES or self.in_pieces
+        # What replaces all that came before may follow a gap: Redis lost the log.
+        is_whole = kind == "task.snapshot" or kind in TERMINAL_TYPES or self.in_pieces
         self.in_pieces = False
-        if now <= self.last or not (follows or stands_alone):
+        if now <= self.last or not (follows or is_whole):
             self.problems.append(f"{kind} {now} after {self.last}")
         if self.is_ended:
             self.problems.append(f"{kind} {now} after the end")

@@ -62,7 +62,7 @@ _ENDS = "aily_task_duration_seconds_count"
 ALERTS: dict[str, Case] = {
     # --- services ---------------------------------------------------------------------------
     "AilyServiceDown": gauge('aily_up{service="redis"}', 0, 1),
-    # While PostgreSQL is away the exporter tells of no workers: it is up all the same.
+    # While PostgreSQL is away the exporter shows no workers: it is up all the same.
     "AilyExporterDown": several(
         ("up", "1", "1"),
         ('aily_up{service="database"}', "_", "0"),

@@ -19,7 +19,7 @@ from tests.running import Running
 from tests.waiting import wait_until
 
 SUITE = "bookworm"
-#: What deploy/README.md tells to install, what it takes for granted, and who asks after it all.
+#: What deploy/README.md says to install, what it takes for granted, and the client.
 PACKAGES = (
     *("git", "curl", "python3-venv", "postgresql", "redis-server", "nginx-light", "gettext-base"),
     *("systemd", "systemd-sysv", "dbus", "procps", "ca-certificates", "openssl"),
@@ -28,7 +28,7 @@ PACKAGES = (
 CHECKOUT, WHEELS = "/mnt/checkout", "/mnt/wheels"
 _CACHE = BASE_DIR / "var" / "systemd"
 _BOOT_SECONDS = 60
-#: What nspawn exits with under --keep-unit, for whoever started it to start it again.
+#: What nspawn exits with under --keep-unit, so that its starter starts it again.
 _REBOOT_ASKED = 133
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -97,7 +97,7 @@ class Machine(Running):
     def _boot(self) -> None:
         command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}"]
         command += ["--machine=aily-systemd", "--console=pipe", "--link-journal=no"]
-        # Nothing is told to a systemd of the host: it need not have one.
+        # A systemd of the host learns nothing: it need not have one.
         command += ["--register=no", "--keep-unit"]
         command += [f"--bind-ro={self._checkout}:{CHECKOUT}"]
         command += [f"--bind-ro={_CACHE / 'wheels'}:{WHEELS}"]

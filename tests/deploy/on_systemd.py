@@ -181,8 +181,12 @@ class Installation:
                 return answer.status, answer.body
 
         status, body = asyncio.run(ask())
-        told = {"status": status, "code": "unavailable"}
-        return [] if body.items() >= told.items() and status == 503 else [f"nginx: {status} {body}"]
+        expected = {"status": status, "code": "unavailable"}
+        return (
+            []
+            if body.items() >= expected.items() and status == 503
+            else [f"nginx: {status} {body}"]
+        )
 
     def _restart_under_load(self) -> list[str]:
         before = {unit: self._main_process(unit) for unit in UNITS[1:]}

@@ -1,4 +1,4 @@
-"""A rolling restart under load: each web and worker process once, and proof that nobody noticed.
+"""A rolling restart under load: each web and worker process once, and proof that no client noticed.
 
 Clients come through nginx: some over WebSocket, some by REST, some by event streams.
 tests/deploy/test_deployment.py says how to make it longer.
@@ -66,7 +66,7 @@ def prompt(name: str) -> str:
 async def submit_steadily(
     rest: RestClient, name: str, traffic: Traffic, stop: asyncio.Event
 ) -> None:
-    """Submit by REST until told to stop. Nothing is retried: each refusal is on the record."""
+    """Submit by REST until `stop` is set. Nothing is retried: each refusal is on the record."""
     number = 0
     while not stop.is_set():
         text = prompt(f"{name}-{number}")
@@ -145,7 +145,7 @@ async def roll(site: Site, restart_all: Callable[[], None], *, users: int) -> li
                 task.cancel()
     _report(traffic)
     if not traffic.resumed + traffic.reconnects:
-        problems.append("nobody was connected to what was restarted: this proves nothing")
+        problems.append("no client was connected to what was restarted: this proves nothing")
     return problems
 
 

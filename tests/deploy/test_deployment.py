@@ -180,7 +180,7 @@ def test_all_processes_share_few_connections(deployment: Deployment) -> None:
         cursor = console.execute("SHOW CLIENTS")
         columns = [column.name for column in cursor.description or ()]
         clients = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
-    # Two web processes, two workers and whoever asks.
+    # Two web processes, two workers and the client.
     assert len([client for client in clients if client["database"] == deployment.database]) >= 4
 
 

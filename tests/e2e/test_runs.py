@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
@@ -134,6 +137,36 @@ def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Cl
     assert client.post(f"{RUNS}/{run_id}/cancel", json={}).status_code == 200
     wait_until(lambda: state(client, run_id)["state"] == "cancelled", "the end", 20)
     assert requests_made(stack) == calls
+
+
+async def test_progress_is_pushed(stack: Stack, client: httpx.Client, keys: Keys) -> None:
+    run_id = create(client, lines(60, "[sim:latency=0.05,tokens=8,tps=0]"))
+    wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating")
+    frames: list[dict[str, Any]] = []
+    url = stack.base_url.replace("http", "ws") + "/ws/chat/"
+    headers = {"Authorization": f"Bearer {keys.alice}"}
+    async with connect(url, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "run.subscribe", "run_id": run_id}))
+        client.post(f"{RUNS}/{run_id}/start", json={})
+        started_at = time.monotonic()
+        async for message in socket:
+            frame = json.loads(message)
+            if frame["type"] == "run.progress":
+                frames.append(frame)
+                if frame["state"] == "done":
+                    break
+        seconds = time.monotonic() - started_at
+        await socket.send(
+            json.dumps({"type": "run.subscribe", "run_id": str(uuid4()), "ref": "none"})
+        )
+        refused = json.loads(await socket.recv())
+        while refused["type"] != "error":
+            refused = json.loads(await socket.recv())
+    assert frames[0]["state"] == "ready"
+    assert frames[-1]["counts"]["succeeded"] == 60
+    # At most two a second, and the first and the last.
+    assert len(frames) <= 2 * seconds + 2
+    assert (refused["ref"], refused["error"]["code"]) == ("none", "not_found")
 
 
 def test_a_large_file_is_streamed(stack: Stack, client: httpx.Client) -> None:

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { nodeOf } from "../../static/js/forms/nodes.js";
 import { initial, read, restored } from "../../static/js/forms/values.js";
-import { parseExactly, stringify } from "../../static/js/net/json.js";
+import { parseExactly, stringify } from "../../static/js/client/json.js";
 
 const object = (properties, more = {}) => ({ type: "object", properties, ...more });
 const kinds = (schema) =>

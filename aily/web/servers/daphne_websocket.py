@@ -30,6 +30,10 @@ _LARGE_BYTES = 65_536
 
 
 class BoundedWebSocket(WebSocketProtocol):
+    #: None for autobahn to copy from the factory: it formats them all for a log line that is not
+    #: written. `connectionMade` copies them.
+    CONFIG_ATTRS = ()
+
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
         #: Why reading has stopped: messages wait for the application, the client does not read.
@@ -38,6 +42,11 @@ class BoundedWebSocket(WebSocketProtocol):
         #: What a refused handshake is answered with.
         self._response_start: WebSocketResponseStartEvent | None = None
         self._response_body = b""
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        for name in WebSocketProtocol.CONFIG_ATTRS:
+            setattr(self, name, getattr(self.factory, name))
+        super().connectionMade()
 
     def onConnect(self, request: ConnectionRequest) -> object:  # noqa: N802 - autobahn's name
         # Twisted leaves the HTTP channel, which the upgrade has ended, as the producer.

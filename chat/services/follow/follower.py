@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ from chat.events import (
 )
 from chat.models import ServedFrom, Status, Task, apools_of, paused_models
 from chat.services.follow.ended import frames_of_row
-from chat.services.follow.state import TaskState, load_ended, load_state
+from chat.services.follow.state import TaskState, load_ended, load_state, recheck_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
 
 logger = logging.getLogger(__name__)
@@ -68,14 +68,17 @@ async def follow(
     text: bool = True,
     is_new: bool = False,
     share: Share | None = None,
+    may_have_events: Callable[[], bool] = lambda: True,
 ) -> AsyncGenerator[Followed]:
     """Yield the task's frames after `after`, in order and each once, up to the terminal one.
 
     Without `text`, only life-cycle frames; their ids then show gaps. Nothing at all is yielded when
     `after` is the terminal event already. `is_new` saves the first look at the row of a task that
     was accepted a moment ago and waits for a call of its own. A task that was deleted meanwhile
-    ends with what its log still has. `share`: of all followers of one client. The caller must have
-    checked that the task is the owner's, and close the generator (`contextlib.aclosing`).
+    ends with what its log still has. `share`: of all followers of one client. `may_have_events`
+    saves a follower without text the first look at the log of such a new task: it is asked once
+    the follower gets all further events, and returns False if there was none before. The caller
+    must have checked that the task is the owner's, and close the generator (`contextlib.aclosing`).
     """
     share = share or Share()
     follower = _Follower(task_id, owner_id, after, text, share.pages)
@@ -83,11 +86,13 @@ async def follow(
         feeding = get_hub().task_feed(
             task_id, owner_id, text=text, source=follower.source, pool=share.feeds
         )
-        async with feeding as feed, aclosing(follower.frames(feed, is_new=is_new)) as frames:
-            async for frame in frames:
-                yield frame
-                if frame.is_terminal:
-                    return
+        async with feeding as feed:
+            is_current = is_new and not text and not may_have_events()
+            async with aclosing(follower.frames(feed, is_new, is_current)) as frames:
+                async for frame in frames:
+                    yield frame
+                    if frame.is_terminal:
+                        return
         is_new = False
 
 
@@ -113,22 +118,25 @@ class _Follower:
         self.closing_since: float | None = None
         #: The log was read to its end, and no notice has been dropped since.
         self.is_current = False
+        #: No notice came for a while, and none is known to be missing.
+        self.is_silent = False
         #: The row was deleted: nothing will come any more.
         self.is_gone = False
         self.is_over = False
 
-    async def frames(self, feed: Feed, *, is_new: bool) -> AsyncGenerator[Followed]:
+    async def frames(self, feed: Feed, is_new: bool, is_current: bool) -> AsyncGenerator[Followed]:
         """Yield all frames to the end, or until they come from elsewhere than `feed`.
 
         While PostgreSQL or Redis is away there are just none.
         """
         self.feed = feed
-        self.is_current = False
+        self.is_current = is_current
         state = None
         while not self.is_over:
             try:
                 if not is_new:
-                    state = await load_state(self.task_id)
+                    load = recheck_state if self.is_silent else load_state
+                    state = await load(self.task_id)
                     self.is_gone = state is None
                 if state is not None and self.source_changed(state):
                     return
@@ -183,9 +191,10 @@ class _Follower:
 
         So a follower without text costs the log nothing while its task waits or runs.
         """
-        if self.text or not self.is_current or self.feed.is_lagging or state is None:
+        if self.text or not self.is_current or self.feed.is_lagging or self.is_gone:
             return False
-        return state.ended is None and state.attempt == self.cursor.attempt
+        # None: it was accepted a moment ago.
+        return state is None or (state.ended is None and state.attempt == self.cursor.attempt)
 
     def log_is_behind(self, ended: Task) -> bool:
         """True when the log will not get the end of an ended task any more.
@@ -226,6 +235,7 @@ class _Follower:
 
     async def live(self) -> AsyncGenerator[Followed]:
         """Yield frames as they come. Ends when one is missing, or none came for a while."""
+        self.is_silent = False
         while notice := await self.feed.next(self.check_after_seconds()):
             event_id = notice.event_id
             followed = self.to_frame(event_id, notice.frame)
@@ -240,6 +250,7 @@ class _Follower:
                     return
                 self.cursor = event_id
             yield followed
+        self.is_silent = self.closing_since is None and not self.feed.is_lagging
 
     def to_frame(self, event_id: EventId | None, frame: bytes) -> Followed:
         """An event as one of this task, if it is its source's."""

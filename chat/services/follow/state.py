@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from aily.concurrency.batching import Batcher
+from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
 from aily.database.rows import Row
 from aily.database.threads import in_database
@@ -17,6 +17,10 @@ from chat.events import START, EventId
 from chat.models import Task
 from chat.models.ids import ais_own
 from chat.models.tasks import ACTIVE
+
+#: Rechecks that share a query.
+_RECHECK_PACE = Pace(min_seconds=1.0, max_seconds=1.0)
+_MAX_RECHECKS = 1000
 
 
 class TaskState(NamedTuple):
@@ -40,6 +44,14 @@ class TaskState(NamedTuple):
 async def load_state(task_id: str) -> TaskState | None:
     """Return the task's state, None when there is no such task. Raises django.db.Error."""
     return await _states().submit(task_id)
+
+
+async def recheck_state(task_id: str) -> TaskState | None:
+    """`load_state` up to a second later: for a follower that only checks if it missed something.
+
+    Thousands of silent followers would otherwise run a query each.
+    """
+    return await _rechecks().submit(task_id)
 
 
 async def load_ended(task_id: str) -> Task | None:
@@ -72,6 +84,14 @@ def _states() -> Batcher[str, TaskState | None]:
         return await in_database(_load_states, task_ids)
 
     return Batcher(handle, max_batches=2)
+
+
+@per_loop
+def _rechecks() -> Batcher[str, TaskState | None]:
+    async def handle(task_ids: list[str]) -> Sequence[TaskState | None]:
+        return await in_database(_load_states, task_ids)
+
+    return Batcher(handle, max_size=_MAX_RECHECKS, pace=_RECHECK_PACE)
 
 
 @per_loop

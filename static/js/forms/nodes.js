@@ -3,7 +3,7 @@
  * pydantic; what has no input of its own is asked for as JSON, so no schema breaks a form.
  */
 
-import { stringify } from "../net/json.js";
+import { stringify } from "../client/json.js";
 
 /** @import { Choice, Member, Node, Schema, SchemaObject } from "./types.d.ts" */
 

@@ -1,6 +1,6 @@
 /** What is in a form's inputs: made from values, and read as values. */
 
-import { parseExactly, stringify } from "../net/json.js";
+import { parseExactly, stringify } from "../client/json.js";
 import { check, whyNotNumber } from "./checks.js";
 import { fromInput, toInput } from "./moments.js";
 

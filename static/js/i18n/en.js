@@ -203,6 +203,9 @@ export default {
   "error.forbidden.help": "Your account may not do this.",
   "error.not_found.title": "Not found",
   "error.not_found.help": "This does not exist, or it is not yours.",
+  "error.method_not_allowed.title": "Not possible here",
+  "error.method_not_allowed.help":
+    "This address does not accept that kind of request. Reload the page.",
   "error.too_large.title": "Too long",
   "error.too_large.help": "The text is longer than the server accepts. Shorten it and try again.",
   "error.bad_frame.title": "Not understood",

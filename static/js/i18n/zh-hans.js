@@ -192,6 +192,8 @@ export default {
   "error.forbidden.help": "您的账号不能执行此操作。",
   "error.not_found.title": "未找到",
   "error.not_found.help": "内容不存在，或不属于您。",
+  "error.method_not_allowed.title": "此处不支持",
+  "error.method_not_allowed.help": "此地址不接受这种请求。请重新加载页面。",
   "error.too_large.title": "内容过长",
   "error.too_large.help": "文本超过了服务器的限制。请缩短后重试。",
   "error.bad_frame.title": "无法理解",

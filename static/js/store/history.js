@@ -3,7 +3,10 @@
 import { request } from "../net/api.js";
 import { newestBy, PagedCollection } from "./paged.js";
 
-/** @import { Message, TaskRow } from "./types.d.ts" */
+/**
+ * @import { TaskRow } from "../client/types.d.ts"
+ * @import { Message } from "./types.d.ts"
+ */
 
 export class History {
   /** @type {PagedCollection<Message>} */

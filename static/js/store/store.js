@@ -9,8 +9,8 @@ import { Conversations } from "./conversations.js";
 import { PagedCollection } from "./paged.js";
 
 /**
- * @import { Socket } from "../net/socket.js"
- * @import { Tasks } from "./tasks.js"
+ * @import { Socket } from "../client/socket.js"
+ * @import { Tasks } from "../client/tasks.js"
  * @import { Scene } from "./types.d.ts"
  */
 

@@ -51,11 +51,12 @@ async def until_cancelled(task_id: str) -> None:
     await eventually(is_cancelled)
 
 
-async def submit_slowly(socket: Any) -> None:
+async def submit_slowly(socket: Any, *, stream: bool = True) -> None:
     """Returns once the task is stored."""
     count = await in_database(Task.objects.count)
     messages = [{"role": "user", "content": "Slow"}]
-    await socket.send_json_to({"type": "task.submit", "messages": messages})
+    frame = {"type": "task.submit", "messages": messages, "stream": stream}
+    await socket.send_json_to(frame)
 
     async def is_stored() -> bool:
         return bool(await in_database(Task.objects.count) > count)

@@ -2,14 +2,14 @@
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
-import { isActive } from "../../store/reducer.js";
+import { isActive } from "../../client/task_state.js";
 import { copyButton } from "../../ui/copy.js";
 import { find, setText } from "../../ui/dom.js";
 import { icon } from "../../ui/icons.js";
 import { explain } from "../../ui/notice.js";
 
 /**
- * @import { TaskState } from "../../store/types.d.ts"
+ * @import { TaskState } from "../../client/types.d.ts"
  * @import { FrameQueue } from "../../ui/frames.js"
  *
  * @typedef {object} Options

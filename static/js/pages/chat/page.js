@@ -4,8 +4,8 @@ import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { href } from "../../shell/routes.js";
 import { History } from "../../store/history.js";
-import { isActive } from "../../store/reducer.js";
-import { detailOf, fromStored } from "../../store/tasks.js";
+import { isActive } from "../../client/task_state.js";
+import { detailOf, fromStored } from "../../client/tasks.js";
 import { notice } from "../../ui/notice.js";
 import { Composer } from "./composer.js";
 import { Thread } from "./thread.js";
@@ -14,7 +14,7 @@ import { welcome } from "./welcome.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
- * @import { TaskState } from "../../store/types.d.ts"
+ * @import { TaskState } from "../../client/types.d.ts"
  * @import { Turn } from "./turns.js"
  */
 

@@ -8,7 +8,7 @@ import { createQuestion } from "./question.js";
 import { withCut } from "./turns.js";
 
 /**
- * @import { TaskState } from "../../store/types.d.ts"
+ * @import { TaskState } from "../../client/types.d.ts"
  * @import { Turn } from "./turns.js"
  *
  * @typedef {object} Options

@@ -1,10 +1,11 @@
 /** The turns of a conversation, put together from its stored messages and its tasks. Pure. */
 
 import { t } from "../../i18n/i18n.js";
-import { newTask } from "../../store/reducer.js";
+import { newTask } from "../../client/task_state.js";
 
 /**
- * @import { Message, TaskState } from "../../store/types.d.ts"
+ * @import { TaskState } from "../../client/types.d.ts"
+ * @import { Message } from "../../store/types.d.ts"
  *
  * @typedef {object} Turn
  * @property {string} key

@@ -1,6 +1,6 @@
 /** What an editor writes of a version: texts, which are read as the server wants them. */
 
-import { parseExactly, stringify } from "../../net/json.js";
+import { parseExactly, stringify } from "../../client/json.js";
 
 /**
  * A version as the REST interface sends it.

@@ -3,7 +3,7 @@
 import { Form } from "../../forms/form.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
-import { parseExactly, stringify } from "../../net/json.js";
+import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";

@@ -1,13 +1,13 @@
 /** A version that is tried: its answer, streamed through the ordinary queue. */
 
-import { isActive } from "../../store/reducer.js";
-import { detailOf } from "../../store/tasks.js";
+import { isActive } from "../../client/task_state.js";
+import { detailOf } from "../../client/tasks.js";
 import { FrameQueue } from "../../ui/frames.js";
 import { Answer } from "../chat/answer.js";
 
 /**
  * @import { App } from "../../shell/types.d.ts"
- * @import { TaskState } from "../../store/types.d.ts"
+ * @import { TaskState } from "../../client/types.d.ts"
  */
 
 export class Trial {

@@ -1,11 +1,11 @@
-/** The tasks this page follows: submitting, resuming after a lost connection, cancelling. */
+/** The tasks that a client follows: submitting, resuming after a lost connection, cancelling. */
 
-import { ApiError, request } from "../net/api.js";
-import { stringify } from "../net/json.js";
-import { isActive, newTask, reduce } from "./reducer.js";
+import { ApiError } from "./api.js";
+import { stringify } from "./json.js";
+import { isActive, newTask, reduce } from "./task_state.js";
 
 /**
- * @import { Socket } from "../net/socket.js"
+ * @import { Socket } from "./socket.js"
  * @import { Frame, TaskRow, TaskState } from "./types.d.ts"
  *
  * @typedef {object} Submission without an answer yet
@@ -22,9 +22,13 @@ export function randomKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Begins the `ref` of a subscription, which the task's id ends. */
+const SUBSCRIPTION = "subscribe:";
+
 /**
- * Events: `change` (detail: the new TaskState of a followed task), `foreign` (detail: the frame; a
- * life-cycle event of a task that this page does not follow, as begun in another tab).
+ * Events: `change` (detail: the new TaskState of a followed task), `ended` (detail: its last
+ * TaskState, whole), `lost` (detail: the task's id and the error; there is no such task any more),
+ * `foreign` (detail: the frame; a life-cycle event of a task that this client does not follow).
  */
 export class Tasks extends EventTarget {
   #socket;
@@ -34,16 +38,24 @@ export class Tasks extends EventTarget {
   #pending = new Map();
   /** @type {Set<string>} task ids whose hole is being filled: one subscription is enough */
   #resuming = new Set();
+  #request;
   #frameMaxBytes;
 
-  /** @param {Socket} socket @param {number} frameMaxBytes the server's limit */
-  constructor(socket, frameMaxBytes) {
+  /**
+   * @param {Socket} socket
+   * @param {(method: string, path: string) => Promise<any>} request of the REST interface
+   * @param {number} [frameMaxBytes] the server's limit
+   */
+  constructor(socket, request, frameMaxBytes = 262_144) {
     super();
     this.#socket = socket;
+    this.#request = request;
     this.#frameMaxBytes = frameMaxBytes;
     socket.addEventListener("open", () => this.#resume());
     socket.addEventListener("frame", (event) => this.#receive(detailOf(event)));
-    socket.addEventListener("rejected", () => this.#rejectPending());
+    socket.addEventListener("rejected", () => {
+      this.rejectPending(new ApiError({ code: "bad_frame" }));
+    });
   }
 
   /** @param {string} taskId @returns {TaskState|undefined} */
@@ -63,7 +75,7 @@ export class Tasks extends EventTarget {
     const frame = { type: "task.submit", ref, idempotency_key: ref, stream: true, ...fields };
     // The server cannot say whose submission a frame is that it does not read.
     if (new Blob([stringify(frame)]).size > this.#frameMaxBytes) {
-      return Promise.reject(new ApiError({ code: "too_large", message: "" }));
+      return Promise.reject(new ApiError({ code: "too_large" }));
     }
     return new Promise((resolve, reject) => {
       const isSent = this.#socket.send(frame);
@@ -94,13 +106,14 @@ export class Tasks extends EventTarget {
   /** @param {string} taskId */
   async cancel(taskId) {
     if (this.#socket.send({ type: "task.cancel", task_id: taskId })) return;
-    await request("POST", `/llmchat/tasks/${taskId}/cancel`);
+    await this.#request("POST", `/llmchat/tasks/${taskId}/cancel`);
   }
 
   /** @param {TaskState} task */
   #subscribe(task) {
     const after = task.cursor === null ? {} : { after: task.cursor };
-    this.#socket.send({ type: "task.subscribe", task_id: task.id, ...after });
+    const ref = SUBSCRIPTION + task.id;
+    this.#socket.send({ type: "task.subscribe", task_id: task.id, ref, ...after });
   }
 
   #resume() {
@@ -147,7 +160,9 @@ export class Tasks extends EventTarget {
     if (outcome !== "applied") return;
     if (next.cursor !== task.cursor) this.#resuming.delete(task.id);
     this.#changed(next);
-    if (!isActive(next) && (next.status !== "succeeded" || next.isCut)) this.readWhole(next);
+    if (isActive(next)) return;
+    if (next.status !== "succeeded" || next.isCut) this.readWhole(next);
+    else this.dispatchEvent(new CustomEvent("ended", { detail: next }));
   }
 
   /**
@@ -157,26 +172,34 @@ export class Tasks extends EventTarget {
    * @param {TaskState} task
    */
   async readWhole(task) {
+    let stored = task;
     try {
-      const stored = fromStored(await request("GET", `/llmchat/tasks/${task.id}`));
+      stored = fromStored(await this.#request("GET", `/llmchat/tasks/${task.id}`));
       if (this.#tasks.has(task.id)) this.#changed(stored);
     } catch (error) {
       console.warn("the end of the task could not be read", error);
     }
+    if (!isActive(stored)) this.dispatchEvent(new CustomEvent("ended", { detail: stored }));
   }
 
   /** @param {Frame} frame */
   #refused({ ref, error }) {
+    if (ref?.startsWith(SUBSCRIPTION)) {
+      const taskId = ref.slice(SUBSCRIPTION.length);
+      this.dispatchEvent(
+        new CustomEvent("lost", { detail: { taskId, error: new ApiError(error) } }),
+      );
+      return;
+    }
     const submission = this.#pending.get(ref);
     if (!submission) return console.warn("refused by the server", error);
     this.#pending.delete(ref);
     submission.reject(new ApiError(error));
   }
 
-  #rejectPending() {
-    for (const { reject } of this.#pending.values()) {
-      reject(new ApiError({ code: "bad_frame", message: "" }));
-    }
+  /** Give up all submissions that the server has not answered. @param {ApiError} error */
+  rejectPending(error) {
+    for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }
 
@@ -212,6 +235,7 @@ export function fromStored(row) {
     attempt: row.attempt,
     text: row.result?.text ?? "",
     reasoning: row.result?.reasoning ?? "",
+    toolCalls: row.result?.tool_calls ?? [],
     finishReason: row.result?.finish_reason ?? null,
     usage: row.usage ?? {},
     error: row.error ?? null,

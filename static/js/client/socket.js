@@ -21,7 +21,8 @@ export const CLOSE = { BAD_FRAME: 4400, UNAUTHENTICATED: 4401, LIMITED: 4429 };
 export class Socket extends EventTarget {
   /** @type {"connecting"|"open"|"waiting"|"closed"} */
   state = "connecting";
-  #path;
+  #url;
+  #protocols;
   /** @type {WebSocket|null} */
   #socket = null;
   #failures = 0;
@@ -31,10 +32,20 @@ export class Socket extends EventTarget {
   #heardAt = 0;
   #pongTimer = 0;
 
-  /** @param {string} path such as "/ws/llmchat/" */
-  constructor(path) {
+  /**
+   * @param {string} url such as "wss://aily.example/ws/llmchat/"
+   * @param {string} [key] an API key; none: the page's session
+   */
+  constructor(url, key) {
     super();
-    this.#path = path;
+    this.#url = url;
+    // Browsers' sockets have no headers: a key travels as a subprotocol, never in the URL.
+    this.#protocols = key ? [SUBPROTOCOL, `aily.bearer.${key}`] : [SUBPROTOCOL];
+    if (globalThis.document) this.#watchPage();
+  }
+
+  /** A page learns of a network that is back, or gone, before its socket does. */
+  #watchPage() {
     globalThis.addEventListener("online", () => this.#retryNow());
     globalThis.addEventListener("offline", () => this.#ping());
     globalThis.addEventListener("pageshow", (event) => event.persisted && this.#retryNow());
@@ -48,13 +59,22 @@ export class Socket extends EventTarget {
   connect() {
     clearTimeout(this.#retryTimer);
     this.#setState("connecting");
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}${this.#path}`, [SUBPROTOCOL]);
+    const socket = new WebSocket(this.#url, this.#protocols);
     this.#socket = socket;
     socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
     socket.addEventListener("close", (event) => {
       if (this.#socket === socket) this.#closed(event.code);
     });
+  }
+
+  /** End the connection for good. */
+  close() {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#retryTimer);
+    this.#stopPings();
+    socket?.close();
+    this.#setState("closed");
   }
 
   /** @param {object} frame @returns {boolean} false when there is no connection to send it on */
@@ -90,7 +110,8 @@ export class Socket extends EventTarget {
   }
 
   #pingIfQuiet() {
-    const quiet = QUIET_MS[document.visibilityState === "hidden" ? "hidden" : "visible"];
+    const isHidden = globalThis.document?.visibilityState === "hidden";
+    const quiet = QUIET_MS[isHidden ? "hidden" : "visible"];
     if (Date.now() - this.#heardAt >= quiet) this.#ping();
   }
 
@@ -107,9 +128,7 @@ export class Socket extends EventTarget {
   /** @param {number} code */
   #closed(code) {
     this.#socket = null;
-    clearInterval(this.#pingTimer);
-    clearTimeout(this.#pongTimer);
-    this.#pongTimer = 0;
+    this.#stopPings();
     if (code === CLOSE.UNAUTHENTICATED) {
       this.#setState("closed");
       this.dispatchEvent(new Event("unauthenticated"));
@@ -118,6 +137,12 @@ export class Socket extends EventTarget {
     if (code === CLOSE.BAD_FRAME) this.dispatchEvent(new Event("rejected"));
     this.#setState("waiting");
     this.#retryTimer = setTimeout(() => this.connect(), this.#backoffMs(code));
+  }
+
+  #stopPings() {
+    clearInterval(this.#pingTimer);
+    clearTimeout(this.#pongTimer);
+    this.#pongTimer = 0;
   }
 
   /**

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { compareEventIds, follows, newTask, reduce } from "../../static/js/store/reducer.js";
+import { compareEventIds, follows, newTask, reduce } from "../../static/js/client/task_state.js";
 import {
   buildTurns,
   questionAndAnswer,
