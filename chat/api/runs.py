@@ -49,9 +49,9 @@ router = Router(tags=["runs"])
 MAX_GROUPS = 100
 #: Bytes of payloads of one page of rows.
 PAGE_BYTES = 2_097_152
-#: Characters of an error's message that make a group of it.
 _ERRORS = """
-SELECT coalesce(error->>'code', '') AS code, coalesce(min(left(error->>'message', 500)), '') AS message,
+SELECT coalesce(error->>'code', '') AS code,
+       coalesce(min(left(error->>'message', 500)), '') AS message,
        count(*) AS rows, (array_agg(number ORDER BY number))[1:5] AS numbers
   FROM chat_runrow
  WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired') AND error IS NOT NULL

@@ -43,8 +43,9 @@ PAGE = 100
 MIN_WINDOW = 500
 #: Fields of a request that are the same in all rows of a scene: a refusal of one refuses all.
 _COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
-#: Rows whose prompt is much work, rendered in other processes by one turn.
-MAX_HEAVY_ROWS = 20
+#: Rows of a page whose prompt is much work, rendered in other processes: each may take seconds, and
+#: the lease must not run out meanwhile.
+MAX_HEAVY_ROWS = 5
 
 #: Tasks of open rows that have not ended.
 _UNFINISHED = """

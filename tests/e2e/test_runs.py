@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.stack import Stack
 from tests.waiting import wait_until
 
 RUNS = "/api/llmchat/runs"
-ROWS = 200
+ROWS = 120
 #: Calls of the model `capped` at once.
 CAP = 5
 
@@ -101,9 +102,6 @@ def test_every_process_is_killed_once_and_no_row_is_paid_twice(
         stack.kill("web-0")
         stack.restart("web-0")
         stack.restart("scheduler-0")
-        wait_until(lambda: succeeded(client, run_id) > 110, "rows after the others", 60)
-        stack.kill("worker-0")
-        stack.restart("worker-0")
         wait_until(lambda: state(client, run_id)["state"] == "done", "the end", 90)
     finally:
         worker.stop()
@@ -118,7 +116,7 @@ def test_every_process_is_killed_once_and_no_row_is_paid_twice(
     assert all(line["result"]["text"] for line in found)
     assert len({line["task_id"] for line in found}) == ROWS
     # What was in flight when a worker died is called again, and nothing else.
-    assert ROWS <= requests_made(stack) <= ROWS + 2 * CAP
+    assert ROWS <= requests_made(stack) <= ROWS + CAP
 
 
 def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
@@ -143,11 +141,11 @@ async def test_progress_is_pushed(stack: Stack, client: httpx.Client, keys: Keys
     run_id = create(client, lines(60, "[sim:latency=0.05,tokens=8,tps=0]"))
     wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating")
     frames: list[dict[str, Any]] = []
-    url = stack.base_url.replace("http", "ws") + "/ws/chat/"
+    url = stack.base_url.replace("http", "ws") + "/ws/llmchat/"
     headers = {"Authorization": f"Bearer {keys.alice}"}
     async with connect(url, additional_headers=headers) as socket:
         await socket.send(json.dumps({"type": "run.subscribe", "run_id": run_id}))
-        client.post(f"{RUNS}/{run_id}/start", json={})
+        await asyncio.to_thread(client.post, f"{RUNS}/{run_id}/start", json={})
         started_at = time.monotonic()
         async for message in socket:
             frame = json.loads(message)

@@ -21,10 +21,13 @@ import msgspec
 from rich.console import Console
 
 from aily.environment.launcher import WEB_SERVERS, default_web_processes
-from tests.load import litellm, publish, report, suite
+from tests.load import litellm, publish, report, runs, suite
 from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS
 from tests.load.scenarios.scenario import count
+
+#: What is no load of tasks by the generator, and measures by itself.
+_OWN: dict[str, Any] = {"litellm": litellm, "runs": runs}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +59,8 @@ def _add_suite(commands: Any) -> None:
     whole.add_argument("--json", type=Path, help="file for the results (tests/load/results.json)")
     plot = commands.add_parser("plot", help="README's table and plot, from the results")
     plot.add_argument("--json", type=Path, default=suite.RESULTS_FILE)
-    litellm.add_arguments(commands.add_parser("litellm", help=litellm.SUMMARY))
+    for name, bench in _OWN.items():
+        bench.add_arguments(commands.add_parser(name, help=bench.SUMMARY))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -67,17 +71,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run_one(console: Console, options: argparse.Namespace) -> dict[str, Any]:
-    """Run, save and show one scenario, or LiteLLM. Returns its document."""
-    if options.scenario == "litellm":
-        document = litellm.run(console, options)
+    """Run, save and show one scenario, or what measures by itself. Returns its document."""
+    own = _OWN.get(options.scenario)
+    if own is not None:
+        document: dict[str, Any] = own.run(console, options)
     else:
         defaults = parser().parse_args([options.scenario])
         document = run_scenario(console, options, defaults)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = options.json or BENCH_DIR / f"{options.scenario}-{stamp}.json"
     report.save(document, path)
-    if options.scenario == "litellm":
-        litellm.show(console, document)
+    if own is not None:
+        own.show(console, document)
     else:
         report.show(console, document)
     console.print(f"written to {path}")
