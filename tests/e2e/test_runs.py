@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 
@@ -168,12 +169,22 @@ async def test_progress_is_pushed(stack: Stack, client: httpx.Client, keys: Keys
 
 
 def test_a_large_file_is_streamed(stack: Stack, client: httpx.Client) -> None:
-    """Larger than other requests may be, by far; as soon as it is too large, it is refused."""
-    text = "x" * 1_000
-    content = lines(8_000, text)
-    assert len(content) > 8_000_000
-    run_id = create(client, content)
+    """Much larger than other requests may be, and web and worker stay as large as they were."""
+    row = lines(1, "x" * 800_000).replace("row-0", "row-%d")
+    content = b"".join(row.replace("%d", str(number)).encode() for number in range(80))
+    assert len(content) > 60_000_000
+    names = ("web-0", "web-1", "worker-0")
+    before = {name: rss_of(stack, name) for name in names}
+    response = client.post(RUNS, files={"file": ("rows.jsonl", content)})
+    assert response.status_code == 201
+    run_id = response.json()["id"]
     wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating", 60)
-    assert state(client, run_id)["counts"]["total"] == 8_000
+    grown = {name: rss_of(stack, name) - before[name] for name in names}
+    assert state(client, run_id)["counts"]["total"] == 80
+    assert max(grown.values()) < 50 * 2**20, grown
     assert client.delete(f"{RUNS}/{run_id}").status_code == 204
     assert client.get(f"{RUNS}/{run_id}").status_code == 404
+
+
+def rss_of(stack: Stack, name: str) -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in stack.pids(name))
