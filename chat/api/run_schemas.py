@@ -15,7 +15,7 @@ from aily.rest.requests import CreatedBetween, Moment, RequestSchema
 from chat.models import Run
 from chat.models.runs import RunState
 from chat.runs.control import MAX_TRIED_ROWS
-from chat.runs.progress import COUNTS
+from chat.runs.progress import COUNTS, progress_of
 from chat.services.submission import LaneName
 
 StateName = Literal[
@@ -128,6 +128,8 @@ class RunItem(Schema):
         currency="USD",
         prompt_tokens=140000,
         completion_tokens=31000,
+        rows_per_second=12.5,
+        eta_seconds=358.3,
         created_at="2026-01-31T12:00:00Z",
         started_at="2026-01-31T12:03:00Z",
         ended_at=None,
@@ -153,6 +155,8 @@ class RunItem(Schema):
     prompt_tokens: int
     completion_tokens: int
     counts: Counts
+    rows_per_second: float | None = Field(description="Of late; null while it is not known.")
+    eta_seconds: float | None = Field(description="Until the last row has ended.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -160,6 +164,14 @@ class RunItem(Schema):
     @staticmethod
     def resolve_counts(run: Run) -> dict[str, int]:
         return {name: getattr(run, name) for name in COUNTS}
+
+    @staticmethod
+    def resolve_rows_per_second(run: Run) -> float | None:
+        return progress_of(run).rows_per_second
+
+    @staticmethod
+    def resolve_eta_seconds(run: Run) -> float | None:
+        return progress_of(run).eta_seconds
 
     @staticmethod
     def resolve_lane(run: Run) -> str:

@@ -171,8 +171,9 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
     states = [RunState.READY, RunState.PAUSED]
     if run.state not in states:
         raise Conflict("Pause the run first.", field="state")
-    if "version" in fields:
-        fields["scene_version"] = fields.pop("version")
+    if "version" in fields or "scene" in fields:
+        # A number that was checked is that of the scene before.
+        fields["scene_version"] = fields.pop("version", None)
     if "webhook" in fields:
         fields["webhook_id"] = fields.pop("webhook")
     for name, value in fields.items():

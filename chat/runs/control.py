@@ -131,15 +131,18 @@ def pause(run: Run, reason: str = "asked", message: str = "") -> bool:
 
 
 def resume(run: Run) -> None:
-    """paused → running. Raises Conflict, or a Problem if no row could be sent."""
+    """paused → running, or scheduled if its time has not come. Raises Conflict, or a Problem if no
+    row could be sent."""
     require_state(run, RunState.PAUSED, to_do="resumed")
     if run.max_cost is not None and run.cost >= run.max_cost and run.pending:
         message = f"{run.cost.normalize():f} are spent already: raise max_cost first."
         raise Conflict(message, field="max_cost")
     if run.pending:
         estimating.sample(run, 1)
-    fields: dict[str, Any] = {"failing_streak": 0, "failing_code": "", "start_at": None}
-    if not change_state(run, [RunState.PAUSED], RunState.RUNNING, **fields):
+    fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
+    is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
+    to = RunState.SCHEDULED if is_early else RunState.RUNNING
+    if not change_state(run, [RunState.PAUSED], to, reason=Start.AT if is_early else "", **fields):
         raise Conflict("This run was changed meanwhile.", field="state")
 
 

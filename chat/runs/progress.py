@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 from uuid import UUID
 
 from django.utils import timezone
@@ -56,7 +57,7 @@ def progress_of(run: Run) -> RunProgress:
         reason=run.reason or None,
         message=run.message or None,
         counts={name: getattr(run, name) for name in COUNTS},
-        cost=f"{run.cost.normalize():f}",
+        cost=f"{Decimal(run.cost).normalize():f}",
         currency=run.currency or None,
         prompt_tokens=run.prompt_tokens,
         completion_tokens=run.completion_tokens,

@@ -84,10 +84,21 @@ def step() -> None:
 
     Raises django.db.Error while PostgreSQL is away.
     """
-    due = Run.objects.exclude(state__in=ENDED_RUNS).exclude(state=RunState.READY, open=0)
+    due = Run.objects.exclude(state__in=ENDED_RUNS).filter(_is_due())
     # What is being validated comes last, as that may take long.
     _step_all(due.exclude(state=RunState.VALIDATING))
     _step_all(due.filter(state=RunState.VALIDATING))
+
+
+def _is_due() -> Q:
+    """Runs for which a turn may do something: others may wait for weeks."""
+    now = clock.now()
+    return (
+        Q(state__in=[RunState.VALIDATING, RunState.RUNNING, RunState.FINISHING])
+        | Q(open__gt=0)
+        | Q(state=RunState.SCHEDULED, start_at__lte=now)
+        | Q(state__in=[RunState.SCHEDULED, RunState.PAUSED], deadline_at__lte=now)
+    )
 
 
 def _step_all(runs: QuerySet[Run]) -> None:
@@ -108,7 +119,7 @@ def _step_all(runs: QuerySet[Run]) -> None:
 
 def _step_run(pk: UUID) -> None:
     with leased(pk) as lease:
-        run = Run.objects.select_related("model").filter(pk=pk).first()
+        run = Run.objects.select_related("model", "owner").filter(pk=pk).first()
         if lease is None or run is None:
             return
         _repair(run, lease)
@@ -175,6 +186,9 @@ def _begin(run: Run) -> None:
 
 def _feed(run: Run, lease: Lease) -> None:
     if _expire(run) or _wait_for_off_peak(run):
+        return
+    if not run.owner.is_active:
+        control.pause(run, "owner_disabled", "Its owner has been disabled.")
         return
     if run.failing_streak >= MAX_STREAK and run.failing_code in HOPELESS_CODES:
         message = f"The last {run.failing_streak} rows failed, none succeeded meanwhile."

@@ -30,6 +30,7 @@ from chat.runner.runtime import Runtime
 from chat.runs import feeding, progress, stepping
 from chat.runs.export import CSVEncoder, read_page
 from chat.runs.retention import purge_scheduled
+from chat.services.scenes import create_version, publish
 from chat.services.submit import submit_many
 from tests.chat.runs.conftest import Act, Json, RunClient, prompts_of, turn, turns_until
 from tests.conftest import ClientOf
@@ -241,6 +242,41 @@ async def test_a_disabled_model_pauses_the_run_and_fails_no_row(
     await act(LLMModel.objects.update, is_enabled=True)
     await act(runs.post, made["id"], "resume")
     assert (await turns_until(made["id"], "done")).succeeded == 3
+
+
+async def test_a_disabled_owner_spends_nothing_further(
+    runs: RunClient, alice: User, scene: Scene, act: Act
+) -> None:
+    made = await act(runs.create, FEW, scene="echo", start="now")
+    await act(stepping.step)
+    await act(User.objects.filter(pk=alice.pk).update, is_active=False)
+    run = await turns_until(made["id"], "paused")
+    assert (run.reason, run.pending) == ("owner_disabled", 3)
+
+
+def test_another_scene_does_not_keep_the_version(
+    runs: RunClient, alice: User, scene: Scene
+) -> None:
+    """A version that one may name of one scene is no right to a draft of another."""
+    made = runs.create(FEW, scene="echo")
+    turn()
+    Run.objects.update(scene_version=1)
+    other = Scene.objects.create(slug="other", title="Other")
+    publish(create_version(other, None, {"user_template": "{{ text }}"}))
+    assert runs.patch(made["id"], {"scene": "other"})["version"] is None
+    problem = runs.patch(made["id"], {"version": 1}, status=403)
+    assert problem["code"] == "forbidden"
+
+
+def test_a_paused_run_that_starts_later_still_does(runs: RunClient, scene: Scene) -> None:
+    at = (timezone.now() + timedelta(hours=3)).isoformat()
+    made = runs.create(FEW, scene="echo", start="at", start_at=at)
+    turn()
+    assert runs.get(made["id"])["state"] == "scheduled"
+    assert runs.post(made["id"], "pause")["state"] == "paused"
+    assert runs.post(made["id"], "resume")["state"] == "scheduled"
+    turn()
+    assert not Task.objects.exists()
 
 
 def test_limits_of_tasks_only_slow_a_run_down(
