@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from autobahn.websocket.types import ConnectionDeny
+from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 
@@ -40,6 +41,17 @@ def test_methods_that_the_server_replaces(name: str) -> None:
 def test_how_the_server_calls_and_keeps_them(method: str, words: list[str]) -> None:
     source = inspect.getsource(getattr(Server, method))
     assert [word for word in words if word not in source] == []
+
+
+def test_a_body_is_read_to_its_end_by_process() -> None:
+    source = inspect.getsource(inspect.unwrap(WebRequest.process))
+    for words in (
+        "self.content.seek(0, 0)",
+        "chunk = self.content.read(buffer_size)",
+        "self.content.closed",
+        '"type": "http.request"',
+    ):
+        assert words in source
 
 
 def test_names_of_the_websocket_protocol() -> None:
