@@ -36,8 +36,9 @@ from chat.services.repeats import find_by_key
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, NeedsRenderingError, Submission, submit_many
 
-#: Rows that become tasks by one batch of submits.
-PAGE = 100
+#: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
+#: the worker's calls need as well.
+PAGE = 50
 #: Least and most tasks of a run in the queue or running; in between twice its model's cap. They are
 #: more than run at once, as there is room for others only once ends are settled, every second.
 MIN_WINDOW = 500

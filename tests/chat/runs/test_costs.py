@@ -110,7 +110,6 @@ def test_estimating_and_feeding_take_as_many_queries_however_many_rows(
 async def test_max_cost_is_not_passed_by_more_than_what_is_in_flight(
     runs: RunClient, scene: Scene, priced: LLMModel, worker: Runtime, act: Act
 ) -> None:
-    await act(LLMModel.objects.update, max_concurrency=5)
     table = "text\n" + "some words [sim:tokens=100]\n" * 200
     made = await act(runs.create, table, scene="echo", max_cost="0.02", start="now", max_open=10)
     run = await turns_until(made["id"], "paused")
@@ -164,7 +163,6 @@ async def test_off_peak_waits_for_cheap_hours_and_stops_after_them(
 ) -> None:
     now = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
     monkeypatch.setattr("chat.runs.clock.now", lambda: now)
-    await act(LLMModel.objects.update, max_concurrency=2)
     table = "text\n" + "some words [sim:latency=0.1]\n" * 40
     made = await act(runs.create, table, scene="echo", max_open=2)
     await turns_until(made["id"], "ready")
@@ -225,7 +223,6 @@ async def test_a_deadline_ends_what_has_not_begun(
     act: Act,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await act(LLMModel.objects.update, max_concurrency=2)
     deadline = timezone.now().replace(microsecond=0) + timedelta(hours=1)
     table = "text\n" + "some words [sim:latency=0.05]\n" * 60
     made = await act(

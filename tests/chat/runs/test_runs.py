@@ -16,6 +16,12 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def narrow(model: LLMModel) -> None:
+    """Before a worker starts, which reads the caps seldom: two calls at once."""
+    LLMModel.objects.update(max_concurrency=2)
+
+
 async def test_a_table_becomes_answers(
     runs: RunClient, scene: Scene, worker: Runtime, act: Act
 ) -> None:
@@ -83,9 +89,8 @@ async def test_bad_lines_are_told_and_the_others_run(
 
 
 async def test_a_pause_withdraws_what_waits_and_resuming_repeats_nothing(
-    runs: RunClient, scene: Scene, worker: Runtime, model: LLMModel, act: Act
+    runs: RunClient, scene: Scene, narrow: None, worker: Runtime, act: Act
 ) -> None:
-    await act(LLMModel.objects.update, max_concurrency=2)
     table = "text\n" + "".join(f"Text {number} [sim:latency=0.05]\n" for number in range(60))
     made = await act(runs.create, table, scene="echo", start="now")
 
@@ -118,9 +123,8 @@ async def test_a_pause_withdraws_what_waits_and_resuming_repeats_nothing(
 
 
 async def test_cancelling_ends_all_and_keeps_results(
-    runs: RunClient, scene: Scene, worker: Runtime, model: LLMModel, act: Act
+    runs: RunClient, scene: Scene, narrow: None, worker: Runtime, act: Act
 ) -> None:
-    await act(LLMModel.objects.update, max_concurrency=2)
     table = "text\n" + "".join(f"Text {n} [sim:latency=0.05]\n" for n in range(600))
     made = await act(runs.create, table, scene="echo", start="now")
 
