@@ -207,8 +207,8 @@ def _as_new(run: Run, changed: dict[str, Any]) -> NewRun:
 def delete_run(request: AuthenticatedRequest, run_id: UUID) -> Status[None]:
     """Delete a run that has ended, its rows and their results."""
     run = _load(request, run_id)
-    if run.state == RunState.READY and not run.open:
-        control.cancel(run)
+    if run.state == RunState.READY:
+        control.discard(run)
     if run.state not in ENDED_RUNS:
         raise Conflict("Cancel the run first.", field="state")
     retention.delete_run(run.pk)

@@ -22,6 +22,7 @@ from chat.runs import clock, estimating, feeding
 from chat.runs.creation import check_columns
 from chat.runs.leases import leased
 from chat.runs.off_peak import next_off_peak, price_list
+from chat.runs.retention import delete_rows
 from chat.runs.states import change_state, require_state
 from chat.services.cancel import announce_cancelled, cancel_many, cancel_waiting
 
@@ -149,15 +150,30 @@ def resume(run: Run) -> None:
 def cancel(run: Run) -> None:
     """End a run for good; harmless on one that has ended. Running calls are stopped; what they
     have cost counts."""
-    early = [RunState.VALIDATING, RunState.READY]
-    if not run.open and change_state(
-        run, early, RunState.CANCELLED, reason="asked", ended_at=clock.now()
-    ):
+    if run.state == RunState.VALIDATING and _cancel_validating(run):
         return
-    states = [*early, RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED]
+    states = [RunState.READY, RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED]
     change_state(run, states, RunState.FINISHING, reason="asked", ends_as=RunState.CANCELLED)
     if run.state == RunState.FINISHING and run.ends_as == RunState.CANCELLED:
         stop_open(run)
+
+
+def _cancel_validating(run: Run) -> bool:
+    """validating → cancelled, without the rows that were read so far."""
+    fields: dict[str, Any] = dict.fromkeys(("total", "pending", "invalid", "input_bytes"), 0)
+    fields |= {"reason": "asked", "ended_at": clock.now()}
+    if not change_state(run, [RunState.VALIDATING], RunState.CANCELLED, **fields):
+        return False
+    delete_rows(run.pk)
+    return True
+
+
+def discard(run: Run) -> bool:
+    """ready → cancelled at once, of a run that is about to be deleted."""
+    states = [RunState.READY]
+    return not run.open and change_state(
+        run, states, RunState.CANCELLED, reason="asked", ended_at=clock.now()
+    )
 
 
 def retry_failed(run: Run) -> int:

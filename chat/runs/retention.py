@@ -25,12 +25,19 @@ DELETE FROM chat_runrow WHERE run_id = %(run_id)s AND number IN (
 """
 
 
-def delete_run(run_id: UUID) -> None:
-    """Delete a run that has ended, a page of rows a statement: it may be stopped and repeated."""
+def delete_rows(run_id: UUID) -> None:
+    """Delete the rows of a run, a page a statement, and its file, which only its rows need."""
     while execute(_DELETE_ROWS, {"run_id": run_id, "limit": PAGE}):
         pass
-    for file_id in Run.objects.filter(pk=run_id, kind="run").values_list("input_file", flat=True):
-        StoredFile.objects.filter(pk=file_id).delete()
+    files = Run.objects.filter(pk=run_id, kind="run", input_file__isnull=False)
+    for file_id in files.values_list("input_file", flat=True):
+        if file_id is not None:
+            StoredFile.objects.filter(pk=file_id).delete()
+
+
+def delete_run(run_id: UUID) -> None:
+    """Delete a run that has ended: it may be stopped and repeated."""
+    delete_rows(run_id)
     Run.objects.filter(pk=run_id, state__in=ENDED_RUNS).delete()
 
 

@@ -151,6 +151,22 @@ def test_a_user_has_so_many_runs_at_once(runs: RunClient, scene: Scene, settings
     runs.create(FEW, scene="echo")
 
 
+def test_a_cancelled_run_has_no_pending_rows(runs: RunClient, scene: Scene) -> None:
+    validating, ready = runs.create(FEW, scene="echo"), runs.create(FEW, scene="echo")
+    assert runs.post(validating["id"], "cancel")["counts"]["total"] == 0
+    assert not RunRow.objects.filter(run=validating["id"]).exists()
+    turn()
+    runs.post(ready["id"], "cancel")
+    turn()
+    found = runs.get(ready["id"])
+    assert (found["state"], found["counts"]["pending"], found["counts"]["cancelled"]) == (
+        "cancelled", 0, 3,
+    )  # fmt: skip
+    assert StoredFile.objects.count() == 0
+    assert runs.client.delete(f"/api/llmchat/runs/{ready['id']}").status_code == 204
+    assert not RunRow.objects.exists()
+
+
 def test_rows_come_in_pages(runs: RunClient, scene: Scene) -> None:
     made = runs.create("text\n" + "".join(f"{n}\n" for n in range(25)), scene="echo")
     turn()
