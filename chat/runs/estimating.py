@@ -63,10 +63,11 @@ _CONTENT_BYTES = """
 _LEARNT = f"""
 SELECT count(*) AS tasks, coalesce(sum(bytes), 0)::bigint AS bytes,
        coalesce(sum(prompt), 0)::bigint AS prompt_tokens,
+       coalesce(sum(cached), 0)::bigint AS cached_tokens,
        coalesce(avg(completion), 0)::float AS completion_tokens,
-       coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY completion), 0)::float AS p90,
        coalesce(avg(seconds), 0)::float AS seconds
   FROM (SELECT {_CONTENT_BYTES} AS bytes, (t.usage->>'prompt_tokens')::bigint AS prompt,
+               coalesce((t.usage->>'cached_tokens')::bigint, 0) AS cached,
                (t.usage->>'completion_tokens')::bigint AS completion,
                extract(epoch FROM t.finished_at - t.started_at)::float AS seconds
           FROM {{tasks}}
@@ -103,8 +104,9 @@ class Learnt(Row, frozen=True):
     tasks: int
     bytes: int
     prompt_tokens: int
+    #: Of the prompt tokens: those that the provider had cached.
+    cached_tokens: int
     completion_tokens: float
-    p90: float
     seconds: float
 
 
@@ -201,11 +203,13 @@ def estimate(run: Run) -> Estimate:
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
     most_prompt = _total(sizes, [limit.prompt for limit in limits], pending)
     most_completion = fmean(limit.completion for limit in limits) * rows
-    bytes_per_token, completion = BYTES_PER_TOKEN, most_completion
+    bytes_per_token, cached_share, completion = BYTES_PER_TOKEN, 0.0, most_completion
     if learnt is not None:
-        bytes_per_token = learnt.bytes / learnt.prompt_tokens or BYTES_PER_TOKEN
+        bytes_per_token = learnt.bytes / learnt.prompt_tokens
+        cached_share = learnt.cached_tokens / learnt.prompt_tokens
         completion = min(learnt.completion_tokens * rows, most_completion)
-    tokens = Tokens(round(prompt_bytes / bytes_per_token), 0, round(completion))
+    prompt = round(prompt_bytes / bytes_per_token)
+    tokens = Tokens(prompt, round(prompt * cached_share), round(completion))
     most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
