@@ -209,7 +209,7 @@ def withdraw(run: Run) -> int:
             cancelled = cancel_waiting(task_ids)
             taken = [task.id for task in cancelled.waiting]
             execute(_TAKE_BACK, {"run_id": run.pk, "task_ids": taken})
-        announce_cancelled(cancelled)
+        announce_cancelled(cancelled, is_quiet=True)
         if not taken:
             # All of them were started meanwhile.
             break
@@ -220,7 +220,7 @@ def withdraw(run: Run) -> int:
 def stop_open(run: Run) -> None:
     """Cancel the run's tasks that have not ended. Their rows end when they are settled."""
     while task_ids := _open_tasks(run, "queued", "running"):
-        if not cancel_many(task_ids):
+        if not cancel_many(task_ids, is_quiet=True):
             break
 
 

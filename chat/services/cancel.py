@@ -68,8 +68,9 @@ def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
     return Task.objects.get(pk=task_id)
 
 
-def cancel_many(task_ids: Sequence[UUID]) -> int:
-    """Cancel those that have not ended. Returns how many were."""
+def cancel_many(task_ids: Sequence[UUID], *, is_quiet: bool = False) -> int:
+    """Cancel those that have not ended. Returns how many were. `is_quiet`: they are rows of a
+    run."""
     waiting = flights.leave(task_ids, Status.CANCELLED)
     with transaction.atomic():
         waiting += cancel_queued(task_ids)
@@ -78,7 +79,7 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         waiting += cancel_queued(task_ids)
         ended = [*(task.id for task in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
-    announce_cancelled(Cancelled(waiting, running, successors))
+    announce_cancelled(Cancelled(waiting, running, successors), is_quiet=is_quiet)
     return len(waiting) + len(running)
 
 
@@ -89,10 +90,10 @@ def cancel_waiting(task_ids: Sequence[UUID]) -> Cancelled:
     return Cancelled(waiting, [], flights.promote([task.id for task in waiting]))
 
 
-def announce_cancelled(cancelled: Cancelled) -> None:
+def announce_cancelled(cancelled: Cancelled, *, is_quiet: bool = False) -> None:
     """Inform workers and readers of committed cancels. Raises nothing."""
     try:
-        _publish(cancelled.waiting, cancelled.running)
+        _publish(cancelled.waiting, cancelled.running, is_quiet=is_quiet)
         _enqueue(cancelled.successors)
     except RedisUnavailable as error:
         # Workers notice when they renew their lease, followers at their next look at the row.
@@ -112,7 +113,9 @@ def _enqueue(successors: Sequence[Successor]) -> None:
             actors.ring(pool)
 
 
-def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
+def _publish(
+    waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall], *, is_quiet: bool
+) -> None:
     """Inform the workers of running tasks, and end the logs of waiting ones."""
     for call in running:
         sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
@@ -128,4 +131,5 @@ def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCal
             for ended in waiting
         ],
         settings.EVENT_LOG_TTL_SECONDS,
+        is_quiet=is_quiet,
     )

@@ -33,6 +33,8 @@ class StartedTask(Row, frozen=True):
     flight_key: str
     cache_ttl_seconds: int
     in_conversation: bool
+    #: The run that it is a row of.
+    run_id: UUID | None
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
           ) END AS cache_ttl_seconds,
-          conversation_id IS NOT NULL AS in_conversation
+          conversation_id IS NOT NULL AS in_conversation, run_id
 """
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its

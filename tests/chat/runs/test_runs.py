@@ -8,8 +8,13 @@ import json
 
 import pytest
 
+from accounts.models import User
+from chat.eventlog import get_hub
 from chat.models import LedgerEntry, LLMModel, Run, Scene, StoredFile, Task
 from chat.runner.runtime import Runtime
+from chat.services.submission import CompositeRequest
+from chat.services.submit import Submission, submit
+from tests.chat.conftest import frames_of
 from tests.chat.runs.conftest import Act, RunClient, turn, turns_until
 from tests.waiting import eventually
 
@@ -143,3 +148,28 @@ async def test_cancelling_ends_all_and_keeps_results(
     again = await act(runs.post, made["id"], "retry-failed")
     assert again["state"] == "running"
     assert again["counts"]["pending"] == 600 - run.succeeded
+
+
+async def test_rows_are_not_pushed_to_every_socket_of_their_owner(
+    runs: RunClient, alice: User, scene: Scene, worker: Runtime, act: Act
+) -> None:
+    async with get_hub().user_feed(alice.pk, skip=lambda task_id: False) as feed:
+        made = await act(runs.create, "text\n" + "x\n" * 20, scene="echo", start="now")
+        await turns_until(made["id"], "done")
+        assert feed.is_empty
+        # An ordinary task is.
+        request = CompositeRequest.model_validate({"messages": [{"role": "user", "content": "x"}]})
+        await submit(Submission(owner_id=alice.pk, request=request))
+        assert await feed.next(20) is not None
+
+
+async def test_a_row_can_be_followed_all_the_same(
+    runs: RunClient, alice: User, scene: Scene, worker: Runtime, act: Act
+) -> None:
+    slow = "a [sim:latency=0.3]"
+    made = await act(runs.create, f"text\n{slow}\n", scene="echo", start="now")
+    await act(turn)
+    await act(turn)
+    task = await act(lambda: Task.objects.get(run_id=made["id"]))
+    frames = await frames_of(str(task.pk), alice)
+    assert frames.types[-1] == "task.completed"
