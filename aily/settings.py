@@ -251,6 +251,8 @@ DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://"}
 WORKER_MAX_CALLS = env.integer("WORKER_MAX_CALLS", default=5000, minimum=1, maximum=1000000)
 WORKER_LEASE_SECONDS = env.integer("WORKER_LEASE_SECONDS", default=20, minimum=1, maximum=3600)
 WORKER_GRACE_SECONDS = env.integer("WORKER_GRACE_SECONDS", default=25, minimum=1, maximum=3600)
+# The share of a deployment's cap that calls of lane batch may hold: people have the rest.
+BATCH_MAX_SHARE = env.number("BATCH_MAX_SHARE", default=0.9, minimum=0.001, maximum=1)
 
 # --- Tasks --------------------------------------------------------------------------------------
 LLM_API_ASYNC_DEFAULT = env.boolean("LLM_API_ASYNC_DEFAULT", default=True)

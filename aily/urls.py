@@ -16,6 +16,7 @@ from aily.rest.api import api_urls, build_api, unknown_path
 from aily.web.probes import livez, readyz
 from chat.api.budgets import router as budgets
 from chat.api.conversations import router as conversations
+from chat.api.deployments import router as deployments
 from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
 from chat.api.runs import router as runs
@@ -28,7 +29,19 @@ admin.autodiscover()
 
 api = build_api(
     {
-        "": [me, sessions, keys, users, roles, menus, providers, webhooks, usage, budgets],
+        "": [
+            me,
+            sessions,
+            keys,
+            users,
+            roles,
+            menus,
+            providers,
+            deployments,
+            webhooks,
+            usage,
+            budgets,
+        ],
         "/conversations": conversations,
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate, post_save
+from django.db.models.signals import post_delete, post_migrate, post_save
 from django.utils.translation import gettext_lazy as _
 
 
@@ -21,6 +21,7 @@ class ChatConfig(AppConfig):
         from chat import actors, settlement  # noqa: F401
         from chat.models import (
             Budget,
+            Deployment,
             LLMModel,
             ModelPrice,
             Provider,
@@ -37,7 +38,7 @@ class ChatConfig(AppConfig):
         from chat.services import (
             catalog,
             model_changes,
-            new_providers,
+            new_models,
             repeats,
             restrictions,
             webhooks,
@@ -46,7 +47,7 @@ class ChatConfig(AppConfig):
         translate_models(self)
         # Fields that the program itself keeps up to date are no change by anybody.
         audited(Scene, except_for=("updated_at",))
-        for model in (SceneVersion, LLMModel, ModelPrice, Budget):
+        for model in (SceneVersion, LLMModel, Deployment, ModelPrice, Budget):
             audited(model)
         audited(Provider, except_for=SECRET_COLUMNS)
         audited(
@@ -67,7 +68,8 @@ class ChatConfig(AppConfig):
             Warmer(catalog.SCENES, catalog.scene_keys),
             Warmer(catalog.MODELS, catalog.model_keys),
         )
-        post_save.connect(new_providers.announce, sender=Provider)
-        post_save.connect(model_changes.announce, sender=Provider)
-        post_save.connect(model_changes.announce, sender=LLMModel)
+        post_save.connect(new_models.announce, sender=LLMModel)
+        for changeable in (Provider, LLMModel, Deployment):
+            post_save.connect(model_changes.announce, sender=changeable)
+        post_delete.connect(model_changes.announce, sender=Deployment)
         post_migrate.connect(make_id_key, sender=self)

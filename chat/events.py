@@ -183,7 +183,8 @@ class WaitingFor(msgspec.Struct, frozen=True):
     """What keeps a queued task, beside its turn, until about when; None: not known.
 
     `kind` is staff (they have paused its model or provider), pause (the provider said 429), breaker
-    (it is left alone as it fails), or retry (the task's own next attempt).
+    (it is left alone as it fails), limit (a minute's requests or tokens are used up), or retry (the
+    task's own next attempt).
     """
 
     kind: str

@@ -43,17 +43,17 @@ def index(request: HttpRequest) -> HttpResponse:
 def page_data(user: Any) -> dict[str, Any]:
     """What the modules need before their first request; of models the default comes first."""
     permissions = permissions_of(user)
-    models = LLMModel.objects.select_related("provider").order_by("-is_default", "name")
+    models = LLMModel.objects.with_deployments().order_by("-is_default", "name")
     return {
         "user_id": user.pk,
         "models": [
-            {"name": model.name, "simulated": model.provider.is_simulated}
+            {"name": model.name, "simulated": model.is_simulated}
             for model in models
             if model.is_offered
             and (not model.is_restricted or permissions.allows("chat.use_llmmodel", model))
         ],
         # Answers of models that are no longer offered keep their label.
-        "simulated_models": [model.name for model in models if model.provider.is_simulated],
+        "simulated_models": [model.name for model in models if model.is_simulated],
         "edited_scenes": _scenes_with(permissions, EDIT_SCENE),
         "published_scenes": _scenes_with(permissions, PUBLISH_SCENE),
         "frame_max_bytes": settings.WEBSOCKET_FRAME_MAX_BYTES,

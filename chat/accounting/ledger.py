@@ -163,7 +163,7 @@ def _closing_entries(
         tokens, is_estimated = counted.get(task.id, Tokens()), task.id in estimates
         if is_estimated:
             tokens = _within(estimates[task.id], own)
-        price = prices[task.model_id].at(task.started_at or task.created_at)
+        price = prices[task.model_id].at(task.started_at or task.created_at, task.deployment)
         used = _Used(tokens, is_estimated, charge(price, tokens), price.currency)
         usages.append(_entry(task, used))
         entries += [usages[-1], *(_entry(task, used, reservation) for reservation in own)]

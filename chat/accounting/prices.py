@@ -8,14 +8,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from chat.accounting.tokens import Tokens
-from chat.models import LLMModel, ModelPrice
+from chat.models import Deployment, LLMModel, ModelPrice
 
 MILLION = Decimal(1_000_000)
+Price = ModelPrice | LLMModel | Deployment
 
 
 def load_models(ids: Iterable[int]) -> dict[int, LLMModel]:
-    """Load models with their prices, by id."""
-    models = LLMModel.objects.filter(pk__in=set(ids)).prefetch_related("prices")
+    """Load models with their prices, and those of their deployments, by id."""
+    models = LLMModel.objects.filter(pk__in=set(ids)).prefetch_related("prices", "deployments")
     return {model.pk: model for model in models}
 
 
@@ -25,23 +26,33 @@ class PriceList:
 
     model: LLMModel
     prices: Sequence[ModelPrice]
+    #: Those with prices of their own.
+    deployments: Sequence[Deployment]
 
     @classmethod
     def of(cls, model: LLMModel) -> PriceList:
-        return cls(model, list(model.prices.all()))
+        return cls(model, list(model.prices.all()), _priced(model))
 
-    def at(self, at: datetime) -> ModelPrice | LLMModel:
-        """The price in force at a moment; the model's own if no other is."""
+    def at(self, at: datetime, deployment: str = "") -> Price:
+        """The price in force at a moment; the model's own if no other is. A deployment (by its
+        name) that has prices of its own has them at any time."""
+        for place in self.deployments if deployment else ():
+            if place.name == deployment:
+                return place
         holding = [price for price in self.prices if price.holds_at(at)]
         return max(holding, key=_precedence, default=self.model)
 
 
-def price_at(model: LLMModel, at: datetime) -> ModelPrice | LLMModel:
+def price_at(model: LLMModel, at: datetime) -> Price:
     """The price in force at a moment; the model's own if no other is.
 
     Reads `model.prices`, which `load_models` has fetched.
     """
     return PriceList.of(model).at(at)
+
+
+def _priced(model: LLMModel) -> list[Deployment]:
+    return [place for place in model.deployments.all() if place.input_price is not None]
 
 
 def _precedence(price: ModelPrice) -> tuple[bool, date, int]:
@@ -54,14 +65,14 @@ def cost(model: LLMModel, usage: Tokens, at: datetime) -> Decimal:
 
 
 def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> dict[str, Decimal]:
-    """The most that `usage` may cost at any of these models, in each currency.
+    """The most that `usage` may cost at any deployment of these models, in each currency.
 
     A price with hours counts at any time of the day, as a task may wait for hours.
     """
     highest: dict[str, Decimal] = {}
     day = at.astimezone(UTC).date()
     for model in models:
-        prices: list[ModelPrice | LLMModel] = [model]
+        prices: list[Price] = [model, *_priced(model)]
         prices += [price for price in model.prices.all() if price.is_valid_on(day)]
         for price in prices:
             costs = charge(price, usage)
@@ -69,10 +80,20 @@ def highest_costs(models: Iterable[LLMModel], usage: Tokens, at: datetime) -> di
     return highest
 
 
-def charge(price: ModelPrice | LLMModel, usage: Tokens) -> Decimal:
+def charge(price: Price, usage: Tokens) -> Decimal:
     """What `usage` costs at this price, exact."""
+    input_price, cached_price, output_price = _each(price)
     return (
-        (usage.prompt - usage.cached) * price.input_price
-        + usage.cached * price.cached_input_price
-        + usage.completion * price.output_price
+        (usage.prompt - usage.cached) * input_price
+        + usage.cached * cached_price
+        + usage.completion * output_price
     ) / MILLION
+
+
+def _each(price: Price) -> tuple[Decimal, Decimal, Decimal]:
+    """Of a deployment all three are set (Deployment.clean)."""
+    return (
+        price.input_price or Decimal(0),
+        price.cached_input_price or Decimal(0),
+        price.output_price or Decimal(0),
+    )

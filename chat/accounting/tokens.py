@@ -53,10 +53,25 @@ def max_usage(task: Task) -> Tokens:
     A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
     is no text adds OTHER_PART_TOKENS.
     """
+    return Tokens(_prompt_tokens(task), 0, min(bound_completion(task), MAX_COUNT))
+
+
+def expected_tokens(task: Task) -> int:
+    """As `max_usage`, of a task that may stay without a limit: its model's counts."""
+    completion = _named_limit(task) or task.model.default_max_tokens
+    return _prompt_tokens(task) + min(completion, MAX_COUNT)
+
+
+def _prompt_tokens(task: Task) -> int:
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
     prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
-    prompt += OTHER_PART_TOKENS * _other_parts(task.messages)
-    return Tokens(prompt, 0, min(bound_completion(task), MAX_COUNT))
+    return prompt + OTHER_PART_TOKENS * _other_parts(task.messages)
+
+
+def _named_limit(task: Task) -> int | None:
+    named = [task.params.get(name) for name in MAX_TOKENS_NAMES]
+    # If a task names both, the provider chooses.
+    return max((limit for limit in named if type(limit) is int and limit > 0), default=None)
 
 
 def bound_completion(task: Task) -> int:
@@ -65,9 +80,7 @@ def bound_completion(task: Task) -> int:
     A task that names no limit is given its model's: otherwise nothing would bound the call.
     """
     params = task.params
-    named = [params.get(name) for name in MAX_TOKENS_NAMES]
-    # If a task names both, the provider chooses.
-    completion = max((limit for limit in named if type(limit) is int and limit > 0), default=None)
+    completion = _named_limit(task)
     if completion is None:
         completion = task.model.default_max_tokens
         params["max_tokens"] = completion

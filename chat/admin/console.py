@@ -7,7 +7,13 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    JsonResponse,
+)
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path
 from django.utils.translation import gettext
@@ -41,6 +47,7 @@ def _parts(request: HttpRequest) -> dict[str, Any]:
             parts["runs"] = state.runs
         if may_see_providers:
             parts["providers"] = [asdict(provider) for provider in state.providers]
+            parts["deployments"] = [asdict(deployment) for deployment in state.deployments]
     if request.user.has_perm("chat.view_ledgerentry"):
         parts["spending"] = asdict(spending())
     return parts
@@ -63,6 +70,31 @@ def lift(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
     return redirect("admin:index")
 
 
+def switch_deployment(
+    request: HttpRequest, model_pk: int, pk: int, *, is_paused: bool
+) -> HttpResponse:
+    """Pause a deployment of a model (`pk` 0: its own), or lift its pauses."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.has_perm("chat.change_llmmodel"):
+        raise PermissionDenied
+    model = get_object_or_404(LLMModel.objects.with_deployments(), pk=model_pk)
+    rows = [row for row in model.all_deployments() if (row.pk or 0) == pk]
+    if not rows:
+        raise Http404
+    try:
+        if is_paused:
+            pauses.pause(rows[0])
+        else:
+            pauses.lift_deployment(rows[0])
+    except RedisUnavailable:
+        messages.error(request, gettext("Redis is away: nothing was lifted."))
+        return redirect("admin:index")
+    text = gettext("Paused: %(names)s.") if is_paused else gettext("Called again: %(names)s.")
+    messages.success(request, text % {"names": rows[0]})
+    return redirect("admin:index")
+
+
 def _lift_model(pk: int) -> tuple[str, bool]:
     model = get_object_or_404(LLMModel, pk=pk)
     return model.name, pauses.lift_model(model)
@@ -81,5 +113,17 @@ urlpatterns = [
         admin.site.admin_view(lift),
         {"kind": "provider"},
         "lift-provider",
+    ),
+    path(
+        "pause/deployment/<int:model_pk>/<int:pk>/",
+        admin.site.admin_view(switch_deployment),
+        {"is_paused": True},
+        "pause-deployment",
+    ),
+    path(
+        "lift/deployment/<int:model_pk>/<int:pk>/",
+        admin.site.admin_view(switch_deployment),
+        {"is_paused": False},
+        "lift-deployment",
     ),
 ]

@@ -13,10 +13,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from aily.redis.errors import RedisUnavailable
-from chat.models import LLMModel, Provider
+from chat.models import Deployment, LLMModel, Provider
 from chat.services import pauses
 
-Pausable = TypeVar("Pausable", LLMModel, Provider)
+Pausable = TypeVar("Pausable", LLMModel, Provider, Deployment)
 
 
 class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -28,7 +28,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changes = super().get_changelist_instance(request)
         left = self._seconds_left()
         for row in changes.result_list:
-            row.paused_seconds = gettext("by staff") if row.paused_at else left.get(row.name, "")
+            row.paused_seconds = gettext("by staff") if row.paused_at else left.get(str(row), "")
         return changes
 
     def _seconds_left(self) -> dict[str, str]:
@@ -52,7 +52,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, rows: QuerySet[Pausable], lift: Callable[[Pausable], bool]
     ) -> None:
         try:
-            lifted = [row.name for row in rows if lift(row)]
+            lifted = [str(row) for row in rows if lift(row)]
         except RedisUnavailable:
             self.message_user(
                 request, gettext("Redis is away: nothing was lifted."), messages.ERROR
@@ -64,7 +64,7 @@ class PausedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.action(permissions=["change"], description=_("Pause: accept tasks and hold them"))
 def pause_rows(modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Pausable]) -> None:
-    names = ", ".join([row.name for row in queryset if pauses.pause(row)])
+    names = ", ".join([str(row) for row in queryset if pauses.pause(row)])
     names = names or gettext("all were paused already")
     modeladmin.message_user(request, gettext("Paused: %(names)s.") % {"names": names})
 
@@ -81,3 +81,10 @@ def close_breakers(
     modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Provider]
 ) -> None:
     modeladmin.lift(request, queryset, pauses.lift_provider)
+
+
+@admin.action(permissions=["change"], description=_("Lift the pause and close the circuit breaker"))
+def lift_deployments(
+    modeladmin: PausedAdmin, request: HttpRequest, queryset: QuerySet[Deployment]
+) -> None:
+    modeladmin.lift(request, queryset, pauses.lift_deployment)

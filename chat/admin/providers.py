@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -16,8 +17,16 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Forbidden
-from chat.admin.pauses import PausedAdmin, close_breakers, lift_pauses, pause_rows
-from chat.models import LLMModel, Provider
+from aily.redis.errors import RedisUnavailable
+from chat import scheduler
+from chat.admin.pauses import (
+    PausedAdmin,
+    close_breakers,
+    lift_deployments,
+    lift_pauses,
+    pause_rows,
+)
+from chat.models import Deployment, LLMModel, Provider
 from chat.services import providers
 from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
@@ -210,7 +219,13 @@ class ProviderAdmin(PausedAdmin):
         return type(form.__name__, (form,), own)
 
 
-class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
+class DeploymentForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean_weight(self) -> int:
+        weight: int | None = self.cleaned_data["weight"]
+        return 1 if weight is None else weight
+
+
+class LLMModelForm(DeploymentForm):
     def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):
@@ -218,6 +233,12 @@ class LLMModelForm(forms.ModelForm):  # type: ignore[type-arg]
         if errors := parameter_errors(params):
             raise ValidationError([f"{name}: {message}" for name, message in errors])
         return params
+
+
+#: How a deployment is called.
+_CALLED = (
+    "upstream_name", "max_concurrency", "requests_per_minute", "tokens_per_minute", "weight",
+)  # fmt: skip
 
 
 @admin.register(LLMModel)
@@ -233,4 +254,67 @@ class LLMModelAdmin(PausedAdmin):
     list_select_related = ("provider",)
     list_filter = ("provider", "is_enabled", "is_restricted")
     search_fields = ("name", "upstream_name")
+    fieldsets = (
+        (None, {"fields": ("name", "is_enabled", "is_default", "is_restricted")}),
+        (_("Its own deployment"), {"fields": ("provider", *_CALLED)}),
+        (_("Requests"), {"fields": ("params", "default_max_tokens")}),
+        (
+            _("Prices"),
+            {"fields": ("input_price", "cached_input_price", "output_price", "currency")},
+        ),
+    )
     inlines = (RolePermissionInline,)
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(PausedAdmin):
+    """Further deployments, for those who may see or change their models."""
+
+    pause_kind = "deployment"
+    actions = (pause_rows, lift_deployments)
+    form = DeploymentForm
+    list_display = (
+        "name", "model", "provider", "max_concurrency", "requests_per_minute",
+        "tokens_per_minute", "weight", "slots", "paused_for",
+    )  # fmt: skip
+    list_select_related = ("model__provider", "provider")
+    list_filter = ("model", "provider")
+    search_fields = ("name", "model__name", "upstream_name")
+    fieldsets = (
+        (None, {"fields": ("model", "name", "provider", *_CALLED)}),
+        (_("Prices"), {"fields": ("input_price", "cached_input_price", "output_price")}),
+    )
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changes = super().get_changelist_instance(request)
+        rows = list(changes.result_list)
+        try:
+            loads = scheduler.deployment_loads([row.key for row in rows])
+        except RedisUnavailable:
+            loads = {}
+        for row in rows:
+            row.slots_in_use = loads[row.key].in_use if row.key in loads else None
+        changes.result_list = rows
+        return changes
+
+    @admin.display(description=_("slots in use"))
+    def slots(self, deployment: Deployment) -> int | None:
+        used: int | None = vars(deployment).get("slots_in_use")
+        return used
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Deployment | None = None
+    ) -> tuple[str, ...]:
+        # What Redis knows, and what tasks say, of a deployment is its model's.
+        return ("model",) if obj else ()
+
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("chat.view_llmmodel") or self.has_change_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("chat.change_llmmodel")
+
+    has_add_permission = has_delete_permission = has_change_permission
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)

@@ -136,7 +136,7 @@ class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
         )}),
         (_("Attempts"), {"fields": (
             "attempt", "failures", "crashes", "fallbacks", "worker", "not_before", "deadline_at",
-            "upstream_request_id", "finish_reason",
+            "deployment", "upstream_request_id", "finish_reason",
         )}),
         (_("Request"), {"classes": ("collapse",), "fields": (
             "params", "metadata", "usage", "idempotency_key", "weight", "flight_key", "leader",

@@ -1,10 +1,11 @@
-"""REST: pauses of models and providers, for staff."""
+"""REST: pauses of models, deployments and providers, for staff."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
 from datetime import datetime
 from typing import Literal
 
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
 from ninja.pagination import paginate
@@ -14,7 +15,7 @@ from accounts.access.permissions import require_permission
 from accounts.authentication import AuthenticatedRequest
 from aily.rest.openapi import documented_responses, example
 from aily.rest.pages import Page
-from chat.models import LLMModel, Provider
+from chat.models import Deployment, LLMModel, Provider
 from chat.services import pauses
 
 router = Router(tags=["providers"])
@@ -30,12 +31,12 @@ class PauseOut(Schema):
         opened=0,
     )
 
-    kind: Literal["model", "provider"]
-    name: str
+    kind: Literal["model", "provider", "deployment"]
+    name: str = Field(description="Of a deployment: <model>@<deployment>.")
     cause: Literal["staff", "retry_after", "breaker"] = Field(
         description="staff: somebody has paused it, and tasks are held until it is lifted. "
-        "retry_after: a model's provider said that there are too many calls (429). breaker: a "
-        "provider fails, and is left alone."
+        "retry_after: a provider said that there are too many calls (429). breaker: one fails, and "
+        "is left alone. Of a model with several deployments these two are each deployment's."
     )
     until: datetime | None = Field(description="null: until it is lifted.")
     seconds_left: float | None = Field(
@@ -101,3 +102,40 @@ def lift_model(request: AuthenticatedRequest, name: str) -> Status[None]:
     require_permission(request.auth.user, "chat.change_llmmodel")
     pauses.lift_model(get_object_or_404(LLMModel, name=name))
     return Status(204, None)
+
+
+_DEPLOYMENT = "/pauses/deployments/{path:deployment}"
+
+
+@router.put(
+    _DEPLOYMENT,
+    response={204: None},
+    summary="Pause a deployment",
+    description="Named <model>@<deployment>; a model's own is called after its provider. It takes "
+    "no tasks: others do, or they are held. Calls that run go on.",
+    openapi_extra=documented_responses({}, 404),
+)
+def pause_deployment(request: AuthenticatedRequest, deployment: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_llmmodel")
+    pauses.pause(_find_deployment(deployment))
+    return Status(204, None)
+
+
+@router.delete(
+    _DEPLOYMENT,
+    operation_id="lift_deployment_pause",
+    response={204: None},
+    summary="Call a deployment again that is paused or left alone",
+    openapi_extra=documented_responses({}, 404),
+)
+def lift_deployment(request: AuthenticatedRequest, deployment: str) -> Status[None]:
+    require_permission(request.auth.user, "chat.change_llmmodel")
+    pauses.lift_deployment(_find_deployment(deployment))
+    return Status(204, None)
+
+
+def _find_deployment(name: str) -> Deployment:
+    deployment = pauses.find_deployment(name)
+    if deployment is None:
+        raise Http404
+    return deployment

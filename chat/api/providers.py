@@ -142,6 +142,10 @@ class ModelOut(Schema):
         provider="simulator",
         upstream_name="",
         max_concurrency=500,
+        requests_per_minute=None,
+        tokens_per_minute=None,
+        weight=1,
+        own_paused_at=None,
         default_max_tokens=4096,
         params={"temperature": 0.2},
         input_price="0.280000",
@@ -158,6 +162,9 @@ class ModelOut(Schema):
     provider: str = Field(alias="provider.name")
     upstream_name: str
     max_concurrency: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    weight: int = Field(description="Of its own deployment, beside further ones.")
     default_max_tokens: int
     params: dict[str, object]
     input_price: Decimal
@@ -166,6 +173,9 @@ class ModelOut(Schema):
     currency: str
     is_enabled: bool
     paused_at: datetime | None = Field(description="Since when staff have it wait.")
+    own_paused_at: datetime | None = Field(
+        description="Since when staff have its own deployment take no tasks."
+    )
     is_default: bool
     is_restricted: bool = Field(description="Only for those with permission to use it.")
 
@@ -176,6 +186,9 @@ class ModelPatch(RequestSchema):
     provider: str = Field("", description="A provider's name.")
     upstream_name: str = ""
     max_concurrency: int = 500
+    requests_per_minute: int | None = Field(None, description="null: any number.")
+    tokens_per_minute: int | None = Field(None, description="null: any number.")
+    weight: int = Field(1, description="Beside further deployments; 0: it is not called.")
     default_max_tokens: int = Field(
         4096, description="What a call under a budget is held to if it names no max_tokens."
     )

@@ -12,7 +12,9 @@ from django.db.models import (
     ExpressionWrapper,
     F,
     JSONField,
+    OuterRef,
     Q,
+    Subquery,
     Value,
     When,
 )
@@ -24,7 +26,7 @@ from aily.rest.openapi import example
 from aily.rest.pages import matching
 from aily.rest.requests import CreatedBetween, Moment
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
-from chat.models import Lane, Task
+from chat.models import Deployment, Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
@@ -36,10 +38,10 @@ _LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
 class WaitingFor(Schema):
     model_config = example(kind="pause", until="2026-11-29T15:00:00Z")
 
-    kind: Literal["staff", "pause", "breaker", "retry"] = Field(
+    kind: Literal["staff", "pause", "breaker", "limit", "retry"] = Field(
         description="staff: they have paused its model or provider. pause: the provider said that "
-        "there are too many calls. breaker: it fails, and is left alone. retry: the task's own "
-        "next attempt."
+        "there are too many calls. breaker: it fails, and is left alone. limit: the requests or "
+        "tokens of a minute are used up. retry: the task's own next attempt."
     )
     until: datetime | None = Field(description="About when; null: not known.")
 
@@ -161,7 +163,10 @@ class _Task(Schema):
     attempt: int
     scene: str | None
     model: str = Field(alias="model.name")
-    is_simulated: bool = Field(alias="model.provider.is_simulated")
+    deployment: str | None = Field(
+        description="The deployment of its model that its last attempt called; null: none yet."
+    )
+    is_simulated: bool
     lane: LaneName
     api_key: int | None = Field(
         alias="api_key_id", description="Id of the API key that submitted it; null: a session."
@@ -189,6 +194,17 @@ class _Task(Schema):
     @staticmethod
     def resolve_scene(task: Task) -> str | None:
         return task.scene.slug if task.scene else None
+
+    @staticmethod
+    def resolve_deployment(task: Task) -> str | None:
+        return task.deployment or None
+
+    @staticmethod
+    def resolve_is_simulated(task: Task) -> bool:
+        """Of the deployment that was called, if the task was read with `with_called`."""
+        own: bool = task.model.provider.is_simulated
+        called: bool | None = vars(task).get("is_called_simulated")
+        return own if called is None else called
 
     @staticmethod
     def resolve_lane(task: Task) -> str:
@@ -231,6 +247,14 @@ class TaskItem(_Task):
     def resolve_metadata(task: Task) -> dict[str, object]:
         shown: dict[str, object] = vars(task)["shown_metadata"]
         return shown
+
+
+def with_called(tasks: TaskQuerySet) -> TaskQuerySet:
+    """With whether the further deployment that was called, if one was, is simulated."""
+    called = Deployment.objects.filter(model=OuterRef("model_id"), name=OuterRef("deployment"))
+    return tasks.annotate(
+        is_called_simulated=Subquery(called.order_by().values("provider__is_simulated")[:1])
+    )
 
 
 def listed(tasks: TaskQuerySet) -> TaskQuerySet:

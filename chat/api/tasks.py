@@ -29,9 +29,9 @@ from aily.rest.pages import Page, PageContent
 from aily.web.shutdown import shutdown_event
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
-from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed
+from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
 from chat.events import START
-from chat.models import Lane, Task
+from chat.models import Lane, Task, paused_models
 from chat.models.ids import is_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
@@ -45,7 +45,8 @@ router = Router(tags=["tasks"])
 
 def _readable(owner_id: int) -> TaskQuerySet:
     tasks: TaskQuerySet = Task.objects.owned_by(owner_id)
-    return tasks.select_related("scene", "model__provider").defer("messages", "params")
+    tasks = tasks.select_related("scene", "model__provider").defer("messages", "params")
+    return with_called(tasks)
 
 
 def _load(owner_id: int, task_id: UUID) -> Task:
@@ -62,9 +63,10 @@ def _add_places(tasks: Sequence[Task]) -> None:
         return
     # Best effort: without Redis the tasks are shown without their places.
     with suppress(*RedisUnavailable):
+        paused = paused_models()
         waiting = [(task.model.pool, str(task.leader_id or task.pk)) for task in queued]
         for task, place in zip(queued, scheduler.places_of(waiting), strict=True):
-            if task.model.is_paused:
+            if task.model_id in paused:
                 place = scheduler.held_by_staff(place)
             found = scheduler.later(place, scheduler.Place.of_retry(task.not_before))
             if found is not None:

@@ -10,7 +10,7 @@ import chat.models.ids
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0007_user_language"),
-        ("chat", "0016_scene_schema_order"),
+        ("chat", "0017_deployments"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,9 +6,15 @@ from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpo
 from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
-from chat.models.pools import apools_of, forget_copy, paused_models, pools_of
+from chat.models.llm_models import Deployment, LLMModel
+from chat.models.pools import (
+    apaused_models,
+    forget_copy,
+    paused_models,
+    pools_of,
+)
 from chat.models.prices import ModelPrice
-from chat.models.providers import LLMModel, Provider
+from chat.models.providers import Provider
 from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
@@ -20,6 +26,7 @@ __all__ = [
     "BudgetPeriod",
     "Conversation",
     "Delivery",
+    "Deployment",
     "FilePiece",
     "IdKey",
     "LLMModel",
@@ -42,7 +49,7 @@ __all__ = [
     "Task",
     "WebhookEndpoint",
     "Worker",
-    "apools_of",
+    "apaused_models",
     "forget_copy",
     "paused_models",
     "pools_of",

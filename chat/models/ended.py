@@ -30,3 +30,5 @@ class EndedTask(msgspec.Struct, frozen=True):
     finished_at: datetime
     #: JSON (chat/models/metadata.py): few readers need it decoded.
     labels: msgspec.Raw = msgspec.Raw(b"{}")
+    #: The deployment of its model that its last attempt called.
+    deployment: str = ""

@@ -10,8 +10,8 @@ from django.db.models import Q
 
 from accounts.models import APIKey
 from chat.models.budgets import Budget
+from chat.models.llm_models import LLMModel
 from chat.models.money import money_field
-from chat.models.providers import LLMModel
 
 
 class LedgerQuerySet(models.QuerySet["LedgerEntry"]):

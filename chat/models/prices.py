@@ -10,8 +10,8 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils.translation import gettext as _
 
+from chat.models.llm_models import LLMModel
 from chat.models.money import price_field
-from chat.models.providers import LLMModel
 
 
 class ModelPrice(models.Model):

@@ -1,22 +1,20 @@
-"""Providers (an account at some base URL) and the models they offer."""
+"""Providers: accounts at some base URL."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, transaction
-from django.db.models import Q
+from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from aily.network.public_addresses import is_not_link_local, is_public
-from aily.rest.sizes import PARAMS_BYTES, check_sizes
 from aily.secrets.encryption import decrypt, encrypt
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
@@ -141,6 +139,9 @@ class Provider(models.Model):
     def clean(self) -> None:
         if self.key_header.lower() in {name.lower() for name in self.header_names}:
             raise ValidationError({"key_header": _("The key's header is among the extra ones.")})
+        if self.pk and self.models.filter(deployments__name=self.name).exists():
+            message = _("A deployment of one of its models is called that.")
+            raise ValidationError({"name": message})
 
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
@@ -214,99 +215,3 @@ def _check(field: str, check: Callable[[T], None], value: T) -> None:
         check(value)
     except ValidationError as error:
         raise ValidationError({field: error.messages}) from error
-
-
-class LLMModel(models.Model):
-    """A model of a provider. Its ready tasks wait in one queue, under one concurrency cap."""
-
-    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
-    name = models.CharField(max_length=100, unique=True, help_text="What callers put into `model`.")
-    upstream_name = models.CharField(
-        max_length=100, blank=True, help_text="What the provider calls it, where that differs."
-    )
-    max_concurrency = models.PositiveIntegerField(
-        default=500,
-        validators=[MinValueValidator(1)],
-        help_text="Calls at once that the provider allows this account, over all workers.",
-    )
-    params = models.JSONField(
-        default=dict, blank=True, help_text="Request parameters sent with every call."
-    )
-    default_max_tokens = models.PositiveIntegerField(
-        default=4096,
-        validators=[MinValueValidator(1)],
-        help_text="Completion tokens that a call under a budget is held to if it names no limit.",
-    )
-    input_price = models.DecimalField(
-        max_digits=12, decimal_places=6, default=0, help_text="Per million prompt tokens."
-    )
-    cached_input_price = models.DecimalField(
-        max_digits=12, decimal_places=6, default=0, help_text="Per million cached prompt tokens."
-    )
-    output_price = models.DecimalField(
-        max_digits=12, decimal_places=6, default=0, help_text="Per million completion tokens."
-    )
-    currency = models.CharField(max_length=3, default="USD")
-    is_enabled = models.BooleanField(default=True)
-    paused_at = models.DateTimeField(
-        null=True,
-        blank=True,
-        editable=False,
-        help_text="Since when staff have it wait: tasks are accepted and held.",
-    )
-    is_default = models.BooleanField(
-        default=False, help_text="Used where neither the request nor its scene names a model."
-    )
-    is_restricted = models.BooleanField(
-        default=False,
-        help_text="Only for those who have the permission to use it, and for scenes that name it.",
-    )
-
-    class Meta:
-        verbose_name = "model"
-        ordering = ("name",)
-        permissions = [("use_llmmodel", "Can use model")]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["is_default"], condition=Q(is_default=True), name="one_default_model"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the model; a new default replaces the old one."""
-        with transaction.atomic():
-            if self.is_default:
-                LLMModel.objects.filter(is_default=True).exclude(pk=self.pk).update(
-                    is_default=False
-                )
-            super().save(*args, **kwargs)
-
-    def clean(self) -> None:
-        check_sizes(self, "params", max_bytes=PARAMS_BYTES)
-
-    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        # save() keeps a single default.
-        super().validate_constraints(exclude={*(exclude or ()), "is_default"})
-
-    @property
-    def is_offered(self) -> bool:
-        """Whether tasks may name it: neither it nor its provider is disabled."""
-        return self.is_enabled and self.provider.is_enabled
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether staff have paused it or its provider."""
-        return self.paused_at is not None or self.provider.paused_at is not None
-
-    @property
-    def pool(self) -> str:
-        """Name of the pool: the ready set and the slots that its tasks share."""
-        return pool_name(self.provider_id, self.pk)
-
-
-def pool_name(provider_id: int, model_id: int) -> str:
-    """The name of a model's pool, as chat/scheduler/keys.py takes it apart."""
-    return f"{provider_id}.{model_id}"

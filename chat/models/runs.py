@@ -10,8 +10,8 @@ from django.db.models import Q
 
 from chat.models.files import StoredFile
 from chat.models.ids import tagged_id
+from chat.models.llm_models import LLMModel
 from chat.models.money import money_field
-from chat.models.providers import LLMModel
 from chat.models.tasks import Lane
 
 

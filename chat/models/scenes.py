@@ -10,7 +10,7 @@ from django.db import models
 
 from aily.database.json_fields import OrderedJSONField
 from aily.rest.sizes import check_sizes
-from chat.models.providers import LLMModel
+from chat.models.llm_models import LLMModel
 
 #: 30 days.
 MAX_CACHE_TTL_SECONDS = 2_592_000

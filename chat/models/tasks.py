@@ -20,7 +20,7 @@ from chat.events import (
 )
 from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
-from chat.models.providers import LLMModel
+from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
 
@@ -195,6 +195,13 @@ class Task(models.Model):
     usage = models.JSONField(default=dict)
     error = models.JSONField(null=True)
     upstream_request_id = models.CharField(max_length=200, blank=True)
+    deployment = models.CharField(
+        max_length=50,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The deployment of its model that its last attempt called.",
+    )
 
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(

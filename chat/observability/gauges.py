@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from aily.database.rows import Row
 from aily.monitoring.services import client, query
 from aily.observability.collector import Family, Reading
 from chat.models import Lane
-from chat.models.providers import pool_name
-from chat.scheduler.keys import pool_keys, provider_keys
+from chat.models.llm_models import deployment_name, pool_name
+from chat.scheduler.keys import DeploymentKey, deployment_keys, pool_keys
+from chat.scheduler.load import MINUTE_FIELDS, slots_in_use, used_of_minute
 
 QUEUE_DEPTH = Family("aily_queue_depth", "Tasks that wait.", ("model", "lane"))
 QUEUE_AGE = Family(
@@ -33,20 +36,64 @@ RUN_ROWS = Family("aily_run_rows_pending", "Rows of these that wait to be fed.",
 SLOTS = Family("aily_leases_in_use", "Slots in use.", ("model",))
 CAP = Family("aily_leases_cap", "Calls at once that the model is set to.", ("model",))
 LIMIT = Family("aily_leases_limit", "Calls at once allowed at the moment.", ("model",))
-PAUSED = Family("aily_pool_paused", "1 while the model is paused by a Retry-After.", ("model",))
+PAUSED = Family(
+    "aily_pool_paused", "1 while all deployments are paused by a Retry-After.", ("model",)
+)
 BY_STAFF = Family(
-    "aily_pool_paused_by_staff", "1 while staff have paused the model or its provider.", ("model",)
+    "aily_pool_paused_by_staff",
+    "1 while staff have paused the model, or all of its deployments.",
+    ("model",),
 )
 PAUSE = Family("aily_pool_pause_seconds", "Seconds until the pause ends.", ("model",))
 OPEN = Family(
     "aily_provider_breaker_seconds", "Seconds until the breaker is half open.", ("provider",)
 )
-BREAKER = Family("aily_provider_breaker_state", "0 closed, 1 half open, 2 open.", ("provider",))
+BREAKER = Family(
+    "aily_provider_breaker_state",
+    "0 closed, 1 half open, 2 open: the worst of its deployments.",
+    ("provider",),
+)
+_DEPLOYMENT = ("model", "deployment")
+DEPLOYMENT_SLOTS = Family("aily_deployment_slots_in_use", "Slots in use.", _DEPLOYMENT)
+DEPLOYMENT_CAP = Family("aily_deployment_cap", "Calls at once that it is set to.", _DEPLOYMENT)
+DEPLOYMENT_LIMIT = Family(
+    "aily_deployment_limit", "Calls at once allowed at the moment.", _DEPLOYMENT
+)
+DEPLOYMENT_WEIGHT = Family(
+    "aily_deployment_weight", "Its weight; 0 while it takes no tasks.", _DEPLOYMENT
+)
+DEPLOYMENT_PAUSE = Family(
+    "aily_deployment_pause_seconds", "Seconds until its pause after a 429 ends.", _DEPLOYMENT
+)
+DEPLOYMENT_BREAKER = Family(
+    "aily_deployment_breaker_state", "0 closed, 1 half open, 2 open.", _DEPLOYMENT
+)
+DEPLOYMENT_MINUTE = Family(
+    "aily_deployment_minute",
+    "Requests and tokens of the last minute, where one of them is limited.",
+    (*_DEPLOYMENT, "type"),
+)
+DEPLOYMENT_MINUTE_LIMIT = Family(
+    "aily_deployment_minute_limit", "Requests and tokens that a minute may have.",
+    (*_DEPLOYMENT, "type"),
+)  # fmt: skip
 
-_MODELS = """
-SELECT m.id, m.name, m.max_concurrency, m.provider_id, p.name AS provider,
-       m.paused_at IS NOT NULL OR p.paused_at IS NOT NULL AS is_paused
+_DEPLOYMENTS = """
+SELECT m.id AS model_id, m.name AS model, NULL::bigint AS id, p.name, p.id AS provider_id,
+       p.name AS provider, m.max_concurrency, m.requests_per_minute, m.tokens_per_minute,
+       CASE WHEN m.own_paused_at IS NULL AND p.paused_at IS NULL AND p.is_enabled
+            THEN m.weight ELSE 0 END AS weight, m.paused_at IS NOT NULL AS is_model_paused,
+       m.weight = 0 OR m.own_paused_at IS NOT NULL OR p.paused_at IS NOT NULL AS is_paused
   FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
+ UNION ALL
+SELECT m.id, m.name, d.id, d.name, p.id, p.name, d.max_concurrency, d.requests_per_minute,
+       d.tokens_per_minute,
+       CASE WHEN d.paused_at IS NULL AND p.paused_at IS NULL AND p.is_enabled
+            THEN d.weight ELSE 0 END, m.paused_at IS NOT NULL,
+       d.weight = 0 OR d.paused_at IS NOT NULL OR p.paused_at IS NOT NULL
+  FROM chat_deployment d JOIN chat_provider p ON p.id = d.provider_id
+  JOIN chat_llmmodel m ON m.id = d.model_id
+ ORDER BY model_id, id NULLS FIRST
 """
 _QUEUED = """
 SELECT model_id, lane, count(*) AS tasks,
@@ -75,13 +122,41 @@ SELECT state, count(*) AS runs, coalesce(sum(pending), 0)::bigint AS pending FRO
 _RUN_STATES = ("validating", "ready", "scheduled", "running", "paused", "finishing")
 
 
-class _Model(Row, frozen=True):
-    id: int
+class _Deployment(Row, frozen=True):
+    """A deployment of a model; `id` None: its own. `is_paused` by staff."""
+
+    model_id: int
+    model: str
+    id: int | None
     name: str
-    max_concurrency: int
     provider_id: int
     provider: str
+    max_concurrency: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    weight: int
+    is_model_paused: bool
     is_paused: bool
+
+    @property
+    def key(self) -> DeploymentKey:
+        return pool_name(self.model_id), deployment_name(self.id, self.provider_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    name: str
+    deployments: list[_Deployment]
+
+    @property
+    def cap(self) -> int:
+        """Of the deployments that take tasks; of all if none does."""
+        caps = [row.max_concurrency for row in self.deployments if row.weight]
+        return sum(caps or [row.max_concurrency for row in self.deployments])
+
+    @property
+    def is_paused(self) -> bool:
+        return self.deployments[0].is_model_paused or all(row.is_paused for row in self.deployments)
 
 
 class _Queued(Row, frozen=True):
@@ -127,10 +202,16 @@ class QueueGauges:
 
     def from_rows(self) -> Iterator[Reading]:
         """Raises django.db.Error."""
-        self._models = {model.id: model for model in query(_Model, _MODELS)}
+        deployments = query(_Deployment, _DEPLOYMENTS)
+        self._models = {
+            pk: _Model(of_model[0].model, of_model)
+            for pk, of_model in ((pk, list(found)) for pk, found in groupby(deployments, _model_id))
+        }
         for model in self._models.values():
-            yield Reading(CAP, model.max_concurrency, (model.name,))
+            yield Reading(CAP, model.cap, (model.name,))
             yield Reading(BY_STAFF, int(model.is_paused), (model.name,))
+            for deployment in model.deployments:
+                yield from _settings_of(deployment)
         yield from self._queued()
         running = {row.model_id: row.tasks for row in query(_Running, _RUNNING)}
         for pk, model in self._models.items():
@@ -163,25 +244,96 @@ class QueueGauges:
     def from_redis(self) -> Iterator[Reading]:
         """Gauges of what chat/scheduler/lua keeps in Redis. Raises redis.RedisError."""
         models = dict(self._models)
-        providers = {str(model.provider_id): model.provider for model in models.values()}
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
-        for provider in providers:
-            pipe.hget(provider_keys(provider).breaker, "open_until")
         for pk, model in models.items():
-            keys = pool_keys(pool_name(model.provider_id, pk))
-            pipe.hmget(keys.stats, ["in_use", "cap"])
-            pipe.hget(keys.limit, "paused_until")
+            pipe.hmget(pool_keys(pool_name(pk)).stats, ["in_use", "cap"])
+            for row in model.deployments:
+                keys = deployment_keys(row.key)
+                pipe.hmget(keys.limit, ["limit", "paused_until"])
+                pipe.hget(keys.breaker, "open_until")
+                pipe.hvals(keys.in_use)
+                pipe.hmget(keys.minute, MINUTE_FIELDS)
         (seconds, micros), *replies = pipe.execute()
-        now = seconds + micros / 1e6
-        for provider, open_until in zip(providers.values(), replies, strict=False):
-            state = 0 if open_until is None else 2 if float(open_until) > now else 1
-            yield Reading(BREAKER, state, (provider,))
-            yield Reading(OPEN, max(float(open_until or 0) - now, 0.0), (provider,))
-        rest = iter(replies[len(providers) :])
-        for model, (in_use, limit), paused_until in zip(models.values(), rest, rest, strict=True):
+        now, rest = seconds + micros / 1e6, iter(replies)
+        open_until: dict[str, float | None] = {}
+        for model in models.values():
+            in_use, limit = next(rest)
             yield Reading(SLOTS, int(in_use or 0), (model.name,))
-            yield Reading(LIMIT, int(limit or model.max_concurrency), (model.name,))
-            left = max(float(paused_until or 0) - now, 0.0)
+            yield Reading(LIMIT, int(limit or model.cap), (model.name,))
+            states = [_State.of(next(rest), next(rest), next(rest), next(rest), now)
+                      for _row in model.deployments]  # fmt: skip
+            left = min(state.pause_seconds for state in states)
             yield Reading(PAUSED, int(left > 0), (model.name,))
             yield Reading(PAUSE, left, (model.name,))
+            for row, state in zip(model.deployments, states, strict=True):
+                yield from state.readings(row)
+                until = (open_until.get(row.provider), state.open_until)
+                found = [moment for moment in until if moment is not None]
+                open_until[row.provider] = max(found, default=None)
+        for provider, latest in open_until.items():
+            yield Reading(BREAKER, _breaker_state(latest, now), (provider,))
+            yield Reading(OPEN, max((latest or 0.0) - now, 0.0), (provider,))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What Redis knows of a deployment."""
+
+    limit: int | None
+    pause_seconds: float
+    open_until: float | None
+    breaker: int
+    in_use: int
+    requests: int
+    tokens: int
+
+    @classmethod
+    def of(
+        cls,
+        limit: list[bytes | None],
+        open_until: bytes | None,
+        in_use: list[bytes],
+        minute: list[bytes | None],
+        now: float,
+    ) -> _State:
+        until = None if open_until is None else float(open_until)
+        requests, tokens = used_of_minute(minute, now)
+        return cls(
+            None if limit[0] is None else int(float(limit[0])),
+            max(float(limit[1] or 0) - now, 0.0),
+            until,
+            _breaker_state(until, now),
+            slots_in_use(in_use),
+            requests,
+            tokens,
+        )
+
+    def readings(self, row: _Deployment) -> Iterator[Reading]:
+        labels = (row.model, row.name)
+        cap = row.max_concurrency
+        yield Reading(DEPLOYMENT_SLOTS, self.in_use, labels)
+        yield Reading(DEPLOYMENT_LIMIT, min(self.limit or cap, cap), labels)
+        yield Reading(DEPLOYMENT_PAUSE, self.pause_seconds, labels)
+        yield Reading(DEPLOYMENT_BREAKER, self.breaker, labels)
+        if row.requests_per_minute or row.tokens_per_minute:
+            yield Reading(DEPLOYMENT_MINUTE, self.requests, (*labels, "requests"))
+            yield Reading(DEPLOYMENT_MINUTE, self.tokens, (*labels, "tokens"))
+
+
+def _breaker_state(open_until: float | None, now: float) -> int:
+    return 0 if open_until is None else 2 if open_until > now else 1
+
+
+def _settings_of(row: _Deployment) -> Iterator[Reading]:
+    labels = (row.model, row.name)
+    yield Reading(DEPLOYMENT_CAP, row.max_concurrency, labels)
+    yield Reading(DEPLOYMENT_WEIGHT, row.weight, labels)
+    limits = (("requests", row.requests_per_minute), ("tokens", row.tokens_per_minute))
+    for kind, limit in limits:
+        if limit is not None:
+            yield Reading(DEPLOYMENT_MINUTE_LIMIT, limit, (*labels, kind))
+
+
+def _model_id(row: _Deployment) -> int:
+    return row.model_id

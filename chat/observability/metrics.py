@@ -73,6 +73,9 @@ _call_tokens = Histogram(
 _provider_errors = Counter(
     "aily_provider_errors_total", "Calls that failed by the provider's fault.", ["model", "code"]
 )
+_deployment_calls = Counter(
+    "aily_deployment_calls_total", "Calls that have ended.", ["model", "deployment", "outcome"]
+)
 CALLS_RUNNING = Gauge(
     "aily_worker_calls_running", "Calls that run now.", multiprocess_mode="livesum"
 )
@@ -139,6 +142,12 @@ def call_tokens(provider: str, model: str, token_type: str) -> Histogram:
 @cache
 def provider_errors(model: str, code: str) -> Counter:
     return _provider_errors.labels(model, code)
+
+
+@cache
+def deployment_calls(model: str, deployment: str, outcome: str) -> Counter:
+    """`outcome`: answered, throttled (429), failed or stopped."""
+    return _deployment_calls.labels(model, deployment, outcome)
 
 
 @cache

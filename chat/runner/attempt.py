@@ -60,10 +60,15 @@ class NextStep:
     error: dict[str, str] | None = None
     backoff_seconds: float = 0
     falls_back: bool = False
+    #: Another deployment of its model is to be called, at once and as if nothing had failed.
+    moves_on: bool = False
 
 
-def next_step(task: StartedTask, state: AttemptState) -> NextStep:
-    """Decide what is to become of a task: the provider's errors are retried, ours are not."""
+def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = False) -> NextStep:
+    """Decide what is to become of a task: the provider's errors are retried, ours are not.
+
+    `can_move_on`: its model has another deployment that could be called now.
+    """
     if state.stop is Stop.BROKEN:
         return NextStep(Status.FAILED, INTERNAL)
     has_ended = state.completion is not None or state.error is not None
@@ -73,12 +78,18 @@ def next_step(task: StartedTask, state: AttemptState) -> NextStep:
         return NextStep(state.status)
     if state.error is None:
         return NextStep(Status.FAILED, INTERNAL)
+    if can_move_on and not isinstance(state.error, BadRequestError):
+        return NextStep(Status.QUEUED, _error(state.error), moves_on=True)
     return _after_error(task, state.error)
+
+
+def _error(problem: ProviderError) -> dict[str, str]:
+    return {"code": problem.code, "message": problem.message}
 
 
 def _after_error(task: StartedTask, problem: ProviderError) -> NextStep:
     failures = task.failures + 1
-    error = {"code": problem.code, "message": problem.message}
+    error = _error(problem)
     # One more try where it may help; a request that is wrong is wrong everywhere.
     max_failures = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
     wait = backoff_seconds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -16,12 +16,12 @@ from aily.concurrency.faults import is_cancelled, note_fault
 from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
-from chat.llm.errors import ProviderError
+from chat.llm.errors import ConnectTimeoutError, ProviderError, UnreachableError
 from chat.llm.types import AnswerLimits, ChatRequest, Delta, ReadDelay, TimeLimits
 from chat.models import Status
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,15 @@ class Call:
 
     task: StartedTask
     pool: Pool
+    deployment: Deployment
     client: ProviderClient
     writer: LogWriter
     #: Of a probe: called when the first text comes, which shows that the provider works again.
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
     is_counted: bool = False
+    #: The deployments (their names) that have failed the task since it last waited.
+    tried: Sequence[str] = ()
     state: AttemptState = field(default_factory=AttemptState, init=False)
     task_id: str = field(init=False)
     log: TaskLog = field(init=False)
@@ -54,9 +57,25 @@ class Call:
         self._read_delay = ReadDelay(self._read_delay_seconds)
 
     @property
+    def can_move_on(self) -> bool:
+        """Whether another deployment could be called that has not failed the task."""
+        here = self.deployment.key[1]
+        return here not in self.tried and self.pool.has_other([*self.tried, here])
+
+    @property
     def was_answered(self) -> bool:
         """True when the provider gave a whole answer."""
         return self.state.completion is not None
+
+    @property
+    def used_tokens(self) -> int | None:
+        """The tokens that it counts with in its minute, as far as that is known."""
+        completion = self.state.completion
+        if completion is not None:
+            usage = completion.usage
+            # A provider that counts nothing has used what was estimated.
+            return usage.prompt_tokens + usage.completion_tokens or None
+        return 0 if isinstance(self.state.error, UnreachableError | ConnectTimeoutError) else None
 
     def on_listener(self) -> None:
         """Read and append at once what there is: a follower of the text announced itself."""
@@ -98,7 +117,7 @@ class Call:
         if settings.LOG_PROMPTS:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
-            model=self.pool.upstream_model,
+            model=self.deployment.upstream_model,
             messages=msgspec.Raw(self.task.messages.encode()),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
@@ -107,7 +126,7 @@ class Call:
         try:
             async with self._deadline():
                 state.completion = await self.client.ask(
-                    self.pool.upstream,
+                    self.deployment.upstream,
                     request,
                     _time_limits(),
                     self._write,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.utils import timezone
@@ -31,7 +31,7 @@ from chat.runner.attempt import Stop
 from chat.runner.call import Call
 from chat.runner.finish import Finisher
 from chat.runner.observing import observe_call, trace_call, trace_wait
-from chat.runner.pools import Pool, Pools
+from chat.runner.pools import Deployment, Pool, Pools
 from chat.runner.storage import ResultStore
 from chat.scheduler import Fault
 
@@ -94,9 +94,17 @@ class Calls:
     def expect_no_more(self, task_ids: Iterable[str]) -> None:
         self._starting.difference_update(task_ids)
 
-    def start(self, task: StartedTask, pool: Pool, *, is_probe: bool) -> None:
+    def start(
+        self,
+        task: StartedTask,
+        pool: Pool,
+        deployment: Deployment,
+        *,
+        is_probe: bool,
+        tried: Sequence[str] = (),
+    ) -> None:
         """Run the call of a task whose row says that it runs here."""
-        call = Call(task, pool, self._client, self._writer)
+        call = Call(task, pool, deployment, self._client, self._writer, tried=tried)
         if is_probe:
             call.on_first_text = lambda: self._count_success(pool, call)
         self._by_task[call.task_id] = call
@@ -153,7 +161,7 @@ class Calls:
             if call.was_answered:
                 # Now, not when the end is stored: the provider has room again.
                 self._count_success(pool, call)
-                self._release(pool, call.task_id, began)
+                self._release(pool, call, began)
             elif error is not None and error.is_outage:
                 # Before the slot is given back, or its room would be claimed too early; and before
                 # the task may be claimed again.
@@ -164,7 +172,7 @@ class Calls:
             if self._by_task.get(call.task_id) is call:
                 del self._by_task[call.task_id]
             if not call.was_answered:
-                self._release(pool, call.task_id, began)
+                self._release(pool, call, began)
 
     async def _finish(self, call: Call, finisher: Finisher, traceparent: str) -> None:
         """What cannot be stored at all is found by the worker's reconciling."""
@@ -182,12 +190,12 @@ class Calls:
         if call.is_counted:
             return
         call.is_counted = True
-        pool.call_succeeded(call.task.owner_id)
+        call.deployment.call_succeeded(call.task.owner_id)
         if not call.was_answered:
             pool.woken.set()
 
-    def _release(self, pool: Pool, task_id: str, began: float) -> None:
-        pool.call_ended(task_id, time.monotonic() - began)
+    def _release(self, pool: Pool, call: Call, began: float) -> None:
+        call.deployment.call_ended(call.task_id, time.monotonic() - began, call.used_tokens)
         # While no task waits, the slot is given back with the next claim.
         if pool.has_waiting:
             pool.woken.set()
@@ -195,27 +203,33 @@ class Calls:
     async def _report_failure(self, pool: Pool, call: Call, error: ProviderError) -> None:
         try:
             await scheduler.report_failure(
-                pool.name,
+                call.deployment.key,
                 call.task_id,
                 owner_id=call.task.owner_id,
                 lane=call.task.lane,
-                cap=pool.cap,
+                cap=call.deployment.cap,
                 fault=_fault(error),
                 retry_after_seconds=error.retry_after_seconds,
+                is_alone=pool.is_alone,
             )
         except RedisUnavailable as away:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     # --- Queueing again -------------------------------------------------------------------------
-    def requeue(self, task: StartedTask | Successor, seconds: float) -> None:
-        """Make a task ready again after `seconds`."""
+    def requeue(
+        self, task: StartedTask | Successor, seconds: float, tried: Sequence[str] = ()
+    ) -> None:
+        """Make a task ready again after `seconds`, first of all for deployments other than those
+        that it has `tried`."""
         # Without a pause it is handed back: the process waits for it like for the call itself.
         jobs = self._retries if seconds else self._running
-        jobs.spawn(self._requeue_after(task, seconds))
+        jobs.spawn(self._requeue_after(task, seconds, tried))
 
-    async def _requeue_after(self, task: StartedTask | Successor, seconds: float) -> None:
+    async def _requeue_after(
+        self, task: StartedTask | Successor, seconds: float, tried: Sequence[str]
+    ) -> None:
         """If this process dies before, or cannot, the sweep does it."""
-        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight)
+        entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight, tried=tried)
         try:
             if seconds:
                 with surviving("publishing a retry"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -20,12 +20,12 @@ from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.events import TaskExpired
 from chat.models import Status, Task, flights, transitions
-from chat.models.transitions import StartedTask
+from chat.models.transitions import Route, StartedTask
 from chat.runner import lease, probing, recovery
 from chat.runner.calls import END_SECONDS, Calls
 from chat.runner.lease import HeldLease
 from chat.runner.observing import observe_start
-from chat.runner.pools import Pool, Pools
+from chat.runner.pools import Deployment, Pool, Pools
 from chat.runner.slots import Slots
 from chat.runner.storage import PACE, retry_until_database_returns
 from chat.runner.upstreams import load_pools
@@ -80,7 +80,8 @@ class Claimer:
 
     async def _claim_when_woken(self, pool: Pool) -> None:
         try:
-            async with asyncio.timeout(POLL_SECONDS):
+            wait_seconds = POLL_SECONDS if pool.wait_seconds is None else pool.wait_seconds
+            async with asyncio.timeout(min(wait_seconds, POLL_SECONDS)):
                 await pool.woken.wait()
         except TimeoutError:
             pass
@@ -113,68 +114,108 @@ class Claimer:
         claimed = await self._take(pool, limit)
         if claimed.is_counting:
             await self._slots.renew()
-        pool.has_waiting = claimed.left > 0
-        if claimed.task_ids:
-            await self._start_calls(pool, claimed.task_ids)
-        elif claimed.may_probe and claimed.left and limit:
-            await self._probe(pool, only_fresh=claimed.may_probe == 1)
-        if claimed.left and len(claimed.task_ids) == limit and limit:
+        pool.has_waiting, pool.wait_seconds = claimed.left > 0, claimed.wait_seconds
+        task_ids = claimed.task_ids
+        if task_ids:
+            await self._start_taken(pool, claimed)
+        elif claimed.left and limit:
+            await self._probe_first(pool, claimed.may_probe)
+        if claimed.left and len(task_ids) == limit and limit:
             # There may be room for more, here and at other workers.
             pool.woken.set()
             self._jobs.spawn(ring(pool.name))
 
     async def _take(self, pool: Pool, limit: int, probe: Probe | None = None) -> scheduler.Claim:
         """Claim up to `limit` tasks, and give back the slots of calls that have ended."""
-        ended = pool.take_ended()
+        ended = [(place, place.take_ended()) for place in pool.deployments.values()]
+        for place, _ in ended:
+            place.is_claiming = True
         try:
-            return await scheduler.claim(
+            claimed = await scheduler.claim(
                 pool.name,
                 str(self._held.worker_id),
-                cap=pool.cap,
+                [place.claim(calls) for place, calls in ended],
                 want=limit,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
-                released=ended.released,
-                mean_seconds=ended.mean_seconds,
-                succeeded=ended.succeeded,
-                owners=ended.owners,
                 probe=probe,
             )
         except BaseException:
-            pool.put_back(ended)
+            for place, calls in ended:
+                place.put_back(calls)
             raise
+        else:
+            pool.note_taken(claimed.taken)
+            return claimed
+        finally:
+            for place, _ in ended:
+                place.is_claiming = False
 
-    async def _probe(self, pool: Pool, *, only_fresh: bool) -> None:
-        """Let one task find out whether the provider works again."""
-        probe = await probing.choose(pool, only_fresh=only_fresh)
+    async def _probe_first(self, pool: Pool, may_probe: Mapping[str, int]) -> None:
+        """Probe one of these deployments, by name; 1 of those that only a fresh task may probe."""
+        for name, kind in may_probe.items():
+            if (deployment := pool.deployments.get(name)) is not None:
+                await self._probe(pool, deployment, only_fresh=kind == 1)
+                return
+
+    async def _probe(self, pool: Pool, deployment: Deployment, *, only_fresh: bool) -> None:
+        """Let one task find out whether the deployment works again."""
+        probe = await probing.choose(pool, deployment, only_fresh=only_fresh)
         if probe is None:
             return
         claimed = await self._take(pool, 1, probe)
         if claimed.task_ids:
-            logger.info("task %s probes %s", probe.task_id, pool.upstream.provider)
-            await self._start_calls(pool, claimed.task_ids, is_probe=True)
+            logger.info("task %s probes %s", probe.task_id, deployment.upstream.provider)
+            await self._start_taken(pool, claimed, probe.task_id)
 
     # --- Starting -------------------------------------------------------------------------------
+    async def _start_taken(self, pool: Pool, claimed: scheduler.Claim, probing: str = "") -> None:
+        """Start the tasks of each deployment. What one raises is raised after the others."""
+        batches = [
+            self._start_calls(pool, pool.deployments[name], taken.task_ids, claimed, probing)
+            for name, taken in claimed.taken.items()
+            if taken.task_ids
+        ]
+        if len(batches) == 1:
+            await batches[0]
+            return
+        # At once: each is a transaction of its own.
+        for outcome in await asyncio.gather(*batches, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
     async def _start_calls(
-        self, pool: Pool, task_ids: list[str], *, is_probe: bool = False
+        self,
+        pool: Pool,
+        deployment: Deployment,
+        task_ids: list[str],
+        claimed: scheduler.Claim,
+        probing: str,
     ) -> None:
         worker_id = self._held.worker_id
         self._calls.expect(task_ids)
         try:
-            started = await self._start(worker_id, pool, task_ids)
+            started = await self._start(worker_id, deployment.route(pool.model_id), task_ids)
             for task in started:
+                task_id = str(task.id)
                 with surviving("starting a call"):
-                    self._calls.start(task, pool, is_probe=is_probe)
+                    self._calls.start(
+                        task,
+                        pool,
+                        deployment,
+                        is_probe=task_id in (probing, claimed.probing),
+                        tried=claimed.tried.get(task_id, ()),
+                    )
         finally:
             self._calls.expect_no_more(task_ids)
             not_started = [task_id for task_id in task_ids if not self._calls.needs_slot(task_id)]
-            pool.release(not_started)
+            deployment.release(not_started)
         with surviving("observing starts"):
             observe_start(pool, started)
         if not_started:
             await _expire(self._calls, not_started)
             if await retry_until_database_returns(lambda: lease.is_held(worker_id)):
                 if await _put_back(pool, not_started):
-                    # Staff paused or disabled the model a moment ago.
+                    # Staff paused or disabled the model or deployment a moment ago.
                     self._pools.refresh(await retry_until_database_returns(load_pools))
                 pool.woken.set()
             else:
@@ -182,12 +223,12 @@ class Claimer:
                 self._held.is_held = self._held.worker_id != worker_id
                 await _put_back(pool, not_started)
 
-    async def _start(self, worker_id: UUID, pool: Pool, task_ids: list[str]) -> list[StartedTask]:
+    async def _start(self, worker_id: UUID, route: Route, task_ids: list[str]) -> list[StartedTask]:
         """Have the rows of these run here. Where one cannot, it fails, and the others do."""
         is_alone = len(task_ids) == 1
         try:
             return await retry_until_database_returns(
-                lambda: transitions.start(worker_id, pool.model_id, task_ids),
+                lambda: transitions.start(worker_id, route, task_ids),
                 max_failures=0 if is_alone else 1,
             )
         except Exception as error:
@@ -202,7 +243,7 @@ class Claimer:
         started = []
         for task_id in task_ids:
             with surviving("starting tasks"):
-                started += await self._start(worker_id, pool, [task_id])
+                started += await self._start(worker_id, route, [task_id])
         return started
 
 

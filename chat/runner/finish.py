@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.conf import settings
 from msgspec.structs import replace
@@ -28,12 +28,14 @@ logger = logging.getLogger(__name__)
 class Finisher:
     """Stores and publishes how attempts end.
 
-    `requeue(task, seconds)` is called with a task that gets another attempt after `seconds`, or
-    that runs in the place of the ended one.
+    `requeue(task, seconds, tried)` is called with a task that gets another attempt after `seconds`,
+    at other deployments than those that it has tried; or that runs in the place of the ended one.
     """
 
     def __init__(
-        self, store: ResultStore, requeue: Callable[[StartedTask | Successor, float], None]
+        self,
+        store: ResultStore,
+        requeue: Callable[[StartedTask | Successor, float, Sequence[str]], None],
     ) -> None:
         self._store = store
         self._requeue = requeue
@@ -44,7 +46,7 @@ class Finisher:
             logger.info("answer: %s", call.log.text)
         if call.state.stop is Stop.LOST:
             return
-        step = next_step(call.task, call.state)
+        step = next_step(call.task, call.state, can_move_on=call.can_move_on)
         call.log.flush_text()
         result = attempt_result(call.task, call.state, call.log, step)
         outcome = None
@@ -52,7 +54,8 @@ class Finisher:
             result, outcome = await self._store_or_fail(call, result)
         if outcome is not None and result.status is Status.QUEUED:
             metrics.retries(call.pool.model).inc()
-            self._requeue(_next_attempt(call.task, step), step.backoff_seconds)
+            tried = [*call.tried, call.deployment.key[1]] if step.moves_on else []
+            self._requeue(_next_attempt(call.task, step), step.backoff_seconds, tried)
         elif outcome is not None:
             await self._publish(call, result, outcome)
         elif await self._keep_partial(call, result):
@@ -101,7 +104,7 @@ class Finisher:
             call.log.publish_to_followers(followers, shared)
         call.log.end(lambda event_id: terminal_event(result, event_id))
         if outcome.successor:
-            self._requeue(outcome.successor, 0)
+            self._requeue(outcome.successor, 0, ())
         is_whole = result.finish_reason == "stop" and not result.tool_calls
         if call.task.cache_ttl_seconds and result.status is Status.SUCCEEDED and is_whole:
             await in_database(_keep_answer, call.task, result)

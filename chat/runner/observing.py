@@ -10,6 +10,7 @@ from typing import Any
 
 from aily.observability import tracing
 from aily.observability.metrics import batch_size
+from chat.llm.errors import RateLimitError
 from chat.models import Lane
 from chat.models.transitions import StartedTask
 from chat.observability import metrics
@@ -56,17 +57,18 @@ def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
         kind="client",
         parent=parent,
         gen_ai__operation__name="chat",
-        gen_ai__provider__name=call.pool.upstream.provider,
+        gen_ai__provider__name=call.deployment.upstream.provider,
         gen_ai__request__model=call.pool.model,
     )
 
 
 def observe_call(call: Call, seconds: float, span: Any) -> None:
     """Count an ended call of `seconds`, its tokens, and what went wrong; also on its span."""
-    provider, model = call.pool.upstream.provider, call.pool.model
+    provider, model = call.deployment.upstream.provider, call.pool.model
     completion, error = call.state.completion, call.state.error
     error_type = error.code if error else "" if completion else STOPPED
     metrics.call_seconds(provider, model, error_type).observe(seconds)
+    metrics.deployment_calls(model, call.deployment.name, _outcome(call)).inc()
     if error is not None:
         metrics.provider_errors(model, error.code).inc()
     if call.state.first_token_at is not None:
@@ -82,3 +84,11 @@ def observe_call(call: Call, seconds: float, span: Any) -> None:
             span.set_attribute("gen_ai.usage.output_tokens", completion.usage.completion_tokens)
         elif error_type:
             span.set_attribute("error.type", error_type)
+
+
+def _outcome(call: Call) -> str:
+    if call.was_answered:
+        return "answered"
+    if isinstance(call.state.error, RateLimitError):
+        return "throttled"
+    return "failed" if call.state.error else "stopped"

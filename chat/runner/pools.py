@@ -3,68 +3,96 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chat.llm.types import Upstream
+from chat.models.transitions import Route
+from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
 
 
 class EndedCalls(NamedTuple):
-    """What the next claim says of a pool's calls that have ended.
+    """What the next claim says of a deployment's calls that have ended.
 
     `released`: tasks whose slots are given back. `mean_seconds`: of their calls, None if unknown.
-    `succeeded`: how many of the calls the provider answered, for the tasks of `owners`.
+    `succeeded`: how many of the calls the provider answered, for the tasks of `owners`. `used`: the
+    tokens of those that are known.
     """
 
     released: list[str]
     mean_seconds: float | None
     succeeded: int
     owners: set[int]
+    used: dict[str, int]
 
 
 @dataclass(slots=True)
-class Pool:
-    """One upstream model, as last read from the database."""
+class Deployment:
+    """One place where a model is called, as last read from the database."""
 
+    key: DeploymentKey
+    #: Of its row; None: the model's own deployment.
+    pk: int | None
     name: str
-    model_id: int
-    model: str
+    provider_id: int
     upstream_model: str
     upstream: Upstream
     cap: int
-    #: Nothing is claimed: staff have paused or disabled the model or its provider.
+    weight: int = 1
+    #: 0: no limit.
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    #: It takes nothing: staff have paused it or its provider, or disabled that.
     is_held: bool = False
-    #: Whether the last claim left tasks behind.
-    has_waiting: bool = False
-    #: Set to look for work now.
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Whether it could be called as of the last claim: neither is it paused nor its breaker open.
+    is_usable: bool = True
+    #: Claimed, and not given back yet.
+    slots: int = 0
+    #: A claim is under way that may bring tasks for it.
+    is_claiming: bool = False
     _released: list[str] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
     _succeeded: int = 0
     _owners: set[int] = field(default_factory=set)
+    _used: dict[str, int] = field(default_factory=dict)
 
     @property
     def released(self) -> Sequence[str]:
         """Tasks whose slots the next claim gives back."""
         return self._released
 
-    def update(self, loaded: Pool) -> None:
+    @property
+    def is_limited(self) -> bool:
+        """Whether its calls or tokens of a minute are counted."""
+        return bool(self.requests_per_minute or self.tokens_per_minute)
+
+    def update(self, loaded: Deployment) -> None:
         """Take over what was read from the database."""
-        self.model, self.upstream_model = loaded.model, loaded.upstream_model
-        self.upstream, self.cap = loaded.upstream, loaded.cap
-        if self.is_held and not loaded.is_held:
-            self.woken.set()
+        self.name, self.upstream_model = loaded.name, loaded.upstream_model
+        self.upstream, self.cap, self.weight = loaded.upstream, loaded.cap, loaded.weight
+        self.requests_per_minute = loaded.requests_per_minute
+        self.tokens_per_minute = loaded.tokens_per_minute
         self.is_held = loaded.is_held
 
-    def release(self, task_ids: Sequence[str]) -> None:
-        """Have the next claim give back the slots of these tasks."""
-        self._released += task_ids
+    def route(self, model_id: int) -> Route:
+        return Route(model_id, self.provider_id, self.pk, self.name)
 
-    def call_ended(self, task_id: str, seconds: float) -> None:
-        """`release` for a call that took so long."""
+    def release(self, task_ids: Iterable[str]) -> None:
+        """Have the next claim give back the slots of these tasks, which were not called."""
+        released = list(task_ids)
+        self.slots -= len(released)
+        self._released += released
+        if self.is_limited:
+            self._used |= dict.fromkeys(released, NOT_CALLED)
+
+    def call_ended(self, task_id: str, seconds: float, tokens: int | None) -> None:
+        """Have the next claim give back the slot of a call that took so long, and used so much."""
+        self.slots -= 1
         self._released.append(task_id)
         self._seconds.append(seconds)
+        if tokens is not None and self.is_limited:
+            self._used[task_id] = tokens
 
     def call_succeeded(self, owner_id: int) -> None:
         """Count that the provider answers."""
@@ -75,8 +103,9 @@ class Pool:
         """Return what the next claim has to say, and forget it."""
         seconds = self._seconds
         mean_seconds = sum(seconds) / len(seconds) if seconds else None
-        ended = EndedCalls(self._released, mean_seconds, self._succeeded, self._owners)
-        self._released, self._seconds, self._succeeded, self._owners = [], [], 0, set()
+        ended = EndedCalls(self._released, mean_seconds, self._succeeded, self._owners, self._used)
+        self._released, self._seconds, self._succeeded = [], [], 0
+        self._owners, self._used = set(), {}
         return ended
 
     def put_back(self, ended: EndedCalls) -> None:
@@ -84,6 +113,82 @@ class Pool:
         self._released += ended.released
         self._succeeded += ended.succeeded
         self._owners |= ended.owners
+        self._used = ended.used | self._used
+
+    def claim(self, ended: EndedCalls) -> DeploymentClaim:
+        return DeploymentClaim(
+            self.key[1],
+            self.cap,
+            0 if self.is_held else self.weight,
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            ended.released,
+            ended.mean_seconds,
+            ended.succeeded,
+            ended.owners,
+            ended.used,
+        )
+
+
+@dataclass(slots=True)
+class Pool:
+    """One model, as last read from the database."""
+
+    name: str
+    model_id: int
+    model: str
+    #: By name, the model's own first. One that is no more stays, held, as calls of it may run.
+    deployments: dict[str, Deployment]
+    #: Staff have paused or disabled the model.
+    is_model_held: bool = False
+    #: Whether the last claim left tasks behind.
+    has_waiting: bool = False
+    #: Seconds after the last claim when a limit of a minute has room again, if one keeps tasks
+    #: waiting.
+    wait_seconds: float | None = None
+    #: Set to look for work now.
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is claimed: staff have stopped the model, or all of its deployments."""
+        return self.is_model_held or all(place.is_held for place in self.deployments.values())
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a single deployment takes tasks: a failure of that blocks the pool."""
+        return sum(not place.is_held for place in self.deployments.values()) <= 1
+
+    def update(self, loaded: Pool) -> None:
+        """Take over what was read from the database."""
+        was_held = self.is_held
+        self.model, self.is_model_held = loaded.model, loaded.is_model_held
+        for name in self.deployments.keys() - loaded.deployments.keys():
+            # Deleted, or moved to another provider: its calls end, none starts.
+            gone = self.deployments[name]
+            gone.is_held = True
+            if not (gone.slots > 0 or gone.released or gone.is_claiming):
+                del self.deployments[name]
+        for name, deployment in loaded.deployments.items():
+            if (known := self.deployments.get(name)) is not None:
+                known.update(deployment)
+            else:
+                self.deployments[name] = deployment
+        if was_held and not self.is_held:
+            self.woken.set()
+
+    def note_taken(self, taken: Mapping[str, Taken]) -> None:
+        """Note what a claim has said of each deployment."""
+        for name, found in taken.items():
+            self.deployments[name].is_usable = found.is_usable
+            self.deployments[name].slots += len(found.task_ids)
+
+    def has_other(self, tried: Iterable[str]) -> bool:
+        """Whether a deployment that is not among these could be called now."""
+        return any(
+            place.is_usable and not place.is_held and place.weight > 0 and name not in tried
+            for name, place in self.deployments.items()
+        )
 
 
 class Pools:
@@ -100,12 +205,9 @@ class Pools:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._by_name.values())
 
-    def __getitem__(self, name: str) -> Pool:
-        return self._by_name[name]
-
     @property
-    def names(self) -> list[str]:
-        return list(self._by_name)
+    def deployments(self) -> Mapping[DeploymentKey, Deployment]:
+        return {place.key: place for pool in self for place in pool.deployments.values()}
 
     def of_model(self, model_id: int) -> Pool | None:
         """The pool of a model, None where this worker does not know it yet."""
@@ -118,10 +220,6 @@ class Pools:
             if known is not pool:
                 known.update(pool)
         self._names = {pool.model_id: pool.name for pool in loaded}
-        for pool in self:
-            if self._names.get(pool.model_id, pool.name) != pool.name:
-                # The model has moved to another provider: calls of the old one end, none starts.
-                pool.cap = 0
 
     def wake(self, name: str) -> None:
         """Look for work in this pool now. An unknown one is left to other workers."""

@@ -1,7 +1,7 @@
-"""Which task finds out whether a provider works again whose circuit breaker is open.
+"""Which task finds out whether a deployment works again whose circuit breaker is open.
 
 A task that has failed may be to blame itself, and so may others of its owner, mostly those of its
-lane, such as a batch: by them, a provider that works would stay closed to all owners.
+lane, such as a batch: by them, one that works would stay closed to all owners.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from chat import scheduler
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment, Pool
 from chat.scheduler import Probe
+from chat.scheduler.claims import ProbeKind
 
 
 class _WaitingTask(Row, frozen=True):
@@ -33,7 +34,7 @@ SELECT id::text AS task_id, owner_id, lane, failures FROM chat_task
 """
 
 
-async def choose(pool: Pool, *, only_fresh: bool) -> Probe | None:
+async def choose(pool: Pool, deployment: Deployment, *, only_fresh: bool) -> Probe | None:
     """Return a waiting task of an owner none of whose tasks in its lane failed, the most urgent
     first; else, unless `only_fresh`, one that has not failed itself, else any.
 
@@ -44,8 +45,9 @@ async def choose(pool: Pool, *, only_fresh: bool) -> Probe | None:
     if not only_fresh and all(task.failures for task in waiting):
         waiting += await in_database(fetch_rows, _WaitingTask, _HEALTHY, [pool.model_id])
     lanes = list({(task.owner_id, task.lane) for task in waiting})
-    failing = await scheduler.failing_lanes(pool.name, lanes)
-    probes = [_probe(task, failing) for task in waiting]
+    failing = await scheduler.failing_lanes(deployment.key, lanes)
+    name = deployment.key[1]
+    probes = [Probe(task.task_id, _kind(task, failing), name) for task in waiting]
     by_kind = {probe.kind: probe for probe in reversed(probes)}
     wanted = ("fresh",) if only_fresh else ("fresh", "healthy", "failed")
     return next((by_kind[kind] for kind in wanted if kind in by_kind), None)
@@ -58,7 +60,7 @@ def _look_up(task_ids: Sequence[str]) -> list[_WaitingTask]:
     return [found[task_id] for task_id in task_ids if task_id in found]
 
 
-def _probe(task: _WaitingTask, failing: set[tuple[int, int]]) -> Probe:
+def _kind(task: _WaitingTask, failing: set[tuple[int, int]]) -> ProbeKind:
     if task.failures:
-        return Probe(task.task_id, "failed")
-    return Probe(task.task_id, "healthy" if (task.owner_id, task.lane) in failing else "fresh")
+        return "failed"
+    return "healthy" if (task.owner_id, task.lane) in failing else "fresh"

@@ -24,6 +24,7 @@ from chat.models.transitions import DivertedTask, EndedWithoutCall, RecoveredTas
 from chat.observability import metrics
 from chat.runner import lease
 from chat.runner.lease import Attempt
+from chat.scheduler import DeploymentKey
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
 PAGE = 1000
@@ -79,11 +80,16 @@ def declare_dead() -> int:
             is_dead=True
         )
     ]
-    pools = [model.pool for model in LLMModel.objects.only("provider_id")] if dead else []
     metrics.WORKERS_LOST.inc(len(dead))
+    deployments = _all_deployment_keys() if dead else []
     for pk in dead:
-        scheduler.drop_worker(str(pk), pools)
+        scheduler.drop_worker(str(pk), deployments)
     return len(dead)
+
+
+def _all_deployment_keys() -> list[DeploymentKey]:
+    models = LLMModel.objects.with_deployments()
+    return [place.key for model in models for place in model.all_deployments()]
 
 
 def recover() -> set[str]:
@@ -156,8 +162,8 @@ def expire() -> set[str]:
 
 
 def divert() -> set[str]:
-    """Let fallback models take over what waits for a paused or disabled model, or for a provider
-    whose circuit breaker is open."""
+    """Let fallback models take over what waits for a model none of whose deployments can be called:
+    it is paused or disabled, or they are, or their circuit breakers are open."""
     return _divert(_blocked_models())
 
 
@@ -172,22 +178,28 @@ def _divert(blocked: Sequence[int]) -> set[str]:
 
 
 def _blocked_models() -> list[int]:
-    models = list(LLMModel.objects.select_related("provider"))
-    providers = {str(model.provider_id) for model in models}
-    paused, opened = scheduler.blocks([model.pool for model in models], providers)
-    by_staff = {model.pk for model in models if model.is_paused or not model.is_offered}
-    long = {pool for pool, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
+    """The models of which no deployment can be called for a while."""
+    models = list(LLMModel.objects.with_deployments())
+    deployments = {model.pk: model.all_deployments() for model in models}
+    keys = [place.key for of_model in deployments.values() for place in of_model]
+    paused, opened = scheduler.blocks(keys)
+    long = {key for key, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
     return [
         model.pk
         for model in models
-        if model.pk in by_staff or model.pool in long or str(model.provider_id) in opened
+        if model.paused_at is not None
+        or not model.is_offered
+        or all(
+            place.is_held or place.key in long or place.key in opened
+            for place in deployments[model.pk]
+        )
     ]
 
 
 def end_disabled() -> set[str]:
     """End what waits for a disabled model. Tasks with a fallback that is not disabled go over to
     it, even if they have to wait there as well."""
-    models = LLMModel.objects.select_related("provider")
+    models = LLMModel.objects.with_deployments()
     disabled = [model.pk for model in models if not model.is_offered]
     if not disabled:
         return set()

@@ -39,7 +39,7 @@ def attempt_result(
         upstream_request_id=(completion.request_id or "")[:REQUEST_ID_CHARS] if completion else "",
         first_token_at=state.first_token_at,
         not_before=timezone.now() + timedelta(seconds=backoff) if backoff else None,
-        failures=1 if state.error else 0,
+        failures=1 if state.error and not step.moves_on else 0,
         falls_back=step.falls_back,
         may_lead=bool(task.flight_key),
         in_conversation=task.in_conversation,

@@ -146,7 +146,7 @@ class Runtime:
     async def _drop_slots(self) -> None:
         """Give back what this lease took of the models' caps, some of it after its end."""
         try:
-            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.deployments)
         except RedisUnavailable as error:
             logger.warning("giving back slots: Redis is away (%s)", error)
 
@@ -233,7 +233,7 @@ class Runtime:
         try:
             with surviving("leaving"):
                 await self._writer.flush()
-            await in_database(scheduler.drop_worker, self.worker_id, self.pools.names)
+            await in_database(scheduler.drop_worker, self.worker_id, self.pools.deployments)
             for pool in self.pools:
                 await ring(pool.name)
         except RedisUnavailable as error:

@@ -1,4 +1,4 @@
-"""The slots that a worker's calls take under the caps of their models, as Redis counts them."""
+"""The slots that a worker's calls take under the caps of deployments, as Redis counts them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from django.conf import settings
 
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
+from chat.models import Lane
 from chat.runner.calls import Calls
 from chat.runner.lease import HeldLease
 from chat.runner.pools import Pools
+from chat.scheduler import DeploymentKey
 
 logger = logging.getLogger(__name__)
 
@@ -22,20 +24,21 @@ class Slots:
         self._pools = pools
         self._calls = calls
         self._held = held
-        #: Slots without a call that were found the last time, by pool.
-        self._suspects: dict[str, set[str]] = {}
+        #: Slots without a call that were found the last time.
+        self._suspects: dict[DeploymentKey, set[str]] = {}
 
     async def renew(self) -> None:
         """Have Redis count the calls that run, also where it had lost them."""
         worker_id, lease_seconds = str(self._held.worker_id), settings.WORKER_LEASE_SECONDS
-        by_pool: dict[str, list[str]] = {}
+        running: dict[DeploymentKey, dict[str, bool]] = {}
         for task_id, call in self._calls.by_task.items():
             if not call.was_answered:
-                by_pool.setdefault(call.pool.name, []).append(task_id)
+                calls = running.setdefault(call.deployment.key, {})
+                calls[task_id] = call.task.lane == Lane.BATCH
         try:
-            await scheduler.renew_worker(worker_id, self._pools.names, lease_seconds)
-            for pool, task_ids in by_pool.items():
-                await scheduler.restore_slots(pool, worker_id, task_ids, lease_seconds)
+            await scheduler.renew_worker(worker_id, self._pools.deployments, lease_seconds)
+            for deployment, calls in running.items():
+                await scheduler.restore_slots(deployment, worker_id, calls, lease_seconds)
         except RedisUnavailable as error:
             logger.warning("Redis is away: %s", error)
 
@@ -45,17 +48,18 @@ class Slots:
         Only if they were found twice in a row, as the reply of a claim may be on its way.
         """
         starting = set(self._calls.starting)
-        known = {pool.name: set(pool.released) | starting for pool in self._pools}
+        deployments = self._pools.deployments
+        known = {key: {*place.released, *starting} for key, place in deployments.items()}
         for task_id, call in self._calls.by_task.items():
-            known.setdefault(call.pool.name, set()).add(task_id)
+            known.setdefault(call.deployment.key, set()).add(task_id)
         try:
             unknown = await scheduler.unknown_slots(str(self._held.worker_id), known)
         except RedisUnavailable as error:
             logger.warning("looking at slots: Redis is away (%s)", error)
             return
-        for name, task_ids in unknown.items():
-            leaked = task_ids & self._suspects.get(name, set())
-            self._pools[name].release(
+        for key, task_ids in unknown.items():
+            leaked = task_ids & self._suspects.get(key, set())
+            deployments[key].release(
                 [task_id for task_id in leaked if not self._calls.is_known(task_id)]
             )
         self._suspects = unknown

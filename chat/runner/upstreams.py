@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aily.concurrency.faults import surviving
 from aily.secrets.encryption import UnreadableSecretError
 from chat.llm.types import Proxy, TimeLimits, Upstream
+from chat.models import Deployment as Row
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, is_key_variable, split_names
 from chat.observability.metrics import create_model_series
-from chat.runner.pools import Pool
+from chat.runner.pools import Deployment, Pool
 
 
 def load_pools() -> list[Pool]:
     """Read the pools of all models. A paused or disabled one starts nothing; its calls go on."""
-    models = list(LLMModel.objects.select_related("provider"))
+    models = list(LLMModel.objects.with_deployments())
     create_model_series(model.name for model in models)
+    rows = {model.pk: model.all_deployments() for model in models}
     # Each provider's once: deciphering its secrets takes more than all else here.
-    providers = {model.provider_id: model.provider for model in models}
+    providers = {row.provider_id: row.provider for of_model in rows.values() for row in of_model}
     upstreams: dict[int, Upstream] = {}
     for pk, provider in providers.items():
         # One that cannot be used must not keep the others from being called.
         with surviving("loading models"):
             upstreams[pk] = upstream_of(provider)
-    return [
-        Pool(
-            name=model.pool,
-            model_id=model.pk,
-            model=model.name,
-            upstream_model=model.upstream_name or model.name,
-            upstream=upstreams[model.provider_id],
-            cap=model.max_concurrency,
-            is_held=model.is_paused or not model.is_offered,
-        )
-        for model in models
-        if model.provider_id in upstreams
+    pools = [_pool(model, rows[model.pk], upstreams) for model in models]
+    return [pool for pool in pools if pool.deployments]
+
+
+def _pool(model: LLMModel, rows: Sequence[Row], upstreams: Mapping[int, Upstream]) -> Pool:
+    deployments = [
+        _deployment(model, row, upstreams[row.provider_id])
+        for row in rows
+        if row.provider_id in upstreams
     ]
+    return Pool(
+        name=model.pool,
+        model_id=model.pk,
+        model=model.name,
+        deployments={place.key[1]: place for place in deployments},
+        is_model_held=model.paused_at is not None or not model.is_offered,
+    )
+
+
+def _deployment(model: LLMModel, row: Row, upstream: Upstream) -> Deployment:
+    return Deployment(
+        key=row.key,
+        pk=row.pk,
+        name=row.name,
+        provider_id=row.provider_id,
+        upstream_model=row.upstream_name or model.name,
+        upstream=upstream,
+        cap=row.max_concurrency,
+        weight=row.weight,
+        requests_per_minute=row.requests_per_minute or 0,
+        tokens_per_minute=row.tokens_per_minute or 0,
+        is_held=row.is_held,
+    )
 
 
 def upstream_of(provider: Provider) -> Upstream:

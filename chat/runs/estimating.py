@@ -18,12 +18,12 @@ import msgspec
 
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import InvalidRequest, Problem
-from chat.accounting.prices import charge, highest_costs
+from chat.accounting.prices import Price, charge, highest_costs
 from chat.accounting.tokens import Tokens, max_usage
-from chat.models import LLMModel, ModelPrice, Run, RunRow, Task
+from chat.models import LLMModel, Run, RunRow, Task
 from chat.runs import clock
 from chat.runs.creation import check_columns
-from chat.runs.feeding import as_problem
+from chat.runs.feeding import as_problem, cap_of
 from chat.runs.kinds import kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.services.rendering import render_now
@@ -265,13 +265,11 @@ def _content_bytes(task: Task) -> int:
     )
 
 
-def _amount(tokens: Tokens, price: ModelPrice | LLMModel) -> Amount:
+def _amount(tokens: Tokens, price: Price) -> Amount:
     return Amount(tokens.prompt, tokens.completion, charge(price, tokens))
 
 
-def _highest(
-    model: LLMModel, tokens: Tokens, now: datetime, price: ModelPrice | LLMModel
-) -> Decimal:
+def _highest(model: LLMModel, tokens: Tokens, now: datetime, price: Price) -> Decimal:
     return max(
         highest_costs([model], tokens, now).get(price.currency, Decimal(0)), charge(price, tokens)
     )
@@ -281,7 +279,7 @@ def _seconds(rows: int, learnt: Learnt | None, model: LLMModel) -> float | None:
     """How long the rows take if the model has nothing else to do."""
     if learnt is None:
         return None
-    return round(rows * learnt.seconds / max(model.max_concurrency, 1), 1)
+    return round(rows * learnt.seconds / max(cap_of(model.pk), 1), 1)
 
 
 # --- Rows to try --------------------------------------------------------------------------------

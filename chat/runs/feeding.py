@@ -26,7 +26,7 @@ from aily.problems import (
     Unexpected,
 )
 from chat.exceptions import BudgetExceeded, ModelDisabled
-from chat.models import Lane, Run, RunRow, RunState, Status
+from chat.models import Lane, LLMModel, Run, RunRow, RunState, Status
 from chat.models.ids import tagged_id
 from chat.runs.kinds import kind_of
 from chat.runs.leases import Lease
@@ -167,12 +167,17 @@ def feed(run: Run, lease: Lease) -> Problem | None:
 
 def window_of(run: Run) -> int:
     """How many tasks of the run may be in the queue or running; the owner's runs share it."""
-    cap = run.model.max_concurrency if run.model_id and run.model else 0
-    limit = min(settings.RUN_WINDOW, max(MIN_WINDOW, 2 * cap))
+    limit = min(settings.RUN_WINDOW, max(MIN_WINDOW, 2 * cap_of(run.model_id)))
     if run.max_open:
         limit = min(limit, run.max_open)
     running = Run.objects.filter(owner=run.owner_id, state=RunState.RUNNING).count()
     return max(limit // max(running, 1), 1)
+
+
+def cap_of(model_id: int | None) -> int:
+    """Calls at once of all deployments of a model; 0 where there is none."""
+    models = LLMModel.objects.with_deployments().filter(pk=model_id or 0)
+    return sum(row.max_concurrency for model in models for row in model.all_deployments())
 
 
 def affordable(run: Run, rows: int) -> int:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
-from chat.accounting.prices import PriceList, load_models
-from chat.models import LLMModel, ModelPrice
+from chat.accounting.prices import Price, PriceList, charge, load_models
+from chat.accounting.tokens import Tokens
 
 #: How far ahead cheap hours are looked for: windows repeat every week.
 DAYS = 8
+#: As many of both: which hours are the cheapest hardly ever depends on the kind of tokens.
+_EQUAL = Tokens(1_000_000, 0, 1_000_000)
 
 
 def price_list(model_id: int) -> PriceList:
@@ -24,7 +26,7 @@ def next_off_peak(prices: PriceList, now: datetime) -> datetime:
     return moments[costs.index(min(costs))]
 
 
-def off_peak_price(prices: PriceList, now: datetime) -> ModelPrice | LLMModel:
+def off_peak_price(prices: PriceList, now: datetime) -> Price:
     """The price in the cheapest hours of the coming days."""
     return prices.at(next_off_peak(prices, now))
 
@@ -42,5 +44,5 @@ def _changes(prices: PriceList, now: datetime) -> Iterator[datetime]:
                 yield moment
 
 
-def _cost(price: ModelPrice | LLMModel) -> Decimal:
-    return price.input_price + price.output_price
+def _cost(price: Price) -> Decimal:
+    return charge(price, _EQUAL)

@@ -10,8 +10,9 @@ from chat.scheduler.breakers import (
     lift_pause,
     report_failure,
 )
-from chat.scheduler.claims import Claim, Probe, claim
-from chat.scheduler.keys import DOORBELL, RELOAD
+from chat.scheduler.claims import NOT_CALLED, Claim, DeploymentClaim, Probe, Taken, claim
+from chat.scheduler.keys import DOORBELL, RELOAD, DeploymentKey
+from chat.scheduler.load import DeploymentLoad, deployment_loads, ready_counts
 from chat.scheduler.places import (
     Place,
     drain_seconds,
@@ -41,18 +42,24 @@ from chat.scheduler.slots import (
 
 __all__ = [
     "DOORBELL",
+    "NOT_CALLED",
     "RELOAD",
     "Block",
     "Claim",
+    "DeploymentClaim",
+    "DeploymentKey",
+    "DeploymentLoad",
     "Entry",
     "Fault",
     "Place",
     "Probe",
+    "Taken",
     "aenqueue",
     "blocks",
     "bounded_wait",
     "claim",
     "close_breaker",
+    "deployment_loads",
     "drain_seconds",
     "drop_worker",
     "enqueue",
@@ -66,6 +73,7 @@ __all__ = [
     "place_of",
     "places",
     "places_of",
+    "ready_counts",
     "reload_workers",
     "remove",
     "renew_worker",

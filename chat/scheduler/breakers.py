@@ -1,9 +1,9 @@
-"""Pauses of a pool after 429, circuit breakers of a provider, and their end."""
+"""Pauses of a deployment after 429, its circuit breaker, and their end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from redis.client import Pipeline
 
 from aily.redis.clients import async_redis, sync_redis
 from aily.redis.scripts import LuaScript
-from chat.scheduler.keys import DOORBELL, PoolKeys, pool_keys, provider_keys, provider_of
+from chat.scheduler.keys import DOORBELL, DeploymentKey, deployment_keys, pool_keys
 
 _failed = LuaScript[bytes](Path(__file__).parent / "lua" / "failed.lua")
 
@@ -42,7 +42,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pool that is paused, or a provider whose breaker is open.
+    """A deployment that is paused, or whose breaker is open.
 
     `seconds_left` is 0 where a probe may be made, or runs. `opened`: how often in a row.
     """
@@ -59,7 +59,7 @@ def bounded_wait(seconds: float | None) -> float:
 
 
 async def report_failure(
-    pool: str,
+    deployment: DeploymentKey,
     task_id: str,
     *,
     owner_id: int,
@@ -67,16 +67,16 @@ async def report_failure(
     cap: int,
     fault: Fault,
     retry_after_seconds: float | None = None,
+    is_alone: bool = True,
 ) -> float:
     """Note a call that failed through its provider's fault.
 
-    A 429 halves the pool's limit and pauses it for Retry-After, as far as that is obeyed; other
-    faults open the provider's breaker when many tasks have one and hardly any succeeds. Returns the
-    seconds until the pool may be claimed from again.
+    A 429 halves the deployment's limit and pauses it for Retry-After, as far as that is obeyed;
+    other faults open its breaker when many tasks have one and hardly any succeeds. `is_alone`: its
+    pool has no other, and is blocked with it. Returns the seconds until it may be called again.
     """
-    keys = pool_keys(pool)
     wait = await _failed.acall(
-        _failure_keys(keys),
+        _failure_keys(deployment),
         [
             fault.value,
             cap,
@@ -90,23 +90,24 @@ async def report_failure(
             BREAKER_SUCCESS_SHARE,
             BREAKER_SECONDS,
             BREAKER_MAX_SECONDS,
+            int(is_alone),
         ],
     )
     return float(wait)
 
 
-def _failure_keys(keys: PoolKeys) -> list[str]:
-    provider = keys.provider
+def _failure_keys(deployment: DeploymentKey) -> list[str]:
+    keys = deployment_keys(deployment)
     return [
         keys.limit,
-        keys.stats,
-        provider.breaker,
-        provider.failures,
-        provider.unreachable,
-        provider.failing_owners,
-        provider.failing_lanes,
-        provider.successes,
-        provider.served,
+        pool_keys(deployment[0]).stats,
+        keys.breaker,
+        keys.failures,
+        keys.unreachable,
+        keys.failing_owners,
+        keys.failing_lanes,
+        keys.successes,
+        keys.served,
     ]
 
 
@@ -114,76 +115,74 @@ def _lane_member(owner_id: int, lane: int) -> str:
     return f"{owner_id}:{int(lane)}"
 
 
-async def failing_lanes(pool: str, lanes: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of these (owner, lane) of which a task failed at the pool's provider.
+async def failing_lanes(
+    deployment: DeploymentKey, lanes: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Those of these (owner, lane) of which a task failed at this deployment.
 
     Raises RedisUnavailable.
     """
     if not lanes:
         return set()
-    key = provider_keys(provider_of(pool)).failing_lanes
+    key = deployment_keys(deployment).failing_lanes
     asked = async_redis().zmscore(key, [_lane_member(*lane) for lane in lanes])
     scores = await cast("Awaitable[list[float | None]]", asked)
     return {lane for lane, score in zip(lanes, scores, strict=True) if score is not None}
 
 
 def blocks(
-    pools: Collection[str], providers: Collection[str]
-) -> tuple[dict[str, Block], dict[str, Block]]:
-    """The paused ones of `pools`, and those of `providers` (ids) whose breaker is open.
+    deployments: Collection[DeploymentKey],
+) -> tuple[dict[DeploymentKey, Block], dict[DeploymentKey, Block]]:
+    """Those of these deployments that are paused, and those whose breaker is open.
 
     Raises RedisUnavailable.
     """
     pipe = sync_redis().pipeline(transaction=False)
     pipe.time()
-    for pool in pools:
-        pipe.hget(pool_keys(pool).limit, "paused_until")
-    for provider in providers:
-        pipe.hmget(provider_keys(provider).breaker, ["open_until", "opened"])
+    for deployment in deployments:
+        keys = deployment_keys(deployment)
+        pipe.hget(keys.limit, "paused_until")
+        pipe.hmget(keys.breaker, ["open_until", "opened"])
     (seconds, micros), *replies = pipe.execute()
     now = seconds + micros / 1e6
-    paused, opened = replies[: len(pools)], replies[len(pools) :]
-    return (
-        {
-            pool: Block(float(until) - now)
-            for pool, until in zip(pools, paused, strict=True)
-            if until is not None and float(until) > now
-        },
-        {
-            provider: Block(max(float(until) - now, 0.0), int(times or 1))
-            for provider, (until, times) in zip(providers, opened, strict=True)
-            if until is not None
-        },
-    )
+    paused, opened = {}, {}
+    rest = iter(replies)
+    for deployment, until, (open_until, times) in zip(deployments, rest, rest, strict=True):
+        if until is not None and float(until) > now:
+            paused[deployment] = Block(float(until) - now)
+        if open_until is not None:
+            left = max(float(open_until) - now, 0.0)
+            opened[deployment] = Block(left, int(times or 1))
+    return paused, opened
 
 
-def lift_pause(pool: str) -> bool:
-    """End the pause of a pool. False when there was none. Raises RedisUnavailable."""
-    was_paused = bool(blocks([pool], [])[0])
+def lift_pause(deployment: DeploymentKey) -> bool:
+    """End the pause of a deployment. False when there was none. Raises RedisUnavailable."""
+    was_paused = bool(blocks([deployment])[0])
     pipe = sync_redis().pipeline(transaction=True)
-    pipe.hdel(pool_keys(pool).limit, "paused_until", "halved_until")
-    _unblock(pipe, [pool])
+    pipe.hdel(deployment_keys(deployment).limit, "paused_until", "halved_until")
+    _unblock(pipe, deployment)
     pipe.execute()
     return was_paused
 
 
-def close_breaker(provider: str, pools: Iterable[str]) -> bool:
-    """Have a provider (its id), whose pools these are, called again as if nothing had failed.
+def close_breaker(deployment: DeploymentKey) -> bool:
+    """Have a deployment called again as if nothing had failed.
 
     False when its breaker was closed. Raises RedisUnavailable.
     """
-    keys = provider_keys(provider)
+    keys = deployment_keys(deployment)
     pipe = sync_redis().pipeline(transaction=True)
     pipe.delete(keys.breaker)
     pipe.delete(
         keys.failures, keys.unreachable, keys.failing_owners, keys.failing_lanes, keys.successes
     )
-    _unblock(pipe, pools)
+    _unblock(pipe, deployment)
     return bool(pipe.execute()[0])
 
 
-def _unblock(pipe: Pipeline, pools: Iterable[str]) -> None:
+def _unblock(pipe: Pipeline, deployment: DeploymentKey) -> None:
     """Remove the block from the stats that places are computed from, and wake the workers."""
-    for pool in pools:
-        pipe.hdel(pool_keys(pool).stats, "blocked_by", "blocked_until")
-        pipe.publish(DOORBELL, pool)
+    pool, _ = deployment
+    pipe.hdel(pool_keys(pool).stats, "blocked_by", "blocked_until")
+    pipe.publish(DOORBELL, pool)

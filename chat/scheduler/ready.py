@@ -1,4 +1,4 @@
-"""The ready tasks of each pool (one upstream model) in Redis.
+"""The ready tasks of each pool (one model) in Redis.
 
 All of it can be lost: the rows say which tasks are queued, and the sweep puts them back.
 """
@@ -29,12 +29,18 @@ PROBE_CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A queued task, as the ready set knows it. `weight` is its owner's share in the lane."""
+    """A queued task, as the ready set knows it. `weight` is its owner's share in the lane.
+
+    `tokens` that it may use, where its model has a limit of tokens a minute. `tried`: the names of
+    deployments that have failed it; it goes to others first.
+    """
 
     task_id: str
     lane: int
     owner_id: int
     weight: float = 1.0
+    tokens: int | None = None
+    tried: Sequence[str] = ()
 
     @property
     def cost(self) -> float:
@@ -47,8 +53,18 @@ def _call(pool: str, entries: Iterable[Entry]) -> ScriptCall:
     keys = pool_keys(pool)
     args: list[str | float] = [pool, LANE_WIDTH, RING_MS, DOORBELL]
     for entry in entries:
-        args += [entry.task_id, int(entry.lane), entry.owner_id, entry.cost]
-    return [keys.ready, keys.virtual_times, keys.stats, keys.rung, keys.messaged], args
+        tokens = "" if entry.tokens is None else entry.tokens
+        tried = f",{','.join(entry.tried)}," if entry.tried else ""
+        args += [entry.task_id, int(entry.lane), entry.owner_id, entry.cost, tokens, tried]
+    return [
+        keys.ready,
+        keys.virtual_times,
+        keys.stats,
+        keys.rung,
+        keys.messaged,
+        keys.tried,
+        keys.sizes,
+    ], args
 
 
 def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
@@ -89,7 +105,12 @@ async def heads(pool: str) -> list[str]:
 
 def remove(pool: str, task_ids: Sequence[str]) -> None:
     """Take cancelled tasks out. A task already claimed is stopped by its row instead."""
-    sync_redis().zrem(pool_keys(pool).ready, *task_ids)
+    keys = pool_keys(pool)
+    pipe = sync_redis().pipeline(transaction=False)
+    pipe.zrem(keys.ready, *task_ids)
+    pipe.hdel(keys.tried, *task_ids)
+    pipe.hdel(keys.sizes, *task_ids)
+    pipe.execute()
 
 
 def missing(pool: str, task_ids: Sequence[str]) -> list[str]:

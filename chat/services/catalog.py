@@ -20,7 +20,7 @@ from django.db.models import Model
 
 from aily.cache import Cached, KnownRows, keys
 from aily.database.rows import Row, Statement
-from chat.models import LLMModel, Provider, Scene, SceneVersion
+from chat.models import Deployment, LLMModel, Provider, Scene, SceneVersion
 from chat.models.providers import SECRET_COLUMNS
 
 #: Scenes kept in memory.
@@ -30,9 +30,12 @@ SLUGS: KnownRows[str] = KnownRows(keys.SLUGS, Scene, str, name="slug")
 
 #: xmin and ctid together name one version of a row: whatever changes a row changes them.
 _VERSIONS = """
-SELECT 'models' AS kind, '' AS key,
-       string_agg(concat_ws(' ', m.id, m.xmin, m.ctid, p.xmin, p.ctid), ',' ORDER BY m.id) AS value
-  FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
+SELECT 'models' AS kind, '' AS key, concat(
+         (SELECT string_agg(concat_ws(' ', m.id, m.xmin, m.ctid, p.xmin, p.ctid), ',' ORDER BY m.id)
+            FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id),
+         (SELECT ';' || string_agg(concat_ws(' ', d.id, d.xmin, d.ctid, p.xmin, p.ctid), ','
+                                   ORDER BY d.id)
+            FROM chat_deployment d JOIN chat_provider p ON p.id = d.provider_id)) AS value
 UNION ALL
 SELECT 'scene', s.slug, concat_ws(' ', s.xmin, s.ctid, v.xmin, v.ctid)
   FROM chat_scene s LEFT JOIN chat_sceneversion v ON v.id = s.live_version_id
@@ -138,7 +141,7 @@ _FORM = hashlib.sha256(
     repr(
         [
             [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - documented
-            for model in (Scene, SceneVersion, LLMModel, Provider)
+            for model in (Scene, SceneVersion, LLMModel, Deployment, Provider)
         ]
     ).encode()
 ).hexdigest()[:8]
@@ -157,10 +160,12 @@ def _load_scenes(wanted: Collection[str]) -> dict[str, str]:
 
 
 def _load_models(wanted: Collection[str]) -> dict[str, str]:
-    """All models and providers as JSON, whatever their version is called."""
-    models = LLMModel.objects.select_related("provider")
-    providers = {model.provider_id: model.provider for model in models}
-    return dict.fromkeys(wanted, _document([*providers.values(), *models]))
+    """All models, deployments and providers as JSON, whatever their version is called."""
+    models = list(LLMModel.objects.with_deployments())
+    deployments = [place for model in models for place in model.further_deployments]
+    called: list[LLMModel | Deployment] = [*models, *deployments]
+    providers = {place.provider_id: place.provider for place in called}
+    return dict.fromkeys(wanted, _document([*providers.values(), *called]))
 
 
 #: Of providers; no other table has columns by these names.
@@ -195,8 +200,14 @@ def _models(document: str) -> list[LLMModel]:
     instances = _instances(document)
     providers = {row.pk: row for row in instances if isinstance(row, Provider)}
     models = [row for row in instances if isinstance(row, LLMModel)]
+    deployments = [row for row in instances if isinstance(row, Deployment)]
+    called: list[LLMModel | Deployment] = [*models, *deployments]
+    for place in called:
+        place.provider = providers[place.provider_id]
     for model in models:
-        model.provider = providers[model.provider_id]
+        model.further_deployments = [row for row in deployments if row.model_id == model.pk]
+        for place in model.further_deployments:
+            place.model = model
     return models
 
 

@@ -9,17 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.utils import timezone
 
 from aily.database.rows import Row, fetch_rows
 from aily.redis.errors import RedisUnavailable
-from chat.models import Lane, LLMModel, Provider
+from chat.models import Deployment, Lane, LLMModel, Provider
 from chat.models.ids import first_id
-from chat.scheduler import Block, blocks
-from chat.scheduler.load import PoolLoad, pool_loads
+from chat.scheduler import (
+    Block,
+    DeploymentKey,
+    DeploymentLoad,
+    blocks,
+    deployment_loads,
+    ready_counts,
+)
 
 COPY_SECONDS = 2.0
 #: Rows that are counted, of waiting tasks (the oldest) and of failed ones (the newest).
@@ -81,9 +87,37 @@ class ModelLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentHealth:
+    """A deployment of a model that has several, or whose minute is limited. `id` 0: the own one.
+
+    `weight` 0: it takes no tasks. `breaker` as of ProviderHealth, which ends with `seconds_left`;
+    `requests` and `tokens` are those of the last minute. Without Redis `in_use` and `limit` are
+    None.
+    """
+
+    id: int
+    model_id: int
+    model: str
+    name: str
+    provider: str
+    weight: int
+    is_paused: bool
+    in_use: int | None
+    limit: int | None
+    cap: int
+    breaker: str
+    seconds_left: float
+    paused_seconds: float
+    requests: int
+    requests_per_minute: int | None
+    tokens: int
+    tokens_per_minute: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderHealth:
     """`breaker`: closed, open, half_open (a task may find out whether the provider is back), or
-    unknown while Redis is away."""
+    unknown while Redis is away; the worst of its deployments."""
 
     id: int
     name: str
@@ -98,6 +132,7 @@ class Snapshot:
     """`failures`: codes of tasks accepted in the last hour that failed."""
 
     models: Sequence[ModelLoad]
+    deployments: Sequence[DeploymentHealth]
     providers: Sequence[ProviderHealth]
     failures: Mapping[str, int]
     workers: int
@@ -120,31 +155,57 @@ def snapshot() -> Snapshot:
         return _copy[1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """What Redis knows. Without it, nothing."""
+
+    is_known: bool = False
+    ready: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    loads: Mapping[DeploymentKey, DeploymentLoad] = field(default_factory=dict)
+    paused: Mapping[DeploymentKey, Block] = field(default_factory=dict)
+    opened: Mapping[DeploymentKey, Block] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, pools: Sequence[str], keys: Sequence[DeploymentKey]) -> _Queue:
+        try:
+            paused, opened = blocks(keys)
+            return cls(True, ready_counts(pools), deployment_loads(keys), paused, opened)
+        except RedisUnavailable:
+            return cls()
+
+    def breaker(self, keys: Sequence[DeploymentKey]) -> tuple[str, Block]:
+        """The worst breaker of these deployments."""
+        opened = [self.opened[key] for key in keys if key in self.opened]
+        worst = max(opened, key=lambda block: block.seconds_left, default=None)
+        if not self.is_known:
+            return "unknown", Block(0.0)
+        if worst is None:
+            return "closed", Block(0.0)
+        return ("open" if worst.seconds_left > 0 else "half_open"), worst
+
+
 def _read() -> Snapshot:
-    models = list(LLMModel.objects.select_related("provider").order_by("name")[:MAX_MODELS])
+    models = list(LLMModel.objects.with_deployments().order_by("name")[:MAX_MODELS])
     providers = list(Provider.objects.order_by("name")[:MAX_MODELS])
+    rows = {model.pk: model.all_deployments() for model in models}
+    every = [row for of_model in rows.values() for row in of_model]
     queued = {(row.model_id, row.lane): row for row in _fetch_queued()}
-    loads: dict[str, PoolLoad] = {}
-    paused: dict[str, Block] = {}
-    opened: dict[str, Block] | None = None
-    try:
-        loads = pool_loads([model.pool for model in models])
-        paused, opened = blocks(
-            [model.pool for model in models], [str(provider.pk) for provider in providers]
-        )
-    except RedisUnavailable:
-        opened = None
+    queue = _Queue.read([model.pool for model in models], [row.key for row in every])
     [workers] = fetch_rows(_Count, _WORKERS)
     [runs] = fetch_rows(_Count, _RUNS)
+    shown = [
+        row
+        for row in every
+        if len(rows[row.model_id]) > 1 or row.requests_per_minute or row.tokens_per_minute
+    ]
     return Snapshot(
-        models=[
-            _model(model, queued, loads.get(model.pool), paused.get(model.pool)) for model in models
-        ],
-        providers=[_provider(provider, opened) for provider in providers],
+        models=[_model(model, rows[model.pk], queued, queue) for model in models],
+        deployments=[_deployment(row, queue) for row in shown[:MAX_MODELS]],
+        providers=[_provider(provider, every, queue) for provider in providers],
         failures=_failures(),
         workers=workers.tasks,
         runs=runs.tasks,
-        has_redis=opened is not None,
+        has_redis=queue.is_known,
     )
 
 
@@ -160,42 +221,74 @@ def _failures() -> dict[str, int]:
 
 def _model(
     model: LLMModel,
+    deployments: Sequence[Deployment],
     queued: Mapping[tuple[int, int], _Queued],
-    load: PoolLoad | None,
-    pause: Block | None,
+    queue: _Queue,
 ) -> ModelLoad:
     rows = [queued.get((model.pk, lane)) for lane in Lane]
     counts = [0 if row is None else row.tasks for row in rows]
-    if load is not None:
+    if queue.is_known:
         # Rows know tasks that wait for a retry as well; the ready set knows those beyond MAX_ROWS.
-        counts = [max(pair) for pair in zip(counts, load.ready, strict=True)]
+        counts = [max(pair) for pair in zip(counts, queue.ready[model.pool], strict=True)]
+    called = [row for row in deployments if row.weight] or deployments
+    cap = sum(row.max_concurrency for row in called)
+    loads = [queue.loads.get(row.key) for row in called]
+    limits = [
+        row.max_concurrency if load is None or load.limit is None else load.limit
+        for row, load in zip(called, loads, strict=True)
+    ]
+    is_limited = any(load is not None and load.limit is not None for load in loads)
+    pauses = [queue.paused[row.key].seconds_left for row in called if row.key in queue.paused]
     return ModelLoad(
         id=model.pk,
         name=model.name,
         provider=model.provider.name,
-        is_enabled=model.is_enabled and model.provider.is_enabled,
+        is_enabled=model.is_offered,
         queued=counts,
         oldest_seconds=round(max((row.oldest_seconds for row in rows if row), default=0.0), 1),
-        in_use=None if load is None else load.in_use,
-        limit=None if load is None else load.limit,
-        cap=model.max_concurrency,
-        paused_seconds=0.0 if pause is None else round(pause.seconds_left, 1),
+        in_use=sum(queue.loads[row.key].in_use for row in deployments) if queue.is_known else None,
+        limit=sum(limits) if is_limited else None,
+        cap=cap,
+        # It waits as long as all of its deployments do.
+        paused_seconds=round(min(pauses), 1) if len(pauses) == len(called) else 0.0,
     )
 
 
-def _provider(provider: Provider, opened: Mapping[str, Block] | None) -> ProviderHealth:
-    block = None if opened is None else opened.get(str(provider.pk))
-    if opened is None:
-        breaker = "unknown"
-    elif block is None:
-        breaker = "closed"
-    else:
-        breaker = "open" if block.seconds_left > 0 else "half_open"
+def _deployment(row: Deployment, queue: _Queue) -> DeploymentHealth:
+    breaker, block = queue.breaker([row.key])
+    load = queue.loads.get(row.key)
+    pause = queue.paused.get(row.key)
+    return DeploymentHealth(
+        id=row.pk or 0,
+        model_id=row.model_id,
+        model=row.model.name,
+        name=row.name,
+        provider=row.provider.name,
+        weight=0 if row.is_held else row.weight,
+        is_paused=row.paused_at is not None,
+        in_use=load.in_use if load else None,
+        limit=load.limit if load else None,
+        cap=row.max_concurrency,
+        breaker=breaker,
+        seconds_left=round(block.seconds_left, 1),
+        paused_seconds=0.0 if pause is None else round(pause.seconds_left, 1),
+        requests=load.requests if load else 0,
+        requests_per_minute=row.requests_per_minute,
+        tokens=load.tokens if load else 0,
+        tokens_per_minute=row.tokens_per_minute,
+    )
+
+
+def _provider(
+    provider: Provider, deployments: Sequence[Deployment], queue: _Queue
+) -> ProviderHealth:
+    own = [row.key for row in deployments if row.provider_id == provider.pk]
+    breaker, block = queue.breaker(own)
     return ProviderHealth(
         id=provider.pk,
         name=provider.name,
         is_enabled=provider.is_enabled,
         breaker=breaker,
-        seconds_left=0.0 if block is None else round(block.seconds_left, 1),
-        opened=0 if block is None else block.opened,
+        seconds_left=round(block.seconds_left, 1),
+        opened=block.opened,
     )

@@ -1,4 +1,5 @@
-"""Tells the processes that a model or provider was saved: workers read them anew at once."""
+"""Tells the processes that a model, deployment or provider was changed: workers read them anew at
+once."""
 
 from __future__ import annotations
 
@@ -9,17 +10,19 @@ from django.db import transaction
 
 from aily.redis.errors import RedisUnavailable
 from chat import actors, scheduler
-from chat.models import LLMModel, Provider, forget_copy
+from chat.models import Deployment, LLMModel, Provider, forget_copy
 
 logger = logging.getLogger(__name__)
 
 
-def announce(
-    sender: type[LLMModel | Provider], instance: LLMModel | Provider, **kwargs: object
-) -> None:
-    """Receive `post_save`. Unannounced, workers find out with their next renewal, and what waits
-    for a disabled model is ended by the next sweep."""
-    transaction.on_commit(partial(_announce, is_enabled=instance.is_enabled))
+Changeable = LLMModel | Provider | Deployment
+
+
+def announce(sender: type[Changeable], instance: Changeable, **kwargs: object) -> None:
+    """Receive `post_save`, and of deployments `post_delete`. Unannounced, workers find out with
+    their next renewal, and what waits for a disabled model is ended by the next sweep."""
+    is_enabled = isinstance(instance, Deployment) or instance.is_enabled
+    transaction.on_commit(partial(_announce, is_enabled=is_enabled))
 
 
 def _announce(*, is_enabled: bool) -> None:

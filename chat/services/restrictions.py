@@ -12,7 +12,7 @@ from django.db.models.signals import pre_save
 from accounts.delegation import current_actor
 from accounts.delegation_checks import protect_restriction
 from aily.problems import Forbidden
-from chat.models import LLMModel, Scene, SceneVersion
+from chat.models import Deployment, LLMModel, Scene, SceneVersion
 
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 #: On a scene it covers the scene's versions, in place of Django's permissions on all versions.
@@ -31,18 +31,29 @@ def denied_models(version: SceneVersion) -> list[str]:
 
 
 def _saving_model(sender: object, instance: LLMModel, **kwargs: object) -> None:
-    actor = current_actor()
-    if actor is None or instance.is_restricted:
-        return
     called = instance.upstream_name or instance.name
-    others = LLMModel.objects.filter(provider=instance.provider_id, is_restricted=True)
-    for other in others.exclude(pk=instance.pk):
-        is_same = (other.upstream_name or other.name) == called
-        if is_same and not actor.permissions.allows(USE_MODEL, other):
-            raise Forbidden(
-                f"This calls the same model as {other}, which you may not use.",
-                field="upstream_name",
-            )
+    _require_own_use(instance, instance.provider_id, called)
+
+
+def _saving_deployment(sender: object, instance: Deployment, **kwargs: object) -> None:
+    _require_own_use(instance.model, instance.provider_id, instance.called)
+
+
+def _require_own_use(model: LLMModel, provider_id: int, called: str) -> None:
+    """Raise Forbidden where `model` would let others use a model that the user of this request may
+    not use."""
+    actor = current_actor()
+    if actor is None or model.is_restricted:
+        return
+    for other in LLMModel.objects.with_deployments().filter(is_restricted=True):
+        if other.pk == model.pk or actor.permissions.allows(USE_MODEL, other):
+            continue
+        for place in other.all_deployments():
+            if (place.provider_id, place.called) == (provider_id, called):
+                raise Forbidden(
+                    f"This calls the same model as {other}, which you may not use.",
+                    field="upstream_name",
+                )
 
 
 def connect_signals() -> None:
@@ -50,3 +61,4 @@ def connect_signals() -> None:
     protect_restriction(Scene)
     protect_restriction(LLMModel)
     pre_save.connect(_saving_model, sender=LLMModel)
+    pre_save.connect(_saving_deployment, sender=Deployment)

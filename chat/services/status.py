@@ -13,7 +13,7 @@ from django.utils import timezone
 from aily.database.rows import Row, fetch_rows
 from aily.observability.collector import Family, Reading
 from aily.redis.errors import RedisUnavailable
-from chat.models import Lane, LLMModel, Status, Task
+from chat.models import Deployment, Lane, LLMModel, Status, Task
 from chat.observability import gauges
 from chat.observability.gauges import QueueGauges
 from chat.services.pauses import Pause, pauses
@@ -53,6 +53,26 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentStatus:
+    """One place where a model is called. `weight` 0: it takes no tasks. `breaker`: closed,
+    half_open or open. `requests` and `tokens` are those of the last minute, where one of them is
+    limited; what Redis knows is None while that is away."""
+
+    name: str
+    provider: str
+    weight: int
+    slots: int | None
+    limit: int | None
+    cap: int
+    breaker: str | None
+    pause_seconds: float | None
+    requests: int | None
+    requests_per_minute: int | None
+    tokens: int | None
+    tokens_per_minute: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """A model's queue. `slots` and `limit` (the calls allowed now) are None while Redis is away."""
 
@@ -64,6 +84,7 @@ class ModelStatus:
     limit: int | None
     cap: int
     lanes: list[LaneStatus]
+    deployments: list[DeploymentStatus]
 
     @property
     def queued(self) -> int:
@@ -105,7 +126,7 @@ class StatusReader:
     def read(self) -> QueueStatus:
         """Raises django.db.Error."""
         values = {(reading.family, reading.labels): reading.value for reading in self._readings()}
-        models = LLMModel.objects.select_related("provider")
+        models = LLMModel.objects.with_deployments()
         return QueueStatus(
             at=timezone.now(),
             models=[_model_status(model, values) for model in models],
@@ -122,9 +143,11 @@ class StatusReader:
             return
 
 
-def _model_status(
-    model: LLMModel, values: dict[tuple[Family, tuple[str, ...]], float]
-) -> ModelStatus:
+_Values = dict[tuple[Family, tuple[str, ...]], float]
+_BREAKERS = ("closed", "half_open", "open")
+
+
+def _model_status(model: LLMModel, values: _Values) -> ModelStatus:
     slots = values.get((gauges.SLOTS, (model.name,)))
     limit = values.get((gauges.LIMIT, (model.name,)))
     return ModelStatus(
@@ -134,14 +157,35 @@ def _model_status(
         running=int(values.get((gauges.RUNNING, (model.name,)), 0)),
         slots=None if slots is None else int(slots),
         limit=None if limit is None else int(limit),
-        cap=model.max_concurrency,
+        cap=int(values[gauges.CAP, (model.name,)]),
         lanes=[_lane_status(model.name, lane, values) for lane in LANES],
+        deployments=[_deployment_status(row, values) for row in model.all_deployments()],
     )
 
 
-def _lane_status(
-    model: str, lane: str, values: dict[tuple[Family, tuple[str, ...]], float]
-) -> LaneStatus:
+def _deployment_status(row: Deployment, values: _Values) -> DeploymentStatus:
+    def whole(family: Family, *more: str) -> int | None:
+        value = values.get((family, (row.model.name, row.name, *more)))
+        return None if value is None else int(value)
+
+    breaker = whole(gauges.DEPLOYMENT_BREAKER)
+    return DeploymentStatus(
+        name=row.name,
+        provider=row.provider.name,
+        weight=0 if row.is_held else row.weight,
+        slots=whole(gauges.DEPLOYMENT_SLOTS),
+        limit=whole(gauges.DEPLOYMENT_LIMIT),
+        cap=row.max_concurrency,
+        breaker=None if breaker is None else _BREAKERS[breaker],
+        pause_seconds=values.get((gauges.DEPLOYMENT_PAUSE, (row.model.name, row.name))),
+        requests=whole(gauges.DEPLOYMENT_MINUTE, "requests"),
+        requests_per_minute=row.requests_per_minute,
+        tokens=whole(gauges.DEPLOYMENT_MINUTE, "tokens"),
+        tokens_per_minute=row.tokens_per_minute,
+    )
+
+
+def _lane_status(model: str, lane: str, values: _Values) -> LaneStatus:
     return LaneStatus(
         lane,
         int(values.get((gauges.QUEUE_DEPTH, (model, lane)), 0)),

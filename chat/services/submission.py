@@ -48,11 +48,22 @@ WebhookName = Annotated[
 ]
 
 
+FallbackName = Annotated[str, Field(min_length=1, max_length=100)]
+#: Fallback models that a request may name.
+MAX_FALLBACKS = 8
+
+
 class TaskOptions(Strict):
     """Fields of every request: how the task is run."""
 
     model: str | None = Field(
         None, max_length=100, description="A model's name; default: the scene's."
+    )
+    fallbacks: list[FallbackName] | None = Field(
+        None,
+        max_length=MAX_FALLBACKS,
+        description="Names of models that take over, in this order, when the model cannot answer. "
+        "In place of the scene's; an empty list: none.",
     )
     lane: LaneName | None = Field(
         None, description="Interactive goes before normal, normal before batch."

@@ -83,6 +83,7 @@ _PACED = {
     ("chat/scheduler/test_ready.py", "work"),
     ("chat/services/test_pieces.py", "test_a_log_that_was_lost_begins_anew_in_pieces"),
     ("deploy/rolling.py", "submit_steadily"),
+    ("e2e/test_deployments.py", "sample"),
     ("e2e/test_logins.py", "latencies"),
 }
 

@@ -18,6 +18,7 @@ from accounts.models import User
 from aily.redis.clients import sync_redis
 from chat.models import (
     Conversation,
+    Deployment,
     Lane,
     LLMModel,
     Message,
@@ -28,7 +29,7 @@ from chat.models import (
     Task,
     Worker,
 )
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from tests.conftest import grant
 
@@ -124,7 +125,7 @@ def test_a_list_of_tasks_costs_a_constant_number_of_queries_and_loads_no_texts(
         make_task(text="the answer", status=Status.SUCCEEDED, **times)
         make_task(owner=bob)
     # Session, user, the filters of scene, model and error, count, page.
-    with django_assert_max_num_queries(7) as captured:
+    with django_assert_max_num_queries(8) as captured:
         page = admin.get("/admin/chat/task/")
     assert len(listed(page)) == 40
     assert "2.50 s" in page.content.decode()
@@ -272,7 +273,8 @@ def test_every_list_opens_with_a_constant_number_of_queries(
 ) -> None:
     def fill(number: int) -> None:
         other = Provider.objects.create(name=f"p{number}", base_url="https://x.example")
-        LLMModel.objects.create(name=f"m{number}", provider=other)
+        model = LLMModel.objects.create(name=f"m{number}", provider=other)
+        Deployment.objects.create(model=model, name="more", provider=other)
         Conversation.objects.create(owner=alice)
         Worker.objects.create(hostname="h", pid=1, lease_until=timezone.now())
         filled = Scene.objects.create(slug=f"s{number}", title="S")
@@ -280,8 +282,16 @@ def test_every_list_opens_with_a_constant_number_of_queries(
 
     for number in range(15):
         fill(number)
-    for table in ("provider", "llmmodel", "conversation", "worker", "scene", "sceneversion"):
-        with django_assert_max_num_queries(7):
+    for table in (
+        "provider",
+        "llmmodel",
+        "deployment",
+        "conversation",
+        "worker",
+        "scene",
+        "sceneversion",
+    ):
+        with django_assert_max_num_queries(9):
             assert admin.get(f"/admin/chat/{table}/").status_code == 200, table
 
 
@@ -318,7 +328,7 @@ def test_a_paused_model_says_for_how_long_and_its_pause_is_lifted(
     admin: Client, model: LLMModel
 ) -> None:
     redis: Any = sync_redis()
-    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    redis.hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     page = admin.get("/admin/chat/llmmodel/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     assert act(admin, "llmmodel", "lift_pauses", model.pk) == "Called again: acme-1."
@@ -348,19 +358,19 @@ def test_a_provider_that_is_left_alone_says_so_and_is_called_again(
 ) -> None:
     redis: Any = sync_redis()
     redis.hset(
-        pool_keys(model.pool).provider.breaker,
+        deployment_keys(model.own_key).breaker,
         mapping={"open_until": time.time() + 100, "opened": 2},
     )
     page = admin.get("/admin/chat/provider/").content.decode()
     assert re.search(r'field-paused_for">(9\d|100) s<', page)
     done = act(admin, "provider", "close_breakers", model.provider.pk)
     assert done == "Called again: acme."
-    assert not redis.exists(pool_keys(model.pool).provider.breaker)
+    assert not redis.exists(deployment_keys(model.own_key).breaker)
 
 
 def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) -> None:
     redis: Any = sync_redis()
-    redis.hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    redis.hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     alice.is_staff = True
     alice.save()
     grant(alice, Permission.objects.filter(codename="view_llmmodel"))
@@ -368,4 +378,33 @@ def test_who_may_not_change_a_model_lifts_nothing(model: LLMModel, alice: User) 
     client.force_login(alice)
     form = {"action": "lift_pauses", "_selected_action": [str(model.pk)]}
     client.post("/admin/chat/llmmodel/", form)
-    assert redis.hexists(pool_keys(model.pool).limit, "paused_until")
+    assert redis.hexists(deployment_keys(model.own_key).limit, "paused_until")
+
+
+# --- Deployments ----------------------------------------------------------------------------------
+def test_a_deployment_is_made_changed_paused_and_lifted(admin: Client, model: LLMModel) -> None:
+    form = {
+        "model": model.pk, "name": "more", "provider": model.provider_id, "upstream_name": "",
+        "max_concurrency": "5", "requests_per_minute": "60", "tokens_per_minute": "",
+        "weight": "", "input_price": "", "cached_input_price": "", "output_price": "",
+    }  # fmt: skip
+    assert admin.post("/admin/chat/deployment/add/", form).status_code == 302
+    made = Deployment.objects.get()
+    assert (made.weight, made.requests_per_minute) == (1, 60)
+    page = f"/admin/chat/deployment/{made.pk}/change/"
+    shown = admin.get(page).content.decode()
+    assert 'name="weight"' in shown
+    assert 'name="model"' not in shown
+    label = "acme-1@more"
+    assert act(admin, "deployment", "pause_rows", made.pk) == f"Paused: {label}."
+    assert 'field-paused_for">by staff<' in admin.get("/admin/chat/deployment/").content.decode()
+    assert act(admin, "deployment", "lift_deployments", made.pk) == f"Called again: {label}."
+
+
+def test_the_admin_of_deployments_is_for_who_may_change_models(model: LLMModel) -> None:
+    user = User.objects.create_user("sees", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_llmmodel"))
+    client = Client()
+    client.force_login(user)
+    assert client.get("/admin/chat/deployment/").status_code == 200
+    assert client.get("/admin/chat/deployment/add/").status_code == 403

@@ -17,9 +17,9 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from aily.redis.clients import sync_redis
 from chat import scheduler
-from chat.models import Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
+from chat.models import Deployment, Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
 from chat.models.ids import uuid7
-from chat.scheduler.keys import pool_keys, provider_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services import console, spending
 
 PATH = "/admin/console/"
@@ -70,7 +70,7 @@ def test_the_queue_is_shown_by_model_and_lane_with_slots_of_the_cap(
     for lane in (Lane.INTERACTIVE, Lane.BATCH, Lane.BATCH):
         _task(alice, model, lane=lane)
     Task.objects.update(created_at=timezone.now() - timedelta(seconds=90))
-    sync_redis().hset(pool_keys(model.pool).in_use, mapping={"w1": 2, "w2": 1})
+    sync_redis().hset(deployment_keys(model.own_key).in_use, mapping={"w1": 2, "w2": 1})
     Worker.objects.create(
         hostname="w1", pid=1, lease_until=timezone.now() + timedelta(minutes=1)
     )  # fmt: skip
@@ -140,8 +140,8 @@ def test_pauses_and_breakers_are_shown_and_lifted_from_the_page(
 ) -> None:
     now: Any = sync_redis().time()
     seconds = now[0]
-    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", seconds + 60)
-    breaker = provider_keys(str(model.provider_id)).breaker
+    sync_redis().hset(deployment_keys(model.own_key).limit, "paused_until", seconds + 60)
+    breaker = deployment_keys(model.own_key).breaker
     sync_redis().hset(breaker, mapping={"open_until": seconds + 30, "opened": 2})
     data = admin.get(PATH).json()
     assert 50 < data["models"][0]["paused_seconds"] <= 60
@@ -156,13 +156,46 @@ def test_pauses_and_breakers_are_shown_and_lifted_from_the_page(
     assert data["providers"][0]["breaker"] == "closed"
 
 
+def test_deployments_are_shown_paused_and_lifted_from_the_page(
+    admin: Client, model: LLMModel
+) -> None:
+    assert admin.get(PATH).json()["deployments"] == [], "it has one, without limits"
+    second = Provider.objects.create(name="second", base_url="https://x.example")
+    more = Deployment.objects.create(
+        model=model, name="more", provider=second, max_concurrency=4, tokens_per_minute=100
+    )
+    now: Any = sync_redis().time()
+    keys = deployment_keys(more.key)
+    sync_redis().hset(keys.in_use, mapping={"w1": 2, "w2": "2:1"})
+    sync_redis().hset(keys.limit, mapping={"paused_until": now[0] + 60, "limit": 3})
+    sync_redis().hset(keys.minute, mapping={"at": 4 * now[0], "requests": 5, "tokens": 70})
+    data = admin.get(PATH).json()
+    assert (data["models"][0]["cap"], data["models"][0]["in_use"]) == (12, 4)
+    assert data["models"][0]["paused_seconds"] == 0, "the other is not"
+    own, shown = data["deployments"]
+    assert (own["id"], own["name"], own["weight"], own["in_use"]) == (0, "acme", 1, 0)
+    assert (shown["in_use"], shown["limit"], shown["cap"]) == (4, 3, 4)
+    assert (shown["tokens"], shown["tokens_per_minute"]) == (70, 100)
+    assert 50 < shown["paused_seconds"] <= 60
+    for action, pk, is_paused in (("pause", 0, True), ("lift", 0, False), ("lift", more.pk, False)):
+        page = admin.post(f"{PATH}{action}/deployment/{model.pk}/{pk}/", follow=True)
+        assert page.redirect_chain == [("/admin/", 302)]
+        rows = {row["id"]: row for row in admin.get(PATH).json()["deployments"]}
+        assert rows[pk]["is_paused"] is is_paused
+        assert rows[pk]["weight"] == (0 if is_paused else 1)
+    assert rows[more.pk]["paused_seconds"] == 0
+    assert admin.post(f"{PATH}pause/deployment/{model.pk}/999/").status_code == 404
+    assert admin.get(f"{PATH}pause/deployment/{model.pk}/0/").status_code == 405
+    assert _staff("view_provider").post(f"{PATH}pause/deployment/{model.pk}/0/").status_code == 403
+
+
 def test_the_queue_is_shown_while_redis_is_away(
     admin: Client, alice: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_args: object) -> None:
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(console, "pool_loads", away)
+    monkeypatch.setattr(console, "deployment_loads", away)
     _task(alice, model)
     data = admin.get(PATH).json()
     assert data["has_redis"] is False
@@ -198,7 +231,7 @@ def test_each_part_is_for_staff_that_may_see_it(model: LLMModel) -> None:
     tasks, money = {"models", "failures", "workers", "runs", "has_redis"}, {"spending"}
     assert set(_staff("view_task").get(PATH).json()) == tasks
     both = _staff("view_provider", "view_ledgerentry")
-    assert set(both.get(PATH).json()) == {"providers", "has_redis"} | money
+    assert set(both.get(PATH).json()) == {"providers", "deployments", "has_redis"} | money
     page = both.get("/admin/").content.decode()
     assert 'id="console-providers"' in page
     assert 'id="console-models"' not in page

@@ -43,6 +43,7 @@ from chat.services.retry import retry_many
 from chat.services.submit import submit, submit_many
 from tests.chat.accounting.conftest import budget_of
 from tests.chat.conftest import StartWorker, frames_of, row, until
+from tests.chat.routes import own_route, start_own
 from tests.chat.runner.crashes import crash
 from tests.chat.shared_scene import answer_to, publish, resumed, submission
 from tests.client import TaskFrames
@@ -178,7 +179,7 @@ async def test_what_is_not_the_same_request_or_not_to_be_shared_has_a_call_of_it
     missing = await in_database(lambda: scheduler.missing(first.model.pool, following))
     assert missing == following
     worker_id = await in_database(lease.register)
-    assert await in_database(transitions.start, worker_id, first.model_id, following) == []
+    assert await in_database(start_own, worker_id, first.model_id, following) == []
 
 
 async def test_a_repeated_request_is_the_follower_it_made_and_retrying_disturbs_nobody(
@@ -367,7 +368,7 @@ def _follower_and_leader(alice: User) -> tuple[Task, AttemptResult, UUID]:
     submit_many([submission(alice, "Race")])
     leader = Task.objects.get()
     worker_id = lease.register()
-    transitions.start(worker_id, leader.model_id, [str(leader.pk)])
+    transitions.start(worker_id, own_route(leader.model_id), [str(leader.pk)])
     result = AttemptResult(leader.pk, 1, Status.SUCCEEDED, 3, text="Done", may_lead=True)
     return leader, result, worker_id
 
@@ -423,7 +424,7 @@ def test_a_leader_that_is_started_at_this_moment_can_be_followed(
     leader = Task.objects.get()
     worker_id = lease.register()
     with transaction.atomic():
-        transitions.start(worker_id, leader.model_id, [str(leader.pk)])
+        transitions.start(worker_id, own_route(leader.model_id), [str(leader.pk)])
         thread, outcomes = _in_thread(lambda: submit_many([submission(alice, "Race")]))
         thread.join(20)
         [[accepted]] = outcomes

@@ -41,6 +41,7 @@ from chat.models.ids import uuid7
 from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
 from chat.services import catalog, history, limits, repeats
+from tests.chat.routes import start_own
 from tests.chat.rows import multiply
 from tests.database_plugin import empty_tables
 
@@ -378,7 +379,7 @@ STEPS: dict[str, Callable[[Site], Any]] = {
     "answers": lambda site: store_assistant_turns(
         [AssistantTurn(site.conversation.pk, uuid7(), "text")], if_question_exists=True
     ),
-    "starting": lambda site: transitions.start(uuid7(), site.model.pk, [str(uuid7())]),
+    "starting": lambda site: start_own(uuid7(), site.model.pk, [str(uuid7())]),
     "cancelling": lambda site: transitions.cancel_queued([uuid7()]),
 }
 

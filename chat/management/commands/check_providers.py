@@ -32,8 +32,9 @@ class Command(BaseCommand):
         except ProviderError as error:
             self.stdout.write(f"{provider.name}: {error}")
             return False
-        models = provider.models.filter(is_enabled=True)
-        wanted = {model.upstream_name or model.name for model in models}
+        places = [model.own_deployment for model in provider.models.filter(is_enabled=True)]
+        places += provider.deployments.filter(model__is_enabled=True).select_related("model")
+        wanted = {place.called for place in places}
         self.stdout.write(f"{provider.name}: it answers, and lists {len(offered)} models")
         # Some serve more than they list, so that this alone is no failure.
         for name in sorted(wanted - set(offered)):

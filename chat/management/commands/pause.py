@@ -10,12 +10,17 @@ from chat.services import pauses
 
 class Command(BaseCommand):
     help = (
-        "Pause models, or all models of providers: their tasks are accepted and held until "
-        "`resume`; calls that run go on."
+        "Pause models, their deployments, or all models of providers: tasks are accepted, and held "
+        "until `resume` where no deployment takes them; calls that run go on."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("names", metavar="NAME", nargs="+", help="of a model or a provider")
+        parser.add_argument(
+            "names",
+            metavar="NAME",
+            nargs="+",
+            help="of a model or provider, or <model>@<deployment>",
+        )
 
     def handle(self, *, names: list[str], **options: object) -> None:
         found = {name: named(name) for name in names}

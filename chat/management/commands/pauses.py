@@ -7,21 +7,29 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
-from chat.services.pauses import Pause
+from chat.services.pauses import Pausable, Pause
 
 
-def named(name: str) -> list[LLMModel | Provider]:
-    """The model and the provider of this name. Raises CommandError where there is neither."""
-    rows: list[LLMModel | Provider] = list(LLMModel.objects.filter(name=name))
+def named(name: str) -> list[Pausable]:
+    """The model and the provider of this name, or the deployment <model>@<deployment>. Raises
+    CommandError where there is none."""
+    rows: list[Pausable] = list(LLMModel.objects.filter(name=name))
     rows += Provider.objects.filter(name=name)
+    deployment = pauses.find_deployment(name)
+    if deployment is not None:
+        rows.append(deployment)
     if not rows:
-        raise CommandError(f"There is no model or provider {name!r}.")
+        raise CommandError(f"There is no model, provider or deployment {name!r}.")
     return rows
 
 
-def lift(row: LLMModel | Provider) -> bool:
-    """Lift all pauses of a model or provider. False where there was none."""
-    return pauses.lift_model(row) if isinstance(row, LLMModel) else pauses.lift_provider(row)
+def lift(row: Pausable) -> bool:
+    """Lift all pauses of a model, provider or deployment. False where there was none."""
+    if isinstance(row, LLMModel):
+        return pauses.lift_model(row)
+    if isinstance(row, Provider):
+        return pauses.lift_provider(row)
+    return pauses.lift_deployment(row)
 
 
 def describe(pause: Pause) -> str:
@@ -33,14 +41,19 @@ def describe(pause: Pause) -> str:
 
 class Command(BaseCommand):
     help = (
-        "List the models and providers that staff have paused, the models whose provider said 429 "
-        "and the providers that fail, or have them called again at once."
+        "List what staff have paused, the models whose provider said 429 and the providers that "
+        "fail, or have them called again at once. Of a model with several deployments each may be "
+        "paused: it is named <model>@<deployment>."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         which = parser.add_mutually_exclusive_group()
         which.add_argument(
-            "--lift", metavar="NAME", action="append", default=[], help="of a model or a provider"
+            "--lift",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help="of what is paused",
         )
         which.add_argument("--lift-all", action="store_true", help="all that are paused")
 
@@ -64,6 +77,6 @@ class Command(BaseCommand):
             self.stdout.write("nothing is paused")
 
     def _lift(self, name: str) -> None:
-        """Lift the pause of the model and of the provider of this name."""
+        """Lift the pauses of what has this name."""
         lifted = [lift(row) for row in named(name)]
         self.stdout.write(f"{name}: lifted" if any(lifted) else f"{name}: was not paused")

@@ -9,10 +9,15 @@ from chat.management.commands.pauses import lift, named
 
 
 class Command(BaseCommand):
-    help = "End all pauses of models and providers: those by staff, after 429, and open breakers."
+    help = "End pauses of models, deployments and providers: by staff, after 429, open breakers."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("names", metavar="NAME", nargs="+", help="of a model or a provider")
+        parser.add_argument(
+            "names",
+            metavar="NAME",
+            nargs="+",
+            help="of a model or provider, or <model>@<deployment>",
+        )
 
     def handle(self, *, names: list[str], **options: object) -> None:
         found = {name: named(name) for name in names}

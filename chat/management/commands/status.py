@@ -11,16 +11,23 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from chat.management.commands.pauses import describe
-from chat.services.status import ModelStatus, QueueStatus, StatusReader, WorkerStatus
+from chat.services.status import (
+    DeploymentStatus,
+    ModelStatus,
+    QueueStatus,
+    StatusReader,
+    WorkerStatus,
+)
 
 #: Clears a terminal, and goes to its first line.
 _CLEAR = "\x1b[2J\x1b[H"
 MAX_WATCH_SECONDS = 3600.0
 _NEVER = "-"
+_DEPLOYMENT_HEADER = ("DEPLOYMENT", "PROVIDER", "WEIGHT", "SLOTS", "A MINUTE", "STATE")
 
 
 class Command(BaseCommand):
-    help = "Show the queue by model and lane, slots, pauses, workers and the last errors."
+    help = "Show the queue by model and lane, deployments, pauses, workers and the last errors."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -83,6 +90,11 @@ def _lines(status: QueueStatus) -> Iterator[str]:
     yield f"{status.at:%Y-%m-%d %H:%M:%S} UTC"
     header = ("MODEL", "PROVIDER", "QUEUED", "BY LANE", "OLDEST", "RUNNING", "SLOTS", "STATE")
     yield from _table(header, [_model_row(model, status) for model in status.models])
+    several = [model for model in status.models if len(model.deployments) > 1 or _is_limited(model)]
+    if several:
+        yield ""
+        rows = [_deployment_row(model, place) for model in several for place in model.deployments]
+        yield from _table(_DEPLOYMENT_HEADER, rows)
     yield ""
     workers = [_worker_row(worker) for worker in status.workers]
     yield from _table(("WORKER", "PROCESS", "CALLS", "STATE"), workers)
@@ -134,6 +146,42 @@ def _model_state(model: ModelStatus, status: QueueStatus) -> str:
         if (pause.kind, pause.name) in {("model", model.name), ("provider", model.provider)}
     ]
     return f"paused ({', '.join(causes)})" if causes else "open"
+
+
+def _is_limited(model: ModelStatus) -> bool:
+    return any(place.requests_per_minute or place.tokens_per_minute for place in model.deployments)
+
+
+def _deployment_row(model: ModelStatus, place: DeploymentStatus) -> tuple[str, ...]:
+    is_known = place.slots is not None and place.limit is not None
+    limits = (
+        (place.requests, place.requests_per_minute, "requests"),
+        (place.tokens, place.tokens_per_minute, "tokens"),
+    )
+    used = [
+        f"{'?' if count is None else count}/{limit} {unit}"
+        for count, limit, unit in limits
+        if limit
+    ]
+    return (
+        f"{model.name}@{place.name}",
+        place.provider,
+        str(place.weight),
+        f"{place.slots}/{place.limit} of {place.cap}" if is_known else f"?/{place.cap}",
+        ", ".join(used) or _NEVER,
+        _deployment_state(place),
+    )
+
+
+def _deployment_state(place: DeploymentStatus) -> str:
+    if place.weight == 0:
+        return "takes no tasks"
+    states = []
+    if place.breaker not in (None, "closed"):
+        states.append("left alone" if place.breaker == "open" else "being tried")
+    if place.pause_seconds:
+        states.append(f"paused for {place.pause_seconds:.0f} s")
+    return ", ".join(states) or "open"
 
 
 def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from chat.models.transitions.attempts import (
     AttemptResult,
     CancelledCall,
+    Route,
     StartedTask,
     cancel_running,
     end,
@@ -44,6 +45,7 @@ __all__ = [
     "EndedWithoutCall",
     "QueuedTask",
     "RecoveredTask",
+    "Route",
     "StartedTask",
     "cancel_queued",
     "cancel_running",

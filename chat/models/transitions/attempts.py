@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -78,13 +79,18 @@ class _EndedTask(Row, frozen=True):
 _START = """
 UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
        started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
-       text = '', reasoning = '', error = NULL
+       text = '', reasoning = '', error = NULL, deployment = %(deployment)s
  WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND model_id = %(model_id)s
    AND leader_id IS NULL AND (deadline_at IS NULL OR deadline_at > now())
    AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
-   AND EXISTS (SELECT FROM chat_llmmodel m JOIN chat_provider p ON p.id = m.provider_id
+   AND EXISTS (SELECT FROM chat_llmmodel m JOIN chat_provider p ON p.id = %(provider_id)s
                 WHERE m.id = %(model_id)s AND m.is_enabled AND p.is_enabled
-                  AND m.paused_at IS NULL AND p.paused_at IS NULL)
+                  AND m.paused_at IS NULL AND p.paused_at IS NULL
+                  AND CASE WHEN %(deployment_id)s::bigint IS NULL
+                    THEN m.provider_id = p.id AND m.own_paused_at IS NULL ELSE
+                    EXISTS (SELECT FROM chat_deployment d
+                             WHERE d.id = %(deployment_id)s AND d.model_id = m.id
+                               AND d.provider_id = p.id AND d.paused_at IS NULL) END)
 RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
@@ -132,10 +138,27 @@ RETURNING id, worker_id
 """
 
 
-def start(worker_id: UUID, model_id: int, task_ids: Sequence[str]) -> list[StartedTask]:
+class Route(NamedTuple):
+    """Where a call goes: a deployment of a model. `deployment_id` None: the model's own."""
+
+    model_id: int
+    provider_id: int
+    deployment_id: int | None
+    deployment: str
+
+
+def start(worker_id: UUID, route: Route, task_ids: Sequence[str]) -> list[StartedTask]:
     """queued → running for those still queued for this model, in time, while the worker is not
-    declared dead and staff have neither paused nor disabled the model or its provider."""
-    params = {"worker_id": worker_id, "model_id": model_id, "task_ids": list(task_ids)}
+    declared dead and staff have neither paused nor disabled the model, its deployment, or the
+    provider of that."""
+    params = {
+        "worker_id": worker_id,
+        "task_ids": list(task_ids),
+        "model_id": route.model_id,
+        "provider_id": route.provider_id,
+        "deployment_id": route.deployment_id,
+        "deployment": route.deployment,
+    }
     return fetch_rows(StartedTask, _START, params)
 
 

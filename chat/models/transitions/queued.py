@@ -74,21 +74,27 @@ UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_e
 RETURNING id, owner_id, model_id, attempt, last_event
 """
 
+#: Whether a model {m} is offered, as LLMModel.is_offered.
+_IS_OFFERED = """({m}.is_enabled AND EXISTS (
+  SELECT FROM chat_provider p WHERE p.is_enabled AND (p.id = {m}.provider_id OR p.id IN (
+    SELECT d.provider_id FROM chat_deployment d WHERE d.model_id = {m}.id))))"""
+
 # No task ends whose model is enabled again by now. One with an enabled fallback goes over to it.
-_FAIL_DISABLED = """
+_FAIL_DISABLED_FORM = """
 UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_event + 1,
        error = %(error)s
  WHERE id IN (SELECT t.id FROM chat_task t
                 JOIN chat_llmmodel m ON m.id = t.model_id
-                JOIN chat_provider p ON p.id = m.provider_id
                WHERE t.status = 'queued' AND t.leader_id IS NULL
-                 AND NOT (m.is_enabled AND p.is_enabled)
+                 AND NOT {is_offered}
                  AND NOT EXISTS (SELECT FROM chat_llmmodel f
-                                   JOIN chat_provider fp ON fp.id = f.provider_id
-                                  WHERE f.id = ANY(t.fallbacks) AND f.is_enabled AND fp.is_enabled)
+                                  WHERE f.id = ANY(t.fallbacks) AND {is_fallback_offered})
                ORDER BY t.id LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED)
 RETURNING id, owner_id, model_id, attempt, last_event
 """
+_FAIL_DISABLED = _FAIL_DISABLED_FORM.format(
+    is_offered=_IS_OFFERED.format(m="m"), is_fallback_offered=_IS_OFFERED.format(m="f")
+)
 
 # The fallbacks that are passed over, as they cannot be called now either, move to the list's end.
 _DIVERT = """
@@ -139,8 +145,8 @@ def fail_queued(task_ids: Sequence[str]) -> list[EndedWithoutCall]:
 
 
 def fail_disabled() -> list[EndedWithoutCall]:
-    """queued → failed for tasks whose model or its provider is disabled, and that have no fallback
-    which is not; `PAGE` at most."""
+    """queued → failed for tasks whose model is offered no more, as it or all of its providers are
+    disabled, and that have no fallback which is; `PAGE` at most."""
     return fetch_rows(
         EndedWithoutCall, _FAIL_DISABLED, {"error": Jsonb(MODEL_DISABLED), "limit": PAGE}
     )

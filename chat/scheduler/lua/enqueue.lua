@@ -1,11 +1,13 @@
 -- Puts tasks into a pool's ready set, fairly between owners.
 --
 -- KEYS[1] ready   KEYS[2] virtual_times   KEYS[3] stats   KEYS[4] rung   KEYS[5] messaged
+-- KEYS[6] tried   KEYS[7] sizes
 -- ARGV[1]  pool
 -- ARGV[2]  lane width: scores of lane L lie in [L * width, (L + 1) * width)
 -- ARGV[3]  milliseconds for which one ring of the doorbell is enough
 -- ARGV[4]  the doorbell: channel that idle workers are subscribed to
--- ARGV[5…] four values a task: task id, lane, owner id, cost (1 / weight)
+-- ARGV[5…] six values a task: task id, lane, owner id, cost (1 / weight), tokens that it may use at
+--          most ('': they are not counted), deployments that it has tried (',name,name,'; '': none)
 --
 -- What each key holds: chat/scheduler/keys.py.
 --
@@ -25,8 +27,10 @@ if out[6] ~= '' then
   local time = redis.call('TIME')
   out[2] = time[1] .. '.' .. string.format('%06d', time[2])
 end
-for i = 5, #ARGV, 4 do
+for i = 5, #ARGV, 6 do
   local id, lane, owner, cost = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  if ARGV[i + 4] ~= '' then redis.call('HSET', KEYS[7], id, ARGV[i + 4]) end
+  if ARGV[i + 5] ~= '' then redis.call('HSET', KEYS[6], id, ARGV[i + 5]) end
   if not redis.call('ZSCORE', ready, id) then
     local lane_field, owner_field = 'now:' .. lane, 'owner:' .. lane .. ':' .. owner
     local times = redis.call('HMGET', virtual_times, lane_field, owner_field)

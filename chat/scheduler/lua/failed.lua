@@ -1,15 +1,16 @@
--- Notes a call that failed through its provider's fault.
+-- Notes a call of a deployment that failed through its provider's fault.
 --
 -- KEYS[1] limit     KEYS[2] stats         KEYS[3] breaker          KEYS[4] failures
 -- KEYS[5] unreachable   KEYS[6] failing_owners   KEYS[7] failing_lanes
 -- KEYS[8] successes     KEYS[9] served
 -- ARGV[1] throttled (429), unreachable (no connection) or failed
--- ARGV[2] cap of the pool           ARGV[3] seconds to pause the pool for, where it was throttled
+-- ARGV[2] cap of the deployment     ARGV[3] seconds to pause it for, where it was throttled
 -- ARGV[4] task id                   ARGV[5] its owner's id   ARGV[6] <owner id>:<lane> of the task
 -- ARGV[7] seconds for which failures and successes count
 -- ARGV[8] different tasks that must fail   ARGV[9] so many suffice where no connection came about
 -- ARGV[10] share of successes below which the breaker opens
 -- ARGV[11] seconds it stays open at first  ARGV[12] at most
+-- ARGV[13] 1: it is the only one of its pool, which it blocks
 --
 -- What each key holds: chat/scheduler/keys.py. `halved_until`: one burst of 429 halves a limit once.
 -- In `failures` a task that is tried again and again counts once. The breaker: open_until, opened
@@ -19,7 +20,7 @@
 -- Requests may be to blame for errors, but not for a connection that is not there. So the tasks of
 -- one owner open the breaker by errors only if no other owner was served a moment ago.
 --
--- Returns when the pool may be claimed from again: seconds from now.
+-- Returns when the deployment may be called again: seconds from now.
 local limits, stats, breaker, failures, unreachable_tasks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local owners, lanes, successes_key, served = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local kind, cap, retry_after = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -29,6 +30,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 
 local function block(reason, until_time)
+  if ARGV[13] ~= '1' then return end
   redis.call('HSET', stats, 'blocked_by', reason, 'blocked_until', until_time)
 end
 

@@ -30,7 +30,7 @@ from chat.events import (
     event_type,
     with_task_id,
 )
-from chat.models import ServedFrom, Status, Task, apools_of, paused_models
+from chat.models import ServedFrom, Status, Task, apaused_models, pools_of
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state, recheck_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
@@ -306,9 +306,9 @@ def _place_check_seconds(place: scheduler.Place | None) -> float:
 @per_loop
 def _places() -> Batcher[tuple[int, str], scheduler.Place | None]:
     async def handle(tasks: list[tuple[int, str]]) -> Sequence[scheduler.Place | None]:
-        pools = await apools_of({model_id for model_id, _ in tasks})
+        pools = pools_of({model_id for model_id, _ in tasks})
+        paused = await apaused_models()
         places = await scheduler.places([(pools[model_id], task_id) for model_id, task_id in tasks])
-        paused = paused_models()
         return [
             scheduler.held_by_staff(place) if model_id in paused else place
             for (model_id, _), place in zip(tasks, places, strict=True)

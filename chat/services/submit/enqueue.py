@@ -11,6 +11,7 @@ from django.utils import timezone
 from aily.concurrency.faults import note_fault, surviving
 from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
+from chat.accounting.tokens import expected_tokens
 from chat.models import Lane, ServedFrom, Status, Task
 from chat.observability import metrics
 from chat.observability.tracing import remember as remember_traces
@@ -48,9 +49,7 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     for task in tasks:
         is_due = task.not_before is None or task.not_before <= now
         if task.status == Status.QUEUED and task.leader_id is None and is_due:
-            by_pool[task.model.pool].append(
-                scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight)
-            )
+            by_pool[task.model.pool].append(_entry(task))
     places: dict[str, scheduler.Place] = {}
     try:
         for pool, entries in by_pool.items():
@@ -65,6 +64,14 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
     except Exception:  # noqa: BLE001 - logged; they are accepted, and the sweep makes them ready
         note_fault("queueing")
     return places
+
+
+def _entry(task: Task) -> scheduler.Entry:
+    tokens = None
+    # The prompt of a repeated request's task is not read for this: its calls count as others do.
+    if "messages" not in task.get_deferred_fields() and task.model.counts_tokens:
+        tokens = expected_tokens(task)
+    return scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight, tokens)
 
 
 def _announce_answered(tasks: Sequence[Task]) -> None:

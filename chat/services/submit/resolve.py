@@ -195,18 +195,33 @@ def _enabled(model: LLMModel) -> LLMModel:
 def _fallbacks(
     submission: Submission, version: SceneVersion | None, model: LLMModel, lookups: Lookups
 ) -> list[int]:
-    """The ids of the scene's fallback models; none if the request names a model."""
-    if version is None or submission.request.model is not None:
+    """The ids of the fallback models: those of the request, or else those of the scene if the
+    request names no model. Raises InvalidRequest where the request names one that is not there."""
+    if submission.request.fallbacks is not None:
+        found = _named_fallbacks(submission, submission.request.fallbacks, lookups)
+    elif version is None or submission.request.model is not None:
         return []
-    named = (lookups.catalog.models.get(name) for name in version.fallback_models)
-    return [
-        fallback.pk
-        for fallback in named
-        if fallback is not None
-        and fallback != model
-        and fallback.is_offered
-        and _comes_with_version(submission, fallback, lookups)
-    ]
+    else:
+        named = (lookups.catalog.models.get(name) for name in version.fallback_models)
+        found = [
+            fallback
+            for fallback in named
+            if fallback is not None and _comes_with_version(submission, fallback, lookups)
+        ]
+    ids = [fallback.pk for fallback in found if fallback != model and fallback.is_offered]
+    return list(dict.fromkeys(ids))
+
+
+def _named_fallbacks(
+    submission: Submission, names: Sequence[str], lookups: Lookups
+) -> list[LLMModel]:
+    found = []
+    for place, name in enumerate(names):
+        fallback = lookups.catalog.models.get(name)
+        if fallback is None or not lookups.may_use(submission.owner_id, fallback, USE_MODEL):
+            raise InvalidRequest(f"There is no model {name!r}.", field=f"fallbacks.{place}")
+        found.append(fallback)
+    return found
 
 
 def _webhook_id(submission: Submission, lookups: Lookups) -> int | None:

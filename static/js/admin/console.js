@@ -11,9 +11,14 @@ const root = /** @type {HTMLElement} */ (document.getElementById("console"));
  *   paused_seconds: number }} ModelLoad
  * @typedef {{ id: number, name: string, is_enabled: boolean, breaker: string, seconds_left: number,
  *   opened: number }} ProviderHealth
+ * @typedef {{ id: number, model_id: number, model: string, name: string, weight: number,
+ *   is_paused: boolean, in_use: number | null, limit: number | null, cap: number, breaker: string,
+ *   seconds_left: number, paused_seconds: number, requests: number,
+ *   requests_per_minute: number | null, tokens: number, tokens_per_minute: number | null
+ *   }} DeploymentHealth
  * @typedef {{ day: string, tasks: number, money: Record<string, string> }} DaySpending
  * @typedef {{ has_redis?: boolean, models?: ModelLoad[], failures?: Record<string, number>,
- *   workers?: number, providers?: ProviderHealth[],
+ *   workers?: number, providers?: ProviderHealth[], deployments?: DeploymentHealth[],
  *   spending?: { days: DaySpending[], is_complete: boolean } }} ConsoleData
  */
 
@@ -64,16 +69,22 @@ function badge(word, kind) {
   return made;
 }
 
-/** @param {string} path */
-function liftButton(path) {
+/**
+ * @param {string} path
+ * @param {"lift" | "pause"} action
+ */
+function actionButton(path, action) {
   const button = document.createElement("button");
   button.type = "submit";
   button.className = "console-button small";
-  button.textContent = text("lift");
+  button.textContent = text(action);
   button.setAttribute("form", "console-lift");
-  button.formAction = `${root.dataset.url}lift/${path}/`;
+  button.formAction = `${root.dataset.url}${action}/${path}/`;
   return button;
 }
+
+/** @param {string} path */
+const liftButton = (path) => actionButton(path, "lift");
 
 /** @param {Node[]} parts */
 function together(...parts) {
@@ -83,7 +94,7 @@ function together(...parts) {
   return made;
 }
 
-/** @param {ModelLoad} model */
+/** @param {{ in_use: number | null, limit: number | null, cap: number }} model */
 function slots(model) {
   const limit = model.limit ?? model.cap;
   const made = document.createElement("span");
@@ -136,6 +147,39 @@ function showFailures(failures) {
   show("figure-failed", numbers.format(entries.reduce((total, [, count]) => total + count, 0)));
 }
 
+/**
+ * @param {number} used
+ * @param {number | null} limit
+ */
+const ofMinute = (used, limit) =>
+  limit === null ? "–" : `${numbers.format(used)} / ${numbers.format(limit)}`;
+
+/** @param {DeploymentHealth[]} deployments */
+function showDeployments(deployments) {
+  const card = element("console-routes-card");
+  if (card) card.hidden = deployments.length === 0;
+  element("console-deployments")?.replaceChildren(...deployments.map((deployment) => {
+    const path = `deployment/${deployment.model_id}/${deployment.id}`;
+    const left = deployment.seconds_left ? ` ${duration(deployment.seconds_left)}` : "";
+    const isGood = deployment.breaker === "closed";
+    const kind = isGood ? "good" : deployment.breaker === "unknown" ? "neutral" : "bad";
+    let state = badge(text(deployment.breaker) + left, kind);
+    if (deployment.is_paused) state = badge(text("by-staff"), "neutral");
+    else if (deployment.paused_seconds > 0) {
+      state = badge(`${text("paused")} ${duration(deployment.paused_seconds)}`, "bad");
+    }
+    const isCalled = !deployment.is_paused && !deployment.paused_seconds && kind !== "bad";
+    return row(
+      `${deployment.model}@${deployment.name}`,
+      numbers.format(deployment.weight),
+      slots(deployment),
+      ofMinute(deployment.requests, deployment.requests_per_minute),
+      ofMinute(deployment.tokens, deployment.tokens_per_minute),
+      together(state, actionButton(path, isCalled ? "pause" : "lift")),
+    );
+  }));
+}
+
 /** @param {ProviderHealth[]} providers */
 function showProviders(providers) {
   element("console-providers")?.replaceChildren(...providers.map((provider) => {
@@ -183,6 +227,7 @@ function showAll(data) {
   if (data.workers !== undefined) show("figure-workers", numbers.format(data.workers));
   if (data.runs !== undefined) show("figure-runs", numbers.format(data.runs));
   if (data.providers) showProviders(data.providers);
+  if (data.deployments) showDeployments(data.deployments);
   if (data.spending) showSpending(data.spending);
   const hasRedis = data.has_redis !== false;
   showState(hasRedis ? "live" : "no-redis", hasRedis);

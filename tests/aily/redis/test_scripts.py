@@ -30,7 +30,7 @@ from chat import eventlog, scheduler
 from chat.eventlog import Append, Outcome
 from chat.eventlog.keys import text_channel, user_channel
 from chat.events import EventId
-from chat.scheduler import Entry, Fault, Probe, breakers
+from chat.scheduler import DeploymentClaim, Entry, Fault, Probe, breakers
 from tests.valkey_cluster import ValkeyCluster
 
 ROOT: Path = django_settings.BASE_DIR
@@ -55,7 +55,8 @@ local redis = {
   pcall = function(...) check(...) return server.pcall(...) end,
 }
 """
-POOL, WORKER = "7.12", "a-worker"
+POOL, WORKER = "12", "a-worker"
+OWN, OTHER = (POOL, "0.7"), (POOL, "3.8")
 
 
 # --- What calls each of them --------------------------------------------------------------------
@@ -97,32 +98,41 @@ async def enqueue() -> None:
     assert ([place.position for place in places], must_ring) == ([1, 2, 3], True)
 
 
-async def claim(want: int = 1, **options: Any) -> scheduler.Claim:
-    return await scheduler.claim(POOL, WORKER, cap=2, want=want, lease_seconds=60, **options)
+async def claim(want: int = 1, probe: Probe | None = None, **ended: Any) -> scheduler.Claim:
+    deployments = [
+        DeploymentClaim(OWN[1], 2, requests_per_minute=9, tokens_per_minute=9000, **ended),
+        DeploymentClaim(OTHER[1], 1, weight=0),
+    ]
+    return await scheduler.claim(
+        POOL, WORKER, deployments, want=want, lease_seconds=60, probe=probe
+    )
 
 
 async def claim_in_all_states() -> None:
-    scheduler.mark_known(scheduler.keys.provider_of(POOL))
+    scheduler.mark_known(POOL)
     await enqueue()
     assert (await claim(2)).task_ids == ["task-0", "task-1"]
     await open_breaker()
-    assert (await claim(released=["task-0"])).may_probe
-    assert (await claim(probe=Probe("task-2", "fresh"))).task_ids == ["task-2"]
+    assert (await claim(released=["task-0"], used_tokens={"task-0": 7})).may_probe
+    assert (await claim(probe=Probe("task-2", "fresh", OWN[1]))).task_ids == ["task-2"]
     ended = ["task-1", "task-2"]
     await claim(released=ended, mean_seconds=2.0, succeeded=2, owners={1, 2})
-    assert scheduler.blocks([POOL], ["7"]) == ({}, {})
+    assert scheduler.blocks([OWN]) == ({}, {})
+    await scheduler.aenqueue(POOL, [Entry("task-3", 2, 1, tokens=9, tried=[OTHER[1]])])
+    claimed = await claim()
+    assert (claimed.task_ids, claimed.tried) == (["task-3"], {"task-3": [OTHER[1]]})
 
 
 async def fail(task_id: str, fault: Fault) -> float:
     return await scheduler.report_failure(
-        POOL, task_id, owner_id=1, lane=1, cap=2, fault=fault, retry_after_seconds=30
+        OWN, task_id, owner_id=1, lane=1, cap=2, fault=fault, retry_after_seconds=30
     )
 
 
 async def open_breaker() -> None:
     for number in range(breakers.BREAKER_UNREACHABLE):
         await fail(f"failing-{number}", Fault.UNREACHABLE)
-    assert scheduler.blocks([], ["7"])[1]
+    assert scheduler.blocks([OWN])[1]
 
 
 async def report_failures() -> None:
@@ -133,12 +143,12 @@ async def report_failures() -> None:
 
 async def renew_worker() -> None:
     await restore_slots()
-    await scheduler.renew_worker(WORKER, [POOL, "7.13", "8.1"], 60)
+    await scheduler.renew_worker(WORKER, [OWN, OTHER, ("13", "0.7")], 60)
 
 
 async def restore_slots() -> None:
-    await scheduler.restore_slots(POOL, WORKER, ["task-0", "task-1"], 60)
-    assert await scheduler.unknown_slots(WORKER, {POOL: []}) == {POOL: {"task-0", "task-1"}}
+    await scheduler.restore_slots(OWN, WORKER, {"task-0": False, "task-1": True}, 60)
+    assert await scheduler.unknown_slots(WORKER, {OWN: []}) == {OWN: {"task-0", "task-1"}}
 
 
 async def append() -> None:
@@ -226,11 +236,11 @@ def test_the_checks_refuse_what_they_are_for(checked: redis.Redis) -> None:
 async def test_a_batch_goes_on_where_the_server_has_lost_its_scripts(checked: redis.Redis) -> None:
     await restore_slots()
     checked.script_flush()
-    await scheduler.renew_worker(WORKER, [POOL, "8.1"], 60)
+    await scheduler.renew_worker(WORKER, [OWN, ("13", "0.7")], 60)
     await close_async_clients()
-    keys = scheduler.keys.pool_keys(POOL)
-    assert checked.zcard(keys.provider.workers) == 1
-    assert checked.hgetall(keys.in_use) == {WORKER.encode(): b"2"}
+    assert checked.zcard(scheduler.keys.pool_keys(POOL).workers) == 1
+    in_use = scheduler.keys.deployment_keys(OWN).in_use
+    assert checked.hgetall(in_use) == {WORKER.encode(): b"2:1"}
 
 
 # --- By their text ------------------------------------------------------------------------------

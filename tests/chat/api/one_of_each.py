@@ -16,6 +16,7 @@ from chat.models import (
     Budget,
     Conversation,
     Delivery,
+    Deployment,
     LLMModel,
     Provider,
     Run,
@@ -26,7 +27,7 @@ from chat.models import (
     Task,
     WebhookEndpoint,
 )
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 
 
@@ -38,9 +39,10 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
     paused = LLMModel.objects.create(provider=provider, name=name)
-    limit = pool_keys(paused.pool).limit
+    limit = deployment_keys(paused.own_key).limit
     sync_redis().hset(limit, "paused_until", str(time.time() + 600))
     sync_redis().expire(limit, 600)
+    deployment = Deployment.objects.create(model=model, name=name, provider=provider)
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})
@@ -84,6 +86,8 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     return {
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
+        "deployment": str(deployment),
+        "deployment_id": deployment.pk,
         "delivery_id": str(delivery.pk),
         "endpoint_id": endpoint.pk,
         "item_id": MenuItem.objects.create(label=name).pk,

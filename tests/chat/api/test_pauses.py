@@ -15,7 +15,7 @@ from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
 from chat.models import LLMModel, Task
 from chat.scheduler import Fault, breakers
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from tests.conftest import ClientOf
 
 PAUSES = "/api/llmchat/pauses"
@@ -23,12 +23,14 @@ ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 def report(model: LLMModel, task_id: str, fault: Fault, seconds: float | None = None) -> None:
-    async_to_sync(_report)(model.pool, task_id, fault, seconds)
+    async_to_sync(_report)(model.own_key, task_id, fault, seconds)
 
 
-async def _report(pool: str, task_id: str, fault: Fault, seconds: float | None) -> None:
+async def _report(
+    deployment: scheduler.DeploymentKey, task_id: str, fault: Fault, seconds: float | None
+) -> None:
     await scheduler.report_failure(
-        pool,
+        deployment,
         task_id,
         owner_id=1,
         lane=1,
@@ -137,7 +139,7 @@ def test_staff_see_a_provider_that_is_left_alone_and_have_it_called_again(
     assert (pause["kind"], pause["name"], pause["opened"]) == ("provider", "simulator", 1)
     assert client.delete(f"{PAUSES}/providers/simulator").status_code == 204
     assert client.get(PAUSES).json()["items"] == []
-    assert not sync_redis().exists(pool_keys(left_alone.pool).provider.failures)
+    assert not sync_redis().exists(deployment_keys(left_alone.own_key).failures)
 
 
 def test_what_there_is_not_cannot_be_lifted(
@@ -154,7 +156,7 @@ def test_who_is_no_staff_neither_sees_nor_lifts(
 ) -> None:
     path = PAUSES if method == "get" else f"{PAUSES}/models/{paused.name}"
     assert getattr(client_of(alice), method)(path).status_code == 403
-    assert scheduler.blocks([paused.pool], [])[0]
+    assert scheduler.blocks([paused.own_key])[0]
 
 
 # --- Pauses by staff ------------------------------------------------------------------------------

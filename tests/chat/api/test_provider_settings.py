@@ -198,7 +198,8 @@ def test_secrets_are_stored_encrypted_used_and_never_shown(root: Client) -> None
     assert PUBLIC in kept
 
     [pool] = load_pools()
-    upstream = pool.upstream
+    [deployment] = pool.deployments.values()
+    upstream = deployment.upstream
     assert (upstream.api_key, upstream.other_keys) == (
         SECRETS["api_keys"][0],
         ("sk-fedcba9876543210",),

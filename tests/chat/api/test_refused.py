@@ -66,7 +66,10 @@ GET POST /api/providers
 GET PATCH DELETE /api/providers/{name}
 GET POST /api/models
 GET PATCH DELETE /api/models/{name}
+GET POST /api/deployments
+GET PATCH DELETE /api/deployments/{deployment_id}
 GET /api/llmchat/pauses
+PUT DELETE /api/llmchat/pauses/deployments/{deployment}
 PUT DELETE /api/llmchat/pauses/models/{name}
 PUT DELETE /api/llmchat/pauses/providers/{name}
 GET POST /api/budgets/items

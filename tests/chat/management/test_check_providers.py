@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import running_simulator
-from chat.models import LLMModel, Provider
+from chat.models import Deployment, LLMModel, Provider
 
 
 @pytest.fixture
@@ -50,7 +50,11 @@ def make(url: str) -> None:
     provider = Provider.objects.create(name="p", base_url=url, api_key_env="LLM_KEY_P")
     LLMModel.objects.create(provider=provider, name="deepseek-flash")
     LLMModel.objects.create(provider=provider, name="mine", upstream_name="not-listed")
-    LLMModel.objects.create(provider=provider, name="off", is_enabled=False)
+    off = LLMModel.objects.create(provider=provider, name="off", is_enabled=False)
+    other = Provider.objects.create(name="other", base_url=url, is_enabled=False)
+    served = LLMModel.objects.create(provider=other, name="served")
+    for model, called in ((served, "further"), (off, "nowhere")):
+        Deployment.objects.create(model=model, name="more", provider=provider, upstream_name=called)
 
 
 @pytest.mark.django_db
@@ -62,6 +66,8 @@ def test_a_provider_that_answers_is_told_and_what_it_does_not_list(
     said = check()
     assert "p: it answers, and lists" in said
     assert "p: it does not list not-listed" in said
+    assert "p: it does not list further" in said
+    assert "nowhere" not in said
     assert "deepseek-flash" not in said
     assert "Not every" not in said
     assert "sk-" not in said

@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from aily.redis.clients import sync_redis
-from chat.models import LLMModel
-from chat.scheduler.keys import pool_keys
+from chat.models import Deployment, LLMModel, Provider
+from chat.scheduler.keys import deployment_keys
 
 
 def run(*arguments: str) -> str:
@@ -21,7 +21,7 @@ def run(*arguments: str) -> str:
 
 def open_breaker(model: LLMModel) -> None:
     until = str(time.time() + 100)
-    breaker = pool_keys(model.pool).provider.breaker
+    breaker = deployment_keys(model.own_key).breaker
     sync_redis().hset(breaker, mapping={"open_until": until, "opened": 3})
 
 
@@ -52,6 +52,26 @@ def test_reset_breaker_leaves_a_pause_by_staff(model: LLMModel) -> None:
     assert run("reset_breaker", "simulator") == "simulator: closed\n"
     assert run("reset_breaker", "simulator") == "simulator: was not open\n"
     assert run("pauses") == "provider simulator: paused by staff\n"
+
+
+def test_a_deployment_is_paused_and_resumed_by_the_name_that_pauses_list(model: LLMModel) -> None:
+    second = Provider.objects.create(name="second", base_url="http://127.0.0.1:9")
+    more = Deployment.objects.create(model=model, name="more", provider=second)
+    name, own = "deepseek-flash@more", "deepseek-flash@simulator"
+    assert run("pause", name, own) == f"{name}: paused\n{own}: paused\n"
+    assert run("pauses").splitlines() == [
+        f"deployment {own}: paused by staff",
+        f"deployment {name}: paused by staff",
+    ]
+    assert run("resume", own) == f"{own}: resumed\n"
+    until = str(time.time() + 100)
+    keys = deployment_keys(more.key)
+    sync_redis().hset(keys.breaker, mapping={"open_until": until, "opened": 3})
+    sync_redis().hset(keys.limit, "paused_until", until)
+    assert [line.split(":")[0] for line in run("pauses").splitlines()] == [f"deployment {name}"] * 3
+    assert run("reset_breaker", "second") == "second: closed\n"
+    assert run("pauses", "--lift-all") == f"{name}: lifted\n{name}: was not paused\n"
+    assert run("pauses") == "nothing is paused\n"
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "reset_breaker"])

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from aily.redis.clients import sync_redis
 from chat.models import LLMModel
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 
 
 def run(*arguments: str) -> str:
@@ -23,9 +23,9 @@ def run(*arguments: str) -> str:
 def paused(model: LLMModel) -> LLMModel:
     """A paused model, and a provider that is left alone for the third time."""
     until = str(time.time() + 100)
-    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", until)
+    sync_redis().hset(deployment_keys(model.own_key).limit, "paused_until", until)
     sync_redis().hset(
-        pool_keys(model.pool).provider.breaker, mapping={"open_until": until, "opened": 3}
+        deployment_keys(model.own_key).breaker, mapping={"open_until": until, "opened": 3}
     )
     return model
 
@@ -52,5 +52,5 @@ def test_it_lifts_all() -> None:
 
 
 def test_a_name_that_there_is_not_is_an_error() -> None:
-    with pytest.raises(CommandError, match="There is no model or provider 'gpt-0'"):
+    with pytest.raises(CommandError, match="There is no model, provider or deployment 'gpt-0'"):
         run("--lift", "gpt-0")

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from aily.redis.clients import sync_redis
-from chat.models import Lane, LLMModel, Status, Task, Worker
-from chat.scheduler.keys import pool_keys
+from chat.models import Deployment, Lane, LLMModel, Status, Task, Worker
+from chat.scheduler.keys import deployment_keys, pool_keys
 from chat.services import pauses
 
 
@@ -45,7 +45,7 @@ def _busy(model: LLMModel, alice: User) -> None:
     hours_ago = timezone.now() - timedelta(hours=5)
     Task.objects.filter(pk=tasks[0].pk).update(created_at=hours_ago)
     sync_redis().hset(pool_keys(model.pool).stats, mapping={"in_use": 1, "cap": 250})
-    sync_redis().hset(pool_keys(model.pool).limit, "paused_until", str(time.time() + 100))
+    sync_redis().hset(deployment_keys(model.own_key).limit, "paused_until", str(time.time() + 100))
     pauses.pause(model.provider)
 
 
@@ -77,6 +77,25 @@ def test_it_shows_all_to_people() -> None:
     assert "host-1:7" in text
     assert "paused by staff" in text
     assert "No key." in text
+
+
+@pytest.mark.usefixtures("_busy")
+def test_it_shows_the_deployments_of_a_model_that_has_several(model: LLMModel) -> None:
+    assert "DEPLOYMENT" not in run()
+    Deployment.objects.create(
+        model=model, name="more", provider=model.provider, max_concurrency=20,
+        requests_per_minute=60, weight=0,
+    )  # fmt: skip
+    own, more = json.loads(run("--json"))["models"][0]["deployments"]
+    assert (own["name"], own["weight"], own["cap"]) == ("simulator", 0, 500), (
+        "its provider is paused"
+    )
+    assert (more["name"], more["weight"], more["cap"]) == ("more", 0, 20)
+    assert 90 < own["pause_seconds"] <= 100
+    assert (more["requests"], more["requests_per_minute"], more["tokens"]) == (0, 60, 0)
+    row = next(line for line in run().splitlines() if line.startswith("deepseek-flash@more"))
+    assert "0/60 requests" in row
+    assert "takes no tasks" in row
 
 
 def test_of_an_empty_installation_it_says_so(transactional_db: None) -> None:

@@ -14,6 +14,7 @@ from accounts.models import User
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.models.transitions import AttemptResult, CancelledCall
 from chat.runner import lease, recovery
+from tests.chat.routes import own_route
 from tests.chat.witness import make_witness
 
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
@@ -46,7 +47,7 @@ def zombie(model: LLMModel) -> UUID:
 
 
 def start(worker: UUID, task: Task) -> bool:
-    return bool(transitions.start(worker, task.model_id, [str(task.pk)]))
+    return bool(transitions.start(worker, own_route(task.model_id), [str(task.pk)]))
 
 
 def result_of(task: Task, status: Status = Status.SUCCEEDED, attempt: int = 1) -> AttemptResult:

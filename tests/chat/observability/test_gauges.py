@@ -13,9 +13,9 @@ from aily.database.threads import in_database
 from aily.monitoring import services
 from aily.observability.collector import Query
 from chat import scheduler
-from chat.models import Lane, LLMModel, Task
+from chat.models import Deployment, Lane, LLMModel, Provider, Task
 from chat.observability.gauges import QueueGauges
-from chat.scheduler import Fault
+from chat.scheduler import DeploymentClaim, Fault
 from chat.scheduler.breakers import BREAKER_FAILURES
 
 pytestmark = pytest.mark.usefixtures("loop_services")
@@ -62,13 +62,15 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert found["aily_provider_breaker_state", provider] == 0
     assert found["aily_leases_limit", name] == model.max_concurrency
     await scheduler.aenqueue(model.pool, [scheduler.Entry("a", 0, 1), scheduler.Entry("b", 0, 1)])
-    claimed = await scheduler.claim(model.pool, "w", cap=500, want=2, lease_seconds=60)
+    claimed = await scheduler.claim(
+        model.pool, "w", [DeploymentClaim(model.own_key[1], 500)], want=2, lease_seconds=60
+    )
     assert len(claimed.task_ids) == 2
     found = ask(gauges.from_redis)
     assert found["aily_leases_in_use", name] == 2
     assert found["aily_pool_paused", name] == 0
     await scheduler.report_failure(
-        model.pool,
+        model.own_key,
         "a",
         owner_id=1,
         lane=1,
@@ -79,10 +81,51 @@ async def test_redis(gauges: QueueGauges, model: LLMModel) -> None:
     assert ask(gauges.from_redis)["aily_pool_paused", name] == 1
     for number in range(BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
+            model.own_key, f"t{number}", owner_id=1, lane=1, cap=500, fault=Fault.FAILED
         )
     assert ask(gauges.from_redis)["aily_provider_breaker_state", provider] == 2
-    scheduler.drop_worker("w", [model.pool])
+    scheduler.drop_worker("w", [model.own_key])
+
+
+async def test_deployments(gauges: QueueGauges, model: LLMModel) -> None:
+    provider = await in_database(Provider.objects.create, name="second", base_url="http://x")
+    more = await in_database(
+        lambda: Deployment.objects.create(
+            model=model, name="more", provider=provider, max_concurrency=20, weight=2,
+            requests_per_minute=60,
+        )
+    )  # fmt: skip
+    await in_database(LLMModel.objects.update, weight=0)
+    await in_database(ask, gauges.from_rows)
+    found = await in_database(ask, gauges.from_rows)
+    of_model, own, further = (model.name,), (model.name, "simulator"), (model.name, "more")
+    assert found["aily_leases_cap", *of_model] == 20, "of those that take tasks"
+    assert found["aily_pool_paused_by_staff", *of_model] == 0
+    assert [found["aily_deployment_weight", *labels] for labels in (own, further)] == [0, 2]
+    assert [found["aily_deployment_cap", *labels] for labels in (own, further)] == [500, 20]
+    assert found["aily_deployment_minute_limit", *further, "requests"] == 60
+    await scheduler.aenqueue(model.pool, [scheduler.Entry("a", 0, 1), scheduler.Entry("b", 0, 1)])
+    claims = [DeploymentClaim(more.key[1], 20, requests_per_minute=60)]
+    await scheduler.claim(model.pool, "w", claims, want=2, lease_seconds=60)
+    found = ask(gauges.from_redis)
+    assert found["aily_deployment_slots_in_use", *further] == 2
+    assert found["aily_deployment_minute", *further, "requests"] == 2
+    assert found["aily_deployment_limit", *further] == 20
+    for number in range(BREAKER_FAILURES):
+        await scheduler.report_failure(
+            more.key, f"t{number}", owner_id=1, lane=1, cap=20, fault=Fault.FAILED, is_alone=False
+        )
+    await scheduler.report_failure(
+        more.key, "a", owner_id=1, lane=1, cap=20, fault=Fault.THROTTLED, retry_after_seconds=60
+    )
+    found = ask(gauges.from_redis)
+    assert found["aily_deployment_breaker_state", *further] == 2
+    assert found["aily_provider_breaker_state", "second"] == 2
+    assert found["aily_provider_breaker_state", "simulator"] == 0
+    assert 50 < found["aily_deployment_pause_seconds", *further] <= 60
+    assert found["aily_deployment_limit", *further] == 10
+    assert found["aily_pool_paused", *of_model] == 0, "one is not"
+    scheduler.drop_worker("w", [more.key])
 
 
 @pytest.mark.django_db

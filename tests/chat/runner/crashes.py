@@ -7,16 +7,16 @@ from uuid import UUID
 from accounts.models import User
 from aily.database.threads import in_database
 from chat.eventlog import LogWriter
-from chat.models import transitions
 from chat.runner import lease
 from tests.chat.conftest import row
+from tests.chat.routes import start_own
 
 
 async def crash(task_id: str, owner: User) -> UUID:
     """Start the task, log some text as its worker would, and let the worker die."""
     worker_id = await in_database(lease.register)
     model_id = (await row(task_id)).model_id
-    (started,) = await in_database(transitions.start, worker_id, model_id, [task_id])
+    (started,) = await in_database(start_own, worker_id, model_id, [task_id])
     writer = LogWriter(keep_seconds=60)
     log = writer.open(task_id, owner.pk, started.attempt)
     log.start("any")

@@ -20,7 +20,7 @@ from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.scheduler import breakers
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys
 from chat.services import pauses
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit
@@ -51,7 +51,7 @@ async def requeued(task_id: str, attempt: int = 1) -> Task:
 
 
 def pause(model: LLMModel) -> float:
-    return scheduler.blocks([model.pool], [])[0][model.pool].seconds_left
+    return scheduler.blocks([model.own_key])[0][model.own_key].seconds_left
 
 
 # --- Retry-After ----------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ async def test_a_lifted_pause_lets_the_waiting_go_at_once(
 
 async def throttle(model: LLMModel, *, seconds: float) -> None:
     await scheduler.report_failure(
-        model.pool,
+        model.own_key,
         "a-task",
         owner_id=1,
         lane=1,
@@ -191,8 +191,8 @@ def _quick(settings: Settings) -> None:
 
 
 async def is_open() -> bool:
-    provider = str((await Provider.objects.aget(name="simulator")).pk)
-    return provider in (await in_database(scheduler.blocks, [], [provider]))[1]
+    models = await in_database(lambda: list(LLMModel.objects.all()))
+    return bool((await in_database(scheduler.blocks, [model.own_key for model in models]))[1])
 
 
 @pytest.mark.usefixtures("_quick")
@@ -214,7 +214,7 @@ async def test_while_another_was_served_a_moment_ago_it_does_not_open_at_all(
 ) -> None:
     accepted = await ask(bob, "Good [sim:tokens=3]")
     await frames_of(accepted.task_id, bob)
-    await until(lambda: sync_redis().exists(pool_keys(model.pool).provider.served))
+    await until(lambda: sync_redis().exists(deployment_keys(model.own_key).served))
     await fail_twenty(alice)
     assert not await is_open()
 
@@ -247,7 +247,7 @@ async def test_a_healthy_task_of_the_same_owner_probes_before_those_that_failed(
     assert accepted.waiting_for.kind == "breaker"
     assert accepted.eta_seconds is not None
     assert 0 < accepted.eta_seconds <= breakers.BREAKER_SECONDS
-    sync_redis().hset(pool_keys(model.pool).provider.breaker, "open_until", "1")
+    sync_redis().hset(deployment_keys(model.own_key).breaker, "open_until", "1")
     worker.wake(model.pool)
     await frames_of(accepted.task_id, alice)
     assert (await row(accepted.task_id)).attempt == 1
@@ -273,7 +273,7 @@ async def test_what_is_urgent_does_not_wait_for_a_batch_of_the_same_owner(
     # As after many more of the batch that were new when they failed.
     later = str(time.time() + 250)
     sync_redis().hset(
-        pool_keys(model.pool).provider.breaker, mapping={"open_until": later, "opened": 9}
+        deployment_keys(model.own_key).breaker, mapping={"open_until": later, "opened": 9}
     )
     began = time.monotonic()
     accepted = await ask(alice, "Good [sim:tokens=3]", lane="interactive")

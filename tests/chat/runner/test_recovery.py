@@ -137,7 +137,7 @@ async def test_tasks_that_an_older_version_made_ready_go_on(
     """An upgrade that renames Redis's keys leaves the ready set behind under its old name."""
     task_ids = [await submit_as_alice(f"Hello {n}") for n in range(2)]
     keys = pool_keys(model.pool)
-    sync_redis().delete(keys.ready, keys.provider.known)
+    sync_redis().delete(keys.ready, keys.known)
     sync_redis().zadd(f"aily:ready:{model.pk}", dict.fromkeys(task_ids, 1))
     await start_worker()
     for pool in await in_database(recovery.sweep):

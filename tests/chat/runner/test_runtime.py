@@ -18,7 +18,7 @@ async def test_a_worker_is_ready_once_it_has_a_lease_and_knows_the_pools(
     async with asyncio.timeout(20):
         await worker.ready()
     assert worker.has_lease
-    assert worker.pools.names == [model.pool]
+    assert [pool.name for pool in worker.pools] == [model.pool]
     await worker.aclose()
     stored = await in_database(Worker.objects.get, pk=worker.worker_id)
     assert stored.is_dead

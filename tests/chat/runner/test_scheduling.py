@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from accounts.models import User
+from aily.concurrency.batching import Pace
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis, sync_redis
 from chat import scheduler
@@ -23,9 +24,9 @@ from chat.llm.simulator.server import Simulator, running_simulator
 from chat.models import LLMModel, Provider, Scene, SceneVersion, Status, Task
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
-from chat.scheduler import Fault, breakers, claims
+from chat.scheduler import DeploymentClaim, Fault, breakers, claims
 from chat.scheduler.keys import pool_keys
-from chat.services.follow import follower
+from chat.services.follow import follower, state
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit_many
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
@@ -217,6 +218,7 @@ async def test_a_follower_of_a_waiting_task_is_sent_its_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower, "PLACE_SECONDS", 0.05)
+    monkeypatch.setattr(state, "_RECHECK_PACE", Pace(0.05, max_seconds=0.05))
     await set_cap(1)
     await worker.reload_pools()
     task_ids = [await submit_as_alice(f"{n} [sim:latency=0.4,tokens=2]") for n in range(4)]
@@ -337,7 +339,7 @@ async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_alo
 ) -> None:
     worker = await start_worker()
     await scheduler.report_failure(
-        model.pool,
+        model.own_key,
         "a-task",
         owner_id=1,
         lane=1,
@@ -345,14 +347,15 @@ async def test_a_model_that_moves_to_another_provider_takes_its_queued_tasks_alo
         fault=Fault.THROTTLED,
         retry_after_seconds=600,
     )
-    old_pool, waiting = model.pool, await submit_as_alice("Waits [sim:tokens=2]")
+    old_name, waiting = model.own_key[1], await submit_as_alice("Waits [sim:tokens=2]")
     url = await in_database(lambda: Provider.objects.get(pk=model.provider_id).base_url)
     other = await in_database(lambda: Provider.objects.create(name="other", base_url=url))
     model.provider = other
     await in_database(model.save)
     await worker.reload_pools()
-    assert worker.pools[old_pool].cap == 0, "it starts nothing more at the old provider"
-    await eventually(lambda: in_database(recovery.sweep))
+    pool = worker.pools.of_model(model.pk)
+    assert pool is not None
+    assert old_name not in pool.deployments, "it starts nothing more at the old provider"
     for task_id in (waiting, await submit_as_alice("New [sim:tokens=2]")):
         assert (await frames_of(task_id, alice)).types[-1] == "task.completed"
     assert await in_database(scheduler.missing, model.pool, [waiting]) == [waiting]
@@ -375,7 +378,7 @@ async def test_what_waits_for_a_provider_that_is_left_alone_goes_to_its_fallback
     worker = await start_worker()
     for number in range(breakers.BREAKER_FAILURES):
         await scheduler.report_failure(
-            model.pool,
+            model.own_key,
             f"task-{number}",
             owner_id=alice.pk,
             lane=1,
@@ -441,9 +444,11 @@ async def test_calls_that_go_on_without_postgresql_keep_their_room(
     await is_stuck.wait()
     worker_id = worker.worker_id
     threads: Any = sync_redis()
-    workers = pool_keys(model.pool).provider.workers
+    workers = pool_keys(model.pool).workers
     runs_out_at = threads.zscore(workers, worker_id)
     await until(lambda: threads.zscore(workers, worker_id) > runs_out_at + 1)
     await scheduler.aenqueue(model.pool, [scheduler.Entry("another", 0, alice.pk, 1.0)])
-    claimed = await scheduler.claim(model.pool, "other", cap=2, want=2, lease_seconds=10)
+    claimed = await scheduler.claim(
+        model.pool, "other", [DeploymentClaim(model.own_key[1], 2)], want=2, lease_seconds=10
+    )
     assert claimed.task_ids == []

@@ -13,10 +13,12 @@ from aily.redis.clients import async_redis
 from chat.models import LLMModel, Provider, Status, Task, transitions
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
+from chat.scheduler.keys import pool_keys
 from chat.services import pauses
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit
 from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row
+from tests.chat.routes import start_own
 
 QUICK = "Hi [sim:tokens=1]"
 
@@ -66,7 +68,7 @@ async def test_a_worker_that_does_not_know_of_the_pause_yet_starts_nothing(
     # It claims the task, is refused the start, and finds out.
     await eventually(lambda: held(worker))
     assert (await row(task_id)).attempt == 0
-    assert await async_redis().zcard(f"aily:ready:{{{model.provider_id}}}:{model.pk}") == 1
+    assert await async_redis().zcard(pool_keys(model.pool).ready) == 1
 
 
 async def test_a_pause_by_staff_survives_an_emptied_redis(
@@ -159,9 +161,7 @@ async def test_a_worker_starts_nothing_of_a_disabled_model(
     await frames_of(task_id, alice)
     await in_database(Provider.objects.update, is_enabled=False)
     task = await in_database(queue, model, alice)
-    assert (
-        await in_database(transitions.start, worker._held.worker_id, model.pk, [str(task.pk)]) == []
-    )
+    assert await in_database(start_own, worker._held.worker_id, model.pk, [str(task.pk)]) == []
     await in_database(recovery.sweep)
     frames = await frames_of(str(task.pk), alice)
     assert frames.types == ["task.failed"]

@@ -25,7 +25,7 @@ from chat.models import LLMModel, Status, Task, transitions
 from chat.models.tasks import ACTIVE
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
-from chat.scheduler.keys import pool_keys
+from chat.scheduler.keys import deployment_keys, pool_keys
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 from tests.client import TaskFrames
@@ -289,7 +289,7 @@ async def test_slots_of_a_claim_whose_reply_was_lost_are_given_back(
 ) -> None:
     await in_database(LLMModel.objects.update, max_concurrency=1)
     await worker.reload_pools()
-    lost = pool_keys(model.pool).slots(worker.worker_id)
+    lost = deployment_keys(model.own_key).slots(worker.worker_id)
     await async_redis().sadd(lost, "a-task-without-a-call")  # type: ignore[misc]
     assert (await ends(await submit_as_alice("Hello"))).status == Status.SUCCEEDED
 
@@ -367,9 +367,9 @@ async def test_a_log_that_redis_refuses_keeps_no_other_back(
 
     monkeypatch.setattr(event_log, "aappend", picky)
     bad = await submit_as_alice("Bad", model="deepseek-flash")
-    monkeypatch.setattr(worker.pools[(await row(bad)).model.pool], "model", "poison")
+    monkeypatch.setattr(worker.pools.of_model((await row(bad)).model_id), "model", "poison")
     poisoned = await submit_as_alice("Say poison [sim:tokens=3]")
-    monkeypatch.setattr(worker.pools[(await row(bad)).model.pool], "model", "deepseek-flash")
+    monkeypatch.setattr(worker.pools.of_model((await row(bad)).model_id), "model", "deepseek-flash")
     await ends(poisoned)
     good = await submit_as_alice("Good [sim:tokens=3]")
     frames = await frames_of(good, alice)

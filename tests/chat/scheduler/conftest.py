@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 import pytest
@@ -10,19 +10,21 @@ import pytest
 from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
-from chat.scheduler import Claim, Entry
+from chat.scheduler import Claim, DeploymentClaim, DeploymentKey, Entry, Probe
 
 LEASE_SECONDS = 60
+#: The name of the only deployment of a pool.
+OWN = "0.1"
 
 
 @pytest.fixture
 def pool() -> Iterator[str]:
-    """A pool of a provider of its own; the names of its workers are unique as well."""
-    provider = f"test-{uuid4().hex}"
-    scheduler.mark_known(provider)
-    yield f"{provider}.1"
+    """A pool of its own; the names of its workers are unique as well."""
+    pool = f"test-{uuid4().hex}"
+    scheduler.mark_known(pool)
+    yield pool
     redis = sync_redis()
-    redis.delete(*redis.scan_iter(f"aily:*{provider}*"))
+    redis.delete(*redis.scan_iter(f"aily:*{pool}*"))
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +36,37 @@ def entries(owner: int, count: int, lane: Lane = Lane.NORMAL, name: str = "") ->
     return [Entry(f"{name}{owner}.{number}", lane, owner) for number in range(count)]
 
 
+def own(pool: str) -> DeploymentKey:
+    return pool, OWN
+
+
 async def claim(
-    pool: str, worker: str = "w", *, cap: int = 10_000, want: int = 1_000, **options: object
+    pool: str,
+    worker: str = "w",
+    *,
+    cap: int = 10_000,
+    want: int = 1_000,
+    probe: Probe | None = None,
+    **options: object,
+) -> Claim:
+    """Claim for the only deployment of a pool."""
+    deployment = DeploymentClaim(OWN, cap, **options)  # type: ignore[arg-type]
+    return await claim_for(pool, [deployment], worker, want=want, probe=probe)
+
+
+async def claim_for(
+    pool: str,
+    deployments: Sequence[DeploymentClaim],
+    worker: str = "w",
+    *,
+    want: int = 1_000,
+    probe: Probe | None = None,
 ) -> Claim:
     return await scheduler.claim(
         pool,
         f"{pool}-{worker}",
-        cap=cap,
+        deployments,
         want=want,
         lease_seconds=LEASE_SECONDS,
-        **options,  # type: ignore[arg-type]
+        probe=probe,
     )

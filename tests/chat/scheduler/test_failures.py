@@ -15,15 +15,15 @@ from chat.events import WaitingFor
 from chat.models import Lane
 from chat.scheduler import Fault, Probe, breakers
 from chat.scheduler.claims import ProbeKind
-from chat.scheduler.keys import pool_keys, provider_of
-from tests.chat.scheduler.conftest import claim, entries
+from chat.scheduler.keys import deployment_keys
+from tests.chat.scheduler.conftest import OWN, claim, entries, own
 
 CAP = 40
 
 
 async def throttle(pool: str, task_id: str, retry_after: float | None = None) -> float:
     return await scheduler.report_failure(
-        pool,
+        own(pool),
         task_id,
         owner_id=1,
         lane=1,
@@ -35,17 +35,16 @@ async def throttle(pool: str, task_id: str, retry_after: float | None = None) ->
 
 async def fail(pool: str, task_id: str, owner_id: int = 1, fault: Fault = Fault.FAILED) -> float:
     return await scheduler.report_failure(
-        pool, task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
+        own(pool), task_id, owner_id=owner_id, lane=1, cap=CAP, fault=fault
     )
 
 
 def is_open(pool: str) -> bool:
-    provider = provider_of(pool)
-    return provider in scheduler.blocks([], [provider])[1]
+    return own(pool) in scheduler.blocks([own(pool)])[1]
 
 
 async def probe(pool: str, task_id: str, kind: ProbeKind = "healthy") -> list[str]:
-    return (await claim(pool, cap=CAP, probe=Probe(task_id, kind))).task_ids
+    return (await claim(pool, cap=CAP, probe=Probe(task_id, kind, OWN))).task_ids
 
 
 def pass_time(key: str, *fields: str) -> None:
@@ -56,11 +55,11 @@ def pass_time(key: str, *fields: str) -> None:
 
 
 def end_pause(pool: str) -> None:
-    pass_time(pool_keys(pool).limit, "paused_until", "halved_until")
+    pass_time(deployment_keys(own(pool)).limit, "paused_until", "halved_until")
 
 
 def end_open_time(pool: str) -> None:
-    pass_time(pool_keys(pool).provider.breaker, "open_until", "probe_until", "fresh_at")
+    pass_time(deployment_keys(own(pool)).breaker, "open_until", "probe_until", "fresh_at")
 
 
 async def fill(pool: str) -> list[str]:
@@ -103,7 +102,9 @@ async def test_a_429_on_a_quiet_pool_leaves_half_of_the_cap(pool: str) -> None:
 
 async def test_half_of_a_large_cap_is_back_after_a_thousand_successes(pool: str) -> None:
     cap = 10_000
-    await scheduler.report_failure(pool, "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED)
+    await scheduler.report_failure(
+        own(pool), "task", owner_id=1, lane=1, cap=cap, fault=Fault.THROTTLED
+    )
     end_pause(pool)
     await claim(pool, cap=cap, want=0, succeeded=1_000)
     scheduler.enqueue(pool, entries(1, cap))
@@ -140,7 +141,9 @@ async def test_the_limit_grows_by_one_for_each_window_that_succeeded_and_never_o
         sizes.append(len(running))
     assert all(after - before <= 1 for before, after in pairwise(sizes))
     assert (sizes[0], max(sizes), sizes[-1]) == (CAP // 2, CAP, CAP)
-    assert not sync_redis().exists(pool_keys(pool).limit), "grown back, nothing is left to remember"
+    assert not sync_redis().exists(deployment_keys(own(pool)).limit), (
+        "grown back, nothing is left to remember"
+    )
 
 
 async def test_failures_do_not_raise_the_limit(pool: str) -> None:
@@ -159,17 +162,17 @@ async def test_no_retry_after_is_obeyed_for_longer_than_the_setting_says(
     settings.LLM_RETRY_AFTER_MAX_SECONDS = 7
     wait = await throttle(pool, (await fill(pool))[0], retry_after=asked)
     assert 0.9 < wait <= 7
-    key = pool_keys(pool).limit
+    key = deployment_keys(own(pool)).limit
     assert 0 < cast("int", sync_redis().ttl(key)) <= 3607, "no pause outlives its reason"
 
 
 async def test_a_pause_from_before_the_setting_was_lowered_is_cut_short(pool: str) -> None:
     """As an older version left them, without an end."""
     await fill(pool)
-    key = pool_keys(pool).limit
+    key = deployment_keys(own(pool)).limit
     sync_redis().hset(key, mapping={"limit": 1, "paused_until": 1_789_000_000 + 10**9})
     await claim(pool, cap=CAP)
-    assert scheduler.blocks([pool], [])[0][pool].seconds_left <= 300
+    assert scheduler.blocks([own(pool)])[0][own(pool)].seconds_left <= 300
     assert cast("int", sync_redis().ttl(key)) > 0
 
 
@@ -185,9 +188,9 @@ async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: 
     with client.pubsub() as pubsub:
         pubsub.subscribe(scheduler.DOORBELL)
         pubsub.get_message(timeout=5)
-        assert scheduler.lift_pause(pool)
+        assert scheduler.lift_pause(own(pool))
         assert pubsub.get_message(timeout=5)["data"] == pool.encode()
-    assert not scheduler.lift_pause(pool)
+    assert not scheduler.lift_pause(own(pool))
     place = scheduler.place_of(pool, f"1.{CAP}")
     assert place is not None
     assert place.waiting_for is None
@@ -264,21 +267,19 @@ async def test_all_that_is_kept_of_failures_runs_out(pool: str) -> None:
     await fail(pool, "unreachable", fault=Fault.UNREACHABLE)
     await claim(pool, cap=CAP, want=0)
     await open_breaker(pool)
-    provider = pool_keys(pool).provider
-    keys = [provider.breaker, provider.failures, provider.unreachable, provider.served]
-    keys += [provider.failing_owners, provider.failing_lanes]
+    own_keys = deployment_keys(own(pool))
+    keys = [own_keys.breaker, own_keys.failures, own_keys.unreachable, own_keys.served]
+    keys += [own_keys.failing_owners, own_keys.failing_lanes]
     kept = [key for key in keys if sync_redis().exists(key)]
     assert len(kept) >= 4
     assert all(cast("int", sync_redis().ttl(key)) > 0 for key in kept)
 
 
-async def test_a_breaker_is_the_providers_and_stops_all_its_pools(pool: str) -> None:
-    other = f"{pool}-other"
-    scheduler.enqueue(other, entries(1, 3))
+async def test_a_breaker_stops_its_pool_and_places_say_so(pool: str) -> None:
+    scheduler.enqueue(pool, entries(1, 3))
     await open_breaker(pool)
-    claimed = await scheduler.claim(other, f"{pool}-w", cap=CAP, want=3, lease_seconds=60)
-    assert claimed.task_ids == []
-    place = scheduler.place_of(other, "1.0")
+    assert (await claim(pool, cap=CAP)).task_ids == []
+    place = scheduler.place_of(pool, "1.0")
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "breaker"
@@ -290,9 +291,9 @@ async def test_a_half_open_breaker_lets_one_probe_through(pool: str) -> None:
     await open_breaker(pool)
     assert await probe(pool, "1.0") == []
     end_open_time(pool)
-    assert (await claim(pool, cap=CAP)).may_probe == 2
+    assert (await claim(pool, cap=CAP)).may_probe == {OWN: 2}
     assert await probe(pool, "1.7", "failed") == ["1.7"]
-    assert (await claim(pool, "other", cap=CAP)).may_probe == 0
+    assert (await claim(pool, "other", cap=CAP)).may_probe == {}
     assert await probe(pool, "1.0") == []
     place = scheduler.place_of(pool, "1.0")
     assert place is not None
@@ -305,13 +306,13 @@ async def test_a_task_of_an_owner_without_failures_may_probe_although_it_is_open
     scheduler.enqueue(pool, entries(1, 5))
     scheduler.enqueue(pool, entries(2, 5))
     await open_breaker(pool)
-    assert (await claim(pool, cap=CAP)).may_probe == 1
+    assert (await claim(pool, cap=CAP)).may_probe == {OWN: 1}
     asked = [(1, Lane.NORMAL), (1, Lane.INTERACTIVE), (2, Lane.NORMAL)]
-    assert await scheduler.failing_lanes(pool, asked) == {(1, Lane.NORMAL)}
+    assert await scheduler.failing_lanes(own(pool), asked) == {(1, Lane.NORMAL)}
     assert await probe(pool, "1.0", "healthy") == []
     assert await probe(pool, "2.0", "fresh") == ["2.0"]
     await fail(pool, "2.0", owner_id=2)
-    assert (await claim(pool, cap=CAP, released=["2.0"])).may_probe == 0, "not one after another"
+    assert (await claim(pool, cap=CAP, released=["2.0"])).may_probe == {}, "not one after another"
 
 
 async def test_a_slow_probe_keeps_no_owner_without_failures_waiting(pool: str) -> None:
@@ -320,7 +321,7 @@ async def test_a_slow_probe_keeps_no_owner_without_failures_waiting(pool: str) -
     await open_breaker(pool)
     assert await probe(pool, "2.0", "fresh") == ["2.0"]
     assert await probe(pool, "3.0", "fresh") == []
-    pass_time(pool_keys(pool).provider.breaker, "fresh_at", "open_until")
+    pass_time(deployment_keys(own(pool)).breaker, "fresh_at", "open_until")
     assert await probe(pool, "1.0", "healthy") == [], "the slow one may tell"
     assert await probe(pool, "3.0", "fresh") == ["3.0"]
 
@@ -339,8 +340,8 @@ async def test_a_probe_that_ends_without_telling_makes_way_for_the_next(pool: st
     await open_breaker(pool)
     end_open_time(pool)
     probes = await probe(pool, "1.0")
-    assert (await claim(pool, cap=CAP, released=["another"])).may_probe == 0
-    assert (await claim(pool, cap=CAP, released=probes)).may_probe == 2
+    assert (await claim(pool, cap=CAP, released=["another"])).may_probe == {}
+    assert (await claim(pool, cap=CAP, released=probes)).may_probe == {OWN: 2}
 
 
 async def test_each_healthy_probe_that_fails_doubles_the_open_time_up_to_a_maximum(
@@ -378,8 +379,8 @@ async def test_a_breaker_that_is_closed_by_hand_forgets_what_failed(pool: str) -
     scheduler.enqueue(pool, entries(1, 3))
     await open_breaker(pool)
     await claim(pool, cap=CAP)
-    assert scheduler.close_breaker(provider_of(pool), [pool])
-    assert not scheduler.close_breaker(provider_of(pool), [pool])
+    assert scheduler.close_breaker(own(pool))
+    assert not scheduler.close_breaker(own(pool))
     place = scheduler.place_of(pool, "1.0")
     assert place is not None
     assert (place.eta_seconds, place.waiting_for) == (0.0, None)

@@ -9,8 +9,8 @@ from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Entry, ready
-from chat.scheduler.keys import pool_keys
-from tests.chat.scheduler.conftest import LEASE_SECONDS, claim, entries
+from chat.scheduler.keys import deployment_keys, pool_keys
+from tests.chat.scheduler.conftest import LEASE_SECONDS, claim, entries, own
 
 
 async def test_interactive_goes_before_normal_and_normal_before_batch(pool: str) -> None:
@@ -145,23 +145,24 @@ async def test_the_slots_of_a_silent_worker_run_out(pool: str) -> None:
     assert len((await claim(pool, "dead", cap=2)).task_ids) == 2
     assert (await claim(pool, cap=2)).task_ids == []
     # As if its lease time had passed since it last claimed.
-    sync_redis().zadd(pool_keys(pool).provider.workers, {f"{pool}-dead": 1})
+    sync_redis().zadd(pool_keys(pool).workers, {f"{pool}-dead": 1})
     assert len((await claim(pool, cap=2)).task_ids) == 2
 
 
 async def test_the_slots_of_a_worker_declared_dead_count_no_longer(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     await claim(pool, "dead", cap=2)
-    scheduler.drop_worker(f"{pool}-dead", [pool])
+    scheduler.drop_worker(f"{pool}-dead", [own(pool)])
     assert len((await claim(pool, cap=2)).task_ids) == 2
 
 
 async def test_slots_that_redis_lost_are_restored(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 4))
     mine = (await claim(pool, cap=2)).task_ids
-    keys = pool_keys(pool)
+    keys = deployment_keys(own(pool))
     sync_redis().delete(keys.slots(f"{pool}-w"), keys.in_use)
-    await scheduler.restore_slots(pool, f"{pool}-w", mine, LEASE_SECONDS)
+    calls = dict.fromkeys(mine, False)
+    await scheduler.restore_slots(own(pool), f"{pool}-w", calls, LEASE_SECONDS)
     assert (await claim(pool, "other", cap=2)).task_ids == []
 
 

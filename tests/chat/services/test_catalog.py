@@ -143,7 +143,7 @@ def test_a_process_that_finds_nothing_there_puts_it_there_for_the_next(
     scene: Scene, queries: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.client().flushdb()
-    for most in (3, 1):
+    for most in (4, 1):
         new_process(monkeypatch)
         queries.clear()
         assert _look_up()[0] == scene
