@@ -139,6 +139,8 @@ def _shortened(event: msgspec.Struct) -> msgspec.Struct:
     match event:
         case TaskCompleted():
             result = {**event.result, "text": None, "reasoning": None}
+            if "output" in result:
+                result["output"] = None
             if len(_encoder.encode(result)) > FRAME_BYTES // 2:
                 result["tool_calls"] = None
             usage = event.usage if len(_encoder.encode(event.usage)) < FRAME_BYTES // 4 else {}

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 from aily.http.application import Application
+from chat.openai.chat_completions.endpoint import create_chat_completion
 from chat.openai.errors import error_response
-from chat.openai.models import list_models
+from chat.openai.models import list_models, retrieve_model
 
 #: Everything under this path is answered by this application.
 PREFIX = "/v1"
 
+
+class _AnyName(StringConvertor):
+    """A name that is not empty and may have slashes, such as a model's."""
+
+    regex = ".+"
+
+
+register_url_convertor("any_name", _AnyName())
+
 routes = [
     Route(f"{PREFIX}/models", list_models),
+    Route(f"{PREFIX}/models/{{model:any_name}}", retrieve_model),
+    Route(f"{PREFIX}/chat/completions", create_chat_completion, methods=["POST"]),
 ]
 
 application = Application(routes, error_response)

@@ -30,6 +30,9 @@ class StartedTask(Row, frozen=True):
     #: JSON: a list of messages, and an object.
     messages: str
     params: str
+    #: JSON, None where any text will do; and of the answer that is to be repaired.
+    response_format: str | None
+    repair: str | None
     deadline_at: datetime | None
     flight_key: str
     cache_ttl_seconds: int
@@ -49,7 +52,9 @@ class AttemptResult(msgspec.Struct, frozen=True):
     reasoning: str = ""
     finish_reason: str = ""
     tool_calls: Sequence[dict[str, object]] = ()
-    usage: dict[str, object] | None = None
+    usage: dict[str, int] | None = None
+    #: The answer that the next attempt is to repair.
+    repair: object = None
     error: dict[str, str] | None = None
     upstream_request_id: str = ""
     first_token_at: datetime | None = None
@@ -60,6 +65,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     falls_back: bool = False
     #: True: other tasks may wait for the same answer (chat/models/flights.py).
     may_lead: bool = False
+    #: True: its text is JSON that fits the task's schema.
+    has_output: bool = False
     #: False: its answer is no message of a conversation.
     in_conversation: bool = True
 
@@ -92,7 +99,8 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
                              WHERE d.id = %(deployment_id)s AND d.model_id = m.id
                                AND d.provider_id = p.id AND d.paused_at IS NULL) END)
 RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
-          messages::text, params::text, deadline_at, flight_key,
+          messages::text, params::text, response_format::text, repair::text, deadline_at,
+          flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
           ) END AS cache_ttl_seconds,
@@ -105,7 +113,8 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
 _END = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = coalesce(v.usage, '{}'), error = v.error,
+       usage = coalesce(v.usage, t.repair -> 'usage', '{}'), error = v.error,
+       repair = coalesce(v.repair, t.repair),
        upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
        failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
@@ -114,7 +123,8 @@ UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.te
        finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
   FROM json_to_recordset(%(results)s)
     AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
-         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, upstream_request_id text,
+         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, repair jsonb,
+         upstream_request_id text,
          first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool)
  WHERE t.id = ANY(string_to_array(%(task_ids)s, ' ')::uuid[])
    AND t.id = v.id AND t.attempt = v.attempt
