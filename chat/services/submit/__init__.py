@@ -91,7 +91,7 @@ async def _submit_rendered(submission: Submission) -> Accepted:
             submission = replace(submission, rendered=rendered, uncounted=None, rate=needed.rate)
         except NeedsSchemaCheckError as needed:
             await check_schema_apart(needed.schema, submission.owner_id)
-            submission = replace(submission, uncounted=None)
+            submission = replace(submission, uncounted=None, rate=needed.rate)
     raise Conflict("This scene is being changed; submit again.", field="scene")
 
 

@@ -144,7 +144,7 @@ class PendingSubmission:
         self.task, self.is_repeat, self.refusal = task, True, None
 
     def _tell_rate(self, refusal: Exception) -> None:
-        if isinstance(refusal, NeedsRenderingError):
+        if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
             refusal.rate = self.rate
         elif isinstance(refusal, Problem) and self.rate is not None:
             refusal.headers = {**self.rate.headers(), **refusal.headers}
