@@ -38,13 +38,21 @@ from chat.services.submit.pending import (
     Accepted,
     NeedsRenderingError,
     PendingSubmission,
+    ResponseDraft,
     Submission,
     open_in,
 )
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
 
-__all__ = ["Accepted", "NeedsRenderingError", "Submission", "submit", "submit_many"]
+__all__ = [
+    "Accepted",
+    "NeedsRenderingError",
+    "ResponseDraft",
+    "Submission",
+    "submit",
+    "submit_many",
+]
 
 logger = logging.getLogger(__name__)
 
