@@ -22,7 +22,7 @@ import msgspec
 from rich.console import Console
 
 from aily.environment.launcher import WEB_SERVERS, default_web_processes
-from tests.load import publish, report, suite
+from tests.load import publish, report, runs, suite
 from tests.load.comparison import run as comparison
 from tests.load.comparison import tables
 from tests.load.scenario_run import BENCH_DIR, run_scenario
@@ -60,6 +60,7 @@ def _add_suite(commands: Any) -> None:
     plot.add_argument("--json", type=Path, default=suite.RESULTS_FILE)
     compared = commands.add_parser("chat_completions", help=comparison.SUMMARY)
     comparison.add_arguments(compared)
+    runs.add_arguments(commands.add_parser("runs", help=runs.SUMMARY))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -70,9 +71,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run_one(console: Console, options: argparse.Namespace) -> dict[str, Any]:
-    """Run, save and show one scenario, or the comparison. Returns its document."""
+    """Run, save and show one scenario, or what measures by itself. Returns its document."""
     if options.scenario == "chat_completions":
         document, show = comparison.run(console, options), tables.show
+    elif options.scenario == "runs":
+        document, show = runs.run(console, options), runs.show
     else:
         defaults = parser().parse_args([options.scenario])
         document, show = run_scenario(console, options, defaults), report.show
