@@ -163,6 +163,12 @@ def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
         yield text[start : start + PIECE_CHARS], ""
 
 
+def cuts_of(text: str, reasoning: str) -> list[int]:
+    """The lengths of what a delta has, in the order in which it is read: reasoning comes first, and
+    its length is negative."""
+    return [length for length in (-len(reasoning), len(text)) if length]
+
+
 def decode(frame: bytes) -> AnyEvent:
     return _decoder.decode(frame)
 
@@ -228,6 +234,22 @@ class DeltaPiece(msgspec.Struct, tag_field="type", tag="task.delta", frozen=True
     task_id: str
     text: str
     reasoning: str
+
+
+class RunProgress(msgspec.Struct, tag_field="type", tag="run.progress", frozen=True):
+    """How far a run is. `counts` are rows by their state; rate and ETA are None while unknown."""
+
+    run_id: str
+    state: str
+    reason: str | None
+    message: str | None
+    counts: dict[str, int]
+    cost: str
+    currency: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    rows_per_second: float | None
+    eta_seconds: float | None
 
 
 class EventsMissed(msgspec.Struct, tag_field="type", tag="events.missed", frozen=True):

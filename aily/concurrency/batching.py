@@ -21,6 +21,8 @@ from aily.problems import Problem
 _WEIGHT = 0.1
 #: From this mean size on an item may expect company.
 _COMPANY = 1.5
+#: Timers of an event loop are this coarse, in seconds: what is due within it is due.
+_TICK = 0.001
 #: A batch of fewer items is never taken for complete.
 _COMPLETE = 8
 
@@ -141,13 +143,13 @@ class Batcher(Generic[T, R]):
 
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the next batch is due: by the pace, or before if it is full or complete."""
-        pace = self._pace
         # Even a sleep of 0 lets everything that is ready in this tick join the batch.
         await asyncio.sleep(0)
+        pace = self._pace
         if pace is None:
             return
         due_at = max(self._next_at, loop.time() + self._gather_seconds(pace))
-        while (left := due_at - loop.time()) > 0 and len(self._waiting) < self._max_size:
+        while (left := due_at - loop.time()) > _TICK and len(self._waiting) < self._max_size:
             quiet_seconds = self._arrived_at + pace.quiet_seconds - loop.time()
             complete_size = max(self._mean_size, _COMPLETE)
             if len(self._waiting) < complete_size:

@@ -99,6 +99,21 @@ def _problem_document(problem: Problem, path: str) -> tuple[str, bytes]:
     return PROBLEM_TYPE, body
 
 
+#: Paths whose bodies are files, by the setting that bounds those. A form adds its other fields.
+upload_settings: dict[str, str] = {}
+_FORM_BYTES = 1_048_576
+
+
+def _limit_of(path: str) -> int:
+    """Largest body of a known caller."""
+    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if (setting := upload_settings.get(path)) is not None:
+        return max(int(getattr(settings, setting)) + _FORM_BYTES, limit)
+    if (larger := larger_bodies.get(path)) is not None:
+        return max(larger(), limit)
+    return limit
+
+
 class BodyLimits:
     """Decides by a request's head how large its body may be."""
 
@@ -107,9 +122,7 @@ class BodyLimits:
 
     async def max_bytes(self, path: str, headers: Headers, size: int | None) -> int:
         """Largest size of a body with this declared size (None: chunked). Raises Problem."""
-        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        if path in larger_bodies:
-            limit = max(limit, larger_bodies[path]())
+        limit = _limit_of(path)
         if size is not None and size > limit:
             raise too_large(limit)
         if size is not None and size <= ANONYMOUS_BYTES:

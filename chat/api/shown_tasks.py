@@ -17,22 +17,22 @@ from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from chat.api.task_schemas import Usage
 from chat.models import Lane
-from chat.models.tasks import Status, is_held_to_schema, value_of
+from chat.models.tasks import Status
 
 _ENDED = """
 SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model,
-       t.deployment, coalesce(called.is_simulated, p.is_simulated) AS is_simulated,
-       t.lane, t.api_key_id, t.webhook_id, t.conversation_id, t.history_from,
-       t.usage::text, t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
+       t.deployment, coalesce(called.is_simulated, p.is_simulated) AS is_simulated, t.lane,
+       t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
+       t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
        t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text,
-       t.response_format::text, t.earlier_attempts::text
+       t.earlier_attempts::text
   FROM chat_task t
   JOIN chat_llmmodel m ON m.id = t.model_id
   JOIN chat_provider p ON p.id = m.provider_id
   LEFT JOIN chat_deployment d ON d.model_id = t.model_id AND d.name = t.deployment
   LEFT JOIN chat_provider called ON called.id = d.provider_id
   LEFT JOIN chat_scene s ON s.id = t.scene_id
- WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running')
+ WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running') AND t.response_format IS NULL
 """
 
 
@@ -44,6 +44,7 @@ class _EndedTask(Row, frozen=True):
     attempt: int
     scene: str | None
     model: str
+    #: Empty before the first call.
     deployment: str
     is_simulated: bool
     lane: int
@@ -69,8 +70,8 @@ class _EndedTask(Row, frozen=True):
 
 
 async def ended_task_json(owner_id: int, task_id: str) -> str | None:
-    """The body that shows an ended task of this owner; None if there is none. Reads of the same
-    moment share a query."""
+    """The body that shows an ended task of this owner; None if there is none, or if its answer was
+    to fit a JSON Schema. Reads of the same moment share a query."""
     task = await _ended().submit(UUID(task_id))
     return _body(task) if task is not None and task.owner_id == owner_id else None
 
@@ -119,7 +120,7 @@ def _body(task: _EndedTask) -> str:
                 "first_token_at": _time(task.first_token_at),
                 "finished_at": _time(task.finished_at),
             },
-            "response_format": json.loads(task.response_format or "null"),
+            "response_format": None,
             "earlier_attempts": [
                 _earlier_attempt(earlier) for earlier in json.loads(task.earlier_attempts or "[]")
             ],
@@ -130,18 +131,14 @@ def _body(task: _EndedTask) -> str:
 
 def _result(task: _EndedTask) -> dict[str, object]:
     names = ("id", "name", "arguments")
-    tool_calls = json.loads(task.tool_calls)
-    fits_schema = (
-        task.response_format is not None
-        and task.status == Status.SUCCEEDED
-        and is_held_to_schema(task.finish_reason, tool_calls)
-    )
     return {
         "text": task.text,
         "reasoning": task.reasoning,
         "finish_reason": task.finish_reason or None,
-        "tool_calls": [{name: call.get(name, "") for name in names} for call in tool_calls],
-        "output": value_of(task.text) if fits_schema else None,
+        "tool_calls": [
+            {name: call.get(name, "") for name in names} for call in json.loads(task.tool_calls)
+        ],
+        "output": None,
     }
 
 

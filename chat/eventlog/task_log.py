@@ -18,6 +18,7 @@ from chat.events import (
     TaskSnapshot,
     TaskStarted,
     cut,
+    cuts_of,
     encode,
     with_task_id,
 )
@@ -42,7 +43,7 @@ class TaskLog:
     """The log of one attempt. Ids are given out here, in order, so they are known at once."""
 
     def __init__(
-        self, writer: Writer, task_id: str, owner_id: int, attempt: int, keep_seconds: int
+        self, writer: Writer, task_id: str, life_channel: str, attempt: int, keep_seconds: int
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -51,7 +52,7 @@ class TaskLog:
         self.on_refused: Callable[[], None] | None = None
         self.listeners = TextListeners()
         self._writer = writer
-        self._user_channel = user_channel(owner_id)
+        self._life_channel = life_channel
         self._text_channel = text_channel(task_id)
         self._keep_seconds = keep_seconds
         self._n = 0
@@ -59,6 +60,7 @@ class TaskLog:
         self._reasoning: list[str] = []
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
+        self._cuts: list[int] = []
         self._pending: list[Append] = []
         self._is_given_up = False
         #: When text was turned into an event last (monotonic).
@@ -77,6 +79,11 @@ class TaskLog:
     def reasoning(self) -> str:
         return "".join(self._reasoning)
 
+    @property
+    def cuts(self) -> Sequence[int]:
+        """The lengths of its deltas in characters, in order; those of reasoning are negative."""
+        return self._cuts
+
     def next_id(self) -> str:
         self._n += 1
         return f"{self.attempt}-{self._n}"
@@ -85,7 +92,7 @@ class TaskLog:
         event = TaskStarted(
             task_id=self.task_id, id=self.next_id(), attempt=self.attempt, model=model
         )
-        self._add(event, self._user_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
+        self._add(event, self._life_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
         self._writer.schedule(self)
 
     def write(self, text: str, reasoning: str) -> None:
@@ -116,7 +123,7 @@ class TaskLog:
     def end(self, make_event: Callable[[str], Event]) -> None:
         """Append the terminal event. Only after its row is committed."""
         self._coalesce()
-        self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
+        self._add(make_event(self.next_id()), self._life_channel, keep_seconds=self._keep_seconds)
         self._writer.schedule(self)
         self._writer.expedite(self)
 
@@ -148,6 +155,7 @@ class TaskLog:
         self._unsent_reasoning.clear()
         self._coalesced_at = time.monotonic()
         for text, reasoning in cut(*unsent):
+            self._cuts += cuts_of(text, reasoning)
             event = TaskDelta(
                 task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning
             )

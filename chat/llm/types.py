@@ -17,6 +17,10 @@ JsonObject = dict[str, Any]
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 # These know `max_tokens` alone, and ignore its newer name.
 _MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
+# These refuse, while they think, an assistant's message with tool calls that has no reasoning.
+_REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
+# These refuse, while they think, a choice that forces a tool call.
+_FREE_WHILE_THINKING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 _EMBEDDINGS_RESERVED_FIELDS = frozenset({"model", "encoding_format", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
@@ -116,7 +120,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         body: JsonObject = {
             **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
             "model": self.model,
-            "messages": self.messages,
+            "messages": self._messages(provider),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -126,7 +130,28 @@ class ChatRequest(msgspec.Struct, frozen=True):
         if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
             limit = body.pop("max_completion_tokens")
             body["max_tokens"] = min(limit, body.get("max_tokens", limit))
+        if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
+            body.setdefault("thinking", {"type": "disabled"})
         return _renamed(body, request_fields)
+
+    def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
+        """The messages, with an empty reasoning where the provider wants one beside tool calls.
+
+        Most clients of OpenAI's API keep none.
+        """
+        messages = self.messages
+        if provider not in _REASONING_PROVIDERS:
+            return messages
+        if isinstance(messages, msgspec.Raw):
+            if b'"tool_calls"' not in bytes(messages):
+                return messages
+            messages = msgspec.json.decode(messages)
+        return [
+            {**message, "reasoning_content": message.get("reasoning_content") or ""}
+            if message.get("tool_calls")
+            else message
+            for message in messages
+        ]
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True):
@@ -171,6 +196,10 @@ def _renamed(body: JsonObject, request_fields: Iterable[tuple[str, str | None]])
                 # A value given under that name has precedence.
                 body.setdefault(other, value)
     return body
+
+
+def _forces_a_tool(body: JsonObject) -> bool:
+    return body.get("tool_choice") not in (None, "none", "auto")
 
 
 class TimeLimits(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ KINDS = [("chat", "Chat completion"), ("embeddings", "Embeddings")]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0022_llmmodel_created_at")]
+    dependencies = [("chat", "0018_runs")]
 
     operations = [
         migrations.AddField(

@@ -138,7 +138,6 @@ class LLMModel(models.Model):
         default=False,
         help_text="Only for those who have the permission to use it, and for scenes that name it.",
     )
-
     # Of rows that are older than the column: when it was added.
     created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
 
@@ -234,16 +233,11 @@ class LLMModel(models.Model):
         """Whether one of its deployments makes answers up."""
         return any(place.provider.is_simulated for place in self.all_deployments())
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether one of its deployments has a limit of tokens a minute."""
-        return self.tokens_per_minute is not None or any(
-            deployment.tokens_per_minute is not None for deployment in self.further_deployments
-        )
-
     def structured_output_at(self, provider: Provider) -> StructuredOutput | None:
-        """How it is asked there for an answer that fits a JSON Schema. None: as the first answers
-        tell. The schema goes into the prompt alone where `response_format` is not to be sent.
+        """How it is asked at a provider of its deployments for an answer that fits a JSON Schema.
+        None: as the first answers tell.
+
+        The schema goes into the prompt alone where `response_format` is not to be sent.
         """
         extra = self.params.get("extra_body")
         params = {**self.params, **extra} if isinstance(extra, dict) else self.params
@@ -256,6 +250,13 @@ class LLMModel(models.Model):
             or structured_output_of_host(provider.base_url)
         )
         return StructuredOutput(mode) if mode else None
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether one of its deployments has a limit of tokens a minute."""
+        return self.tokens_per_minute is not None or any(
+            deployment.tokens_per_minute is not None for deployment in self.further_deployments
+        )
 
     @property
     def pool(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings
@@ -29,6 +29,9 @@ from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
 from chat.vectors import Vectors
+
+if TYPE_CHECKING:
+    from chat.models.responses import StoredResponse
 
 
 class Status(models.TextChoices):
@@ -184,6 +187,10 @@ class Task(models.Model):
         related_name="+",
         help_text="The endpoint that the request named. It may be deleted since.",
     )
+    # No foreign key: a run is deleted in pieces, and its tasks when their time has come.
+    run_id = models.UUIDField(
+        null=True, help_text="The run it is a row of, whose end is announced in place of its own."
+    )
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)
 
@@ -269,6 +276,8 @@ class Task(models.Model):
     loaded_vectors: Vectors | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
+    #: The response that is inserted with it. Not a column.
+    new_response: StoredResponse | None = None
 
     class Meta:
         ordering = ("-id",)

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 from starlette.requests import Request
 
-from aily.web.interruptions import Interruption
 from chat.events import TaskCompleted
 from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError
 from chat.openai.task_errors import error_of
-from chat.openai.waiting import disconnection, interrupted, seconds_to_wait
 from chat.services.submission import TaskRequest
 from chat.services.waiting import ends_of
 
@@ -29,16 +27,7 @@ async def run_to_end(
     async with ends_of(caller.owner_id) as ends:
         task = await accept(request, caller, body, asked)
         with naming(task):
-            async with task, caller.lost_access() as lost, disconnection(request.receive) as gone:
-                end = await ends.end_of(
-                    task.id,
-                    is_new=task.is_new,
-                    timeout_seconds=seconds_to_wait(request),
-                    interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
-                )
-                if isinstance(end, Interruption):
-                    raise interrupted(end)
-                task.is_answered = True
+            end = await task.wait_for_end(ends, request, caller)
             if not isinstance(end.event, TaskCompleted):
                 raise error_of(end.event)
     return task, end.event

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
-from aily.problems import NotFound
 from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
-from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.errors import JSON_TYPE, unknown_model
 from chat.openai.scenes import SCENE_PREFIX
 from chat.services.restrictions import USE_MODEL, USE_SCENE
 
@@ -31,14 +29,11 @@ async def list_models(request: Request) -> Response:
 
 async def retrieve_model(request: Request) -> Response:
     """One of them; of a scene with the schema of its variables."""
-    caller = await caller_of(request)
     name: str = request.path_params["model"]
-    if not name:
-        raise NotFound("There is no such path.")
+    caller = await caller_of(request)
     found = await in_database(_find, caller.owner_id, name)
     if found is None:
-        message = f"The model {name[:200]!r} does not exist, or you may not use it."
-        raise OpenAIError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
+        raise unknown_model(name)
     return _json(found)
 
 
@@ -48,7 +43,7 @@ def _json(body: dict[str, object]) -> Response:
 
 def _usable(owner_id: int) -> list[dict[str, object]]:
     permissions = permission_sets([owner_id])[owner_id]
-    models = [row for row in LLMModel.objects.with_deployments() if row.is_offered]
+    models = LLMModel.objects.with_deployments().filter(is_enabled=True)
     scenes = Scene.objects.usable().only("slug", "title", "created_at", "is_restricted")
     return [
         *(_model(row) for row in models[:_MAX_ROWS] if _may_use(permissions, row)),
@@ -66,13 +61,13 @@ def _find(owner_id: int, name: str) -> dict[str, object] | None:
             return None
         described = {"description": scene.description, "variables": version.variables_schema}
         return {**_scene(scene), **described}
-    model = LLMModel.objects.with_deployments().filter(name=name).first()
-    if model is None or not model.is_offered or not _may_use(permissions, model):
-        return None
-    return _model(model)
+    model = LLMModel.objects.with_deployments().filter(is_enabled=True, name=name).first()
+    return _model(model) if model is not None and _may_use(permissions, model) else None
 
 
 def _may_use(permissions: PermissionSet, row: LLMModel | Scene) -> bool:
+    if isinstance(row, LLMModel) and not row.is_offered:
+        return False
     permission = USE_SCENE if isinstance(row, Scene) else USE_MODEL
     return not row.is_restricted or permissions.allows(permission, row.pk)
 

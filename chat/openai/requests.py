@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from chat.openai.errors import OpenAIError, param_of
+from chat.openai.errors import OpenAIError, param_of, unknown_model
+from chat.openai.scenes import SCENE_PREFIX
 from chat.services.parameters import ExtraBody, Object, path_of
 from chat.services.submission import CompositeRequest, EmbeddingsRequest
 
@@ -22,6 +23,8 @@ _LANE_OF_TIER = {
     "priority": "interactive",
     "fast": "interactive",
 }
+#: No model's name, and no `scene:<slug>`, is longer.
+_MAX_MODEL_CHARS, _MAX_SCENE_CHARS = 100, len(SCENE_PREFIX) + 50
 _LANES = ("interactive", "normal", "batch")
 
 
@@ -39,6 +42,9 @@ def model_of(given: Object) -> str:
         raise missing("model")
     if not isinstance(model, str):
         raise invalid_type("a text", "model")
+    longest = _MAX_SCENE_CHARS if model.startswith(SCENE_PREFIX) else _MAX_MODEL_CHARS
+    if len(model) > longest:
+        raise unknown_model(model)
     return model
 
 
@@ -92,7 +98,7 @@ def composite_request(fields: Object) -> CompositeRequest:
             given["extra_body"] = _Extra.model_validate(fields).extra_body
         return CompositeRequest.model_validate(given, extra="ignore")
     except ValidationError as error:
-        raise _of_validation(error) from None
+        raise of_validation(error) from None
 
 
 def embeddings_request(fields: Object) -> EmbeddingsRequest:
@@ -100,7 +106,7 @@ def embeddings_request(fields: Object) -> EmbeddingsRequest:
     try:
         return EmbeddingsRequest.model_validate(fields, extra="ignore")
     except ValidationError as error:
-        raise _of_validation(error) from None
+        raise of_validation(error) from None
 
 
 class _Extra(BaseModel):
@@ -113,7 +119,7 @@ _CODES = {"missing": "missing_required_parameter", "value_error": None}
 _MAX_MESSAGE_CHARS = 1_000
 
 
-def _of_validation(error: ValidationError) -> OpenAIError:
+def of_validation(error: ValidationError) -> OpenAIError:
     """The first of the errors, as OpenAI's form has room for one."""
     detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, field = detail["type"], param_of(path_of(detail["loc"]))

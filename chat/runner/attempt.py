@@ -92,9 +92,7 @@ def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = Fal
     if state.error is None:
         is_broken = state.status is Status.FAILED
         return NextStep(state.status, INTERNAL if is_broken else None)
-    if can_move_on and not isinstance(state.error, BadRequestError):
-        return NextStep(Status.QUEUED, _error(state.error), moves_on=True)
-    return _after_error(task, state.error)
+    return _after_error(task, state.error, can_move_on=can_move_on)
 
 
 def _after_misfit(misfit: Misfit) -> NextStep:
@@ -104,13 +102,11 @@ def _after_misfit(misfit: Misfit) -> NextStep:
     return NextStep(Status.FAILED, misfit.error())
 
 
-def _error(problem: ProviderError) -> dict[str, str]:
-    return {"code": problem.code, "message": problem.message}
-
-
-def _after_error(task: StartedTask, problem: ProviderError) -> NextStep:
+def _after_error(task: StartedTask, problem: ProviderError, *, can_move_on: bool) -> NextStep:
     failures = task.failures + 1
-    error = _error(problem)
+    error = {"code": problem.code, "message": problem.message}
+    if can_move_on and not isinstance(problem, BadRequestError):
+        return NextStep(Status.QUEUED, error, moves_on=True)
     # One more try where it may help; a request that is wrong is wrong everywhere.
     max_failures = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
     wait = backoff_seconds(

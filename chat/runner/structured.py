@@ -91,8 +91,9 @@ class StructuredAnswer:
         if self._given_mode is not None or self._mode is StructuredOutput.PROMPT:
             return False
         self.deployment.learnt_output.note_refused(self._mode)
-        name = self.deployment.upstream_model
-        logger.info("%s: refuses %s for a schema: %s", name, self._mode, error.message)
+        logger.info(
+            "%s: refuses %s for a schema: %s", self.deployment.name, self._mode, error.message
+        )
         return True
 
     # --- Holding back ---------------------------------------------------------------------------

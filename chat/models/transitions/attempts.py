@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
+from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.tasks import Status
 from chat.models.transitions.earlier_attempts import (
     HANDED_BACK,
@@ -46,6 +47,10 @@ class StartedTask(Row, frozen=True):
     flight_key: str
     cache_ttl_seconds: int
     in_conversation: bool
+    #: True: it is a response that keeps how its text was streamed.
+    keeps_transcript: bool
+    #: The run that it is a row of.
+    run_id: UUID | None
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
@@ -78,6 +83,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     in_conversation: bool = True
     #: Of embeddings, which have no text.
     vectors: Vectors | None = None
+    #: How its text was streamed, if a response keeps that.
+    transcript: TranscriptEntry | None = None
 
 
 class CancelledCall(Row, frozen=True):
@@ -113,7 +120,9 @@ RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failur
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
           ) END AS cache_ttl_seconds,
-          conversation_id IS NOT NULL AS in_conversation
+          conversation_id IS NOT NULL AS in_conversation,
+          EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
+            AS keeps_transcript, run_id
 """
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
@@ -204,10 +213,17 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
-    has_more = bool(vectors) or any(result.in_conversation for result in results)
+    has_more = bool(vectors) or any(
+        result.in_conversation or result.transcript for result in results
+    )
     with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
+        add_transcript_entries(
+            (result.id, result.transcript)
+            for result in results
+            if result.transcript and result.id in changed
+        )
         store_assistant_turns(
             AssistantTurn(
                 conversation_id, result.id, result.text, result.reasoning, result.tool_calls
@@ -248,6 +264,8 @@ def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:
             if row.conversation_id
         ]
         store_assistant_turns(turns, if_question_exists=True)
+        if rows and result.transcript:
+            add_transcript_entries([(result.id, result.transcript)])
     return bool(rows)
 
 

@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections as database_connections
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
@@ -21,7 +22,8 @@ from aily.database.threads import in_database
 from aily.routing import routes
 from aily.web.connections import connections
 from aily.web.shutdown import shutdown_event
-from chat.models import LLMModel, Task
+from chat.api.shown_tasks import ended_task_json
+from chat.models import Deployment, LLMModel, Provider, Task
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import eventually, until
 
@@ -163,6 +165,30 @@ async def test_an_answer_that_was_waited_for_is_the_task_as_it_is_read(
     assert answer.status_code == 200
     assert answer.content == read.content
     assert read.json()["status"] in {"succeeded", "failed"}
+
+
+ENDED: list[dict[str, Any]] = [
+    {"status": "succeeded", "text": "\u00e9", "usage": {"prompt_tokens": 3, "odd": 1}},
+    {"status": "succeeded", "deployment": "second", "tool_calls": [{"id": "a", "arguments": "{}"}]},
+    {"status": "failed", "error": {"code": "internal", "message": "x", "more": 1}},
+    {"status": "cancelled", "reasoning": "so far", "finish_reason": ""},
+    {"status": "expired", "deployment": "gone"},
+]
+
+
+@pytest.mark.parametrize("columns", ENDED)
+async def test_an_ended_task_is_shown_as_it_is_read(
+    secret: str, alice: User, model: LLMModel, columns: dict[str, Any]
+) -> None:
+    other = await in_database(Provider.objects.create, name="other", base_url="http://127.0.0.1:9")
+    await in_database(Deployment.objects.create, model=model, name="second", provider=other)
+    async with client(routes, secret) as caller:
+        task_id = (await caller.post(f"{API}/request", json=HELLO)).json()["task_id"]
+        ended = {"attempt": 2, "finished_at": timezone.now(), "deployment": "", **columns}
+        await in_database(Task.objects.filter(pk=task_id).update, **ended)
+        read = await caller.get(f"{API}/tasks/{task_id}")
+    assert await ended_task_json(alice.pk, task_id) == read.text
+    assert await ended_task_json(alice.pk + 1, task_id) is None, "not the owner's"
 
 
 async def test_an_answer_that_was_waited_for_costs_one_query(

@@ -138,8 +138,9 @@ async def test_a_provider_that_knows_no_format_at_all_is_told_in_the_prompt(
     assert kinds == ["json_schema", "json_object", None, None]
     # A while later it may have learnt it.
     monkeypatch.setattr(pools, "REFUSAL_SECONDS", 0.0)
-    [place] = play.workers[0].pools.deployments.values()
-    place.learnt_output.note_refused(StructuredOutput.NATIVE)
+    [pool] = play.workers[0].pools
+    [deployment] = pool.deployments.values()
+    deployment.learnt_output.note_refused(StructuredOutput.NATIVE)
     await answered(alice, submit_as_alice)
     assert provider.bodies[-1]["response_format"]["type"] == "json_schema"
 
@@ -151,8 +152,9 @@ async def test_a_mode_that_staff_change_holds_from_the_next_call_on(
     provider = await play(Answer(ADA[20:], first=ADA[:20], until=gate))
     task_id = await submit_as_alice("Who?", response_format=format_of())
     await until(lambda: provider.bodies)
-    [place] = play.workers[0].pools.deployments.values()
-    place.structured_output = StructuredOutput.NATIVE
+    [pool] = play.workers[0].pools
+    [deployment] = pool.deployments.values()
+    deployment.structured_output = StructuredOutput.NATIVE
     gate.set()
     frames = await frames_of(task_id, alice)
     assert frames.text == (await row(task_id)).text == ADA
