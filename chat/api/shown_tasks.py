@@ -52,7 +52,7 @@ class _EndedTask(Row, frozen=True):
     webhook_id: int | None
     conversation_id: UUID | None
     history_from: UUID | None
-    #: JSON, as are `error`, `metadata`, `tool_calls` and the last two.
+    #: JSON, as are `error`, `metadata`, `tool_calls` and the last one.
     usage: str | None
     error: str | None
     served_from: str
@@ -65,7 +65,6 @@ class _EndedTask(Row, frozen=True):
     reasoning: str
     finish_reason: str
     tool_calls: str
-    response_format: str | None
     earlier_attempts: str | None
 
 
