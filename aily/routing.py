@@ -33,6 +33,7 @@ from aily.web.body_limits import (  # noqa: E402
     LimitedBodies,
     error_forms,
     problem_response,
+    upload_settings,
 )
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.openai import routes as openai  # noqa: E402
@@ -95,6 +96,7 @@ class HTTPRouter:
 _TASKS = "/api/llmchat/"
 _UNDER_OPENAI = f"{openai.PREFIX}/"
 error_forms[openai.PREFIX] = error_form
+upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
