@@ -97,6 +97,7 @@ _TASKS = "/api/llmchat/"
 _UNDER_OPENAI = f"{openai.PREFIX}/"
 error_forms[openai.PREFIX] = error_form
 upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
+upload_settings[f"{openai.PREFIX}/files"] = "RUN_MAX_FILE_BYTES"
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))

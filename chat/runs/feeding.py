@@ -350,7 +350,8 @@ def _refuse(run: Run, fed: Fed, row: OpenRow, refusal: Exception) -> None:
         fed.obstacle = fed.obstacle or refusal  # type: ignore[assignment]
         fed.back.append(row.task_id)
     else:
-        fed.errors.append({"task_id": row.task_id, "error": _error_of(refusal)})
+        error = kind_of(run).error_of(run, as_problem(refusal))
+        fed.errors.append({"task_id": row.task_id, "error": error})
 
 
 def _refuses_all(run: Run, refusal: Exception) -> bool:
@@ -360,12 +361,6 @@ def _refuses_all(run: Run, refusal: Exception) -> bool:
         and isinstance(refusal, Problem)
         and (refusal.field or "").split(".")[0] in _COMMON_FIELDS
     )
-
-
-def _error_of(refusal: Exception) -> dict[str, object]:
-    problem = as_problem(refusal)
-    error: dict[str, object] = {"code": problem.code, "message": problem.message}
-    return {**error, "param": problem.field} if problem.field else error
 
 
 def _store_refused(run: Run, fed: Fed) -> None:

@@ -81,9 +81,7 @@ def read_batch(body: object) -> NewBatch:
     window = _WINDOWS.get(fields.completion_window)
     if window is None:
         raise _invalid(f"The completion window is {WINDOW}.", "completion_window")
-    return NewBatch(
-        fields.input_file_id, endpoint, window, fields.metadata, _kept_seconds(fields)
-    )
+    return NewBatch(fields.input_file_id, endpoint, window, fields.metadata, _kept_seconds(fields))
 
 
 def _kept_seconds(fields: _Fields) -> int | None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from accounts.idempotency import FIELD, parse_key
 from aily.database.threads import in_database
 from aily.http.bodies import read_json
-from chat.models import Batch, RunState
+from chat.models import Batch
 from chat.openai.batches.creation import create_batch, read_batch
 from chat.openai.batches.objects import batch_object, status_of
 from chat.openai.callers import caller_of

@@ -11,17 +11,19 @@ from django.db.models.functions import Coalesce, Now
 from aily.problems import Problem
 from chat.models import Batch, Run, RunRow, RunState, Task
 from chat.models.files import read_pieces
+from chat.openai.batches import purging
 from chat.openai.batches.lines import BODY, LineReader
 from chat.openai.batches.objects import event_data
 from chat.openai.batches.output import write_files
 from chat.openai.batches.requests import error_of, request_of
 from chat.openai.errors import OpenAIError
+from chat.openai.files.store import purge_expired
 from chat.runs import announcing, clock
 from chat.runs.kinds import RunKind
 from chat.runs.reading import FileError, ParsedRow
 from chat.runs.retention import delete_rows
 from chat.runs.states import change_state
-from chat.services.submission import TaskRequest
+from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission
 from chat.services.submit.draft import draft_tasks
 
@@ -56,7 +58,7 @@ class BatchRuns(RunKind):
     def may_skip_invalid(self, run: Run) -> bool:
         return False
 
-    def request_of(self, run: Run, row: RunRow) -> TaskRequest:
+    def request_of(self, run: Run, row: RunRow) -> CompositeRequest:
         payload: dict[str, Any] = row.payload or {}
         return request_of(run.batch.endpoint, run.owner_id, payload[BODY])
 
@@ -85,6 +87,10 @@ class BatchRuns(RunKind):
         if batch.written_at is None and run.total:
             write_files(run, batch, between)
 
+    def purge(self) -> None:
+        purging.purge_rows()
+        purge_expired()
+
     def announce(self, run: Run, event: str) -> None:
         if event in _EVENTS:
             announcing.create_webhooks(run, _EVENTS[event], event_data(run))
@@ -99,9 +105,7 @@ class BatchRuns(RunKind):
                 problems.append(problem)
             else:
                 submissions.append(
-                    Submission(
-                        owner_id=run.owner_id, request=request, api_key_id=run.api_key_id
-                    )
+                    Submission(owner_id=run.owner_id, request=request, api_key_id=run.api_key_id)
                 )
         return [*draft_tasks(submissions), *problems]
 

@@ -14,10 +14,9 @@ from aily.database.rows import Row
 from aily.rest.json_input import decode_json, one_line
 from chat.models import Batch, Task
 from chat.openai.batches.lines import BODY
-from chat.openai.batches.requests import CHAT, RESPONSES
+from chat.openai.batches.requests import RESPONSES
 from chat.openai.chat_completions.answers import Answer
 from chat.openai.chat_completions.body import read_request_now
-from chat.openai.embeddings import read_fields, stored_answer
 from chat.openai.errors import OpenAIError
 from chat.openai.responses.fields import read_call
 from chat.openai.responses.objects import ResponseFacts
@@ -82,13 +81,12 @@ def _response_head(row: EndedRow, status: int) -> bytes:
 # --- What has succeeded -------------------------------------------------------------------------
 def _body(endpoint: str, row: EndedRow, task: Task) -> Iterator[bytes]:
     asked = decode_json(msgspec.json.decode(row.payload)[BODY])
-    if endpoint == CHAT:
-        return iter([Answer(str(task.pk), read_request_now(asked, {})).whole(task.result(), task.usage)])
     if endpoint == RESPONSES:
         # It is in the file: nothing else is kept that could be retrieved.
         facts = ResponseFacts(task.pk, {**read_call(asked, {}).echo, "store": False})
         return iter([_encode(object_of_task(facts, task))])
-    return stored_answer(read_fields(asked, {}), task)
+    answer = Answer(str(task.pk), read_request_now(asked, {}))
+    return iter([answer.whole(task.result(), task.usage)])
 
 
 # --- What has not -------------------------------------------------------------------------------

@@ -74,9 +74,7 @@ def _rows(run_id: UUID, between: Callable[[], None]) -> Iterator[tuple[EndedRow,
         between()
 
 
-def _link(
-    batch: Batch, output: FileWriter, errors: FileWriter, tokens: dict[str, int]
-) -> None:
+def _link(batch: Batch, output: FileWriter, errors: FileWriter, tokens: dict[str, int]) -> None:
     seconds = batch.output_expires_seconds
     kept = timedelta(seconds=seconds) if seconds else BATCH_FILES_KEPT
     now = timezone.now()

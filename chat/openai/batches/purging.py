@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import Exists, OuterRef
+
 from chat.models import Run, RunRow
 from chat.models.runs import ENDED_RUNS
 from chat.runs.retention import delete_rows
@@ -12,13 +14,9 @@ PAGE = 100
 
 def purge_rows() -> int:
     """Delete the rows of ended batches. Returns of how many."""
-    rows = RunRow.objects.filter(run__kind="batch", run__state__in=ENDED_RUNS)
-    ended = Run.objects.filter(kind="batch", state__in=ENDED_RUNS, total__gt=0)
-    run_ids = [
-        run_id
-        for run_id in ended.order_by("-id").values_list("pk", flat=True)[:PAGE]
-        if rows.filter(run=run_id).exists()
-    ]
+    ended = Run.objects.filter(kind="batch", state__in=ENDED_RUNS)
+    with_rows = ended.filter(Exists(RunRow.objects.filter(run=OuterRef("pk"))))
+    run_ids = list(with_rows.order_by("id").values_list("pk", flat=True)[:PAGE])
     for run_id in run_ids:
         delete_rows(run_id)
     return len(run_ids)

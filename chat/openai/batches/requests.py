@@ -9,14 +9,13 @@ from http import HTTPStatus
 from aily.problems import Problem
 from aily.rest.json_input import decode_json
 from chat.openai.chat_completions.body import read_request_now
-from chat.openai.embeddings import read_fields
 from chat.openai.errors import OpenAIError
 from chat.openai.requests import unsupported
 from chat.openai.responses.creation import named_as_sent, prepare
 from chat.openai.responses.fields import read_call
-from chat.services.submission import TaskRequest
+from chat.services.submission import CompositeRequest
 
-CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 
 
 class LineRefused(Problem):
@@ -27,7 +26,7 @@ class LineRefused(Problem):
         self.error = error
 
 
-def request_of(endpoint: str, owner_id: int, body: str) -> TaskRequest:
+def request_of(endpoint: str, owner_id: int, body: str) -> CompositeRequest:
     """The request of a line. Raises LineRefused, and other Problems."""
     try:
         return _READERS[endpoint](decode_json(body), owner_id)
@@ -42,14 +41,14 @@ def error_of(endpoint: str, problem: Problem) -> OpenAIError:
     return named_as_sent(problem) if endpoint == RESPONSES else OpenAIError.of(problem)
 
 
-def _chat(body: object, owner_id: int) -> TaskRequest:
+def _chat(body: object, owner_id: int) -> CompositeRequest:
     asked = read_request_now(body, {})
     if asked.is_stream:
         raise unsupported("Answers of a batch are not streamed.", "stream")
     return asked.task
 
 
-def _response(body: object, owner_id: int) -> TaskRequest:
+def _response(body: object, owner_id: int) -> CompositeRequest:
     call = read_call(body, {})
     if call.is_streamed or call.is_background:
         name = "stream" if call.is_streamed else "background"
@@ -58,14 +57,9 @@ def _response(body: object, owner_id: int) -> TaskRequest:
     return asyncio.run(prepare(call, owner_id)).request
 
 
-def _embeddings(body: object, owner_id: int) -> TaskRequest:
-    return read_fields(body, {}).task
-
-
-_READERS: dict[str, Callable[[object, int], TaskRequest]] = {
+_READERS: dict[str, Callable[[object, int], CompositeRequest]] = {
     CHAT: _chat,
     RESPONSES: _response,
-    EMBEDDINGS: _embeddings,
 }
 
 
@@ -73,7 +67,5 @@ def check_endpoint(endpoint: object) -> str:
     """Raises OpenAIError unless there are batches for the endpoint."""
     if not isinstance(endpoint, str) or endpoint not in _READERS:
         message = f"There are batches for {', '.join(_READERS)}."
-        raise OpenAIError(
-            HTTPStatus.BAD_REQUEST, message, param="endpoint", code="invalid_value"
-        )
+        raise OpenAIError(HTTPStatus.BAD_REQUEST, message, param="endpoint", code="invalid_value")
     return endpoint
