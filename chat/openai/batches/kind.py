@@ -23,6 +23,7 @@ from chat.runs.kinds import RunKind
 from chat.runs.reading import FileError, ParsedRow
 from chat.runs.retention import delete_rows
 from chat.runs.states import change_state
+from chat.services.rendering import render_now
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission
 from chat.services.submit.draft import draft_tasks
@@ -107,7 +108,7 @@ class BatchRuns(RunKind):
                 submissions.append(
                     Submission(owner_id=run.owner_id, request=request, api_key_id=run.api_key_id)
                 )
-        return [*draft_tasks(submissions), *problems]
+        return [*draft_tasks(submissions, render_now), *problems]
 
     def _fail(self, run: Run, error: OpenAIError) -> None:
         line = RunRow.objects.filter(run=run).order_by("number").values_list("line", flat=True)

@@ -40,6 +40,12 @@ def status_of(run: Run) -> str:
 
 
 def batch_object(batch: Batch) -> JsonObject:
+    """What is not there yet is left out, as OpenAI's schema has no null for it."""
+    fields = _fields(batch)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _fields(batch: Batch) -> JsonObject:
     run = batch.run
     ended = {run.state: _seconds(run.ended_at)}
     return {
@@ -75,7 +81,7 @@ def batch_object(batch: Batch) -> JsonObject:
             "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
             "total_tokens": run.prompt_tokens + run.completion_tokens,
         },
-        "metadata": batch.metadata or None,
+        "metadata": batch.metadata,
     }
 
 

@@ -39,18 +39,18 @@ _PAGE = 64
 
 
 def file_object(file: StoredFile) -> JsonObject:
-    expires_at = file.expires_at
-    return {
+    fields: JsonObject = {
         "id": id_of(FILE, file.pk),
         "object": "file",
         "bytes": file.bytes,
         "created_at": int(file.created_at.timestamp()),
-        "expires_at": int(expires_at.timestamp()) if expires_at else None,
         "filename": file.name,
         "purpose": file.purpose,
         "status": "processed",
-        "status_details": None,
     }
+    if file.expires_at is not None:
+        fields["expires_at"] = int(file.expires_at.timestamp())
+    return fields
 
 
 # --- Writing ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from chat.models import FilePiece, StoredFile
 from chat.openai.files.store import purge_expired
 from tests.chat.openai.batches.conftest import line, make, turns_until, upload
 from tests.chat.openai.conftest import V1
+from tests.clients.openai_schemas import check
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MEBIBYTE = 2**20
@@ -40,7 +41,7 @@ FILE = ('name="file"; filename="a.jsonl"', b"{}")
 async def test_a_file_comes_back_as_it_was_sent(alice_v1: httpx.AsyncClient) -> None:
     content = os.urandom(3 * MEBIBYTE + 17)
     file = await upload(alice_v1, content)
-    assert file["object"] == "file"
+    check("OpenAIFile", file)
     assert (file["bytes"], file["filename"], file["purpose"], file["status"]) == (
         len(content),
         "lines.jsonl",
