@@ -155,7 +155,7 @@ async def check_schema_apart(schema: dict[str, JsonValue], owner_id: int) -> Non
 
 
 def check_schema_now(schema: dict[str, JsonValue], owner_id: int) -> None:
-    """`check_schema_apart` for a thread: waits for the other process, with no database connection."""
+    """`check_schema_apart` for a thread: waits for the other process."""
     try:
         check_output_schema(schema, owner_id)
     except InvalidTemplate as problem:

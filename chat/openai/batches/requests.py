@@ -17,6 +17,9 @@ from chat.services.submission import CompositeRequest
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 
+#: Fields of aily's that make no sense in many requests at once.
+_ALONE = ("conversation_id", "replaces", "webhook")
+
 
 class LineRefused(Problem):
     """Carries the error of a line's body through the engine of runs."""
@@ -28,8 +31,10 @@ class LineRefused(Problem):
 
 def request_of(endpoint: str, owner_id: int, body: str) -> CompositeRequest:
     """The request of a line. Raises LineRefused, and other Problems."""
+    given = decode_json(body)
     try:
-        return _READERS[endpoint](decode_json(body), owner_id)
+        _refuse_alone(given)
+        return _READERS[endpoint](given, owner_id)
     except OpenAIError as error:
         raise LineRefused(error) from None
 
@@ -39,6 +44,12 @@ def error_of(endpoint: str, problem: Problem) -> OpenAIError:
     if isinstance(problem, LineRefused):
         return problem.error
     return named_as_sent(problem) if endpoint == RESPONSES else OpenAIError.of(problem)
+
+
+def _refuse_alone(given: object) -> None:
+    for name in _ALONE:
+        if isinstance(given, dict) and given.get(name) is not None:
+            raise unsupported("A line of a batch cannot have this.", name)
 
 
 def _chat(body: object, owner_id: int) -> CompositeRequest:

@@ -132,14 +132,26 @@ async def test_the_order_of_a_schemas_fields_is_kept(
         "required": names,
         "additionalProperties": False,
     }
-    form = {
-        "type": "json_schema",
-        "json_schema": {"name": "animals", "schema": schema, "strict": True},
-    }
-    batch = await make(alice_v1, line(1, response_format=form))
+    text = {"format": {"type": "json_schema", "name": "animals", "schema": schema, "strict": True}}
+    content = line(1, url=RESPONSES, messages=None, input="Name three", text=text)
+    batch = await make(alice_v1, content, endpoint=RESPONSES)
     batch = await turns_until(alice_v1, batch["id"], "completed")
-    task = await in_database(Task.objects.get)
-    assert list(task.params["response_format"]["json_schema"]["schema"]["properties"]) == names
+    [entry] = await lines_of(alice_v1, batch["output_file_id"])
+    body = entry["response"]["body"]
+    assert list(body["text"]["format"]["schema"]["properties"]) == names
+    assert set(json.loads(body["output"][-1]["content"][0]["text"])) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("conversation_id", "0" * 32), ("webhook", 1), ("replaces", "1-1")]
+)
+async def test_a_line_has_nothing_that_makes_no_sense_in_many(
+    alice_v1: httpx.AsyncClient, worker: Runtime, name: str, value: Any
+) -> None:
+    batch = await make(alice_v1, line(1, **{name: value}))
+    batch = await turns_until(alice_v1, batch["id"], "completed")
+    [entry] = await lines_of(alice_v1, batch["error_file_id"])
+    assert entry["response"]["body"]["error"]["param"] == name
 
 
 # --- Files that are refused ---------------------------------------------------------------------
