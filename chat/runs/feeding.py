@@ -306,8 +306,9 @@ def _submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     _reuse_mismatched(submissions, outcomes)
     heavy = 0
     for place, outcome in enumerate(outcomes):
-        is_much_work = isinstance(outcome, NeedsRenderingError | NeedsSchemaCheckError)
-        if is_much_work and heavy < MAX_HEAVY_ROWS:
+        if heavy >= MAX_HEAVY_ROWS:
+            break
+        if isinstance(outcome, NeedsRenderingError | NeedsSchemaCheckError):
             heavy += 1
             outcomes[place] = _submit_heavy(submissions[place], outcome)
     return outcomes

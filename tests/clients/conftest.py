@@ -18,8 +18,8 @@ from tests.stack import Stack
 
 _DATABASE = "aily_clients"
 
-#: Besides the demo content: models that allow one call at once, and five, and three users. Carol has a
-#: budget of 40 tokens, which no prompt here fits into.
+#: Besides the demo content: models that allow one call at once, and five, and three users. Carol
+#: has a budget of 40 tokens, which no prompt here fits into.
 _SCRIPT = """
 from accounts.models import APIKey, User
 from chat.models import Budget, LLMModel

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import openai
@@ -24,7 +25,9 @@ from tests.receiver import running_receiver
 from tests.stack import Stack
 from tests.waiting import until, wait_until
 
-CHAT = "/v1/chat/completions"
+logger = logging.getLogger(__name__)
+
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MODEL = "deepseek-flash"
 FAST = "[sim:latency=0.02,tokens=8,tps=0]"
 MEBIBYTE = 2**20
@@ -117,11 +120,12 @@ async def test_a_batch_of_the_sdk(
         url, events = f"{receiver.url}/hook", ["batch.completed", "batch.failed"]
         endpoint = await rest.post("/api/webhooks", {"url": url, "events": events})
         batch = create(sdk, "\n".join(lines(300)), metadata={"job": "nightly"})
-        await until(lambda: receiver.requests, 60)
+        await until(lambda: receiver.requests)
         headers, body = receiver.requests[0]
         await rest.call("PATCH", f"/api/webhooks/{endpoint.body['id']}", json={"is_active": False})
     event = sdk.webhooks.unwrap(body, headers, secret=endpoint.body["secret"])
-    assert (event.type, event.data.id) == ("batch.completed", batch.id)
+    assert event.type == "batch.completed"
+    assert event.data.id == batch.id
     require_right_files(sdk, sdk.batches.retrieve(batch.id), 300)
     listed = sdk.batches.list(limit=1).data
     assert [found.id for found in listed] == [batch.id]
@@ -229,7 +233,7 @@ def test_people_do_not_feel_a_large_batch(
                 peak = {name: max(peak[name], _rss(stack, name)) for name in names}
         require_right_files(sdk, end.result(), count)
     grown = {name: (peak[name] - before[name]) / MEBIBYTE for name in names}
-    print(f"p99 idle {_p99(idle):.3f} s, busy {_p99(busy):.3f} s; MiB grown: {grown}")
+    logger.info("p99 idle %.3f s, busy %.3f s; MiB grown: %s", _p99(idle), _p99(busy), grown)
     assert max(grown.values()) < 50, grown
     # On a machine of two cores the processes share, the batch's own work is felt a little.
     assert _p99(busy) < 1.1 * _p99(idle) + 0.2

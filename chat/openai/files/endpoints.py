@@ -91,8 +91,8 @@ def _options(fields: Mapping[str, str]) -> tuple[str, datetime | None]:
     if purpose not in PURPOSES:
         raise _invalid(f"There are the purposes {', '.join(PURPOSES)}.", "purpose")
     if _ANCHOR not in fields and _SECONDS not in fields:
-        kept = BATCH_FILES_KEPT if purpose == "batch" else None
-        return purpose, kept and timezone.now() + kept
+        expires_at = timezone.now() + BATCH_FILES_KEPT if purpose == "batch" else None
+        return purpose, expires_at
     if fields.get(_ANCHOR) != "created_at":
         raise _invalid("The anchor is created_at.", _ANCHOR)
     return purpose, timezone.now() + expiry_of(fields.get(_SECONDS), _SECONDS)

@@ -95,6 +95,8 @@ class FileWriter:
 
     def publish(self, purpose: str, expires_at: datetime | None, name: str = "") -> StoredFile:
         """Let the file be found. What is written must be flushed."""
+        if self.file_id is None:
+            raise ValueError("nothing was written")
         file = StoredFile.objects.get(pk=self.file_id)
         file.name = name[:MAX_NAME_CHARS] or file.name
         file.purpose, file.bytes, file.expires_at = purpose, self.size, expires_at

@@ -17,6 +17,7 @@ from chat import retention
 from chat.models import Batch, Budget, LLMModel, Run, RunRow, StoredFile, Task
 from chat.openai.batches import output
 from chat.openai.batches.kind import BatchRuns
+from chat.openai.files import store
 from chat.runner.runtime import Runtime
 from chat.runs import stepping
 from tests.chat.openai.batches.conftest import (
@@ -395,7 +396,7 @@ async def test_a_death_while_files_are_written_leaves_nothing_half(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(output, "_link", die)
-    monkeypatch.setattr(output.FileWriter, "discard", lambda self: None)
+    monkeypatch.setattr(store.FileWriter, "discard", lambda self: None)
     with pytest.raises(KeyboardInterrupt):
         await turns_until(alice_v1, batch["id"], "completed")
     found = (await alice_v1.get(f"/batches/{batch['id']}")).json()
