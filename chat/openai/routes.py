@@ -8,6 +8,7 @@ from starlette.routing import Route
 from aily.http.application import Application
 from chat.openai.batches import endpoints as batches
 from chat.openai.chat_completions.endpoint import create_chat_completion
+from chat.openai.embeddings import create_embeddings, max_body_bytes
 from chat.openai.errors import error_response
 from chat.openai.files import endpoints as files
 from chat.openai.models import list_models, retrieve_model
@@ -15,6 +16,7 @@ from chat.openai.responses import endpoints as responses
 
 #: Everything under this path is answered by this application.
 PREFIX = "/v1"
+EMBEDDINGS_PATH = f"{PREFIX}/embeddings"
 _RESPONSES = f"{PREFIX}/responses"
 _RESPONSE = f"{_RESPONSES}/{{response_id}}"
 _FILES = f"{PREFIX}/files"
@@ -34,6 +36,7 @@ routes = [
     Route(f"{PREFIX}/models", list_models),
     Route(f"{PREFIX}/models/{{model:any_name}}", retrieve_model),
     Route(f"{PREFIX}/chat/completions", create_chat_completion, methods=["POST"]),
+    Route(EMBEDDINGS_PATH, create_embeddings, methods=["POST"]),
     Route(_RESPONSES, responses.create_response, methods=["POST"]),
     Route(f"{_RESPONSES}/input_tokens", responses.count_input_tokens, methods=["POST"]),
     Route(_RESPONSE, responses.retrieve_response),
@@ -50,5 +53,8 @@ routes = [
     Route(f"{_BATCHES}/{{batch_id}}", batches.retrieve),
     Route(f"{_BATCHES}/{{batch_id}}/cancel", batches.cancel, methods=["POST"]),
 ]
+
+#: Returns the largest body, by the paths on which that is more than elsewhere.
+larger_bodies = {EMBEDDINGS_PATH: max_body_bytes}
 
 application = Application(routes, error_response)
