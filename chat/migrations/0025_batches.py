@@ -8,7 +8,7 @@ import aily.database.json_fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0018_runs"),
+        ("chat", "0021_embeddings_earlier_attempts"),
     ]
 
     operations = [

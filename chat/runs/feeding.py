@@ -34,7 +34,7 @@ from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.parameters import path_of
 from chat.services.rendering import check_schema_now, render_now
 from chat.services.repeats import find_by_key
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import Accepted, NeedsRenderingError, Submission, submit_many
 
 #: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
@@ -285,7 +285,7 @@ def submit_rows(run: Run, rows: Sequence[OpenRow], lane: Lane | None = None) -> 
     return fed
 
 
-def _submission(run: Run, row: OpenRow, request: CompositeRequest, lane: Lane | None) -> Submission:
+def _submission(run: Run, row: OpenRow, request: TaskRequest, lane: Lane | None) -> Submission:
     # The run's lane, whatever a row says: a run goes behind people.
     chosen = (lane or Lane(run.lane)).name.lower()
     return Submission(

@@ -15,7 +15,7 @@ from aily.database.rows import Row
 from aily.problems import Problem
 from chat.models.runs import Run, RunRow
 from chat.runs.reading import ParsedRow
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 
 
 class RowResult(Row, frozen=True):
@@ -55,7 +55,7 @@ class RunKind:
         is not for its owner to do."""
         return False
 
-    def request_of(self, run: Run, row: RunRow) -> CompositeRequest:
+    def request_of(self, run: Run, row: RunRow) -> TaskRequest:
         """The request of a row. Raises Problem if there is none."""
         raise NotImplementedError
 

@@ -24,7 +24,7 @@ from chat.runs.reading import FileError, ParsedRow
 from chat.runs.retention import delete_rows
 from chat.runs.states import change_state
 from chat.services.rendering import render_now
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import Submission
 from chat.services.submit.draft import draft_tasks
 
@@ -59,7 +59,7 @@ class BatchRuns(RunKind):
     def may_skip_invalid(self, run: Run) -> bool:
         return False
 
-    def request_of(self, run: Run, row: RunRow) -> CompositeRequest:
+    def request_of(self, run: Run, row: RunRow) -> TaskRequest:
         payload: dict[str, Any] = row.payload or {}
         return request_of(run.batch.endpoint, run.owner_id, payload[BODY])
 

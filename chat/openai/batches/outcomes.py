@@ -13,8 +13,9 @@ import msgspec
 from aily.database.rows import Row
 from aily.rest.json_input import decode_json, one_line
 from chat.models import Batch, Task
+from chat.openai import embeddings
 from chat.openai.batches.lines import BODY
-from chat.openai.batches.requests import RESPONSES
+from chat.openai.batches.requests import EMBEDDINGS, RESPONSES
 from chat.openai.chat_completions.answers import Answer
 from chat.openai.chat_completions.body import read_request_now
 from chat.openai.errors import OpenAIError
@@ -81,6 +82,8 @@ def _response_head(row: EndedRow, status: int) -> bytes:
 # --- What has succeeded -------------------------------------------------------------------------
 def _body(endpoint: str, row: EndedRow, task: Task) -> Iterator[bytes]:
     asked = decode_json(msgspec.json.decode(row.payload)[BODY])
+    if endpoint == EMBEDDINGS:
+        return embeddings.stored_answer(embeddings.read_call(asked, {}), task.pk, task.usage or {})
     if endpoint == RESPONSES:
         # It is in the file: nothing else is kept that could be retrieved.
         facts = ResponseFacts(task.pk, {**read_call(asked, {}).echo, "store": False})

@@ -8,14 +8,15 @@ from http import HTTPStatus
 
 from aily.problems import Problem
 from aily.rest.json_input import decode_json
+from chat.openai import embeddings
 from chat.openai.chat_completions.body import read_request_now
 from chat.openai.errors import OpenAIError
 from chat.openai.requests import unsupported
 from chat.openai.responses.creation import named_as_sent, prepare
 from chat.openai.responses.fields import read_call
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 
 #: Fields of aily's that make no sense in many requests at once.
 _ALONE = ("conversation_id", "replaces", "webhook")
@@ -29,7 +30,7 @@ class LineRefused(Problem):
         self.error = error
 
 
-def request_of(endpoint: str, owner_id: int, body: str) -> CompositeRequest:
+def request_of(endpoint: str, owner_id: int, body: str) -> TaskRequest:
     """The request of a line. Raises LineRefused, and other Problems."""
     given = decode_json(body)
     try:
@@ -52,14 +53,14 @@ def _refuse_alone(given: object) -> None:
             raise unsupported("A line of a batch cannot have this.", name)
 
 
-def _chat(body: object, owner_id: int) -> CompositeRequest:
+def _chat(body: object, owner_id: int) -> TaskRequest:
     asked = read_request_now(body, {})
     if asked.is_stream:
         raise unsupported("Answers of a batch are not streamed.", "stream")
     return asked.task
 
 
-def _response(body: object, owner_id: int) -> CompositeRequest:
+def _response(body: object, owner_id: int) -> TaskRequest:
     call = read_call(body, {})
     if call.is_streamed or call.is_background:
         name = "stream" if call.is_streamed else "background"
@@ -68,9 +69,14 @@ def _response(body: object, owner_id: int) -> CompositeRequest:
     return asyncio.run(prepare(call, owner_id)).request
 
 
-_READERS: dict[str, Callable[[object, int], CompositeRequest]] = {
+def _embeddings(body: object, owner_id: int) -> TaskRequest:
+    return embeddings.read_call(body, {}).task
+
+
+_READERS: dict[str, Callable[[object, int], TaskRequest]] = {
     CHAT: _chat,
     RESPONSES: _response,
+    EMBEDDINGS: _embeddings,
 }
 
 

@@ -15,6 +15,7 @@ from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from chat import retention
 from chat.models import Batch, Budget, LLMModel, Run, RunRow, StoredFile, Task
+from chat.models.vectors import TaskVectors, delete_older
 from chat.openai.batches import output
 from chat.openai.batches.kind import BatchRuns
 from chat.openai.files import store
@@ -22,6 +23,7 @@ from chat.runner.runtime import Runtime
 from chat.runs import stepping
 from tests.chat.openai.batches.conftest import (
     CHAT,
+    EMBEDDINGS,
     RESPONSES,
     line,
     lines_of,
@@ -121,6 +123,62 @@ async def test_responses_come_whole(alice_v1: httpx.AsyncClient, worker: Runtime
     failed = await lines_of(alice_v1, batch["error_file_id"])
     codes = [entry["response"]["body"]["error"]["code"] for entry in failed]
     assert codes == ["unsupported_parameter", "previous_response_not_found"]
+
+
+@pytest.mark.parametrize("form", [None, "base64"])
+async def test_embeddings_come_in_the_form_that_was_asked_for(
+    alice_v1: httpx.AsyncClient,
+    worker: Runtime,
+    embeddings_model: LLMModel,
+    form: str | None,
+) -> None:
+    name = embeddings_model.name
+    fields = {"model": name, "messages": None, "encoding_format": form, "dimensions": 8}
+    content = "\n".join(
+        [
+            line("one", url=EMBEDDINGS, input=["a cat", "a dog"], **fields),
+            line("bad", url=EMBEDDINGS, input=[], **fields),
+        ]
+    )
+    batch = await make(alice_v1, content, endpoint=EMBEDDINGS)
+    batch = await turns_until(alice_v1, batch["id"], "completed")
+    [one] = await lines_of(alice_v1, batch["output_file_id"])
+    body = one["response"]["body"]
+    single = await alice_v1.post("/embeddings", json=json.loads(content.splitlines()[0])["body"])
+    assert body == single.json()
+    assert len(body["data"]) == 2
+    [bad] = await lines_of(alice_v1, batch["error_file_id"])
+    assert bad["response"]["body"]["error"]["param"] == "input"
+    assert batch["usage"]["input_tokens"] > 0
+
+
+async def test_vectors_are_kept_until_their_batch_has_its_files(
+    alice_v1: httpx.AsyncClient, worker: Runtime, embeddings_model: LLMModel
+) -> None:
+    fields = {"model": embeddings_model.name, "messages": None, "dimensions": 4}
+    batch = await make(
+        alice_v1, line("one", url=EMBEDDINGS, input="a cat", **fields), endpoint=EMBEDDINGS
+    )
+    later = timezone.now() + timedelta(days=2)
+
+    async def has_vectors() -> bool:
+        await in_database(stepping.step)
+        return bool(await in_database(TaskVectors.objects.count))
+
+    await eventually(has_vectors)
+    assert await in_database(delete_older, later) == 0
+    await turns_until(alice_v1, batch["id"], "completed")
+    assert await in_database(delete_older, later) == 1
+
+
+async def test_a_model_that_cannot_do_it_is_none(
+    alice_v1: httpx.AsyncClient, worker: Runtime
+) -> None:
+    content = line("one", url=EMBEDDINGS, messages=None, input="x")
+    batch = await make(alice_v1, content, endpoint=EMBEDDINGS)
+    batch = await turns_until(alice_v1, batch["id"], "completed", "failed")
+    assert batch["status"] == "failed"
+    assert batch["errors"]["data"][0]["code"] == "model_not_found"
 
 
 async def test_the_order_of_a_schemas_fields_is_kept(
