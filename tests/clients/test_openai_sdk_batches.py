@@ -112,6 +112,20 @@ def test_files_of_the_sdk(sdk: OpenAI) -> None:
     assert refused.value.param == "purpose"
 
 
+def test_a_large_file_is_streamed(installation: Installation, sdk: OpenAI) -> None:
+    """Much larger than other requests may be; the web processes stay as large as they were."""
+    names = ("web-0", "web-1")
+    before = {name: _rss(installation.stack, name) for name in names}
+    content = b"x" * (64 * MEBIBYTE)
+    file = sdk.files.create(file=("large.bin", content), purpose="user_data")
+    assert file.bytes == len(content)
+    with sdk.files.with_streaming_response.content(file.id) as answer:
+        assert sum(map(len, answer.iter_bytes())) == len(content)
+    grown = {name: _rss(installation.stack, name) - before[name] for name in names}
+    assert max(grown.values()) < 50 * MEBIBYTE, grown
+    sdk.files.delete(file.id)
+
+
 # --- Batches ------------------------------------------------------------------------------------
 async def test_a_batch_of_the_sdk(
     installation: Installation, sdk: OpenAI, rest: RestClient

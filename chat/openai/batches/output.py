@@ -38,17 +38,18 @@ SELECT number, key, state, payload, error, task_id
 
 
 def write_files(run: Run, batch: Batch, between: Callable[[], None]) -> None:
-    """Write both files, and link them. `between` is called between two pages of rows."""
+    """Write both files, and link them. `between` is called after each row."""
     output = FileWriter(run.owner_id, f"{batch}_output.jsonl")
     errors = FileWriter(run.owner_id, f"{batch}_error.jsonl")
     tokens = {"cached_tokens": 0, "reasoning_tokens": 0}
     try:
-        for row, task in _rows(run.pk, between):
+        for row, task in _rows(run.pk):
             for name in tokens:
                 tokens[name] += int((task.usage or {}).get(name) or 0) if task else 0
             has_succeeded, pieces = line_of(batch, row, task)
             for piece in pieces:
                 (output if has_succeeded else errors).write(piece)
+            between()
         output.flush()
         errors.flush()
         _link(batch, output, errors, tokens)
@@ -58,7 +59,7 @@ def write_files(run: Run, batch: Batch, between: Callable[[], None]) -> None:
         raise
 
 
-def _rows(run_id: UUID, between: Callable[[], None]) -> Iterator[tuple[EndedRow, Task | None]]:
+def _rows(run_id: UUID) -> Iterator[tuple[EndedRow, Task | None]]:
     after = 0
     while True:
         params = {"run_id": run_id, "after": after, "limit": PAGE, "bytes": PAGE_BYTES}
@@ -71,7 +72,6 @@ def _rows(run_id: UUID, between: Callable[[], None]) -> Iterator[tuple[EndedRow,
         for row in rows:
             yield row, tasks.get(row.task_id) if row.task_id is not None else None
         after = rows[-1].number
-        between()
 
 
 def _link(batch: Batch, output: FileWriter, errors: FileWriter, tokens: dict[str, int]) -> None:

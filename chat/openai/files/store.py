@@ -6,6 +6,7 @@ that died leaves unfinished is purged after a day.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from functools import cache
 from http import HTTPStatus
@@ -36,6 +37,8 @@ MAX_NAME_CHARS = 200
 _MAX_ID_CHARS = 100
 #: Pieces deleted by one statement.
 _PAGE = 64
+#: For how long one turn of the schedule deletes.
+PURGE_SECONDS = 20.0
 
 
 def file_object(file: StoredFile) -> JsonObject:
@@ -174,14 +177,18 @@ def delete_pieces(file_id: UUID) -> None:
 
 
 def purge_expired() -> int:
-    """Delete files whose time is over, but those that a batch is being made of. Returns how
-    many."""
+    """Delete files whose time is over, as many as PURGE_SECONDS allow, but those that a batch is
+    being made of. Returns how many."""
+    deadline = time.monotonic() + PURGE_SECONDS
     validating = Run.objects.filter(state=RunState.VALIDATING, input_file__isnull=False)
     old = StoredFile.objects.filter(expires_at__lt=timezone.now()).exclude(
         pk__in=validating.values("input_file")
     )
-    file_ids = list(old.values_list("pk", flat=True)[:1000])
-    for file_id in file_ids:
+    deleted = 0
+    for file_id in old.values_list("pk", flat=True)[:1000]:
         delete_pieces(file_id)
         StoredFile.objects.filter(pk=file_id).delete()
-    return len(file_ids)
+        deleted += 1
+        if time.monotonic() > deadline:
+            break
+    return deleted
