@@ -18,7 +18,20 @@ test("every address leads back to its page", () => {
 });
 
 test("anything unknown is a new chat", () => {
-  for (const hash of ["", "#", "#/x/1", "#/c/", "#/s/", "#/c/a/b", "#/settings/x", "#/c/<b>", "#/runs/", "#/runs/a/b"]) {
+  for (
+    const hash of [
+      "",
+      "#",
+      "#/x/1",
+      "#/c/",
+      "#/s/",
+      "#/c/a/b",
+      "#/settings/x",
+      "#/c/<b>",
+      "#/runs/",
+      "#/runs/a/b",
+    ]
+  ) {
     assert.deepEqual(parseRoute(hash), { name: "chat", id: null }, hash);
   }
 });

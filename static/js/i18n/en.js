@@ -457,6 +457,8 @@ export default {
   "error.empty_file.help": "It has no rows below its header.",
   "error.no_file.title": "The file is gone",
   "error.no_file.help": "Send it again.",
+  "error.run_conflict.title": "This cannot be done now",
+  "error.run_conflict.help": "{message}",
   "error.file_format.title": "Not a file of rows",
   "error.file_format.help": "Choose a CSV file or a JSONL file.",
   "error.file_too_large.title": "The file is too large",

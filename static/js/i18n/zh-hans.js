@@ -435,6 +435,8 @@ export default {
   "error.empty_file.help": "表头下没有任何行。",
   "error.no_file.title": "文件已不存在",
   "error.no_file.help": "请重新上传。",
+  "error.run_conflict.title": "现在无法执行",
+  "error.run_conflict.help": "服务器说明：{message}",
   "error.file_format.title": "不支持的文件",
   "error.file_format.help": "请选择 CSV 或 JSONL 文件。",
   "error.file_too_large.title": "文件过大",

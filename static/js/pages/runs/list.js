@@ -5,7 +5,6 @@ import { formatDateTime, formatMoney, t } from "../../i18n/i18n.js";
 import { html, nothing, render, repeat } from "../../lit.js";
 import { href } from "../../shell/routes.js";
 import { newestBy, PagedCollection } from "../../store/paged.js";
-import { find } from "../../ui/dom.js";
 import { notice } from "../../ui/notice.js";
 import { barTemplate, countsText, stateBadge } from "./progress.js";
 import { Upload } from "./upload.js";
@@ -57,7 +56,8 @@ export class RunsPage {
   }
 
   focus() {
-    find(this.element, "input").focus();
+    this.element.tabIndex = -1;
+    this.element.focus({ preventScroll: true });
   }
 
   async load() {

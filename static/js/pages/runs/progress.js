@@ -1,6 +1,13 @@
 /** How far a run is, as text and as a bar. */
 
-import { formatDuration, formatMoney, formatNumber, isKey, t } from "../../i18n/i18n.js";
+import {
+  formatDateTime,
+  formatDuration,
+  formatMoney,
+  formatNumber,
+  isKey,
+  t,
+} from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { explain } from "../../ui/notice.js";
 
@@ -51,13 +58,15 @@ export function barTemplate(run) {
 }
 
 /** Why it is in its state. @param {RunData} run @returns {string} empty where that needs no words */
-export function reasonText({ reason, message, max_cost, currency }) {
+export function reasonText({ state, reason, message, start_at, max_cost, currency }) {
   const key = `runs.reason.${reason}`;
   const limit = max_cost === null ? "" : formatMoney(max_cost, currency);
+  if (state === "scheduled" && start_at && isKey(key)) {
+    return `${t(key)} ${t("runs.starts_at", { time: formatDateTime(start_at) })}`;
+  }
   if (isKey(key)) return t(key, { limit });
   if (!reason || reason === "asked") return "";
-  const { title, help } = explain({ code: reason, message });
-  return t("toast.text", { title, help });
+  return t("toast.text", explain({ code: reason, message }));
 }
 
 /** @param {RunData} run */

@@ -5,8 +5,7 @@ import { html, nothing, render } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
-import { fileErrors } from "./file_errors.js";
+import { fileErrors, runNotice } from "./errors.js";
 import { barTemplate, countsText, figuresTemplate, reasonText, stateBadge } from "./progress.js";
 import { Rows } from "./rows.js";
 import { Setup } from "./setup.js";
@@ -20,7 +19,7 @@ import { Setup } from "./setup.js";
 /** Rows are read again this long after their counts have changed. */
 const REFRESH_MS = 1_000;
 const RETRYABLE = ["running", "paused", "done", "cancelled", "expired"];
-const CANCELLABLE = ["validating", "ready", "scheduled", "running", "paused"];
+const CANCELLABLE = ["validating", "scheduled", "running", "paused"];
 
 /** @implements {Page} */
 export class RunPage {
@@ -173,7 +172,7 @@ export class RunPage {
       resume: state === "paused",
       retry: failed > 0 && RETRYABLE.includes(state),
       cancel: CANCELLABLE.includes(state),
-      delete: run.isEnded,
+      delete: run.isEnded || state === "ready",
     };
     return html`
       <div class="run-actions">
@@ -248,7 +247,7 @@ export class RunPage {
   #template(run) {
     return html`
       ${this.#head(run)}
-      <div class="notices">${notice(this.#error)}</div>
+      <div class="notices">${runNotice(this.#error)}</div>
       ${fileErrors(run.data)} ${this.#setup?.template() ?? nothing}
       ${this.#rows?.template() ?? nothing}
     `;
@@ -261,7 +260,7 @@ export class RunPage {
     const reason = reasonText(data);
     const isUnderWay = state !== "validating" && state !== "ready" && state !== "failed";
     return html`
-      <header class="run-head">
+      <header class="run-head ${isUnderWay ? "" : "short"}">
         <p class="run-facts">
           ${stateBadge(data)} ${this.#isSimulated(data) ? simulatedBadge() : nothing}
           <span>${countsText(data)}</span>
@@ -271,11 +270,7 @@ export class RunPage {
           ${data.model ? html`<span>${data.model}</span>` : nothing}
           <span>${formatDateTime(data.created_at)}</span>
         </p>
-        <p class="run-reason" role="status">
-          ${reason} ${state === "scheduled" && data.start_at
-            ? t("runs.starts_at", { time: formatDateTime(data.start_at) })
-            : ""}
-        </p>
+        <p class="run-reason" role="status">${reason}</p>
         ${isUnderWay ? html`${barTemplate(data)} ${figuresTemplate(data)}` : nothing}
         ${this.#limitField(data)} ${this.#actions(run)}
       </header>

@@ -5,10 +5,10 @@ import { fromInput } from "../../forms/moments.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { runNotice } from "./errors.js";
 import { estimateTemplate, startTemplate } from "./estimate.js";
 import { MappingForm } from "./mapping.js";
-import { cellsOf, rowsTable, RowTexts } from "./row.js";
+import { cellsOf, MESSAGE, rowsTable, RowTexts } from "./row.js";
 import { errorsOf, fieldsOf, INPUT_OF, settingsTemplate, valuesOf } from "./settings.js";
 
 /**
@@ -309,10 +309,10 @@ export class Setup {
         ${this.#isIncomplete
           ? html`<p class="muted">${t(this.#scene ? "runs.unmapped" : "runs.choose_scene")}</p>`
           : nothing}
-        ${notice(this.#refusal)}
+        ${runNotice(this.#refusal)}
         ${this.#estimate ? estimateTemplate(this.#estimate) : nothing}
         ${startTemplate(form, this.#estimate)}
-        <div class="notices">${notice(this.#error)}</div>
+        <div class="notices">${runNotice(this.#error)}</div>
         <div class="run-actions">
           <button type="button" class="button primary" ?disabled=${!isReady || this.#isBusy}
             @click=${() => this.#act(() => this.#begin())}>
