@@ -257,6 +257,10 @@ BATCH_MAX_SHARE = env.number("BATCH_MAX_SHARE", default=0.9, minimum=0.001, maxi
 # --- Tasks --------------------------------------------------------------------------------------
 LLM_API_ASYNC_DEFAULT = env.boolean("LLM_API_ASYNC_DEFAULT", default=True)
 SYNC_WAIT_SECONDS = env.integer("SYNC_WAIT_SECONDS", default=60, minimum=1, maximum=3600)
+# How long a plain request of OpenAI's API waits for its answer. Below the 600 s of its clients.
+OPENAI_WAIT_SECONDS = env.seconds("OPENAI_WAIT_SECONDS", default=590, maximum=3600)
+# For how long the task of a request whose client is gone goes on: a repeated request finds it.
+DROPPED_REQUEST_SECONDS = env.number("DROPPED_REQUEST_SECONDS", default=5, maximum=600)
 TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maximum=100)
 TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
 TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)
@@ -299,6 +303,8 @@ RENDERING_MAX_MEMORY_BYTES = env.integer(
 RENDERING_MAX_WAITING_PER_USER = env.integer(
     "RENDERING_MAX_WAITING_PER_USER", default=200, minimum=1
 )
+# CPU time of checking one answer against its JSON Schema, where that is much work.
+OUTPUT_CHECK_SECONDS = env.seconds("OUTPUT_CHECK_SECONDS", default=5, maximum=600)
 # Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
 CONVERSATION_MAX_TOKENS = env.integer("CONVERSATION_MAX_TOKENS", default=64_000, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(

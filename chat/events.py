@@ -139,6 +139,8 @@ def _shortened(event: msgspec.Struct) -> msgspec.Struct:
     match event:
         case TaskCompleted():
             result = {**event.result, "text": None, "reasoning": None}
+            if "output" in result:
+                result["output"] = None
             if len(_encoder.encode(result)) > FRAME_BYTES // 2:
                 result["tool_calls"] = None
             usage = event.usage if len(_encoder.encode(event.usage)) < FRAME_BYTES // 4 else {}
@@ -159,6 +161,12 @@ def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
         yield "", reasoning[start : start + PIECE_CHARS]
     for start in range(0, len(text), PIECE_CHARS):
         yield text[start : start + PIECE_CHARS], ""
+
+
+def cuts_of(text: str, reasoning: str) -> list[int]:
+    """The lengths of what a delta has, in the order in which it is read: reasoning comes first, and
+    its length is negative."""
+    return [length for length in (-len(reasoning), len(text)) if length]
 
 
 def decode(frame: bytes) -> AnyEvent:

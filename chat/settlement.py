@@ -42,7 +42,10 @@ WITH taken AS (
                  WHERE needs_settling AND status NOT IN ('queued', 'running') AND {condition}
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
   RETURNING id, owner_id, api_key_id, model_id, scene_id, deployment, webhook_id, run_id, status,
-            {usage} AS usage, created_at, started_at, coalesce(finished_at, now()) AS finished_at,
+            {usage} AS usage,
+            created_at, started_at, coalesce(finished_at, now()) AS finished_at,
+            coalesce(attempt > (repair ->> 'attempt')::int AND usage = repair -> 'usage', false)
+              AS is_partly_counted,
             {labels} AS labels)
 SELECT coalesce(json_agg(taken ORDER BY id), '[]')::text FROM taken
 """

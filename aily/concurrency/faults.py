@@ -34,7 +34,7 @@ PLACES = (
     *("starting tasks", "storing a partial answer", "storing an end"),
     *("storing outcomes of deliveries", "sweep: drop_dead_workers", "sweep: recover"),
     *("sweep: expire", "sweep: divert", "sweep: end_stranded", "sweep: requeue_missing"),
-    *("renewing slots", "runs", "tracing submits"),
+    *("renewing slots", "runs", "tracing submits", "waiting requests"),
 )
 
 

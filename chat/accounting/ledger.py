@@ -45,10 +45,13 @@ SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens,
   FROM chat_ledgerentry WHERE task_id = ANY(%(task_ids)s) AND kind <> 'reserve'
 """
 
+#: `first_bytes`: of a first answer, which was then to be repaired.
 _TEXT_BYTES = """
 SELECT id, octet_length(messages::text) AS prompt_bytes,
-       octet_length(text) + octet_length(reasoning) AS answer_bytes
-  FROM chat_task WHERE id = ANY(%(task_ids)s) AND (text <> '' OR reasoning <> '')
+       octet_length(text) + octet_length(reasoning) AS answer_bytes,
+       coalesce(octet_length(repair ->> 'text'), 0) AS first_bytes
+  FROM chat_task WHERE id = ANY(%(task_ids)s)
+   AND (text <> '' OR reasoning <> '' OR repair IS NOT NULL)
 """
 
 
@@ -87,6 +90,22 @@ class _TextBytes(Row, frozen=True):
     id: UUID
     prompt_bytes: int
     answer_bytes: int
+    first_bytes: int
+
+    def last_call(self) -> Tokens:
+        """Estimated tokens of the call whose answer the row has."""
+        if not self.answer_bytes:
+            return Tokens()
+        return Tokens(
+            estimate(self.prompt_bytes + self.first_bytes), 0, estimate(self.answer_bytes)
+        )
+
+    def all_calls(self) -> Tokens:
+        """Of that one, and of the one whose answer it was to repair."""
+        last = self.last_call()
+        if not self.first_bytes:
+            return last
+        return last.plus(Tokens(estimate(self.prompt_bytes), 0, estimate(self.first_bytes)))
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -156,13 +175,13 @@ def _closing_entries(
     models = load_models(task.model_id for task in tasks)
     prices = {model_id: PriceList.of(model) for model_id, model in models.items()}
     counted = {task.id: Tokens.of_usage(task.usage) for task in tasks if task.started_at}
-    estimates = _estimates([task_id for task_id, tokens in counted.items() if not tokens.total])
+    estimates = _estimates(tasks, counted)
     usages, entries = [], []
     for task in tasks:
         own = reservations.get(task.id, [])
         tokens, is_estimated = counted.get(task.id, Tokens()), task.id in estimates
         if is_estimated:
-            tokens = _within(estimates[task.id], own)
+            tokens = _within(tokens.plus(estimates[task.id]), own)
         price = prices[task.model_id].at(task.started_at or task.created_at, task.deployment)
         used = _Used(tokens, is_estimated, charge(price, tokens), price.currency)
         usages.append(_entry(task, used))
@@ -172,21 +191,22 @@ def _closing_entries(
     return entries
 
 
-def _estimates(ids: Sequence[UUID]) -> dict[UUID, Tokens]:
-    """Estimated tokens of those tasks that have any text of an answer."""
-    if not ids:
+def _estimates(tasks: Sequence[EndedTask], counted: dict[UUID, Tokens]) -> dict[UUID, Tokens]:
+    """Estimated tokens of those calls that the provider did not count, where they have any text."""
+    partly = {task.id for task in tasks if task.is_partly_counted and task.id in counted}
+    uncounted = {task_id for task_id, tokens in counted.items() if not tokens.total}
+    if not partly and not uncounted:
         return {}
-    return {
-        row.id: Tokens(estimate(row.prompt_bytes), 0, estimate(row.answer_bytes))
-        for row in fetch_rows(_TextBytes, _TEXT_BYTES, {"task_ids": ids})
-    }
+    rows = fetch_rows(_TextBytes, _TEXT_BYTES, {"task_ids": list(partly | uncounted)})
+    found = {row.id: row.all_calls() if row.id in uncounted else row.last_call() for row in rows}
+    return {task_id: tokens for task_id, tokens in found.items() if tokens.total}
 
 
 def _within(tokens: Tokens, reservations: Sequence[_StoredEntry]) -> Tokens:
     """An estimate, cut to what was reserved."""
     prompt = min([tokens.prompt, *(entry.prompt_tokens for entry in reservations)])
     completion = min([tokens.completion, *(entry.completion_tokens for entry in reservations)])
-    return Tokens(prompt, 0, completion)
+    return Tokens(prompt, min(tokens.cached, prompt), completion)
 
 
 def _entry(task: EndedTask, used: _Used, reservation: _StoredEntry | None = None) -> _Entry:

@@ -17,6 +17,8 @@ BYTES_PER_TOKEN = 2
 MAX_COUNT = 10**9
 #: Reserved for an image, an upper bound; for a longer file too, which is charged when it has ended.
 OTHER_PART_TOKENS = 2000
+#: Reserved for what aily itself says of a JSON Schema, and of what does not fit it, in two prompts.
+STRUCTURED_TOKENS = 1_500
 #: The names that providers have for the same parameter.
 MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens")
 
@@ -41,6 +43,13 @@ class Tokens(msgspec.Struct, frozen=True):
     def total(self) -> int:
         return self.prompt + self.completion
 
+    def plus(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+        )
+
 
 def estimate(text_bytes: int) -> int:
     """An upper bound of the tokens of a text of so many bytes of UTF-8, except for noise."""
@@ -48,16 +57,21 @@ def estimate(text_bytes: int) -> int:
 
 
 def max_usage(task: Task) -> Tokens:
-    """The tokens that one call may use at most, none of them cached.
+    """The tokens that a task may use at most, none of them cached.
 
     A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
     is no text adds OTHER_PART_TOKENS.
     """
-    return Tokens(_prompt_tokens(task), 0, min(bound_completion(task), MAX_COUNT))
+    prompt, completion = _prompt_tokens(task), min(bound_completion(task), MAX_COUNT)
+    if task.response_format is None:
+        return Tokens(prompt, 0, completion)
+    # Its answer may have to be repaired: by a second call, whose prompt has the answer as well.
+    prompt = min(2 * prompt + completion + STRUCTURED_TOKENS, MAX_COUNT)
+    return Tokens(prompt, 0, min(2 * completion, MAX_COUNT))
 
 
 def expected_tokens(task: Task) -> int:
-    """As `max_usage`, of a task that may stay without a limit: its model's counts."""
+    """As `max_usage` of one call, of a task that may stay without a limit: its model's counts."""
     completion = _named_limit(task) or task.model.default_max_tokens
     return _prompt_tokens(task) + min(completion, MAX_COUNT)
 

@@ -82,8 +82,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Provider
         fields = (
             "name", "base_url", "is_enabled", "is_simulated", "api_key_env", "key_header",
-            "request_fields", "connect_seconds", "first_token_seconds", "between_tokens_seconds",
-            "total_seconds", "proxy_url", "ca_bundle",
+            "request_fields", "structured_output", "connect_seconds", "first_token_seconds",
+            "between_tokens_seconds", "total_seconds", "proxy_url", "ca_bundle",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -163,7 +163,7 @@ class ProviderAdmin(PausedAdmin):
             {
                 "classes": ("collapse",),
                 "fields": (
-                    "request_fields", "connect_seconds", "first_token_seconds",
+                    "request_fields", "structured_output", "connect_seconds", "first_token_seconds",
                     "between_tokens_seconds", "total_seconds",
                 ),
             },

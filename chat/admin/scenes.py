@@ -21,8 +21,8 @@ from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
 
 _WRITTEN = (
-    "system_template", "user_template", "variables_schema", "model", "fallback_models",
-    "params", "single_flight", "cache_ttl_seconds", "notes",
+    "system_template", "user_template", "variables_schema", "output_schema", "model",
+    "fallback_models", "params", "single_flight", "cache_ttl_seconds", "notes",
 )  # fmt: skip
 
 

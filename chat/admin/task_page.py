@@ -55,6 +55,9 @@ class TaskPage:
     moments: Sequence[Moment]
     messages: Sequence[PromptMessage]
     messages_left_out: int
+    schema: str
+    first_answer: Text
+    first_errors: Sequence[str]
     answer: Text
     reasoning: Text
     tool_calls: str
@@ -65,10 +68,14 @@ class TaskPage:
 def page_of(task: Task) -> TaskPage:
     """Return what the page of a task shows. Costs two queries."""
     prompt = task.messages if isinstance(task.messages, list) else []
+    repair = task.repair if isinstance(task.repair, dict) else {}
     return TaskPage(
         moments=_moments(task),
         messages=[_prompt_message(message) for message in prompt[-MAX_MESSAGES:]],
         messages_left_out=max(len(prompt) - MAX_MESSAGES, 0),
+        schema=_as_json(task.response_format) if task.response_format else "",
+        first_answer=_cut(str(repair.get("text", ""))),
+        first_errors=[str(error) for error in repair.get("errors", [])],
         answer=_cut(task.text),
         reasoning=_cut(task.reasoning),
         tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",

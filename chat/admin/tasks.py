@@ -34,7 +34,10 @@ from chat.services.cancel import cancel_many
 from chat.services.retry import retry_many
 
 #: Large columns that no list shows.
-_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls", "usage", "error")
+_LARGE = (
+    *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
+    *("repair", "usage", "error"),
+)
 
 
 class TaskChangeList(ChangeList):

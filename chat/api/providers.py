@@ -31,6 +31,14 @@ from chat.services.providers import Addresses
 
 router = Router(tags=["providers"])
 
+StructuredOutputName = Literal["", "native", "json_object", "prompt"]
+_STRUCTURED_OUTPUT = (
+    "How it is asked for an answer that fits a JSON Schema. native: as response_format. "
+    "json_object: in JSON mode, with the schema in the prompt. prompt: by the prompt alone. Empty: "
+    "as its host is known to want it; else natively, and in JSON mode once it has refused that."
+)
+_MODELS_STRUCTURED_OUTPUT = "As the provider's, whose it takes the place of. Empty: the provider's."
+
 
 # --- Schemas ------------------------------------------------------------------------------------
 class ProviderOut(Schema):
@@ -47,6 +55,7 @@ class ProviderOut(Schema):
         key_header="api-key",
         header_names=["x-ms-client"],
         request_fields={"max_tokens": "max_completion_tokens"},
+        structured_output="native",
         connect_seconds=None,
         first_token_seconds=300,
         between_tokens_seconds=None,
@@ -72,6 +81,7 @@ class ProviderOut(Schema):
     key_header: str = Field(description="The header of the key; empty: Authorization: Bearer.")
     header_names: list[str] = Field(description="Extra headers. Their values are never shown.")
     request_fields: dict[str, str | None]
+    structured_output: str = Field(description=_STRUCTURED_OUTPUT)
     connect_seconds: float | None
     first_token_seconds: float | None
     between_tokens_seconds: float | None
@@ -116,6 +126,7 @@ class ProviderPatch(RequestSchema):
         default_factory=dict,
         description="Fields of the request to leave out (null) or to send by another name.",
     )
+    structured_output: StructuredOutputName = Field("", description=_STRUCTURED_OUTPUT)
     connect_seconds: float | None = Field(None, description="Null: the setting's.")
     first_token_seconds: float | None = None
     between_tokens_seconds: float | None = None
@@ -148,6 +159,7 @@ class ModelOut(Schema):
         own_paused_at=None,
         default_max_tokens=4096,
         params={"temperature": 0.2},
+        structured_output="",
         input_price="0.280000",
         cached_input_price="0.028000",
         output_price="0.420000",
@@ -167,6 +179,7 @@ class ModelOut(Schema):
     weight: int = Field(description="Of its own deployment, beside further ones.")
     default_max_tokens: int
     params: dict[str, object]
+    structured_output: str = Field(description=_MODELS_STRUCTURED_OUTPUT)
     input_price: Decimal
     cached_input_price: Decimal
     output_price: Decimal
@@ -193,6 +206,7 @@ class ModelPatch(RequestSchema):
         4096, description="What a call under a budget is held to if it names no max_tokens."
     )
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    structured_output: StructuredOutputName = Field("", description=_MODELS_STRUCTURED_OUTPUT)
     input_price: Decimal = Decimal(0)
     cached_input_price: Decimal = Decimal(0)
     output_price: Decimal = Decimal(0)

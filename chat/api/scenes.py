@@ -51,6 +51,7 @@ class SceneOut(Schema):
             "properties": {"letter": {"type": "string"}},
             "required": ["letter"],
         },
+        output_schema=None,
         created_at="2026-01-31T12:00:00Z",
         updated_at="2026-01-31T12:05:00Z",
     )
@@ -64,6 +65,9 @@ class SceneOut(Schema):
     variables_schema: dict[str, object] | None = Field(
         None, description="JSON Schema of `variables` for the live version."
     )
+    output_schema: dict[str, object] | None = Field(
+        None, description="JSON Schema that the live version's answers fit; null: they are texts."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -74,6 +78,10 @@ class SceneOut(Schema):
     @staticmethod
     def resolve_variables_schema(scene: Scene) -> dict[str, object] | None:
         return scene.live_version.variables_schema if scene.live_version else None
+
+    @staticmethod
+    def resolve_output_schema(scene: Scene) -> dict[str, object] | None:
+        return scene.live_version.output_schema if scene.live_version else None
 
 
 class SceneFilter(Schema):
@@ -121,6 +129,7 @@ class VersionOut(Schema):
             "properties": {"letter": {"type": "string"}},
             "required": ["letter"],
         },
+        output_schema=None,
         model="deepseek-flash",
         fallback_models=["deepseek-v4-pro"],
         params={"temperature": 0.2},
@@ -137,6 +146,7 @@ class VersionOut(Schema):
     system_template: str
     user_template: str
     variables_schema: dict[str, object]
+    output_schema: dict[str, object] | None
     model: str | None = Field(None, alias="model.name")
     fallback_models: list[str]
     params: dict[str, object]
@@ -161,6 +171,11 @@ class VersionPatch(RequestSchema):
         default_factory=dict,
         description="JSON Schema (2020-12), without remote references. Empty: every name that the "
         "templates use is a required string.",
+    )
+    output_schema: dict[str, JsonValue] | None = Field(
+        None,
+        description="JSON Schema (2020-12), without remote references, that every answer is made "
+        "to fit. Null or empty: answers are texts.",
     )
     model: str | None = Field(None, description="A model's name. Null: the default model.")
     fallback_models: list[str] = Field(
@@ -222,6 +237,9 @@ class PreviewIn(RequestSchema):
     user_template: str
     variables_schema: dict[str, JsonValue] = Field(
         default_factory=dict, description="As in a version; empty: the one that is implied."
+    )
+    output_schema: dict[str, JsonValue] | None = Field(
+        None, description="As in a version; it is checked."
     )
     variables: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -360,7 +378,8 @@ def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scen
 def preview(request: AuthenticatedRequest, slug: str, payload: PreviewIn) -> drafts.Preview:
     _scene(request, slug, "chat.change_sceneversion", EDIT)
     source = PromptSource(payload.system_template, payload.user_template, payload.variables_schema)
-    return drafts.preview(source, payload.variables, request.auth.user.pk)
+    user_id = request.auth.user.pk
+    return drafts.preview(source, payload.variables, user_id, payload.output_schema)
 
 
 # --- Versions -----------------------------------------------------------------------------------

@@ -32,7 +32,10 @@ from chat.models.tasks import Status as TaskStatus
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
 #: Columns of any size, which lists leave out.
-_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+_LARGE = (
+    *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
+    *("repair",),
+)
 
 
 class WaitingFor(Schema):
@@ -120,6 +123,9 @@ class Result(Schema):
     reasoning: str
     finish_reason: str | None
     tool_calls: list[ToolCall]
+    output: JsonValue = Field(
+        None, description="Of a task with a JSON Schema: the value of `text`, which fits it."
+    )
 
 
 class Timings(Schema):
@@ -225,8 +231,11 @@ class _Task(Schema):
 
 
 class TaskOut(_Task):
-    model_config = example(**_EXAMPLE)
+    model_config = example(**_EXAMPLE, response_format=None)
 
+    response_format: dict[str, object] | None = Field(
+        description="The JSON Schema that its answer must fit: the request's, or its scene's."
+    )
     result: Result | None = Field(description="Null until there is any text.")
 
     @staticmethod

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from accounts.authentication import Identity
+from accounts.socket_consumer import CLOSE_TOO_MANY
 from aily.concurrency.jobs import Jobs
 from aily.database.outages import as_problem, is_away
 from aily.database.replica import anote_write
@@ -33,7 +34,7 @@ from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TOO_MANY = 4429
+
 #: Frames of one socket being worked on, and their bytes; the next is read when one is done.
 MAX_FRAMES_AT_ONCE = 256
 MAX_BYTES_AT_ONCE = 1_048_576
@@ -106,7 +107,7 @@ class Commands:
         submission = Submission(
             owner_id=self._owner_id,
             request=frame,
-            default_lane=Lane.INTERACTIVE,
+            default_lane=Lane.named(self._identity.lane, Lane.INTERACTIVE),
             idempotency_key=frame.idempotency_key,
             api_key_id=api_key.pk if api_key else None,
             uncounted=(self._owner_id, api_key),

@@ -69,7 +69,10 @@ UPDATE chat_delivery
 RETURNING chat_delivery.id, chat_delivery.locked_until
 """
 #: Columns of the task that no delivery needs, or only the beginning of.
-_LARGE = ("task__messages", "task__params", "task__text", "task__reasoning", "task__tool_calls")
+_LARGE = (
+    *("task__messages", "task__params", "task__response_format", "task__repair"),
+    *("task__text", "task__reasoning", "task__tool_calls"),
+)
 
 
 class _Claim(Row, frozen=True):

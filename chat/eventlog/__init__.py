@@ -10,12 +10,14 @@ from chat.eventlog.appends import (
     publish_ends,
     publish_queued,
 )
+from chat.eventlog.ends import UserEnds
 from chat.eventlog.feeds import Feed, FeedPool
 from chat.eventlog.hub import Hub, Source, get_hub
 from chat.eventlog.listeners import announce_listener
 from chat.eventlog.notices import Notice
 from chat.eventlog.reads import FIRST_PAGE, last_events, next_count, read
 from chat.eventlog.task_log import TaskLog
+from chat.eventlog.transcripts import read_deltas
 from chat.eventlog.writer import LogWriter
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Outcome",
     "Source",
     "TaskLog",
+    "UserEnds",
     "aappend",
     "announce_listener",
     "append",
@@ -40,4 +43,5 @@ __all__ = [
     "publish_ends",
     "publish_queued",
     "read",
+    "read_deltas",
 ]

@@ -90,7 +90,7 @@ class StreamState:
         self._nameless = 0
         self._upstream_id: str | None = None
         self._usage = Usage()
-        self._has_text = self._has_deltas = False
+        self._has_text = self._has_deltas = self._is_refusal = False
         #: Whether the finish reason stood by itself; some send one with each piece of text.
         self._stood_alone = False
         self._went_on = False
@@ -258,6 +258,7 @@ class StreamState:
             upstream_id=self._upstream_id,
             request_id=self._request_id,
             tool_calls=self._tool_calls.whole() if with_tool_calls else (),
+            is_refusal=self._is_refusal,
         )
 
     # --- The parts of an event ------------------------------------------------------------------
@@ -303,6 +304,7 @@ class StreamState:
             self._add_text(message.content)
         if message.refusal:
             self._add_text(message.refusal)
+            self._is_refusal = True
         reasoning = message.reasoning_content or message.reasoning or _other_reasoning(message)
         if reasoning:
             self._reasoning.append(reasoning)

@@ -13,6 +13,12 @@ JsonObject = dict[str, Any]
 
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These know `max_tokens` alone, and ignore its newer name.
+_MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
+# These refuse, while they think, an assistant's message with tool calls that has no reasoning.
+_REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
+# These refuse, while they think, a choice that forces a tool call.
+_FREE_WHILE_THINKING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -111,12 +117,17 @@ class ChatRequest(msgspec.Struct, frozen=True):
         body: JsonObject = {
             **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
             "model": self.model,
-            "messages": self.messages,
+            "messages": self._messages(provider),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         if self.user_id:
             body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+        if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
+            limit = body.pop("max_completion_tokens")
+            body["max_tokens"] = min(limit, body.get("max_tokens", limit))
+        if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
+            body.setdefault("thinking", {"type": "disabled"})
         for name, other in request_fields:
             if name in body:
                 value = body.pop(name)
@@ -125,10 +136,33 @@ class ChatRequest(msgspec.Struct, frozen=True):
                     body.setdefault(other, value)
         return body
 
+    def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
+        """The messages, with an empty reasoning where the provider wants one beside tool calls.
+
+        Most clients of OpenAI's API keep none.
+        """
+        messages = self.messages
+        if provider not in _REASONING_PROVIDERS:
+            return messages
+        if isinstance(messages, msgspec.Raw):
+            if b'"tool_calls"' not in bytes(messages):
+                return messages
+            messages = msgspec.json.decode(messages)
+        return [
+            {**message, "reasoning_content": message.get("reasoning_content") or ""}
+            if message.get("tool_calls")
+            else message
+            for message in messages
+        ]
+
     def _user(self) -> str | None:
         """The user for which a provider isolates its cache: our user, or one of that user's own."""
         theirs = self.params.get("user")
         return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
+
+
+def _forces_a_tool(body: JsonObject) -> bool:
+    return body.get("tool_choice") not in (None, "none", "auto")
 
 
 class TimeLimits(msgspec.Struct, frozen=True):
@@ -196,6 +230,8 @@ class Completion(msgspec.Struct, frozen=True):
     upstream_id: str | None
     request_id: str | None
     tool_calls: tuple[ToolCall, ...] = ()
+    is_refusal: bool = False
+    """The model refused to answer: its text says so."""
 
 
 class ReadDelay:

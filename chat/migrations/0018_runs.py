@@ -10,7 +10,7 @@ import chat.models.ids
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0007_user_language"),
-        ("chat", "0017_deployments"),
+        ("chat", "0019_responses"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -15,6 +15,7 @@ from chat.models.pools import (
 )
 from chat.models.prices import ModelPrice
 from chat.models.providers import Provider
+from chat.models.responses import StoredResponse
 from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
@@ -46,6 +47,7 @@ __all__ = [
     "ServedFrom",
     "Status",
     "StoredFile",
+    "StoredResponse",
     "Task",
     "WebhookEndpoint",
     "Worker",

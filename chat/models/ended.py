@@ -28,6 +28,8 @@ class EndedTask(msgspec.Struct, frozen=True):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime
+    #: True: `usage` is that of a first answer; what was to repair it broke off, uncounted.
+    is_partly_counted: bool = False
     #: JSON (chat/models/metadata.py): few readers need it decoded.
     labels: msgspec.Raw = msgspec.Raw(b"{}")
     #: The deployment of its model that its last attempt called.

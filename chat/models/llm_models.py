@@ -10,10 +10,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from aily.rest.sizes import PARAMS_BYTES, check_sizes
-from chat.models.providers import Provider
+from chat.models.provider_fields import StructuredOutput, structured_output_of_host
+from chat.models.providers import Provider, structured_output_field
 
 MAX_WEIGHT = 1000
 #: Further deployments of a model. Each claim of its tasks looks at all of them.
@@ -92,6 +94,7 @@ class LLMModel(models.Model):
     params = models.JSONField(
         default=dict, blank=True, help_text="Request parameters sent with every call."
     )
+    structured_output = structured_output_field("as its provider's others are")
     default_max_tokens = models.PositiveIntegerField(
         default=4096,
         validators=[MinValueValidator(1)],
@@ -127,6 +130,8 @@ class LLMModel(models.Model):
         default=False,
         help_text="Only for those who have the permission to use it, and for scenes that name it.",
     )
+    # Of rows that are older than the column: when it was added.
+    created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
 
     objects: ClassVar = LLMModelQuerySet.as_manager()
 
@@ -217,6 +222,24 @@ class LLMModel(models.Model):
     def is_simulated(self) -> bool:
         """Whether one of its deployments makes answers up."""
         return any(place.provider.is_simulated for place in self.all_deployments())
+
+    def structured_output_at(self, provider: Provider) -> StructuredOutput | None:
+        """How it is asked at a provider of its deployments for an answer that fits a JSON Schema.
+        None: as the first answers tell.
+
+        The schema goes into the prompt alone where `response_format` is not to be sent.
+        """
+        extra = self.params.get("extra_body")
+        params = {**self.params, **extra} if isinstance(extra, dict) else self.params
+        for fields in (params, provider.request_fields):
+            if "response_format" in fields and fields["response_format"] is None:
+                return StructuredOutput.PROMPT
+        mode = (
+            self.structured_output
+            or provider.structured_output
+            or structured_output_of_host(provider.base_url)
+        )
+        return StructuredOutput(mode) if mode else None
 
     @property
     def counts_tokens(self) -> bool:

@@ -7,6 +7,7 @@ import ssl
 
 import httpx
 from django.core.exceptions import ValidationError
+from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 
 #: Environment variables with this prefix may hold a provider's key, and one other variable.
@@ -37,8 +38,34 @@ _KEYS_IN_QUERY = frozenset({
     "accesskey", "accesstoken", "apikey", "auth", "authorization", "authtoken", "code", "key",
     "password", "secret", "sig", "signature", "subscriptionkey", "token",
 })  # fmt: skip
+#: How hosts, and those below them, are asked for answers that fit a JSON Schema.
+_STRUCTURED_OUTPUT_OF_HOSTS = {
+    "deepseek.com": "json_object",
+    "openai.com": "native",
+    "openai.azure.com": "native",
+}
 #: Fields of the body that every call sets itself.
 UNTOUCHABLE_FIELDS = frozenset({"model", "messages", "stream"})
+
+
+class StructuredOutput(TextChoices):
+    """How a model is asked for an answer that fits a JSON Schema."""
+
+    NATIVE = "native", "The schema is sent as response_format"
+    JSON_OBJECT = "json_object", "JSON mode, and the schema in the prompt"
+    PROMPT = "prompt", "The schema in the prompt alone"
+
+
+def structured_output_of_host(base_url: str) -> str:
+    """A StructuredOutput that is known of this host; empty: none is."""
+    try:
+        host = httpx.URL(base_url).host.lower().rstrip(".")
+    except httpx.InvalidURL:
+        return ""
+    for name, mode in _STRUCTURED_OUTPUT_OF_HOSTS.items():
+        if host == name or host.endswith(f".{name}"):
+            return mode
+    return ""
 
 
 # --- Addresses ----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from aily.secrets.encryption import decrypt, encrypt
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
+    StructuredOutput,
     check_base_url,
     check_ca_bundle,
     check_headers,
@@ -45,6 +46,17 @@ def _seconds(help_text: str) -> models.FloatField[float | None, float | None]:
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(MAX_SECONDS)],
         help_text=f"{help_text} Empty: the setting's.",
+    )
+
+
+def structured_output_field(otherwise: str) -> models.CharField[str, str]:
+    return models.CharField(
+        max_length=11,
+        blank=True,
+        default="",
+        db_default="",
+        choices=StructuredOutput.choices,
+        help_text=f"How it is asked for an answer that fits a JSON Schema. Empty: {otherwise}.",
     )
 
 
@@ -109,6 +121,10 @@ class Provider(models.Model):
         validators=[check_request_fields],
         help_text="Fields of the request's body to leave out (null) or to send by another name: "
         '{"stream_options": null, "max_tokens": "max_completion_tokens"}',
+    )
+    structured_output = structured_output_field(
+        "as its host is known to want it; else as response_format, and in JSON mode once it has "
+        "refused that"
     )
     connect_seconds = _seconds("Until there is a connection.")
     first_token_seconds = _seconds("From the call's start to the first token.")

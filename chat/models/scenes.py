@@ -73,6 +73,12 @@ class SceneVersion(models.Model):
         help_text="JSON Schema (2020-12) of the variables object. Left empty, every name that the "
         "templates use is a required string.",
     )
+    output_schema = OrderedJSONField(
+        null=True,
+        blank=True,
+        help_text="JSON Schema (2020-12) that every answer is made to fit. Left empty, answers are "
+        "texts.",
+    )
     model = models.ForeignKey(
         LLMModel, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
+from aily.database.json_fields import OrderedJSONField
 from chat.events import (
     Event,
     TaskCancelled,
@@ -23,6 +26,9 @@ from chat.models.ids import tagged_id
 from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
+
+if TYPE_CHECKING:
+    from chat.models.responses import StoredResponse
 
 
 class Status(models.TextChoices):
@@ -40,9 +46,32 @@ class Status(models.TextChoices):
         return self not in ACTIVE
 
 
+#: The finish reason of a task with a JSON Schema where the model refused to answer.
+REFUSAL = "refusal"
+#: Finish reasons of answers that are not whole, or are no answers: no schema is held against them.
+_EXEMPT_REASONS = frozenset(
+    {
+        *("length", "max_tokens", "max_output_tokens", "model_length"),
+        *("model_context_window_exceeded", "content_filter", REFUSAL),
+    }
+)
 #: Providers may send any word; the rest of a longer one is cut off.
 FINISH_REASON_CHARS = 40
 ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+
+def is_held_to_schema(finish_reason: str, tool_calls: Sequence[object]) -> bool:
+    """Whether an answer that ended so has to fit its task's JSON Schema."""
+    return not tool_calls and finish_reason.lower() not in _EXEMPT_REASONS
+
+
+def _value_of(text: str) -> Any:
+    """The value of a JSON text; None if it is none, as a worker of before may have stored it while
+    this version was deployed."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
 
 
 class Lane(models.IntegerChoices):
@@ -55,6 +84,11 @@ class Lane(models.IntegerChoices):
     @classmethod
     def names(cls) -> list[str]:
         return [lane.name.lower() for lane in cls]
+
+    @classmethod
+    def named(cls, name: str, default: Lane) -> Lane:
+        """Return the lane of this name, such as an API key has; `default` if it is empty."""
+        return cls[name.upper()] if name else default
 
 
 class ServedFrom(models.TextChoices):
@@ -131,6 +165,10 @@ class Task(models.Model):
         help_text="The first message of the conversation that was sent, where older ones were not.",
     )
     params = models.JSONField(default=dict)
+    # Also among `params`, which lose its order: models write properties in that of the schema.
+    response_format = OrderedJSONField(
+        null=True, help_text="The JSON Schema that the answer must fit, as OpenAI writes it."
+    )
     metadata = models.JSONField(default=dict, help_text="The caller's own; never sent on.")
     # What is deleted of it is not looked for here: that would read the whole table.
     webhook = models.ForeignKey(
@@ -193,6 +231,11 @@ class Task(models.Model):
     finish_reason = models.CharField(max_length=FINISH_REASON_CHARS, blank=True)
     tool_calls = models.JSONField(default=list)
     usage = models.JSONField(default=dict)
+    repair = models.JSONField(
+        null=True,
+        help_text="The first answer where it did not fit its JSON Schema, which another attempt "
+        "was asked to repair: its text, what was wrong, its usage, its attempt.",
+    )
     error = models.JSONField(null=True)
     upstream_request_id = models.CharField(max_length=200, blank=True)
     deployment = models.CharField(
@@ -220,6 +263,8 @@ class Task(models.Model):
     user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
+    #: The response that is inserted with it. Not a column.
+    new_response: StoredResponse | None = None
 
     class Meta:
         ordering = ("-id",)
@@ -284,12 +329,24 @@ class Task(models.Model):
 
     def result(self) -> dict[str, Any]:
         """The answer, complete or partial."""
-        return {
+        result = {
             "text": self.text,
             "reasoning": self.reasoning,
             "finish_reason": self.finish_reason or None,
             "tool_calls": self.tool_calls,
         }
+        if self.has_output:
+            result["output"] = _value_of(self.text)
+        return result
+
+    @property
+    def has_output(self) -> bool:
+        """Whether its text is JSON that fits the schema that was asked for."""
+        return (
+            self.response_format is not None
+            and self.status == Status.SUCCEEDED
+            and is_held_to_schema(self.finish_reason, self.tool_calls)
+        )
 
     def terminal_event(self, event_id: str) -> Event:
         """The terminal event of a task that has ended."""

@@ -41,6 +41,11 @@ _task_seconds = Histogram(
 _retries = Counter(
     "aily_task_retries_total", "Attempts that sent their task back to the queue.", ["model"]
 )
+_structured_answers = Counter(
+    "aily_structured_answers_total",
+    "Whole answers that were checked against a JSON Schema: fits, repair or invalid.",
+    ["model", "outcome"],
+)
 RECOVERED = Counter("aily_tasks_recovered_total", "Tasks taken from dead workers.")
 WORKERS_LOST = Counter("aily_workers_lost_total", "Workers that were declared dead.")
 _tokens = Counter("aily_tokens_total", "Tokens in the ledger.", ["model", "type"])
@@ -122,6 +127,11 @@ def task_seconds(model: str, status: str) -> Histogram:
 @cache
 def retries(model: str) -> Counter:
     return _retries.labels(model)
+
+
+@cache
+def structured_answers(model: str, outcome: str) -> Counter:
+    return _structured_answers.labels(model, outcome)
 
 
 @cache

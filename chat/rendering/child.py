@@ -15,11 +15,18 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from aily.problems import Problem
+from chat.exceptions import InvalidTemplate
+from chat.rendering.json_schema import SchemaRefusedError
 from chat.rendering.limits import Limits
+from chat.rendering.output import OutputSchema
 from chat.rendering.prompt import Prompt, PromptSource
-from chat.rendering.protocol import OUT_OF_MEMORY, Job, Reply, receive, send
+from chat.rendering.protocol import OUT_OF_MEMORY, Job, OutputJob, Reply, receive, send
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _OnField = Callable[[str], None]
 
@@ -33,6 +40,8 @@ _MAX_KNOWN = 32
 
 #: Compiled prompts, the last used one last.
 _prompts: dict[tuple[str, str, str], Prompt] = {}
+#: Schemas of answers, the last used one last, by their JSON.
+_output_schemas: dict[str, OutputSchema] = {}
 
 
 def main() -> None:
@@ -57,7 +66,7 @@ def main() -> None:
                 return
 
 
-def _do_within_limits(connection: socket.socket, job: Job) -> Reply:
+def _do_within_limits(connection: socket.socket, job: dict[str, Any]) -> Reply:
     """The kernel ends the process at either limit, whatever it is doing."""
     limits = Limits(**job["limits"])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -67,7 +76,9 @@ def _do_within_limits(connection: socket.socket, job: Job) -> Reply:
     signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
     signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
     try:
-        return _do(connection, job, limits)
+        if "output_schema" in job:
+            return _check_output(connection, cast("OutputJob", job))
+        return _do(connection, cast("Job", job), limits)
     except Problem as problem:
         name = type(problem).__name__
         return {"problem": name, "message": problem.message, "field": problem.field}
@@ -90,6 +101,30 @@ def _do(connection: socket.socket, job: Job, limits: Limits) -> Reply:
     prompt = _known(source, on_field)
     on_field("variables")
     return {"messages": prompt.render(job["variables"], limits)}
+
+
+def _check_output(connection: socket.socket, job: OutputJob) -> Reply:
+    send(connection, {"field": "output_schema"})
+    try:
+        if job["text"] is None:
+            OutputSchema(job["output_schema"])
+            return {"errors": []}
+        schema = _known_output_schema(job["output_schema"])
+    except SchemaRefusedError as error:
+        raise InvalidTemplate(str(error), field="output_schema") from None
+    send(connection, {"field": "text"})
+    checked = schema.check(job["text"])
+    return {"fitting": checked.text, "errors": list(checked.errors)}
+
+
+def _known_output_schema(schema: dict[str, JsonValue]) -> OutputSchema:
+    """A schema that was checked when its task was accepted. Raises SchemaRefusedError."""
+    source = json.dumps(schema)
+    known = _output_schemas.pop(source, None) or OutputSchema(schema, is_known=True)
+    _output_schemas[source] = known
+    if len(_output_schemas) > _MAX_KNOWN:
+        del _output_schemas[next(iter(_output_schemas))]
+    return known
 
 
 def _compile(system: str, user: str, schema: str, on_field: _OnField) -> Prompt:

@@ -31,6 +31,7 @@ from chat.rendering.protocol import (
     MAX_BYTES,
     OUT_OF_MEMORY,
     Job,
+    OutputJob,
     Reply,
     encode,
     receive,
@@ -75,8 +76,14 @@ class _QueuedJob:
 class RenderingPool:
     """At most `processes` rendering processes, each started when it is first needed."""
 
-    def __init__(self, processes: int, max_waiting_per_owner: int) -> None:
+    def __init__(
+        self,
+        processes: int,
+        max_waiting_per_owner: int,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
+    ) -> None:
         self._processes = max(1, processes)
+        self._max_wait_seconds = max_wait_seconds
         self._max_waiting_per_owner = max_waiting_per_owner
         self._max_running_per_owner = max(1, processes - 1)
         self._changed = threading.Condition()
@@ -109,9 +116,27 @@ class RenderingPool:
         if len(request) > MAX_BYTES:
             raise TooLarge("Templates and variables together are too large.", field="variables")
         max_waiting = MAX_CHECKS_WAITING if variables is None else self._max_waiting_per_owner
-        job = _QueuedJob(
-            owner_id, request, limits, max_waiting, time.monotonic() + MAX_WAIT_SECONDS
-        )
+        return self._enqueue(owner_id, request, limits, max_waiting)
+
+    def check_output(
+        self, owner_id: int, schema: dict[str, JsonValue], text: str | None, limits: Limits
+    ) -> Future[Reply]:
+        """Check an answer against a schema, or without a text the schema itself.
+
+        The result has `fitting` and `errors`. Raises as `submit` does; InvalidTemplate for a schema
+        that cannot be used.
+        """
+        job: OutputJob = {"output_schema": schema, "text": text, "limits": asdict(limits)}
+        request = encode(job)
+        if len(request) > MAX_BYTES:
+            raise TooLarge("The answer is too large to be checked.", field="text")
+        return self._enqueue(owner_id, request, limits, self._max_waiting_per_owner)
+
+    def _enqueue(
+        self, owner_id: int, request: bytes, limits: Limits, max_waiting: int
+    ) -> Future[Reply]:
+        expires_at = time.monotonic() + self._max_wait_seconds
+        job = _QueuedJob(owner_id, request, limits, max_waiting, expires_at)
         with self._changed:
             self._admit(job)
             self._waiting.setdefault(owner_id, deque()).append(job)

@@ -31,25 +31,37 @@ class Job(TypedDict):
     limits: dict[str, Any]
 
 
+class OutputJob(TypedDict):
+    """An answer to check against a schema or, without a text, the schema itself to check."""
+
+    output_schema: dict[str, JsonValue]
+    text: str | None
+    #: The fields of Limits.
+    limits: dict[str, Any]
+
+
 class Reply(TypedDict, total=False):
     """What a process sends: `field` for each field that it comes to, and at last one of the others.
 
-    With a `problem` come its `message` and its `field`.
+    With a `problem` come its `message` and its `field`. `fitting` is the JSON of an answer that
+    fits, None of one that does not, as its `errors` say.
     """
 
     field: str | None
     messages: list[PromptMessage]
     schema: dict[str, JsonValue]
+    fitting: str | None
+    errors: list[str]
     problem: str
     message: str
 
 
-def encode(message: Job | Reply) -> bytes:
+def encode(message: Job | OutputJob | Reply) -> bytes:
     body = json.dumps(message).encode()
     return len(body).to_bytes(4, "big") + body
 
 
-def send(connection: socket.socket, message: Job | Reply) -> None:
+def send(connection: socket.socket, message: Job | OutputJob | Reply) -> None:
     connection.sendall(encode(message))
 
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from jsonschema import Draft202012Validator, FormatChecker, SchemaError, ValidationError
-from referencing import Registry
+from jsonschema import ValidationError
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
-from chat.rendering.keywords import Validator
+from chat.rendering.json_schema import (
+    MAX_MESSAGE,
+    JsonSchema,
+    SchemaRefusedError,
+    UncheckableError,
+    check_bounds,
+    is_small,
+)
 from chat.rendering.patterns import PatternError
-from chat.rendering.schema_survey import Survey, SurveyError
-from chat.rendering.values import OutOfBoundsError, Size, measure
-from chat.rendering.work import MAX_CHECKED_VALUES, MAX_SCHEMA_BYTES, MAX_WORK
+from chat.rendering.values import Size
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-SCHEMA_MAX_BYTES = 65_536
-SCHEMA_MAX_VALUES = 5_000
-SCHEMA_MAX_DEPTH = 64
+__all__ = ["FIELD", "VariablesSchema", "check_size", "default_schema", "is_small", "properties_of"]
+
 FIELD = "variables_schema"
-_MAX_MESSAGE = 300
 _MAX_NAME = 100
 
 
@@ -42,23 +43,15 @@ def check_size(schema: object) -> None:
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise InvalidTemplate("This must be the schema of an object.", field=FIELD)
     try:
-        measure(schema, SCHEMA_MAX_BYTES, SCHEMA_MAX_VALUES, SCHEMA_MAX_DEPTH)
-    except OutOfBoundsError as error:
-        raise InvalidTemplate(f"This schema has {error}.", field=FIELD) from None
-    if len(json.dumps(schema)) > SCHEMA_MAX_BYTES:
-        message = f"A schema may have {SCHEMA_MAX_BYTES} bytes at most."
-        raise InvalidTemplate(message, field=FIELD)
+        check_bounds(schema)
+    except SchemaRefusedError as error:
+        raise InvalidTemplate(str(error), field=FIELD) from None
 
 
 def properties_of(schema: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The subschemas of the variables that a schema lists, by name."""
     listed = schema.get("properties")
     return listed if isinstance(listed, dict) else {}
-
-
-def is_small(schema: dict[str, JsonValue]) -> bool:
-    """Whether looking it over is little work, whatever it says."""
-    return len(json.dumps(schema)) <= MAX_SCHEMA_BYTES
 
 
 class VariablesSchema:
@@ -69,20 +62,9 @@ class VariablesSchema:
         check_size(schema)
         self.schema = schema or default_schema(names)
         try:
-            # Without formats: those of patterns are Python's.
-            Draft202012Validator.check_schema(self.schema, format_checker=FormatChecker(()))
-            self._survey = Survey(self.schema)
-        except SchemaError as error:
-            message = f"{error.json_path}: {error.message}"
-            raise InvalidTemplate(message[:_MAX_MESSAGE], field=FIELD) from None
-        except SurveyError as error:
-            raise InvalidTemplate(str(error)[:_MAX_MESSAGE], field=FIELD) from None
-        except RecursionError:
-            raise InvalidTemplate("Its $refs are nested too deeply.", field=FIELD) from None
-        # A `$schema` would have jsonschema take its own keywords. An empty registry: nothing is
-        # ever fetched.
-        used = {keyword: value for keyword, value in self.schema.items() if keyword != "$schema"}
-        self._validator = Validator(used, registry=Registry())
+            self._checked = JsonSchema(self.schema)
+        except SchemaRefusedError as error:
+            raise InvalidTemplate(str(error), field=FIELD) from None
         self._check_names(names)
         self._is_default = self.schema == default_schema(names)
         self._names = set(names)
@@ -93,35 +75,26 @@ class VariablesSchema:
         unlisted = set(names) - properties_of(self.schema).keys()
         if unlisted and "patternProperties" not in self.schema:
             message = f"The templates use what this schema does not allow: {sorted(unlisted)}"
-            raise InvalidTemplate(message[:_MAX_MESSAGE], field=FIELD)
+            raise InvalidTemplate(message[:MAX_MESSAGE], field=FIELD)
 
     def is_little_work(self, variables: Mapping[str, JsonValue], size: Size) -> bool:
         if self._is_default and _are_strings(variables, self._names):
             return True
-        return (
-            self._survey.is_linear
-            and size.values * self._survey.max_applied <= MAX_CHECKED_VALUES
-            and self._survey.pattern_size * size.bytes <= MAX_WORK
-        )
+        return self._checked.is_little_work(size)
 
     def validate(self, variables: Mapping[str, JsonValue]) -> None:
         """Raises InvalidVariable, which names the first wrong one."""
         if self._is_default and _are_strings(variables, self._names):
             return  # jsonschema would take 50 µs
         try:
-            error = next(self._validator.iter_errors(variables), None)
-        except RecursionError:
-            raise InvalidVariable("This is nested too deeply.", field="variables") from None
+            errors = self._checked.errors(variables, 1)
         except PatternError as error:
             raise InvalidTemplate(f"A pattern cannot be used: {error}.", field=FIELD) from None
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - some keywords fail with some values
-            message = f"These cannot be checked: {type(error).__name__}: {error}"
-            raise InvalidVariable(message[:_MAX_MESSAGE], field="variables") from None
-        if error is not None:
+        except UncheckableError as error:
+            raise InvalidVariable(str(error), field="variables") from None
+        for wrong in errors:
             # The message quotes the value, which may be as large as the request.
-            raise InvalidVariable(error.message[:_MAX_MESSAGE], field=_field_of(error))
+            raise InvalidVariable(wrong.message[:MAX_MESSAGE], field=_field_of(wrong))
 
 
 def _are_strings(variables: object, names: set[str]) -> bool:

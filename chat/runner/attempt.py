@@ -14,6 +14,8 @@ from chat.llm.retry import backoff_seconds
 from chat.llm.types import Completion
 from chat.models import Status
 from chat.models.transitions import INTERNAL, StartedTask
+from chat.runner.structured import Misfit
+from chat.structured.repair import Repair
 
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
@@ -38,6 +40,12 @@ class AttemptState:
     status: Status = Status.FAILED
     completion: Completion | None = None
     error: ProviderError | None = None
+    #: Why a whole answer does not fit the task's JSON Schema.
+    misfit: Misfit | None = None
+    #: Whether it was found to fit.
+    has_output: bool = False
+    #: Whether the model refused to give one.
+    is_refusal: bool = False
     first_token_at: datetime | None = None
     #: Why it was stopped from outside.
     stop: Stop | None = None
@@ -48,7 +56,7 @@ class AttemptState:
         if self.error is not None:
             return self.error.code
         if self.completion is not None:
-            return "answered"
+            return "misfit" if self.misfit else "answered"
         return self.stop.name.lower() if self.stop else "broken"
 
 
@@ -60,6 +68,8 @@ class NextStep:
     error: dict[str, str] | None = None
     backoff_seconds: float = 0
     falls_back: bool = False
+    #: What the next attempt is to repair.
+    repair: Repair | None = None
     #: Another deployment of its model is to be called, at once and as if nothing had failed.
     moves_on: bool = False
 
@@ -74,22 +84,27 @@ def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = Fal
     has_ended = state.completion is not None or state.error is not None
     if state.stop is Stop.HANDED_BACK and not has_ended:
         return NextStep(Status.QUEUED)
+    if state.misfit is not None:
+        return _after_misfit(state.misfit)
     if state.status is not Status.FAILED:
         return NextStep(state.status)
     if state.error is None:
         return NextStep(Status.FAILED, INTERNAL)
-    if can_move_on and not isinstance(state.error, BadRequestError):
-        return NextStep(Status.QUEUED, _error(state.error), moves_on=True)
-    return _after_error(task, state.error)
+    return _after_error(task, state.error, can_move_on=can_move_on)
 
 
-def _error(problem: ProviderError) -> dict[str, str]:
-    return {"code": problem.code, "message": problem.message}
+def _after_misfit(misfit: Misfit) -> NextStep:
+    """One attempt to repair it, at once: the provider works."""
+    if misfit.repair is not None:
+        return NextStep(Status.QUEUED, misfit.error(), repair=misfit.repair)
+    return NextStep(Status.FAILED, misfit.error())
 
 
-def _after_error(task: StartedTask, problem: ProviderError) -> NextStep:
+def _after_error(task: StartedTask, problem: ProviderError, *, can_move_on: bool) -> NextStep:
     failures = task.failures + 1
-    error = _error(problem)
+    error = {"code": problem.code, "message": problem.message}
+    if can_move_on and not isinstance(problem, BadRequestError):
+        return NextStep(Status.QUEUED, error, moves_on=True)
     # One more try where it may help; a request that is wrong is wrong everywhere.
     max_failures = min(FAILURES_BEFORE_FALLBACK + 1, settings.TASK_MAX_FAILURES)
     wait = backoff_seconds(

@@ -17,11 +17,13 @@ from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
 from chat.llm.errors import ConnectTimeoutError, ProviderError, UnreachableError
-from chat.llm.types import AnswerLimits, ChatRequest, Delta, ReadDelay, TimeLimits
+from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, ReadDelay, TimeLimits
 from chat.models import Status
+from chat.models.tasks import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Deployment, Pool
+from chat.runner.structured import Misfit, StructuredAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Call:
     state: AttemptState = field(default_factory=AttemptState, init=False)
     task_id: str = field(init=False)
     log: TaskLog = field(init=False)
+    #: Of a task with a JSON Schema.
+    structured: StructuredAnswer | None = field(init=False)
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _read_delay: ReadDelay = field(init=False)
@@ -54,6 +58,7 @@ class Call:
         self.log = self.writer.open(
             self.task_id, self.task.owner_id, self.task.attempt, is_quiet=is_quiet
         )
+        self.structured = StructuredAnswer.of(self.task, self.deployment)
         self._read_delay = ReadDelay(self._read_delay_seconds)
 
     @property
@@ -125,19 +130,35 @@ class Call:
         )
         try:
             async with self._deadline():
-                state.completion = await self.client.ask(
-                    self.deployment.upstream,
-                    request,
-                    _time_limits(),
-                    self._write,
-                    self._read_delay,
-                    _answer_limits(),
-                )
+                state.completion = await self._complete(request)
             state.status = Status.SUCCEEDED
         except TimeoutError:
             state.status = Status.EXPIRED
         except ProviderError as error:
             state.error = error
+
+    async def _complete(self, request: ChatRequest) -> Completion:
+        """Raises ProviderError."""
+        structured = self.structured
+        if structured is None:
+            return await self._ask_provider(request)
+        while True:
+            try:
+                return await self._ask_provider(structured.request(request))
+            except ProviderError as error:
+                # If the form was refused, nothing was answered or charged. There are three.
+                if not structured.is_to_be_asked_otherwise(error):
+                    raise
+
+    async def _ask_provider(self, request: ChatRequest) -> Completion:
+        return await self.client.ask(
+            self.deployment.upstream,
+            request,
+            _time_limits(),
+            self._write,
+            self._read_delay,
+            _answer_limits(),
+        )
 
     def _deadline(self) -> AbstractAsyncContextManager[object]:
         at = self.task.deadline_at
@@ -145,13 +166,58 @@ class Call:
             return nullcontext()
         return asyncio.timeout((at - timezone.now()).total_seconds())
 
+    # --- Structured output ----------------------------------------------------------------------
+    async def check_output(self) -> None:
+        """Check a whole answer against the task's JSON Schema, if it has one. Code fences and words
+        around its JSON are left out. Raises Unavailable if it cannot be checked now."""
+        structured, completion = self.structured, self.state.completion
+        if structured is None or completion is None or self.state.stop is Stop.CANCELLED:
+            return
+        if completion.is_refusal:
+            # OpenAI's `finish_reason` is `stop` then as well.
+            self.state.is_refusal = True
+            self.state.completion = msgspec.structs.replace(completion, finish_reason=REFUSAL)
+            return
+        if not is_held_to_schema(completion.finish_reason, completion.tool_calls):
+            return
+        text, reasoning = structured.take_held() if structured.is_held else (self.log.text, "")
+        found = await structured.check(self.task, text, completion.usage)
+        if isinstance(found, Misfit):
+            self.state.misfit = found
+        else:
+            self.state.has_output = True
+            text = found
+        if structured.is_held:
+            structured.hold(text, reasoning)
+
+    def release_held(self) -> None:
+        """Write into the log what was held back: the answer that fits, or all there is."""
+        if self.structured is not None:
+            self.log.write(*self.structured.take_held())
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether what was held back is stored and not streamed: it is no answer that was asked
+        for. A refusal comes with the end, by which alone clients can tell it."""
+        return self.state.misfit is not None or self.state.is_refusal
+
+    @property
+    def text_and_reasoning(self) -> tuple[str, str]:
+        """Of the answer so far: what is held back, or what the log has."""
+        if self.structured is not None and any(held := self.structured.held):
+            return held
+        return self.log.text, self.log.reasoning
+
     # --- Called by the client and the log -------------------------------------------------------
     def _write(self, delta: Delta) -> None:
         """Add text to the log. Raises nothing: it is called where all calls' bytes are read."""
         try:
             if self.state.first_token_at is None:
                 self._first_text_came()
-            self.log.write(delta.text, delta.reasoning)
+            if self.structured is not None and self.structured.is_held:
+                self.structured.hold(delta.text, delta.reasoning)
+            else:
+                self.log.write(delta.text, delta.reasoning)
         except Exception:  # noqa: BLE001 - logged
             note_fault("call")
             self.stop(Stop.BROKEN)

@@ -16,10 +16,10 @@ from chat.events import EventId, TaskCancelled
 from chat.models import ServedFrom, Status
 from chat.models.flights import FlightOutcome, Successor
 from chat.models.transitions import AttemptResult, StartedTask
-from chat.observability import metrics
 from chat.runner.attempt import NextStep, Stop, next_step
 from chat.runner.call import Call
-from chat.runner.results import attempt_result, broken_result, terminal_event
+from chat.runner.observing import count_end
+from chat.runner.results import attempt_result, broken_result, terminal_event, transcript_of
 from chat.runner.storage import ResultStore
 
 logger = logging.getLogger(__name__)
@@ -42,18 +42,22 @@ class Finisher:
 
     async def finish(self, call: Call) -> None:
         """Store what came of the attempt, and publish it."""
-        if settings.LOG_PROMPTS:
-            logger.info("answer: %s", call.log.text)
         if call.state.stop is Stop.LOST:
             return
+        await call.check_output()
         step = next_step(call.task, call.state, can_move_on=call.can_move_on)
+        if step.status is not Status.QUEUED and not call.is_withheld:
+            call.release_held()
+        if settings.LOG_PROMPTS:
+            logger.info("answer: %s", call.log.text)
         call.log.flush_text()
-        result = attempt_result(call.task, call.state, call.log, step)
+        result = attempt_result(call, step)
         outcome = None
         if call.state.stop is not Stop.CANCELLED:
             result, outcome = await self._store_or_fail(call, result)
+        if outcome is not None:
+            count_end(call, step)
         if outcome is not None and result.status is Status.QUEUED:
-            metrics.retries(call.pool.model).inc()
             tried = [*call.tried, call.deployment.key[1]] if step.moves_on else []
             self._requeue(_next_attempt(call.task, step), step.backoff_seconds, tried)
         elif outcome is not None:
@@ -87,12 +91,23 @@ class Finisher:
 
     async def _keep_partial(self, call: Call, result: AttemptResult) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
-        partial = replace(result, last_event=call.log.last_event + 1)
+        call.release_held()
+        call.log.flush_text()
+        text, reasoning = call.log.text, call.log.reasoning
+        partial = replace(
+            result,
+            text=text,
+            reasoning=reasoning,
+            last_event=call.log.last_event + 1,
+            transcript=transcript_of(call, (text, reasoning), Status.CANCELLED),
+        )
         try:
             return await self._store.keep_partial(partial)
         except Exception:  # noqa: BLE001 - logged
             note_fault("storing a partial answer")
-        return await self._store.keep_partial(replace(partial, text="", reasoning=""))
+        return await self._store.keep_partial(
+            replace(partial, text="", reasoning="", transcript=None)
+        )
 
     async def _publish(self, call: Call, result: AttemptResult, outcome: FlightOutcome) -> None:
         """Publish the committed end of a task, and of those that share its call."""

@@ -11,10 +11,11 @@ from typing import Any
 from aily.observability import tracing
 from aily.observability.metrics import batch_size
 from chat.llm.errors import RateLimitError
-from chat.models import Lane
+from chat.models import Lane, Status
 from chat.models.transitions import StartedTask
 from chat.observability import metrics
 from chat.observability.tracing import traceparent_of
+from chat.runner.attempt import NextStep
 from chat.runner.call import Call
 from chat.runner.pools import Pool
 
@@ -60,6 +61,17 @@ def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
         gen_ai__provider__name=call.deployment.upstream.provider,
         gen_ai__request__model=call.pool.model,
     )
+
+
+def count_end(call: Call, step: NextStep) -> None:
+    """Count a stored end of an attempt: retries, and answers that were checked against a schema."""
+    model, state = call.pool.model, call.state
+    if state.has_output:
+        metrics.structured_answers(model, "fits").inc()
+    elif state.misfit is not None:
+        metrics.structured_answers(model, "repair" if step.repair else "invalid").inc()
+    elif step.status is Status.QUEUED:
+        metrics.retries(model).inc()
 
 
 def observe_call(call: Call, seconds: float, span: Any) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chat.llm.types import Upstream
+from chat.models.provider_fields import StructuredOutput
 from chat.models.transitions import Route
 from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
 
@@ -25,6 +27,30 @@ class EndedCalls(NamedTuple):
     succeeded: int
     owners: set[int]
     used: dict[str, int]
+
+
+#: How a model is asked for answers that fit a JSON Schema: each way once it refused the one before.
+_OUTPUT_MODES = (StructuredOutput.NATIVE, StructuredOutput.JSON_OBJECT, StructuredOutput.PROMPT)
+#: For how long a refusal is believed: another may be one caller's schema's fault.
+REFUSAL_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class LearntOutput:
+    """How a model is asked for answers that fit a JSON Schema, where nobody has said so."""
+
+    _place: int = 0
+    #: Monotonic.
+    _until: float = 0.0
+
+    @property
+    def mode(self) -> StructuredOutput:
+        return _OUTPUT_MODES[self._place if time.monotonic() < self._until else 0]
+
+    def note_refused(self, mode: StructuredOutput) -> None:
+        """Ask in another way from now on than in this one, which is not the last."""
+        self._place = max(_OUTPUT_MODES.index(self.mode), _OUTPUT_MODES.index(mode) + 1)
+        self._until = time.monotonic() + REFUSAL_SECONDS
 
 
 @dataclass(slots=True)
@@ -45,6 +71,9 @@ class Deployment:
     tokens_per_minute: int = 0
     #: It takes nothing: staff have paused it or its provider, or disabled that.
     is_held: bool = False
+    #: How it is asked for answers that fit a JSON Schema; None: as `learnt_output` says.
+    structured_output: StructuredOutput | None = None
+    learnt_output: LearntOutput = field(default_factory=LearntOutput)
     #: Whether it could be called as of the last claim: neither is it paused nor its breaker open.
     is_usable: bool = True
     #: Claimed, and not given back yet.
@@ -70,6 +99,9 @@ class Deployment:
     def update(self, loaded: Deployment) -> None:
         """Take over what was read from the database."""
         self.name, self.upstream_model = loaded.name, loaded.upstream_model
+        if self.upstream.base_url != loaded.upstream.base_url:
+            self.learnt_output = LearntOutput()
+        self.structured_output = loaded.structured_output
         self.upstream, self.cap, self.weight = loaded.upstream, loaded.cap, loaded.weight
         self.requests_per_minute = loaded.requests_per_minute
         self.tokens_per_minute = loaded.tokens_per_minute

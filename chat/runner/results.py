@@ -8,33 +8,40 @@ import msgspec
 from django.utils import timezone
 
 from chat.eventlog import TaskLog
-from chat.events import Event, TaskCompleted, TaskExpired, TaskFailed
+from chat.events import FRAME_BYTES, Event, TaskCompleted, TaskExpired, TaskFailed
 from chat.models import ServedFrom, Status
+from chat.models.responses import TranscriptEntry
 from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
-from chat.runner.attempt import AttemptState, NextStep
+from chat.runner.attempt import NextStep
+from chat.runner.call import Call
 
 REQUEST_ID_CHARS = 200
 
 
-def attempt_result(
-    task: StartedTask, state: AttemptState, log: TaskLog, step: NextStep
-) -> AttemptResult:
+def attempt_result(call: Call, step: NextStep) -> AttemptResult:
     """The row's new values. The log's text must have been flushed."""
+    task, state, log = call.task, call.state, call.log
     completion, backoff = state.completion, step.backoff_seconds
+    text, reasoning = log.text, log.reasoning
+    if call.is_withheld and step.status is not Status.QUEUED:
+        text, reasoning = call.text_and_reasoning
     return AttemptResult(
         id=task.id,
         attempt=task.attempt,
         status=step.status,
         # The end of the task takes the next place; a new attempt counts its own from 1.
         last_event=log.last_event + (step.status is not Status.QUEUED),
-        text=log.text,
-        reasoning=log.reasoning,
-        finish_reason=completion.finish_reason[:FINISH_REASON_CHARS] if completion else "",
+        text=text,
+        reasoning=reasoning,
+        finish_reason=completion.finish_reason[:FINISH_REASON_CHARS]
+        if completion and state.misfit is None
+        else "",
         tool_calls=[msgspec.to_builtins(call) for call in completion.tool_calls]
         if completion
         else (),
-        usage=msgspec.to_builtins(completion.usage) if completion else None,
+        usage=_usage(call),
+        repair=step.repair,
         error=step.error,
         upstream_request_id=(completion.request_id or "")[:REQUEST_ID_CHARS] if completion else "",
         first_token_at=state.first_token_at,
@@ -42,8 +49,34 @@ def attempt_result(
         failures=1 if state.error and not step.moves_on else 0,
         falls_back=step.falls_back,
         may_lead=bool(task.flight_key),
+        has_output=state.has_output,
         in_conversation=task.in_conversation,
+        transcript=transcript_of(call, (text, reasoning), step.status),
     )
+
+
+def transcript_of(call: Call, stored: tuple[str, str], status: Status) -> TranscriptEntry | None:
+    """How the attempt was streamed, if a response keeps that. `stored` are text and reasoning as
+    its row has them then."""
+    task, log = call.task, call.log
+    if not task.keeps_transcript:
+        return None
+    sent = (log.text, log.reasoning)
+    # The row has them only until another attempt begins.
+    if status is Status.QUEUED or stored != sent:
+        return TranscriptEntry(task.attempt, log.cuts, *sent)
+    return TranscriptEntry(task.attempt, log.cuts)
+
+
+def _usage(call: Call) -> dict[str, int] | None:
+    """Of this call and of the one whose answer it was to repair. None: the row keeps the latter."""
+    completion = call.state.completion
+    if completion is None:
+        return None
+    if call.structured is not None:
+        return call.structured.usage_with(completion.usage)
+    usage: dict[str, int] = msgspec.to_builtins(completion.usage)
+    return usage
 
 
 def broken_result(task: StartedTask, log: TaskLog) -> AttemptResult:
@@ -64,15 +97,20 @@ def terminal_event(
 ) -> Event:
     task_id = str(result.id)
     if result.status is Status.SUCCEEDED:
+        answer: dict[str, object] = {
+            "text": result.text,
+            "reasoning": result.reasoning,
+            "finish_reason": result.finish_reason,
+            "tool_calls": result.tool_calls,
+        }
+        if result.has_output:
+            # A larger one is in no frame.
+            is_short = len(result.text) <= FRAME_BYTES
+            answer["output"] = msgspec.json.decode(result.text) if is_short else None
         return TaskCompleted(
             task_id=task_id,
             id=event_id,
-            result={
-                "text": result.text,
-                "reasoning": result.reasoning,
-                "finish_reason": result.finish_reason,
-                "tool_calls": result.tool_calls,
-            },
+            result=answer,
             usage=result.usage or {},
             served_from=served_from,
         )

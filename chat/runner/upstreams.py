@@ -60,6 +60,7 @@ def _deployment(model: LLMModel, row: Row, upstream: Upstream) -> Deployment:
         requests_per_minute=row.requests_per_minute or 0,
         tokens_per_minute=row.tokens_per_minute or 0,
         is_held=row.is_held,
+        structured_output=model.structured_output_at(row.provider),
     )
 
 

@@ -45,14 +45,20 @@ class Preview:
     refusal: Problem | None = None
 
 
-def preview(source: PromptSource, variables: Mapping[str, JsonValue], user_id: int) -> Preview:
-    """Render what is perhaps not saved yet.
+def preview(
+    source: PromptSource,
+    variables: Mapping[str, JsonValue],
+    user_id: int,
+    output_schema: dict[str, JsonValue] | None = None,
+) -> Preview:
+    """Render what is perhaps not saved yet, and check the schema of its answers.
 
     May wait for another process: to be called outside transactions. Raises InvalidTemplate where
     templates or schema cannot be used; TooManyRenderings or Unavailable if it cannot be done now.
     """
     schemas.check_size(source.schema)
     schema = rendering.check(source, user_id)
+    rendering.check_output_schema(output_schema, user_id)
     try:
         return Preview(schema, rendering.render_source(source, variables, user_id))
     except (InvalidVariable, TooLarge) as refusal:

@@ -10,15 +10,22 @@ from typing import Annotated, Literal, Self
 
 import msgspec
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     JsonValue,
+    StrictBool,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
+
+from chat.rendering.json_schema import SchemaRefusedError, check_bounds, is_small
+from chat.rendering.output import OutputSchema
+from chat.structured.formats import OutputFormat, asks_for_schema
 
 MAX_EXTRA_BYTES = 65_536
 MAX_NAME_CHARS = 64
@@ -27,6 +34,11 @@ MAX_NAME_CHARS = 64
 OWN_FIELDS = frozenset(
     {"best_of", "extra_body", "messages", "model", "stream", "stream_options", "user_id"}
     | {"fallbacks", "models"}
+)
+
+_NUMBERS = (
+    *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed"),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "top_logprobs"),
 )
 
 Object = dict[str, JsonValue]
@@ -62,6 +74,30 @@ TextOrList = Annotated[
 TextOrObject = Annotated[_Text | Annotated[Object, Tag("(object)")], Discriminator(kind)]
 
 
+class _NamedSchema(BaseModel):
+    """`json_schema` of a `response_format`; further fields go to the provider as they are."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    schema_: Object | None = Field(None, alias="schema")
+    strict: StrictBool | None = None
+    description: str | None = Field(None, max_length=4_096)
+
+
+class _SchemaFormat(Strict):
+    type: Literal["json_schema"]
+    json_schema: _NamedSchema
+
+
+def _check_format(response_format: Object) -> Object:
+    if asks_for_schema(response_format):
+        # Its errors become errors of this field. The object stays as it was written.
+        _SchemaFormat.model_validate(response_format)
+    return response_format
+
+
+ResponseFormat = Annotated[Object, AfterValidator(_check_format)]
+
+
 class KnownParameters(BaseModel):
     """The parameters that have a rule."""
 
@@ -82,7 +118,9 @@ class KnownParameters(BaseModel):
     )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: Object | None = None
+    response_format: ResponseFormat | None = Field(
+        None, description="The form of the answer. Of a JSON Schema: every answer fits it."
+    )
     tools: list[Object] | None = Field(None, max_length=128)
     tool_choice: TextOrObject | None = None
     parallel_tool_calls: bool | None = None
@@ -104,6 +142,14 @@ class KnownParameters(BaseModel):
     user: ShortText | None = Field(
         None, description="An end user of yours. Sent with your own id before it."
     )
+
+    @field_validator(*_NUMBERS, mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: object) -> object:
+        """pydantic would take true for 1."""
+        if isinstance(value, bool):
+            raise ValueError("a number is expected")  # noqa: TRY004 - pydantic's way
+        return value
 
 
 class ExtraBody(KnownParameters):
@@ -154,6 +200,20 @@ def parameter_errors(params: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
         Sampling.model_validate(params)
     except ValidationError as error:
         return _errors(error)
+    return _schema_errors(flat(params).get("response_format"))
+
+
+def _schema_errors(response_format: JsonValue) -> list[tuple[str, str]]:
+    """What is wrong with a small JSON Schema; a large one is checked when a task is submitted."""
+    if not isinstance(response_format, dict) or not asks_for_schema(response_format):
+        return []
+    schema = OutputFormat(response_format).schema
+    try:
+        check_bounds(schema)
+        if is_small(schema):
+            OutputSchema(schema)
+    except SchemaRefusedError as error:
+        return [("response_format.json_schema.schema", str(error))]
     return []
 
 

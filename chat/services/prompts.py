@@ -100,9 +100,11 @@ def _continued(
 def _small_enough(messages: Messages, request: CompositeRequest) -> Messages:
     if len(msgspec.json.encode(messages)) > settings.PROMPT_MAX_BYTES:
         raise _too_large(request)
-    if len(msgspec.json.encode(request.params())) > settings.PROMPT_MAX_BYTES:
+    params = request.params()
+    if len(msgspec.json.encode(params)) > settings.PROMPT_MAX_BYTES:
         raise TooLarge(
-            f"The parameters have more than {settings.PROMPT_MAX_BYTES} bytes.", field="tools"
+            f"The parameters have more than {settings.PROMPT_MAX_BYTES} bytes.",
+            field=max(params, key=lambda name: len(msgspec.json.encode(params[name]))),
         )
     return messages
 

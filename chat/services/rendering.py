@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 from pydantic import JsonValue
 
-from aily.problems import Problem
+from aily.problems import InvalidRequest, Problem
 from chat.exceptions import InvalidTemplate
 from chat.models import SceneVersion
 from chat.observability import metrics
@@ -21,6 +21,7 @@ from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import Messages, Prompt, PromptSource, measure_variables
 from chat.rendering.template import HeavyWorkError
+from chat.services import output_formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,40 @@ def check(source: PromptSource, user_id: int) -> dict[str, JsonValue]:
     limits = replace(_limits(), cpu_seconds=settings.RENDERING_SECONDS / 2)
     with _counted():
         return _pool().submit(user_id, source, None, limits).result()["schema"]
+
+
+async def check_schema_apart(schema: dict[str, JsonValue], owner_id: int) -> None:
+    """Check a request's schema of answers in another process, and note that it can be used.
+
+    Raises InvalidRequest where it cannot; TooManyRenderings or Unavailable besides.
+    """
+    with _counted():
+        job = _pool().check_output(owner_id, schema, None, _limits())
+        try:
+            await asyncio.wrap_future(job)
+        except InvalidTemplate as problem:
+            raise InvalidRequest(problem.message, field=output_formats.FIELD) from None
+    output_formats.note_usable(schema)
+
+
+def check_output_schema(schema: object, user_id: int) -> None:
+    """Check a scene's schema of answers, where it has one. Raises InvalidTemplate.
+
+    May wait for another process: TooManyRenderings or Unavailable besides.
+    """
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        raise InvalidTemplate("This must be a JSON object.", field="output_schema")
+    try:
+        output_formats.require_usable(schema)
+    except InvalidRequest as problem:
+        raise InvalidTemplate(problem.message, field="output_schema") from None
+    except output_formats.NeedsSchemaCheckError:
+        _return_connections()
+        with _counted():
+            _pool().check_output(user_id, schema, None, _limits()).result()
+        output_formats.note_usable(schema)
 
 
 def _return_connections() -> None:

@@ -56,6 +56,7 @@ def _copy(task: Task) -> Task:
         messages=task.messages,
         history_from=task.history_from,
         params=task.params,
+        response_format=task.response_format,
         metadata={**task.metadata, "retry_of": str(task.pk)},
         needs_settling=True,
     )

@@ -18,7 +18,7 @@ from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion
 from chat.rendering import schema as schemas
 from chat.services import rendering
-from chat.services.parameters import parameter_errors
+from chat.services.parameters import flat, parameter_errors
 from chat.services.restrictions import denied_models
 
 #: How often another author may write a draft while one change of it is being checked.
@@ -44,12 +44,17 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
             raise InvalidTemplate(f"This may have {max_bytes} bytes at most.", field=name)
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
+    if version.output_schema and "response_format" in flat(version.params):
+        message = "The version has an output_schema: leave one of them out."
+        raise InvalidTemplate(message, field="params.response_format")
     _check_fallbacks(version.fallback_models)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # The same error as for a model that does not exist.
         raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
-    return _check(version, editor)
+    schema = _check(version, editor)
+    rendering.check_output_schema(version.output_schema, editor.pk if editor else 0)
+    return schema
 
 
 def _check(version: SceneVersion, editor: User | None) -> dict[str, JsonValue]:
@@ -104,7 +109,8 @@ def edit_version(
 
 def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
     source = rendering.source_of(version)
-    return source, version.model_id, version.fallback_models, version.params
+    others = version.output_schema, version.fallback_models, version.params
+    return source, version.model_id, *others
 
 
 def _draft(version: SceneVersion, fields: Mapping[str, object]) -> SceneVersion:

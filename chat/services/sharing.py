@@ -48,6 +48,9 @@ def _digest(task: Task) -> str:
     model = task.model
     upstream = [model.pk, model.upstream_name, model.provider.base_url, task.fallbacks]
     asked = [task.scene_version_id, upstream, task.messages, task.params]
+    if task.response_format is not None:
+        # In its own order, in which models write.
+        asked.append(msgspec.json.encode(task.response_format).decode())
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
 

@@ -116,8 +116,9 @@ def test_every_process_is_killed_once_and_no_row_is_paid_twice(
     assert [line["key"] for line in found] == [f"row-{number}" for number in range(ROWS)]
     assert all(line["result"]["text"] for line in found)
     assert len({line["task_id"] for line in found}) == ROWS
-    # What was in flight when a worker died is called again, and nothing else.
-    assert ROWS <= requests_made(stack) <= ROWS + CAP
+    # What was in flight when the worker died is called again, and nothing else: what ran, and what
+    # had ended, so that its slot was free again, and was about to be stored.
+    assert ROWS <= requests_made(stack) <= ROWS + 2 * CAP
 
 
 def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:

@@ -116,6 +116,7 @@ class Installation(Running):
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/llmchat/"
         self.simulator_url = f"http://127.0.0.1:{self._simulator_port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics}/metrics"
 
     def start(self) -> None:
         if not self._is_first_start:
@@ -186,9 +187,10 @@ class Installation(Running):
                 raise RuntimeError(f"the installation is not ready: {reason}\n{self.log_tail()}")
             time.sleep(0.1)
 
-    def seed(self, users: int, cap: int) -> list[str]:
+    def seed(self, users: int, cap: int, *, thinking: bool = False) -> list[str]:
         """Make the model and `users` users; returns a key of each."""
         arguments = [str(users), self.simulator_url, str(cap)]
+        arguments += ["--thinking"] if thinking else []
         result = subprocess.run(
             [sys.executable, "-m", "tests.load.seed", *arguments],
             cwd=BASE_DIR,

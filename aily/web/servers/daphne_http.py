@@ -160,8 +160,8 @@ class BoundedRequest(WebRequest):
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
         """daphne's own errors, such as of bytes that no header may have: not as a page."""
-        problem = _ServerError(body, status)
-        _, headers, content = problem_response(problem, self._head_path(), self._headers())
+        path = unquote(self.uri.partition(b"?")[0].decode("latin-1"))
+        _, headers, content = problem_response(_ServerError(body, status), path, self._headers())
         start = {"type": "http.response.start", "status": status, "headers": headers}
         self.handle_reply(start)
         self.handle_reply({"type": "http.response.body", "body": content})

@@ -13,6 +13,7 @@ from random import Random
 
 from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS, JsonObject
 from chat.llm.simulator.directives import Directives, parse_directives, without_directives
+from chat.llm.simulator.schemas import asked_before, json_answer, schema_of
 
 ECHO_CHARS = 80
 # The seam between tokens: a token is a word's start with the space before it, or a later part.
@@ -102,6 +103,10 @@ def simulated_answer(
     reasoning = _reasoning(rng, max(4, length // 4)) if thinking else []
     if calls:
         tokens: list[str] = []
+    elif (schema := schema_of(body)) is not None:
+        before = asked_before(body)
+        text = json_answer(schema, before or directives, rng, is_repair=before is not None)
+        tokens = _tokens(text)
     elif wants_json(body):
         tokens = _tokens(_json_text(body, prompt, length, rng))
     else:

@@ -29,6 +29,7 @@ _HELP = {
     "keep_alive_seconds": "time between two keep-alives",
     "write_seconds": "tokens of this time go out in one write",
     "writes_per_second": "at most, for all answers together; writes get larger instead",
+    "structured_output": "native, json_object (json_schema is refused) or prompt (both are)",
     "api_key": "the key callers must send; without it every caller is served",
     "journal": "file that a line is added to for every begin and end of a call",
 }

@@ -7,6 +7,8 @@ from typing import Any
 
 DEFAULT_ANSWER_TOKENS = (80, 240)
 
+STRUCTURED_OUTPUTS = ("native", "json_object", "prompt")
+
 #: A decoded JSON object. `parse_request` has checked the fields of a request that are read.
 JsonObject = dict[str, Any]
 
@@ -31,10 +33,17 @@ class SimulatorConfig:
     # that all of them together stay below `writes_per_second`.
     write_seconds: float = 0.05
     writes_per_second: float = 10_000
+    # native, json_object (as DeepSeek: json_schema is refused) or prompt (so is json_object).
+    structured_output: str = "json_object"
     api_key: str | None = None  # None accepts every caller
     journal: str | None = None  # file that a line is added to for every begin and end of a call
 
     def __post_init__(self) -> None:
+        if self.structured_output not in STRUCTURED_OUTPUTS:
+            raise ValueError(f"structured_output must be one of {', '.join(STRUCTURED_OUTPUTS)}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         bounds = {"error_rate": 1, "truncate_rate": 1, "stall_rate": 1, "port": 65_535}
         for name, most in bounds.items():
             if not 0 <= getattr(self, name) <= most:

@@ -22,6 +22,10 @@ Shape of the answer
   nul                 the text holds a NUL character
   usage=after         usage in a chunk of its own after the finish reason
   usage=none          no usage at all
+  schema=second       an answer to a JSON Schema does not fit it before it was asked to repair that;
+                      never: not even then; prose: no JSON at all; fenced, chatty: JSON that fits,
+                      in a fence of code or among words
+  again_latency=5     with schema: seconds before the first token of the repaired answer
   finish=REASON       another finish reason: content_filter, insufficient_system_resource, ...
 
 Faults
@@ -63,6 +67,8 @@ class Directives:
     nul: bool = False
     usage: str = "finish"
     finish: str | None = None
+    schema: str = "fits"
+    again_latency: float | None = None
     status: int | None = None
     retry_after: str | None = None
     truncate: bool = False
@@ -90,6 +96,7 @@ _TYPES = {field.name: str(field.type) for field in fields(Directives)}
 _WORDS = {
     "usage": ("finish", "after", "none"),
     "stall": ("first", "middle"),
+    "schema": ("fits", "second", "never", "prose", "fenced", "chatty"),
     "error": ("first", "middle"),
 }
 

@@ -68,7 +68,7 @@ def refusal(
     return RequestRefusedError(status, error_body(message or default, kind, code), headers)
 
 
-def parse_request(raw: bytes) -> JsonObject:
+def parse_request(raw: bytes, structured_output: str) -> JsonObject:
     """The JSON body of a chat completion. Raises RequestRefusedError with 400 or 422."""
     try:
         body = json.loads(raw)
@@ -81,7 +81,7 @@ def parse_request(raw: bytes) -> JsonObject:
         _check_message(message)
     _check_values(body)
     _check_tools(body)
-    _check_modes(body)
+    _check_modes(body, structured_output)
     return body
 
 
@@ -142,9 +142,18 @@ def _check_tools(body: JsonObject) -> None:
         raise refusal(400, "tool_choice must be none or auto in the thinking mode")
 
 
-def _check_modes(body: JsonObject) -> None:
+#: By what is known of JSON Schemas: the types of `response_format` that are refused.
+_REFUSED_FORMATS = {
+    "native": (),
+    "json_object": ("json_schema",),
+    "prompt": ("json_schema", "json_object"),
+}
+
+
+def _check_modes(body: JsonObject, structured_output: str) -> None:
     messages = body["messages"]
-    if (body.get("response_format") or {}).get("type") == "json_schema":
+    kind = (body.get("response_format") or {}).get("type")
+    if kind in _REFUSED_FORMATS[structured_output]:
         raise refusal(400, "This response_format type is unavailable now")
     if wants_json(body) and not any("json" in message_text(m).lower() for m in messages):
         raise refusal(

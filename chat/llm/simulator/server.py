@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from chat.llm.simulator.faults import FaultPlanner
 from chat.llm.simulator.journal import Journal
 from chat.llm.simulator.page import render_page
 from chat.llm.simulator.requests import MODELS, RequestRefusedError, parse_request, refusal
+from chat.llm.simulator.schemas import asked_before
 from chat.llm.simulator.stats import Stats
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -81,7 +83,7 @@ class Simulator:
         """Answer a chat completion."""
         self.stats.requests += 1
         self._authorize(request)
-        body = parse_request(await request.read())
+        body = parse_request(await request.read(), self.config.structured_output)
         await self._check_cap(body["model"])
         return await self._answer(request, body)
 
@@ -114,6 +116,9 @@ class Simulator:
         config = self.config
         try:
             directives = self._faults.plan(last_user_message(body))
+            before = asked_before(body)
+            if before is not None and before.again_latency is not None:
+                directives = replace(directives, latency=before.again_latency)
             answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
         except ValueError as error:
             raise refusal(400, str(error)) from None

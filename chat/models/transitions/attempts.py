@@ -13,6 +13,7 @@ from django.db import transaction
 
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
+from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.tasks import Status
 
 
@@ -30,10 +31,15 @@ class StartedTask(Row, frozen=True):
     #: JSON: a list of messages, and an object.
     messages: str
     params: str
+    #: JSON, None where any text will do; and of the answer that is to be repaired.
+    response_format: str | None
+    repair: str | None
     deadline_at: datetime | None
     flight_key: str
     cache_ttl_seconds: int
     in_conversation: bool
+    #: True: it is a response that keeps how its text was streamed.
+    keeps_transcript: bool
     #: The run that it is a row of.
     run_id: UUID | None
 
@@ -49,7 +55,9 @@ class AttemptResult(msgspec.Struct, frozen=True):
     reasoning: str = ""
     finish_reason: str = ""
     tool_calls: Sequence[dict[str, object]] = ()
-    usage: dict[str, object] | None = None
+    usage: dict[str, int] | None = None
+    #: The answer that the next attempt is to repair.
+    repair: object = None
     error: dict[str, str] | None = None
     upstream_request_id: str = ""
     first_token_at: datetime | None = None
@@ -60,8 +68,12 @@ class AttemptResult(msgspec.Struct, frozen=True):
     falls_back: bool = False
     #: True: other tasks may wait for the same answer (chat/models/flights.py).
     may_lead: bool = False
+    #: True: its text is JSON that fits the task's schema.
+    has_output: bool = False
     #: False: its answer is no message of a conversation.
     in_conversation: bool = True
+    #: How its text was streamed, if a response keeps that.
+    transcript: TranscriptEntry | None = None
 
 
 class CancelledCall(Row, frozen=True):
@@ -92,11 +104,14 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
                              WHERE d.id = %(deployment_id)s AND d.model_id = m.id
                                AND d.provider_id = p.id AND d.paused_at IS NULL) END)
 RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
-          messages::text, params::text, deadline_at, flight_key,
+          messages::text, params::text, response_format::text, repair::text, deadline_at,
+          flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
           ) END AS cache_ttl_seconds,
-          conversation_id IS NOT NULL AS in_conversation, run_id
+          conversation_id IS NOT NULL AS in_conversation,
+          EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
+            AS keeps_transcript, run_id
 """
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
@@ -105,7 +120,8 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
 _END = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = coalesce(v.usage, '{}'), error = v.error,
+       usage = coalesce(v.usage, t.repair -> 'usage', '{}'), error = v.error,
+       repair = coalesce(v.repair, t.repair),
        upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
        failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
@@ -114,7 +130,8 @@ UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.te
        finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
   FROM json_to_recordset(%(results)s)
     AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
-         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, upstream_request_id text,
+         finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, repair jsonb,
+         upstream_request_id text,
          first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool)
  WHERE t.id = ANY(string_to_array(%(task_ids)s, ' ')::uuid[])
    AND t.id = v.id AND t.attempt = v.attempt
@@ -174,10 +191,15 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
-    has_turns = any(result.in_conversation for result in results)
-    with transaction.atomic() if has_turns else nullcontext():
+    has_more = any(result.in_conversation or result.transcript for result in results)
+    with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
+        add_transcript_entries(
+            (result.id, result.transcript)
+            for result in results
+            if result.transcript and result.id in changed
+        )
         store_assistant_turns(
             AssistantTurn(
                 conversation_id, result.id, result.text, result.reasoning, result.tool_calls
@@ -208,6 +230,8 @@ def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:
             if row.conversation_id
         ]
         store_assistant_turns(turns, if_question_exists=True)
+        if rows and result.transcript:
+            add_transcript_entries([(result.id, result.transcript)])
     return bool(rows)
 
 

@@ -110,7 +110,10 @@ def _load_ended(task_ids: list[str]) -> list[Task | None]:
 
 
 #: Columns of any size, which `load_ended` reads.
-_LARGE = ("messages", "params", "metadata", "text", "reasoning", "tool_calls")
+_LARGE = (
+    *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
+    *("repair",),
+)
 
 
 class _Row(Row, frozen=True):

@@ -28,7 +28,8 @@ from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
 from aily.process.disk import DiskRoom
 from aily.redis.clients import require_redis
-from chat.services.rendering import render_apart
+from chat.services.output_formats import NeedsSchemaCheckError
+from chat.services.rendering import check_schema_apart, render_apart
 from chat.services.submit.admit import admit_tasks, refuse_over_rate
 from chat.services.submit.build import build_tasks
 from chat.services.submit.enqueue import enqueue_tasks
@@ -37,18 +38,27 @@ from chat.services.submit.pending import (
     Accepted,
     NeedsRenderingError,
     PendingSubmission,
+    ResponseDraft,
     Submission,
     open_in,
 )
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
 
-__all__ = ["Accepted", "NeedsRenderingError", "Submission", "submit", "submit_many"]
+__all__ = [
+    "Accepted",
+    "NeedsRenderingError",
+    "ResponseDraft",
+    "Submission",
+    "submit",
+    "submit_many",
+]
 
 logger = logging.getLogger(__name__)
 
-#: How often a scene may get another version while its prompt is being rendered.
-_MAX_RENDERINGS = 3
+#: How often a submission may need work apart: its schema is checked once, and a scene may get
+#: another version while its prompt is being rendered.
+_MAX_RENDERINGS = 4
 
 
 async def submit(submission: Submission) -> Accepted:
@@ -78,14 +88,18 @@ def _disk_room() -> DiskRoom:
 
 
 async def _submit_rendered(submission: Submission) -> Accepted:
-    """A prompt that is much work is rendered between two batches, so that none waits for it."""
+    """A prompt that is much work is rendered, and a large schema checked, between two batches, so
+    that none waits for it."""
     for _ in range(_MAX_RENDERINGS):
         try:
             return await _batcher().submit(submission)
         except NeedsRenderingError as needed:
             variables = submission.request.variables
             rendered = await render_apart(needed.version, variables, submission.owner_id)
-            submission = replace(submission, rendered=rendered, uncounted=None)
+            submission = replace(submission, rendered=rendered, uncounted=None, rate=needed.rate)
+        except NeedsSchemaCheckError as needed:
+            await check_schema_apart(needed.schema, submission.owner_id)
+            submission = replace(submission, uncounted=None, rate=needed.rate)
     raise Conflict("This scene is being changed; submit again.", field="scene")
 
 

@@ -13,6 +13,7 @@ from chat.models.insertion import new_task
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
+from chat.services.output_formats import find_format
 from chat.services.parameters import merged
 from chat.services.rendering import render
 from chat.services.submit.pending import (
@@ -33,6 +34,9 @@ def _build(pending: PendingSubmission) -> None:
     submission, target = pending.submission, pending.target
     request, version, model = submission.request, target.version, target.model
     prompt = prompts.build(request, _rendered(submission, target), target.history)
+    given = request.params()
+    params = merged(model.params, version.params if version else {}, given)
+    response_format = find_format(params, given, target.scene, version)
     task = new_task(
         id=submission.task_id or tagged_id(),
         owner_id=submission.owner_id,
@@ -46,7 +50,8 @@ def _build(pending: PendingSubmission) -> None:
         lane=Lane[request.lane.upper()] if request.lane else submission.default_lane,
         messages=prompt.messages,
         history_from=prompt.history_from,
-        params=merged(model.params, version.params if version else {}, request.params()),
+        params=params,
+        response_format=response_format,
         metadata=request.metadata,
         webhook_id=target.webhook_id,
         run_id=submission.run_id,
@@ -57,6 +62,7 @@ def _build(pending: PendingSubmission) -> None:
     )
     task.model, task.scene, task.scene_version = model, target.scene, version
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
+    task.new_response = submission.response.of(task.pk) if submission.response else None
     pending.task = task
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from accounts.access.limits import Requester
 from aily.problems import Problem
+from aily.redis.rates import Rate
 from chat import scheduler
 from chat.events import WaitingFor
-from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
+from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, StoredResponse, Task
 from chat.services.history import History
+from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import Rendered
 from chat.services.repeats import OwnedKey
 from chat.services.submission import CompositeRequest
@@ -22,6 +26,31 @@ from chat.services.submission import CompositeRequest
 logger = logging.getLogger(__name__)
 
 _NO_PLACE = scheduler.Place(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDraft:
+    """The columns of a response that is to be stored with its task."""
+
+    #: The fields of the request that the response repeats.
+    request: Mapping[str, object]
+    #: The input items, with their ids.
+    input: Sequence[object]
+    previous_id: UUID | None = None
+    has_instructions: bool = False
+    is_background: bool = False
+    is_streamed: bool = False
+
+    def of(self, task_id: UUID) -> StoredResponse:
+        return StoredResponse(
+            task_id=task_id,
+            previous_id=self.previous_id,
+            request=self.request,
+            input=self.input,
+            has_instructions=self.has_instructions,
+            is_background=self.is_background,
+            is_streamed=self.is_streamed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +74,10 @@ class Submission:
     traceparent: str = ""
     #: Whose limit of requests a minute this counts against; None: it is counted already.
     uncounted: Requester | None = None
+    #: Makes what OpenAI's Responses API keeps beside the task; None: nothing.
+    response: ResponseDraft | None = None
+    #: What the counting has found, where the request was counted by an earlier batch.
+    rate: Rate | None = None
     #: The scene's messages, if rendering them was too much work for a batch.
     rendered: Rendered | None = None
 
@@ -56,8 +89,11 @@ class Submission:
         # A WebSocket frame has further fields, which are no part of the request.
         body = self.request.model_dump_json(
             include=set(CompositeRequest.model_fields), exclude_defaults=True
-        )
-        return hashlib.sha256(body.encode()).hexdigest()
+        ).encode()
+        if self.response is not None:
+            draft = self.response
+            body += msgspec.json.encode([draft.request, draft.is_background, draft.is_streamed])
+        return hashlib.sha256(body).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +111,8 @@ class Accepted:
     waits_alone: bool = False
     #: The first message of the conversation that is sent, if older ones are left out.
     history_from: UUID | None = None
+    #: Of the limit of requests a minute that this request was counted against; None: of none.
+    rate: Rate | None = None
 
 
 class NeedsRenderingError(Exception):
@@ -83,6 +121,8 @@ class NeedsRenderingError(Exception):
     def __init__(self, version: SceneVersion) -> None:
         super().__init__(version.pk)
         self.version = version
+        #: What counting the request has found.
+        self.rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +157,8 @@ class PendingSubmission:
     task: Task = field(init=False)
     is_repeat: bool = False
     refusal: Exception | None = None
+    #: Set once the request is counted.
+    rate: Rate | None = None
     #: Set by `enqueue`.
     place: scheduler.Place = _NO_PLACE
 
@@ -133,8 +175,15 @@ class PendingSubmission:
         """Answer with the task that an equal request has made before, even if refused since."""
         self.task, self.is_repeat, self.refusal = task, True, None
 
+    def _tell_rate(self, refusal: Exception) -> None:
+        if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
+            refusal.rate = self.rate
+        elif isinstance(refusal, Problem) and self.rate is not None:
+            refusal.headers = {**self.rate.headers(), **refusal.headers}
+
     def outcome(self) -> Accepted | Exception:
         if self.refusal is not None:
+            self._tell_rate(self.refusal)
             return self.refusal
         task, place = self.task, self.place
         return Accepted(
@@ -146,6 +195,7 @@ class PendingSubmission:
             is_new=not self.is_repeat,
             waits_alone=not self.is_repeat and task.served_from == ServedFrom.PROVIDER,
             history_from=task.history_from,
+            rate=self.rate,
         )
 
 
@@ -158,7 +208,7 @@ def take_on(batch: Iterable[PendingSubmission], step: Callable[[PendingSubmissio
     for pending in open_in(batch):
         try:
             step(pending)
-        except (Problem, NeedsRenderingError) as refusal:
+        except (Problem, NeedsRenderingError, NeedsSchemaCheckError) as refusal:
             pending.refuse(refusal)
         except Exception as fault:
             # A fault of ours in one request must not fail those that came with it.

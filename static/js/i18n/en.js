@@ -105,6 +105,9 @@ export default {
   "workshop.variables_schema": "Schema of the variables",
   "workshop.schema_help":
     "JSON Schema (2020-12). Left empty, every name that the templates use is a required text.",
+  "workshop.output_schema": "Schema of the answer",
+  "workshop.output_schema_help":
+    "JSON Schema (2020-12) that every answer fits. Left empty, answers are texts.",
   "workshop.params": "Request parameters (JSON)",
   "workshop.model": "Model",
   "workshop.default_model": "The default model",
@@ -419,6 +422,9 @@ export default {
   "error.provider_unreachable.help": "Try again in a moment.",
   "error.provider_timeout.title": "The provider took too long",
   "error.provider_timeout.help": "No answer came within the time limit. Try again.",
+  "error.invalid_output.title": "The answer does not fit its schema",
+  "error.invalid_output.help":
+    "The model was asked twice, and neither answer fits the JSON Schema.",
   "error.provider_truncated.title": "The answer broke off",
   "error.provider_truncated.help": "The provider's connection ended before the answer did.",
   "error.provider_invalid_response.title": "Unreadable answer",

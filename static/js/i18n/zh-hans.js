@@ -107,6 +107,9 @@ export default {
   "workshop.user_template": "用户模板",
   "workshop.variables_schema": "变量的结构（Schema）",
   "workshop.schema_help": "JSON Schema（2020-12）。留空时，模板用到的每个名称都是必填文本。",
+  "workshop.output_schema": "回答的结构（Schema）",
+  "workshop.output_schema_help":
+    "每个回答都符合的 JSON Schema（2020-12）。留空时，回答为普通文本。",
   "workshop.params": "请求参数（JSON）",
   "workshop.model": "模型",
   "workshop.default_model": "默认模型",
@@ -397,6 +400,8 @@ export default {
   "error.provider_unreachable.help": "请稍后重试。",
   "error.provider_timeout.title": "服务商响应超时",
   "error.provider_timeout.help": "时限内没有收到回答。请重试。",
+  "error.invalid_output.title": "回答不符合结构要求",
+  "error.invalid_output.help": "已询问模型两次，两次回答都不符合 JSON Schema。",
   "error.provider_truncated.title": "回答中断",
   "error.provider_truncated.help": "服务商的连接在回答完成前断开了。",
   "error.provider_invalid_response.title": "无法读取的回答",

@@ -167,6 +167,12 @@ def test_a_cancelled_run_has_no_pending_rows(runs: RunClient, scene: Scene) -> N
     assert not RunRow.objects.exists()
 
 
+def test_a_full_disk_takes_no_file(runs: RunClient, scene: Scene, settings: Settings) -> None:
+    settings.MIN_FREE_DISK_BYTES = 2**60
+    assert runs.create(FEW, scene="echo", status=503)["code"] == "storage_full"
+    assert not StoredFile.objects.exists()
+
+
 def test_rows_come_in_pages(runs: RunClient, scene: Scene) -> None:
     made = runs.create("text\n" + "".join(f"{n}\n" for n in range(25)), scene="echo")
     turn()

@@ -143,6 +143,8 @@ def test_a_version_is_copied_previewed_tried_published_and_rolled_back(editor: P
     schema = editor.get_by_role("textbox", name="Schema of the variables")
     as_written = '{"type": "object", "properties": {"tone": {"type": "string"}, "text": {}}}'
     schema.fill(as_written)
+    answers = '{"type": "object", "properties": {"saying": {"type": "string"}}}'
+    editor.get_by_role("textbox", name="Schema of the answer").fill(answers)
     fields = editor.get_by_role("region", name="Trying").locator(".fields label")
     expect(fields).to_contain_text(["Tone", "Text"])
     editor.get_by_label("Tone").fill("a pirate")
@@ -154,7 +156,8 @@ def test_a_version_is_copied_previewed_tried_published_and_rolled_back(editor: P
     editor.get_by_role("button", name="Try this draft").click()
     answer = editor.get_by_role("article", name="Answer")
     expect(answer).to_have_attribute("aria-busy", "false")
-    expect(answer.locator(".answer-text")).not_to_be_empty()
+    # JSON, as the schema asks for it, is shown as code.
+    expect(answer.locator(".answer-text code")).to_contain_text('"saying"')
     assert (frames[0]["scene"], frames[0]["version"]) == ("summarize", live + 1)
     expect(editor.get_by_role("button", name="Save")).to_be_disabled()
     editor.get_by_role("button", name="Publish").click()
@@ -200,10 +203,11 @@ def test_a_broken_draft_is_named_where_it_is_broken(editor: Page) -> None:
     expect(template).to_be_editable()
     template.fill("{{ broken")
     expect(template).to_have_attribute("aria-invalid", "true")
-    editor.get_by_role("textbox", name="Schema of the variables").fill("{")
-    expect(editor.get_by_role("textbox", name="Schema of the variables")).to_have_attribute(
-        "aria-invalid", "true"
-    )
+    for name in ("Schema of the variables", "Schema of the answer"):
+        schema = editor.get_by_role("textbox", name=name)
+        schema.fill("{")
+        expect(schema).to_have_attribute("aria-invalid", "true")
+        schema.fill("")
     editor.reload()
     expect(template).to_have_value("{{ broken")
     editor.get_by_role("button", name="Delete draft").click()

@@ -2,6 +2,7 @@
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
+import { parseExactly, stringify } from "../../client/json.js";
 import { isActive } from "../../client/task_state.js";
 import { copyButton } from "../../ui/copy.js";
 import { find, setText } from "../../ui/dom.js";
@@ -27,6 +28,9 @@ const plainView = (container) => ({
     return true;
   },
 });
+
+/** Longer JSON is shown as it came. */
+const MAX_JSON_CHARS = 50_000;
 
 /** Loaded with the first answer. @returns {Promise<(container: HTMLElement) => TextView>} */
 async function loadMarkdown() {
@@ -91,7 +95,8 @@ export class Answer {
   /** @param {number} deadline @returns {boolean} */
   #renderTexts(deadline) {
     if (!this.#views) return true;
-    const { text = "", reasoning = "" } = this.#task ?? {};
+    const { reasoning = "" } = this.#task ?? {};
+    const text = this.#task ? shownText(this.#task) : "";
     const isWhole = !this.#task || !isActive(this.#task);
     const isDone = this.#views.text.show(text, isWhole, deadline) &&
       this.#views.reasoning.show(reasoning, isWhole || text !== "", deadline);
@@ -145,6 +150,16 @@ export class Answer {
       `}
       <span class="answer-usage">${tokens ? t("answer.tokens", { count: tokens }) : ""}</span>
     `;
+  }
+}
+
+/** @param {TaskState} task @returns {string} JSON that is the whole answer as a block of code */
+function shownText({ status, text }) {
+  if (status !== "succeeded" || text.length > MAX_JSON_CHARS || !/^\s*[{[]/.test(text)) return text;
+  try {
+    return `\`\`\`json\n${stringify(parseExactly(text), 2)}\n\`\`\``;
+  } catch {
+    return text;
   }
 }
 

@@ -11,6 +11,7 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string} system_template
  * @property {string} user_template
  * @property {Record<string, any>} variables_schema
+ * @property {Record<string, any>|null} output_schema
  * @property {string|null} model
  * @property {string[]} fallback_models
  * @property {Record<string, any>} params
@@ -21,7 +22,7 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string|null} published_at
  */
 
-/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"model"|"params"|"notes", string>} Texts */
+/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"output_schema"|"model"|"params"|"notes", string>} Texts */
 
 /** A text that is no JSON where that is asked for. */
 export class NotJsonError extends Error {
@@ -39,6 +40,7 @@ export function textsOf(version) {
     system_template: version.system_template,
     user_template: version.user_template,
     variables_schema: textOf(version.variables_schema),
+    output_schema: textOf(version.output_schema ?? {}),
     model: version.model ?? "",
     params: textOf(version.params),
     notes: version.notes,
@@ -56,11 +58,17 @@ export function fieldsOf(texts) {
     ...texts,
     model: texts.model || null,
     variables_schema: objectOf(texts, "variables_schema"),
+    output_schema: schemaOrNull(texts),
     params: objectOf(texts, "params"),
   };
 }
 
-/** @param {Texts} texts @param {"variables_schema"|"params"} field */
+/** @param {Texts} texts @returns {Record<string, any>|null} what answers fit, null for texts */
+export function schemaOrNull(texts) {
+  return texts.output_schema.trim() === "" ? null : objectOf(texts, "output_schema");
+}
+
+/** @param {Texts} texts @param {"variables_schema"|"output_schema"|"params"} field */
 export function objectOf(texts, field) {
   if (texts[field].trim() === "") return {};
   try {
@@ -72,12 +80,13 @@ export function objectOf(texts, field) {
 
 /** @param {Version} version @returns {Record<string, any>} what a copy of it begins with */
 export function copyOf(version) {
-  const { system_template, user_template, variables_schema, model, fallback_models } = version;
-  const { params, single_flight, cache_ttl_seconds } = version;
+  const { system_template, user_template, variables_schema, output_schema } = version;
+  const { model, fallback_models, params, single_flight, cache_ttl_seconds } = version;
   return {
     system_template,
     user_template,
     variables_schema,
+    output_schema,
     model,
     fallback_models,
     params,

@@ -18,15 +18,21 @@ import { textsOf } from "./draft.js";
  */
 
 /** @type {Name[]} */
-const AREAS = ["system_template", "user_template", "variables_schema", "params", "notes"];
+const AREAS = ["system_template", "user_template", "variables_schema", "output_schema"];
 /** @type {Name[]} */
-const NAMES = ["system_template", "user_template", "variables_schema", "model", "params", "notes"];
-const CODE = new Set(["system_template", "user_template", "variables_schema", "params"]);
+export const NAMES = [...AREAS, "model", "params", "notes"];
+const CODE = new Set([...AREAS, "params"]);
+/** @type {Partial<Record<Name, "workshop.schema_help"|"workshop.output_schema_help">>} */
+const HELP = {
+  variables_schema: "workshop.schema_help",
+  output_schema: "workshop.output_schema_help",
+};
 
 /** @param {Editing} editing */
 export function editorTemplate(editing) {
-  const [system, user, schema, params, notes] = AREAS.map((name) => areaTemplate(editing, name));
-  return html`${system} ${user} ${schema} ${modelTemplate(editing)} ${params} ${notes}`;
+  return NAMES.map((name) =>
+    name === "model" ? modelTemplate(editing) : areaTemplate(editing, name)
+  );
 }
 
 /** @param {Editing} editing @param {Name} name */
@@ -34,6 +40,7 @@ function areaTemplate({ texts, isReadOnly, errors, onInput }, name) {
   const id = `version-${name}`;
   const isCode = CODE.has(name);
   const error = errors[name] ?? "";
+  const help = HELP[name];
   return html`
     <div class="field ${isCode ? "code-field" : ""}">
       <label for=${id}>${t(`workshop.${name}`)}</label>
@@ -41,9 +48,7 @@ function areaTemplate({ texts, isReadOnly, errors, onInput }, name) {
         spellcheck=${isCode ? "false" : nothing} aria-describedby="${id}-help ${id}-error"
         aria-invalid=${String(error !== "")} .value=${texts[name]}
         @input=${(/** @type {any} */ { target }) => onInput(name, target.value)}></textarea>
-      <p class="field-help" id="${id}-help">${name === "variables_schema"
-        ? t("workshop.schema_help")
-        : ""}</p>
+      <p class="field-help" id="${id}-help">${help ? t(help) : ""}</p>
       <p class="field-error" id="${id}-error">${error}</p>
     </div>
   `;

@@ -7,8 +7,8 @@ import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
-import { fieldsOf, isEqual, objectOf, textsOf } from "./draft.js";
-import { differences, editorTemplate, promptTemplate } from "./editor.js";
+import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
+import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
 import { Trial } from "./trial.js";
 import { Versions } from "./versions.js";
 
@@ -18,7 +18,6 @@ import { Versions } from "./versions.js";
  */
 
 const PREVIEW_MS = 350;
-const FIELDS = ["system_template", "user_template", "variables_schema", "model", "params", "notes"];
 
 /** @param {App} app @param {string|null} slug @returns {Page} */
 export default function createPage(app, slug) {
@@ -150,9 +149,7 @@ class WorkshopPage {
 
   /** @param {any} error */
   async #fail(error) {
-    const field = FIELDS.find((name) =>
-      error.field === name || error.field?.startsWith(`${name}.`)
-    );
+    const field = NAMES.find((name) => error.field === name || error.field?.startsWith(`${name}.`));
     if (field) {
       const message = error.code === "not_json" ? t("form.not_json") : error.message;
       this.#errors = { ...this.#errors, [field]: message };
@@ -212,8 +209,9 @@ class WorkshopPage {
     let errors = {};
     try {
       const variables_schema = objectOf(this.#texts, "variables_schema");
+      const output_schema = schemaOrNull(this.#texts);
       const variables = this.#form.peek();
-      const body = { system_template, user_template, variables_schema, variables };
+      const body = { system_template, user_template, variables_schema, output_schema, variables };
       const found = await this.#versions.preview(body);
       if (preview !== this.#previews || this.#isDisposed) return;
       if (this.#useSchema(found.variables_schema)) return await this.#preview();
@@ -225,7 +223,7 @@ class WorkshopPage {
       this.#prompt = null;
       this.#promptRefusal = t("workshop.broken");
       const message = error.code === "not_json" ? t("form.not_json") : error.message;
-      if (FIELDS.includes(error.field)) errors = { [error.field]: message };
+      if (NAMES.includes(error.field)) errors = { [error.field]: message };
       else this.#error = error;
     }
     this.#errors = errors;
