@@ -238,14 +238,16 @@ def list_run_rows(
             break
         numbers.append(number)
     items = list(rows.filter(number__in=numbers))
-    texts = _texts([row.task_id for row in items if row.state == RowState.SUCCEEDED])
+    texts = _texts(
+        [row.task_id for row in items if row.task_id and row.state == RowState.SUCCEEDED]
+    )
     for row in items:
         row.text = texts.get(row.task_id)  # type: ignore[attr-defined]
     has_more = len(numbers) < len(sizes)
     return {"items": items, "next": numbers[-1] if has_more else None}
 
 
-def _texts(task_ids: list[UUID | None]) -> dict[UUID | None, str]:
+def _texts(task_ids: list[UUID]) -> dict[UUID | None, str]:
     """The beginnings of these tasks' answers."""
     found = Task.objects.filter(pk__in=task_ids).annotate(start=Left("text", ROW_TEXT_CHARS))
     return dict(found.values_list("pk", "start"))

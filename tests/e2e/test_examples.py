@@ -400,8 +400,8 @@ def test_the_job_ends_when_its_time_is_over(network: Proxy, key: str, tmp_path: 
 
 # --- The clients in Python and Node ---------------------------------------------------------------
 CLIENTS: dict[str, list[str | Path]] = {
-    "python-client": [sys.executable, "-u", "aily.py"],
-    "node-client": [NODE, "aily.mjs"],
+    "python-client": [sys.executable, "-u", "client.py"],
+    "node-client": [NODE, "client.mjs"],
 }
 each_client = pytest.mark.parametrize("name", list(CLIENTS))
 

@@ -185,7 +185,10 @@ def test_a_server_that_cannot_be_reached_is_given_up(network: Proxy, keys: Keys)
 RUN = """
 const make = (rows, fields) => aily.runs.create(rows, { scene: "summarize", ...fields });
 const rowsOf = (count, asked = "[sim:tokens=5,tps=0,latency=0.05]") =>
-  Array.from({ length: count }, (_, number) => ({ text: `Row ${number} ${asked}`, key: `k${number}` }));
+  Array.from({ length: count }, (_, number) => ({
+    text: `Row ${number} ${asked}`,
+    key: `k${number}`,
+  }));
 """
 
 

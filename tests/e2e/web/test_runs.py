@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_file_is_said_by_line(runs: Page) -> None:
     runs.get_by_text("1 line is wrong and left out").click()
     wrong = runs.locator(".file-errors li")
     expect(wrong).to_have_text(
-        re.compile("Line 3.+Another number of columns than the header", re.S)
+        re.compile("Line 3.+Another number of columns than the header", re.DOTALL)
     )
     runs.goto("/#/runs")
     upload(runs, {"name": "none.csv", "mimeType": "text/csv", "buffer": b"a,a\n1,2\n"})

@@ -10,8 +10,8 @@ import { explain } from "../../ui/notice.js";
  * @import { RunRow } from "../../client/types.d.ts"
  */
 
-/** A row of a list has so many characters of its answer. */
-const BEGINNING_CHARS = 500;
+/** What is longer is folded; a row of a list has no more than 500 characters anyway. */
+const FOLDED = { chars: 300, lines: 5 };
 const MAX_CELLS = 8;
 /** The column of a whole request. */
 export const MESSAGE = "messages[-1]";
@@ -36,7 +36,8 @@ export class RowTexts {
 
   /** @param {RunRow} row @returns {boolean} */
   isWhole({ task_id, text }) {
-    return this.#texts.has(task_id ?? "") || (text ?? "").length < BEGINNING_CHARS;
+    if (this.#texts.has(task_id ?? "") || !text) return true;
+    return text.length <= FOLDED.chars && text.split("\n").length <= FOLDED.lines;
   }
 
   /** @param {RunRow} row */
@@ -51,8 +52,8 @@ export class RowTexts {
   }
 }
 
-/** @param {RunRow[]} rows @param {RowTexts} texts */
-export function rowsTable(rows, texts) {
+/** @param {RunRow[]} rows @param {string[]|undefined} columns of the file @param {RowTexts} texts */
+export function rowsTable(rows, columns, texts) {
   return html`
     <table class="rows-table">
       <thead>
@@ -62,28 +63,32 @@ export function rowsTable(rows, texts) {
           <th scope="col">${t("runs.row_result")}</th>
         </tr>
       </thead>
-      <tbody>${repeat(rows, ({ number }) => number, (row) => rowTemplate(row, texts))}</tbody>
+      <tbody>${repeat(
+        rows,
+        ({ number }) => number,
+        (row) => rowTemplate(row, columns, texts),
+      )}</tbody>
     </table>
   `;
 }
 
-/** @param {RunRow} row @param {RowTexts} texts */
-function rowTemplate(row, texts) {
+/** @param {RunRow} row @param {string[]|undefined} columns @param {RowTexts} texts */
+function rowTemplate(row, columns, texts) {
   return html`
     <tr data-key=${row.number}>
       <th scope="row">${row.number}${row.key
         ? html`<span dir="auto">${row.key}</span>`
         : nothing}</th>
-      <td>${givenTemplate(row)}</td>
+      <td>${givenTemplate(row, columns)}</td>
       <td>${resultTemplate(row, texts)}</td>
     </tr>
   `;
 }
 
-/** @param {RunRow} row */
-function givenTemplate({ payload }) {
+/** @param {RunRow} row @param {string[]|undefined} columns */
+function givenTemplate({ payload }, columns) {
   if (!payload) return html`<span class="muted">${t("runs.unreadable")}</span>`;
-  const cells = cellsOf(payload);
+  const cells = cellsOf(payload, columns);
   const isOne = cells.length === 1;
   return html`
     <dl class="row-given">
@@ -101,11 +106,17 @@ function givenTemplate({ payload }) {
   `;
 }
 
-/** @param {Record<string, unknown>} payload a row's columns, or a whole request */
-export function cellsOf(payload) {
+/**
+ * @param {Record<string, unknown>} payload a row's columns, or a whole request
+ * @param {string[]} [columns] in the order of the file
+ * @returns {[string, string][]} names and values
+ */
+export function cellsOf(payload, columns = []) {
   const messages = payload.messages;
-  const given = Array.isArray(messages) ? { [MESSAGE]: messages.at(-1)?.content } : payload;
-  return Object.entries(given).map(([name, value]) => [name, textOf(value)]);
+  if (Array.isArray(messages)) return [[MESSAGE, textOf(messages.at(-1)?.content)]];
+  // The database keeps no order of its own.
+  const names = [...new Set([...columns, ...Object.keys(payload)])];
+  return names.filter((name) => name in payload).map((name) => [name, textOf(payload[name])]);
 }
 
 /** @param {unknown} value @returns {string} */
@@ -128,7 +139,7 @@ function answerTemplate(row, texts) {
       aria-label="${t("question.expand")}: ${row.number}">${t("question.expand")}</button>
   `;
   return html`
-    <p class="row-text" dir="auto">${texts.of(row)}${isWhole ? "" : "…"}</p>
+    <p class="row-text ${isWhole ? "" : "folded"}" dir="auto">${texts.of(row)}</p>
     ${isWhole ? nothing : all}
   `;
 }

@@ -132,7 +132,7 @@ export class Rows {
         <div class="notices">${notice(this.#error)}</div>
         ${this.#isLoaded && items.length === 0
           ? html`<p class="muted">${t("runs.no_rows")}</p>`
-          : rowsTable(items, this.#texts)}
+          : rowsTable(items, this.#run.data.columns, this.#texts)}
         <div class="run-pages">
           <button type="button" class="button small" ?disabled=${this.#starts.length < 2}
             @click=${() => this.#turn(-1)}>${t("runs.previous")}</button>

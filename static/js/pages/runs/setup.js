@@ -236,7 +236,7 @@ export class Setup {
       ? this.#run.data.columns.slice(0, MAX_PREVIEW_COLUMNS)
       : [MESSAGE];
     /** @param {RunRow} row @returns {Map<string, string>} */
-    const valuesOfRow = ({ payload }) => new Map(/** @type {any} */ (cellsOf(payload ?? {})));
+    const valuesOfRow = ({ payload }) => new Map(cellsOf(payload ?? {}));
     return html`
       <section class="run-part" aria-labelledby="preview-heading">
         <h2 id="preview-heading">${t("runs.preview")}</h2>
@@ -337,7 +337,7 @@ export class Setup {
       <section class="run-part" aria-labelledby="tried-heading">
         <h2 id="tried-heading">${t("runs.tried")}</h2>
         <p class="muted">${t("runs.tried_help")}</p>
-        ${rowsTable(this.#tried, this.#texts)}
+        ${rowsTable(this.#tried, this.#run.data.columns, this.#texts)}
       </section>
     `;
   }

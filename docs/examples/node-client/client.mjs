@@ -57,7 +57,7 @@ async function show(task) {
 const [command, argument] = process.argv.slice(2);
 try {
   if (!key || !argument || !Object.hasOwn(commands, command)) {
-    throw new Error(`AILY_KEY=... node aily.mjs ${Object.keys(commands).join('|')} ARGUMENT`);
+    throw new Error(`AILY_KEY=... node client.mjs ${Object.keys(commands).join('|')} ARGUMENT`);
   }
   await commands[command](argument);
 } catch (error) {

@@ -1,6 +1,5 @@
 """aily from Python, by httpx alone; README.md says how to run it."""
 
-import itertools
 import json
 import os
 import random
@@ -28,7 +27,9 @@ client = httpx.Client(
 
 def send(method: str, path: str, **request: Any) -> Any:
     """Send what is harmless to repeat until it is answered, and return the JSON of the answer."""
-    for failures in itertools.count(1):
+    failures = 0
+    while True:
+        failures += 1
         wait = min(2.0**failures / 4, 30)
         try:
             response = client.request(method, f"/api/llmchat{path}", **request)
@@ -140,5 +141,5 @@ COMMANDS = {"ask": ask, "follow": follow, "cancel": cancel, "run": run}
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[1] not in COMMANDS or "AILY_KEY" not in os.environ:
-        sys.exit(f"AILY_KEY=... python aily.py {'|'.join(COMMANDS)} ARGUMENT")
+        sys.exit(f"AILY_KEY=... python client.py {'|'.join(COMMANDS)} ARGUMENT")
     COMMANDS[sys.argv[1]](sys.argv[2])
