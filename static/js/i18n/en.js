@@ -425,6 +425,9 @@ export default {
   "error.invalid_output.title": "The answer does not fit its schema",
   "error.invalid_output.help":
     "The model was asked twice, and neither answer fits the JSON Schema.",
+  "error.result_too_large.title": "Too many vectors",
+  "error.result_too_large.help":
+    "The result is larger than the server keeps. Send fewer inputs at once.",
   "error.provider_truncated.title": "The answer broke off",
   "error.provider_truncated.help": "The provider's connection ended before the answer did.",
   "error.provider_invalid_response.title": "Unreadable answer",

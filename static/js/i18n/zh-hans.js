@@ -402,6 +402,8 @@ export default {
   "error.provider_timeout.help": "时限内没有收到回答。请重试。",
   "error.invalid_output.title": "回答不符合结构要求",
   "error.invalid_output.help": "已询问模型两次，两次回答都不符合 JSON Schema。",
+  "error.result_too_large.title": "向量过多",
+  "error.result_too_large.help": "结果超过了服务器可保存的大小。请减少每次发送的输入。",
   "error.provider_truncated.title": "回答中断",
   "error.provider_truncated.help": "服务商的连接在回答完成前断开了。",
   "error.provider_invalid_response.title": "无法读取的回答",
