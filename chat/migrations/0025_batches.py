@@ -46,7 +46,8 @@ class Migration(migrations.Migration):
                 ("reasoning_tokens", models.BigIntegerField(default=0)),
             ],
             options={
-                "verbose_name_plural": "batches",
+                "verbose_name": "OpenAI batch",
+                "verbose_name_plural": "OpenAI batches",
             },
         ),
     ]

@@ -34,7 +34,8 @@ class Batch(models.Model):
     objects: ClassVar[models.Manager[Batch]] = models.Manager()
 
     class Meta:
-        verbose_name_plural = "batches"
+        verbose_name = "OpenAI batch"
+        verbose_name_plural = "OpenAI batches"
 
     def __str__(self) -> str:
         return f"batch_{self.run_id.hex}"

@@ -410,17 +410,26 @@ async def test_an_ended_batch_is_not_cancelled(
 
 
 async def test_an_expired_batch_has_what_was_answered(
-    alice_v1: httpx.AsyncClient, worker: Runtime
+    alice_v1: httpx.AsyncClient, worker: Runtime, settings: Settings
 ) -> None:
-    content = "\n".join([line(0), *(line(n, messages=SLOW) for n in range(1, 4))])
-    batch = await make(alice_v1, content)
-    soon = timezone.now() + timedelta(seconds=1.5)
-    await in_database(lambda: Run.objects.update(deadline_at=soon))
+    settings.RUN_WINDOW = 1
+    batch = await make(alice_v1, "\n".join(line(n) for n in range(30)))
+
+    async def has_answer() -> bool:
+        found = await turns_until(alice_v1, batch["id"], "in_progress", "validating")
+        return bool(found["request_counts"]["completed"])
+
+    await eventually(has_answer)
+    past = timezone.now() - timedelta(seconds=1)
+    await in_database(lambda: Run.objects.update(deadline_at=past))
     ended = await turns_until(alice_v1, batch["id"], "expired")
-    assert ended["request_counts"] == {"total": 4, "completed": 1, "failed": 3}
+    answered = await lines_of(alice_v1, ended["output_file_id"])
     failed = await lines_of(alice_v1, ended["error_file_id"])
+    assert len(answered) + len(failed) == 30
+    counts = {"total": 30, "completed": len(answered), "failed": len(failed)}
+    assert ended["request_counts"] == counts
     assert {entry["error"]["code"] for entry in failed} == {"batch_expired"}
-    assert len(await lines_of(alice_v1, ended["output_file_id"])) == 1
+    assert ended["expired_at"] >= ended["in_progress_at"]
 
 
 async def test_a_budget_that_is_used_up_holds_the_batch(
