@@ -201,8 +201,8 @@ def short_leases(stack: Stack) -> Iterator[None]:
 def test_every_process_is_killed_once_and_nothing_is_lost(
     installation: Installation, sdk: OpenAI
 ) -> None:
-    stack, count = installation.stack, 200
-    content = "\n".join(lines(count, "[sim:latency=0.3,tokens=8,tps=0]")).replace(MODEL, "killed")
+    stack, count = installation.stack, 120
+    content = "\n".join(lines(count, "[sim:latency=0.2,tokens=8,tps=0]")).replace(MODEL, "killed")
     with short_leases(stack):
         httpx.post(f"{stack.simulator_url}/stats/reset")
         batch_id = create(sdk, content).id
