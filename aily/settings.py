@@ -282,6 +282,11 @@ RUN_ROW_TRIES = env.integer("RUN_ROW_TRIES", default=10, minimum=1, maximum=1000
 RUNS_MAX_PER_USER = env.integer("RUNS_MAX_PER_USER", default=20, minimum=1)
 # Days after its end for which a run is kept, with its rows and tasks. 0: for ever.
 RUN_RETENTION_DAYS = env.number("RUN_RETENTION_DAYS", default=0, maximum=36_500)
+# Lines of the file of one batch of /v1/batches, and bytes of all files of one user under /v1/files.
+BATCH_MAX_LINES = env.integer("BATCH_MAX_LINES", default=50_000, minimum=1, maximum=1_000_000)
+FILES_MAX_BYTES_PER_USER = env.integer(
+    "FILES_MAX_BYTES_PER_USER", default=10 * _GIBIBYTE, minimum=1024, maximum=2**50
+)
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.integer("RATE_LIMIT_PER_MINUTE", default=60_000)

@@ -31,6 +31,7 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
+        from chat.openai.batches.kind import BatchRuns
         from chat.runs import results as run_results
         from chat.runs.actors import ring_feeder
         from chat.runs.file_runs import FileRuns
@@ -58,6 +59,7 @@ class ChatConfig(AppConfig):
         register_objects(LLMModel, "name", ["use_llmmodel"])
         register_key_lookup(repeats.has_made_task)
         register_kind(FileRuns())
+        register_kind(BatchRuns())
         settlement.register_collector(run_results.collect)
         run_results.on_results(ring_feeder)
         restrictions.connect_signals()

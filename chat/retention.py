@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from chat.models import Run, Task
 from chat.models.ids import first_id
+from chat.models.runs import ENDED_RUNS
 from chat.models.tasks import ACTIVE
 from chat.models.vectors import delete_older
 
@@ -26,7 +27,9 @@ def ended_before(cutoff: datetime) -> QuerySet[Task]:
     """Tasks that ended before `cutoff` and are in the ledger, which outlives them."""
     ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
     # A row of a run keeps its task, which has its result.
-    kept = Exists(Run.objects.filter(pk=OuterRef("run_id")))
+    # A batch that has ended has its results in its files.
+    runs = Run.objects.exclude(kind="batch", state__in=ENDED_RUNS)
+    kept = Exists(runs.filter(pk=OuterRef("run_id")))
     ended = ended.filter(Q(run_id=None) | ~kept)
     # A task that ended before was made before. Ids begin with the time, so no younger row is read.
     return ended.filter(pk__lt=first_id(cutoff), finished_at__lt=cutoff, needs_settling=False)

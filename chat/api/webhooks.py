@@ -39,7 +39,8 @@ LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
 LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
-EventName = Literal[TaskEventName, RunEventName]
+BatchEventName = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+EventName = Literal[TaskEventName, RunEventName, BatchEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from chat.models import Delivery, Task
 
 #: Receivers limit what they take; a receiver that needs all of a long answer reads the task.
 MAX_BODY_BYTES = 20_000
+#: Events that have the form of OpenAI's begin with this.
+OPENAI_EVENTS = "batch."
 
 
 class _Result(TypedDict):
@@ -38,6 +40,8 @@ def body_of(delivery: Delivery) -> str:
     """The JSON body, at most MAX_BODY_BYTES in UTF-8."""
     task = delivery.task
     if task is None:
+        if delivery.event.startswith(OPENAI_EVENTS):
+            return _openai_message(delivery)
         return _message(delivery.event, delivery.created_at, delivery.data)
     happened_at = task.finished_at or delivery.created_at
     data = _task_data(task)
@@ -92,6 +96,19 @@ def _cut_text(data: TaskData, room_bytes: int) -> None:
 
 def _message(event: str, happened_at: datetime, data: Mapping[str, object]) -> str:
     return _json({"type": event, "timestamp": happened_at.isoformat(), "data": data})
+
+
+def _openai_message(delivery: Delivery) -> str:
+    """In OpenAI's form, which its clients verify and read: `client.webhooks.unwrap`."""
+    return _json(
+        {
+            "id": f"evt_{delivery.pk}",
+            "object": "event",
+            "created_at": int(delivery.created_at.timestamp()),
+            "type": delivery.event,
+            "data": delivery.data,
+        }
+    )
 
 
 def _json(value: object) -> str:

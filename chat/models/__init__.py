@@ -1,5 +1,6 @@
 """The tables. A task exists once its row is committed; its final result is in its row."""
 
+from chat.models.batches import Batch
 from chat.models.budgets import Budget, BudgetPeriod
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
@@ -25,6 +26,7 @@ from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
 __all__ = [
+    "Batch",
     "Budget",
     "BudgetPeriod",
     "Conversation",

@@ -79,6 +79,12 @@ def append_pieces(file_id: UUID, pieces: Iterable[bytes]) -> None:
 def read_pieces(file_id: UUID) -> Iterator[bytes]:
     """Give the bytes of a file, a piece at a time; no connection is held in between."""
     number = 0
-    while found := fetch_column(bytes, _PIECE, [file_id, number]):
-        yield found[0]
+    while (piece := read_piece(file_id, number)) is not None:
+        yield piece
         number += 1
+
+
+def read_piece(file_id: UUID, number: int) -> bytes | None:
+    """A piece of a file; None behind the last one."""
+    found = fetch_column(bytes, _PIECE, [file_id, number])
+    return found[0] if found else None

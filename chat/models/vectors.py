@@ -64,8 +64,12 @@ _LOAD = "SELECT floats, dimensions FROM chat_taskvectors WHERE task_id = %s"
 _READ = "SELECT substring(floats FROM %s + 1 FOR %s) FROM chat_taskvectors WHERE task_id = %s"
 _DELETE = """
 DELETE FROM chat_taskvectors
- WHERE task_id IN (SELECT task_id FROM chat_taskvectors WHERE stored_at < %(before)s
-                    ORDER BY stored_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+ WHERE task_id IN (SELECT task_id FROM chat_taskvectors v WHERE stored_at < %(before)s
+                      AND NOT EXISTS (
+                        SELECT FROM chat_task t JOIN chat_run r ON r.id = t.run_id
+                         WHERE t.id = v.task_id
+                           AND r.state NOT IN ('done', 'cancelled', 'failed', 'expired'))
+                    ORDER BY stored_at LIMIT %(limit)s FOR UPDATE OF v SKIP LOCKED)
 """
 
 
@@ -103,5 +107,8 @@ def read_floats(task_id: UUID, first_byte: int, count: int) -> bytes:
 
 
 def delete_older(before: datetime) -> int:
-    """Delete vectors stored before that time, `PAGE` at most. Returns how many."""
+    """Delete vectors stored before that time, `PAGE` at most. Returns how many.
+
+    Those of a run that has not ended are kept: a batch writes them into its file at its end.
+    """
     return execute(_DELETE, {"before": before, "limit": PAGE})

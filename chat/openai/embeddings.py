@@ -7,7 +7,7 @@ the client takes them, so that an answer of megabytes costs a process no more th
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
@@ -55,7 +55,7 @@ async def create_embeddings(request: Request) -> Response:
     began = perf_counter()
     caller = await caller_of(request)
     body = await read_body(request)
-    asked = read_call(decode_body(request, body), request)
+    asked = read_call(decode_body(request, body), request.headers)
     task, end = await run_to_end(request, caller, body, asked.task)
     with naming(task):
         response = await _answer(asked, end)
@@ -64,13 +64,13 @@ async def create_embeddings(request: Request) -> Response:
     return response
 
 
-def read_call(body: object, request: Request) -> EmbeddingsCall:
+def read_call(body: object, headers: Mapping[str, str]) -> EmbeddingsCall:
     """Read a decoded body, and aily's own headers. Raises OpenAIError, which names the field."""
     given = as_object(body)
     encoding_format = given.get("encoding_format", "float")
     if not isinstance(encoding_format, str) or encoding_format not in _WRITERS:
         raise invalid_value("There are the formats float and base64.", "encoding_format")
-    fields = {**given, **run_options(request.headers, given)}
+    fields = {**given, **run_options(headers, given)}
     return EmbeddingsCall(embeddings_request(fields), encoding_format)
 
 
@@ -108,6 +108,30 @@ async def _parts(
         starts = range(0, len(floats), bytes_each)
         yield _items(first, [write(floats[start : start + bytes_each]) for start in starts])
     yield tail
+
+
+def stored_answer(
+    asked: EmbeddingsCall, task_id: UUID, usage: Mapping[str, int]
+) -> Iterator[bytes]:
+    """The answer of an ended task, in parts, for a thread. Raises OpenAIError if it was deleted."""
+    size = size_of(task_id)
+    if size is None:
+        raise _deleted()
+    return _stored_parts(asked, task_id, size, usage)
+
+
+def _stored_parts(
+    asked: EmbeddingsCall, task_id: UUID, size: VectorsSize, usage: Mapping[str, int]
+) -> Iterator[bytes]:
+    write = _WRITERS[asked.encoding_format]
+    bytes_each = FLOAT_BYTES * size.dimensions
+    count = max(PART_BYTES // bytes_each, 1)
+    yield _HEAD
+    for first in range(0, size.count, count):
+        floats = read_floats(task_id, first * bytes_each, count * bytes_each)
+        starts = range(0, len(floats), bytes_each)
+        yield _items(first, [write(floats[start : start + bytes_each]) for start in starts])
+    yield _tail(asked.task.model, usage)
 
 
 def _items(first: int, vectors: Iterable[bytes]) -> bytes:

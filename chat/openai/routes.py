@@ -6,9 +6,11 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 from aily.http.application import Application
+from chat.openai.batches import endpoints as batches
 from chat.openai.chat_completions.endpoint import create_chat_completion
 from chat.openai.embeddings import create_embeddings, max_body_bytes
 from chat.openai.errors import error_response
+from chat.openai.files import endpoints as files
 from chat.openai.models import list_models, retrieve_model
 from chat.openai.responses import endpoints as responses
 
@@ -17,6 +19,9 @@ PREFIX = "/v1"
 EMBEDDINGS_PATH = f"{PREFIX}/embeddings"
 _RESPONSES = f"{PREFIX}/responses"
 _RESPONSE = f"{_RESPONSES}/{{response_id}}"
+_FILES = f"{PREFIX}/files"
+_FILE = f"{_FILES}/{{file_id}}"
+_BATCHES = f"{PREFIX}/batches"
 
 
 class _AnyName(StringConvertor):
@@ -38,6 +43,15 @@ routes = [
     Route(_RESPONSE, responses.delete_stored_response, methods=["DELETE"]),
     Route(f"{_RESPONSE}/cancel", responses.cancel_response, methods=["POST"]),
     Route(f"{_RESPONSE}/input_items", responses.list_input_items),
+    Route(_FILES, files.create_file, methods=["POST"]),
+    Route(_FILES, files.list_files),
+    Route(_FILE, files.retrieve_file),
+    Route(_FILE, files.delete_stored_file, methods=["DELETE"]),
+    Route(f"{_FILE}/content", files.retrieve_content),
+    Route(_BATCHES, batches.create, methods=["POST"]),
+    Route(_BATCHES, batches.list_batches),
+    Route(f"{_BATCHES}/{{batch_id}}", batches.retrieve),
+    Route(f"{_BATCHES}/{{batch_id}}/cancel", batches.cancel, methods=["POST"]),
 ]
 
 #: Returns the largest body, by the paths on which that is more than elsewhere.

@@ -34,10 +34,15 @@ async def with_variables(fields: Object) -> Object:
 
     `variables`, where it is given, has all of them; `metadata` is then the caller's own.
     """
+    return await in_database(with_variables_now, fields) if fields.get("scene") else fields
+
+
+def with_variables_now(fields: Object) -> Object:
+    """`with_variables` for a thread."""
     slug, metadata = fields.get("scene"), fields.get("metadata")
     if not isinstance(slug, str) or "variables" in fields or not isinstance(metadata, dict):
         return fields
-    schema = await in_database(_schema_of, slug)
+    schema = _schema_of(slug)
     properties = schema.get("properties")
     known = properties if isinstance(properties, dict) else {}
     variables = {

@@ -40,7 +40,7 @@ def error_of(end: AnyEvent) -> OpenAIError:
     """The error for a task that has not succeeded."""
     match end:
         case TaskFailed():
-            return _of_failure(end.error)
+            return error_of_failure(end.error)
         case TaskExpired():
             message = "The request's deadline passed before its answer was whole."
             return _final(HTTPStatus.GATEWAY_TIMEOUT, message, "deadline_exceeded")
@@ -50,7 +50,8 @@ def error_of(end: AnyEvent) -> OpenAIError:
             raise TypeError(f"{end} is no end without an answer")
 
 
-def _of_failure(error: Mapping[str, Any]) -> OpenAIError:
+def error_of_failure(error: Mapping[str, Any]) -> OpenAIError:
+    """The error for a task that has failed, by the error in its row."""
     code, message = str(error.get("code") or "internal"), str(error.get("message") or "")
     status = _STATUS.get(code, _BROKEN)
     if status == HTTPStatus.NOT_FOUND:

@@ -10,6 +10,7 @@ import dramatiq
 from aily.redis.errors import RedisUnavailable
 from chat.actors import MAX_AGE_MS, QUEUE
 from chat.runs import retention, stepping
+from chat.runs.kinds import all_kinds
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,12 @@ def feed_runs() -> None:
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def purge_runs() -> None:
-    """Delete runs that ended longer ago than RUN_RETENTION_DAYS, if that is set."""
+    """Delete runs that ended longer ago than RUN_RETENTION_DAYS, if that is set, and what each
+    kind of them has to delete."""
     if deleted := retention.purge_scheduled():
         logger.info("deleted %d old runs", deleted)
+    for kind in all_kinds():
+        kind.purge()
 
 
 def ring_feeder() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from django.utils import timezone
@@ -24,9 +24,12 @@ EVENT_OF: dict[str, str] = {
 }
 
 
-def create_webhooks(run: Run, event: str) -> None:
+def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = None) -> None:
     """Insert a delivery for each endpoint that wants the event: those that name it among their
-    events, and the one that the run names. Once for each time that the run comes to this state."""
+    events, and the one that the run names. Once for each time that the run comes to this state.
+
+    `data` is what they tell; None: all that is known of a run.
+    """
     active = WebhookEndpoint.objects.filter(owner=run.owner_id, is_active=True)
     wanting = [
         endpoint
@@ -43,7 +46,7 @@ def create_webhooks(run: Run, event: str) -> None:
                 kind=Delivery.Kind.WEBHOOK,
                 endpoint=endpoint,
                 event=event,
-                data=_data(run),
+                data=_data(run) if data is None else dict(data),
                 key=f"{event}:{run.pk.hex}:{endpoint.pk}:{turn}",
                 next_attempt_at=now,
             )

@@ -27,7 +27,7 @@ from chat.runs.feeding import as_problem, cap_of
 from chat.runs.kinds import kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.services.rendering import render_now
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import Submission
 from chat.services.submit.draft import draft_tasks
 
@@ -181,7 +181,7 @@ def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
     return Sample(tasks, problems, first)
 
 
-def _submission(run: Run, request: CompositeRequest) -> Submission:
+def _submission(run: Run, request: TaskRequest) -> Submission:
     return Submission(
         owner_id=run.owner_id,
         request=request,

@@ -30,10 +30,11 @@ from chat.models import Lane, LLMModel, Run, RunRow, RunState, Status
 from chat.models.ids import tagged_id
 from chat.runs.kinds import kind_of
 from chat.runs.leases import Lease
+from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.parameters import path_of
-from chat.services.rendering import render_now
+from chat.services.rendering import check_schema_now, render_now
 from chat.services.repeats import find_by_key
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import Accepted, NeedsRenderingError, Submission, submit_many
 
 #: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
@@ -47,6 +48,9 @@ _COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
 #: Rows of a page whose prompt is much work, rendered in other processes: each may take seconds, and
 #: the lease must not run out meanwhile.
 MAX_HEAVY_ROWS = 5
+
+#: Refusals of rows that are simply fed later.
+_PASSING = (LimitReached, Unavailable, NeedsRenderingError, NeedsSchemaCheckError)
 
 #: Tasks of open rows that have not ended.
 _UNFINISHED = """
@@ -281,7 +285,7 @@ def submit_rows(run: Run, rows: Sequence[OpenRow], lane: Lane | None = None) -> 
     return fed
 
 
-def _submission(run: Run, row: OpenRow, request: CompositeRequest, lane: Lane | None) -> Submission:
+def _submission(run: Run, row: OpenRow, request: TaskRequest, lane: Lane | None) -> Submission:
     # The run's lane, whatever a row says: a run goes behind people.
     chosen = (lane or Lane(run.lane)).name.lower()
     return Submission(
@@ -302,7 +306,9 @@ def _submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     _reuse_mismatched(submissions, outcomes)
     heavy = 0
     for place, outcome in enumerate(outcomes):
-        if isinstance(outcome, NeedsRenderingError) and heavy < MAX_HEAVY_ROWS:
+        if heavy >= MAX_HEAVY_ROWS:
+            break
+        if isinstance(outcome, NeedsRenderingError | NeedsSchemaCheckError):
             heavy += 1
             outcomes[place] = _submit_heavy(submissions[place], outcome)
     return outcomes
@@ -321,13 +327,19 @@ def _reuse_mismatched(
         outcomes[keys[key]] = Accepted(str(earlier.task_id), Status.QUEUED, is_new=False)
 
 
-def _submit_heavy(submission: Submission, needed: NeedsRenderingError) -> Accepted | Exception:
-    variables = submission.request.variables
+def _submit_heavy(
+    submission: Submission, needed: NeedsRenderingError | NeedsSchemaCheckError
+) -> Accepted | Exception:
     try:
-        rendered = render_now(needed.version, variables, submission.owner_id)
+        if isinstance(needed, NeedsSchemaCheckError):
+            check_schema_now(needed.schema, submission.owner_id)
+        else:
+            variables = submission.request.variables
+            rendered = render_now(needed.version, variables, submission.owner_id)
+            submission = replace(submission, rendered=rendered)
     except Problem as problem:
         return problem
-    [outcome] = submit_many([replace(submission, rendered=rendered)])
+    [outcome] = submit_many([submission])
     return outcome
 
 
@@ -343,14 +355,15 @@ def as_problem(error: Exception) -> Problem:
 
 def _refuse(run: Run, fed: Fed, row: OpenRow, refusal: Exception) -> None:
     """Decide about a row that has no task: it waits, it fails, or all of the run waits."""
-    if isinstance(refusal, LimitReached | Unavailable | NeedsRenderingError):
+    if isinstance(refusal, _PASSING):
         fed.must_wait = True
         fed.back.append(row.task_id)
     elif isinstance(refusal, BudgetExceeded | ModelDisabled) or _refuses_all(run, refusal):
         fed.obstacle = fed.obstacle or refusal  # type: ignore[assignment]
         fed.back.append(row.task_id)
     else:
-        fed.errors.append({"task_id": row.task_id, "error": _error_of(refusal)})
+        error = kind_of(run).error_of(run, as_problem(refusal))
+        fed.errors.append({"task_id": row.task_id, "error": error})
 
 
 def _refuses_all(run: Run, refusal: Exception) -> bool:
@@ -360,12 +373,6 @@ def _refuses_all(run: Run, refusal: Exception) -> bool:
         and isinstance(refusal, Problem)
         and (refusal.field or "").split(".")[0] in _COMMON_FIELDS
     )
-
-
-def _error_of(refusal: Exception) -> dict[str, object]:
-    problem = as_problem(refusal)
-    error: dict[str, object] = {"code": problem.code, "message": problem.message}
-    return {**error, "param": problem.field} if problem.field else error
 
 
 def _store_refused(run: Run, fed: Fed) -> None:

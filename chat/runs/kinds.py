@@ -6,15 +6,16 @@ The engine knows `Run`, `RunRow` and this interface. A kind is registered under 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from pydantic import JsonValue
 
 from aily.database.rows import Row
+from aily.problems import Problem
 from chat.models.runs import Run, RunRow
 from chat.runs.reading import ParsedRow
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 
 
 class RowResult(Row, frozen=True):
@@ -35,6 +36,11 @@ class RunKind:
     name: str
     #: Whether the file of a run is still needed once its rows are in the database.
     keeps_file = False
+    #: After how long a run goes on by itself that something is in the way of, such as a budget;
+    #: None: it is paused until a person resumes it.
+    halt_seconds: float | None = None
+    #: Whether a run is paused whose rows all fail by an error that the next would have as well.
+    stops_when_failing = True
 
     def read_rows(self, run: Run) -> Iterator[ParsedRow]:
         """Source: read the rows of a run that is being validated. Raises FileError."""
@@ -44,15 +50,33 @@ class RunKind:
         """Whether a run goes on without its invalid rows; otherwise one fails it."""
         return True
 
-    def request_of(self, run: Run, row: RunRow) -> CompositeRequest:
+    def begin(self, run: Run) -> bool:
+        """Called when a run is ready. Returns whether it was started or failed by this, as that
+        is not for its owner to do."""
+        return False
+
+    def request_of(self, run: Run, row: RunRow) -> TaskRequest:
         """The request of a row. Raises Problem if there is none."""
         raise NotImplementedError
+
+    def error_of(self, run: Run, problem: Problem) -> dict[str, object]:
+        """What is kept of a row that cannot be sent: `code` and `message`, and `param` where a
+        field is at fault."""
+        error: dict[str, object] = {"code": problem.code, "message": problem.message}
+        return {**error, "param": problem.field} if problem.field else error
 
     def store_results(self, results: Sequence[RowResult]) -> None:
         """Sink: called in the transaction in which tasks are settled, once for each result."""
 
-    def finish(self, run: Run) -> None:
-        """Called before a run ends, with all of its rows ended; again if a process dies in it."""
+    def finish(self, run: Run, between: Callable[[], None]) -> None:
+        """Called before a run ends, with all of its rows ended; again if a process dies in it.
+
+        `between` is to be called every few seconds: it keeps the run's lease, and raises
+        LeaseLostError if another process has taken the run.
+        """
+
+    def purge(self) -> None:
+        """Delete what ended runs of this kind need no longer. Called every few minutes."""
 
     def announce(self, run: Run, event: str) -> None:
         """Called in the transaction that changes the run's state: make its deliveries."""
@@ -71,6 +95,10 @@ def register_kind(kind: RunKind) -> None:
 
 def kind_of(run: Run) -> RunKind:
     return _kinds[run.kind]
+
+
+def all_kinds() -> Sequence[RunKind]:
+    return list(_kinds.values())
 
 
 def kind_named(name: str) -> RunKind:

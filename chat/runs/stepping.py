@@ -95,6 +95,8 @@ def _is_due() -> Q:
     now = clock.now()
     return (
         Q(state__in=[RunState.VALIDATING, RunState.RUNNING, RunState.FINISHING])
+        # A process died between the two.
+        | (Q(state=RunState.READY) & ~Q(start=""))
         | Q(open__gt=0)
         | Q(state=RunState.SCHEDULED, start_at__lte=now)
         | Q(state__in=[RunState.SCHEDULED, RunState.PAUSED], deadline_at__lte=now)
@@ -125,7 +127,9 @@ def _step_run(pk: UUID) -> None:
         _repair(run, lease)
         match run.state:
             case RunState.VALIDATING:
-                validate(run, lease, _Others())
+                validate(run, lease, _Others(lease))
+                _start_by_itself(run)
+            case RunState.READY:
                 _start_by_itself(run)
             case RunState.SCHEDULED:
                 _begin(run)
@@ -134,7 +138,7 @@ def _step_run(pk: UUID) -> None:
             case RunState.PAUSED:
                 _hold(run)
             case RunState.FINISHING:
-                _finish(run)
+                _finish(run, lease)
 
 
 def _repair(run: Run, lease: Lease) -> None:
@@ -149,13 +153,15 @@ def _repair(run: Run, lease: Lease) -> None:
 
 
 class _Others:
-    """Lets other runs go on while one is being validated."""
+    """Lets other runs go on while one is being validated or finished, whose lease it renews."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
         self._stepped_at = time.monotonic()
 
     def __call__(self) -> None:
         if time.monotonic() - self._stepped_at >= EVERY_SECONDS:
+            self._lease.renew()
             _step_all(Run.objects.filter(state__in=ACTIVE_RUNS))
             self._stepped_at = time.monotonic()
 
@@ -164,6 +170,8 @@ class _Others:
 def _start_by_itself(run: Run) -> None:
     """Start a run that was made with `start`. If it cannot be, it stays ready and says why."""
     if run.state != RunState.READY or not run.start:
+        return
+    if kind_of(run).begin(run):
         return
     try:
         control.start(run, run.start, run.start_at)
@@ -188,9 +196,9 @@ def _feed(run: Run, lease: Lease) -> None:
     if _expire(run) or _wait_for_off_peak(run):
         return
     if not run.owner.is_active:
-        control.pause(run, "owner_disabled", "Its owner has been disabled.")
+        _halt(run, "owner_disabled", "Its owner has been disabled.")
         return
-    if run.failing_streak >= MAX_STREAK and run.failing_code in HOPELESS_CODES:
+    if _is_hopeless(run):
         message = f"The last {run.failing_streak} rows failed, none succeeded meanwhile."
         control.pause(run, run.failing_code or "failing", message)
         return
@@ -206,14 +214,36 @@ def _feed(run: Run, lease: Lease) -> None:
     elif run.pending and not run.open and not affordable(run, 1):
         control.pause(run, "max_cost", f"{run.cost.normalize():f} {run.currency} are spent.")
     elif not run.pending and not run.open:
-        _end(run, [RunState.RUNNING], RunState.DONE)
+        _end(run, lease, [RunState.RUNNING], RunState.DONE)
+
+
+def _is_hopeless(run: Run) -> bool:
+    has_failed = run.failing_streak >= MAX_STREAK and run.failing_code in HOPELESS_CODES
+    return has_failed and kind_of(run).stops_when_failing
 
 
 def _stop_for(run: Run, obstacle: Problem) -> None:
     """Pause the run, unless tasks of its own are in the way, whose end gives room."""
     passes = isinstance(obstacle, BudgetExceeded) and obstacle.retry_after_seconds is not None
     if not (passes and run.open):
-        control.pause(run, obstacle.code, _words(obstacle))
+        _halt(run, obstacle.code, _words(obstacle))
+
+
+def _halt(run: Run, reason: str, message: str) -> None:
+    """Pause the run; or, if nobody could resume it, let it wait for a while."""
+    seconds = kind_of(run).halt_seconds
+    if seconds is None:
+        control.pause(run, reason, message)
+        return
+    change_state(
+        run,
+        [RunState.RUNNING],
+        RunState.SCHEDULED,
+        reason=reason,
+        message=message,
+        start_at=clock.now() + timedelta(seconds=seconds),
+    )
+    control.withdraw(run)
 
 
 def _wait_for_off_peak(run: Run) -> bool:
@@ -251,7 +281,7 @@ def _hold(run: Run) -> None:
         _expire(run)
 
 
-def _finish(run: Run) -> None:
+def _finish(run: Run, lease: Lease) -> None:
     """End what is pending; the run ends when its last task is settled."""
     _hold(run)
     state = "expired" if run.ends_as == RunState.EXPIRED else "cancelled"
@@ -260,15 +290,15 @@ def _finish(run: Run) -> None:
         pass
     run.refresh_from_db()
     if not run.open and not run.pending:
-        _end(run, [RunState.FINISHING], RunState(run.ends_as))
+        _end(run, lease, [RunState.FINISHING], RunState(run.ends_as))
 
 
-def _end(run: Run, states: list[RunState], to: RunState) -> None:
+def _end(run: Run, lease: Lease, states: list[RunState], to: RunState) -> None:
     execute(_RECONCILE, {"run_id": run.pk})
     run.refresh_from_db()
     if run.open or run.pending:
         return
-    kind_of(run).finish(run)
+    kind_of(run).finish(run, _Others(lease))
     change_state(run, states, to, reason=run.reason, ended_at=clock.now())
 
 

@@ -154,6 +154,14 @@ async def check_schema_apart(schema: dict[str, JsonValue], owner_id: int) -> Non
     output_formats.note_usable(schema)
 
 
+def check_schema_now(schema: dict[str, JsonValue], owner_id: int) -> None:
+    """`check_schema_apart` for a thread: waits for the other process."""
+    try:
+        check_output_schema(schema, owner_id)
+    except InvalidTemplate as problem:
+        raise InvalidRequest(problem.message, field=output_formats.FIELD) from None
+
+
 def check_output_schema(schema: object, user_id: int) -> None:
     """Check a scene's schema of answers, where it has one. Raises InvalidTemplate.
 

@@ -18,13 +18,14 @@ from tests.stack import Stack
 
 _DATABASE = "aily_clients"
 
-#: Besides the demo content: a model that allows one call at once, and three users. Carol has a
-#: budget of 40 tokens, which no prompt here fits into.
+#: Besides the demo content: models that allow one call at once, and five, and three users. Carol
+#: has a budget of 40 tokens, which no prompt here fits into.
 _SCRIPT = """
 from accounts.models import APIKey, User
 from chat.models import Budget, LLMModel
 default = LLMModel.objects.get(is_default=True)
 LLMModel.objects.create(provider=default.provider, name="narrow", max_concurrency=1)
+LLMModel.objects.create(provider=default.provider, name="killed", max_concurrency=5)
 users = [User.objects.create_user(name) for name in ("alice", "bob", "carol")]
 Budget.objects.create(user=users[2], name="tiny", period="total", limit_tokens=40)
 print(*(APIKey.create(user, "clients")[1] for user in users))

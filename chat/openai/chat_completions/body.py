@@ -19,7 +19,7 @@ from chat.openai.requests import (
     run_options,
     unsupported,
 )
-from chat.openai.scenes import target_of, with_variables
+from chat.openai.scenes import target_of, with_variables, with_variables_now
 from chat.services.parameters import Object
 from chat.services.submission import CompositeRequest
 
@@ -60,15 +60,29 @@ async def read_request(body: object, headers: Mapping[str, str]) -> ChatCompleti
     Unknown fields are ignored. Reads the scene's schema where metadata may hold its variables.
     """
     given = as_object(body)
+    return _request(given, await with_variables(_task_fields(given, headers)))
+
+
+def read_request_now(body: object, headers: Mapping[str, str]) -> ChatCompletionRequest:
+    """`read_request` for a thread."""
+    given = as_object(body)
+    return _request(given, with_variables_now(_task_fields(given, headers)))
+
+
+def _task_fields(given: Object, headers: Mapping[str, str]) -> Object:
     _refuse_unsupported(given)
-    is_stream, has_usage_chunk = _read_stream(given)
-    model = model_of(given)
+    _read_stream(given)
     fields = {name: value for name, value in given.items() if name not in _NOT_SENT}
-    fields |= target_of(model) | read_tools(given) | run_options(headers, given)
+    fields |= target_of(model_of(given)) | read_tools(given) | run_options(headers, given)
     fields["messages"] = _messages(given, has_scene="scene" in fields)
+    return fields
+
+
+def _request(given: Object, task_fields: Object) -> ChatCompletionRequest:
+    is_stream, has_usage_chunk = _read_stream(given)
     return ChatCompletionRequest(
-        task=composite_request(await with_variables(fields)),
-        model=model,
+        task=composite_request(task_fields),
+        model=model_of(given),
         is_stream=is_stream,
         has_usage_chunk=has_usage_chunk,
         has_functions=bool(given.get("functions") and not given.get("tools")),

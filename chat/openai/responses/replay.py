@@ -56,6 +56,16 @@ def stored_object(response: StoredResponse, task: Task) -> JsonObject:
     return response_object(facts, ending.status, machine.output, ending)
 
 
+def object_of_task(facts: ResponseFacts, task: Task) -> JsonObject:
+    """The response of an ended task that was not streamed."""
+    machine = EventMachine(facts)
+    ending = ending_of_task(task)
+    machine.answered_by(task.attempt)
+    for _ in machine.ended(ending, **_answer(task.result())):
+        pass
+    return response_object(facts, ending.status, machine.output, ending)
+
+
 def has_whole_transcript(response: StoredResponse, task: Task) -> bool:
     """Whether the row has all that is needed to make the events as they were first sent."""
     if not response.is_streamed:

@@ -1,0 +1,170 @@
+"""The paths of `/v1/files`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.utils import timezone
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from aily.database.threads import in_database
+from aily.problems import TooLarge
+from aily.web.connections import connections
+from chat.models import StoredFile
+from chat.models.files import read_piece
+from chat.openai.callers import caller_of
+from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.files.forms import FILE_FIELD, FormParser
+from chat.openai.files.store import (
+    BATCH_FILES_KEPT,
+    PURPOSES,
+    FileWriter,
+    check_room,
+    delete_file,
+    file_object,
+    find_file,
+    own_files,
+)
+from chat.openai.ids import FILE, id_of
+from chat.openai.lists import JsonObject, Page
+from chat.openai.requests import missing
+
+MAX_PAGE = 10_000
+#: Least and most seconds of `expires_after`.
+MIN_EXPIRY, MAX_EXPIRY = 3_600, 2_592_000
+_ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+_FIELDS = ("purpose", _ANCHOR, _SECONDS)
+
+
+# --- Upload -------------------------------------------------------------------------------------
+async def create_file(request: Request) -> Response:
+    """Store a file, which is read and stored a piece at a time."""
+    caller = await caller_of(request)
+    form = FormParser.of(request)
+    await in_database(check_room, caller.owner_id)
+    writer = FileWriter(caller.owner_id, "")
+    with connections().opened(caller.owner_id):
+        try:
+            await _store(request, form, writer)
+            file = await in_database(_publish, caller.owner_id, writer, form)
+        except Exception:
+            await in_database(writer.discard)
+            raise
+    return _json(file_object(file))
+
+
+async def _store(request: Request, form: FormParser, writer: FileWriter) -> None:
+    async for chunk in request.stream():
+        for piece in form.feed(chunk):
+            await _append(writer, piece)
+    for piece in form.finish():
+        await _append(writer, piece)
+
+
+async def _append(writer: FileWriter, piece: bytes) -> None:
+    limit: int = settings.RUN_MAX_FILE_BYTES
+    if writer.size + len(piece) > limit:
+        raise TooLarge(f"A file has at most {limit} bytes.")
+    await in_database(writer.append, piece)
+
+
+def _publish(owner_id: int, writer: FileWriter, form: FormParser) -> StoredFile:
+    """Check what was sent with the file, and let it be found. Raises OpenAIError."""
+    purpose, expires_at = _options(form.fields)
+    if not writer.size:
+        raise _invalid("The file is empty.", FILE_FIELD)
+    check_room(owner_id, writer.size)
+    return writer.publish(purpose, expires_at, _file_name(form.file_name or ""))
+
+
+def _options(fields: Mapping[str, str]) -> tuple[str, datetime | None]:
+    """The purpose, and when the file expires."""
+    purpose = fields.get("purpose")
+    if not purpose:
+        raise missing("purpose")
+    if purpose not in PURPOSES:
+        raise _invalid(f"There are the purposes {', '.join(PURPOSES)}.", "purpose")
+    if _ANCHOR not in fields and _SECONDS not in fields:
+        expires_at = timezone.now() + BATCH_FILES_KEPT if purpose == "batch" else None
+        return purpose, expires_at
+    if fields.get(_ANCHOR) != "created_at":
+        raise _invalid("The anchor is created_at.", _ANCHOR)
+    return purpose, timezone.now() + expiry_of(fields.get(_SECONDS), _SECONDS)
+
+
+def expiry_of(seconds: object, param: str) -> timedelta:
+    """The time after which a file expires. Raises OpenAIError."""
+    text = str(seconds) if isinstance(seconds, str | int) else ""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EXPIRY))
+    if not (is_number and MIN_EXPIRY <= int(text) <= MAX_EXPIRY):
+        raise _invalid(f"It is a number from {MIN_EXPIRY} to {MAX_EXPIRY}.", param)
+    return timedelta(seconds=int(text))
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path, without control characters."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(character for character in last if character.isprintable()) or "file"
+
+
+# --- What is stored -----------------------------------------------------------------------------
+async def list_files(request: Request) -> Response:
+    """The caller's files, the newest first."""
+    caller = await caller_of(request)
+    page = Page.asked(request.query_params, default=MAX_PAGE, most=MAX_PAGE)
+    return _json(await in_database(_list, caller.owner_id, request.query_params, page))
+
+
+def _list(owner_id: int, query: Mapping[str, str], page: Page) -> JsonObject:
+    files = own_files(owner_id)
+    if purpose := query.get("purpose"):
+        files = files.filter(purpose=purpose[:100])
+    return page.of(files, FILE, file_object)
+
+
+async def retrieve_file(request: Request) -> Response:
+    caller = await caller_of(request)
+    file = await in_database(find_file, caller.owner_id, request.path_params["file_id"])
+    return _json(file_object(file))
+
+
+async def delete_stored_file(request: Request) -> Response:
+    """Delete a file for good."""
+    caller = await caller_of(request)
+    name = request.path_params["file_id"]
+    await in_database(delete_file, caller.owner_id, name)
+    return _json({"id": name, "object": "file", "deleted": True})
+
+
+async def retrieve_content(request: Request) -> Response:
+    """The bytes of a file, read a piece at a time while the client takes them."""
+    caller = await caller_of(request)
+    file = await in_database(find_file, caller.owner_id, request.path_params["file_id"])
+    headers = {
+        "Content-Length": str(file.bytes),
+        "Content-Disposition": f'attachment; filename="{id_of(FILE, file.pk)}"',
+    }
+    return StreamingResponse(
+        _pieces(file.pk), headers=headers, media_type="application/octet-stream"
+    )
+
+
+async def _pieces(file_id: UUID) -> AsyncGenerator[bytes]:
+    number = 0
+    while (piece := await in_database(read_piece, file_id, number)) is not None:
+        yield piece
+        number += 1
+
+
+def _json(body: JsonObject) -> Response:
+    return Response(msgspec.json.encode(body), media_type=JSON_TYPE)
+
+
+def _invalid(message: str, param: str) -> OpenAIError:
+    return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code="invalid_value")

@@ -1,0 +1,194 @@
+"""Files of `/v1/files`: writing a file piece by piece, finding and deleting those of one owner.
+
+A file that is being written has a purpose of its own, under which nobody finds it. What a process
+that died leaves unfinished is purged after a day.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from functools import cache
+from http import HTTPStatus
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from aily.database.outages import storage_full
+from aily.process.disk import DiskRoom
+from chat.models import FilePiece, Run, RunState, StoredFile
+from chat.models.files import PIECE_BYTES
+from chat.openai.errors import OpenAIError
+from chat.openai.ids import FILE, id_of, uuid_of
+from chat.openai.lists import JsonObject
+
+#: What a file may be sent for. Batches read those of the first; the others are only kept.
+PURPOSES = ("batch", "user_data", "assistants", "vision", "fine-tune", "evals")
+OUTPUT = "batch_output"
+_UNFINISHED = "unfinished"
+_UNFINISHED_KEPT = timedelta(days=1)
+#: How long files of batches are kept unless they say otherwise.
+BATCH_FILES_KEPT = timedelta(days=30)
+MAX_FILES = 10_000
+MAX_NAME_CHARS = 200
+_MAX_ID_CHARS = 100
+#: Pieces deleted by one statement.
+_PAGE = 64
+#: For how long one turn of the schedule deletes.
+PURGE_SECONDS = 20.0
+
+
+def file_object(file: StoredFile) -> JsonObject:
+    fields: JsonObject = {
+        "id": id_of(FILE, file.pk),
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at.timestamp()),
+        "filename": file.name,
+        "purpose": file.purpose,
+        "status": "processed",
+    }
+    if file.expires_at is not None:
+        fields["expires_at"] = int(file.expires_at.timestamp())
+    return fields
+
+
+# --- Writing ------------------------------------------------------------------------------------
+class FileWriter:
+    """Writes a new file, a piece a statement. Nobody finds it until it is published."""
+
+    def __init__(self, owner_id: int, name: str) -> None:
+        self._owner_id = owner_id
+        self._name = name[:MAX_NAME_CHARS]
+        self._buffer = bytearray()
+        self._pieces = 0
+        self.size = 0
+        #: None as long as nothing was stored.
+        self.file_id: UUID | None = None
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; they are stored when they fill a piece."""
+        self._buffer += data
+        while len(self._buffer) >= PIECE_BYTES:
+            self.append(bytes(self._buffer[:PIECE_BYTES]))
+            del self._buffer[:PIECE_BYTES]
+
+    def append(self, piece: bytes) -> None:
+        """Store the next piece."""
+        if self.file_id is None:
+            file = StoredFile.objects.create(
+                owner_id=self._owner_id,
+                name=self._name,
+                purpose=_UNFINISHED,
+                expires_at=timezone.now() + _UNFINISHED_KEPT,
+            )
+            self.file_id = file.pk
+        FilePiece.objects.create(file_id=self.file_id, number=self._pieces, data=piece)
+        self._pieces += 1
+        self.size += len(piece)
+
+    def flush(self) -> None:
+        """Store the rest of what was written."""
+        if self._buffer:
+            self.append(bytes(self._buffer))
+            self._buffer.clear()
+
+    def publish(self, purpose: str, expires_at: datetime | None, name: str = "") -> StoredFile:
+        """Let the file be found. What is written must be flushed."""
+        if self.file_id is None:
+            raise ValueError("nothing was written")
+        file = StoredFile.objects.get(pk=self.file_id)
+        file.name = name[:MAX_NAME_CHARS] or file.name
+        file.purpose, file.bytes, file.expires_at = purpose, self.size, expires_at
+        file.save(update_fields=["name", "purpose", "bytes", "expires_at"])
+        return file
+
+    def discard(self) -> None:
+        if self.file_id is not None:
+            delete_pieces(self.file_id)
+            StoredFile.objects.filter(pk=self.file_id).delete()
+
+
+@cache
+def _disk_room() -> DiskRoom:
+    return DiskRoom(settings.DATA_DIR)
+
+
+def check_room(owner_id: int, size: int = 0) -> None:
+    """Raise OpenAIError or StorageFull unless the owner may have another file of this size."""
+    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
+        raise storage_full()
+    own = own_files(owner_id).aggregate(files=Count("pk"), size=Sum("bytes", default=0))
+    limit = settings.FILES_MAX_BYTES_PER_USER
+    if own["files"] >= MAX_FILES or own["size"] + size > limit:
+        raise OpenAIError(
+            HTTPStatus.BAD_REQUEST,
+            f"You may have {MAX_FILES} files of {limit} bytes together: delete some.",
+            param="file",
+            code="storage_limit_exceeded",
+        )
+
+
+# --- Finding and deleting -----------------------------------------------------------------------
+def own_files(owner_id: int) -> QuerySet[StoredFile]:
+    """The owner's files that have not expired."""
+    lasting = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+    return StoredFile.objects.filter(lasting, owner=owner_id, purpose__in=[*PURPOSES, OUTPUT])
+
+
+def find_file(owner_id: int, name: str) -> StoredFile:
+    """One of the owner's files. Raises OpenAIError (404)."""
+    file_id = uuid_of(FILE, name)
+    file = own_files(owner_id).filter(pk=file_id).first() if file_id is not None else None
+    if file is None:
+        message = f"No such File object: {name[:_MAX_ID_CHARS]}"
+        raise OpenAIError(HTTPStatus.NOT_FOUND, message, param="id")
+    return file
+
+
+def delete_file(owner_id: int, name: str) -> None:
+    """Delete a file. Raises OpenAIError: 409 while a batch that is being validated reads it."""
+    file = find_file(owner_id, name)
+    with transaction.atomic():
+        # A batch that is being made of it has locked the row (chat/openai/batches/creation.py).
+        if not StoredFile.objects.select_for_update().filter(pk=file.pk).exists():
+            return
+        if Run.objects.filter(input_file=file.pk, state=RunState.VALIDATING).exists():
+            raise OpenAIError(
+                HTTPStatus.CONFLICT,
+                "A batch reads this file: delete it when the batch is validated, or cancel it.",
+                headers={"x-should-retry": "false"},
+            )
+        # Found by nobody from here on, and purged if this process dies.
+        expires_at = timezone.now() + _UNFINISHED_KEPT
+        StoredFile.objects.filter(pk=file.pk).update(purpose=_UNFINISHED, expires_at=expires_at)
+    delete_pieces(file.pk)
+    StoredFile.objects.filter(pk=file.pk).delete()
+
+
+def delete_pieces(file_id: UUID) -> None:
+    """Delete the bytes of a file, a page a statement."""
+    pieces = FilePiece.objects.filter(file=file_id)
+    while numbers := list(pieces.order_by("number").values_list("number", flat=True)[:_PAGE]):
+        pieces.filter(number__in=numbers).delete()
+
+
+def purge_expired() -> int:
+    """Delete files whose time is over, as many as PURGE_SECONDS allow, but those that a batch is
+    being made of. Returns how many."""
+    deadline = time.monotonic() + PURGE_SECONDS
+    validating = Run.objects.filter(state=RunState.VALIDATING, input_file__isnull=False)
+    old = StoredFile.objects.filter(expires_at__lt=timezone.now()).exclude(
+        pk__in=validating.values("input_file")
+    )
+    deleted = 0
+    for file_id in old.values_list("pk", flat=True)[:1000]:
+        delete_pieces(file_id)
+        StoredFile.objects.filter(pk=file_id).delete()
+        deleted += 1
+        if time.monotonic() > deadline:
+            break
+    return deleted

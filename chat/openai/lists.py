@@ -1,0 +1,68 @@
+"""Lists of OpenAI's API: `limit`, `after` and `order`, and the object that has a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+
+from chat.openai.errors import OpenAIError
+from chat.openai.ids import uuid_of
+
+JsonObject = dict[str, Any]
+RowT = TypeVar("RowT", bound=Model)
+_ORDERS = ("asc", "desc")
+_MAX_ID_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which rows are asked for: those after the row with the id `after`, the newest first unless
+    `is_ascending`."""
+
+    limit: int
+    after: str | None = None
+    is_ascending: bool = False
+
+    @classmethod
+    def asked(cls, query: Mapping[str, str], *, default: int, most: int) -> Page:
+        """Read the query of a request. Raises OpenAIError."""
+        order = query.get("order", "desc")
+        if order not in _ORDERS:
+            raise _invalid("It is asc or desc.", "order")
+        text = query.get("limit", str(default))
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not (is_number and 1 <= int(text) <= most):
+            raise _invalid(f"It is a number from 1 to {most}.", "limit")
+        return cls(int(text), query.get("after"), order == "asc")
+
+    def of(
+        self, rows: QuerySet[RowT], prefix: str, to_object: Callable[[RowT], JsonObject]
+    ) -> JsonObject:
+        """The page of these rows, whose ids rise with time. Raises OpenAIError."""
+        if self.after is not None:
+            last = uuid_of(prefix, self.after)
+            if last is None or not rows.filter(pk=last).exists():
+                name = self.after[:_MAX_ID_CHARS]
+                raise _invalid(f"There is no {name!r} in this list.", "after")
+            rows = rows.filter(**self._beyond(last))
+        found = list(rows.order_by("pk" if self.is_ascending else "-pk")[: self.limit + 1])
+        data = [to_object(row) for row in found[: self.limit]]
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+            "has_more": len(found) > self.limit,
+        }
+
+    def _beyond(self, last: UUID) -> dict[str, UUID]:
+        return {"pk__gt" if self.is_ascending else "pk__lt": last}
+
+
+def _invalid(message: str, param: str) -> OpenAIError:
+    return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code="invalid_value")
