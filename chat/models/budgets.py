@@ -55,7 +55,7 @@ class Budget(models.Model):
     It counts the tasks that are accepted while it is active.
     """
 
-    name = models.CharField(max_length=100, help_text="Callers are told it when it is used up.")
+    name = models.CharField(max_length=100, help_text="Callers get this name when it is used up.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,

@@ -144,7 +144,7 @@ class Delivery(models.Model):
     # The content is read from the task, which no longer changes, so it is not stored again.
     task = models.ForeignKey(Task, null=True, on_delete=models.CASCADE, related_name="deliveries")
     event = models.CharField(max_length=30)
-    data = models.JSONField(default=dict, help_text="What there is to tell besides the task.")
+    data = models.JSONField(default=dict, help_text="Its content besides the task.")
     key = models.CharField(
         max_length=100, blank=True, help_text="A mail with no task is sent once for each key."
     )

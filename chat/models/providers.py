@@ -83,7 +83,7 @@ class Provider(models.Model):
         help_text="Since when staff have its models wait: tasks are accepted and held.",
     )
     is_simulated = models.BooleanField(
-        default=False, help_text="Answers are made up; every reader is told so."
+        default=False, help_text="Answers are made up, and shown as such."
     )
     public_only = models.BooleanField(
         default=False,

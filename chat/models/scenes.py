@@ -92,14 +92,14 @@ class SceneVersion(models.Model):
     )
     single_flight = models.BooleanField(
         default=False,
-        help_text="Equal requests at the same moment share one call of the provider, whoever "
-        "made them.",
+        help_text="Equal requests at the same moment share one call of the provider, also those "
+        "of different users.",
     )
     cache_ttl_seconds = models.PositiveIntegerField(
         default=0,
         blank=True,
         validators=[MaxValueValidator(MAX_CACHE_TTL_SECONDS)],
-        help_text="For how long an answer is given to equal requests, whoever made them; 0: never.",
+        help_text="Seconds for which an answer is given to equal requests, also of other users; 0: never.",
     )
     notes = models.TextField(blank=True, help_text="What changed, for the next editor.")
     created_by = models.ForeignKey(

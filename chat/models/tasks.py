@@ -230,7 +230,7 @@ class Task(models.Model):
     )
 
     needs_settling = models.BooleanField(
-        default=False, help_text="Its end is to be entered in the ledger, and told to others."
+        default=False, help_text="Its end is still to be entered in the ledger, and to be delivered."
     )
 
     text = models.TextField(blank=True)
