@@ -262,7 +262,7 @@ class APIKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("prefix", "name", "owner__username")
     autocomplete_fields = ("owner",)
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
-    fields = ("owner", "name", "expires_at", "requests_per_minute", *readonly_fields)
+    fields = ("owner", "name", "lane", "expires_at", "requests_per_minute", *readonly_fields)
     actions = ("revoke",)
 
     def get_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Any:

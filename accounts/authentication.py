@@ -64,6 +64,11 @@ class Identity:
         return Access(self.user.pk, self.api_key.pk if self.api_key else None, self.session)
 
     @property
+    def lane(self) -> str:
+        """The API key's lane of tasks whose request names none; empty: it has none."""
+        return self.api_key.lane if self.api_key is not None else ""
+
+    @property
     def holds_seconds(self) -> float:
         """How long the credentials are valid unless revoked; for a session, how long at most."""
         if self.api_key is None:

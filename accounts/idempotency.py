@@ -32,10 +32,14 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 def idempotency_key(request: HttpRequest) -> str | None:
     """Return the Idempotency-Key, bare or a structured-field string. Raises InvalidRequest."""
-    key = request.headers.get(FIELD)
-    if key is None:
+    return parse_key(request.headers.get(FIELD))
+
+
+def parse_key(header: str | None) -> str | None:
+    """Return the key of an Idempotency-Key header, None without one. Raises InvalidRequest."""
+    if header is None:
         return None
-    key = bare_key(key)
+    key = bare_key(header)
     if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         message = "An idempotency key has 1 to 255 printable characters."
         raise InvalidRequest(message, field=FIELD)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from accounts.authentication import AuthenticatedRequest, identify_again
+from aily.concurrency.loops import per_loop
+from aily.concurrency.signals import Signal
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED, Access, open_sockets
 
 #: Copies of keys and users in a process are younger than this: by then those made before the
@@ -52,28 +54,77 @@ class _OfRequest:
         return await identify_again(self.request, check=check)
 
 
-def lost_access(request: AuthenticatedRequest) -> AbstractAsyncContextManager[asyncio.Event]:
-    """Yield an event that is set when the access of this request is revoked or expires."""
-    return lost_credentials(_OfRequest(request))
+@asynccontextmanager
+async def lost_access(request: AuthenticatedRequest) -> AsyncIterator[Signal]:
+    """Yield a signal that is set when the access of this request is revoked or expires."""
+    watch = _Watch(_OfRequest(request))
+    try:
+        await watch.begin()
+        yield watch.lost
+    finally:
+        watch.end()
 
 
 @asynccontextmanager
-async def lost_credentials(credentials: Credentials) -> AsyncIterator[asyncio.Event]:
-    """Yield an event that is set when these credentials are revoked or expire."""
-    lost = asyncio.Event()
-    checks = count()
+async def lost_credentials(credentials: Credentials) -> AsyncIterator[Signal]:
+    """`lost_access` by credentials. Requests with the same ones are watched together."""
+    watches, access = _watches(), credentials.access
+    watch = watches.get(access)
+    if watch is None or watch.lost.is_set():
+        watch = watches[access] = _Watch(credentials)
+    watch.users += 1
+    try:
+        await watch.begin()
+        yield watch.lost
+    finally:
+        watch.users -= 1
+        if not watch.users:
+            watch.end()
+            if watches.get(access) is watch:
+                del watches[access]
 
-    async def close(code: int) -> None:
+
+@per_loop
+def _watches() -> dict[Access, _Watch]:
+    """The running loop's watches over the access of requests with API keys."""
+    return {}
+
+
+class _Watch:
+    """The watch over one access, for all requests that it was used for."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.lost = Signal()
+        self.users = 0
+        self._credentials = credentials
+        self._checks = count()
+        first_check = min(FIRST_CHECK_SECONDS, credentials.holds_seconds)
+        self._registration = open_sockets().registered(
+            credentials.access, self._close, self._holds_seconds, first_check
+        )
+        self._is_begun = False
+        self._can_begin = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Return once a revocation would be heard of. May be called again."""
+        if self._is_begun:
+            return
+        async with self._can_begin:
+            if not self._is_begun:
+                await open_sockets().add(self._registration)
+                self._is_begun = True
+
+    def end(self) -> None:
+        open_sockets().remove(self._registration)
+
+    async def _close(self, code: int) -> None:
         # Not when the process stops: aily.web.shutdown ends streams then.
         if code == CLOSE_UNAUTHENTICATED:
-            lost.set()
+            self.lost.set()
 
-    async def holds_seconds() -> float:
+    async def _holds_seconds(self) -> float:
         # The first check finds an access that was revoked just before this was registered. This
         # process's copies will do for it; most requests have ended by the second.
-        found = await credentials.identify_again(check=next(checks) > 0)
+        is_first = next(self._checks) == 0
+        found = await self._credentials.identify_again(check=not is_first)
         return 0 if found is None else found.holds_seconds
-
-    first_check = min(FIRST_CHECK_SECONDS, credentials.holds_seconds)
-    async with open_sockets().registered(credentials.access, close, holds_seconds, first_check):
-        yield lost

@@ -28,6 +28,8 @@ from aily.web.access_revocation import Access, revoke_access
 KEY_MARK = "aily_"
 #: Sent with `digests` in the transaction that revokes these keys.
 api_keys_revoked = Signal()
+#: Lanes of the queue, by chat's names of them.
+LANES = ("interactive", "normal", "batch")
 #: For how long a repeated Idempotency-Key is answered with the first answer.
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -222,6 +224,14 @@ class APIKey(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Of this key alone; its owner's limit holds as well.",
     )
+    lane = models.CharField(
+        max_length=11,
+        blank=True,
+        default="",
+        db_default="",
+        choices=[(name, name) for name in LANES],
+        help_text="Of tasks whose request names none. Empty: by the way in which it is made.",
+    )
 
     objects: ClassVar = APIKeyQuerySet.as_manager()
 
@@ -234,10 +244,10 @@ class APIKey(models.Model):
 
     @classmethod
     def create(
-        cls, owner: User, name: str, expires_at: datetime | None = None
+        cls, owner: User, name: str, expires_at: datetime | None = None, *, lane: str = ""
     ) -> tuple[APIKey, str]:
         """Make a key for `owner`. Returns it with its secret, which is not stored."""
-        key = cls(owner=owner, name=name, expires_at=expires_at)
+        key = cls(owner=owner, name=name, expires_at=expires_at, lane=lane)
         return key, key.issue()
 
     def issue(self) -> str:

@@ -19,6 +19,7 @@ from asgiref.typing import (
 )
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.handlers.asgi import ASGIHandler
+from starlette.types import ASGIApp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
@@ -33,6 +34,7 @@ from aily.web.body_limits import (  # noqa: E402
     error_forms,
     problem_response,
 )
+from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.openai import routes as openai  # noqa: E402
 from chat.openai.errors import error_form  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
@@ -77,6 +79,7 @@ class HTTPRouter:
 
     def __init__(self, django: ASGI3Application) -> None:
         self._django = django
+        self._key_requests = cast("ASGI3Application", KeyRequests(cast("ASGIApp", django)))
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -84,9 +87,12 @@ class HTTPRouter:
         path = cast("HTTPScope", scope)["path"]
         if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
             return cast("ASGI3Application", openai.application)(scope, receive, send)
+        if path.startswith(_TASKS):
+            return self._key_requests(scope, receive, send)
         return self._django(scope, receive, send)
 
 
+_TASKS = "/api/llmchat/"
 _UNDER_OPENAI = f"{openai.PREFIX}/"
 error_forms[openai.PREFIX] = error_form
 create_series(LoginMethod.values, LoginOutcome.values)

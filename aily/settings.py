@@ -257,6 +257,10 @@ BATCH_MAX_SHARE = env.number("BATCH_MAX_SHARE", default=0.9, minimum=0.001, maxi
 # --- Tasks --------------------------------------------------------------------------------------
 LLM_API_ASYNC_DEFAULT = env.boolean("LLM_API_ASYNC_DEFAULT", default=True)
 SYNC_WAIT_SECONDS = env.integer("SYNC_WAIT_SECONDS", default=60, minimum=1, maximum=3600)
+# How long a plain request of OpenAI's API waits for its answer. Below the 600 s of its clients.
+OPENAI_WAIT_SECONDS = env.seconds("OPENAI_WAIT_SECONDS", default=590, maximum=3600)
+# For how long the task of a request whose client is gone goes on: a repeated request finds it.
+DROPPED_REQUEST_SECONDS = env.number("DROPPED_REQUEST_SECONDS", default=5, maximum=600)
 TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maximum=100)
 TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
 TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)

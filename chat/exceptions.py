@@ -1,6 +1,7 @@
 """Chat's own additions to aily.problems.
 
 InvalidRequest
+├── UnknownModel         invalid_request       400  there is no such model, for this user
 ├── InvalidVariable      invalid_variable      422  a scene's variable is missing or wrong
 └── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
     └── TemplateTimeout  template_timeout      422  working on it took too long and was stopped
@@ -20,6 +21,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
+
+
+class UnknownModel(InvalidRequest):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no model {name!r}.", field="model")
 
 
 class InvalidVariable(InvalidRequest):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: All its files share one running installation, which takes long to start.
-_ONE_PROCESS = "tests/e2e/"
+#: All files of each share one running installation, which takes long to start.
+_ONE_PROCESS = ("tests/e2e/", "tests/clients/")
 #: Exceptions: three have installations of their own, the browser's tests would take too long there.
 _APART = (
     "tests/e2e/test_outages.py",
@@ -19,7 +19,7 @@ _APART = (
 #: Begun first, so that no process works alone at the end. The last ones wait more than they
 #: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (
-    _ONE_PROCESS,
+    *_ONE_PROCESS,
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/deploy/",
@@ -34,7 +34,7 @@ _SLOWEST_FIRST = (
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
 _INSTALLATIONS = (
-    _ONE_PROCESS,
+    *_ONE_PROCESS,
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/deploy/",
@@ -43,7 +43,7 @@ INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
-    """A file's tests run in one process, those of `e2e` all in the same one, but for _APART.
+    """A file's tests run in one process, those of _ONE_PROCESS all in the same one, but for _APART.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
     """
@@ -54,7 +54,7 @@ class _OneStack(LoadFileScheduling):
 
 def _group(nodeid: str) -> str:
     file = str(nodeid.split("::", 1)[0])
-    for path in (*_APART, _ONE_PROCESS):
+    for path in (*_APART, *_ONE_PROCESS):
         if file.startswith(path):
             return path
     return file

@@ -27,6 +27,8 @@ class KeyRecord(msgspec.Struct, frozen=True):
     owner_id: int
     expires_at: datetime | None
     requests_per_minute: int | None
+    #: Of tasks whose request names none; empty: by the way in which it is made.
+    lane: str = ""
 
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
@@ -42,8 +44,10 @@ class KeyRecord(msgspec.Struct, frozen=True):
 def _load(digests: Collection[str]) -> dict[str, KeyRecord]:
     rows = APIKey.objects.filter(digest__in=digests, revoked_at=None)
     return {
-        key.digest: KeyRecord(key.pk, key.owner_id, key.expires_at, key.requests_per_minute)
-        for key in rows.only("digest", "owner_id", "expires_at", "requests_per_minute")
+        key.digest: KeyRecord(
+            key.pk, key.owner_id, key.expires_at, key.requests_per_minute, key.lane
+        )
+        for key in rows.only("digest", "owner_id", "expires_at", "requests_per_minute", "lane")
     }
 
 

@@ -16,7 +16,7 @@ from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.threads import in_database
 from aily.problems import RateLimited
-from aily.redis.rates import Counter, Rate, count, refusals
+from aily.redis.rates import Counter, Rate, count, count_many
 
 #: A change by staff takes effect in all processes within this time.
 CACHE_SECONDS = 10
@@ -110,10 +110,12 @@ async def count_request(user_id: int, api_key: LimitedKey | None) -> Rate | None
     return min((rate for rate in rates if rate), key=lambda rate: rate.remaining, default=None)
 
 
-def count_requests(requesters: Sequence[Requester | None]) -> list[RateLimited | None]:
-    """Count many requests at once, but none for None. Blocks. Returns each refusal, or None."""
+def count_requests(
+    requesters: Sequence[Requester | None],
+) -> list[Rate | RateLimited | None]:
+    """Count many requests at once, but none for None. Blocks. Returns each refusal, or the rate."""
     limits = limits_of({requester[0] for requester in requesters if requester is not None})
-    return refusals(
+    return count_many(
         [
             _counters(*requester, limits[requester[0]]) if requester is not None else ()
             for requester in requesters

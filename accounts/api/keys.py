@@ -35,8 +35,11 @@ class KeyPatch(RequestSchema):
 
 
 class KeyIn(KeyPatch):
-    model_config = example(name="laptop", expires_at="2099-12-31T23:59:59Z")
+    model_config = example(name="laptop", lane="batch", expires_at="2099-12-31T23:59:59Z")
 
+    lane: Literal["", "interactive", "normal", "batch"] = Field(
+        "", description="Of tasks whose request names none; empty: by the way it is made."
+    )
     expires_at: Moment | None = None
 
     @field_validator("expires_at")
@@ -52,6 +55,7 @@ class KeyOut(Schema):
         id=7,
         name="laptop",
         prefix="aily_Zk3xQ0v",
+        lane="batch",
         created_at="2026-01-31T12:00:00Z",
         last_used_at="2026-02-01T08:30:00Z",
         expires_at="2099-12-31T23:59:59Z",
@@ -61,6 +65,7 @@ class KeyOut(Schema):
     id: int
     name: str
     prefix: str
+    lane: str
     created_at: datetime
     last_used_at: datetime | None
     expires_at: datetime | None
@@ -103,7 +108,9 @@ def list_keys(request: AuthenticatedRequest, filters: Query[KeyFilter]) -> Query
 @idempotent(NewKeyOut, has_secret=True)
 def create_key(request: AuthenticatedRequest, payload: KeyIn) -> Status[object]:
     """For yourself, and with a session: an API key makes no keys."""
-    key, secret = APIKey.create(request.auth.user, payload.name, payload.expires_at)
+    key, secret = APIKey.create(
+        request.auth.user, payload.name, payload.expires_at, lane=payload.lane
+    )
     out = KeyOut.from_orm(key).dict()
     return Status(201, NewKeyOut(**out, secret=secret))
 

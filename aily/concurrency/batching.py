@@ -17,6 +17,15 @@ from aily.concurrency.jobs import Jobs
 from aily.observability import metrics
 from aily.problems import Problem
 
+#: A batch counts so much in the mean size of the last ones.
+_WEIGHT = 0.1
+#: From this mean size on an item may expect company.
+_COMPANY = 1.5
+#: Timers of an event loop are this coarse, in seconds: what is due within it is due.
+_TICK = 0.001
+#: A batch of fewer items is never taken for complete.
+_COMPLETE = 8
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -28,11 +37,19 @@ class Pace:
 
     Batches start `min_seconds` apart or, if handling one takes longer, so far apart that handling
     takes `share` of the time, but no more than `max_seconds`. A full batch does not wait.
+
+    What ends or begins together comes together, but not in the same moment: answers that are sent
+    in a row bring the next requests in a row. So where batches have had several items of late, also
+    the first one after a pause waits `gather_seconds` for the others. And a batch as large as those
+    of late starts before its time once no item came for `quiet_seconds`: those who have sent the
+    items of the last batch have all come back.
     """
 
     min_seconds: float = 0.025
     share: float = 0.1
     max_seconds: float = 0.06
+    gather_seconds: float = 0.01
+    quiet_seconds: float = 0.003
 
     def after(self, busy_seconds: float) -> float:
         """Seconds from the start of a batch that took this long to the next."""
@@ -62,7 +79,14 @@ class Batcher(Generic[T, R]):
         self._sizes = metrics.batch_size(name) if name else None
         self._pace = pace
         self._next_at = 0.0
+        #: Of the batches of late.
+        self._mean_size = 1.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        #: When the last item came (the loop's time).
+        self._arrived_at = 0.0
+        #: While the next batch is too small: done once `_wanted_size` items wait.
+        self._grown: asyncio.Future[None] | None = None
+        self._wanted_size = 0.0
         self._batches = Jobs("a batch", on_done=self._start_batch)
         #: One of the running batches has not begun: it takes the items that arrive until then.
         self._is_collecting = False
@@ -74,6 +98,9 @@ class Batcher(Generic[T, R]):
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._arrived_at = asyncio.get_running_loop().time()
+        if self._grown is not None and len(self._waiting) >= self._wanted_size:
+            _wake(self._grown)
         self._start_batch()
         try:
             return await future
@@ -99,10 +126,8 @@ class Batcher(Generic[T, R]):
 
     async def _run_next(self) -> None:
         loop = asyncio.get_running_loop()
-        is_full = len(self._waiting) >= self._max_size
         try:
-            # Even a sleep of 0 lets everything that is ready in this tick join the batch.
-            await asyncio.sleep(0 if is_full else max(self._next_at - loop.time(), 0))
+            await self._collect(loop)
         finally:
             self._is_collecting = False
         batch = self._waiting[: self._max_size]
@@ -110,10 +135,43 @@ class Batcher(Generic[T, R]):
         began = loop.time()
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
+        self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
         self._start_batch()
         await self._run_batch(batch)
         if self._pace is not None:
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
+
+    async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return when the next batch is due: by the pace, or before if it is full or complete."""
+        # Even a sleep of 0 lets everything that is ready in this tick join the batch.
+        await asyncio.sleep(0)
+        pace = self._pace
+        if pace is None:
+            return
+        due_at = max(self._next_at, loop.time() + self._gather_seconds(pace))
+        while (left := due_at - loop.time()) > _TICK and len(self._waiting) < self._max_size:
+            quiet_seconds = self._arrived_at + pace.quiet_seconds - loop.time()
+            complete_size = max(self._mean_size, _COMPLETE)
+            if len(self._waiting) < complete_size:
+                await self._grow(loop, complete_size, left)
+            elif quiet_seconds > 0:
+                await asyncio.sleep(min(left, quiet_seconds))
+            else:
+                return
+
+    def _gather_seconds(self, pace: Pace) -> float:
+        return pace.gather_seconds if self._mean_size > _COMPANY else 0.0
+
+    async def _grow(self, loop: asyncio.AbstractEventLoop, size: float, seconds: float) -> None:
+        """Return once so many items wait, or after the time."""
+        self._wanted_size = size
+        grown = self._grown = loop.create_future()
+        timer = loop.call_later(seconds, _wake, grown)
+        try:
+            await grown
+        finally:
+            timer.cancel()
+            self._grown = None
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         """Handle the batch. Each caller gets a result or an exception, whatever happens."""
@@ -127,6 +185,11 @@ class Batcher(Generic[T, R]):
         finally:
             # `results` is empty if this batch was cancelled.
             _hand_out(batch, results)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _hand_out(

@@ -27,7 +27,7 @@ PLACES = (
     *("starting tasks", "storing a partial answer", "storing an end"),
     *("storing outcomes of deliveries", "sweep: drop_dead_workers", "sweep: recover"),
     *("sweep: expire", "sweep: divert", "sweep: end_stranded", "sweep: requeue_missing"),
-    *("renewing slots", "tracing submits"),
+    *("renewing slots", "tracing submits", "waiting requests"),
 )
 
 

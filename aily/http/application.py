@@ -26,6 +26,28 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 USER_ID = "aily.user_id"
 
 
+async def answer(
+    exchange: Exchange,
+    receive: Receive,
+    respond: Callable[[Request, Exchange], Awaitable[Response]],
+    error_response: ErrorResponse,
+) -> None:
+    """Send the response that `respond` makes, or that of the exception which it raises."""
+    scope = exchange.scope
+    request = Request(scope, receive, exchange.send)
+    parent = exchange.traceparent()
+    with tracing.span(request.method, kind="server", parent=parent) as exchange.span:
+        try:
+            response = await respond(request, exchange)
+            if request.method not in _SAFE and (user_id := scope.get(USER_ID)) is not None:
+                await anote_write(user_id)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - answered, and logged by what answers it
+            response = error_response(request, error)
+        await response(scope, receive, exchange.send)
+
+
 class Application:
     """Routes requests to endpoints. Every answer, errors too, has an id and is counted."""
 
@@ -42,16 +64,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, send)
-        request = Request(scope, receive, exchange.send)
-        parent = exchange.traceparent()
-        with tracing.span(request.method, kind="server", parent=parent) as exchange.span:
-            try:
-                response = await self._respond(request, exchange)
-            except ClientDisconnect:
-                return
-            except Exception as error:  # noqa: BLE001 - answered, and logged by what answers it
-                response = self._error_response(request, error)
-            await response(scope, receive, exchange.send)
+        await answer(exchange, receive, self._respond, self._error_response)
 
     async def _respond(self, request: Request, exchange: Exchange) -> Response:
         check_host(request.scope)
@@ -61,10 +74,7 @@ class Application:
             return Response(headers=preflight)
         route = self._find(request.scope)
         exchange.route = route.path[1:]
-        response = await cast("Endpoint", route.endpoint)(request)
-        if request.method not in _SAFE and (user_id := request.scope.get(USER_ID)) is not None:
-            await anote_write(user_id)
-        return response
+        return await cast("Endpoint", route.endpoint)(request)
 
     def _find(self, scope: Scope) -> Route:
         """Return the route of the request. Raises NotFound and MethodNotAllowed."""

@@ -29,7 +29,11 @@ async def read_body(request: Request) -> bytes:
 async def read_json(request: Request) -> object:
     """Read a JSON body. Raises UnsupportedMediaType, and InvalidRequest for what is not strict JSON
     (aily/rest/json_input.py)."""
-    body = await read_body(request)
+    return decode_body(request, await read_body(request))
+
+
+def decode_body(request: Request, body: bytes) -> object:
+    """Decode a body that was read. Raises as `read_json`."""
     media_type, _, _ = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "application/json" and body:
         raise UnsupportedMediaType("Send the body as application/json.", field="Content-Type")

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, suppress
-from enum import Enum, auto
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
+
+__all__ = ["EventStreamResponse", "Interruption"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +26,6 @@ _HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
-
-
-class Interruption(Enum):
-    """Why a stream ended before its events did."""
-
-    #: The client has closed its connection.
-    DISCONNECTED = auto()
-    #: The access of the request was revoked, or has expired.
-    ACCESS_LOST = auto()
-    #: The process shuts down.
-    SHUTDOWN = auto()
-    #: Making the next event has failed; it is in the log.
-    FAILED = auto()
 
 
 class EventStreamResponse(Response):

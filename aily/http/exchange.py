@@ -16,11 +16,11 @@ from aily.web import cors
 class Exchange:
     """Wraps the ASGI `send` of a request, as the middleware ObserveRequests does for Django."""
 
-    __slots__ = ("_began", "_id", "_scope", "_send", "has_started", "route", "span")
+    __slots__ = ("_began", "_id", "_send", "has_started", "route", "scope", "span")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._began = perf_counter()
-        self._scope = scope
+        self.scope = scope
         self._send = send
         self._id = begin_request(self._header(b"x-request-id"))
         #: The template of the path, for metrics; empty for an unknown path.
@@ -40,18 +40,18 @@ class Exchange:
         await self._send(message)
 
     def _observe(self, status: int) -> None:
-        method, seconds = self._scope["method"], perf_counter() - self._began
+        method, seconds = self.scope["method"], perf_counter() - self._began
         metrics.http_request(method, self.route, status).observe(seconds)
         if self.span is not None:
             self.span.update_name(f"{method} {self.route}")
             self.span.set_attribute("http.response.status_code", status)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self._id.encode()), *security_headers()]
-        return headers + cors.response_headers(self._scope["path"], self._scope["headers"])
+        headers = [(b"x-request-id", self._id.encode()), *security_headers(self.scope)]
+        return headers + cors.response_headers(self.scope["path"], self.scope["headers"])
 
     def _header(self, wanted: bytes) -> str:
-        for name, value in self._scope["headers"]:
+        for name, value in self.scope["headers"]:
             if name == wanted:
                 return str(value.decode("latin1"))
         return ""

@@ -68,17 +68,18 @@ def _counting() -> Batcher[Counter, Rate | None]:
     return Batcher(_count_all)
 
 
-def refusals(requests: Sequence[Sequence[Counter]]) -> list[RateLimited | None]:
+def count_many(requests: Sequence[Sequence[Counter]]) -> list[Rate | RateLimited | None]:
     """`count` for many requests from a thread, each with the counters that it is counted by.
 
-    A request that one of its counters refuses is not counted by those after it.
+    A request that one of its counters refuses is not counted by those after it. Returns each
+    refusal, or the state of the counter with the least left.
     """
-    refused: list[RateLimited | None] = [None] * len(requests)
+    states: list[Rate | RateLimited | None] = [None] * len(requests)
     for place in range(max(map(len, requests), default=0)):
         indexes = [
             index
             for index, counters in enumerate(requests)
-            if place < len(counters) and refused[index] is None
+            if place < len(counters) and not isinstance(states[index], RateLimited)
         ]
         counting = _Counting([requests[index][place] for index in indexes])
         try:
@@ -87,8 +88,16 @@ def refusals(requests: Sequence[Sequence[Counter]]) -> list[RateLimited | None]:
             logger.debug("counting no requests: Redis is away (%s)", error)
             break
         for index, outcome in zip(indexes, outcomes, strict=True):
-            refused[index] = outcome if isinstance(outcome, RateLimited) else None
-    return refused
+            states[index] = _narrower(states[index], outcome)
+    return states
+
+
+def _narrower(
+    before: Rate | RateLimited | None, after: Rate | RateLimited | None
+) -> Rate | RateLimited | None:
+    if isinstance(before, Rate) and isinstance(after, Rate):
+        return min(before, after, key=lambda rate: rate.remaining)
+    return after
 
 
 async def _count_all(counters: Sequence[Counter]) -> Sequence[Rate | RateLimited | None]:

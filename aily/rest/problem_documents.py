@@ -30,6 +30,7 @@ from aily.problems import (
     Problem,
     TooLarge,
     Unauthenticated,
+    Unexpected,
 )
 from aily.rest.openapi import PROBLEM_TYPE
 
@@ -53,34 +54,74 @@ def _respond(
     errors: Sequence[Mapping[str, str]] = (),
     details: Mapping[str, object] | None = None,
 ) -> HttpResponse:
+    body = _document(request.path, status, code, title, detail, errors, details)
+    response = HttpResponse(body, status=status, content_type=PROBLEM_TYPE)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _document(
+    path: str,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    details: Mapping[str, object] | None = None,
+) -> str:
+    """The body of a response, which is counted by its code."""
     metrics.request_error("rest", code).inc()
     body: dict[str, object] = {
         "type": f"urn:aily:problem:{code}",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": path,
         "code": code,
         **(details or {}),
     }
     if errors:
         body["errors"] = list(errors)
-    response = HttpResponse(json.dumps(body), status=status, content_type=PROBLEM_TYPE)
-    if status == HTTPStatus.UNAUTHORIZED:
-        response["WWW-Authenticate"] = "Bearer"
-    return response
+    return json.dumps(body)
+
+
+def problem_document(path: str, problem: Problem) -> tuple[str, dict[str, str]]:
+    """Body and headers of the response to a problem that does not pass through Django."""
+    title = problem.title
+    if isinstance(problem, Unexpected):
+        title = HTTPStatus(problem.status).phrase
+    body = _document(
+        path,
+        problem.status,
+        problem.code,
+        title,
+        problem.message,
+        _named_fields(problem),
+        problem.details(),
+    )
+    headers = {"content-type": PROBLEM_TYPE}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    headers.update(problem.headers)
+    if problem.retry_after_seconds is not None:
+        headers["retry-after"] = str(problem.retry_after_seconds)
+    return body, headers
+
+
+def _named_fields(problem: Problem) -> list[dict[str, str]]:
+    return [{"field": problem.field, "message": problem.message}] if problem.field else []
 
 
 def render_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
     """The problem document of a Problem, with its headers."""
-    errors = [{"field": problem.field, "message": problem.message}] if problem.field else []
     response = _respond(
         request,
         problem.status,
         problem.code,
         problem.title,
         problem.message,
-        errors,
+        _named_fields(problem),
         problem.details(),
     )
     for name, value in problem.headers.items():

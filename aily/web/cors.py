@@ -23,6 +23,7 @@ ALLOWED_HEADERS = (
 )
 #: Sent by OpenAI's clients, beside x-stainless-* (see `_STAINLESS`).
 OPENAI_HEADERS = (
+    "aily-deadline-seconds",
     "aily-lane",
     "openai-beta",
     "openai-organization",
@@ -49,6 +50,7 @@ EXPOSED_HEADERS = (
 )
 #: What OpenAI's clients read, beside those.
 OPENAI_EXPOSED_HEADERS = (
+    "Aily-Task-Id",
     "OpenAI-Processing-Ms",
     "Retry-After-Ms",
     "X-RateLimit-Limit-Requests",

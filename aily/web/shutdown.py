@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aily.concurrency.loops import per_loop
+from aily.concurrency.signals import Signal
 
 
 @per_loop
-def shutdown_event() -> asyncio.Event:
+def shutdown_event() -> Signal:
     """Set when this process begins to shut down: streams end, waiting requests answer with what
     there is, short requests finish."""
-    return asyncio.Event()
+    return Signal()

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 
 from django.http import HttpRequest, StreamingHttpResponse
-from django.urls import reverse
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.lost_access import lost_access
@@ -80,7 +79,7 @@ def event_stream(
     response = _EventStream(events, connection)
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
-    response["Location"] = reverse("api-1:get_task", args=[task_id])
+    response["Location"] = f"/api/llmchat/tasks/{task_id}"
     return response
 
 
@@ -112,7 +111,7 @@ async def _server_sent_events(
                 followed = coming.result()
                 if followed is None:
                     return
-                yield _server_sent_event(followed)
+                yield server_sent_event(followed)
                 coming = asyncio.ensure_future(anext(frames, None))
         finally:
             for waiting in (stopping, losing, coming):
@@ -120,7 +119,8 @@ async def _server_sent_events(
             await asyncio.wait([coming])
 
 
-def _server_sent_event(followed: Followed) -> bytes:
+def server_sent_event(followed: Followed) -> bytes:
+    """One event of a stream; a client that resumes gives back its id."""
     event_id = f"id: {followed.event_id}\n" if followed.event_id else ""
     head = f"{event_id}event: {followed.type}\n".encode()
     return head + b"data: " + one_line(followed.frame) + b"\n\n"

@@ -2,9 +2,8 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -12,7 +11,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import reverse
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import LimitOffsetPagination, paginate
 from pydantic import Field
@@ -20,41 +18,71 @@ from pydantic import Field
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, takes_idempotency_key
 from accounts.lost_access import lost_access
+from aily.concurrency.batching import Batcher
+from aily.concurrency.loops import per_loop
+from aily.concurrency.signals import Signal
 from aily.database.replica import may_read_replica
 from aily.database.threads import in_database
 from aily.problems import NotFound, Unauthenticated
 from aily.redis.errors import RedisUnavailable
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page, PageContent
-from aily.web.shutdown import shutdown_event
+from aily.web.interruptions import Interruption
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
 from chat.events import START
 from chat.models import Lane, Task, paused_models
-from chat.models.ids import is_own
+from chat.models.ids import ais_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel
-from chat.services.follow import check_owner, follow, has_nothing_after
+from chat.services.follow import check_owner, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
 from chat.services.submit import Accepted, Submission, submit
+from chat.services.waiting import Ends, ends_of
 
 router = Router(tags=["tasks"])
 
+#: Of a task's own resource, before its id.
+_TASK_PATH = "/api/llmchat/tasks/"
+
 
 def _readable(owner_id: int) -> TaskQuerySet:
-    tasks: TaskQuerySet = Task.objects.owned_by(owner_id)
+    return _shown(Task.objects.owned_by(owner_id))
+
+
+def _shown(tasks: TaskQuerySet) -> TaskQuerySet:
     tasks = tasks.select_related("scene", "model__provider").defer("messages", "params")
     return with_called(tasks)
 
 
-def _load(owner_id: int, task_id: UUID) -> Task:
-    task: Task | None = _readable(owner_id).filter(pk=task_id).first() if is_own(task_id) else None
+async def load_task(owner_id: int, task_id: UUID) -> Task:
+    """Return a task of this owner with its place. Reads of the same moment share a query.
+
+    Raises NotFound.
+    """
+    task = await _loads().submit((owner_id, task_id)) if await ais_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
-    _add_places([task])
     return task
+
+
+@per_loop
+def _loads() -> Batcher[tuple[int, UUID], Task | None]:
+    async def handle(wanted: list[tuple[int, UUID]]) -> Sequence[Task | None]:
+        return await in_database(_load, wanted)
+
+    # Texts may be large: few at a time.
+    return Batcher(handle, max_size=16, max_batches=2)
+
+
+def _load(wanted: Sequence[tuple[int, UUID]]) -> list[Task | None]:
+    owners, ids = zip(*wanted, strict=True)
+    found = _shown(Task.objects.filter(owner_id__in=set(owners), pk__in=ids))
+    by_id = {(task.owner_id, task.pk): task for task in found}
+    _add_places(list(by_id.values()))
+    return [by_id.get(key) for key in wanted]
 
 
 def _add_places(tasks: Sequence[Task]) -> None:
@@ -90,7 +118,8 @@ class _TaskPage(Page):
 
 
 # --- Submitting ---------------------------------------------------------------------------------
-def _composite(scene: str, body: SceneRequest) -> CompositeRequest:
+def composite(scene: str, body: SceneRequest) -> CompositeRequest:
+    """A request to run a scene, as one of any kind."""
     given = {name: getattr(body, name) for name in body.model_fields_set}
     return CompositeRequest.model_construct(scene=scene, **given)
 
@@ -99,7 +128,7 @@ async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: L
     submission = Submission(
         owner_id=request.auth.user.pk,
         request=body,
-        default_lane=lane,
+        default_lane=Lane.named(request.auth.lane, lane),
         idempotency_key=idempotency_key(request),
         api_key_id=request.auth.api_key.pk if request.auth.api_key else None,
     )
@@ -109,51 +138,45 @@ async def _submit(request: AuthenticatedRequest, body: CompositeRequest, lane: L
 async def _answer(
     request: AuthenticatedRequest, response: HttpResponse, body: CompositeRequest, sync: bool | None
 ) -> Status[Accepted] | Status[Task]:
-    must_wait = sync if sync is not None else not settings.LLM_API_ASYNC_DEFAULT
-    lane = Lane.INTERACTIVE if must_wait else Lane.NORMAL
-    accepted = await _submit(request, body, lane)
-    response["Location"] = reverse("api-1:get_task", args=[accepted.task_id])
-    if not must_wait:
+    if not must_wait(sync):
+        accepted = await _submit(request, body, Lane.NORMAL)
+        response["Location"] = task_path(accepted.task_id)
         return Status(202, accepted)
-    owner_id, task_id = request.auth.user.pk, UUID(accepted.task_id)
-    if not await _ends_in_time(request, accepted):
+    owner_id = request.auth.user.pk
+    async with ends_of(owner_id) as ends:
+        accepted = await _submit(request, body, Lane.INTERACTIVE)
+        response["Location"] = task_path(accepted.task_id)
+        async with lost_access(request) as lost:
+            has_ended = await ends_in_time(ends, accepted, lost)
+    if not has_ended:
         response["Retry-After"] = "1"
-        return Status(202, await in_database(_load, owner_id, task_id))
-    return Status(200, await in_database(_load, owner_id, task_id))
+    task = await load_task(owner_id, UUID(accepted.task_id))
+    return Status(200 if has_ended else 202, task)
 
 
-async def _ends_in_time(request: AuthenticatedRequest, accepted: Accepted) -> bool:
+def must_wait(sync: bool | None) -> bool:
+    """Whether a submit waits for its result: by its parameter `sync`, else by the setting."""
+    return sync if sync is not None else not settings.LLM_API_ASYNC_DEFAULT
+
+
+def task_path(task_id: str) -> str:
+    return _TASK_PATH + task_id
+
+
+async def ends_in_time(ends: Ends, accepted: Accepted, lost: Signal) -> bool:
     """Wait for the task's end, up to the limit or until this process is to stop.
 
     Raises Unauthenticated when the access of the request is taken away meanwhile.
     """
-    async with lost_access(request) as lost:
-        ending = asyncio.ensure_future(_wait_for_end(accepted, request.auth.user.pk))
-        stopping = asyncio.ensure_future(shutdown_event().wait())
-        losing = asyncio.ensure_future(lost.wait())
-        try:
-            await asyncio.wait(
-                [ending, stopping, losing],
-                timeout=settings.SYNC_WAIT_SECONDS,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if lost.is_set():
-                raise Unauthenticated("This access was taken away, or has ended.")
-            if not ending.done():
-                return False
-            ending.result()
-            return True
-        finally:
-            for waiting in (stopping, losing, ending):
-                waiting.cancel()
-            await asyncio.wait([ending])
-
-
-async def _wait_for_end(accepted: Accepted, owner_id: int) -> None:
-    frames = follow(accepted.task_id, owner_id, text=False, is_new=accepted.waits_alone)
-    async with aclosing(frames):
-        async for _ in frames:
-            pass
+    end = await ends.end_of(
+        accepted.task_id,
+        is_new=accepted.waits_alone,
+        timeout_seconds=settings.SYNC_WAIT_SECONDS,
+        interruptions={Interruption.ACCESS_LOST: lost},
+    )
+    if end is Interruption.ACCESS_LOST:
+        raise Unauthenticated("This access was taken away, or has ended.")
+    return not isinstance(end, Interruption)
 
 
 _RESPONSES = {200: TaskOut, 202: TaskAccepted | TaskOut}
@@ -208,7 +231,7 @@ async def submit_prompt(
     wait: Query[Wait],
 ) -> Status[Accepted] | Status[Task]:
     """Run a scene. Answers 202 once the task is committed, or waits for its result."""
-    return await _answer(request, response, _composite(scene, body), wait.sync)
+    return await _answer(request, response, composite(scene, body), wait.sync)
 
 
 @router.post(
@@ -247,7 +270,7 @@ async def stream_prompt(
     request: AuthenticatedRequest, scene: str, body: SceneRequest
 ) -> StreamingHttpResponse:
     """Run a scene and stream the task's events (text/event-stream)."""
-    return await _stream(request, _composite(scene, body))
+    return await _stream(request, composite(scene, body))
 
 
 @router.post(
@@ -278,7 +301,7 @@ async def task_events(
         await check_owner(request.auth.user.pk, task_id)
         after = cursor_of(request, resume.after)
         if after != START and await has_nothing_after(task_id, after):
-            location = {"Location": reverse("api-1:get_task", args=[task_id])}
+            location = {"Location": task_path(str(task_id))}
             return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=location)
         return event_stream(request, str(task_id), after, connection.pop_all())
 
@@ -297,11 +320,11 @@ def list_tasks(request: AuthenticatedRequest, filters: Query[TaskFilter]) -> Tas
 @router.get("/tasks/{uuid:task_id}", response=TaskOut, url_name="get_task")
 async def get_task(request: AuthenticatedRequest, task_id: UUID) -> Task:
     """One of your tasks, with its place in the queue or its result."""
-    return await in_database(_load, request.auth.user.pk, task_id)
+    return await load_task(request.auth.user.pk, task_id)
 
 
 @router.post("/tasks/{uuid:task_id}/cancel", response=TaskOut, url_name="cancel_task")
 async def cancel_task(request: AuthenticatedRequest, task_id: UUID) -> Task:
     """Stop a task for good; what it has answered so far is kept. Harmless on an ended one."""
     await cancel(request.auth.user.pk, task_id)
-    return await in_database(_load, request.auth.user.pk, task_id)
+    return await load_task(request.auth.user.pk, task_id)

@@ -90,7 +90,7 @@ class Commands:
         submission = Submission(
             owner_id=self._owner_id,
             request=frame,
-            default_lane=Lane.INTERACTIVE,
+            default_lane=Lane.named(self._identity.lane, Lane.INTERACTIVE),
             idempotency_key=frame.idempotency_key,
             api_key_id=api_key.pk if api_key else None,
             uncounted=(self._owner_id, api_key),

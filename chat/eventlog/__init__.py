@@ -10,6 +10,7 @@ from chat.eventlog.appends import (
     publish_ends,
     publish_queued,
 )
+from chat.eventlog.ends import UserEnds
 from chat.eventlog.feeds import Feed, FeedPool
 from chat.eventlog.hub import Hub, Source, get_hub
 from chat.eventlog.listeners import announce_listener
@@ -30,6 +31,7 @@ __all__ = [
     "Outcome",
     "Source",
     "TaskLog",
+    "UserEnds",
     "aappend",
     "announce_listener",
     "append",

@@ -19,9 +19,12 @@ from typing import Literal
 import redis.asyncio
 
 from aily.concurrency.faults import is_cancelled, note_fault
+from aily.concurrency.jobs import Jobs
 from aily.concurrency.loops import per_loop
+from aily.redis.clients import is_redis_unavailable
 from aily.redis.errors import RedisUnavailable
 from aily.redis.pubsub import listen, subscriber_client
+from chat.eventlog.ends import UserEnds
 from chat.eventlog.feeds import TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
 from chat.eventlog.keys import (
     CONNECTED_CHANNEL,
@@ -40,6 +43,9 @@ _LAG_SAMPLE = 16
 #: How long a follower waits for Redis to confirm its channels; without that it reads the log.
 _CONFIRM_SECONDS = 2.0
 _RECONNECT_SECONDS = 0.5
+#: How long the ends of a user's tasks are listened to after the last request that waited for one:
+#: the next one needs no subscription.
+_LINGER_SECONDS = 10.0
 
 _FeedTable = defaultdict[str, set[Feed]]
 
@@ -59,11 +65,14 @@ class Hub:
         self._life_of_task: _FeedTable = defaultdict(set)
         self._text_of_task: _FeedTable = defaultdict(set)
         self._of_user: _FeedTable = defaultdict(set)
+        #: By the user's channel.
+        self._ends_of_user: dict[str, UserEnds] = {}
         #: How many feeds need each channel.
         self._channels: dict[str, int] = {}
         self._confirmed: dict[str, asyncio.Future[None]] = {}
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._jobs = Jobs("unsubscribing")
         self._routed = 0
         self._was_connected = False
 
@@ -102,6 +111,35 @@ class Hub:
         async with self._registered(feed, [(self._of_user, channel)], {channel}):
             yield feed
 
+    @asynccontextmanager
+    async def user_ends(self, user_id: int) -> AsyncIterator[UserEnds]:
+        """The ends of one user's tasks, for a request that is about to make one and wait for it.
+
+        Once entered, it gets every end that is published later, or is marked as lagging.
+        """
+        channel = user_channel(user_id)
+        ends = self._ends_of_user.get(channel)
+        if ends is None:
+            ends = self._ends_of_user[channel] = UserEnds()
+            self._count_channels({channel})
+        ends.enter()
+        try:
+            # While Redis is away what follows is refused, and should be so at once.
+            if not is_redis_unavailable():
+                await self._subscribe({channel})
+            yield ends
+        finally:
+            ends.leave()
+            if not ends.has_users:
+                asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._drop_ends, channel)
+
+    def _drop_ends(self, channel: str) -> None:
+        """Give up a user's ends, unless they are used again by now."""
+        ends = self._ends_of_user.get(channel)
+        if ends is not None and not ends.has_users:
+            del self._ends_of_user[channel]
+            self._jobs.spawn(self._unsubscribe({channel}))
+
     async def aclose(self) -> None:
         """End the subscription. A feed that is entered later begins another one."""
         if self._reader is None:
@@ -118,8 +156,7 @@ class Hub:
         for table, key in places:
             table[key].add(feed)
         try:
-            for channel in channels:
-                self._channels[channel] = self._channels.get(channel, 0) + 1
+            self._count_channels(channels)
             await self._subscribe(channels)
             yield
         finally:
@@ -131,6 +168,10 @@ class Hub:
             await self._unsubscribe(channels)
 
     # --- Channels -------------------------------------------------------------------------------
+    def _count_channels(self, channels: Collection[str]) -> None:
+        for channel in channels:
+            self._channels[channel] = self._channels.get(channel, 0) + 1
+
     async def _subscribe(self, channels: Collection[str]) -> None:
         """Return once Redis confirmed them all, or while it is away (feeds are then lagging)."""
         if self._reader is None or self._reader.done():
@@ -216,6 +257,8 @@ class Hub:
             feeds = self._life_of_task.get(notice.task_id, ())
             for feed in self._of_user.get(channel, ()):
                 feed.push(notice)
+            if (ends := self._ends_of_user.get(channel)) is not None:
+                ends.push(notice)
         for feed in feeds:
             feed.push(notice)
         self._routed += 1
@@ -233,6 +276,8 @@ class Hub:
             for feeds in table.values():
                 for feed in feeds:
                     feed.mark_lagging()
+        for ends in self._ends_of_user.values():
+            ends.mark_lagging()
 
 
 @per_loop

@@ -13,6 +13,8 @@ JsonObject = dict[str, Any]
 
 # DeepSeek isolates caches by `user_id`; strict OpenAI servers refuse that name and know `user`.
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These know `max_tokens` alone, and ignore its newer name.
+_MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -117,6 +119,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
         }
         if self.user_id:
             body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+        if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
+            limit = body.pop("max_completion_tokens")
+            body["max_tokens"] = min(limit, body.get("max_tokens", limit))
         for name, other in request_fields:
             if name in body:
                 value = body.pop(name)

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from aily.rest.sizes import PARAMS_BYTES, check_sizes
@@ -129,6 +130,8 @@ class LLMModel(models.Model):
         default=False,
         help_text="Only for those who have the permission to use it, and for scenes that name it.",
     )
+    # Of rows that are older than the column: when it was added.
+    created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
 
     objects: ClassVar = LLMModelQuerySet.as_manager()
 

@@ -82,6 +82,11 @@ class Lane(models.IntegerChoices):
     def names(cls) -> list[str]:
         return [lane.name.lower() for lane in cls]
 
+    @classmethod
+    def named(cls, name: str, default: Lane) -> Lane:
+        """Return the lane of this name, such as an API key has; `default` if it is empty."""
+        return cls[name.upper()] if name else default
+
 
 class ServedFrom(models.TextChoices):
     """The source of a task's answer: its own call, another task's call, or the cache."""

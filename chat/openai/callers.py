@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from accounts.access.limits import Requester
 from accounts.bearer import KeyCaller, bearer_secret
 from accounts.lost_access import lost_credentials
+from aily.concurrency.signals import Signal
 from aily.http.application import USER_ID
 from chat.openai.errors import OpenAIError
 
@@ -30,12 +30,17 @@ class Caller:
         return self.credentials.key.pk
 
     @property
+    def lane(self) -> str:
+        """The key's lane of tasks whose request names none; empty: it has none."""
+        return self.credentials.key.lane
+
+    @property
     def requester(self) -> Requester:
         """For `Submission.uncounted`: the request is counted by the batch that accepts it."""
         return self.owner_id, self.credentials.key
 
-    def lost_access(self) -> AbstractAsyncContextManager[asyncio.Event]:
-        """Yield an event that is set when the key is revoked or expires, or the user is disabled.
+    def lost_access(self) -> AbstractAsyncContextManager[Signal]:
+        """Yield a signal that is set when the key is revoked or expires, or the user is disabled.
 
         For everything that lasts: streams, and waiting for a task's end.
         """

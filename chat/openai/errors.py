@@ -8,6 +8,7 @@ the class of its exception from the status, and retries 408, 409, 429 and 5xx by
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -16,16 +17,29 @@ from starlette.responses import Response
 
 from aily.http.errors import problem_of
 from aily.observability import metrics
-from aily.problems import IdempotencyMismatch, LimitReached, Problem
+from aily.problems import (
+    IdempotencyMismatch,
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    Problem,
+    RateLimited,
+    TooLarge,
+)
+from chat.exceptions import BudgetExceeded, InvalidVariable, ModelDisabled, UnknownModel
 
 JSON_TYPE = "application/json"
 INVALID_REQUEST, RATE_LIMIT, SERVER = "invalid_request_error", "rate_limit_error", "server_error"
+QUOTA = "insufficient_quota"
 #: Clients never retry after a longer wait than this.
 MAX_RETRY_SECONDS = 120
 _CODES = {
     HTTPStatus.UNAUTHORIZED: "invalid_api_key",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_exceeded",
 }
+#: Fields of a request for a task that hold the prompt.
+_PROMPTS = ("messages", "variables")
+_INDEX = re.compile(r"\.(\d+)(?=\.|$)")
 #: Statuses that no client is to retry, though it would by itself.
 _FINAL = (HTTPStatus.CONFLICT,)
 
@@ -56,20 +70,17 @@ class OpenAIError(Exception):
     @classmethod
     def of(cls, problem: Problem) -> OpenAIError:
         """The error that stands for a problem of aily."""
-        # A request of another body under the same Idempotency-Key: OpenAI has no 422 for it.
-        status = 409 if isinstance(problem, IdempotencyMismatch) else problem.status
-        headers = dict(problem.headers)
-        if problem.retry_after_seconds is not None:
-            headers["Retry-After"] = str(min(problem.retry_after_seconds, MAX_RETRY_SECONDS))
-        if status in _FINAL:
-            headers["x-should-retry"] = "false"
+        if _is_about_the_model(problem):
+            message = problem.message
+            return cls(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
+        status = _status(problem)
         return cls(
             status,
             problem.message,
-            type=RATE_LIMIT if isinstance(problem, LimitReached) else None,
-            param=problem.field,
-            code=_CODES.get(HTTPStatus(status), None if status == 400 else problem.code),
-            headers=headers,
+            type=_type(problem),
+            param=param_of(problem.field) if problem.field else None,
+            code=_code(problem, status),
+            headers=_headers(problem, status),
         )
 
     def body(self) -> dict[str, object]:
@@ -81,6 +92,80 @@ class OpenAIError(Exception):
             "code": self.code,
         }
         return {"error": error}
+
+
+def param_of(path: str) -> str:
+    """A field's path as OpenAI writes it: `messages[0].content` for `messages.0.content`."""
+    return _INDEX.sub(r"[\1]", path)
+
+
+def _is_about_the_model(problem: Problem) -> bool:
+    """Whether there is no such model for the caller; scenes are models here."""
+    match problem:
+        case UnknownModel() | ModelDisabled():
+            return True
+        case NotFound():
+            return problem.field == "scene"
+    return False
+
+
+def _status(problem: Problem) -> int:
+    match problem:
+        case IdempotencyMismatch():
+            # A request of another body under the same Idempotency-Key: OpenAI has no 422 for it.
+            return HTTPStatus.CONFLICT
+        case InvalidRequest():
+            return HTTPStatus.BAD_REQUEST
+        case TooLarge() if problem.field:
+            # The prompt, or what is sent along: the body itself was small enough.
+            return HTTPStatus.BAD_REQUEST
+    return problem.status
+
+
+def _type(problem: Problem) -> str | None:
+    """None: by the status."""
+    match problem:
+        case BudgetExceeded():
+            return QUOTA
+        case LimitReached():
+            return RATE_LIMIT
+    return None
+
+
+def _code(problem: Problem, status: int) -> str | None:
+    match problem:
+        case BudgetExceeded():
+            return QUOTA
+        case TooLarge() if problem.field in _PROMPTS:
+            return "context_length_exceeded"
+        case InvalidVariable():
+            return problem.code
+    if status == HTTPStatus.BAD_REQUEST:
+        return None
+    return _CODES.get(HTTPStatus(status), problem.code)
+
+
+def _headers(problem: Problem, status: int) -> dict[str, str]:
+    headers = dict(problem.headers)
+    seconds = problem.retry_after_seconds
+    if isinstance(problem, BudgetExceeded):
+        # The end of its period may be weeks away.
+        return {**headers, "x-should-retry": "false"}
+    if seconds is not None:
+        headers["Retry-After"] = str(min(seconds, MAX_RETRY_SECONDS))
+    if status in _FINAL:
+        headers["x-should-retry"] = "false"
+    if isinstance(problem, RateLimited):
+        headers |= {
+            "x-ratelimit-limit-requests": str(problem.limit),
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-requests": f"{seconds}s",
+        }
+    return headers
+
+
+class TryAgainError(OpenAIError):
+    """The task of the request goes on: the same request again finds it."""
 
 
 def error_response(request: Request, error: Exception) -> Response:

@@ -1,38 +1,96 @@
-"""`GET /v1/models`: the models that a caller may name."""
+"""`GET /v1/models`: the models that a caller may name, and the scenes as models."""
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accounts.access.permissions import permission_sets
+from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
-from chat.models import LLMModel
+from aily.problems import NotFound
+from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
-from chat.openai.errors import JSON_TYPE
-from chat.services.restrictions import USE_MODEL
+from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.scenes import SCENE_PREFIX
+from chat.services.restrictions import USE_MODEL, USE_SCENE
+
+#: Callers learn no names of providers, here as elsewhere.
+_OWNER = "aily"
+_MAX_ROWS = 10_000
 
 
 async def list_models(request: Request) -> Response:
-    """The enabled models that the caller may use."""
+    """The models and scenes that the caller may use, in one page."""
     caller = await caller_of(request)
-    models = await in_database(_usable, caller.owner_id)
-    body = {"object": "list", "data": [_model(model) for model in models]}
+    data = await in_database(_usable, caller.owner_id)
+    return _json({"object": "list", "data": data})
+
+
+async def retrieve_model(request: Request) -> Response:
+    """One of them; of a scene with the schema of its variables."""
+    name: str = request.path_params["model"]
+    if not name:
+        raise NotFound("There is no such path.")
+    caller = await caller_of(request)
+    found = await in_database(_find, caller.owner_id, name)
+    if found is None:
+        message = f"The model {name[:200]!r} does not exist, or you may not use it."
+        raise OpenAIError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
+    return _json(found)
+
+
+def _json(body: dict[str, object]) -> Response:
     return Response(json.dumps(body), media_type=JSON_TYPE)
 
 
-def _usable(owner_id: int) -> list[LLMModel]:
+def _usable(owner_id: int) -> list[dict[str, object]]:
     permissions = permission_sets([owner_id])[owner_id]
-    models = LLMModel.objects.filter(is_enabled=True).select_related("provider")
+    models = LLMModel.objects.with_deployments().filter(is_enabled=True)
+    scenes = Scene.objects.usable().only("slug", "title", "created_at", "is_restricted")
     return [
-        model
-        for model in models
-        if not model.is_restricted or permissions.allows(USE_MODEL, model.pk)
+        *(_model(row) for row in models[:_MAX_ROWS] if _may_use(permissions, row)),
+        *(_scene(row) for row in scenes[:_MAX_ROWS] if _may_use(permissions, row)),
     ]
 
 
+def _find(owner_id: int, name: str) -> dict[str, object] | None:
+    permissions = permission_sets([owner_id])[owner_id]
+    if name.startswith(SCENE_PREFIX):
+        slug = name.removeprefix(SCENE_PREFIX)
+        scene = Scene.objects.usable().select_related("live_version").filter(slug=slug).first()
+        version = scene.live_version if scene is not None else None
+        if scene is None or version is None or not _may_use(permissions, scene):
+            return None
+        described = {"description": scene.description, "variables": version.variables_schema}
+        return {**_scene(scene), **described}
+    model = LLMModel.objects.with_deployments().filter(is_enabled=True, name=name).first()
+    return _model(model) if model is not None and _may_use(permissions, model) else None
+
+
+def _may_use(permissions: PermissionSet, row: LLMModel | Scene) -> bool:
+    if isinstance(row, LLMModel) and not row.is_offered:
+        return False
+    permission = USE_SCENE if isinstance(row, Scene) else USE_MODEL
+    return not row.is_restricted or permissions.allows(permission, row.pk)
+
+
 def _model(model: LLMModel) -> dict[str, object]:
-    # aily does not store when a model was added; clients want a number.
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.provider.name}
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": int(model.created_at.timestamp()),
+        "owned_by": _OWNER,
+    }
+
+
+def _scene(scene: Scene) -> dict[str, object]:
+    return {
+        "id": f"{SCENE_PREFIX}{scene.slug}",
+        "object": "model",
+        "created": int(scene.created_at.timestamp()),
+        "owned_by": _OWNER,
+        "title": scene.title,
+    }

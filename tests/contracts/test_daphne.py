@@ -8,8 +8,10 @@ import sys
 
 import pytest
 from autobahn.websocket.types import ConnectionDeny
+from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.web.http import Request
 
 SIGNATURES = {
     "create_application": ["self", "protocol", "scope"],
@@ -40,6 +42,14 @@ def test_methods_that_the_server_replaces(name: str) -> None:
 def test_how_the_server_calls_and_keeps_them(method: str, words: list[str]) -> None:
     source = inspect.getsource(getattr(Server, method))
     assert [word for word in words if word not in source] == []
+
+
+def test_how_a_request_is_made_and_refused() -> None:
+    names = list(inspect.signature(WebRequest.basic_error).parameters)
+    assert names == ["self", "status", "status_text", "body"]
+    assert "http.Request.__init__(self, *args, **kwargs)" in inspect.getsource(WebRequest.__init__)
+    assert "parsePOSTFormSubmission" in inspect.signature(Request.__init__).parameters
+    assert "self.channel.factory.log(self)" in inspect.getsource(Request.finish)
 
 
 def test_names_of_the_websocket_protocol() -> None:

@@ -67,14 +67,40 @@ async def test_a_body_of_openai_that_is_too_large_is_an_error_in_its_form(
     server: WebServer, keys: Keys
 ) -> None:
     for key, size, status in ((keys.alice, 20 * MIB, 413), (keys.revoked, 100_000, 401)):
-        answer = await raw_request(server, "/v1/models", key, size)
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 %d" % status), answer
+        head, body = await raw_request(server, "/v1/models", key, size)
+        assert head.startswith(b"HTTP/1.1 %d" % status), head
         assert b"x-request-id:" in head.lower()
         assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
 
-async def raw_request(server: WebServer, path: str, key: str, size: int) -> bytes:
+@pytest.mark.parametrize(("path", "form"), [("/v1/models", "error"), ("/api/me", "code")])
+async def test_what_daphne_refuses_by_itself_is_an_error_in_the_form_of_its_path(
+    server: WebServer, path: str, form: str
+) -> None:
+    if server.name != "daphne":
+        pytest.skip("uvicorn takes such bytes")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\x0bb\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head, body = await read_answer(reader)
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"x-request-id:" in head.lower()
+    assert form in json.loads(body)
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of an answer of a known length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(
+        int(line.partition(b":")[2])
+        for line in head.lower().splitlines()
+        if line.startswith(b"content-length:")
+    )
+    return head, await reader.readexactly(length)
+
+
+async def raw_request(server: WebServer, path: str, key: str, size: int) -> tuple[bytes, bytes]:
     """The answer to a request that announces a body and sends none of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
@@ -82,13 +108,7 @@ async def raw_request(server: WebServer, path: str, key: str, size: int) -> byte
         f"Content-Length: {size}\r\nContent-Type: application/json\r\n\r\n".encode()
     )
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            int(line.partition(b":")[2])
-            for line in head.lower().splitlines()
-            if line.startswith(b"content-length:")
-        )
-        return head + await reader.readexactly(length)
+        return await read_answer(reader)
     finally:
         writer.close()
 

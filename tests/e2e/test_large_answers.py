@@ -103,6 +103,34 @@ async def test_a_stream_that_nobody_reads_takes_little_memory(
     writer.transport.abort()
 
 
+@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
+async def test_a_submits_stream_that_nobody_reads_takes_little_memory(
+    stack: Stack, keys: Keys, rest: RestClient, server: WebServer
+) -> None:
+    """A repeated submit is streamed its earlier task."""
+    prompt = "Read me later [sim:latency=0,tokens=4,tps=0]"
+    body = {"messages": [{"role": "user", "content": prompt}]}
+    headers = {"Idempotency-Key": f"unread-{server.name}"}
+    first = await rest.post("/api/llmchat/request", body, headers=headers)
+    end = (await rest.follow(task_id := first.body["task_id"])).end
+    assert end is not None
+    write_long_log(stack, task_id, end)
+    before = server.memory_bytes()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65_536)
+    content = json.dumps(body)
+    writer.write(
+        f"POST /api/llmchat/request/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {keys.alice}\r\nIdempotency-Key: {headers['Idempotency-Key']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"{content}".encode()
+    )
+    await reader.readuntil(b"id: 1-1\n")
+    async with RestClient(server.base_url, keys.alice) as other:
+        await other.follow(task_id)
+    assert server.memory_bytes() - before < DELTAS * DELTA_BYTES / 2
+    writer.transport.abort()
+
+
 async def test_a_client_that_follows_many_and_reads_none_takes_little_memory(
     stack: Stack, keys: Keys, large: list[str]
 ) -> None:

@@ -82,6 +82,20 @@ def submitting(rest: RestClient, prompt: str) -> Call:
     return lambda: rest.post("/api/llmchat/request", body)
 
 
+def completing(rest: RestClient, prompt: str) -> Call:
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": "deepseek-flash", "messages": messages}
+    return lambda: rest.post("/v1/chat/completions", body)
+
+
+async def is_refused_in_openais_form(rest: RestClient) -> None:
+    answer = await completing(rest, "Refused")()
+    assert answer.status == 503
+    assert answer.body["error"].keys() == {"message", "type", "param", "code"}
+    assert answer.body["error"]["type"] == "server_error"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 120
+
+
 async def refused(call: Call) -> Answer:
     """Call until the answer is a 503: what was under way when the network went may get through."""
     while True:
@@ -144,6 +158,7 @@ async def submitted(socket: ChatSocket, prompt: str) -> str:
 async def test_the_network_to_redis_is_cut(
     installation: Cuttable, rest: RestClient, socket: ChatSocket
 ) -> None:
+    waiting = asyncio.ensure_future(completing(rest, "Waited for [sim:latency=2]")())
     running = await submitted(socket, "Through the cut [sim:latency=1,tokens=40,tps=20]")
     await socket.got(running, "task.delta")
     async with outage(installation.proxies["redis"]):
@@ -153,6 +168,7 @@ async def test_the_network_to_redis_is_cut(
         for _ in range(4 * int(REFUSED_SECONDS / ANSWER_SECONDS)):
             assert (await submitting(rest, "Refused")()).status == 503
         assert time.monotonic() - began < REFUSED_SECONDS
+        await is_refused_in_openais_form(rest)
         reply = await socket.ask(
             type="task.submit", messages=[{"role": "user", "content": "Refused"}]
         )
@@ -170,6 +186,7 @@ async def test_the_network_to_redis_is_cut(
     task = await rest.task(running)
     assert (task["status"], task["attempt"]) == ("succeeded", 1)
     assert whole.text == task["result"]["text"]
+    assert (await waiting).status == 200
     tasks = (await rest.get("/api/llmchat/tasks", params={"active": "true"})).body
     assert tasks["count"] == 0
 
@@ -177,11 +194,13 @@ async def test_the_network_to_redis_is_cut(
 async def test_the_network_to_postgresql_is_cut(
     installation: Cuttable, rest: RestClient, socket: ChatSocket
 ) -> None:
+    waiting = asyncio.ensure_future(completing(rest, "Waited for [sim:latency=2]")())
     running = await submitted(socket, "Through the cut [sim:latency=1,tokens=20,tps=20]")
     await socket.got(running, "task.delta")
     async with outage(installation.proxies["postgres"]):
         # More at once than there are threads for the database.
         await asyncio.gather(*(refused(submitting(rest, "Refused")) for _ in range(20)))
+        await is_refused_in_openais_form(rest)
         reply = await socket.ask(
             type="task.submit", messages=[{"role": "user", "content": "Refused"}]
         )
@@ -195,3 +214,4 @@ async def test_the_network_to_postgresql_is_cut(
     task = await rest.task(running)
     assert (task["status"], task["attempt"]) == ("succeeded", 1)
     assert whole.text == task["result"]["text"]
+    assert (await waiting).status == 200

@@ -116,6 +116,7 @@ class Installation(Running):
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/llmchat/"
         self.simulator_url = f"http://127.0.0.1:{self._simulator_port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics}/metrics"
 
     def start(self) -> None:
         if not self._is_first_start:

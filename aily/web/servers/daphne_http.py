@@ -31,7 +31,8 @@ RESPONSES.update(
 
 class BoundedRequest(WebRequest):
     def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)
+        # Applications read bodies themselves: Twisted would parse each media type, and each form.
+        super().__init__(*args, parsePOSTFormSubmission=False, **options)
         self._size = 0
         self._max_bytes: int | None = None
         self._has_all = self._is_refused = False
@@ -102,8 +103,8 @@ class BoundedRequest(WebRequest):
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
         """daphne's own errors, such as of bytes that no header may have: not as a page."""
-        problem = _ServerError(body, status)
-        _, headers, content = problem_response(problem, self._head_path(), self._headers())
+        path = unquote(self.uri.partition(b"?")[0].decode("latin-1"))
+        _, headers, content = problem_response(_ServerError(body, status), path, self._headers())
         start = {"type": "http.response.start", "status": status, "headers": headers}
         self.handle_reply(start)
         self.handle_reply({"type": "http.response.body", "body": content})

@@ -153,7 +153,7 @@ class DrainingServer(Server):
 
 
 def _make_bounded_requests(factory: HTTPFactory) -> None:
-    """Have this factory's connections parse requests as BoundedRequest.
+    """Have this factory's connections parse requests as BoundedRequest, and log none.
 
     The factory's own `buildProtocol` names daphne's class.
     """
@@ -165,6 +165,8 @@ def _make_bounded_requests(factory: HTTPFactory) -> None:
         return channel
 
     factory.buildProtocol = build_protocol
+    # Twisted's access log, which goes nowhere, and is written all the same.
+    factory.log = lambda request: None
 
 
 def _reading_on_demand(application: ASGI3Application) -> ASGI3Application:

@@ -88,7 +88,7 @@ async def _submit_rendered(submission: Submission) -> Accepted:
         except NeedsRenderingError as needed:
             variables = submission.request.variables
             rendered = await render_apart(needed.version, variables, submission.owner_id)
-            submission = replace(submission, rendered=rendered, uncounted=None)
+            submission = replace(submission, rendered=rendered, uncounted=None, rate=needed.rate)
         except NeedsSchemaCheckError as needed:
             await check_schema_apart(needed.schema, submission.owner_id)
             submission = replace(submission, uncounted=None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from accounts.access.limits import count_requests
+from aily.problems import RateLimited
 from aily.redis.clients import is_redis_unavailable, queue_unavailable
 from chat.services import limits
 from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
@@ -16,13 +17,15 @@ def refuse_over_rate(batch: Sequence[PendingSubmission]) -> None:
 
     While Redis is away all are refused: the counting may be the first to find out.
     """
-    refusals = count_requests([pending.submission.uncounted for pending in batch])
+    rates = count_requests([pending.submission.uncounted for pending in batch])
     is_away = is_redis_unavailable()
-    for pending, refusal in zip(batch, refusals, strict=True):
+    for pending, rate in zip(batch, rates, strict=True):
         if is_away:
             pending.refuse(queue_unavailable())
-        elif refusal is not None:
-            pending.refuse(refusal)
+        elif isinstance(rate, RateLimited):
+            pending.refuse(rate)
+        else:
+            pending.rate = rate or pending.submission.rate
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from accounts.access.limits import Requester
 from aily.problems import Problem
+from aily.redis.rates import Rate
 from chat import scheduler
 from chat.events import WaitingFor
 from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
@@ -38,6 +39,8 @@ class Submission:
     traceparent: str = ""
     #: Whose limit of requests a minute this counts against; None: it is counted already.
     uncounted: Requester | None = None
+    #: What the counting has found, where the request was counted by an earlier batch.
+    rate: Rate | None = None
     #: The scene's messages, if rendering them was too much work for a batch.
     rendered: Rendered | None = None
 
@@ -68,6 +71,8 @@ class Accepted:
     waits_alone: bool = False
     #: The first message of the conversation that is sent, if older ones are left out.
     history_from: UUID | None = None
+    #: Of the limit of requests a minute that this request was counted against; None: of none.
+    rate: Rate | None = None
 
 
 class NeedsRenderingError(Exception):
@@ -76,6 +81,8 @@ class NeedsRenderingError(Exception):
     def __init__(self, version: SceneVersion) -> None:
         super().__init__(version.pk)
         self.version = version
+        #: What counting the request has found.
+        self.rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ class PendingSubmission:
     task: Task = field(init=False)
     is_repeat: bool = False
     refusal: Exception | None = None
+    #: Set once the request is counted.
+    rate: Rate | None = None
     #: Set by `enqueue`.
     place: scheduler.Place = _NO_PLACE
 
@@ -126,8 +135,15 @@ class PendingSubmission:
         """Answer with the task that an equal request has made before, even if refused since."""
         self.task, self.is_repeat, self.refusal = task, True, None
 
+    def _tell_rate(self, refusal: Exception) -> None:
+        if isinstance(refusal, NeedsRenderingError):
+            refusal.rate = self.rate
+        elif isinstance(refusal, Problem) and self.rate is not None:
+            refusal.headers = {**self.rate.headers(), **refusal.headers}
+
     def outcome(self) -> Accepted | Exception:
         if self.refusal is not None:
+            self._tell_rate(self.refusal)
             return self.refusal
         task, place = self.task, self.place
         return Accepted(
@@ -139,6 +155,7 @@ class PendingSubmission:
             is_new=not self.is_repeat,
             waits_alone=not self.is_repeat and task.served_from == ServedFrom.PROVIDER,
             history_from=task.history_from,
+            rate=self.rate,
         )
 
 

@@ -14,7 +14,7 @@ from aily.database.rows import fetch_each
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.exceptions import ModelDisabled
+from chat.exceptions import ModelDisabled, UnknownModel
 from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import catalog, drafts, history, repeats, webhooks
@@ -163,7 +163,7 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     if name is not None:
         model = lookups.catalog.models.get(name)
         if model is None or not lookups.may_use(submission.owner_id, model, USE_MODEL):
-            raise InvalidRequest(f"There is no model {name!r}.", field="model")
+            raise UnknownModel(name)
         return _enabled(model)
     preferred = version.model if version else None
     if preferred is not None and preferred.is_offered:

@@ -138,3 +138,50 @@ def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
     asyncio.run(end_midway())
     gc.collect()
     assert faults == []
+
+
+async def test_an_item_that_may_expect_company_waits_for_it() -> None:
+    batches: list[list[int]] = []
+
+    async def handle(items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    pace = Pace(min_seconds=0, share=1, max_seconds=0, gather_seconds=0.2)
+    batcher = Batcher(handle, pace=pace)
+    for _ in range(10):
+        await asyncio.gather(*(batcher.submit(number) for number in range(5)))
+    batches.clear()
+    first = asyncio.create_task(batcher.submit(1))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert batches == []
+    await batcher.submit(2)
+    await first
+    assert batches == [[1, 2]]
+
+
+async def test_a_batch_as_large_as_those_before_does_not_wait_for_more() -> None:
+    batches: list[int] = []
+
+    async def handle(items: list[int]) -> list[int]:
+        batches.append(len(items))
+        return items
+
+    pace = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=0, quiet_seconds=0.01)
+    batcher = Batcher(handle, pace=pace)
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            await asyncio.gather(*(batcher.submit(number) for number in range(20)))
+    assert batches == [20] * 5
+
+
+async def test_a_caller_without_company_does_not_wait_for_any() -> None:
+    async def handle(items: list[int]) -> list[int]:
+        return items
+
+    pace = Pace(min_seconds=0, share=1, max_seconds=0, gather_seconds=LONG)
+    batcher = Batcher(handle, pace=pace)
+    async with asyncio.timeout(5):
+        for number in range(20):
+            assert await batcher.submit(number) == number

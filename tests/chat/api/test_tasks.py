@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from django.test import AsyncClient
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
@@ -144,6 +145,20 @@ async def test_without_a_usable_key_nothing_is_accepted(
         assert [answer.status_code for answer in answers] == [401] * 4
         assert {answer.json()["code"] for answer in answers} == {"unauthenticated"}
     assert await stored() == (1, 0)
+
+
+# --- Lanes --------------------------------------------------------------------------------------
+async def test_a_key_may_have_a_lane_of_its_own(api: Api, alice: User) -> None:
+    browser = AsyncClient()
+    await browser.aforce_login(alice)
+    body = {"name": "nightly", "lane": "batch"}
+    made = await browser.post("/api/keys", body, content_type="application/json")
+    assert (made.status_code, made.json()["lane"]) == (201, "batch")
+    nightly = Api(made.json()["secret"])
+    for fields, lane in (({}, "batch"), ({"lane": "interactive"}, "interactive")):
+        answer = await nightly.post(REQUEST, {**QUICK, **fields})
+        task = (await nightly.get(answer["Location"])).json()
+        assert task["lane"] == lane
 
 
 # --- Awaited ------------------------------------------------------------------------------------

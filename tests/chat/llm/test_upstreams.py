@@ -159,6 +159,20 @@ async def test_fields_are_left_out_or_sent_by_another_name(
     assert recorder.last.body["max_completion_tokens"] == 6
 
 
+async def test_deepseek_is_sent_the_limit_by_the_name_that_it_knows(
+    client: ProviderClient, recorder: Recorder
+) -> None:
+    to = upstream(recorder.url, provider="deepseek")
+    for limits, sent in (
+        ({"max_completion_tokens": 5}, 5),
+        ({"max_completion_tokens": 5, "max_tokens": 9}, 5),
+        ({"max_completion_tokens": 9, "max_tokens": 5}, 5),
+    ):
+        await ask(client, to, **limits)
+        assert recorder.last.body["max_tokens"] == sent
+        assert "max_completion_tokens" not in recorder.last.body
+
+
 async def test_an_end_user_is_named_beside_the_owner(
     client: ProviderClient, recorder: Recorder
 ) -> None:

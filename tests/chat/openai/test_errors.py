@@ -66,7 +66,12 @@ def _dead_keys(alice: User, bob: User) -> list[str]:
             RateLimited("x", limit_name="a", limit=1, retry_after_seconds=7),
             429,
             "rate_limit_error",
-            {"Retry-After": "7"},
+            {
+                "Retry-After": "7",
+                "x-ratelimit-limit-requests": "1",
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "7s",
+            },
         ),
     ],
 )

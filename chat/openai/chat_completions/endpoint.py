@@ -1,0 +1,156 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
+from time import perf_counter
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aily.http.bodies import decode_body, read_body
+from aily.http.event_streams import EventStreamResponse
+from aily.web.connections import connections
+from aily.web.interruptions import Interruption
+from chat.events import TaskCompleted
+from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
+from chat.openai.callers import Caller, caller_of
+from chat.openai.chat_completions.answers import Answer
+from chat.openai.chat_completions.body import ChatCompletionRequest, read_request
+from chat.openai.chat_completions.stream import ChatStream, server_sent
+from chat.openai.errors import JSON_TYPE, OpenAIError, TryAgainError
+from chat.openai.task_errors import error_of
+from chat.openai.waiting import disconnection, interrupted, seconds_to_wait, wait_for
+from chat.services.follow import follow
+from chat.services.waiting import ends_of
+
+#: How long a stream's first event is waited for before the response begins: until then an error has
+#: a status of its own.
+FIRST_EVENT_SECONDS = 5.0
+
+
+async def create_chat_completion(request: Request) -> Response:
+    """Run a chat completion, whole or as a stream."""
+    began = perf_counter()
+    caller = await caller_of(request)
+    body = await read_body(request)
+    asked = await read_request(decode_body(request, body), request.headers)
+    respond = _stream if asked.is_stream else _whole
+    response = await respond(request, caller, body, asked)
+    milliseconds = round((perf_counter() - began) * 1000)
+    response.headers["openai-processing-ms"] = str(milliseconds)
+    return response
+
+
+@contextmanager
+def _with_task_id(task: AcceptedTask) -> Iterator[None]:
+    """Let an error name the task, which has all that is known of it."""
+    try:
+        yield
+    except OpenAIError as error:
+        error.headers[TASK_ID_HEADER] = task.id
+        raise
+
+
+# --- Whole --------------------------------------------------------------------------------------
+async def _whole(
+    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
+) -> Response:
+    async with ends_of(caller.owner_id) as ends:
+        task = await accept(request, caller, body, asked.task)
+        with _with_task_id(task):
+            async with task, caller.lost_access() as lost, disconnection(request.receive) as gone:
+                end = await ends.end_of(
+                    task.id,
+                    is_new=task.is_new,
+                    timeout_seconds=seconds_to_wait(request),
+                    interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
+                )
+                if isinstance(end, Interruption):
+                    raise interrupted(end)
+                task.is_answered = True
+            if not isinstance(end.event, TaskCompleted):
+                raise error_of(end.event)
+    answer = Answer(task.id, asked).whole(end.event.result, end.event.usage)
+    return Response(answer, headers=task.headers(), media_type=JSON_TYPE)
+
+
+# --- Streams ------------------------------------------------------------------------------------
+async def _stream(
+    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
+) -> Response:
+    with ExitStack() as resources:
+        resources.enter_context(connections().opened(caller.owner_id))
+        task = await accept(request, caller, body, asked.task)
+        events = _events(task, caller, asked)
+        first = asyncio.ensure_future(anext(events))
+        with _with_task_id(task):
+            await _until_begun(first, events, request, caller, task)
+        return EventStreamResponse(
+            _with_errors(first, events),
+            caller.lost_access(),
+            on_interruption=_last_event,
+            resources=resources.pop_all(),
+            headers=task.headers(),
+        )
+
+
+async def _until_begun(
+    first: asyncio.Future[bytes],
+    events: AsyncGenerator[bytes],
+    request: Request,
+    caller: Caller,
+    task: AcceptedTask,
+) -> None:
+    """Wait for the first event for a while. Raises what there is in its place."""
+    try:
+        if await wait_for(first, request, caller, FIRST_EVENT_SECONDS):
+            first.result()
+    except BaseException as error:
+        task.is_to_return = isinstance(error, TryAgainError)
+        first.cancel()
+        await asyncio.wait([first])
+        await events.aclose()
+        raise
+
+
+async def _events(
+    task: AcceptedTask, caller: Caller, asked: ChatCompletionRequest
+) -> AsyncGenerator[bytes]:
+    """Yield the events of the answer. Raises OpenAIError where the task has none."""
+    stream = ChatStream(task.id, asked)
+    frames = follow(task.id, caller.owner_id, is_new=task.is_new)
+    async with task, aclosing(frames):
+        try:
+            async for event in stream.events(frames):
+                yield event
+        finally:
+            task.is_answered = stream.has_ended
+
+
+async def _with_errors(
+    first: asyncio.Future[bytes], events: AsyncGenerator[bytes]
+) -> AsyncGenerator[bytes]:
+    """Yield the first event and those after it. An error becomes the last event."""
+    async with aclosing(events):
+        try:
+            yield await first
+            async for event in events:
+                yield event
+        except OpenAIError as error:
+            yield _error_event(error)
+        finally:
+            first.cancel()
+            await asyncio.wait([first])
+
+
+def _error_event(error: OpenAIError) -> bytes:
+    return server_sent(json.dumps(error.body()).encode())
+
+
+def _last_event(reason: Interruption) -> bytes:
+    error = interrupted(reason)
+    return _error_event(error) if isinstance(error, OpenAIError) else b""

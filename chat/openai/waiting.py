@@ -1,0 +1,104 @@
+"""Waits on a client's connection: until the work is done, or nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from aily.concurrency.signals import Signal
+from aily.web.interruptions import Interruption
+from aily.web.shutdown import shutdown_event
+from chat.openai.callers import Caller
+from chat.openai.errors import OpenAIError, TryAgainError
+
+#: The client's own time limit in seconds, which OpenAI's clients send.
+_READ_TIMEOUT = "x-stainless-read-timeout"
+#: A client that waits for less than this wants its own error at that time.
+_MIN_READ_TIMEOUT = 10.0
+#: Retry-After of an answer that says: wait again. The task goes on meanwhile.
+AGAIN_SECONDS = 1
+
+
+def seconds_to_wait(request: Request) -> float:
+    """How long a plain request waits, so that it is answered before its client gives up."""
+    most: float = settings.OPENAI_WAIT_SECONDS
+    try:
+        patience = float(request.headers.get(_READ_TIMEOUT, ""))
+    except ValueError:
+        return most
+    # A second, and a hundredth, for the way of the answer.
+    return min(most, patience * 0.99 - 1) if patience >= _MIN_READ_TIMEOUT else most
+
+
+async def wait_for(
+    work: asyncio.Future[Any], request: Request, caller: Caller, seconds: float
+) -> bool:
+    """Wait until the work is done, True, or for so long, False.
+
+    Raises ClientDisconnect, and OpenAIError where the caller's access is lost or this process
+    shuts down: in the last case the client's next try finds another one.
+    """
+    async with caller.lost_access() as lost:
+        watches: dict[asyncio.Future[Any], Interruption] = {
+            asyncio.ensure_future(_disconnected(request.receive)): Interruption.DISCONNECTED,
+            asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
+            asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,
+        }
+        try:
+            done, _ = await asyncio.wait(
+                [work, *watches], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for watch in watches:
+                watch.cancel()
+    if work.done():
+        return True
+    for watch in done:
+        raise interrupted(watches[watch])
+    return False
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@asynccontextmanager
+async def disconnection(receive: Receive) -> AsyncIterator[Signal]:
+    """Yield a signal that is set when the client closes its connection, whose body was read."""
+    gone = Signal()
+    watching = asyncio.ensure_future(_disconnected(receive))
+    watching.add_done_callback(lambda _: gone.set())
+    try:
+        yield gone
+    finally:
+        watching.cancel()
+
+
+def interrupted(reason: Interruption) -> Exception:
+    """What ends a request that is interrupted for this reason."""
+    match reason:
+        case Interruption.DISCONNECTED:
+            return ClientDisconnect()
+        case Interruption.ACCESS_LOST:
+            message = "This API key was revoked, or has expired."
+            return OpenAIError(HTTPStatus.UNAUTHORIZED, message, code="invalid_api_key")
+        case Interruption.SHUTDOWN:
+            return _try_again("This server is being restarted: send the request again.")
+        case Interruption.TIMED_OUT:
+            return _try_again("There is no answer yet: send the request again to wait for it.")
+        case Interruption.FAILED:
+            message = "Something went wrong here. It has been logged."
+            return OpenAIError(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+
+
+def _try_again(message: str) -> TryAgainError:
+    headers = {"Retry-After": str(AGAIN_SECONDS), "x-should-retry": "true"}
+    return TryAgainError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=headers)
