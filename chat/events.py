@@ -163,6 +163,12 @@ def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
         yield text[start : start + PIECE_CHARS], ""
 
 
+def cuts_of(text: str, reasoning: str) -> list[int]:
+    """The lengths of what a delta has, in the order in which it is read: reasoning comes first, and
+    its length is negative."""
+    return [length for length in (-len(reasoning), len(text)) if length]
+
+
 def decode(frame: bytes) -> AnyEvent:
     return _decoder.decode(frame)
 

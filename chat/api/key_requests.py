@@ -190,6 +190,8 @@ async def _submit(call: _Call, request: Request, exchange: Exchange) -> Response
     if has_ended and (shown := await ended_task_json(owner_id, accepted.task_id)) is not None:
         return _json_response(200, shown, accepted)
     task = await load_task(owner_id, UUID(accepted.task_id))
+    if has_ended:
+        return _json_response(200, _shown(TaskOut, task), accepted)
     return _json_response(202, _shown(TaskOut, task), accepted, {"retry-after": "1"})
 
 

@@ -31,7 +31,7 @@ SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, 
   LEFT JOIN chat_deployment d ON d.model_id = t.model_id AND d.name = t.deployment
   LEFT JOIN chat_provider called ON called.id = d.provider_id
   LEFT JOIN chat_scene s ON s.id = t.scene_id
- WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running')
+ WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running') AND t.response_format IS NULL
 """
 
 
@@ -66,8 +66,8 @@ class _EndedTask(Row, frozen=True):
 
 
 async def ended_task_json(owner_id: int, task_id: str) -> str | None:
-    """The body that shows an ended task of this owner; None if there is none. Reads of the same
-    moment share a query."""
+    """The body that shows an ended task of this owner; None if there is none, or if its answer was
+    to fit a JSON Schema. Reads of the same moment share a query."""
     task = await _ended().submit(UUID(task_id))
     return _body(task) if task is not None and task.owner_id == owner_id else None
 
@@ -115,6 +115,7 @@ def _body(task: _EndedTask) -> str:
                 "first_token_at": _time(task.first_token_at),
                 "finished_at": _time(task.finished_at),
             },
+            "response_format": None,
             "result": _result(task) if has_result else None,
         }
     )
@@ -129,6 +130,7 @@ def _result(task: _EndedTask) -> dict[str, object]:
         "tool_calls": [
             {name: call.get(name, "") for name in names} for call in json.loads(task.tool_calls)
         ],
+        "output": None,
     }
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from accounts.authentication import Identity
+from accounts.socket_consumer import CLOSE_TOO_MANY
 from aily.concurrency.jobs import Jobs
 from aily.database.outages import as_problem, is_away
 from aily.database.replica import anote_write
@@ -22,7 +23,7 @@ from chat.services.submit import Submission, submit
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TOO_MANY = 4429
+
 #: Frames of one socket being worked on, and their bytes; the next is read when one is done.
 MAX_FRAMES_AT_ONCE = 256
 MAX_BYTES_AT_ONCE = 1_048_576

@@ -17,6 +17,7 @@ from chat.eventlog.listeners import announce_listener
 from chat.eventlog.notices import Notice
 from chat.eventlog.reads import FIRST_PAGE, last_events, next_count, read
 from chat.eventlog.task_log import TaskLog
+from chat.eventlog.transcripts import read_deltas
 from chat.eventlog.writer import LogWriter
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "publish_ends",
     "publish_queued",
     "read",
+    "read_deltas",
 ]

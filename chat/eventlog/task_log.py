@@ -18,6 +18,7 @@ from chat.events import (
     TaskSnapshot,
     TaskStarted,
     cut,
+    cuts_of,
     encode,
     with_task_id,
 )
@@ -59,6 +60,7 @@ class TaskLog:
         self._reasoning: list[str] = []
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
+        self._cuts: list[int] = []
         self._pending: list[Append] = []
         self._is_given_up = False
         #: When text was turned into an event last (monotonic).
@@ -76,6 +78,11 @@ class TaskLog:
     @property
     def reasoning(self) -> str:
         return "".join(self._reasoning)
+
+    @property
+    def cuts(self) -> Sequence[int]:
+        """The lengths of its deltas in characters, in order; those of reasoning are negative."""
+        return self._cuts
 
     def next_id(self) -> str:
         self._n += 1
@@ -148,6 +155,7 @@ class TaskLog:
         self._unsent_reasoning.clear()
         self._coalesced_at = time.monotonic()
         for text, reasoning in cut(*unsent):
+            self._cuts += cuts_of(text, reasoning)
             event = TaskDelta(
                 task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning
             )

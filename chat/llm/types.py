@@ -15,6 +15,9 @@ JsonObject = dict[str, Any]
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 # These know `max_tokens` alone, and ignore its newer name.
 _MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
+# DeepSeek wants the reasoning back that led to calls. Clients of OpenAI's API may not have kept it,
+# and an empty one will do.
+_REASONING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -113,7 +116,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         body: JsonObject = {
             **{k: v for k, v in given if v is not None and k not in _RESERVED_FIELDS},
             "model": self.model,
-            "messages": self.messages,
+            "messages": self._messages(provider),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -129,6 +132,22 @@ class ChatRequest(msgspec.Struct, frozen=True):
                     # A value given under that name has precedence.
                     body.setdefault(other, value)
         return body
+
+    def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
+        """The messages, with what this provider wants beside each call of a tool."""
+        messages = self.messages
+        if provider not in _REASONING_PROVIDERS:
+            return messages
+        if isinstance(messages, msgspec.Raw):
+            if b'"tool_calls"' not in bytes(messages):
+                return messages
+            messages = msgspec.json.decode(messages, type=list[JsonObject])
+        return [
+            {**message, "reasoning_content": message.get("reasoning_content") or ""}
+            if message.get("tool_calls")
+            else message
+            for message in messages
+        ]
 
     def _user(self) -> str | None:
         """The user for which a provider isolates its cache: our user, or one of that user's own."""

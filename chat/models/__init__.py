@@ -14,6 +14,7 @@ from chat.models.pools import (
 )
 from chat.models.prices import ModelPrice
 from chat.models.providers import Provider
+from chat.models.responses import StoredResponse
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -38,6 +39,7 @@ __all__ = [
     "Seed",
     "ServedFrom",
     "Status",
+    "StoredResponse",
     "Task",
     "WebhookEndpoint",
     "Worker",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings
@@ -26,6 +26,9 @@ from chat.models.ids import tagged_id
 from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
+
+if TYPE_CHECKING:
+    from chat.models.responses import StoredResponse
 
 
 class Status(models.TextChoices):
@@ -256,6 +259,8 @@ class Task(models.Model):
     user_turn: UserTurn | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
+    #: The response that is inserted with it. Not a column.
+    new_response: StoredResponse | None = None
 
     class Meta:
         ordering = ("-id",)

@@ -13,12 +13,15 @@ from starlette.requests import Request
 
 from accounts.idempotency import FIELD, parse_key
 from aily.redis.rates import Rate
+from aily.web.interruptions import Interruption
 from chat.models import Lane
 from chat.openai.callers import Caller
 from chat.openai.errors import TryAgainError
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
+from chat.openai.waiting import disconnection, interrupted, seconds_to_wait
 from chat.services.submission import CompositeRequest
-from chat.services.submit import Submission, submit
+from chat.services.submit import ResponseDraft, Submission, submit
+from chat.services.waiting import End, Ends
 
 #: Names the task under /api/llmchat/tasks/.
 TASK_ID_HEADER = "aily-task-id"
@@ -58,6 +61,21 @@ class AcceptedTask:
             }
         return headers
 
+    async def wait_for_end(self, ends: Ends, request: Request, caller: Caller) -> End:
+        """Wait on the client's connection. Raises what ends the request before: ClientDisconnect,
+        or OpenAIError where the access is lost, the time over, or this process shuts down."""
+        async with self, caller.lost_access() as lost, disconnection(request.receive) as gone:
+            end = await ends.end_of(
+                self.id,
+                is_new=self.is_new,
+                timeout_seconds=seconds_to_wait(request),
+                interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
+            )
+            if isinstance(end, Interruption):
+                raise interrupted(end)
+            self.is_answered = True
+        return end
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -79,7 +97,11 @@ class AcceptedTask:
 
 
 async def accept(
-    request: Request, caller: Caller, body: bytes, task: CompositeRequest
+    request: Request,
+    caller: Caller,
+    body: bytes,
+    task: CompositeRequest,
+    response: ResponseDraft | None = None,
 ) -> AcceptedTask:
     """Submit the task, or find that of the request which this one repeats. Raises Problem.
 
@@ -99,6 +121,7 @@ async def accept(
         idempotency_key=key,
         api_key_id=caller.api_key_id,
         uncounted=caller.requester,
+        response=response,
     )
     accepted = await submit(submission)
     waiter = Waiter(digest, UUID(accepted.task_id), caller.owner_id) if digest else None

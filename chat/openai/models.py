@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
-from aily.problems import NotFound
 from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
@@ -32,8 +31,6 @@ async def list_models(request: Request) -> Response:
 async def retrieve_model(request: Request) -> Response:
     """One of them; of a scene with the schema of its variables."""
     name: str = request.path_params["model"]
-    if not name:
-        raise NotFound("There is no such path.")
     caller = await caller_of(request)
     found = await in_database(_find, caller.owner_id, name)
     if found is None:

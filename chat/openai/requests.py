@@ -92,7 +92,7 @@ def composite_request(fields: Object) -> CompositeRequest:
             given["extra_body"] = _Extra.model_validate(fields).extra_body
         return CompositeRequest.model_validate(given, extra="ignore")
     except ValidationError as error:
-        raise _of_validation(error) from None
+        raise of_validation(error) from None
 
 
 class _Extra(BaseModel):
@@ -105,7 +105,7 @@ _CODES = {"missing": "missing_required_parameter", "value_error": None}
 _MAX_MESSAGE_CHARS = 1_000
 
 
-def _of_validation(error: ValidationError) -> OpenAIError:
+def of_validation(error: ValidationError) -> OpenAIError:
     """The first of the errors, as OpenAI's form has room for one."""
     detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, field = detail["type"], param_of(path_of(detail["loc"]))

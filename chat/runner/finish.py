@@ -19,7 +19,7 @@ from chat.models.transitions import AttemptResult, StartedTask
 from chat.runner.attempt import NextStep, Stop, next_step
 from chat.runner.call import Call
 from chat.runner.observing import count_end
-from chat.runner.results import attempt_result, broken_result, terminal_event
+from chat.runner.results import attempt_result, broken_result, terminal_event, transcript_of
 from chat.runner.storage import ResultStore
 
 logger = logging.getLogger(__name__)
@@ -93,12 +93,21 @@ class Finisher:
         # Whatever the attempt came to, it is the cancelling that ends it.
         call.release_held()
         call.log.flush_text()
-        partial = replace(result, text=call.log.text, last_event=call.log.last_event + 1)
+        text, reasoning = call.log.text, call.log.reasoning
+        partial = replace(
+            result,
+            text=text,
+            reasoning=reasoning,
+            last_event=call.log.last_event + 1,
+            transcript=transcript_of(call, (text, reasoning), Status.CANCELLED),
+        )
         try:
             return await self._store.keep_partial(partial)
         except Exception:  # noqa: BLE001 - logged
             note_fault("storing a partial answer")
-        return await self._store.keep_partial(replace(partial, text="", reasoning=""))
+        return await self._store.keep_partial(
+            replace(partial, text="", reasoning="", transcript=None)
+        )
 
     async def _publish(self, call: Call, result: AttemptResult, outcome: FlightOutcome) -> None:
         """Publish the committed end of a task, and of those that share its call."""

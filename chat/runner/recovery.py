@@ -20,6 +20,11 @@ from chat import eventlog, scheduler
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, pools_of, transitions
 from chat.models.flights import Successor
+from chat.models.responses import (
+    add_transcript_entries,
+    streamed_responses,
+    transcript_entry,
+)
 from chat.models.transitions import DivertedTask, EndedWithoutCall, RecoveredTask
 from chat.observability import metrics
 from chat.runner import lease
@@ -121,6 +126,7 @@ def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set
     # How far the dead workers' logs went is not in the rows: the logs themselves know.
     last_events = eventlog.last_events([(str(task.id), task.attempt) for task in recovered])
     transitions.note_last_events(recovered, last_events)
+    _keep_transcripts(recovered)
     eventlog.append_ends(
         [
             (task.owner_id, _crashed(task, last_event, error))
@@ -130,6 +136,15 @@ def _recovered(recovered: Sequence[RecoveredTask], error: dict[str, str]) -> set
         settings.EVENT_LOG_TTL_SECONDS,
     )
     return _enqueue([task for task in recovered if task.status == Status.QUEUED])
+
+
+def _keep_transcripts(recovered: Sequence[RecoveredTask]) -> None:
+    """Store what the lost attempts of responses have streamed, of which their rows have nothing."""
+    attempts = {task.id: task.attempt for task in recovered}
+    for task_id in streamed_responses(attempts):
+        deltas = eventlog.read_deltas(str(task_id), attempts[task_id])
+        if deltas is not None:
+            add_transcript_entries([(task_id, transcript_entry(attempts[task_id], deltas))])
 
 
 def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[str]:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from chat.eventlog import TaskLog
 from chat.events import FRAME_BYTES, Event, TaskCompleted, TaskExpired, TaskFailed
 from chat.models import ServedFrom, Status
+from chat.models.responses import TranscriptEntry
 from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.runner.attempt import NextStep
@@ -50,7 +51,21 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
         may_lead=bool(task.flight_key),
         has_output=state.has_output,
         in_conversation=task.in_conversation,
+        transcript=transcript_of(call, (text, reasoning), step.status),
     )
+
+
+def transcript_of(call: Call, stored: tuple[str, str], status: Status) -> TranscriptEntry | None:
+    """How the attempt was streamed, if a response keeps that. `stored` are text and reasoning as
+    its row has them then."""
+    task, log = call.task, call.log
+    if not task.keeps_transcript:
+        return None
+    sent = (log.text, log.reasoning)
+    # The row has them only until another attempt begins.
+    if status is Status.QUEUED or stored != sent:
+        return TranscriptEntry(task.attempt, log.cuts, *sent)
+    return TranscriptEntry(task.attempt, log.cuts)
 
 
 def _usage(call: Call) -> dict[str, int] | None:

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from aily.redis.rates import Rate
 from chat.models import Scene, SceneVersion
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.services.parameters import Object
@@ -28,6 +29,8 @@ class NeedsSchemaCheckError(Exception):
     def __init__(self, schema: dict[str, Any]) -> None:
         super().__init__()
         self.schema = schema
+        #: What counting the request has found.
+        self.rate: Rate | None = None
 
 
 def find_format(

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
+from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.tasks import Status
 
 
@@ -37,6 +38,8 @@ class StartedTask(Row, frozen=True):
     flight_key: str
     cache_ttl_seconds: int
     in_conversation: bool
+    #: True: it is a response that keeps how its text was streamed.
+    keeps_transcript: bool
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
@@ -67,6 +70,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     has_output: bool = False
     #: False: its answer is no message of a conversation.
     in_conversation: bool = True
+    #: How its text was streamed, if a response keeps that.
+    transcript: TranscriptEntry | None = None
 
 
 class CancelledCall(Row, frozen=True):
@@ -102,7 +107,9 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
           ) END AS cache_ttl_seconds,
-          conversation_id IS NOT NULL AS in_conversation
+          conversation_id IS NOT NULL AS in_conversation,
+          EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
+            AS keeps_transcript
 """
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
@@ -182,10 +189,15 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
-    has_turns = any(result.in_conversation for result in results)
-    with transaction.atomic() if has_turns else nullcontext():
+    has_more = any(result.in_conversation or result.transcript for result in results)
+    with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
+        add_transcript_entries(
+            (result.id, result.transcript)
+            for result in results
+            if result.transcript and result.id in changed
+        )
         store_assistant_turns(
             AssistantTurn(
                 conversation_id, result.id, result.text, result.reasoning, result.tool_calls
@@ -216,6 +228,8 @@ def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:
             if row.conversation_id
         ]
         store_assistant_turns(turns, if_question_exists=True)
+        if rows and result.transcript:
+            add_transcript_entries([(result.id, result.transcript)])
     return bool(rows)
 
 

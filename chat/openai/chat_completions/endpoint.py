@@ -23,7 +23,7 @@ from chat.openai.chat_completions.body import ChatCompletionRequest, read_reques
 from chat.openai.chat_completions.stream import ChatStream, server_sent
 from chat.openai.errors import JSON_TYPE, OpenAIError, TryAgainError
 from chat.openai.task_errors import error_of
-from chat.openai.waiting import disconnection, interrupted, seconds_to_wait, wait_for
+from chat.openai.waiting import interrupted, wait_for
 from chat.services.follow import follow
 from chat.services.waiting import ends_of
 
@@ -62,16 +62,7 @@ async def _whole(
     async with ends_of(caller.owner_id) as ends:
         task = await accept(request, caller, body, asked.task)
         with _with_task_id(task):
-            async with task, caller.lost_access() as lost, disconnection(request.receive) as gone:
-                end = await ends.end_of(
-                    task.id,
-                    is_new=task.is_new,
-                    timeout_seconds=seconds_to_wait(request),
-                    interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
-                )
-                if isinstance(end, Interruption):
-                    raise interrupted(end)
-                task.is_answered = True
+            end = await task.wait_for_end(ends, request, caller)
             if not isinstance(end.event, TaskCompleted):
                 raise error_of(end.event)
     answer = Answer(task.id, asked).whole(end.event.result, end.event.usage)

@@ -38,13 +38,14 @@ from chat.services.submit.pending import (
     Accepted,
     NeedsRenderingError,
     PendingSubmission,
+    ResponseDraft,
     Submission,
     open_in,
 )
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
 
-__all__ = ["Accepted", "Submission", "submit", "submit_many"]
+__all__ = ["Accepted", "ResponseDraft", "Submission", "submit", "submit_many"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ async def _submit_rendered(submission: Submission) -> Accepted:
             submission = replace(submission, rendered=rendered, uncounted=None, rate=needed.rate)
         except NeedsSchemaCheckError as needed:
             await check_schema_apart(needed.schema, submission.owner_id)
-            submission = replace(submission, uncounted=None)
+            submission = replace(submission, uncounted=None, rate=needed.rate)
     raise Conflict("This scene is being changed; submit again.", field="scene")
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
+
+import msgspec
 
 from accounts.access.limits import Requester
 from aily.problems import Problem
 from aily.redis.rates import Rate
 from chat import scheduler
 from chat.events import WaitingFor
-from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, Task
+from chat.models import Lane, LLMModel, Scene, SceneVersion, ServedFrom, StoredResponse, Task
 from chat.services.history import History
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import Rendered
@@ -23,6 +25,31 @@ from chat.services.submission import CompositeRequest
 logger = logging.getLogger(__name__)
 
 _NO_PLACE = scheduler.Place(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDraft:
+    """The columns of a response that is to be stored with its task."""
+
+    #: The fields of the request that the response repeats.
+    request: Mapping[str, object]
+    #: The input items, with their ids.
+    input: Sequence[object]
+    previous_id: UUID | None = None
+    has_instructions: bool = False
+    is_background: bool = False
+    is_streamed: bool = False
+
+    def of(self, task_id: UUID) -> StoredResponse:
+        return StoredResponse(
+            task_id=task_id,
+            previous_id=self.previous_id,
+            request=self.request,
+            input=self.input,
+            has_instructions=self.has_instructions,
+            is_background=self.is_background,
+            is_streamed=self.is_streamed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +66,8 @@ class Submission:
     traceparent: str = ""
     #: Whose limit of requests a minute this counts against; None: it is counted already.
     uncounted: Requester | None = None
+    #: Makes what OpenAI's Responses API keeps beside the task; None: nothing.
+    response: ResponseDraft | None = None
     #: What the counting has found, where the request was counted by an earlier batch.
     rate: Rate | None = None
     #: The scene's messages, if rendering them was too much work for a batch.
@@ -52,8 +81,11 @@ class Submission:
         # A WebSocket frame has further fields, which are no part of the request.
         body = self.request.model_dump_json(
             include=set(CompositeRequest.model_fields), exclude_defaults=True
-        )
-        return hashlib.sha256(body.encode()).hexdigest()
+        ).encode()
+        if self.response is not None:
+            draft = self.response
+            body += msgspec.json.encode([draft.request, draft.is_background, draft.is_streamed])
+        return hashlib.sha256(body).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +168,7 @@ class PendingSubmission:
         self.task, self.is_repeat, self.refusal = task, True, None
 
     def _tell_rate(self, refusal: Exception) -> None:
-        if isinstance(refusal, NeedsRenderingError):
+        if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
             refusal.rate = self.rate
         elif isinstance(refusal, Problem) and self.rate is not None:
             refusal.headers = {**self.rate.headers(), **refusal.headers}

@@ -24,6 +24,7 @@ from chat.models.conversations import (
     store_user_turns,
 )
 from chat.models.insertion import insert_tasks
+from chat.models.responses import insert_responses
 from chat.models.tasks import ACTIVE
 from chat.services import sharing
 from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
@@ -112,12 +113,13 @@ def insert_batch(tasks: Sequence[Task], budgets: BudgetsInForce) -> dict[UUID, B
         allowed = [task for task in tasks if task.pk not in refusals]
         flights.join(allowed)
         insert_tasks(allowed)
+        insert_responses([task.new_response for task in allowed if task.new_response])
         _continue_conversations(allowed)
     return refusals
 
 
 def _needs_more_than_a_row(task: Task, budgets: BudgetsInForce) -> bool:
-    return bool(task.conversation_id or task.may_follow or budgets.of(task))
+    return bool(task.conversation_id or task.may_follow or task.new_response or budgets.of(task))
 
 
 def _continue_conversations(tasks: Sequence[Task]) -> None:

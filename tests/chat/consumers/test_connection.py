@@ -8,15 +8,15 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.utils import timezone
 
+from accounts import socket_consumer as connection_module
 from accounts.models import APIKey, User
+from accounts.socket_consumer import CLOSE_TOO_MANY
 from accounts.websocket import identify_websocket
 from aily import cache
 from aily.cache import keys
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
-from chat.consumers import connection as connection_module
-from chat.consumers.commands import CLOSE_TOO_MANY
 from tests.chat.consumers.sockets import (
     ping,
 )

@@ -15,12 +15,12 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.socket_consumer import CLOSE_TOO_MANY
 from aily.database.backend.connection import BoundedConnection
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
 from chat.consumers import subscriptions
-from chat.consumers.commands import CLOSE_TOO_MANY
 from chat.eventlog import Notice
 from chat.eventlog.keys import log_key, user_channel
 from chat.eventlog.notices import encode_notice

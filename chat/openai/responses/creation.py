@@ -1,0 +1,105 @@
+"""From a call to what is submitted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from aily.problems import Problem
+from chat.models import Lane
+from chat.openai.callers import Caller
+from chat.openai.errors import OpenAIError
+from chat.openai.requests import composite_request, missing
+from chat.openai.responses.fields import ResponseCall
+from chat.openai.responses.items import referenced_ids, to_messages, with_ids, with_references
+from chat.openai.responses.objects import JsonObject, ResponseFacts, task_id_of
+from chat.openai.responses.prompt import build_messages
+from chat.openai.responses.stored import load_context, load_items
+from chat.openai.scenes import target_of, with_variables
+from chat.services.submission import CompositeRequest
+from chat.services.submit import ResponseDraft, Submission
+from chat.tool_calls import PromptMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call with everything looked up that it names."""
+
+    call: ResponseCall
+    request: CompositeRequest
+    #: The input items as they are stored.
+    items: list[JsonObject]
+    messages: list[PromptMessage]
+
+    @property
+    def draft(self) -> ResponseDraft | None:
+        """What is stored of it beside its task; None: nothing."""
+        call = self.call
+        if not call.is_stored:
+            return None
+        previous = call.previous_response_id
+        return ResponseDraft(
+            request=call.echo,
+            input=self.items,
+            previous_id=task_id_of(previous) if previous is not None else None,
+            has_instructions=call.instructions is not None,
+            is_background=call.is_background,
+            is_streamed=call.is_streamed,
+        )
+
+    def facts(self, task_id: str) -> ResponseFacts:
+        return ResponseFacts(UUID(task_id), self.call.echo, self.call.is_background)
+
+    def submission(self, caller: Caller, idempotency_key: str | None = None) -> Submission:
+        default = Lane.NORMAL if self.call.is_background else Lane.INTERACTIVE
+        return Submission(
+            owner_id=caller.owner_id,
+            request=self.request,
+            default_lane=Lane.named(caller.lane, default),
+            idempotency_key=idempotency_key,
+            api_key_id=caller.api_key_id,
+            uncounted=caller.requester,
+            response=self.draft,
+        )
+
+
+async def prepare(
+    call: ResponseCall,
+    owner_id: int,
+    *,
+    context: list[PromptMessage] | None = None,
+    items: Mapping[str, JsonObject] | None = None,
+) -> Prepared:
+    """Look up what the call refers to. Raises OpenAIError.
+
+    `context` and `items` are those of responses that are not stored, which only a connection knows.
+    """
+    known: Mapping[str, JsonObject] = items or {}
+    names = [name for name in referenced_ids(call.items) if name not in known]
+    if names:
+        known = {**known, **await load_items(owner_id, names)}
+    own = with_references(call.items, known)
+    if context is None:
+        previous = call.previous_response_id
+        context = await load_context(owner_id, previous) if previous is not None else []
+    messages = build_messages(
+        call.instructions, context, to_messages(own), truncates=call.truncates
+    )
+    prompt = cast("JsonValue", messages or None)
+    fields = {**call.task_fields, **target_of(call.model), "messages": prompt}
+    if prompt is None and "scene" not in fields:
+        raise missing("input")
+    request = composite_request(await with_variables(fields))
+    return Prepared(call, request, with_ids(own), messages)
+
+
+def named_as_sent(problem: Problem) -> OpenAIError:
+    """The error of a request, by the names of this API: what became messages came as input."""
+    error = OpenAIError.of(problem)
+    if error.param is not None and error.param.startswith("messages"):
+        error.param = "input"
+    return error

@@ -1,0 +1,244 @@
+"""The paths of `/v1/responses`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack, aclosing
+from http import HTTPStatus
+from time import perf_counter
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from accounts.idempotency import FIELD, parse_key
+from aily.http.bodies import decode_body, read_body
+from aily.http.event_streams import EventStreamResponse
+from aily.problems import InvalidRequest, TooLarge
+from aily.rest.json_input import one_line
+from aily.web.connections import connections
+from aily.web.shutdown import shutdown_event
+from chat.models import Status
+from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
+from chat.openai.callers import Caller, caller_of
+from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.responses.creation import Prepared, named_as_sent, prepare
+from chat.openai.responses.events import BEFORE_ALL, ResponseEvent
+from chat.openai.responses.fields import read_call
+from chat.openai.responses.objects import JsonObject, ResponseFacts, response_object
+from chat.openai.responses.replay import (
+    current_object,
+    follow_events,
+    object_of_end,
+    response_events,
+)
+from chat.openai.responses.stored import ItemPage, delete_response, load_response
+from chat.services.cancel import cancel
+from chat.services.submit import submit
+from chat.services.waiting import ends_of
+
+#: Bytes of JSON that count as one token where they are only estimated.
+BYTES_PER_TOKEN = 3
+DEFAULT_PAGE, MAX_PAGE = 20, 100
+#: Above every number of an event.
+MAX_NUMBER = 2**53
+_DONE = b"data: [DONE]\n\n"
+
+
+# --- Creating -----------------------------------------------------------------------------------
+async def create_response(request: Request) -> Response:
+    """Make a response: whole, as a stream, or in the background."""
+    began = perf_counter()
+    caller = await caller_of(request)
+    body = await read_body(request)
+    call = read_call(decode_body(request, body), request.headers)
+    prepared = await prepare(call, caller.owner_id)
+    try:
+        if call.is_background:
+            response = await _in_background(request, caller, prepared)
+        elif call.is_streamed:
+            response = await _streamed(request, caller, body, prepared)
+        else:
+            response = await _whole(request, caller, body, prepared)
+    except (InvalidRequest, TooLarge) as problem:
+        raise named_as_sent(problem) from None
+    milliseconds = round((perf_counter() - began) * 1000)
+    response.headers["openai-processing-ms"] = str(milliseconds)
+    return response
+
+
+async def _whole(request: Request, caller: Caller, body: bytes, prepared: Prepared) -> Response:
+    async with ends_of(caller.owner_id) as ends:
+        task = await accept(request, caller, body, prepared.request, prepared.draft)
+        try:
+            end = await task.wait_for_end(ends, request, caller)
+            whole = await object_of_end(prepared.facts(task.id), end)
+        except OpenAIError as error:
+            # The task has all that is known of it.
+            error.headers[TASK_ID_HEADER] = task.id
+            raise
+    return _json(whole, task.headers())
+
+
+async def _streamed(request: Request, caller: Caller, body: bytes, prepared: Prepared) -> Response:
+    with ExitStack() as resources:
+        resources.enter_context(connections().opened(caller.owner_id))
+        task = await accept(request, caller, body, prepared.request, prepared.draft)
+        events = _held(task, prepared.facts(task.id), caller)
+        return await _stream(events, caller, task.headers(), resources)
+
+
+async def _in_background(request: Request, caller: Caller, prepared: Prepared) -> Response:
+    """Nobody waits for it: it goes on whatever becomes of this connection, and of this process."""
+    with ExitStack() as resources:
+        if prepared.call.is_streamed:
+            resources.enter_context(connections().opened(caller.owner_id))
+        accepted = await submit(prepared.submission(caller, parse_key(request.headers.get(FIELD))))
+        facts, headers = prepared.facts(accepted.task_id), {TASK_ID_HEADER: accepted.task_id}
+        if prepared.call.is_streamed:
+            is_new = accepted.waits_alone
+            events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=is_new)
+            return await _stream(events, caller, headers, resources)
+    if accepted.is_new:
+        return _json(response_object(facts, "queued"), headers)
+    response = await load_response(caller.owner_id, facts.id)
+    return _json(await current_object(response, response.task, caller.owner_id), headers)
+
+
+async def _held(
+    task: AcceptedTask, facts: ResponseFacts, caller: Caller
+) -> AsyncGenerator[ResponseEvent]:
+    """The events of a response that ends soon after its reader has gone."""
+    events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=task.is_new)
+    async with task, aclosing(events):
+        try:
+            async for event in events:
+                task.is_answered = event.is_last
+                yield event
+        finally:
+            # As this process stops, the rest of a stored response can be read through another.
+            task.is_answered |= facts.is_stored and shutdown_event().is_set()
+
+
+async def _stream(
+    events: AsyncGenerator[ResponseEvent],
+    caller: Caller,
+    headers: Mapping[str, str],
+    resources: ExitStack,
+) -> Response:
+    sent = _server_sent(events)
+    # Begun, so that closing it ends what is followed, even if the client is gone already.
+    await anext(sent)
+    return EventStreamResponse(
+        sent,
+        caller.lost_access(),
+        resources=resources.pop_all(),
+        headers=headers,
+    )
+
+
+async def _server_sent(events: AsyncGenerator[ResponseEvent]) -> AsyncGenerator[bytes]:
+    """Yield nothing first, once the events have begun; then each of them."""
+    async with aclosing(events):
+        event = await anext(events, None)
+        yield b""
+        while event is not None:
+            # No ids: after one, OpenAI's client takes every blank line for an event.
+            data = one_line(msgspec.json.encode(event.body()))
+            yield b"event: %b\ndata: %b\n\n" % (event.type.encode(), data)
+            event = await anext(events, None)
+        yield _DONE
+
+
+def _json(body: JsonObject, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), media_type=JSON_TYPE, headers=headers)
+
+
+# --- Stored responses ---------------------------------------------------------------------------
+async def retrieve_response(request: Request) -> Response:
+    """A response as it is now; or its events after a number, then live to the end."""
+    caller = await caller_of(request)
+    is_streamed = _boolean(request, "stream")
+    after = _number(request, "starting_after", BEFORE_ALL, 0, MAX_NUMBER)
+    with ExitStack() as resources:
+        if is_streamed:
+            resources.enter_context(connections().opened(caller.owner_id))
+        response = await load_response(caller.owner_id, request.path_params["response_id"])
+        if not is_streamed:
+            return _json(await current_object(response, response.task, caller.owner_id))
+        events = response_events(response, response.task, caller.owner_id, after)
+        headers = {TASK_ID_HEADER: str(response.task_id)}
+        return await _stream(events, caller, headers, resources)
+
+
+async def cancel_response(request: Request) -> Response:
+    """Stop a background response for good. One that has ended stays as it is."""
+    caller = await caller_of(request)
+    name = request.path_params["response_id"]
+    response = await load_response(caller.owner_id, name)
+    if not response.is_background:
+        message = "Only background responses can be cancelled: close the connection of others."
+        raise OpenAIError(HTTPStatus.BAD_REQUEST, message)
+    if not Status(response.task.status).is_terminal:
+        await cancel(caller.owner_id, response.task_id)
+        response = await load_response(caller.owner_id, name)
+    return _json(await current_object(response, response.task, caller.owner_id))
+
+
+async def delete_stored_response(request: Request) -> Response:
+    """Delete a response. One that has not ended is cancelled first."""
+    caller = await caller_of(request)
+    response = await load_response(caller.owner_id, request.path_params["response_id"])
+    if not Status(response.task.status).is_terminal:
+        await cancel(caller.owner_id, response.task_id)
+    await delete_response(response)
+    facts = ResponseFacts(response.task_id, response.request)
+    return _json({"id": facts.id, "object": "response", "deleted": True})
+
+
+async def list_input_items(request: Request) -> Response:
+    """The items of a response's own input, those of previous responses not included."""
+    caller = await caller_of(request)
+    order = request.query_params.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise _invalid("It is asc or desc.", "order")
+    page = ItemPage(
+        limit=_number(request, "limit", DEFAULT_PAGE, 1, MAX_PAGE),
+        is_ascending=order == "asc",
+        after=request.query_params.get("after"),
+    )
+    response = await load_response(caller.owner_id, request.path_params["response_id"])
+    return _json(page.of(response.input))
+
+
+async def count_input_tokens(request: Request) -> Response:
+    """About how many tokens an input has, by its length; nothing is submitted."""
+    caller = await caller_of(request)
+    body = decode_body(request, await read_body(request))
+    call = read_call(body, request.headers)
+    prepared = await prepare(call, caller.owner_id)
+    size = len(msgspec.json.encode([prepared.messages, call.task_fields.get("tools", [])]))
+    tokens = -(-size // BYTES_PER_TOKEN)
+    return _json({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+# --- Query parameters ---------------------------------------------------------------------------
+def _boolean(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise _invalid("It is true or false.", name)
+    return value == "true"
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    value = request.query_params.get(name)
+    if value is None:
+        return default
+    is_number = value.isascii() and value.isdigit() and len(value) <= len(str(most))
+    if not (is_number and least <= int(value) <= most):
+        raise _invalid(f"It is a number from {least} to {most}.", name)
+    return int(value)
+
+
+def _invalid(message: str, param: str) -> OpenAIError:
+    return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code="invalid_value")

@@ -1,0 +1,310 @@
+"""The events of a response, as a pure function of what happened to its task.
+
+They are numbered from 0 without gaps, alike for every reader and for ever, as the cuts between
+deltas are kept (chat/models/responses.py). Where something of it was lost, as Redis lost its data,
+the numbers jump above all that were given out before, and none is used twice. A client that comes
+with a number from before such a jump is not sent again what it may have seen: it gets the items
+whole, at their end.
+
+An attempt that ends without ending its task leaves its text as an item with the status incomplete,
+and the next attempt begins a new item. Text of two attempts never is in one item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from chat.events import PIECE_CHARS
+from chat.openai.responses.objects import (
+    Ending,
+    ItemStatus,
+    JsonObject,
+    ResponseFacts,
+    ResponseStatus,
+    function_call_item,
+    item_id,
+    message_item,
+    reasoning_item,
+    refusal_part,
+    response_object,
+    text_part,
+)
+
+#: The first number after events were lost, and the first one where only the row is left.
+AFTER_LOSS: Final = 1_000_000_000
+FROM_ROW: Final = 2_000_000_000
+#: Before the first event.
+BEFORE_ALL: Final = -1
+
+_EVENT_NAMES = {"reasoning": "reasoning_text", "refusal": "refusal"}
+_LAST_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_TextKind = Literal["message", "reasoning", "refusal"]
+
+
+class ResponseEvent(NamedTuple):
+    type: str
+    number: int
+    fields: JsonObject
+
+    @property
+    def is_last(self) -> bool:
+        return self.type in _LAST_TYPES
+
+    def body(self) -> JsonObject:
+        return {"type": self.type, "sequence_number": self.number, **self.fields}
+
+
+@dataclass(slots=True)
+class _OpenItem:
+    kind: _TextKind
+    id: str
+    index: int
+    chunks: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.chunks)
+
+
+@dataclass(slots=True)
+class EventMachine:
+    """Makes the events of one response. Its methods are called in the order of what happened.
+
+    `after`: the last number that the client has seen. Events up to it are made, and not returned.
+    """
+
+    facts: ResponseFacts
+    after: int = BEFORE_ALL
+    #: The items that have ended.
+    output: list[JsonObject] = field(default_factory=list)
+    _number: int = BEFORE_ALL
+    _attempt: int = 0
+    _items_of_attempt: int = 0
+    _open: _OpenItem | None = None
+    #: Characters of the attempt, by kind: sent, and known of.
+    _sent: dict[_TextKind, int] = field(default_factory=dict)
+    _known: dict[_TextKind, int] = field(default_factory=dict)
+    _is_in_progress: bool = False
+    #: The client may have seen some of what cannot be told apart from the rest any more.
+    _only_whole_items: bool = False
+
+    # --- What happened --------------------------------------------------------------------------
+    def created(self) -> Iterator[ResponseEvent]:
+        status: ResponseStatus = "queued" if self.facts.is_background else "in_progress"
+        yield from self._lifecycle("response.created", status)
+        if self.facts.is_background:
+            yield from self._lifecycle("response.queued", "queued")
+
+    def in_progress(self) -> Iterator[ResponseEvent]:
+        if not self._is_in_progress:
+            self._is_in_progress = True
+            yield from self._lifecycle("response.in_progress", "in_progress")
+
+    def started(self, attempt: int) -> Iterator[ResponseEvent]:
+        yield from self.in_progress()
+        if attempt <= self._attempt:
+            return
+        if attempt != self._attempt + 1:
+            yield from self.gap(attempt)
+        else:
+            yield from self._close("incomplete")
+            self._begin_attempt(attempt)
+
+    def delta(self, text: str, reasoning: str) -> Iterator[ResponseEvent]:
+        yield from self.in_progress()
+        yield from self._write("reasoning", reasoning)
+        yield from self._write("message", text)
+
+    def snapshot(self, attempt: int, text: str, reasoning: str) -> Iterator[ResponseEvent]:
+        """The text so far, in place of events that were lost. What was sent is not sent again."""
+        yield from self.gap(attempt)
+        self._known.clear()
+        yield from self._write("reasoning", reasoning)
+        yield from self._write("message", text)
+
+    def ended(
+        self,
+        ending: Ending,
+        *,
+        text: str | None = None,
+        reasoning: str | None = None,
+        tool_calls: Sequence[Mapping[str, Any]] = (),
+        is_refusal: bool = False,
+    ) -> Iterator[ResponseEvent]:
+        """`text` and `reasoning` are whole, or None where what was written is all.
+
+        `is_refusal`: the text says why there is no answer. It comes with the end.
+        """
+        yield from self.in_progress()
+        yield from self._rest("reasoning", reasoning)
+        has_text = bool(self._sent.get("message"))
+        yield from self._rest("refusal" if is_refusal and not has_text else "message", text)
+        is_whole = ending.status == "completed"
+        yield from self._close("completed" if is_whole else "incomplete")
+        for call in tool_calls:
+            yield from self._function_call(call)
+        last = {"completed": "response.completed", "failed": "response.failed"}
+        name = last.get(ending.status, "response.incomplete")
+        response = response_object(self.facts, ending.status, self.output, ending)
+        end = self._event(name, {"response": response})
+        if end.number < AFTER_LOSS <= self.after:
+            # The client's number is one that was given out while events were lost.
+            yield from self._whole_items_after(self.after)
+            yield self._event(end.type, end.fields)
+        elif end.number > self.after:
+            yield end
+
+    def answered_by(self, attempt: int) -> None:
+        """What follows is the text of this attempt alone, which nobody was sent before its end."""
+        self._begin_attempt(attempt)
+
+    def gap(self, attempt: int) -> Iterator[ResponseEvent]:
+        """Events are missing here, before one of this attempt."""
+        yield from self.in_progress()
+        if attempt != self._attempt:
+            yield from self._close("incomplete")
+            self._begin_attempt(attempt)
+        self._jump(AFTER_LOSS)
+
+    def lost(self) -> Iterator[ResponseEvent]:
+        """The events are lost: what follows is cut in another way than it was sent before."""
+        yield from self.in_progress()
+        self._jump(FROM_ROW)
+
+    @property
+    def has_lost_events(self) -> bool:
+        return self._number >= AFTER_LOSS
+
+    # --- Text -----------------------------------------------------------------------------------
+    def _begin_attempt(self, attempt: int) -> None:
+        self._attempt = attempt
+        self._items_of_attempt = 0
+        self._sent.clear()
+        self._known.clear()
+
+    def _write(self, kind: _TextKind, text: str) -> Iterator[ResponseEvent]:
+        if not text:
+            return
+        known = self._known.get(kind, 0) + len(text)
+        self._known[kind] = known
+        # After a snapshot in pieces, some of them were sent before.
+        unsent = known - self._sent.get(kind, 0)
+        if unsent <= 0:
+            return
+        text = text[-unsent:]
+        self._sent[kind] = known
+        if self._open is None or self._open.kind != kind:
+            yield from self._close("completed")
+            yield from self._begin_item(kind)
+        yield from self._text_delta(text)
+
+    def _rest(self, kind: _TextKind, whole: str | None) -> Iterator[ResponseEvent]:
+        """What the end has of a text, and no event before."""
+        rest = (whole or "")[self._sent.get(kind, 0) :]
+        self._known[kind] = self._sent.get(kind, 0)
+        for start in range(0, len(rest), PIECE_CHARS):
+            yield from self._write(kind, rest[start : start + PIECE_CHARS])
+
+    # --- Items ----------------------------------------------------------------------------------
+    def _new_id(self, kind: str) -> str:
+        self._items_of_attempt += 1
+        return item_id(kind, self.facts.task_id, self._attempt, self._items_of_attempt)
+
+    def _begin_item(self, kind: _TextKind) -> Iterator[ResponseEvent]:
+        opened = self._open = _OpenItem(kind, self._new_id(kind), len(self.output))
+        item = _text_item(opened, "in_progress", None)
+        yield from self._emit(
+            "response.output_item.added", {"output_index": opened.index, "item": item}
+        )
+        if kind != "reasoning":
+            part = {**self._place(opened), "part": _part(opened, "")}
+            yield from self._emit("response.content_part.added", part)
+
+    def _text_delta(self, text: str) -> Iterator[ResponseEvent]:
+        opened = self._open
+        assert opened is not None  # noqa: S101 - `_write` has begun it
+        opened.chunks.append(text)
+        fields = {**self._place(opened), "delta": text}
+        if opened.kind == "message":
+            yield from self._emit("response.output_text.delta", {**fields, "logprobs": []})
+        else:
+            yield from self._emit(f"response.{_EVENT_NAMES[opened.kind]}.delta", fields)
+
+    def _close(self, status: ItemStatus) -> Iterator[ResponseEvent]:
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        text, place = opened.text, self._place(opened)
+        match opened.kind:
+            case "message":
+                done = {**place, "text": text, "logprobs": []}
+                yield from self._emit("response.output_text.done", done)
+            case "refusal":
+                yield from self._emit("response.refusal.done", {**place, "refusal": text})
+            case "reasoning":
+                yield from self._emit("response.reasoning_text.done", {**place, "text": text})
+        if opened.kind != "reasoning":
+            part = {**place, "part": _part(opened, text)}
+            yield from self._emit("response.content_part.done", part)
+        yield from self._item_done(_text_item(opened, status, text))
+
+    def _function_call(self, call: Mapping[str, Any]) -> Iterator[ResponseEvent]:
+        name, index = self._new_id("function_call"), len(self.output)
+        begun = function_call_item(name, "in_progress", {**call, "arguments": ""})
+        yield from self._emit("response.output_item.added", {"output_index": index, "item": begun})
+        place = {"item_id": name, "output_index": index}
+        arguments = str(call["arguments"])
+        for start in range(0, len(arguments), PIECE_CHARS):
+            piece = {**place, "delta": arguments[start : start + PIECE_CHARS]}
+            yield from self._emit("response.function_call_arguments.delta", piece)
+        whole = {**place, "name": call["name"], "arguments": arguments}
+        yield from self._emit("response.function_call_arguments.done", whole)
+        yield from self._item_done(function_call_item(name, "completed", call))
+
+    def _item_done(self, item: JsonObject) -> Iterator[ResponseEvent]:
+        self.output.append(item)
+        fields = {"output_index": len(self.output) - 1, "item": item}
+        event = self._event("response.output_item.done", fields)
+        if event.number > self.after or self._only_whole_items:
+            yield event
+
+    def _whole_items_after(self, number: int) -> Iterator[ResponseEvent]:
+        self._number = number
+        for index, item in enumerate(self.output):
+            fields = {"output_index": index, "item": item}
+            yield self._event("response.output_item.done", fields)
+
+    # --- Events ---------------------------------------------------------------------------------
+    @staticmethod
+    def _place(opened: _OpenItem) -> JsonObject:
+        return {"item_id": opened.id, "output_index": opened.index, "content_index": 0}
+
+    def _lifecycle(self, name: str, status: ResponseStatus) -> Iterator[ResponseEvent]:
+        yield from self._emit(name, {"response": response_object(self.facts, status)})
+
+    def _jump(self, base: int) -> None:
+        """Go on above all numbers that were given out before."""
+        if self._number < base - 1:
+            self._only_whole_items = self._number < self.after < base
+            self._number = base - 1
+
+    def _event(self, name: str, fields: JsonObject) -> ResponseEvent:
+        self._number += 1
+        return ResponseEvent(name, self._number, fields)
+
+    def _emit(self, name: str, fields: JsonObject) -> Iterator[ResponseEvent]:
+        event = self._event(name, fields)
+        if event.number > self.after and not self._only_whole_items:
+            yield event
+
+
+def _part(opened: _OpenItem, text: str) -> JsonObject:
+    return refusal_part(text) if opened.kind == "refusal" else text_part(text)
+
+
+def _text_item(opened: _OpenItem, status: ItemStatus, text: str | None) -> JsonObject:
+    if opened.kind == "reasoning":
+        return reasoning_item(opened.id, status, text)
+    return message_item(opened.id, status, None if text is None else _part(opened, text))
