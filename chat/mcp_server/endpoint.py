@@ -141,4 +141,7 @@ class _Forwarded(Response):
                 message["headers"] = [*message.get("headers", []), *self._added]
             await send(message)
 
-        await self._app({**scope, **self._scope}, receive_again, send_with_headers)
+        # Some servers leave the space after a value; the package compares values with the body.
+        headers = [(name, value.strip()) for name, value in scope["headers"]]
+        app_scope = {**scope, **self._scope, "headers": headers}
+        await self._app(app_scope, receive_again, send_with_headers)

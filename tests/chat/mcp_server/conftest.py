@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 import uvicorn
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from starlette.types import ASGIApp
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
@@ -39,18 +40,25 @@ def publish(slug: str, *, is_restricted: bool = False, **fields: Any) -> Scene:
     return scene
 
 
-@pytest.fixture
-async def address(loop_services: None, model: LLMModel) -> AsyncIterator[str]:
-    """Where the application listens."""
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application on this loop. Yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        routes, lifespan="off", log_config=None, loop="none", timeout_graceful_shutdown=1
+        app, lifespan="off", log_config=None, loop="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    serving = asyncio.ensure_future(server._serve([listening]))
+    running = asyncio.ensure_future(server._serve([listening]))
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
-    await serving
+    await running
+
+
+@pytest.fixture
+async def address(loop_services: None, model: LLMModel) -> AsyncIterator[str]:
+    """Where aily listens."""
+    async with serving(cast("ASGIApp", routes)) as address:
+        yield address
     await get_keeper().aclose()
 
 
