@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 import pytest
 
-from accounts.models import User
 from aily.database.threads import in_database
-from chat.models import Scene, Status, Task
+from chat.models import Scene, Status
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import row
-from tests.chat.mcp_server.conftest import LEGACY, MODERN, OUTPUT, Connect, publish
-from tests.waiting import eventually
+from tests.chat.mcp_server.conftest import LEGACY, MODERN, Connect, publish
 
 REVISIONS = pytest.mark.parametrize("revision", [MODERN, LEGACY])
 
