@@ -254,7 +254,11 @@ class SessionAuth(APIKeyCookie):
     async def authenticate(self, request: HttpRequest, key: str | None) -> Identity | None:
         identity = await in_database(_session_user, request) if key else None
         if identity is not None:
-            _csrf.check(request)
+            if request.content_type == "multipart/form-data":
+                # It looks for a token in the form, which may be a large file.
+                await in_database(_csrf.check, request)
+            else:
+                _csrf.check(request)
             await _count(request, identity)
             if session_key := request.session.session_key:
                 await note_use(identity.user.pk, session_key, partial(Origin.of, request))

@@ -33,6 +33,7 @@ from aily.web.body_limits import (  # noqa: E402
     LimitedBodies,
     error_forms,
     problem_response,
+    upload_settings,
 )
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
@@ -101,6 +102,7 @@ _UNDER_OPENAI = f"{openai.PREFIX}/"
 _MCP = mcp.PATH
 error_forms[openai.PREFIX] = error_form
 error_forms[_MCP] = mcp_error_form
+upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))

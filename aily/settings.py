@@ -271,6 +271,21 @@ TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum
 EVENT_LOG_TTL_SECONDS = env.integer("EVENT_LOG_TTL_SECONDS", default=900, minimum=1, maximum=604800)
 # Days after its end for which a task is kept; the scheduler has older ones deleted. 0: for ever.
 TASK_RETENTION_DAYS = env.number("TASK_RETENTION_DAYS", default=0, maximum=36_500)
+# --- Runs ---------------------------------------------------------------------------------------
+# Of a file that becomes a run, of its rows, and of one row.
+RUN_MAX_FILE_BYTES = env.integer(
+    "RUN_MAX_FILE_BYTES", default=209_715_200, minimum=1024, maximum=_GIBIBYTE
+)
+RUN_MAX_ROWS = env.integer("RUN_MAX_ROWS", default=100_000, minimum=1, maximum=1_000_000)
+RUN_MAX_ROW_BYTES = env.integer("RUN_MAX_ROW_BYTES", default=1_048_576, minimum=256, maximum=2**26)
+# Tasks of one run that are queued or running at the most.
+RUN_WINDOW = env.integer("RUN_WINDOW", default=2000, minimum=1, maximum=20_000)
+# Tasks that one row may use up by errors that pass, such as 429; each has TASK_MAX_FAILURES calls.
+RUN_ROW_TRIES = env.integer("RUN_ROW_TRIES", default=10, minimum=1, maximum=1000)
+# Runs of one user that have not ended.
+RUNS_MAX_PER_USER = env.integer("RUNS_MAX_PER_USER", default=20, minimum=1)
+# Days after its end for which a run is kept, with its rows and tasks. 0: for ever.
+RUN_RETENTION_DAYS = env.number("RUN_RETENTION_DAYS", default=0, maximum=36_500)
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.integer("RATE_LIMIT_PER_MINUTE", default=60_000)

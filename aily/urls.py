@@ -19,6 +19,7 @@ from chat.api.conversations import router as conversations
 from chat.api.deployments import router as deployments
 from chat.api.pauses import router as pauses
 from chat.api.providers import router as providers
+from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
@@ -43,6 +44,7 @@ api = build_api(
         ],
         "/conversations": conversations,
         "/llmchat": [tasks, pauses],
+        "/llmchat/runs": runs,
         "/scenes": scenes,
     },
     auth=[BearerAuth(), SessionAuth()],

@@ -16,6 +16,7 @@ from accounts.models import IdempotencyRecord
 from aily.monitoring.process import observe
 from aily.observability import tracing
 from aily.process.exit_codes import DRAINED_EXIT_CODE
+from aily.redis.clients import close_async_clients
 from chat import retention, settlement
 from chat.delivery.deliverer import Deliverer
 from chat.observability import metrics
@@ -130,3 +131,5 @@ class ExitDrained(dramatiq.Middleware):
 
 async def _stop(runtime: Runtime, deliverer: Deliverer) -> None:
     await asyncio.gather(runtime.aclose(), deliverer.stop())
+    # Dramatiq's loop ends without a word to close_with_loop.
+    await close_async_clients()

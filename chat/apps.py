@@ -18,7 +18,7 @@ class ChatConfig(AppConfig):
         from accounts.repeats import register_key_lookup
         from aily.admin.model_texts import translate_models
         from aily.cache import Warmer, register_warmers
-        from chat import actors  # noqa: F401
+        from chat import actors, settlement  # noqa: F401
         from chat.models import (
             Budget,
             Deployment,
@@ -31,6 +31,10 @@ class ChatConfig(AppConfig):
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
+        from chat.runs import results as run_results
+        from chat.runs.actors import ring_feeder
+        from chat.runs.file_runs import FileRuns
+        from chat.runs.kinds import register_kind
         from chat.services import (
             catalog,
             model_changes,
@@ -53,6 +57,9 @@ class ChatConfig(AppConfig):
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
         register_key_lookup(repeats.has_made_task)
+        register_kind(FileRuns())
+        settlement.register_collector(run_results.collect)
+        run_results.on_results(ring_feeder)
         restrictions.connect_signals()
         webhooks.ENDPOINT_IDS.connect_signals()
         catalog.SLUGS.connect_signals()

@@ -236,6 +236,22 @@ class DeltaPiece(msgspec.Struct, tag_field="type", tag="task.delta", frozen=True
     reasoning: str
 
 
+class RunProgress(msgspec.Struct, tag_field="type", tag="run.progress", frozen=True):
+    """How far a run is. `counts` are rows by their state; rate and ETA are None while unknown."""
+
+    run_id: str
+    state: str
+    reason: str | None
+    message: str | None
+    counts: dict[str, int]
+    cost: str
+    currency: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    rows_per_second: float | None
+    eta_seconds: float | None
+
+
 class EventsMissed(msgspec.Struct, tag_field="type", tag="events.missed", frozen=True):
     """Life-cycle events of tasks that the socket does not follow were dropped."""
 

@@ -53,12 +53,28 @@ class TaskCancel(Strict):
     task_id: UUID
 
 
+class RunSubscribe(Strict):
+    """The run's progress now, and until it has ended."""
+
+    type: Literal["run.subscribe"]
+    ref: Ref | None = None
+    run_id: UUID
+
+
+class RunUnsubscribe(Strict):
+    type: Literal["run.unsubscribe"]
+    ref: Ref | None = None
+    run_id: UUID
+
+
 class Ping(Strict):
     type: Literal["ping"]
     ref: Ref | None = None
 
 
-Frame = TaskSubmit | TaskSubscribe | TaskUnsubscribe | TaskCancel | Ping
+Frame = (
+    TaskSubmit | TaskSubscribe | TaskUnsubscribe | TaskCancel | RunSubscribe | RunUnsubscribe | Ping
+)
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 
 
@@ -76,4 +92,4 @@ def parse_frame(data: str | bytes) -> Frame:
 
 
 def _is_tag(part: int | str) -> bool:
-    return isinstance(part, str) and (part.startswith("task.") or part == "ping")
+    return isinstance(part, str) and (part.startswith(("task.", "run.")) or part == "ping")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from chat.models import Task
+from chat.models import Run, Task
 from chat.models.ids import first_id
 from chat.models.tasks import ACTIVE
 
@@ -23,6 +23,9 @@ SCHEDULED_SECONDS = 20.0
 def ended_before(cutoff: datetime) -> QuerySet[Task]:
     """Tasks that ended before `cutoff` and are in the ledger, which outlives them."""
     ended: QuerySet[Task] = Task.objects.exclude(status__in=ACTIVE)
+    # A row of a run keeps its task, which has its result.
+    kept = Exists(Run.objects.filter(pk=OuterRef("run_id")))
+    ended = ended.filter(Q(run_id=None) | ~kept)
     # A task that ended before was made before. Ids begin with the time, so no younger row is read.
     return ended.filter(pk__lt=first_id(cutoff), finished_at__lt=cutoff, needs_settling=False)
 

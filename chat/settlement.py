@@ -7,7 +7,7 @@ transaction that stores all that follows from the end.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -41,7 +41,7 @@ WITH taken AS (
    WHERE id IN (SELECT id FROM chat_task
                  WHERE needs_settling AND status NOT IN ('queued', 'running') AND {condition}
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-  RETURNING id, owner_id, api_key_id, model_id, scene_id, deployment, webhook_id, status,
+  RETURNING id, owner_id, api_key_id, model_id, scene_id, deployment, webhook_id, run_id, status,
             {usage} AS usage,
             created_at, started_at, coalesce(finished_at, now()) AS finished_at,
             coalesce(attempt > (repair ->> 'attempt')::int AND usage = repair -> 'usage', false)
@@ -63,6 +63,15 @@ _NO_USAGE = "'{}'::jsonb"
 _decoder = msgspec.json.Decoder(list[EndedTask])
 
 _Params = Mapping[str, object]
+
+#: What takes the results of tasks that are rows of runs, in the transaction that settles them.
+Collector = Callable[[Sequence[EndedTask]], None]
+_collectors: list[Collector] = []
+
+
+def register_collector(collector: Collector) -> None:
+    """Have ended tasks of runs passed to `collector` once their ledger is closed."""
+    _collectors.append(collector)
 
 
 class Settled(NamedTuple):
@@ -164,7 +173,9 @@ def _settle_batch(
         if not tasks:
             return Settled()
         batch_size("settle").observe(len(tasks))
-        deliveries = delivery.create_deliveries(tasks) if has_deliveries else 0
+        # The end of a run's task is told by its run.
+        alone = [task for task in tasks if task.run_id is None]
+        deliveries = delivery.create_deliveries(alone) if has_deliveries else 0
         # Last, as submits wait for the budgets that this locks. A mail about a budget goes to an
         # owner of these tasks, whose preferences `create_deliveries` has locked: always in this
         # order.
@@ -176,6 +187,10 @@ def _settle_batch(
                 spent=notice.spent,
                 limit=notice.limit,
             )
+        if len(alone) < len(tasks):
+            of_runs = [task for task in tasks if task.run_id is not None]
+            for collect in _collectors:
+                collect(of_runs)
     return Settled(len(tasks), deliveries)
 
 

@@ -19,7 +19,14 @@ PAUSE_SECONDS = 1.0
 #: Where faults are survived: the values of the metric's label. Their series begin at 0, as
 #: Prometheus sees no increase in one that appears with its first fault.
 PLACES = (
-    *("announcing kept answers", "call", "cancelling", "claiming", "claiming deliveries"),
+    *(
+        "announcing kept answers",
+        "announcing runs",
+        "call",
+        "cancelling",
+        "claiming",
+        "claiming deliveries",
+    ),
     *("counting submits", "ending a call", "event log", "giving the lease up"),
     *("publishing a retry", "hub", "leaving", "life of a worker", "listening", "loading models"),
     *("observing a call", "observing a delivery", "observing starts", "open sockets", "pulse"),
@@ -27,7 +34,7 @@ PLACES = (
     *("starting tasks", "storing a partial answer", "storing an end"),
     *("storing outcomes of deliveries", "sweep: drop_dead_workers", "sweep: recover"),
     *("sweep: expire", "sweep: divert", "sweep: end_stranded", "sweep: requeue_missing"),
-    *("renewing slots", "tracing submits", "waiting requests"),
+    *("renewing slots", "runs", "tracing submits", "waiting requests"),
 )
 
 

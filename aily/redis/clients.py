@@ -68,9 +68,12 @@ def async_client(url: str) -> redis.asyncio.Redis:
 
 
 async def close_async_clients() -> None:
-    """Close the running loop's connections, before the loop ends."""
+    """Close the running loop's connections, before the loop ends.
+
+    Commands under way fail, and do not connect again.
+    """
     for client in _of_loops.pop(asyncio.get_running_loop(), {}).values():
-        await client.aclose(close_connection_pool=True)
+        await client.connection_pool.aclose()
 
 
 def probe_client(url: str, timeout_seconds: float) -> redis.Redis:

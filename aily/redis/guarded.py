@@ -6,7 +6,9 @@ refuses all callers but one a second, which finds out whether the server answers
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, Self, cast
 
 import redis
@@ -84,36 +86,94 @@ class _ReportingConnection:
 
 
 class _AsyncReportingConnection:
-    """`_ReportingConnection` for an event loop."""
+    """`_ReportingConnection` for an event loop.
+
+    redis-py closes the connections of a pool also under a command, whose retry would connect again:
+    nobody would close that connection.
+    """
 
     circuit: CircuitBreaker
+    is_pool_closed: Callable[[], bool]
+    # redis-py's own, of the class that this one is mixed into.
+    is_connected: bool
+    socket_timeout: float | None
+    check_health: Callable[[], Awaitable[None]]
+    connect_check_health: Callable[..., Awaitable[None]]
+    disconnect: Callable[..., Awaitable[None]]
+    _send_packed_command: Callable[[Iterable[bytes]], Awaitable[None]]
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Pack in C, as redis-py does for threads only: a sixtieth of its time for 500 events."""
         packed: list[bytes] = _PACKER.pack(*args)
         return packed
 
+    async def send_packed_command(
+        self, command: str | bytes | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Write a command, which rarely waits.
+
+        redis-py writes by `asyncio.wait_for`: a task and a turn of the loop for each command. On
+        Python 3.11 that forgets a cancellation which comes as the write ends.
+        """
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
+            await self.check_health()
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(_in_pieces(command))
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise redis.TimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise redis.ConnectionError(f"Error while writing to socket. {error}.") from error
+        except BaseException:
+            # Half a command may have been written.
+            await self.disconnect(nowait=True)
+            raise
+
     async def connect(self) -> None:
+        self._require_open_pool()
         try:
             await super().connect()  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.record_failure()
+            self._record_failure()
             raise
+        if self.is_pool_closed():
+            # It was closed while this one had nothing to close yet.
+            await self.disconnect()
+            self._require_open_pool()
+
+    def _record_failure(self) -> None:
+        """Unless it is the end of this connection alone: of the server that says nothing."""
+        if not self.is_pool_closed():
+            self.circuit.record_failure()
+
+    def _require_open_pool(self) -> None:
+        if self.is_pool_closed():
+            raise redis.ConnectionError("The connections to Redis are closed.")
 
     async def read_response(self, *args: object, **options: object) -> object:
         try:
             response: object = await super().read_response(*args, **options)  # type: ignore[misc]
         except NO_ANSWER:
-            self.circuit.record_failure()
+            self._record_failure()
             raise
         except redis.ResponseError as error:
             if not refuses_writes(error):
                 raise
-            await self.disconnect()  # type: ignore[attr-defined]
+            await self.disconnect()
             self.circuit.record_failure()
             raise redis.ConnectionError(str(error)) from error
         self.circuit.record_success()
         return response
+
+
+def _in_pieces(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:
+    if isinstance(command, str):
+        command = command.encode()
+    return [command] if isinstance(command, bytes) else command
 
 
 # --- Pools --------------------------------------------------------------------------------------
@@ -134,8 +194,10 @@ class _Guarded:
         pool = cast("_Pool", self)
         self.circuit = _circuit(pool.connection_kwargs)
         self._outages = self.circuit.outages
+        self.is_closed = False
         bases = (self.connection_mixin, pool.connection_class)
-        pool.connection_class = type("GuardedConnection", bases, {"circuit": self.circuit})
+        shared = {"circuit": self.circuit, "is_pool_closed": lambda _: self.is_closed}
+        pool.connection_class = type("GuardedConnection", bases, shared)
 
     def _had_outage(self) -> bool:
         """Whether there was one since the last call. Raises ConnectionError while Redis is away.
@@ -202,6 +264,11 @@ class AsyncGuardedPool(_Guarded, redis.asyncio.BlockingConnectionPool):
         except redis.ConnectionError as error:
             raise _or_busy(error) from None
         return connection
+
+    async def aclose(self) -> None:
+        """Close all connections, for good."""
+        self.is_closed = True
+        await super().aclose()
 
 
 def guarded_pool(url: str) -> GuardedPool:

@@ -97,6 +97,19 @@ def _problem_document(problem: Problem, path: str) -> tuple[str, bytes]:
     return PROBLEM_TYPE, body
 
 
+#: Paths whose bodies are files, by the setting that bounds those. A form adds its other fields.
+upload_settings: dict[str, str] = {}
+_FORM_BYTES = 1_048_576
+
+
+def _limit_of(path: str) -> int:
+    """Largest body of a known caller."""
+    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if (setting := upload_settings.get(path)) is not None:
+        return max(int(getattr(settings, setting)) + _FORM_BYTES, limit)
+    return limit
+
+
 class BodyLimits:
     """Decides by a request's head how large its body may be."""
 
@@ -105,7 +118,7 @@ class BodyLimits:
 
     async def max_bytes(self, path: str, headers: Headers, size: int | None) -> int:
         """Largest size of a body with this declared size (None: chunked). Raises Problem."""
-        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = _limit_of(path)
         if size is not None and size > limit:
             raise too_large(limit)
         if size is not None and size <= ANONYMOUS_BYTES:

@@ -44,6 +44,7 @@ def _parts(request: HttpRequest) -> dict[str, Any]:
             parts["models"] = [asdict(model) for model in state.models]
             parts["failures"] = state.failures
             parts["workers"] = state.workers
+            parts["runs"] = state.runs
         if may_see_providers:
             parts["providers"] = [asdict(provider) for provider in state.providers]
             parts["deployments"] = [asdict(deployment) for deployment in state.deployments]

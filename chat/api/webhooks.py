@@ -37,7 +37,9 @@ Slug = Annotated[str, Field(min_length=1, max_length=50)]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
 LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
-EventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
+TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
+RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
+EventName = Literal[TaskEventName, RunEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------
@@ -46,7 +48,9 @@ class EndpointPatch(RequestSchema):
 
     url: str = Field("", description="https, and of the public internet.")
     description: str = Field("", max_length=200)
-    events: list[EventName] = Field(default_factory=lambda: list(get_args(EventName)), min_length=1)
+    events: list[EventName] = Field(
+        default_factory=lambda: list(get_args(TaskEventName)), min_length=1
+    )
     only_scenes: list[Slug] = Field(
         default_factory=list, max_length=MAX_NAMES, description="Only of tasks of these scenes."
     )

@@ -10,13 +10,24 @@ from accounts.socket_consumer import CLOSE_TOO_MANY
 from aily.concurrency.jobs import Jobs
 from aily.database.outages import as_problem, is_away
 from aily.database.replica import anote_write
+from aily.database.threads import in_database
 from aily.problems import Problem, Unexpected
 from aily.web.flow_control import Workload
 from chat.consumers.sender import FrameSender
 from chat.consumers.subscriptions import Subscriptions, TooManyFollowedError
 from chat.events import START, EventId, Pong, TaskAcceptedFrame
-from chat.frames import Frame, Ping, TaskCancel, TaskSubmit, TaskSubscribe, TaskUnsubscribe
+from chat.frames import (
+    Frame,
+    Ping,
+    RunSubscribe,
+    RunUnsubscribe,
+    TaskCancel,
+    TaskSubmit,
+    TaskSubscribe,
+    TaskUnsubscribe,
+)
 from chat.models import Lane
+from chat.runs.progress import load as load_run
 from chat.services.cancel import cancel_row
 from chat.services.follow import check_owner
 from chat.services.submit import Submission, submit
@@ -83,6 +94,11 @@ class Commands:
                 # Not until its worker has stored what it has: the end comes as an event.
                 await cancel_row(self._owner_id, frame.task_id)
                 await anote_write(self._owner_id)
+            case RunSubscribe():
+                await in_database(load_run, self._owner_id, frame.run_id)
+                self.subscriptions.follow_run(frame.run_id)
+            case RunUnsubscribe():
+                self.subscriptions.unfollow(str(frame.run_id))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from functools import partial
+from uuid import UUID
 
 from aily.concurrency.jobs import Job, Jobs
 from chat.consumers.sender import FrameSender
 from chat.eventlog import Feed, Notice, get_hub
 from chat.events import START, EventId, EventsMissed
+from chat.runs.progress import follow_run
 from chat.services.follow import Share, follow
 
 #: Tasks one socket may follow at once.
@@ -73,6 +75,15 @@ class Subscriptions:
         self._following[task_id] = job
         job.add_done_callback(partial(self._forget, task_id))
 
+    def follow_run(self, run_id: UUID) -> None:
+        """Push the run's progress until it has ended. Raises TooManyFollowedError."""
+        self.unfollow(str(run_id))
+        if len(self._following) >= MAX_FOLLOWED:
+            raise TooManyFollowedError
+        job = self._jobs.spawn(self._push_run(run_id))
+        self._following[str(run_id)] = job
+        job.add_done_callback(partial(self._forget, str(run_id)))
+
     def _may_have_events(self, task_id: str) -> bool:
         """False if the user's feed, which is older than the task, has had no event of it."""
         is_known = task_id in self._last_sent or task_id in self._waiting
@@ -101,6 +112,11 @@ class Subscriptions:
             async for followed in frames:
                 self._note_sent(task_id, followed.event_id)
                 await self._sender.send_bytes(followed.frame)
+
+    async def _push_run(self, run_id: UUID) -> None:
+        async with aclosing(follow_run(self._owner_id, run_id)) as found:
+            async for progress in found:
+                await self._sender.send(progress)
 
     # --- The user's other tasks -----------------------------------------------------------------
     async def _push_own_tasks(self) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from aily.observability.metrics import batch_size
 from aily.redis.clients import sync_redis
 from aily.redis.scripts import LuaScript
-from chat.eventlog.keys import log_key, text_channel, user_channel
+from chat.eventlog.keys import life_channel, log_key, text_channel, user_channel
 from chat.eventlog.notices import Notice, encode_notice, notice_header
 from chat.events import Event, EventId, TaskQueued, encode
 
@@ -102,17 +102,20 @@ def _appended(replies: Sequence[Sequence[int]]) -> list[Appended]:
 
 
 # --- Ends of tasks that no worker runs ----------------------------------------------------------
-def append_ends(ends: Sequence[tuple[int, Event]], keep_seconds: int) -> None:
+def append_ends(
+    ends: Sequence[tuple[int, Event]], keep_seconds: int, *, is_quiet: bool = False
+) -> None:
     """Append the terminal events, (owner id, event), of tasks that ended without a worker.
 
-    Such a task may never have had a log. Raises RedisUnavailable.
+    Such a task may never have had a log. `is_quiet`: they are rows of a run. Raises
+    RedisUnavailable.
     """
     appends = [
         Append(
             event.task_id,
             EventId.parse(event.id),
             encode(event),
-            user_channel(owner_id),
+            life_channel(event.task_id, owner_id, is_quiet=is_quiet),
             create=True,
             keep_seconds=keep_seconds,
         )

@@ -25,11 +25,12 @@ from aily.redis.clients import is_redis_unavailable
 from aily.redis.errors import RedisUnavailable
 from aily.redis.pubsub import listen, subscriber_client
 from chat.eventlog.ends import UserEnds
-from chat.eventlog.feeds import TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
+from chat.eventlog.feeds import RUN_FEED_BYTES, TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
 from chat.eventlog.keys import (
     CONNECTED_CHANNEL,
     RESUBSCRIBED_CHANNEL,
     is_text_channel,
+    run_channel,
     text_channel,
     user_channel,
 )
@@ -108,6 +109,13 @@ class Hub:
         """A feed of the life-cycle events of one user's tasks, without those that `skip(task id)`
         is true of."""
         feed, channel = Feed(USER_FEED_BYTES, skip), user_channel(user_id)
+        async with self._registered(feed, [(self._of_user, channel)], {channel}):
+            yield feed
+
+    @asynccontextmanager
+    async def run_feed(self, run_id: str) -> AsyncIterator[Feed]:
+        """A feed of the notices that a run has changed, which have no frames."""
+        feed, channel = Feed(RUN_FEED_BYTES), run_channel(run_id)
         async with self._registered(feed, [(self._of_user, channel)], {channel}):
             yield feed
 

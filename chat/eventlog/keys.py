@@ -34,6 +34,17 @@ def user_channel(user_id: int) -> str:
     return f"aily:user:{user_id}"
 
 
+def life_channel(task_id: str, user_id: int, *, is_quiet: bool) -> str:
+    """Channel of the notices of one task's life-cycle events: its user's, unless it is a row of a
+    run, of which there are too many to push to every socket. That is heard by who follows it."""
+    return text_channel(task_id) if is_quiet else user_channel(user_id)
+
+
+def run_channel(run_id: str) -> str:
+    """Channel that says a run has changed; the news is in its row."""
+    return f"aily:run:{{{run_id}}}"
+
+
 def worker_channel(worker_id: str) -> str:
     """Channel of one worker process; it carries the ids of tasks that were cancelled."""
     return f"aily:worker:{worker_id}"

@@ -43,7 +43,7 @@ class TaskLog:
     """The log of one attempt. Ids are given out here, in order, so they are known at once."""
 
     def __init__(
-        self, writer: Writer, task_id: str, owner_id: int, attempt: int, keep_seconds: int
+        self, writer: Writer, task_id: str, life_channel: str, attempt: int, keep_seconds: int
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -52,7 +52,7 @@ class TaskLog:
         self.on_refused: Callable[[], None] | None = None
         self.listeners = TextListeners()
         self._writer = writer
-        self._user_channel = user_channel(owner_id)
+        self._life_channel = life_channel
         self._text_channel = text_channel(task_id)
         self._keep_seconds = keep_seconds
         self._n = 0
@@ -92,7 +92,7 @@ class TaskLog:
         event = TaskStarted(
             task_id=self.task_id, id=self.next_id(), attempt=self.attempt, model=model
         )
-        self._add(event, self._user_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
+        self._add(event, self._life_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
         self._writer.schedule(self)
 
     def write(self, text: str, reasoning: str) -> None:
@@ -123,7 +123,7 @@ class TaskLog:
     def end(self, make_event: Callable[[str], Event]) -> None:
         """Append the terminal event. Only after its row is committed."""
         self._coalesce()
-        self._add(make_event(self.next_id()), self._user_channel, keep_seconds=self._keep_seconds)
+        self._add(make_event(self.next_id()), self._life_channel, keep_seconds=self._keep_seconds)
         self._writer.schedule(self)
         self._writer.expedite(self)
 

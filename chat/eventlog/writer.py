@@ -9,6 +9,7 @@ import time
 from aily.concurrency.faults import note_fault, run_for_ever
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog.appends import Append, aappend
+from chat.eventlog.keys import life_channel
 from chat.eventlog.task_log import MAX_APPENDS, TaskLog
 from chat.observability import metrics
 
@@ -45,8 +46,10 @@ class LogWriter:
         #: Rounds in a row that failed, but not for Redis being away.
         self._faults = 0
 
-    def open(self, task_id: str, owner_id: int, attempt: int) -> TaskLog:
-        return TaskLog(self, task_id, owner_id, attempt, self._keep_seconds)
+    def open(self, task_id: str, owner_id: int, attempt: int, *, is_quiet: bool = False) -> TaskLog:
+        """The log of an attempt. `is_quiet`: only those who follow its text hear of it."""
+        channel = life_channel(task_id, owner_id, is_quiet=is_quiet)
+        return TaskLog(self, task_id, channel, attempt, self._keep_seconds)
 
     def schedule(self, log: TaskLog) -> None:
         if not self._dirty:

@@ -15,9 +15,10 @@ JsonObject = dict[str, Any]
 _USER_ID_PROVIDERS = frozenset({"deepseek", "simulator"})
 # These know `max_tokens` alone, and ignore its newer name.
 _MAX_TOKENS_PROVIDERS = frozenset({"deepseek"})
-# DeepSeek wants the reasoning back that led to calls. Clients of OpenAI's API may not have kept it,
-# and an empty one will do.
-_REASONING_PROVIDERS = frozenset({"deepseek", "simulator"})
+# These refuse, while they think, an assistant's message with tool calls that has no reasoning.
+_REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
+# These refuse, while they think, a choice that forces a tool call.
+_FREE_WHILE_THINKING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
@@ -125,6 +126,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
         if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
             limit = body.pop("max_completion_tokens")
             body["max_tokens"] = min(limit, body.get("max_tokens", limit))
+        if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
+            body.setdefault("thinking", {"type": "disabled"})
         for name, other in request_fields:
             if name in body:
                 value = body.pop(name)
@@ -134,14 +137,17 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return body
 
     def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
-        """The messages, with what this provider wants beside each call of a tool."""
+        """The messages, with an empty reasoning where the provider wants one beside tool calls.
+
+        Most clients of OpenAI's API keep none.
+        """
         messages = self.messages
         if provider not in _REASONING_PROVIDERS:
             return messages
         if isinstance(messages, msgspec.Raw):
             if b'"tool_calls"' not in bytes(messages):
                 return messages
-            messages = msgspec.json.decode(messages, type=list[JsonObject])
+            messages = msgspec.json.decode(messages)
         return [
             {**message, "reasoning_content": message.get("reasoning_content") or ""}
             if message.get("tool_calls")
@@ -153,6 +159,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
         """The user for which a provider isolates its cache: our user, or one of that user's own."""
         theirs = self.params.get("user")
         return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
+
+
+def _forces_a_tool(body: JsonObject) -> bool:
+    return body.get("tool_choice") not in (None, "none", "auto")
 
 
 class TimeLimits(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from chat.models.budgets import Budget, BudgetPeriod
 from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
+from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
 from chat.models.ledger import LedgerEntry
 from chat.models.llm_models import Deployment, LLMModel
@@ -15,6 +16,7 @@ from chat.models.pools import (
 from chat.models.prices import ModelPrice
 from chat.models.providers import Provider
 from chat.models.responses import StoredResponse
+from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
@@ -26,6 +28,7 @@ __all__ = [
     "Conversation",
     "Delivery",
     "Deployment",
+    "FilePiece",
     "IdKey",
     "LLMModel",
     "Lane",
@@ -34,11 +37,16 @@ __all__ = [
     "ModelPrice",
     "NotificationPreferences",
     "Provider",
+    "RowState",
+    "Run",
+    "RunRow",
+    "RunState",
     "Scene",
     "SceneVersion",
     "Seed",
     "ServedFrom",
     "Status",
+    "StoredFile",
     "StoredResponse",
     "Task",
     "WebhookEndpoint",

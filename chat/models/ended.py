@@ -21,6 +21,8 @@ class EndedTask(msgspec.Struct, frozen=True):
     scene_id: int | None
     #: The endpoint that the request named.
     webhook_id: int | None
+    #: The run that it is a row of.
+    run_id: UUID | None
     status: str
     usage: dict[str, object]
     created_at: datetime

@@ -180,6 +180,10 @@ class Task(models.Model):
         related_name="+",
         help_text="The endpoint that the request named. It may be deleted since.",
     )
+    # No foreign key: a run is deleted in pieces, and its tasks when their time has come.
+    run_id = models.UUIDField(
+        null=True, help_text="The run it is a row of, whose end is announced in place of its own."
+    )
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)
 

@@ -31,6 +31,8 @@ PENDING = Family("aily_deliveries_pending", "Webhooks and mails to be sent.", ("
 OVERDUE = Family(
     "aily_deliveries_oldest_due_age_seconds", "How long the longest due has been due.", ("kind",)
 )
+RUNS = Family("aily_runs", "Runs that have not ended.", ("state",))
+RUN_ROWS = Family("aily_run_rows_pending", "Rows of these that wait to be fed.", ("state",))
 SLOTS = Family("aily_leases_in_use", "Slots in use.", ("model",))
 CAP = Family("aily_leases_cap", "Calls at once that the model is set to.", ("model",))
 LIMIT = Family("aily_leases_limit", "Calls at once allowed at the moment.", ("model",))
@@ -113,6 +115,11 @@ SELECT kind, count(*) AS deliveries,
   FROM chat_delivery WHERE state = 'pending' GROUP BY 1
 """
 _KINDS = ("webhook", "email")
+_RUNS = """
+SELECT state, count(*) AS runs, coalesce(sum(pending), 0)::bigint AS pending FROM chat_run
+ WHERE state NOT IN ('done', 'cancelled', 'failed', 'expired') GROUP BY 1
+"""
+_RUN_STATES = ("validating", "ready", "scheduled", "running", "paused", "finishing")
 
 
 class _Deployment(Row, frozen=True):
@@ -179,6 +186,12 @@ class _Pending(Row, frozen=True):
     overdue_seconds: float
 
 
+class _Runs(Row, frozen=True):
+    state: str
+    runs: int
+    pending: int
+
+
 class QueueGauges:
     """Reads PostgreSQL and Redis; keeps the models, for readings while PostgreSQL is away."""
 
@@ -213,6 +226,11 @@ class QueueGauges:
             row = pending.get(kind) or _Pending(kind, 0, 0.0)
             yield Reading(PENDING, row.deliveries, (kind,))
             yield Reading(OVERDUE, row.overdue_seconds, (kind,))
+        runs = {row.state: row for row in query(_Runs, _RUNS)}
+        for state in _RUN_STATES:
+            found = runs.get(state) or _Runs(state, 0, 0)
+            yield Reading(RUNS, found.runs, (state,))
+            yield Reading(RUN_ROWS, found.pending, (state,))
 
     def _queued(self) -> Iterator[Reading]:
         queued = {(row.model_id, row.lane): row for row in query(_Queued, _QUEUED)}

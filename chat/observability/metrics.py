@@ -51,6 +51,10 @@ WORKERS_LOST = Counter("aily_workers_lost_total", "Workers that were declared de
 _tokens = Counter("aily_tokens_total", "Tokens in the ledger.", ["model", "type"])
 _cost = Counter("aily_cost_total", "Money in the ledger.", ["model", "currency"])
 
+_run_rows = Counter(
+    "aily_run_rows_total", "Rows of runs whose task has ended; pending: fed again.", ["state"]
+)
+
 # --- Calls --------------------------------------------------------------------------------------
 _GEN_AI = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
 _call_seconds = Histogram(
@@ -103,6 +107,11 @@ _deliveries = Counter(
 _delivery_seconds = Histogram(
     "aily_delivery_duration_seconds", "One attempt to deliver.", ["kind"], buckets=FAST
 )
+
+
+def count_run_rows(states: Iterable[str]) -> None:
+    for state, rows in Count(states).items():
+        _run_rows.labels(state).inc(rows)
 
 
 @cache

@@ -168,6 +168,12 @@ class TryAgainError(OpenAIError):
     """The task of the request goes on: the same request again finds it."""
 
 
+def unknown_model(name: str) -> OpenAIError:
+    """The error for a model that does not exist, or that the caller may not use."""
+    message = f"The model {name[:200]!r} does not exist, or you may not use it."
+    return OpenAIError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
+
+
 def error_response(request: Request, error: Exception) -> Response:
     """The response to an exception that an endpoint has raised."""
     if not isinstance(error, OpenAIError):

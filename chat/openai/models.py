@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
 from chat.models import LLMModel, Scene
 from chat.openai.callers import caller_of
-from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.errors import JSON_TYPE, unknown_model
 from chat.openai.scenes import SCENE_PREFIX
 from chat.services.restrictions import USE_MODEL, USE_SCENE
 
@@ -34,8 +33,7 @@ async def retrieve_model(request: Request) -> Response:
     caller = await caller_of(request)
     found = await in_database(_find, caller.owner_id, name)
     if found is None:
-        message = f"The model {name[:200]!r} does not exist, or you may not use it."
-        raise OpenAIError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
+        raise unknown_model(name)
     return _json(found)
 
 

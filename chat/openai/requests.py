@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from chat.openai.errors import OpenAIError, param_of
+from chat.openai.errors import OpenAIError, param_of, unknown_model
+from chat.openai.scenes import SCENE_PREFIX
 from chat.services.parameters import ExtraBody, Object, path_of
 from chat.services.submission import CompositeRequest
 
@@ -22,6 +23,8 @@ _LANE_OF_TIER = {
     "priority": "interactive",
     "fast": "interactive",
 }
+#: No model's name, and no `scene:<slug>`, is longer.
+_MAX_MODEL_CHARS, _MAX_SCENE_CHARS = 100, len(SCENE_PREFIX) + 50
 _LANES = ("interactive", "normal", "batch")
 
 
@@ -39,6 +42,9 @@ def model_of(given: Object) -> str:
         raise missing("model")
     if not isinstance(model, str):
         raise invalid_type("a text", "model")
+    longest = _MAX_SCENE_CHARS if model.startswith(SCENE_PREFIX) else _MAX_MODEL_CHARS
+    if len(model) > longest:
+        raise unknown_model(model)
     return model
 
 

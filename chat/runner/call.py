@@ -54,7 +54,10 @@ class Call:
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
-        self.log = self.writer.open(self.task_id, self.task.owner_id, self.task.attempt)
+        is_quiet = self.task.run_id is not None
+        self.log = self.writer.open(
+            self.task_id, self.task.owner_id, self.task.attempt, is_quiet=is_quiet
+        )
         self.structured = StructuredAnswer.of(self.task, self.deployment)
         self._read_delay = ReadDelay(self._read_delay_seconds)
 

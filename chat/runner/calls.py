@@ -234,7 +234,8 @@ class Calls:
             if seconds:
                 with surviving("publishing a retry"):
                     frame = _retry_frame(entry, seconds)
-                    await in_database(eventlog.publish_queued, task.owner_id, frame)
+                    if not _is_row(task):
+                        await in_database(eventlog.publish_queued, task.owner_id, frame)
                 await asyncio.sleep(seconds)
             # A model that this worker does not know yet is left to the sweep.
             if pool := self._pools.of_model(task.model_id):
@@ -249,6 +250,11 @@ def _fault(error: ProviderError) -> Fault:
         return Fault.THROTTLED
     is_unreachable = isinstance(error, UnreachableError | ConnectTimeoutError)
     return Fault.UNREACHABLE if is_unreachable else Fault.FAILED
+
+
+def _is_row(task: StartedTask | Successor) -> bool:
+    """True for a row of a run, of which nothing is pushed to all sockets of its owner."""
+    return isinstance(task, StartedTask) and task.run_id is not None
 
 
 def _retry_frame(entry: scheduler.Entry, seconds: float) -> TaskQueued:

@@ -12,7 +12,6 @@ from aily.concurrency.faults import run_for_ever, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context
-from aily.redis.clients import close_async_clients
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
 from chat.eventlog import LogWriter
@@ -210,7 +209,10 @@ class Runtime:
 
     # --- Stopping -------------------------------------------------------------------------------
     async def aclose(self) -> None:
-        """Claim nothing more, let calls end within the grace time, hand the rest back."""
+        """Claim nothing more, let calls end within the grace time, hand the rest back.
+
+        Nothing of it asks Redis afterwards: the loop's clients are its owner's to close.
+        """
         self._is_stopping = True
         self._claimer.stop()
         # Without a lease nothing is running, and there is nothing to leave behind.
@@ -223,9 +225,7 @@ class Runtime:
         await self._claimer.aclose()
         await self.calls.aclose()
         self._jobs.cancel()
-        # What still asks Redis would connect again once its connection is closed.
         await self._jobs.wait(END_SECONDS)
-        await close_async_clients()
 
     async def _leave(self) -> None:
         with surviving("giving the lease up"):

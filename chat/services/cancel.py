@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 #: How long a caller waits for the worker to store the partial answer and close the log.
 CLOSE_WAIT_SECONDS = 1.0
 _POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Tasks that were cancelled, and followers that take the place of cancelled leaders."""
+
+    waiting: Sequence[EndedWithoutCall]
+    running: Sequence[CancelledCall]
+    successors: Sequence[Successor]
 
 
 async def cancel(owner_id: int, task_id: UUID) -> Task:
@@ -58,8 +68,9 @@ def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
     return Task.objects.get(pk=task_id)
 
 
-def cancel_many(task_ids: Sequence[UUID]) -> int:
-    """Cancel those that have not ended. Returns how many were."""
+def cancel_many(task_ids: Sequence[UUID], *, is_quiet: bool = False) -> int:
+    """Cancel those that have not ended. Returns how many were. `is_quiet`: they are rows of a
+    run."""
     waiting = flights.leave(task_ids, Status.CANCELLED)
     with transaction.atomic():
         waiting += cancel_queued(task_ids)
@@ -68,15 +79,27 @@ def cancel_many(task_ids: Sequence[UUID]) -> int:
         waiting += cancel_queued(task_ids)
         ended = [*(task.id for task in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
+    announce_cancelled(Cancelled(waiting, running, successors), is_quiet=is_quiet)
+    return len(waiting) + len(running)
+
+
+def cancel_waiting(task_ids: Sequence[UUID]) -> Cancelled:
+    """Cancel those that are queued, in the caller's transaction; `announce_cancelled` is to be
+    called after its commit."""
+    waiting = flights.leave(task_ids, Status.CANCELLED) + cancel_queued(task_ids)
+    return Cancelled(waiting, [], flights.promote([task.id for task in waiting]))
+
+
+def announce_cancelled(cancelled: Cancelled, *, is_quiet: bool = False) -> None:
+    """Inform workers and readers of committed cancels. Raises nothing."""
     try:
-        _publish(waiting, running)
-        _enqueue(successors)
+        _publish(cancelled.waiting, cancelled.running, is_quiet=is_quiet)
+        _enqueue(cancelled.successors)
     except RedisUnavailable as error:
         # Workers notice when they renew their lease, followers at their next look at the row.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
         note_fault("cancelling")
-    return len(waiting) + len(running)
 
 
 def _enqueue(successors: Sequence[Successor]) -> None:
@@ -90,7 +113,9 @@ def _enqueue(successors: Sequence[Successor]) -> None:
             actors.ring(pool)
 
 
-def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall]) -> None:
+def _publish(
+    waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCall], *, is_quiet: bool
+) -> None:
     """Inform the workers of running tasks, and end the logs of waiting ones."""
     for call in running:
         sync_redis().publish(worker_channel(str(call.worker_id)), str(call.id))
@@ -106,4 +131,5 @@ def _publish(waiting: Sequence[EndedWithoutCall], running: Sequence[CancelledCal
             for ended in waiting
         ],
         settings.EVENT_LOG_TTL_SECONDS,
+        is_quiet=is_quiet,
     )

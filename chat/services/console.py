@@ -47,6 +47,10 @@ SELECT coalesce(error->>'code', '') AS code, count(*) AS tasks
          WHERE status = 'failed' AND id >= %(since)s ORDER BY id DESC LIMIT %(limit)s) failed
  GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(codes)s
 """
+_RUNS = """
+SELECT count(*) AS tasks FROM chat_run
+ WHERE state NOT IN ('done', 'cancelled', 'failed', 'expired') AND state <> 'ready'
+"""
 _WORKERS = "SELECT count(*) AS tasks FROM chat_worker WHERE NOT is_dead AND lease_until > now()"
 
 
@@ -132,6 +136,8 @@ class Snapshot:
     providers: Sequence[ProviderHealth]
     failures: Mapping[str, int]
     workers: int
+    #: Runs that are under way or paused.
+    runs: int
     has_redis: bool
 
 
@@ -186,6 +192,7 @@ def _read() -> Snapshot:
     queued = {(row.model_id, row.lane): row for row in _fetch_queued()}
     queue = _Queue.read([model.pool for model in models], [row.key for row in every])
     [workers] = fetch_rows(_Count, _WORKERS)
+    [runs] = fetch_rows(_Count, _RUNS)
     shown = [
         row
         for row in every
@@ -197,6 +204,7 @@ def _read() -> Snapshot:
         providers=[_provider(provider, every, queue) for provider in providers],
         failures=_failures(),
         workers=workers.tasks,
+        runs=runs.tasks,
         has_redis=queue.is_known,
     )
 

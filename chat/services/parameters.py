@@ -19,6 +19,7 @@ from pydantic import (
     StrictBool,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -33,6 +34,11 @@ MAX_NAME_CHARS = 64
 OWN_FIELDS = frozenset(
     {"best_of", "extra_body", "messages", "model", "stream", "stream_options", "user_id"}
     | {"fallbacks", "models"}
+)
+
+_NUMBERS = (
+    *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed"),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "top_logprobs"),
 )
 
 Object = dict[str, JsonValue]
@@ -136,6 +142,14 @@ class KnownParameters(BaseModel):
     user: ShortText | None = Field(
         None, description="An end user of yours. Sent with your own id before it."
     )
+
+    @field_validator(*_NUMBERS, mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: object) -> object:
+        """pydantic would take true for 1."""
+        if isinstance(value, bool):
+            raise ValueError("a number is expected")  # noqa: TRY004 - pydantic's way
+        return value
 
 
 class ExtraBody(KnownParameters):

@@ -100,6 +100,13 @@ async def render_apart(
     return Rendered(version.pk, reply["messages"])
 
 
+def render_now(
+    version: SceneVersion, variables: Mapping[str, JsonValue], owner_id: int
+) -> Rendered:
+    """`render_apart` for a thread: waits for the other process, with no database connection."""
+    return Rendered(version.pk, render_source(source_of(version), variables, owner_id))
+
+
 def render_source(
     source: PromptSource, variables: Mapping[str, JsonValue], user_id: int
 ) -> Messages:

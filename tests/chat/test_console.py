@@ -217,8 +217,8 @@ def test_the_figures_cost_a_constant_number_of_queries_and_are_copied(
     admin.get(PATH)
     monkeypatch.setattr(console, "COPY_SECONDS", 60.0)
     monkeypatch.setattr(console, "_copy", None)
-    # Session, user; models, providers, queued, failed, workers; days that are not summed yet.
-    with django_assert_max_num_queries(7 + spending.MAX_SUMMED):
+    # Session, user; models, providers, queued, failed, workers, runs; days not summed yet.
+    with django_assert_max_num_queries(8 + spending.MAX_SUMMED):
         admin.get(PATH)
     for _ in range(11):
         admin.get(PATH)
@@ -228,7 +228,7 @@ def test_the_figures_cost_a_constant_number_of_queries_and_are_copied(
 
 # --- Permissions --------------------------------------------------------------------------------
 def test_each_part_is_for_staff_that_may_see_it(model: LLMModel) -> None:
-    tasks, money = {"models", "failures", "workers", "has_redis"}, {"spending"}
+    tasks, money = {"models", "failures", "workers", "runs", "has_redis"}, {"spending"}
     assert set(_staff("view_task").get(PATH).json()) == tasks
     both = _staff("view_provider", "view_ledgerentry")
     assert set(both.get(PATH).json()) == {"providers", "deployments", "has_redis"} | money

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from django.conf import settings
 from openai import AsyncOpenAI, OpenAI
@@ -75,6 +76,14 @@ def sdk(installation: Installation) -> Iterator[OpenAI]:
     with OpenAI(
         base_url=installation.base_url, api_key=installation.alice, max_retries=0
     ) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def api(installation: Installation) -> Iterator[httpx.Client]:
+    """Alice over plain HTTP, without an SDK."""
+    headers = {"Authorization": f"Bearer {installation.alice}"}
+    with httpx.Client(base_url=installation.base_url, headers=headers, timeout=30) as client:
         yield client
 
 

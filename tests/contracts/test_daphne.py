@@ -44,6 +44,17 @@ def test_how_the_server_calls_and_keeps_them(method: str, words: list[str]) -> N
     assert [word for word in words if word not in source] == []
 
 
+def test_a_body_is_read_to_its_end_by_process() -> None:
+    source = inspect.getsource(inspect.unwrap(WebRequest.process))
+    for words in (
+        "self.content.seek(0, 0)",
+        "chunk = self.content.read(buffer_size)",
+        "self.content.closed",
+        '"type": "http.request"',
+    ):
+        assert words in source
+
+
 def test_how_a_request_is_made_and_refused() -> None:
     names = list(inspect.signature(WebRequest.basic_error).parameters)
     assert names == ["self", "status", "status_text", "body"]

@@ -4,6 +4,7 @@
     make bench ARGS="flight --tasks 2000 --stream"
     make bench ARGS="rate"
     make bench ARGS="all --runs 3"                   everything, in about 25 minutes
+    make bench ARGS="chat_completions --publish"     beside other gateways, in about 10 minutes
     make bench ARGS="plot"                           README's table and plot, from its results
 
 Exit code 1 when anything was lost, doubled, out of order or wrong. A missed goal is no error.
@@ -21,7 +22,9 @@ import msgspec
 from rich.console import Console
 
 from aily.environment.launcher import WEB_SERVERS, default_web_processes
-from tests.load import litellm, publish, report, suite
+from tests.load import publish, report, runs, suite
+from tests.load.comparison import run as comparison
+from tests.load.comparison import tables
 from tests.load.scenario_run import BENCH_DIR, run_scenario
 from tests.load.scenarios import SCENARIOS
 from tests.load.scenarios.scenario import count
@@ -52,11 +55,12 @@ def _add_suite(commands: Any) -> None:
     whole.add_argument("--runs", type=count, default=3)
     whole.add_argument("--minutes", type=float, default=25.0, help="no run begins after them")
     whole.add_argument("--small", action="store_true", help="try out the suite itself")
-    whole.add_argument("--with-litellm", action="store_true", help="and LiteLLM's proxy")
     whole.add_argument("--json", type=Path, help="file for the results (tests/load/results.json)")
     plot = commands.add_parser("plot", help="README's table and plot, from the results")
     plot.add_argument("--json", type=Path, default=suite.RESULTS_FILE)
-    litellm.add_arguments(commands.add_parser("litellm", help=litellm.SUMMARY))
+    compared = commands.add_parser("chat_completions", help=comparison.SUMMARY)
+    comparison.add_arguments(compared)
+    runs.add_arguments(commands.add_parser("runs", help=runs.SUMMARY))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -67,19 +71,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run_one(console: Console, options: argparse.Namespace) -> dict[str, Any]:
-    """Run, save and show one scenario, or LiteLLM. Returns its document."""
-    if options.scenario == "litellm":
-        document = litellm.run(console, options)
+    """Run, save and show one scenario, or what measures by itself. Returns its document."""
+    if options.scenario == "chat_completions":
+        document, show = comparison.run(console, options), tables.show
+    elif options.scenario == "runs":
+        document, show = runs.run(console, options), runs.show
     else:
         defaults = parser().parse_args([options.scenario])
-        document = run_scenario(console, options, defaults)
+        document, show = run_scenario(console, options, defaults), report.show
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = options.json or BENCH_DIR / f"{options.scenario}-{stamp}.json"
     report.save(document, path)
-    if options.scenario == "litellm":
-        litellm.show(console, document)
-    else:
-        report.show(console, document)
+    show(console, document)
     console.print(f"written to {path}")
     return document
 
@@ -111,6 +114,8 @@ def main() -> int:
     if options.scenario == "plot":
         return _publish(options)
     document = run_one(console, options)
+    if options.scenario == "chat_completions" and options.publish:
+        publish.write_comparison(document)
     return 1 if document["violations"] else 0
 
 

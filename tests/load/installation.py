@@ -188,9 +188,10 @@ class Installation(Running):
                 raise RuntimeError(f"the installation is not ready: {reason}\n{self.log_tail()}")
             time.sleep(0.1)
 
-    def seed(self, users: int, cap: int) -> list[str]:
+    def seed(self, users: int, cap: int, *, thinking: bool = False) -> list[str]:
         """Make the model and `users` users; returns a key of each."""
         arguments = [str(users), self.simulator_url, str(cap)]
+        arguments += ["--thinking"] if thinking else []
         result = subprocess.run(
             [sys.executable, "-m", "tests.load.seed", *arguments],
             cwd=BASE_DIR,

@@ -27,13 +27,14 @@ class Groups:
     """The processes under test by part: web, worker, scheduler, postgres, valkey, simulator,
     generator and other. Looked up anew each time, as database sessions come and go."""
 
-    def __init__(self, simulator: psutil.Process, launcher: psutil.Process) -> None:
+    def __init__(self, simulator: psutil.Process | None, launcher: psutil.Process) -> None:
         self._simulator = simulator
         self._launcher = launcher
         self.generator: psutil.Process | None = None
 
     def _members(self) -> Iterator[tuple[str, psutil.Process]]:
-        yield "simulator", self._simulator
+        if self._simulator is not None:
+            yield "simulator", self._simulator
         if self.generator is not None:
             yield "generator", self.generator
         yield "other", self._launcher

@@ -7,12 +7,18 @@ from typing import Any
 
 from aily.launcher.programs import BASE_DIR
 from tests.load import report
+from tests.load.comparison import tables
 
 README = BASE_DIR / "README.md"
 PLOT = BASE_DIR / "static" / "img" / "bench.svg"
 _BEGIN, _END = "<!-- bench: made by make bench -->", "<!-- bench: end -->"
+_COMPARISON = "<!-- chat_completions: made by make bench -->", "<!-- chat_completions: end -->"
 _PARTS = ("web", "worker", "postgres", "valkey", "simulator", "generator")
 _COLOURS = ("#2563eb", "#0891b2", "#7c3aed", "#db2777", "#a3a3a3", "#d4d4d4")
+_SUBMIT = (
+    *("throughput_tasks_per_second", "web_cpu_ms_per_task"),
+    *("accept_p50_seconds", "accept_p99_seconds"),
+)
 _SHOWN = {
     "idle": ("overhead_p50_seconds", "overhead_p99_seconds"),
     "flight": (
@@ -27,23 +33,33 @@ _SHOWN = {
         *("connects_per_second", "web_cpu_ms_per_socket", "web_rss_bytes_per_socket"),
         "idle_web_cpu_ms_per_second_per_1000_sockets",
     ),
-    "submit": ("throughput_tasks_per_second", "accept_p50_seconds", "accept_p99_seconds"),
+    "submit": _SUBMIT,
+    "submit_http": _SUBMIT,
     "lease": ("cap_used_percent", "calls_at_once_over_cap", "refused_429"),
-    "litellm": (
-        *("proxy_cpu_ms_per_task", "proxy_rss_bytes", "errors"),
-        *("overhead_p50_seconds", "overhead_p99_seconds"),
-    ),
 }
 
 
+#: Scenarios whose cost a task the plot has.
+_COSTS = ("flight", "submit", "submit_http", "rate")
+
+
 def write_readme(results: dict[str, Any], readme: Path = README) -> None:
-    """Replace what stands between the marks. Raises ValueError when they are missing."""
+    """The suite's results. Raises ValueError when the README has no place for them."""
+    _write_between((_BEGIN, _END), _table(results), readme)
+
+
+def write_comparison(document: dict[str, Any], readme: Path = README) -> None:
+    """The comparison with other gateways. Raises ValueError when the README has no place for it."""
+    _write_between(_COMPARISON, tables.markdown(document), readme)
+
+
+def _write_between(marks: tuple[str, str], table: str, readme: Path) -> None:
     text = readme.read_text()
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise ValueError(f"{readme.name} has no place for the figures: {_BEGIN} ... {_END}")
-    readme.write_text(f"{before}{begin}\n{_table(results)}\n{end}{after}")
+        raise ValueError(f"{readme.name} has no place for the figures: {' ... '.join(marks)}")
+    readme.write_text(f"{before}{begin}\n{table}\n{end}{after}")
 
 
 def _table(results: dict[str, Any]) -> str:
@@ -107,7 +123,8 @@ def _plot_cost(axes: Any, results: dict[str, Any]) -> None:
     entries = [
         entry
         for entry in results["entries"]
-        if entry["scenario"] in ("flight", "submit", "rate") and entry["cpu_ms_per_task"]
+        if entry["scenario"] in ("flight", "submit", "submit_http", "rate")
+        and entry["cpu_ms_per_task"]
     ]
     left = [0.0] * len(entries)
     titles = [entry["title"] for entry in entries]

@@ -1,6 +1,7 @@
 """Run inside the measured installation: a key for each socket, the bench's model and scene.
 
-Arguments: number of users, URL of the bench's simulator, concurrency cap. Prints a key a line.
+Arguments: number of users, URL of the bench's simulator, concurrency cap, and `--thinking` unless
+the model's answers shall come without reasoning. Prints a key a line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from secrets import token_urlsafe
 import django
 
 
-def seed(users: int, simulator_url: str, cap: int) -> list[str]:
+def seed(users: int, simulator_url: str, cap: int, *, thinking: bool) -> list[str]:
     """Users without a password (hashing one costs longer than all the rest), one key each."""
     # Imported late: models need Django's apps.
     from django.db import transaction
@@ -28,7 +29,7 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
             name=MODEL,
             provider=provider,
             max_concurrency=cap,
-            params={"thinking": {"type": "disabled"}},
+            params={} if thinking else {"thinking": {"type": "disabled"}},
         )
         scene = Scene.objects.create(slug=SCENE, title="Bench")
         templates = {"system_template": "Answer briefly.", "user_template": "{{ text }}"}
@@ -51,4 +52,5 @@ def seed(users: int, simulator_url: str, cap: int) -> list[str]:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
     django.setup()
-    print("\n".join(seed(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+    users, url, cap, *rest = sys.argv[1:]
+    print("\n".join(seed(int(users), url, int(cap), thinking=rest == ["--thinking"])))

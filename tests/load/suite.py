@@ -54,7 +54,7 @@ PLAN = (
     Entry("500 streams of 10 deltas a second", ["relay"], is_goal=True, small=["--tasks", "50"]),
     Entry("5,000 idle sockets", ["sockets"], is_goal=True, small=["--sockets", "200"]),
     Entry("submits over WebSockets", ["submit"], small=["--tasks", "300"]),
-    Entry("submits over REST", ["submit", "--rest"], small=["--tasks", "300"]),
+    Entry("submits over HTTP", ["submit_http"], is_goal=True, small=["--tasks", "300"]),
     Entry(
         "cap 500, 10,000 queued",
         ["lease", "--cap", "500", "--tasks", "10000", "--seconds", "4"],
@@ -74,26 +74,14 @@ PLAN = (
 )
 
 
-LITELLM = Entry(
-    "LiteLLM's proxy, 300 calls at once (no queue, no storage, no push)",
-    ["litellm"],
-    once=True,
-    small=["--tasks", "50"],
-)
-COMPARED = Entry(
-    "aily, 300 tasks at once", ["flight", "--tasks", "300", "--seconds", "5"], once=True
-)
-
-
 def run_suite(console: Console, options: argparse.Namespace, run: Runner) -> dict[str, Any]:
     """All of the plan, `options.runs` times. No run begins after `options.minutes`."""
     deadline = time.monotonic() + options.minutes * 60
-    plan = (*PLAN, LITELLM, COMPARED) if options.with_litellm else PLAN
-    documents: dict[str, list[dict[str, Any]]] = {entry.title: [] for entry in plan}
-    failures: dict[str, list[str]] = {entry.title: [] for entry in plan}
+    documents: dict[str, list[dict[str, Any]]] = {entry.title: [] for entry in PLAN}
+    failures: dict[str, list[str]] = {entry.title: [] for entry in PLAN}
     skipped = 0
     for number in range(options.runs):
-        for entry in plan:
+        for entry in PLAN:
             if entry.once and number:
                 continue
             if time.monotonic() > deadline:
@@ -115,7 +103,7 @@ def run_suite(console: Console, options: argparse.Namespace, run: Runner) -> dic
         "runs": options.runs,
         "entries": [
             _entry(entry, found, failures[entry.title], is_small=options.small)
-            for entry in plan
+            for entry in PLAN
             if (found := documents[entry.title]) or failures[entry.title]
         ],
     }

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
+from asgiref.typing import ASGIReceiveCallable, ASGIReceiveEvent, HTTPRequestEvent
 from daphne.http_protocol import WebRequest
 from twisted.web.http import RESPONSES
 
@@ -19,6 +21,8 @@ from aily.concurrency.gates import Gate
 from aily.problems import Problem
 from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, problem_response, too_large
 
+#: Bytes of a large body that are in memory at once.
+_PIECE_BYTES = 65_536
 #: How long a refused client's bytes are read and thrown away: closed at once, the connection would
 #: be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
@@ -29,7 +33,52 @@ RESPONSES.update(
 )
 
 
+class LargeBody:
+    """A body in a temporary file, which the application reads a piece at a time.
+
+    daphne puts a body into its queue before the application runs, all of it. To daphne this one is
+    empty: `next_message` takes the place of its one empty message.
+    """
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        self._content.seek(0)
+        self._is_begun = self._is_over = False
+
+    async def next_message(self, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
+        """ASGI's `receive`: pieces of the body, then what daphne has to say."""
+        if not self._is_begun:
+            self._is_begun = True
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+        if self._is_over or self._content.closed:
+            return await receive()
+        piece = self._content.read(_PIECE_BYTES)
+        self._is_over = len(piece) < _PIECE_BYTES
+        # Other requests go on between two pieces.
+        await asyncio.sleep(0)
+        return HTTPRequestEvent(type="http.request", body=piece, more_body=not self._is_over)
+
+    # As daphne and Twisted see it.
+    @property
+    def closed(self) -> bool:
+        return self._content.closed
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+    def seek(self, *where: int) -> None:
+        pass
+
+    def close(self) -> None:
+        self._content.close()
+
+
 class BoundedRequest(WebRequest):
+    #: A file, in memory or on disk, or a LargeBody.
+    content: Any
+
     def __init__(self, *args: object, **options: object) -> None:
         # Applications read bodies themselves: Twisted would parse each media type, and each form.
         super().__init__(*args, parsePOSTFormSubmission=False, **options)
@@ -38,6 +87,8 @@ class BoundedRequest(WebRequest):
         self._has_all = self._is_refused = False
         self._admission: asyncio.Task[None] | None = None
         self._writable = Gate()
+        #: Of a request that has a large one.
+        self.body: LargeBody | None = None
 
     # --- The body -------------------------------------------------------------------------------
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
@@ -80,6 +131,12 @@ class BoundedRequest(WebRequest):
         self._has_all = True
         if not self._is_refused:
             super().requestReceived(command, path, version)
+
+    def process(self) -> object:
+        """Called by Twisted once it has all of the request."""
+        if self._size > ANONYMOUS_BYTES:
+            self.content = self.body = LargeBody(self.content)
+        return super().process()
 
     def _head_path(self) -> str:
         """The path as sent: the request's own attributes are set once its body has come."""

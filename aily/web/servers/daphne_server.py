@@ -31,7 +31,7 @@ from twisted.internet.tcp import Port
 from twisted.web.http import HTTPChannel
 
 from aily.web.access_revocation import CLOSE_RESTART, PING_SECONDS, open_sockets
-from aily.web.servers.daphne_http import BoundedRequest
+from aily.web.servers.daphne_http import BoundedRequest, LargeBody
 from aily.web.servers.daphne_websocket import BoundedWebSocket
 from aily.web.shutdown import shutdown_event
 
@@ -51,6 +51,8 @@ _APPLICATION_CHECK_SECONDS = 1.0
 _LINGER_SECONDS = 0.3
 #: Extension of a WebSocket's scope, from this server to its own wrapper round the application.
 _PROTOCOL = "aily.protocol"
+#: The same of a request with a large body.
+_BODY = "aily.body"
 
 
 class DrainingServer(Server):
@@ -75,6 +77,8 @@ class DrainingServer(Server):
     def create_application(self, protocol: _Protocol, scope: dict[str, object]) -> object:
         if scope["type"] == "websocket":
             scope["extensions"] = {"websocket.http.response": {}, _PROTOCOL: protocol}
+        elif isinstance(protocol, BoundedRequest) and protocol.body is not None:
+            scope["extensions"] = {_BODY: protocol.body}
         queue = super().create_application(protocol, scope)
         application = self.connections.get(protocol, {}).get("application_instance")
         if application is not None:
@@ -170,7 +174,8 @@ def _make_bounded_requests(factory: HTTPFactory) -> None:
 
 
 def _reading_on_demand(application: ASGI3Application) -> ASGI3Application:
-    """The application, with WebSockets that are read from as it asks for messages."""
+    """The application, with WebSockets and large bodies that are read from as it asks for
+    messages."""
 
     # No coroutine: its frame would take 0.3 KiB a socket.
     def wrapped(
@@ -180,6 +185,9 @@ def _reading_on_demand(application: ASGI3Application) -> ASGI3Application:
             extensions = scope["extensions"] or {}
             protocol = cast("BoundedWebSocket", extensions.pop(_PROTOCOL))
             receive = partial(protocol.next_message, receive)
+        elif scope["type"] == "http" and _BODY in (scope.get("extensions") or {}):
+            body = cast("dict[str, LargeBody]", scope["extensions"]).pop(_BODY)
+            receive = partial(body.next_message, receive)
         return application(scope, receive, send)
 
     return wrapped

@@ -13,14 +13,17 @@ from dramatiq_crontab.management.commands.crontab import Command as Crontab
 from aily.monitoring.process import observe
 from aily.redis.guarded import guarded_pool
 from chat import actors
+from chat.runs import actors as runs
 
 #: Which actor is sent a message every how many seconds.
 SCHEDULE = (
     (actors.sweep, 5),
     (actors.settle, 1),
     (actors.deliver, 1),
+    (runs.feed_runs, 1),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
+    (runs.purge_runs, 300),
 )
 
 

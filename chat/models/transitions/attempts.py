@@ -40,6 +40,8 @@ class StartedTask(Row, frozen=True):
     in_conversation: bool
     #: True: it is a response that keeps how its text was streamed.
     keeps_transcript: bool
+    #: The run that it is a row of.
+    run_id: UUID | None
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
@@ -109,7 +111,7 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           ) END AS cache_ttl_seconds,
           conversation_id IS NOT NULL AS in_conversation,
           EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
-            AS keeps_transcript
+            AS keeps_transcript, run_id
 """
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its

@@ -30,6 +30,7 @@ _UNSUPPORTED = {
     "logprobs": "Log probabilities are not kept.",
     "top_logprobs": "Log probabilities are not kept.",
 }
+_FORMATS = ("text", "json_object", "json_schema")
 #: Fields that are read here, or that mean something to OpenAI's own service alone: the provider is
 #: not sent them.
 _NOT_SENT = frozenset(
@@ -84,6 +85,10 @@ def _refuse_unsupported(given: Object) -> None:
         raise unsupported("A request has one answer: send it n times for n answers.", "n")
     if given.get("modalities", ["text"]) != ["text"]:
         raise unsupported("Answers are text alone.", "modalities")
+    response_format = given.get("response_format")
+    if isinstance(response_format, dict) and response_format.get("type") not in _FORMATS:
+        message = f"The formats of answers are {', '.join(_FORMATS)}."
+        raise unsupported(message, "response_format.type")
 
 
 def _read_stream(given: Object) -> tuple[bool, bool]:

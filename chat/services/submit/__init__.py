@@ -45,7 +45,14 @@ from chat.services.submit.pending import (
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
 
-__all__ = ["Accepted", "ResponseDraft", "Submission", "submit", "submit_many"]
+__all__ = [
+    "Accepted",
+    "NeedsRenderingError",
+    "ResponseDraft",
+    "Submission",
+    "submit",
+    "submit_many",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
@@ -34,12 +34,11 @@ def _build(pending: PendingSubmission) -> None:
     submission, target = pending.submission, pending.target
     request, version, model = submission.request, target.version, target.model
     prompt = prompts.build(request, _rendered(submission, target), target.history)
-    deadline = request.deadline_seconds
     given = request.params()
     params = merged(model.params, version.params if version else {}, given)
     response_format = find_format(params, given, target.scene, version)
     task = new_task(
-        id=tagged_id(),
+        id=submission.task_id or tagged_id(),
         owner_id=submission.owner_id,
         api_key_id=submission.api_key_id,
         scene_id=target.scene and target.scene.pk,
@@ -55,15 +54,23 @@ def _build(pending: PendingSubmission) -> None:
         response_format=response_format,
         metadata=request.metadata,
         webhook_id=target.webhook_id,
+        run_id=submission.run_id,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest() if submission.idempotency_key else "",
-        deadline_at=timezone.now() + timedelta(seconds=deadline) if deadline else None,
+        deadline_at=_deadline(submission),
         needs_settling=True,
     )
     task.model, task.scene, task.scene_version = model, target.scene, version
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     task.new_response = submission.response.of(task.pk) if submission.response else None
     pending.task = task
+
+
+def _deadline(submission: Submission) -> datetime | None:
+    """The earlier of the request's deadline and its run's."""
+    seconds = submission.request.deadline_seconds
+    own = timezone.now() + timedelta(seconds=seconds) if seconds else None
+    return min(filter(None, (own, submission.deadline_at)), default=None)
 
 
 def _rendered(submission: Submission, target: Target) -> Messages:

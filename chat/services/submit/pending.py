@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -62,6 +63,13 @@ class Submission:
     idempotency_key: str | None = None
     #: The API key that authenticated the request; None: a session.
     api_key_id: int | None = None
+    #: The run that it is a row of, and the id that its task gets.
+    run_id: UUID | None = None
+    task_id: UUID | None = None
+    #: The run's deadline, beside that of the request.
+    deadline_at: datetime | None = None
+    #: Whether `request.version` was live when the run began: it needs no right to edit the scene.
+    is_version_pinned: bool = False
     #: The W3C trace context of the request; empty while traces are off.
     traceparent: str = ""
     #: Whose limit of requests a minute this counts against; None: it is counted already.

@@ -131,7 +131,7 @@ def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
     if slug is None:
         return None
     scene = lookups.catalog.scenes.get(slug)
-    if submission.request.version is not None:
+    if submission.request.version is not None and not submission.is_version_pinned:
         # Forbidden comes first: without it, one does not learn whether there is such a scene.
         if not lookups.may_edit(submission.owner_id, scene):
             raise Forbidden(f"This needs the permission {EDIT_SCENE}.", field="version")
@@ -181,7 +181,7 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
 def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
     """A scene's own models come with the scene; those of a version that is tried do not: another
     editor may have named them."""
-    is_tried = submission.request.version is not None
+    is_tried = submission.request.version is not None and not submission.is_version_pinned
     return not is_tried or lookups.may_use(submission.owner_id, model, USE_MODEL)
 
 

@@ -225,6 +225,7 @@ function showAll(data) {
   if (data.models) showModels(data.models);
   if (data.failures) showFailures(data.failures);
   if (data.workers !== undefined) show("figure-workers", numbers.format(data.workers));
+  if (data.runs !== undefined) show("figure-runs", numbers.format(data.runs));
   if (data.providers) showProviders(data.providers);
   if (data.deployments) showDeployments(data.deployments);
   if (data.spending) showSpending(data.spending);

@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -30,6 +31,7 @@ from chat import eventlog, scheduler
 from chat.eventlog import Append, Outcome
 from chat.eventlog.keys import text_channel, user_channel
 from chat.events import EventId
+from chat.openai.waiters import registry
 from chat.scheduler import DeploymentClaim, Entry, Fault, Probe, breakers
 from tests.valkey_cluster import ValkeyCluster
 
@@ -166,12 +168,38 @@ async def append() -> None:
     assert (await eventlog.aappend([gap]))[0].outcome is Outcome.MISSING
 
 
+WAITER = registry.Waiter("f1", UUID(int=1), 1)
+
+
+async def beat() -> None:
+    other = WAITER._replace(fingerprint="f2")
+    began = await registry.beat("a-process", [WAITER, other], [], grace_seconds=60)
+    assert began == (False, [])
+    assert (await registry.beat("a-process", [], [other], grace_seconds=60)).is_known
+
+
+async def drop() -> None:
+    await beat()
+    assert await registry.drop(WAITER, "a-process", is_written=True, grace_seconds=0)
+    assert (await registry.beat("a-process", [], [], grace_seconds=0)).due == [WAITER]
+
+
+async def attach() -> None:
+    await beat()
+    assert isinstance(await registry.attach("f1", "another"), float)
+    assert await registry.drop(WAITER, "a-process", is_written=True, grace_seconds=60)
+    assert await registry.attach("f1", "another") == WAITER
+
+
 RUNS: dict[str, Callable[[], Awaitable[None]]] = {
     "accounts/sessions/lua/admit.lua": admit,
     "accounts/sessions/lua/refund.lua": refund,
     "aily/cache/lua/store.lua": store_built,
     "aily/redis/lua/count.lua": count,
     "chat/eventlog/lua/append.lua": append,
+    "chat/openai/waiters/lua/attach.lua": attach,
+    "chat/openai/waiters/lua/beat.lua": beat,
+    "chat/openai/waiters/lua/drop.lua": drop,
     "chat/scheduler/lua/claim.lua": claim_in_all_states,
     "chat/scheduler/lua/enqueue.lua": enqueue,
     "chat/scheduler/lua/failed.lua": report_failures,

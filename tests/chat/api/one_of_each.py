@@ -19,6 +19,9 @@ from chat.models import (
     Deployment,
     LLMModel,
     Provider,
+    Run,
+    RunRow,
+    RunState,
     Scene,
     Status,
     Task,
@@ -61,6 +64,22 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         event="task.completed",
         state="failed",
     )
+    run = Run.objects.create(
+        owner=owner,
+        kind="run",
+        name=name,
+        source={"format": "csv", "rows": "variables"},
+        scene=scene.slug,
+        columns=["Body"],
+        mapping={"text": "Body"},
+        state=RunState.PAUSED,
+        total=2,
+        pending=1,
+        failed=1,
+    )
+    row = {"run": run, "payload": {"Body": "x"}, "payload_bytes": 12}
+    RunRow.objects.create(number=1, line=2, **row)
+    RunRow.objects.create(number=2, line=3, state="failed", error={"code": "internal"}, **row)
     session = Session.objects.create(
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
@@ -77,6 +96,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "name": name,
         "number": 2,
         "role_id": Role.objects.create(name=name).pk,
+        "run_id": str(run.pk),
         "scene": name,
         "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,

@@ -32,7 +32,7 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider
+from chat.models import Provider, Run
 from tests.chat.api.one_of_each import one_of_each
 from tests.chat.conftest import StartWorker
 
@@ -54,6 +54,8 @@ _BY_SESSION = {
     "DELETE /api/me/sessions/{session_id}",
     "POST /api/me/password",
 }
+#: What is done before a run's start; all else is done with one that is paused.
+_OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
 #: The old one in the example of a change.
@@ -105,6 +107,8 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    if label in _OF_READY_RUNS:
+        Run.objects.filter(pk=known["run_id"]).update(state="ready")
     if label not in _BY_SESSION:
         return {"Authorization": f"Bearer {APIKey.create(user, 'root')[1]}"}, known
     browser, token = Client(), "x" * 32
@@ -159,8 +163,8 @@ def _example(operation: Any, known: dict[str, Any]) -> Any:
     bodies = list(operation.body)
     if not bodies:
         return operation.Case(path_parameters=known)
-    body = bodies[0].definition["example"]
-    return operation.Case(path_parameters=known, body=body, media_type="application/json")
+    body, media_type = bodies[0].definition["example"], bodies[0].media_type
+    return operation.Case(path_parameters=known, body=body, media_type=media_type)
 
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.

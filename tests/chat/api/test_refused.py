@@ -36,6 +36,17 @@ GET /api/conversations/{conversation_id}/messages/{message_id}
 GET /api/llmchat/tasks/{task_id}
 GET /api/llmchat/tasks/{task_id}/events
 POST /api/llmchat/tasks/{task_id}/cancel
+GET PATCH DELETE /api/llmchat/runs/{run_id}
+GET /api/llmchat/runs/{run_id}/rows
+GET /api/llmchat/runs/{run_id}/errors
+GET /api/llmchat/runs/{run_id}/results
+POST /api/llmchat/runs/{run_id}/estimate
+POST /api/llmchat/runs/{run_id}/try
+POST /api/llmchat/runs/{run_id}/start
+POST /api/llmchat/runs/{run_id}/pause
+POST /api/llmchat/runs/{run_id}/resume
+POST /api/llmchat/runs/{run_id}/cancel
+POST /api/llmchat/runs/{run_id}/retry-failed
 """
 #: A restricted scene is not found by who may not use it.
 _RESTRICTED = """
@@ -85,6 +96,7 @@ GET POST /api/conversations
 POST /api/llmchat/request
 POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
+GET POST /api/llmchat/runs
 GET /api/scenes
 """
 #: Operations that take a session: no API key may do them.

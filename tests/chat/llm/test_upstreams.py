@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -182,6 +183,43 @@ async def test_an_end_user_is_named_beside_the_owner(
     await collect(client, upstream(recorder.url, provider="deepseek"), request)
     assert recorder.last.body["user_id"] == "u7-a_b_c"
     assert "user" not in recorder.last.body
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+async def test_calls_of_tools_have_a_reasoning_where_the_provider_wants_one(
+    client: ProviderClient, recorder: Recorder, is_raw: bool
+) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = {"role": "assistant", "content": None, "tool_calls": [call]}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": 'hi "tool_calls"'},
+        {**called, "reasoning_content": "because"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        called,
+    ]
+    sent = msgspec.Raw(msgspec.json.encode(messages)) if is_raw else messages
+    request = ChatRequest("m", sent)
+    await collect(client, upstream(recorder.url), request)
+    assert recorder.last.body["messages"] == messages
+    await collect(client, upstream(recorder.url, provider="deepseek"), request)
+    added = {**called, "reasoning_content": ""}
+    assert recorder.last.body["messages"] == [*messages[:3], added]
+
+
+async def test_a_choice_that_forces_a_tool_turns_thinking_off_where_both_are_refused(
+    client: ProviderClient, recorder: Recorder
+) -> None:
+    to = upstream(recorder.url, provider="deepseek")
+    for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+        await ask(client, to, tool_choice=choice)
+        assert recorder.last.body["thinking"] == {"type": "disabled"}
+        await ask(client, upstream(recorder.url), tool_choice=choice)
+        assert "thinking" not in recorder.last.body
+    await ask(client, to, tool_choice="auto")
+    assert "thinking" not in recorder.last.body
+    # Who asks for both is told so by the provider.
+    await ask(client, to, tool_choice="required", thinking={"type": "enabled"})
+    assert recorder.last.body["thinking"] == {"type": "enabled"}
 
 
 async def test_a_providers_own_time_limits_hold(client: ProviderClient) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from aily.database.threads import in_database
+from aily.redis.clients import async_redis
 from chat.llm.simulator.server import Simulator
 from chat.models import LLMModel, Worker
 from chat.runner.runtime import Runtime
+from tests.chat.conftest import StartWorker
 
 
 async def test_a_worker_is_ready_once_it_has_a_lease_and_knows_the_pools(
@@ -29,3 +31,12 @@ async def test_a_worker_that_never_had_a_lease_closes(simulator: Simulator) -> N
     await worker.aclose()
     assert not worker.has_lease
     assert not len(worker.calls)
+
+
+async def test_a_worker_that_closes_leaves_the_clients_of_its_loop_to_others(
+    start_worker: StartWorker,
+) -> None:
+    worker, _ = await start_worker(), await start_worker()
+    client = async_redis()
+    await worker.aclose()
+    assert async_redis() is client

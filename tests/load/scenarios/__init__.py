@@ -1,4 +1,4 @@
-"""What the bench can measure. A scenario is one module here that holds one subclass of Scenario."""
+"""What the bench can measure. A scenario is a subclass of Scenario in a module here."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tests.load.checks import accepted_only
-from tests.load.goals import Figures
+from tests.load.goals import Figures, Goal
 from tests.load.installation import Upstream
 from tests.load.measure import percentile
 from tests.load.recording import Wave
@@ -18,21 +18,16 @@ class Submit(Scenario):
     of accepting alone."""
 
     name = "submit"
-    summary = "N submits of M users, one under way a user, and no answers"
+    summary = "N submits of M users over WebSockets, one under way a user, and no answers"
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--tasks", type=count, default=5000)
-        parser.add_argument("--sockets", type=count, default=50, help="users")
-        parser.add_argument("--rest", action="store_true", help="over REST, not WebSockets")
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        super().__init__(options)
-        self.over_sockets = not options.rest
+        parser.add_argument("--users", type=count, default=50)
 
     @property
     def users(self) -> int:
-        return int(self.options.sockets)
+        return int(self.options.users)
 
     @property
     def cap(self) -> int:
@@ -52,6 +47,19 @@ class Submit(Scenario):
         accepts = run.wave.accept_seconds
         return {
             "throughput_tasks_per_second": len(accepts) / run.wave.recording.seconds,
+            "web_cpu_ms_per_task": run.wave.cpu_ms_per_task("web"),
             "accept_p50_seconds": percentile(accepts, 0.5),
             "accept_p99_seconds": percentile(accepts, 0.99),
         }
+
+
+class SubmitOverHTTP(Submit):
+    """The same by requests that do not wait for the answer."""
+
+    name = "submit_http"
+    summary = "N submits of M users over HTTP, one under way a user, and no answers"
+    goals = (
+        Goal("≥ 1,000 submits/s over HTTP", "throughput_tasks_per_second", 1000, at_least=True),
+        Goal("CPU of the web process a submit ≤ 0.8 ms", "web_cpu_ms_per_task", 0.8),
+    )
+    over_sockets = False

@@ -14,7 +14,8 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local function take(waiter)
   redis.call('ZADD', processes, 'NX', now, ARGV[2])
-  redis.call('ZADD', held, 0, waiter .. '/' .. ARGV[2])
+  local member = waiter .. '/' .. ARGV[2]
+  redis.call('ZADD', held, 0, member)
   return waiter
 end
 

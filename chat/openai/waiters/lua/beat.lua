@@ -17,12 +17,13 @@ local DAY = 86400
 
 for i = 6, #ARGV do
   local waiter = ARGV[i]
+  local member = waiter .. '/' .. process
   if i < 6 + began then
-    redis.call('ZADD', held, 0, waiter .. '/' .. process)
+    redis.call('ZADD', held, 0, member)
     redis.call('ZREM', dropped, waiter)
     redis.call('ZREM', due, waiter)
   else
-    redis.call('ZREM', held, waiter .. '/' .. process)
+    redis.call('ZREM', held, member)
   end
 end
 local is_known = redis.call('ZADD', processes, now, process) == 0

@@ -10,7 +10,8 @@
 -- Returns 1 if it is noted, 0 if another request waits for its task, -1 if there are too many.
 local held, dropped, due = KEYS[2], KEYS[3], KEYS[4]
 local waiter = ARGV[1]
-local was_held = redis.call('ZREM', held, waiter .. '/' .. ARGV[2])
+local member = waiter .. '/' .. ARGV[2]
+local was_held = redis.call('ZREM', held, member)
 if ARGV[3] == '1' and was_held == 0 then return 0 end
 if redis.call('ZCARD', dropped) >= tonumber(ARGV[5]) then return -1 end
 local time = redis.call('TIME')

@@ -1,0 +1,348 @@
+"""REST: runs, many requests as one thing."""
+
+# Annotations stay objects here: ninja's paginate loses the module to look names up in.
+
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from ninja import File, Form, Query, Router, Status
+from ninja.files import UploadedFile
+from ninja.pagination import paginate
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotency_key, takes_idempotency_key
+from aily.database.replica import may_read_replica
+from aily.database.rows import Row, fetch_rows
+from aily.database.threads import in_database
+from aily.problems import Conflict, InvalidRequest
+from aily.rest.etags import if_match
+from aily.rest.json_input import decode_json
+from aily.rest.openapi import documented_responses
+from aily.rest.pages import Page, matching, ordered
+from chat.api.run_schemas import (
+    ErrorGroup,
+    EstimateOut,
+    ResultsFormat,
+    RowFilter,
+    RowPage,
+    RunFilter,
+    RunForm,
+    RunItem,
+    RunOut,
+    RunPatch,
+    StartIn,
+    TryIn,
+    TryOut,
+)
+from chat.models import Lane, Run, RunRow, RunState
+from chat.models.runs import ENDED_RUNS
+from chat.runs import control, creation, estimating, progress, retention
+from chat.runs.actors import ring_feeder
+from chat.runs.creation import NewRun, check_columns, check_fields
+from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
+
+router = Router(tags=["runs"])
+
+MAX_GROUPS = 100
+#: Bytes of payloads of one page of rows.
+PAGE_BYTES = 2_097_152
+_ERRORS = """
+SELECT coalesce(error->>'code', '') AS code,
+       coalesce(min(left(error->>'message', 500)), '') AS message,
+       count(*) AS rows, (array_agg(number ORDER BY number))[1:5] AS numbers
+  FROM chat_runrow
+ WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired') AND error IS NOT NULL
+ GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %(limit)s
+"""
+
+
+class _ErrorGroup(Row, frozen=True):
+    code: str
+    message: str
+    rows: int
+    numbers: list[int]
+
+
+def _load(request: HttpRequest, run_id: UUID) -> Run:
+    return progress.load(request.auth.user.pk, run_id)  # type: ignore[attr-defined]
+
+
+# --- Runs ---------------------------------------------------------------------------------------
+_EXAMPLE = {"file": "id,Body\n1,A text\n", "format": "csv", "name": "reviews.csv"}
+_UPLOAD: dict[str, Any] = {"content": {"multipart/form-data": {"example": _EXAMPLE}}}
+
+
+@router.post(
+    "",
+    response={201: RunOut, 200: RunOut},
+    url_name="create_run",
+    openapi_extra={"requestBody": _UPLOAD},
+)
+@takes_idempotency_key
+def create_run(
+    request: AuthenticatedRequest, payload: Form[RunForm], file: File[UploadedFile]
+) -> Status[Run]:
+    """Make a run of a file (CSV or JSONL, up to 200 MB), sent as multipart/form-data.
+
+    It is validated in the background, then waits for its start. 200: it was made before.
+    """
+    _refuse_unknown(request)
+    key = idempotency_key(request)
+    api_key = request.auth.api_key
+    new = _new_run(payload, file)
+    run, is_new = creation.create_run(
+        request.auth.user.pk, api_key.pk if api_key else None, new, file.chunks(), key
+    )
+    ring_feeder()
+    return Status(201 if is_new else 200, run)
+
+
+def _refuse_unknown(request: HttpRequest) -> None:
+    known = set(RunForm.model_fields)
+    for name, values in request.POST.lists():
+        if name not in known:
+            raise InvalidRequest("There is no such field.", field=name)
+        if len(values) > 1:
+            raise InvalidRequest("This is given more than once.", field=name)
+    for name, files in request.FILES.lists():
+        if name != "file" or len(files) > 1:
+            raise InvalidRequest("Send one file, as `file`.", field=name)
+
+
+def _new_run(payload: RunForm, file: UploadedFile) -> NewRun:
+    fields: dict[str, Any] = payload.dict()
+    name = payload.name or (file.name or "")[:200]
+    fields |= {"name": name, "format": payload.format or _format_of(file.name or "")}
+    for field in ("mapping", "options"):
+        fields[field] = _object(field, fields[field])
+    fields["lane"] = Lane[payload.lane.upper()]
+    if "\0" in "".join(value for value in fields.values() if isinstance(value, str)):
+        raise InvalidRequest("Text must not contain the character U+0000.")
+    return NewRun(**fields)
+
+
+def _format_of(name: str) -> str:
+    ending = name.rpartition(".")[2].lower()
+    if ending in ("csv", "tsv", "txt"):
+        return "csv"
+    if ending in ("jsonl", "ndjson", "json"):
+        return "jsonl"
+    message = "The file's name ends in neither .csv nor .jsonl: say which it is."
+    raise InvalidRequest(message, field="format")
+
+
+def _object(field: str, text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    try:
+        value = decode_json(text)
+    except InvalidRequest as problem:
+        raise InvalidRequest(problem.message, field=field) from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("This is a JSON object.", field=field)
+    return value
+
+
+@router.get("", response=list[RunItem], url_name="list_runs")
+@may_read_replica
+@paginate(Page)
+def list_runs(request: AuthenticatedRequest, filters: Query[RunFilter]) -> QuerySet[Run]:
+    """Your runs."""
+    own = Run.objects.filter(owner=request.auth.user, kind="run").select_related("model")
+    found = matching(own, state=filters.state, scene=filters.scene, **filters.created())
+    return ordered(found, filters.ordering.replace("created_at", "id"))
+
+
+@router.get("/{uuid:run_id}", response=RunOut, url_name="get_run")
+def get_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
+    """One of your runs, with its counts, its costs, and what is wrong with its file."""
+    return _load(request, run_id)
+
+
+@router.patch("/{uuid:run_id}", response=RunOut)
+@if_match(RunOut, get_run)
+def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -> Run:
+    """Change a run that is ready or paused."""
+    run = _load(request, run_id)
+    fields = payload.dict(exclude_unset=True)
+    states = [RunState.READY, RunState.PAUSED]
+    if run.state not in states:
+        raise Conflict("Pause the run first.", field="state")
+    if "version" in fields or "scene" in fields:
+        # A number that was checked is that of the scene before.
+        fields["scene_version"] = fields.pop("version", None)
+    if "webhook" in fields:
+        fields["webhook_id"] = fields.pop("webhook")
+    for name, value in fields.items():
+        setattr(run, name, value)
+    if run.source.get("rows") == "requests" and (run.scene or run.mapping):
+        raise InvalidRequest("The rows of this run are whole requests.", field="scene")
+    api_key = request.auth.api_key
+    check_fields(request.auth.user.pk, api_key.pk if api_key else None, _as_new(run, fields))
+    check_columns(run)
+    if not Run.objects.filter(pk=run.pk, state__in=states).update(**fields):
+        raise Conflict("This run was changed meanwhile.", field="state")
+    return _load(request, run_id)
+
+
+def _as_new(run: Run, changed: dict[str, Any]) -> NewRun:
+    """What is checked anew: a deadline that has passed may stay."""
+    return NewRun(
+        name=run.name,
+        format=str(run.source["format"]),
+        scene=run.scene,
+        version=changed.get("scene_version"),
+        mapping=run.mapping,
+        options=run.options,
+        deadline_at=changed.get("deadline_at"),
+        webhook=changed.get("webhook_id"),
+    )
+
+
+@router.delete("/{uuid:run_id}", response={204: None})
+@if_match(RunOut, get_run)
+def delete_run(request: AuthenticatedRequest, run_id: UUID) -> Status[None]:
+    """Delete a run that has ended, its rows and their results."""
+    run = _load(request, run_id)
+    if run.state == RunState.READY:
+        control.discard(run)
+    if run.state not in ENDED_RUNS:
+        raise Conflict("Cancel the run first.", field="state")
+    retention.delete_run(run.pk)
+    return Status(204, None)
+
+
+# --- Rows ---------------------------------------------------------------------------------------
+@router.get("/{uuid:run_id}/rows", response=RowPage, url_name="list_run_rows")
+def list_run_rows(
+    request: AuthenticatedRequest, run_id: UUID, filters: Query[RowFilter]
+) -> dict[str, Any]:
+    """The rows of a run, in order. A page ends early where rows are large."""
+    run = _load(request, run_id)
+    rows = RunRow.objects.filter(run=run, number__gt=filters.after).order_by("number")
+    rows = matching(rows, state=filters.state, error__code=filters.code)
+    sizes = list(rows.values_list("number", "payload_bytes")[: filters.limit + 1])
+    numbers: list[int] = []
+    total = 0
+    for number, size in sizes[: filters.limit]:
+        total += size
+        if numbers and total > PAGE_BYTES:
+            break
+        numbers.append(number)
+    items = list(rows.filter(number__in=numbers))
+    has_more = len(numbers) < len(sizes)
+    return {"items": items, "next": numbers[-1] if has_more else None}
+
+
+@router.get("/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_run_errors")
+def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[_ErrorGroup]:
+    """Why rows have failed or are invalid, by code, the most frequent first."""
+    params = {"run_id": _load(request, run_id).pk, "limit": MAX_GROUPS}
+    return fetch_rows(_ErrorGroup, _ERRORS, params)
+
+
+_FILE: dict[Any, Any] = {
+    200: {
+        "description": "The rows, one a line.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+@router.get(
+    "/{uuid:run_id}/results",
+    url_name="run_results",
+    openapi_extra=documented_responses(_FILE),
+)
+async def get_run_results(
+    request: AuthenticatedRequest, run_id: UUID, wanted: Query[ResultsFormat]
+) -> StreamingHttpResponse:
+    """The rows that have ended, with their answers, as JSONL or CSV. Streamed, in order."""
+    run = await in_database(progress.load, request.auth.user.pk, run_id)
+    states: list[str] = [wanted.state] if wanted.state else list(STATES)
+    if wanted.format == "csv":
+        encoder = CSVEncoder(run, is_safe=wanted.spreadsheet, has_bom=wanted.bom)
+        content = _with_header(encoder, run, states)
+        kind = "text/csv; charset=utf-8"
+    else:
+        content = export(run, states, as_jsonl)
+        kind = "application/x-ndjson"
+    name = f"run-{run.pk}.{wanted.format}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(content, content_type=kind, headers=headers)
+
+
+async def _with_header(encoder: CSVEncoder, run: Run, states: list[str]) -> AsyncGenerator[bytes]:
+    yield encoder.header()
+    async for chunk in export(run, states, encoder):
+        yield chunk
+
+
+# --- What can be done ---------------------------------------------------------------------------
+@router.post("/{uuid:run_id}/estimate", response=EstimateOut)
+def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Estimate:
+    """What the rows that have not been run will cost, and how long they take."""
+    run = _load(request, run_id)
+    if run.state == RunState.VALIDATING:
+        raise Conflict("This run is still being validated.", field="state", retry_after_seconds=1)
+    return estimating.estimate(run)
+
+
+@router.post("/{uuid:run_id}/try", response={202: TryOut})
+def try_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn) -> Status[TryOut]:
+    """Run a few rows that stand for all of them, now. Their results are kept."""
+    numbers = control.try_rows(_load(request, run_id), payload.rows)
+    return Status(202, TryOut(numbers=numbers))
+
+
+@router.post("/{uuid:run_id}/start", response=RunOut)
+def start_run(request: AuthenticatedRequest, run_id: UUID, payload: StartIn) -> Run:
+    """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
+    was started so."""
+    run = _load(request, run_id)
+    was_started = run.state in (RunState.SCHEDULED, RunState.RUNNING)
+    if not (was_started and run.start == payload.start):
+        control.start(run, payload.start, payload.start_at)
+        ring_feeder()
+    return _load(request, run_id)
+
+
+@router.post("/{uuid:run_id}/pause", response=RunOut)
+def pause_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
+    """Begin no further call. Those that run end, and count. Harmless on a paused run."""
+    run = _load(request, run_id)
+    if run.state != RunState.PAUSED and not control.pause(run):
+        raise Conflict(f"A run that is {run.state} cannot be paused.", field="state")
+    return _load(request, run_id)
+
+
+@router.post("/{uuid:run_id}/resume", response=RunOut)
+def resume_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
+    """Go on with the rows that have not been run. Harmless on a running run."""
+    run = _load(request, run_id)
+    if run.state != RunState.RUNNING:
+        control.resume(run)
+        ring_feeder()
+    return _load(request, run_id)
+
+
+@router.post("/{uuid:run_id}/cancel", response=RunOut)
+def cancel_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
+    """End a run for good, and stop its calls. Results are kept. Harmless on an ended one."""
+    control.cancel(_load(request, run_id))
+    ring_feeder()
+    return _load(request, run_id)
+
+
+@router.post("/{uuid:run_id}/retry-failed", response=RunOut)
+def retry_failed_rows(request: AuthenticatedRequest, run_id: UUID) -> Run:
+    """Run the rows again that failed, expired or were cancelled."""
+    control.retry_failed(_load(request, run_id))
+    ring_feeder()
+    return _load(request, run_id)

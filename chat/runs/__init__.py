@@ -1,0 +1,16 @@
+"""Runs: many requests as one thing, fed to the queue through a window.
+
+    creation    a file and its options become a run
+    reading     the rows of a file: JSONL or CSV, line by line
+    validating  the rows become rows of the database
+    kinds       what a run's rows are: how they are read, and what becomes of their results
+    estimating  what a run will cost, and trying a few rows
+    control     start, pause, resume, cancel, retry
+    feeding     rows become tasks, as far as there is room
+    results     ends of tasks become results of rows; counters
+    stepping    one turn of the feeder over all runs
+    progress    how far a run is, for those who watch
+    export      the results as JSONL or CSV
+
+Rows, files and counters are in PostgreSQL: any worker of any host goes on where another one died.
+"""

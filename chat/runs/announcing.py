@@ -1,0 +1,87 @@
+"""Tells others about runs: webhooks at the end or a pause, and notices for those who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.utils import timezone
+
+from aily.concurrency.faults import note_fault
+from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
+from chat.eventlog.keys import run_channel
+from chat.eventlog.notices import Notice, encode_notice
+from chat.models import Delivery, Run, RunState, WebhookEndpoint
+
+#: The event of a run, by the state that it has come to.
+EVENT_OF: dict[str, str] = {
+    RunState.DONE: "run.completed",
+    RunState.FAILED: "run.failed",
+    RunState.CANCELLED: "run.cancelled",
+    RunState.EXPIRED: "run.expired",
+    RunState.PAUSED: "run.paused",
+}
+
+
+def create_webhooks(run: Run, event: str) -> None:
+    """Insert a delivery for each endpoint that wants the event: those that name it among their
+    events, and the one that the run names. Once for each time that the run comes to this state."""
+    active = WebhookEndpoint.objects.filter(owner=run.owner_id, is_active=True)
+    wanting = [
+        endpoint
+        for endpoint in active
+        if endpoint.pk == run.webhook_id or (event in endpoint.events and not endpoint.only_named)
+    ]
+    now = timezone.now()
+    # A run that was retried ends once more.
+    turn = f"{run.ended_at or now:%Y%m%d%H%M%S%f}"
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                owner_id=run.owner_id,
+                kind=Delivery.Kind.WEBHOOK,
+                endpoint=endpoint,
+                event=event,
+                data=_data(run),
+                key=f"{event}:{run.pk.hex}:{endpoint.pk}:{turn}",
+                next_attempt_at=now,
+            )
+            for endpoint in wanting
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _data(run: Run) -> dict[str, object]:
+    return {
+        "run_id": str(run.pk),
+        "name": run.name,
+        "state": run.state,
+        "reason": run.reason or None,
+        "message": run.message or None,
+        "metadata": run.options.get("metadata", {}),
+        "counts": {
+            name: getattr(run, name)
+            for name in ("total", "succeeded", "failed", "cancelled", "expired", "invalid")
+        },
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "cost": str(run.cost),
+        "currency": run.currency or None,
+    }
+
+
+def publish(run_ids: Iterable[UUID]) -> None:
+    """Wake those who watch these runs. Raises nothing: they look again by themselves."""
+    try:
+        with sync_redis().pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.publish(
+                    run_channel(str(run_id)), encode_notice(Notice(None, str(run_id), b""))
+                )
+            pipe.execute()
+    except RedisUnavailable:
+        return
+    except Exception:  # noqa: BLE001 - logged; a notice is no more than a hint
+        note_fault("announcing runs")

@@ -1,0 +1,229 @@
+"""What people do with a run: try, start, pause, resume, cancel, and retry what failed.
+
+The row decides: each is a conditional UPDATE of the run's state, and the feeder follows it. Pausing
+and cancelling withdraw queued tasks at once, so that no new call begins; the feeder repeats that
+for what was being submitted at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from aily.database.rows import execute, fetch_column
+from aily.problems import Conflict, InvalidRequest
+from chat.models import Lane, Run, RunState, Scene
+from chat.models.runs import Start
+from chat.runs import clock, estimating, feeding
+from chat.runs.creation import check_columns
+from chat.runs.leases import leased
+from chat.runs.off_peak import next_off_peak, price_list
+from chat.runs.retention import delete_rows
+from chat.runs.states import change_state, require_state
+from chat.services.cancel import announce_cancelled, cancel_many, cancel_waiting
+
+MAX_TRIED_ROWS = 100
+#: Tasks that are cancelled by one statement.
+PAGE = 500
+
+_OPEN_TASKS = """
+SELECT r.task_id FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
+ WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status = ANY(%(statuses)s)
+ ORDER BY r.number LIMIT %(limit)s
+"""
+_TAKE_BACK = """
+WITH back AS (
+  UPDATE chat_runrow SET state = 'pending', task_id = NULL
+   WHERE task_id = ANY(%(task_ids)s) AND state = 'open' RETURNING run_id)
+UPDATE chat_run SET open = open - n, pending = pending + n
+  FROM (SELECT count(*) AS n FROM back) counted WHERE id = %(run_id)s
+"""
+_RETRY = """
+WITH again AS (
+  UPDATE chat_runrow SET state = 'pending', task_id = NULL, tries = 0, not_before = NULL
+   WHERE run_id = %(run_id)s AND state IN ('failed', 'expired', 'cancelled') RETURNING 1)
+UPDATE chat_run SET pending = pending + (SELECT count(*) FROM again), failed = 0, expired = 0,
+       cancelled = 0, failing_streak = 0, failing_code = ''
+ WHERE id = %(run_id)s
+RETURNING (SELECT count(*) FROM again)
+"""
+
+
+# --- Before the start ---------------------------------------------------------------------------
+def try_rows(run: Run, rows: int) -> list[int]:
+    """Run a few rows that stand for all, now and before people's batch work. Their results count;
+    the run stays ready. Returns their numbers. Raises Conflict or another Problem."""
+    require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
+    check_columns(run)
+    estimating.sample(run, 1)
+    with leased(run.pk) as lease:
+        if lease is None:
+            raise Conflict("This run is being worked on; try again.", retry_after_seconds=1)
+        numbers = estimating.rows_to_try(run, min(rows, MAX_TRIED_ROWS))
+        states = (RunState.READY, RunState.PAUSED)
+        opened = feeding.take(run, lease, len(numbers), numbers=numbers, states=states)
+        fed = feeding.submit_rows(run, opened, Lane.NORMAL)
+    if fed.obstacle is not None:
+        raise fed.obstacle
+    return [row.row.number for row in opened]
+
+
+def start(run: Run, when: str, at: datetime | None = None) -> None:
+    """ready → running, or scheduled. Raises Conflict, or a Problem if no row can be sent."""
+    require_state(run, RunState.READY, to_do="started")
+    if run.source.get("rows") == "variables" and not run.scene:
+        raise InvalidRequest("Name the scene that the rows are for.", field="scene")
+    if (at is None) == (when == Start.AT):
+        raise InvalidRequest("Give a time with `at`, and with nothing else.", field="start_at")
+    check_columns(run)
+    run.scene_version = _live_version(run)
+    estimated = estimating.estimate(run)
+    drafts = estimating.sample(run, 1)
+    row_cost = estimated.likely.cost / estimated.rows if estimated.rows else 0
+    begins_at = _begin(when, at, drafts.model.pk)
+    is_later = begins_at > clock.now()
+    changed = change_state(
+        run,
+        [RunState.READY],
+        RunState.SCHEDULED if is_later else RunState.RUNNING,
+        reason=(when if is_later else ""),
+        start=when,
+        start_at=begins_at if is_later else None,
+        scene_version=run.scene_version,
+        model=drafts.model,
+        currency=run.currency or estimated.currency,
+        row_cost=row_cost,
+        started_at=clock.now(),
+    )
+    if not changed:
+        raise Conflict("This run was changed meanwhile.", field="state")
+
+
+def _live_version(run: Run) -> int | None:
+    """The number of the version that all rows get; None for whole requests."""
+    if not run.scene or run.scene_version is not None:
+        return run.scene_version
+    scene = Scene.objects.filter(slug=run.scene).select_related("live_version").first()
+    return scene.live_version.number if scene and scene.live_version else None
+
+
+def _begin(when: str, at: datetime | None, model_id: int) -> datetime:
+    now = clock.now()
+    if when == Start.AT and at is not None:
+        return at
+    return next_off_peak(price_list(model_id), now) if when == Start.OFF_PEAK else now
+
+
+# --- Pause, resume, cancel, retry ---------------------------------------------------------------
+def pause(run: Run, reason: str = "asked", message: str = "") -> bool:
+    """running or scheduled → paused. Queued tasks are withdrawn, running ones end and count.
+
+    Returns whether it was paused by this.
+    """
+    states = [RunState.RUNNING, RunState.SCHEDULED]
+    if not change_state(run, states, RunState.PAUSED, reason=reason, message=message):
+        return False
+    withdraw(run)
+    return True
+
+
+def resume(run: Run) -> None:
+    """paused → running, or scheduled if its time has not come. Raises Conflict, or a Problem if no
+    row could be sent."""
+    require_state(run, RunState.PAUSED, to_do="resumed")
+    if run.max_cost is not None and run.cost >= run.max_cost and run.pending:
+        message = f"{run.cost.normalize():f} are spent already: raise max_cost first."
+        raise Conflict(message, field="max_cost")
+    if run.pending:
+        estimating.sample(run, 1)
+    fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
+    is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
+    to = RunState.SCHEDULED if is_early else RunState.RUNNING
+    if not change_state(run, [RunState.PAUSED], to, reason=Start.AT if is_early else "", **fields):
+        raise Conflict("This run was changed meanwhile.", field="state")
+
+
+def cancel(run: Run) -> None:
+    """End a run for good; harmless on one that has ended. Running calls are stopped; what they
+    have cost counts."""
+    if run.state == RunState.VALIDATING and _cancel_validating(run):
+        return
+    states = [RunState.READY, RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED]
+    change_state(run, states, RunState.FINISHING, reason="asked", ends_as=RunState.CANCELLED)
+    if run.state == RunState.FINISHING and run.ends_as == RunState.CANCELLED:
+        stop_open(run)
+
+
+def _cancel_validating(run: Run) -> bool:
+    """validating → cancelled, without the rows that were read so far."""
+    fields: dict[str, Any] = dict.fromkeys(("total", "pending", "invalid", "input_bytes"), 0)
+    fields |= {"reason": "asked", "ended_at": clock.now()}
+    if not change_state(run, [RunState.VALIDATING], RunState.CANCELLED, **fields):
+        return False
+    delete_rows(run.pk)
+    return True
+
+
+def discard(run: Run) -> bool:
+    """ready → cancelled at once, of a run that is about to be deleted."""
+    states = [RunState.READY]
+    return not run.open and change_state(
+        run, states, RunState.CANCELLED, reason="asked", ended_at=clock.now()
+    )
+
+
+def retry_failed(run: Run) -> int:
+    """Have rows that failed, expired or were cancelled run again. Returns how many. Raises Conflict
+    while the run is being validated or finishing."""
+    allowed = (
+        RunState.RUNNING,
+        RunState.PAUSED,
+        RunState.DONE,
+        RunState.CANCELLED,
+        RunState.EXPIRED,
+    )
+    require_state(run, *allowed, to_do="retried")
+    if run.deadline_at is not None and run.deadline_at <= clock.now():
+        raise Conflict("Its deadline has passed: set another first.", field="deadline_at")
+    to = RunState.PAUSED if run.state == RunState.PAUSED else RunState.RUNNING
+    with transaction.atomic():
+        if not change_state(run, [RunState(run.state)], to, ends_as="", ended_at=None):
+            raise Conflict("This run was changed meanwhile.", field="state")
+        [rows] = fetch_column(int, _RETRY, {"run_id": run.pk})
+        if not rows:
+            raise Conflict("No row of this run has failed.", field="state")
+    run.refresh_from_db()
+    return rows
+
+
+# --- Tasks of a run -----------------------------------------------------------------------------
+def withdraw(run: Run) -> int:
+    """Take queued tasks of the run back: their rows are pending again. Returns how many."""
+    total = 0
+    while task_ids := _open_tasks(run, "queued"):
+        with transaction.atomic():
+            cancelled = cancel_waiting(task_ids)
+            taken = [task.id for task in cancelled.waiting]
+            execute(_TAKE_BACK, {"run_id": run.pk, "task_ids": taken})
+        announce_cancelled(cancelled, is_quiet=True)
+        if not taken:
+            # All of them were started meanwhile.
+            break
+        total += len(taken)
+    return total
+
+
+def stop_open(run: Run) -> None:
+    """Cancel the run's tasks that have not ended. Their rows end when they are settled."""
+    while task_ids := _open_tasks(run, "queued", "running"):
+        if not cancel_many(task_ids, is_quiet=True):
+            break
+
+
+def _open_tasks(run: Run, *statuses: str) -> Sequence[UUID]:
+    params = {"run_id": run.pk, "statuses": list(statuses), "limit": PAGE}
+    return fetch_column(UUID, _OPEN_TASKS, params)

@@ -1,0 +1,283 @@
+"""Creating a run: its file and options are stored together, or neither."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from pydantic import JsonValue, ValidationError
+
+from aily.database.outages import storage_full
+from aily.problems import (
+    Conflict,
+    IdempotencyMismatch,
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    Problem,
+    TooLarge,
+)
+from aily.process.disk import DiskRoom
+from chat.exceptions import InvalidVariable, ModelDisabled
+from chat.models import Lane, Run, StoredFile, WebhookEndpoint
+from chat.models.files import PIECE_BYTES, append_pieces
+from chat.models.runs import ENDED_RUNS, Start
+from chat.runs import clock
+from chat.runs.file_runs import KIND
+from chat.runs.reading.encodings import refuse_packed
+from chat.runs.reading.records import FileError
+from chat.services.parameters import path_of
+from chat.services.submission import CompositeRequest
+from chat.services.submit import NeedsRenderingError, Submission
+from chat.services.submit.draft import draft_tasks
+
+#: Fields of requests that a run sets by itself, or that make no sense in many at once.
+_NOT_OPTIONS = frozenset(
+    {"scene", "variables", "version", "messages", "conversation_id", "replaces"}
+    | {"lane", "deadline_seconds", "webhook"}
+)
+MAX_MAPPED = 200
+MAX_DEADLINE = timedelta(days=7)
+PURPOSE = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is made of, beside its file."""
+
+    name: str
+    format: str
+    rows: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    key_column: str = ""
+    scene: str = ""
+    version: int | None = None
+    mapping: Mapping[str, JsonValue] = field(default_factory=dict)
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    lane: Lane = Lane.BATCH
+    deadline_at: datetime | None = None
+    max_cost: Decimal | None = None
+    max_open: int | None = None
+    webhook: int | None = None
+    start: str = ""
+    start_at: datetime | None = None
+
+    def digest(self, sha256: str) -> str:
+        parts = {name: getattr(self, name) for name in self.__slots__ if name != "deadline_at"}
+        encoded = msgspec.json.encode([parts, sha256], order="sorted", enc_hook=str)
+        return hashlib.sha256(encoded).hexdigest()
+
+
+def create_run(
+    owner_id: int,
+    api_key_id: int | None,
+    new: NewRun,
+    content: Iterable[bytes],
+    key: str | None = None,
+) -> tuple[Run, bool]:
+    """Store a file and the run that is made of it. Returns the run, and whether it is new: a
+    request that is repeated under its idempotency key gives the run of the first.
+
+    `content` is read once, and stored in pieces as it comes. Raises Problem.
+    """
+    if key is None:
+        _check(owner_id, api_key_id, new)
+    sha256, size = hashlib.sha256(), 0
+    pieces = _pieces(content)
+    with transaction.atomic():
+        stored = StoredFile.objects.create(owner_id=owner_id, name=new.name, purpose=PURPOSE)
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
+                if not size:
+                    _refuse_packed(piece)
+                size += len(piece)
+                if size > settings.RUN_MAX_FILE_BYTES:
+                    message = f"A file has at most {settings.RUN_MAX_FILE_BYTES} bytes."
+                    raise TooLarge(message, field="file")
+                sha256.update(piece)
+                yield piece
+
+        append_pieces(stored.pk, counted())
+        if not size:
+            raise InvalidRequest("The file is empty.", field="file")
+        digest = new.digest(sha256.hexdigest())
+        if key is not None and (earlier := _earlier(owner_id, key, digest)) is not None:
+            transaction.set_rollback(True)
+            return earlier, False
+        if key is not None:
+            _check(owner_id, api_key_id, new)
+        stored.bytes, stored.sha256 = size, sha256.hexdigest()
+        stored.save(update_fields=["bytes", "sha256"])
+        run = _row(owner_id, api_key_id, new, stored)
+        run.idempotency_key, run.request_digest = key, digest if key else ""
+        try:
+            with transaction.atomic():
+                run.save(force_insert=True)
+        except IntegrityError:
+            raise Conflict(
+                "A request with this idempotency key is still running.",
+                field="Idempotency-Key",
+                retry_after_seconds=1,
+            ) from None
+    return run, True
+
+
+def _pieces(content: Iterable[bytes]) -> Iterator[bytes]:
+    """The content in pieces of PIECE_BYTES."""
+    kept = bytearray()
+    for chunk in content:
+        kept += chunk
+        while len(kept) >= PIECE_BYTES:
+            yield bytes(kept[:PIECE_BYTES])
+            del kept[:PIECE_BYTES]
+    if kept:
+        yield bytes(kept)
+
+
+def _refuse_packed(head: bytes) -> None:
+    try:
+        refuse_packed(head)
+    except FileError as error:
+        raise InvalidRequest(error.message, field="file") from None
+
+
+def _earlier(owner_id: int, key: str, digest: str) -> Run | None:
+    run = Run.objects.filter(owner=owner_id, idempotency_key=key).first()
+    if run is not None and run.request_digest != digest:
+        message = "This idempotency key was used with another request."
+        raise IdempotencyMismatch(message, field="Idempotency-Key")
+    return run
+
+
+def _row(owner_id: int, api_key_id: int | None, new: NewRun, stored: StoredFile) -> Run:
+    is_table = new.format == "csv" or new.rows == "variables" or bool(new.scene)
+    source = {"format": new.format, "rows": "variables" if is_table else "requests"}
+    source |= {
+        name: value
+        for name in ("encoding", "delimiter", "key_column")
+        if (value := getattr(new, name))
+    }
+    return Run(
+        owner_id=owner_id,
+        api_key_id=api_key_id,
+        kind=KIND,
+        name=new.name,
+        input_file=stored,
+        source=source,
+        scene=new.scene,
+        scene_version=new.version,
+        mapping=dict(new.mapping),
+        options=dict(new.options),
+        lane=new.lane,
+        deadline_at=new.deadline_at,
+        max_cost=new.max_cost,
+        max_open=new.max_open,
+        webhook_id=new.webhook,
+        start=new.start,
+        start_at=new.start_at,
+    )
+
+
+@cache
+def _disk_room() -> DiskRoom:
+    return DiskRoom(settings.DATA_DIR)
+
+
+# --- Checking -----------------------------------------------------------------------------------
+def _check(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
+    """Raise a Problem that names the field at fault."""
+    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
+        raise storage_full()
+    unended = Run.objects.filter(owner=owner_id).exclude(state__in=ENDED_RUNS).count()
+    if unended >= settings.RUNS_MAX_PER_USER:
+        raise LimitReached(
+            f"At most {settings.RUNS_MAX_PER_USER} of your runs may not have ended.",
+            limit_name="runs_max_per_user",
+            limit=settings.RUNS_MAX_PER_USER,
+            retry_after_seconds=60,
+        )
+    if new.start and not (new.scene or new.rows == "requests" or new.format == "jsonl"):
+        raise InvalidRequest("A run of a table needs a scene before it starts.", field="scene")
+    if (new.start == Start.AT) != (new.start_at is not None):
+        raise InvalidRequest("Give it with `start` at, and with nothing else.", field="start_at")
+    check_fields(owner_id, api_key_id, new)
+
+
+def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
+    """Raise a Problem unless all that the run names is there, and its owner may use it."""
+    _check_mapping(new.mapping)
+    request = _check_options(new.options)
+    if new.deadline_at is not None:
+        now = clock.now()
+        if not now < new.deadline_at <= now + MAX_DEADLINE:
+            message = f"This is in the future, at most {MAX_DEADLINE.days} days."
+            raise InvalidRequest(message, field="deadline_at")
+    if new.webhook is not None and not WebhookEndpoint.objects.filter(
+        owner=owner_id, pk=new.webhook, is_active=True
+    ):
+        raise InvalidRequest("You have no such active webhook endpoint.", field="webhook")
+    if new.scene:
+        _check_scene(owner_id, api_key_id, new, request)
+
+
+def _check_mapping(mapping: Mapping[str, JsonValue]) -> None:
+    if len(mapping) > MAX_MAPPED:
+        raise InvalidRequest(f"At most {MAX_MAPPED} variables are mapped.", field="mapping")
+    for variable, source in mapping.items():
+        is_constant = isinstance(source, dict) and set(source) == {"value"}
+        if not is_constant and not isinstance(source, str):
+            message = 'This is the name of a column, or {"value": a constant}.'
+            raise InvalidRequest(message, field=f"mapping.{variable}")
+
+
+def _check_options(options: Mapping[str, JsonValue]) -> CompositeRequest:
+    for name in options:
+        if name in _NOT_OPTIONS:
+            message = "This is no option of a run's requests."
+            raise InvalidRequest(message, field=f"options.{name}")
+    probe: dict[str, Any] = {**options, "messages": [{"role": "user", "content": "?"}]}
+    try:
+        return CompositeRequest.model_validate(probe)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise InvalidRequest(first["msg"], field=f"options.{path_of(first['loc'])}") from None
+
+
+def _check_scene(
+    owner_id: int, api_key_id: int | None, new: NewRun, request: CompositeRequest
+) -> None:
+    """By what a request without any variables is refused for: only those may be missing."""
+    update = {"scene": new.scene, "version": new.version, "messages": None}
+    submission = Submission(
+        owner_id=owner_id, request=request.model_copy(update=update), api_key_id=api_key_id
+    )
+    [draft] = draft_tasks([submission])
+    if not isinstance(draft, Exception):
+        return
+    if isinstance(draft, InvalidVariable | NeedsRenderingError):
+        return
+    if not isinstance(draft, Problem):
+        raise draft
+    if isinstance(draft, NotFound | ModelDisabled) or draft.field in ("scene", "version", "model"):
+        raise draft
+
+
+def check_columns(run: Run) -> None:
+    """Raise InvalidRequest for a variable that is mapped to a column that is not there."""
+    if not run.columns:
+        return
+    for variable, source in run.mapping.items():
+        if isinstance(source, str) and source not in run.columns:
+            message = f"There is no column {source!r}; there are {', '.join(run.columns[:20])}."
+            raise InvalidRequest(message, field=f"mapping.{variable}")

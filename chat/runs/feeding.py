@@ -1,0 +1,376 @@
+"""Feeding: pending rows become tasks while the window has room for them.
+
+A row is marked open, with the id that its task will have, before the task is submitted: wherever a
+process dies, the next one submits what was marked and is not there, under the same id and key. So
+no row is paid for twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from pydantic import ValidationError
+
+from aily.database.rows import Row, execute, fetch_column, fetch_rows
+from aily.problems import (
+    IdempotencyMismatch,
+    InvalidRequest,
+    LimitReached,
+    Problem,
+    Unavailable,
+    Unexpected,
+)
+from chat.exceptions import BudgetExceeded, ModelDisabled
+from chat.models import Lane, LLMModel, Run, RunRow, RunState, Status
+from chat.models.ids import tagged_id
+from chat.runs.kinds import kind_of
+from chat.runs.leases import Lease
+from chat.services.parameters import path_of
+from chat.services.rendering import render_now
+from chat.services.repeats import find_by_key
+from chat.services.submission import CompositeRequest
+from chat.services.submit import Accepted, NeedsRenderingError, Submission, submit_many
+
+#: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
+#: the worker's calls need as well.
+PAGE = 50
+#: Least and most tasks of a run in the queue or running; in between twice its model's cap. They are
+#: more than run at once, as there is room for others only once ends are settled, every second.
+MIN_WINDOW = 500
+#: Fields of a request that are the same in all rows of a scene: a refusal of one refuses all.
+_COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
+#: Rows of a page whose prompt is much work, rendered in other processes: each may take seconds, and
+#: the lease must not run out meanwhile.
+MAX_HEAVY_ROWS = 5
+
+#: Tasks of open rows that have not ended.
+_UNFINISHED = """
+SELECT count(*) FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
+ WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status IN ('queued', 'running')
+"""
+_PICK = """
+SELECT number, payload::text AS payload, key, generation + 1 AS generation FROM chat_runrow
+ WHERE run_id = %(run_id)s AND state = 'pending' AND (not_before IS NULL OR not_before <= now())
+       {condition}
+ ORDER BY number LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+"""
+_PICK_NEXT = _PICK.format(condition="")
+_PICK_THESE = _PICK.format(condition="AND number = ANY(%(numbers)s)")
+_OPEN = """
+UPDATE chat_runrow r SET state = 'open', task_id = v.task_id, generation = r.generation + 1,
+       not_before = NULL, error = NULL, ended_at = NULL
+  FROM unnest(%(numbers)s::int[], %(task_ids)s::uuid[]) AS v(number, task_id)
+ WHERE r.run_id = %(run_id)s AND r.number = v.number AND r.state = 'pending'
+"""
+_LOCK_RUN = """
+SELECT id FROM chat_run
+ WHERE id = %(run_id)s AND fed_by = %(token)s AND state = ANY(%(states)s) FOR NO KEY UPDATE
+"""
+_COUNT_OPEN = """
+UPDATE chat_run SET open = open + %(rows)s, pending = pending - %(rows)s WHERE id = %(run_id)s
+"""
+_PUT_BACK = """
+WITH back AS (
+  UPDATE chat_runrow SET state = 'pending', task_id = NULL
+   WHERE run_id = %(run_id)s AND task_id = ANY(%(task_ids)s) AND state = 'open' RETURNING 1)
+UPDATE chat_run SET open = open - n, pending = pending + n
+  FROM (SELECT count(*) AS n FROM back) counted WHERE id = %(run_id)s
+"""
+_FAIL = """
+WITH wrong AS (
+  UPDATE chat_runrow r SET state = 'failed', task_id = NULL, ended_at = now(), error = v.error
+    FROM json_to_recordset(%(errors)s) AS v(task_id uuid, error jsonb)
+   WHERE r.run_id = %(run_id)s AND r.task_id = v.task_id AND r.state = 'open'
+  RETURNING r.error->>'code' AS code)
+UPDATE chat_run SET open = open - n, failed = failed + n, failing_streak = failing_streak + n,
+       failing_code = coalesce(code, failing_code)
+  FROM (SELECT count(*) AS n, max(code) AS code FROM wrong) counted WHERE id = %(run_id)s
+"""
+_RELINK = """
+UPDATE chat_runrow SET task_id = %(made)s
+ WHERE run_id = %(run_id)s AND task_id = %(meant)s AND state = 'open'
+"""
+_LOST = """
+SELECT r.number, r.payload::text AS payload, r.key, r.generation, r.task_id
+  FROM chat_runrow r LEFT JOIN chat_task t ON t.id = r.task_id
+ WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.id IS NULL
+ ORDER BY r.number LIMIT %(limit)s
+"""
+
+
+class _Picked(Row, frozen=True):
+    number: int
+    #: JSON.
+    payload: str
+    key: str
+    generation: int
+
+
+class _Lost(Row, frozen=True):
+    number: int
+    payload: str
+    key: str
+    generation: int
+    task_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """A row that is marked open, and the id that its task gets."""
+
+    row: RunRow
+    task_id: UUID
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"run:{self.row.run_id}:{self.row.number}:{self.row.generation}"
+
+
+@dataclass(slots=True)
+class Fed:
+    """What came of feeding a page."""
+
+    accepted: int = 0
+    #: There is no room for more at the moment.
+    must_wait: bool = False
+    #: Why no row can be fed before a person does something.
+    obstacle: Problem | None = None
+    errors: list[dict[str, object]] = field(default_factory=list)
+    back: list[UUID] = field(default_factory=list)
+
+
+def feed(run: Run, lease: Lease) -> Problem | None:
+    """Feed rows until the window is full, none is pending, or something is in the way: that is
+    returned if it does not pass by itself. Raises LeaseLostError."""
+    room = window_of(run) - _count_unfinished(run)
+    while room > 0:
+        limit = affordable(run, min(room, PAGE))
+        if limit <= 0:
+            return None
+        rows = take(run, lease, limit)
+        if not rows:
+            return None
+        fed = submit_rows(run, rows)
+        if fed.obstacle is not None or fed.must_wait:
+            return fed.obstacle
+        room -= fed.accepted
+        run.refresh_from_db()
+        if run.state != RunState.RUNNING:
+            return None
+    return None
+
+
+def window_of(run: Run) -> int:
+    """How many tasks of the run may be in the queue or running; the owner's runs share it."""
+    limit = min(settings.RUN_WINDOW, max(MIN_WINDOW, 2 * cap_of(run.model_id)))
+    if run.max_open:
+        limit = min(limit, run.max_open)
+    running = Run.objects.filter(owner=run.owner_id, state=RunState.RUNNING).count()
+    return max(limit // max(running, 1), 1)
+
+
+def cap_of(model_id: int | None) -> int:
+    """Calls at once of all deployments of a model; 0 where there is none."""
+    models = LLMModel.objects.with_deployments().filter(pk=model_id or 0)
+    return sum(row.max_concurrency for model in models for row in model.all_deployments())
+
+
+def affordable(run: Run, rows: int) -> int:
+    """How many of `rows` may be fed before `max_cost` is reached by what is spent and in flight."""
+    if run.max_cost is None:
+        return rows
+    left = run.max_cost - run.cost
+    if left <= 0:
+        return 0
+    average = run.cost / run.ended_rows if run.ended_rows and run.cost else run.row_cost
+    if not average:
+        return rows
+    fitting = int((left - average * run.open) // average)
+    # The last of the money is spent row by row: what an average says of one row is not certain.
+    return min(rows, fitting) if fitting > 0 else int(run.open == 0)
+
+
+def _count_unfinished(run: Run) -> int:
+    [count] = fetch_column(int, _UNFINISHED, {"run_id": run.pk})
+    return count
+
+
+# --- Marking ------------------------------------------------------------------------------------
+def take(
+    run: Run,
+    lease: Lease,
+    limit: int,
+    *,
+    numbers: Sequence[int] | None = None,
+    states: Sequence[RunState] = (RunState.RUNNING,),
+) -> list[OpenRow]:
+    """Mark pending rows as open: the next ones, or these `numbers`. None if the run is in no state
+    of `states` any more. Raises LeaseLostError."""
+    params = {
+        "run_id": run.pk,
+        "token": lease.token,
+        "limit": limit,
+        "numbers": list(numbers or ()),
+        "states": [state.value for state in states],
+    }
+    with transaction.atomic():
+        lease.renew()
+        if not fetch_column(UUID, _LOCK_RUN, params):
+            return []
+        picked = fetch_rows(_Picked, _PICK_NEXT if numbers is None else _PICK_THESE, params)
+        if not picked:
+            return []
+        task_ids = [tagged_id() for _ in picked]
+        params |= {"numbers": [row.number for row in picked], "task_ids": task_ids}
+        execute(_OPEN, params)
+        execute(_COUNT_OPEN, {"run_id": run.pk, "rows": len(picked)})
+    return [
+        OpenRow(_row(run, found), task_id) for found, task_id in zip(picked, task_ids, strict=True)
+    ]
+
+
+def _row(run: Run, found: _Picked | _Lost) -> RunRow:
+    return RunRow(
+        run_id=run.pk,
+        number=found.number,
+        key=found.key,
+        payload=msgspec.json.decode(found.payload),
+        generation=found.generation,
+    )
+
+
+def submit_lost(run: Run, lease: Lease) -> None:
+    """Submit open rows whose task is not there: the process that marked them has died."""
+    while lost := fetch_rows(_Lost, _LOST, {"run_id": run.pk, "limit": PAGE}):
+        lease.renew()
+        fed = submit_rows(run, [OpenRow(_row(run, found), found.task_id) for found in lost])
+        if not fed.accepted and not fed.errors:
+            return
+
+
+# --- Submitting ---------------------------------------------------------------------------------
+def submit_rows(run: Run, rows: Sequence[OpenRow], lane: Lane | None = None) -> Fed:
+    """Submit rows that are marked open. What is refused is pending again, or failed."""
+    fed = Fed()
+    asked: list[OpenRow] = []
+    submissions: list[Submission] = []
+    for row in rows:
+        try:
+            request = kind_of(run).request_of(run, row.row)
+        except (Problem, ValidationError) as error:
+            _refuse(run, fed, row, as_problem(error))
+        else:
+            asked.append(row)
+            submissions.append(_submission(run, row, request, lane))
+    outcomes = _submit(submissions)
+    for row, outcome in zip(asked, outcomes, strict=True):
+        if isinstance(outcome, Accepted):
+            fed.accepted += 1
+            if outcome.task_id != str(row.task_id):
+                # Another process has submitted the row meanwhile.
+                params = {"run_id": run.pk, "meant": row.task_id, "made": outcome.task_id}
+                execute(_RELINK, params)
+        else:
+            _refuse(run, fed, row, outcome)
+    _store_refused(run, fed)
+    return fed
+
+
+def _submission(run: Run, row: OpenRow, request: CompositeRequest, lane: Lane | None) -> Submission:
+    # The run's lane, whatever a row says: a run goes behind people.
+    chosen = (lane or Lane(run.lane)).name.lower()
+    return Submission(
+        owner_id=run.owner_id,
+        request=request.model_copy(update={"lane": chosen}),
+        idempotency_key=row.idempotency_key,
+        api_key_id=run.api_key_id,
+        run_id=run.pk,
+        task_id=row.task_id,
+        deadline_at=run.deadline_at,
+        is_version_pinned=run.scene_version is not None,
+    )
+
+
+def _submit(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+    """`submit_many`; prompts that are much work are rendered first, some of them."""
+    outcomes = submit_many(submissions) if submissions else []
+    _reuse_mismatched(submissions, outcomes)
+    heavy = 0
+    for place, outcome in enumerate(outcomes):
+        if isinstance(outcome, NeedsRenderingError) and heavy < MAX_HEAVY_ROWS:
+            heavy += 1
+            outcomes[place] = _submit_heavy(submissions[place], outcome)
+    return outcomes
+
+
+def _reuse_mismatched(
+    submissions: Sequence[Submission], outcomes: list[Accepted | Exception]
+) -> None:
+    """A row whose key has made a task has that task, even if its options were changed since."""
+    keys = {
+        submission.owned_key: place
+        for place, submission in enumerate(submissions)
+        if submission.owned_key and isinstance(outcomes[place], IdempotencyMismatch)
+    }
+    for key, earlier in find_by_key(keys).items():
+        outcomes[keys[key]] = Accepted(str(earlier.task_id), Status.QUEUED, is_new=False)
+
+
+def _submit_heavy(submission: Submission, needed: NeedsRenderingError) -> Accepted | Exception:
+    variables = submission.request.variables
+    try:
+        rendered = render_now(needed.version, variables, submission.owner_id)
+    except Problem as problem:
+        return problem
+    [outcome] = submit_many([replace(submission, rendered=rendered)])
+    return outcome
+
+
+def as_problem(error: Exception) -> Problem:
+    """What is told of a row that cannot be sent."""
+    if isinstance(error, Problem):
+        return error
+    if not isinstance(error, ValidationError):
+        return Unexpected("Something went wrong here. It has been logged.")
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return InvalidRequest(first["msg"], field=path_of(first["loc"]) or None)
+
+
+def _refuse(run: Run, fed: Fed, row: OpenRow, refusal: Exception) -> None:
+    """Decide about a row that has no task: it waits, it fails, or all of the run waits."""
+    if isinstance(refusal, LimitReached | Unavailable | NeedsRenderingError):
+        fed.must_wait = True
+        fed.back.append(row.task_id)
+    elif isinstance(refusal, BudgetExceeded | ModelDisabled) or _refuses_all(run, refusal):
+        fed.obstacle = fed.obstacle or refusal  # type: ignore[assignment]
+        fed.back.append(row.task_id)
+    else:
+        fed.errors.append({"task_id": row.task_id, "error": _error_of(refusal)})
+
+
+def _refuses_all(run: Run, refusal: Exception) -> bool:
+    """Whether every row of the run would be refused for this."""
+    return (
+        bool(run.scene)
+        and isinstance(refusal, Problem)
+        and (refusal.field or "").split(".")[0] in _COMMON_FIELDS
+    )
+
+
+def _error_of(refusal: Exception) -> dict[str, object]:
+    problem = as_problem(refusal)
+    error: dict[str, object] = {"code": problem.code, "message": problem.message}
+    return {**error, "param": problem.field} if problem.field else error
+
+
+def _store_refused(run: Run, fed: Fed) -> None:
+    if fed.errors:
+        errors = msgspec.json.encode(fed.errors, enc_hook=str).decode()
+        execute(_FAIL, {"run_id": run.pk, "errors": errors})
+    if fed.back:
+        execute(_PUT_BACK, {"run_id": run.pk, "task_ids": fed.back})

@@ -1,0 +1,89 @@
+"""How far a run is, for those who watch: from its one row, at most twice a second."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from decimal import Decimal
+from uuid import UUID
+
+from django.utils import timezone
+
+from aily.database.threads import in_database
+from aily.problems import NotFound
+from chat.eventlog import get_hub
+from chat.events import RunProgress
+from chat.models import Run, RunState
+from chat.models.ids import is_own
+
+#: Between two looks at the row.
+MIN_SECONDS = 0.5
+#: Without news the row is looked at all the same: a notice may be lost.
+MAX_SECONDS = 5.0
+#: The time over which results are averaged, as in results.py.
+RATE_SECONDS = 30.0
+#: Fewer results than these tell no rate of the rest.
+MIN_RESULTS = 20
+COUNTS = (*("total", "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid"),)
+
+
+def load(owner_id: int, run_id: UUID, kind: str = "run") -> Run:
+    """One of the owner's runs. Raises NotFound."""
+    found = Run.objects.filter(pk=run_id, owner=owner_id, kind=kind) if is_own(run_id) else None
+    run = found.select_related("model").first() if found is not None else None
+    if run is None:
+        raise NotFound("There is no such run.", field="run_id")
+    return run
+
+
+def rate_of(run: Run) -> float | None:
+    """Results a second of late; None while the run is not running, or too few are there."""
+    if run.state != RunState.RUNNING or run.rate_at is None or run.started_at is None:
+        return None
+    now = timezone.now()
+    faded = run.rate * math.exp(-max((now - run.rate_at).total_seconds(), 0) / RATE_SECONDS)
+    # In its first seconds a run has had no time to reach its mean.
+    reached = 1 - math.exp(-max((now - run.started_at).total_seconds(), 1) / RATE_SECONDS)
+    return faded / reached if run.ended_rows >= MIN_RESULTS else None
+
+
+def progress_of(run: Run) -> RunProgress:
+    rate = rate_of(run)
+    left = run.pending + run.open
+    return RunProgress(
+        run_id=str(run.pk),
+        state=run.state,
+        reason=run.reason or None,
+        message=run.message or None,
+        counts={name: getattr(run, name) for name in COUNTS},
+        cost=f"{Decimal(run.cost).normalize():f}",
+        currency=run.currency or None,
+        prompt_tokens=run.prompt_tokens,
+        completion_tokens=run.completion_tokens,
+        rows_per_second=round(rate, 3) if rate is not None else None,
+        eta_seconds=round(left / rate, 1) if rate else None,
+    )
+
+
+async def follow_run(owner_id: int, run_id: UUID) -> AsyncGenerator[RunProgress]:
+    """Give the run's progress now and whenever it has changed, until it has ended.
+
+    Raises NotFound.
+    """
+    loop = asyncio.get_running_loop()
+    async with get_hub().run_feed(str(run_id)) as feed:
+        last: RunProgress | None = None
+        while True:
+            looked_at = loop.time()
+            feed.clear_lag()
+            run = await in_database(load, owner_id, run_id)
+            progress = progress_of(run)
+            if progress != last:
+                yield progress
+                last = progress
+            if RunState(run.state).is_terminal:
+                return
+            await feed.next(MAX_SECONDS)
+            await asyncio.sleep(max(looked_at + MIN_SECONDS - loop.time(), 0))
+            feed.clear()

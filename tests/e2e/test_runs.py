@@ -1,0 +1,191 @@
+"""Runs through the front door, while processes are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.e2e.conftest import Keys
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+RUNS = "/api/llmchat/runs"
+ROWS = 120
+#: Calls of the model `capped` at once.
+CAP = 5
+
+
+@pytest.fixture
+def client(stack: Stack, keys: Keys) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {keys.alice}"}
+    # A web process that is killed takes its requests with it: they are sent again.
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(
+        base_url=stack.base_url, headers=headers, transport=transport, timeout=30
+    ) as client:
+        yield client
+
+
+def lines(rows: int, asked: str) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "custom_id": f"row-{number}",
+                "model": "capped",
+                "messages": [{"role": "user", "content": f"Row {number} {asked}"}],
+            }
+        )
+        + "\n"
+        for number in range(rows)
+    )
+
+
+def create(client: httpx.Client, content: str, **fields: str) -> str:
+    files = {"file": ("rows.jsonl", content.encode())}
+    response = client.post(RUNS, files=files, data=fields)
+    assert response.status_code == 201, response.text
+    run_id: str = response.json()["id"]
+    return run_id
+
+
+def state(client: httpx.Client, run_id: str) -> dict[str, Any]:
+    """The run, however often a process dies in between."""
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            response = client.get(f"{RUNS}/{run_id}")
+        except httpx.TransportError:
+            return None
+        found: dict[str, Any] | None = response.json() if response.status_code == 200 else None
+        return found
+
+    found = wait_until(ask, "the run")
+    assert found is not None
+    return found
+
+
+def succeeded(client: httpx.Client, run_id: str) -> int:
+    count: int = state(client, run_id)["counts"]["succeeded"]
+    return count
+
+
+def requests_made(stack: Stack) -> int:
+    made: int = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    return made
+
+
+def test_every_process_is_killed_once_and_no_row_is_paid_twice(
+    stack: Stack, client: httpx.Client
+) -> None:
+    worker = stack.processes["worker-0"]
+    worker.stop()
+    lease = worker.environment.get("WORKER_LEASE_SECONDS")
+    worker.environment["WORKER_LEASE_SECONDS"] = "2"
+    worker.start()
+    try:
+        httpx.post(f"{stack.simulator_url}/stats/reset")
+        content = lines(ROWS, "[sim:latency=0.05,tokens=8,tps=0]")
+        run_id = create(client, content, start="now", max_open="40")
+        wait_until(lambda: succeeded(client, run_id) > 10, "the first rows", 60)
+        stack.kill("worker-0")
+        stack.restart("worker-0")
+        wait_until(lambda: succeeded(client, run_id) > 60, "rows after the worker", 60)
+        stack.kill("scheduler-0")
+        stack.kill("web-0")
+        stack.restart("web-0")
+        stack.restart("scheduler-0")
+        wait_until(lambda: state(client, run_id)["state"] == "done", "the end", 90)
+    finally:
+        worker.stop()
+        worker.environment.pop("WORKER_LEASE_SECONDS")
+        if lease is not None:
+            worker.environment["WORKER_LEASE_SECONDS"] = lease
+        worker.start()
+        stack.wait_until_ready()
+    assert state(client, run_id)["counts"]["succeeded"] == ROWS
+    found = [json.loads(line) for line in client.get(f"{RUNS}/{run_id}/results").iter_lines()]
+    assert [line["key"] for line in found] == [f"row-{number}" for number in range(ROWS)]
+    assert all(line["result"]["text"] for line in found)
+    assert len({line["task_id"] for line in found}) == ROWS
+    # What was in flight when the worker died is called again, and nothing else: what ran, and what
+    # had ended, so that its slot was free again, and was about to be stored.
+    assert ROWS <= requests_made(stack) <= ROWS + 2 * CAP
+
+
+def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
+    content = lines(400, "[sim:latency=0.05,tokens=8,tps=0]")
+    run_id = create(client, content, start="now")
+    wait_until(lambda: succeeded(client, run_id) > 5, "the first rows", 60)
+    assert client.post(f"{RUNS}/{run_id}/pause", json={}).json()["state"] == "paused"
+    # What runs ends within the two seconds; then the counts stand still, and so do the calls.
+    wait_until(lambda: state(client, run_id)["counts"]["open"] == 0, "the last calls", 4)
+    calls = requests_made(stack)
+    counts = state(client, run_id)["counts"]
+    assert counts["cancelled"] == counts["failed"] == 0
+    assert counts["pending"] + counts["succeeded"] == 400
+    tasks = client.get("/api/llmchat/tasks", params={"status": "running"}).json()["count"]
+    assert tasks == 0
+    assert client.post(f"{RUNS}/{run_id}/cancel", json={}).status_code == 200
+    wait_until(lambda: state(client, run_id)["state"] == "cancelled", "the end", 20)
+    assert requests_made(stack) == calls
+
+
+async def test_progress_is_pushed(stack: Stack, client: httpx.Client, keys: Keys) -> None:
+    run_id = create(client, lines(60, "[sim:latency=0.05,tokens=8,tps=0]"))
+    wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating")
+    frames: list[dict[str, Any]] = []
+    url = stack.base_url.replace("http", "ws") + "/ws/llmchat/"
+    headers = {"Authorization": f"Bearer {keys.alice}"}
+    async with connect(url, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "run.subscribe", "run_id": run_id}))
+        await asyncio.to_thread(client.post, f"{RUNS}/{run_id}/start", json={})
+        started_at = time.monotonic()
+        async for message in socket:
+            frame = json.loads(message)
+            if frame["type"] == "run.progress":
+                frames.append(frame)
+                if frame["state"] == "done":
+                    break
+        seconds = time.monotonic() - started_at
+        await socket.send(
+            json.dumps({"type": "run.subscribe", "run_id": str(uuid4()), "ref": "none"})
+        )
+        refused = json.loads(await socket.recv())
+        while refused["type"] != "error":
+            refused = json.loads(await socket.recv())
+    assert frames[0]["state"] == "ready"
+    assert frames[-1]["counts"]["succeeded"] == 60
+    # At most two a second, and the first and the last.
+    assert len(frames) <= 2 * seconds + 2
+    assert (refused["ref"], refused["error"]["code"]) == ("none", "not_found")
+
+
+def test_a_large_file_is_streamed(stack: Stack, client: httpx.Client) -> None:
+    """Much larger than other requests may be, and web and worker stay as large as they were."""
+    row = lines(1, "x" * 800_000).replace("row-0", "row-%d")
+    content = b"".join(row.replace("%d", str(number)).encode() for number in range(80))
+    assert len(content) > 60_000_000
+    names = ("web-0", "web-1", "worker-0")
+    before = {name: rss_of(stack, name) for name in names}
+    response = client.post(RUNS, files={"file": ("rows.jsonl", content)})
+    assert response.status_code == 201
+    run_id = response.json()["id"]
+    wait_until(lambda: state(client, run_id)["state"] == "ready", "the validating", 60)
+    grown = {name: rss_of(stack, name) - before[name] for name in names}
+    assert state(client, run_id)["counts"]["total"] == 80
+    assert max(grown.values()) < 50 * 2**20, grown
+    assert client.delete(f"{RUNS}/{run_id}").status_code == 204
+    assert client.get(f"{RUNS}/{run_id}").status_code == 404
+
+
+def rss_of(stack: Stack, name: str) -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in stack.pids(name))
