@@ -27,6 +27,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 #: Seals what a client keeps between a question and its answer. No secret: all of it is a demo, and
 #: a restart between the two must not lose the call.
@@ -163,13 +164,11 @@ def _value_of(node: ast.expr) -> float:
 
 
 # --- Counters -----------------------------------------------------------------------------------
-@server.custom_route("/stats", methods=["GET"])
-async def show_stats(request: Request) -> Response:
+async def _show_stats(request: Request) -> Response:
     return JSONResponse({name: dict(counter) for name, counter in vars(stats).items()})
 
 
-@server.custom_route("/stats/reset", methods=["POST"])
-async def reset_stats(request: Request) -> Response:
+async def _reset_stats(request: Request) -> Response:
     stats.reset()
     return Response(status_code=204)
 
@@ -191,7 +190,12 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8003, help="0 takes a free one")
     options = parser.parse_args()
+    routes = [
+        Route("/stats", _show_stats),
+        Route("/stats/reset", _reset_stats, methods=["POST"]),
+    ]
     app = server.streamable_http_app(host=options.host)
+    app.routes.extend(routes)
     config = uvicorn.Config(
         app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=1
     )

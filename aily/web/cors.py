@@ -92,7 +92,7 @@ def response_headers(
         return []
     found = [(b"vary", b"origin")]
     if (origin := _allowed(_value(headers, b"origin"))) is not None:
-        exposed = EXPOSED_HEADERS
+        exposed: tuple[str, ...] = EXPOSED_HEADERS
         if is_openai:
             exposed += OPENAI_EXPOSED_HEADERS
         elif is_mcp:

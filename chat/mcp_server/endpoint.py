@@ -88,8 +88,9 @@ async def _note(message: Mapping[str, Any], caller: Caller, session: str) -> Non
     if message.get("method") != "notifications/cancelled" or not isinstance(params, dict):
         return
     request_id = params.get("requestId")
-    is_id = isinstance(request_id, int | str) and not isinstance(request_id, bool)
-    if is_id and len(str(request_id)) <= _MAX_REQUEST_ID_CHARS:
+    if not isinstance(request_id, int | str) or isinstance(request_id, bool):
+        return
+    if len(str(request_id)) <= _MAX_REQUEST_ID_CHARS:
         await cancel_call(CallId(caller.api_key_id, session, request_id), caller.owner_id)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from chat.events import (
-    AnyEvent,
+    Event,
     TaskCancelled,
     TaskCompleted,
     TaskExpired,
@@ -37,7 +37,7 @@ def unfinished_result(task_id: str, reason: str) -> Result:
     return error_result(message, task_id)
 
 
-def result_of(end: AnyEvent, *, objects_only: bool) -> Result:
+def result_of(end: Event, *, objects_only: bool) -> Result:
     """The result of a tool by its task's end.
 
     `objects_only`: for revisions whose structured results are objects.
@@ -94,7 +94,7 @@ def task_state(task: Task) -> Result:
     """The answer to `tasks/get`."""
     state = {**_task(task), "resultType": "complete"}
     if state["status"] == "completed":
-        state["result"] = result_of(task.terminal_event(""), objects_only=False)
+        state["result"] = result_of(task.terminal_event("0-0"), objects_only=False)
     return state
 
 

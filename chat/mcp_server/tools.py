@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from accounts.access.permissions import permission_sets
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
-from chat.models import Scene
+from chat.models import Scene, SceneVersion
 from chat.services import catalog
 from chat.services.restrictions import USE_SCENE
 
@@ -19,6 +19,7 @@ GET_TASK, CANCEL_TASK = "get_task", "cancel_task"
 PAGE_TOOLS = 100
 #: A name with a point is no slug: a scene that is called like a tool of aily's own gets one.
 _PREFIX = "scene."
+_MAX_SLUG_CHARS = 50
 
 _TASK_ID: dict[str, Any] = {
     "type": "object",
@@ -97,13 +98,17 @@ def load_page(owner_id: int, cursor: str | None) -> tuple[list[dict[str, Any]], 
         scenes = scenes.filter(slug__gt=_slug_of_cursor(cursor))
     page = list(scenes[: PAGE_TOOLS + 1])
     tools = [] if cursor else list(OWN_TOOLS)
-    tools += [_described(scene) for scene in page[:PAGE_TOOLS]]
+    tools += [
+        _described(scene, scene.live_version)
+        for scene in page[:PAGE_TOOLS]
+        if scene.live_version is not None
+    ]
     return tools, page[PAGE_TOOLS - 1].slug if len(page) > PAGE_TOOLS else None
 
 
 def _slug_of_cursor(cursor: str) -> str:
     # PostgreSQL refuses a query for U+0000.
-    if len(cursor) > Scene._meta.get_field("slug").max_length or "\0" in cursor:  # noqa: SLF001
+    if len(cursor) > _MAX_SLUG_CHARS or "\0" in cursor:
         raise RPCError(INVALID_PARAMS, "There is no such cursor.")
     return cursor
 
@@ -111,7 +116,7 @@ def _slug_of_cursor(cursor: str) -> str:
 def find_tool(owner_id: int, name: str) -> SceneTool | None:
     """The scene of a tool; None if there is none that the user may use."""
     slug = slug_of(name)
-    if len(slug) > 50 or "\0" in slug:
+    if len(slug) > _MAX_SLUG_CHARS or "\0" in slug:
         return None
     scene = catalog.look_up([slug], [owner_id]).scenes.get(slug)
     version = scene.live_version if scene is not None else None
@@ -125,8 +130,7 @@ def find_tool(owner_id: int, name: str) -> SceneTool | None:
     return SceneTool(slug, schema, version.output_schema or None)
 
 
-def _described(scene: Scene) -> dict[str, Any]:
-    version = scene.live_version
+def _described(scene: Scene, version: SceneVersion) -> dict[str, Any]:
     tool: dict[str, Any] = {
         "name": tool_name(scene.slug),
         "title": scene.title,

@@ -17,7 +17,6 @@ from mcp.types import ElicitResult
 from tests.waiting import eventually
 
 
-
 @asynccontextmanager
 async def running() -> AsyncIterator[str]:
     """The server as a process. Yields its address."""

@@ -11,7 +11,7 @@ import httpx
 from tests.chat.mcp_server.conftest import LEGACY, MODERN
 
 ACCEPT = "application/json, text/event-stream"
-TASKS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 _ids = count(1)
 
 

@@ -92,6 +92,7 @@ async def test_a_failed_task_is_an_error_result(
     result = (await ask(http, key, "tools/call", call))["result"]
     task = await row(result["_meta"]["aily/task_id"])
     assert (result["isError"], task.status) == (True, Status.FAILED)
+    assert task.error is not None
     assert result["content"][0]["text"] == task.error["message"]
 
 

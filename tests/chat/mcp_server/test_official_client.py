@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from mcp.types import TextContent
 
 from aily.database.threads import in_database
 from chat.models import Scene, Status
@@ -38,10 +39,12 @@ async def test_a_call_is_a_task(
     async with connect(key, revision) as client:
         result = await client.call_tool("echo", {"text": "Hello"}, progress_callback=note)
     assert not result.is_error
+    assert result.meta is not None
     task = await row(result.meta["aily/task_id"])
-    assert (task.status, task.text) == (Status.SUCCEEDED, result.content[0].text)
+    (content,) = result.content
+    assert (task.status, content) == (Status.SUCCEEDED, TextContent(text=task.text))
     assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
     messages = [message for _, message in seen]
-    assert messages[0].startswith("Waiting")
+    assert str(messages[0]).startswith("Waiting")
     assert messages[-1] == f"{len(task.text)} characters."
     assert "Running." in messages

@@ -113,7 +113,14 @@ def _node_directory() -> Path:
         for name in ("package.json", "package-lock.json"):
             (directory / name).write_bytes((_SOURCES / name).read_bytes())
         npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command = [_NODE / "bin" / "node", npm, "install", "--silent", "--no-audit", "--no-fund"]
+        command: list[str | Path] = [
+            _NODE / "bin" / "node",
+            npm,
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+        ]
         subprocess.run(command, cwd=directory, check=True, timeout=240, env=_environment())
         (directory / "installed").touch()
     return directory
@@ -244,8 +251,8 @@ def _fastmcp_python() -> Path:
     if not (directory / "installed").exists():
         venv.create(directory, clear=True)
         uv = Path(sys.executable).with_name("uv")
-        install = [uv, "pip", "install", "--quiet", "--no-config", "--no-deps"]
-        command = [*install, "--python", python, "--requirement", lock]
+        options = ["pip", "install", "--quiet", "--no-config", "--no-deps"]
+        command: list[str | Path] = [uv, *options, "--python", python, "--requirement", lock]
         subprocess.run(command, check=True, timeout=240)
         (directory / "installed").touch()
     return python
