@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.admin import apps as admin
 from django.contrib.admin import autodiscover
 from django.contrib.admin.checks import check_admin_app, check_dependencies
@@ -54,6 +54,8 @@ class AccountsConfig(AppConfig):
         from aily.cache import Warmer, register_warmers
 
         translate_models(self)
+        # The form of a role has permissions on them, by their names.
+        translate_models(apps.get_app_config("guardian"))
         grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()

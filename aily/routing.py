@@ -32,6 +32,7 @@ from aily.web.body_limits import (  # noqa: E402
     BodyLimits,
     LimitedBodies,
     error_forms,
+    larger_bodies,
     problem_response,
     upload_settings,
 )
@@ -102,6 +103,7 @@ _UNDER_OPENAI = f"{openai.PREFIX}/"
 _MCP = mcp.PATH
 error_forms[openai.PREFIX] = error_form
 error_forms[_MCP] = mcp_error_form
+larger_bodies.update(openai.larger_bodies)
 upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)

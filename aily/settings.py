@@ -294,6 +294,20 @@ MAX_QUEUED_PER_USER = env.integer("MAX_QUEUED_PER_USER", default=20_000)
 MAX_QUEUED = env.integer("MAX_QUEUED", default=200_000)
 POSITION_CHECK_SECONDS = env.seconds("POSITION_CHECK_SECONDS", default=15, maximum=3600)
 PROMPT_MAX_BYTES = env.integer("PROMPT_MAX_BYTES", default=262_144, minimum=1, maximum=_GIBIBYTE)
+# Of one request for embeddings: its input as JSON, its inputs, and all vectors of the answer as
+# 32-bit floats. These are kept for so many seconds, in which a repeated request gets them again.
+EMBEDDINGS_MAX_INPUT_BYTES = env.integer(
+    "EMBEDDINGS_MAX_INPUT_BYTES", default=2_097_152, minimum=1, maximum=_GIBIBYTE
+)
+EMBEDDINGS_MAX_INPUTS = env.integer("EMBEDDINGS_MAX_INPUTS", default=2048, minimum=1)
+EMBEDDINGS_MAX_RESULT_BYTES = env.integer(
+    "EMBEDDINGS_MAX_RESULT_BYTES", default=16_777_216, minimum=4, maximum=2**28
+)
+# Memory of one worker process for calls of embeddings; more calls wait for it, in order.
+WORKER_MAX_VECTOR_BYTES = env.integer(
+    "WORKER_MAX_VECTOR_BYTES", default=268_435_456, minimum=1, maximum=2**40
+)
+EMBEDDINGS_KEPT_SECONDS = env.integer("EMBEDDINGS_KEPT_SECONDS", default=86_400, minimum=60)
 VARIABLES_MAX_BYTES = env.integer(
     "VARIABLES_MAX_BYTES", default=524_288, minimum=1, maximum=_GIBIBYTE
 )

@@ -80,6 +80,12 @@ def purge_tasks() -> None:
         logger.info("deleted %d old tasks", deleted)
 
 
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def purge_vectors() -> None:
+    """Delete vectors that were stored longer ago than EMBEDDINGS_KEPT_SECONDS."""
+    retention.purge_vectors()
+
+
 def _loop_thread() -> EventLoopThread:
     thread = get_event_loop_thread()
     if thread is None:

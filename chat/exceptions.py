@@ -2,6 +2,7 @@
 
 InvalidRequest
 ├── UnknownModel         invalid_request       400  there is no such model, for this user
+├── UnsuitableModel      invalid_request       400  a model that makes vectors, where text is wanted
 ├── InvalidVariable      invalid_variable      422  a scene's variable is missing or wrong
 └── InvalidTemplate      invalid_template      422  a prompt template or schema cannot be used
     └── TemplateTimeout  template_timeout      422  working on it took too long and was stopped
@@ -26,6 +27,13 @@ from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
 class UnknownModel(InvalidRequest):
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no model {name!r}.", field="model")
+
+
+class UnsuitableModel(InvalidRequest):
+    """A model that cannot do what is asked for: text of one that makes vectors, or the reverse."""
+
+    def __init__(self, name: str, does: str, *, field: str) -> None:
+        super().__init__(f"The model {name!r} {does}: name another.", field=field)
 
 
 class InvalidVariable(InvalidRequest):

@@ -1,4 +1,5 @@
-"""Deleting old tasks. Only ended ones are deleted; conversations keep their messages."""
+"""Deleting old tasks, and vectors before them. Only ended tasks are deleted; conversations keep
+their messages."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from chat.models import Run, Task
 from chat.models.ids import first_id
 from chat.models.tasks import ACTIVE
+from chat.models.vectors import delete_older
 
 #: Rows removed in one transaction: bounds how long it holds locks and how much WAL it writes.
 BATCH = 1000
@@ -55,3 +57,16 @@ def purge(cutoff: datetime) -> Iterator[int]:
             return
         ended_before(cutoff).filter(pk__in=ids).delete()
         yield len(ids)
+
+
+def purge_vectors() -> int:
+    """Delete vectors stored more than EMBEDDINGS_KEPT_SECONDS ago; their tasks stay. Returns how
+    many, as `purge_scheduled`."""
+    before = timezone.now() - timedelta(seconds=settings.EMBEDDINGS_KEPT_SECONDS)
+    deadline = time.monotonic() + SCHEDULED_SECONDS
+    deleted = 0
+    while count := delete_older(before):
+        deleted += count
+        if time.monotonic() > deadline:
+            break
+    return deleted

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access.permissions import PermissionSet, permissions_of
 from accounts.sessions.login import fully_logged_in
-from chat.models import LLMModel, Scene
+from chat.models import LLMModel, Scene, TaskKind
 from chat.services.restrictions import EDIT_SCENE, PUBLISH_SCENE
 
 #: Modules that the first page needs, and that the browser would otherwise learn of one after the
@@ -43,7 +43,8 @@ def index(request: HttpRequest) -> HttpResponse:
 def page_data(user: Any) -> dict[str, Any]:
     """What the modules need before their first request; of models the default comes first."""
     permissions = permissions_of(user)
-    models = LLMModel.objects.with_deployments().order_by("-is_default", "name")
+    chat_models = LLMModel.objects.filter(capability=TaskKind.CHAT)
+    models = chat_models.with_deployments().order_by("-is_default", "name")
     return {
         "user_id": user.pk,
         "models": [

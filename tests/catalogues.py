@@ -30,6 +30,8 @@ LANGUAGES = ("zh-hans",)
 CATALOGUES = (("accounts", "django"), ("aily", "django"), ("aily", "djangojs"), ("chat", "django"))
 #: Packages that show texts in the admin and have no Chinese: aily's catalogue has it.
 UNTRANSLATED_PACKAGES = ("auditlog",)
+#: Apps of packages whose models an app of ours translates along with its own.
+FOREIGN_MODELS = {"accounts": ("guardian",)}
 #: Parts of Django that pages show. What its own catalogues lack is in aily's.
 DJANGO_PARTS = ("conf", "contrib/admin", "contrib/auth")
 _TEMPLATES = (".html", ".txt")
@@ -63,7 +65,8 @@ def messages_of(app: str, domain: str, language: str) -> Catalog:
             folders += [_package_folder(name) for name in UNTRANSLATED_PACKAGES]
         paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
         messages += [message for path in paths for message in _messages_in(path)]
-        messages += model_texts(app)
+        for name in (app, *FOREIGN_MODELS.get(app, ())):
+            messages += model_texts(name)
     for message in messages:
         catalog.add(message)
     return catalog

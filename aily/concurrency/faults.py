@@ -78,8 +78,14 @@ def is_cancelled() -> bool:
 
 
 async def run_for_ever(place: str, turn: Callable[[], Awaitable[object]]) -> None:
-    """Await `turn()` again and again, whatever it raises, until this task is cancelled."""
+    """Await `turn()` again and again, whatever it raises, until this task is cancelled.
+
+    It ends as well where the turn has swallowed the cancelling: `asyncio.wait_for` does so before
+    Python 3.12, if what it waits for is done in that moment.
+    """
     while True:
+        if is_cancelled():
+            raise asyncio.CancelledError
         try:
             await turn()
         except asyncio.CancelledError:

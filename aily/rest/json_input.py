@@ -15,6 +15,10 @@ from aily.problems import InvalidRequest
 MAX_DEPTH = 100
 
 
+#: Types whose values all can be stored. Floats are checked: Python's parser reads infinity.
+_HARMLESS = frozenset({int, bool, type(None)})
+
+
 def decode_json(data: bytes | str) -> object:
     """Decode strict JSON: no NaN, no lone surrogates, no U+0000, at most `MAX_DEPTH` levels.
 
@@ -55,7 +59,9 @@ def _refuse_what_cannot_be_stored(value: object) -> None:
                 below.extend(item)
                 below.extend(item.values())
             elif isinstance(item, list):
-                below.extend(item)
+                # Lists of tokens have hundreds of thousands of numbers, which all can be stored.
+                if not _HARMLESS.issuperset(map(type, item)):
+                    below.extend(item)
             elif _reason(item) is not None:
                 field, reason = _first_refused(value) or (None, _reason(item))
                 raise InvalidRequest(str(reason), field=field)

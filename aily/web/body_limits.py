@@ -1,9 +1,9 @@
 """Refuses a request's body before it is stored: if it is too large or the caller is unknown.
 
 Django and Twisted write a body to memory or disk, whatever its size, before the view authenticates
-the caller. So the request's head decides how large the body may be: REQUEST_MAX_BYTES with a valid
-key or session, ANONYMOUS_BYTES, enough for a login form, without. A REST request without any
-credentials is answered before a byte of its body is read.
+the caller. So the request's head decides how large the body may be: REQUEST_MAX_BYTES (on single
+paths more) with a valid key or session, ANONYMOUS_BYTES, enough for a login form, without. A REST
+request without any credentials is answered before a byte of its body is read.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 ErrorForm = Callable[[Problem, str], tuple[str, bytes]]
 #: The form of refusals by the beginning of their paths; elsewhere they are problem documents.
 error_forms: dict[str, ErrorForm] = {}
+#: Returns the largest body, by the paths on which that is more than REQUEST_MAX_BYTES.
+larger_bodies: dict[str, Callable[[], int]] = {}
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
 
@@ -107,6 +109,8 @@ def _limit_of(path: str) -> int:
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if (setting := upload_settings.get(path)) is not None:
         return max(int(getattr(settings, setting)) + _FORM_BYTES, limit)
+    if (larger := larger_bodies.get(path)) is not None:
+        return max(larger(), limit)
     return limit
 
 

@@ -1,7 +1,7 @@
 """Closing the ledger of ended tasks: their usage is entered, and moves from reserved to spent.
 
 The provider's own count is used if there is one. If an answer broke off without it, the tokens are
-estimated from its text, on the safe side and never beyond what was reserved; without any text
+estimated from its text, on the safe side and never beyond what was reserved; without any answer
 nothing is charged. Of several attempts only the last is known, and charged. A task that was never
 started (it ended in the queue, or was answered by another task's call or the cache) costs nothing.
 """
@@ -45,13 +45,18 @@ SELECT task_id, budget_id, period_start, kind, prompt_tokens, completion_tokens,
   FROM chat_ledgerentry WHERE task_id = ANY(%(task_ids)s) AND kind <> 'reserve'
 """
 
-#: `first_bytes`: of a first answer, which was then to be repaired.
+#: Of answered tasks; the input of embeddings is one of their parameters. `first_bytes`: of a first
+#: answer, which was then to be repaired.
 _TEXT_BYTES = """
-SELECT id, octet_length(messages::text) AS prompt_bytes,
+SELECT id, octet_length(
+         (CASE kind WHEN 'embeddings' THEN params -> 'input' ELSE messages END)::text
+       ) AS prompt_bytes,
        octet_length(text) + octet_length(reasoning) AS answer_bytes,
-       coalesce(octet_length(repair ->> 'text'), 0) AS first_bytes
+       coalesce(octet_length(repair ->> 'text'), 0) AS first_bytes,
+       kind = 'embeddings' AS has_vectors
   FROM chat_task WHERE id = ANY(%(task_ids)s)
-   AND (text <> '' OR reasoning <> '' OR repair IS NOT NULL)
+   AND (text <> '' OR reasoning <> '' OR repair IS NOT NULL
+        OR (kind = 'embeddings' AND status = 'succeeded'))
 """
 
 
@@ -91,10 +96,12 @@ class _TextBytes(Row, frozen=True):
     prompt_bytes: int
     answer_bytes: int
     first_bytes: int
+    #: Its answer is vectors, which are not charged.
+    has_vectors: bool
 
     def last_call(self) -> Tokens:
         """Estimated tokens of the call whose answer the row has."""
-        if not self.answer_bytes:
+        if not self.answer_bytes and not self.has_vectors:
             return Tokens()
         return Tokens(
             estimate(self.prompt_bytes + self.first_bytes), 0, estimate(self.answer_bytes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from chat.models import Task
+from chat.models import Task, TaskKind
 
 #: Meant to err on the safe side: English has about 4 bytes a token, Chinese 5 (3 bytes and 0.6
 #: tokens a character), source code 3; only noise comes near 2.
@@ -60,9 +60,13 @@ def max_usage(task: Task) -> Tokens:
     """The tokens that a task may use at most, none of them cached.
 
     A prompt counts with the JSON it is sent in, which covers roles and tools as well; a part that
-    is no text adds OTHER_PART_TOKENS.
+    is no text adds OTHER_PART_TOKENS. The input of embeddings counts likewise, as a token's number
+    and the comma after it are BYTES_PER_TOKEN at the least; there is no completion then.
     """
-    prompt, completion = _prompt_tokens(task), min(bound_completion(task), MAX_COUNT)
+    prompt = _prompt_tokens(task)
+    if task.kind == TaskKind.EMBEDDINGS:
+        return Tokens(prompt)
+    completion = min(bound_completion(task), MAX_COUNT)
     if task.response_format is None:
         return Tokens(prompt, 0, completion)
     # Its answer may have to be repaired: by a second call, whose prompt has the answer as well.
@@ -72,11 +76,15 @@ def max_usage(task: Task) -> Tokens:
 
 def expected_tokens(task: Task) -> int:
     """As `max_usage` of one call, of a task that may stay without a limit: its model's counts."""
+    if task.kind == TaskKind.EMBEDDINGS:
+        return _prompt_tokens(task)
     completion = _named_limit(task) or task.model.default_max_tokens
     return _prompt_tokens(task) + min(completion, MAX_COUNT)
 
 
 def _prompt_tokens(task: Task) -> int:
+    if task.kind == TaskKind.EMBEDDINGS:
+        return estimate(len(msgspec.json.encode(task.params.get("input"))))
     objects = [value for value in task.params.values() if isinstance(value, (dict, list))]
     prompt = estimate(len(msgspec.json.encode([task.messages, objects])))
     return prompt + OTHER_PART_TOKENS * _other_parts(task.messages)

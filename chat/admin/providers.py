@@ -226,6 +226,12 @@ class DeploymentForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class LLMModelForm(DeploymentForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "capability" in self.fields:
+            # A form that lacks it means the default.
+            self.fields["capability"].required = False
+
     def clean_params(self) -> dict[str, object]:
         params = self.cleaned_data["params"]
         if not isinstance(params, dict):
@@ -247,17 +253,17 @@ class LLMModelAdmin(PausedAdmin):
     actions = (pause_rows, lift_pauses)
     form = LLMModelForm
     list_display = (
-        "name", "provider", "max_concurrency", "input_price", "cached_input_price",
+        "name", "provider", "capability", "max_concurrency", "input_price", "cached_input_price",
         "output_price", "currency", "is_enabled", "is_default", "is_restricted",
         "paused_for",
     )  # fmt: skip
     list_select_related = ("provider",)
-    list_filter = ("provider", "is_enabled", "is_restricted")
+    list_filter = ("provider", "capability", "is_enabled", "is_restricted")
     search_fields = ("name", "upstream_name")
     fieldsets = (
-        (None, {"fields": ("name", "is_enabled", "is_default", "is_restricted")}),
+        (None, {"fields": ("name", "capability", "is_enabled", "is_default", "is_restricted")}),
         (_("Its own deployment"), {"fields": ("provider", *_CALLED)}),
-        (_("Requests"), {"fields": ("params", "default_max_tokens")}),
+        (_("Requests"), {"fields": ("params", "structured_output", "default_max_tokens")}),
         (
             _("Prices"),
             {"fields": ("input_price", "cached_input_price", "output_price", "currency")},

@@ -1,4 +1,5 @@
-"""What the page of a task shows besides its columns: a time line, the prompt and the answer."""
+"""What the page of a task shows besides its columns: a time line, the prompt or the input, and the
+answer."""
 
 from __future__ import annotations
 
@@ -10,12 +11,16 @@ from typing import Any
 
 from django.utils.translation import gettext
 
-from chat.models import Delivery, Status, Task
+from chat.models import Delivery, Status, Task, TaskKind
+from chat.models.vectors import VectorsSize, size_of
 
 #: Of each text on the page.
 MAX_SHOWN_CHARS = 100_000
 #: Messages of a prompt, the last ones.
 MAX_MESSAGES = 200
+#: Inputs of embeddings, the first ones, and the characters of each.
+MAX_INPUTS = 50
+MAX_INPUT_CHARS = 2_000
 #: Deliveries on the time line, the first ones.
 MAX_DELIVERIES = 20
 
@@ -51,8 +56,18 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingsPage:
+    """The inputs whose vectors a task asks for. `size`: of the vectors, while they are kept."""
+
+    inputs: Sequence[Text]
+    inputs_left_out: int
+    size: VectorsSize | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPage:
     moments: Sequence[Moment]
+    embeddings: EmbeddingsPage | None
     messages: Sequence[PromptMessage]
     messages_left_out: int
     schema: str
@@ -63,14 +78,17 @@ class TaskPage:
     tool_calls: str
     error: dict[str, Any] | None
     is_active: bool
+    #: Earlier attempts whose times are not kept.
+    attempts_left_out: int
 
 
 def page_of(task: Task) -> TaskPage:
-    """Return what the page of a task shows. Costs two queries."""
+    """Return what the page of a task shows. Costs two queries, of embeddings three."""
     prompt = task.messages if isinstance(task.messages, list) else []
     repair = task.repair if isinstance(task.repair, dict) else {}
     return TaskPage(
         moments=_moments(task),
+        embeddings=_embeddings(task) if task.kind == TaskKind.EMBEDDINGS else None,
         messages=[_prompt_message(message) for message in prompt[-MAX_MESSAGES:]],
         messages_left_out=max(len(prompt) - MAX_MESSAGES, 0),
         schema=_as_json(task.response_format) if task.response_format else "",
@@ -81,6 +99,7 @@ def page_of(task: Task) -> TaskPage:
         tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",
         error=task.error,
         is_active=not Status(task.status).is_terminal,
+        attempts_left_out=max(task.attempt - 1 - len(task.earlier_attempts or []), 0),
     )
 
 
@@ -88,6 +107,7 @@ def page_of(task: Task) -> TaskPage:
 def _moments(task: Task) -> list[Moment]:
     """The points in time that rows hold, in their order."""
     points = [*_own_moments(task), *_later_moments(task)]
+    # Stable: of points at one time, those of earlier attempts come first.
     points.sort(key=lambda point: point[1])
     begin = task.created_at
     return [
@@ -96,8 +116,26 @@ def _moments(task: Task) -> list[Moment]:
     ]
 
 
+def _earlier_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
+    for earlier in task.earlier_attempts or []:
+        times = {
+            name: datetime.fromisoformat(earlier[name])
+            for name in ("started_at", "first_token_at", "ended_at")
+            if earlier.get(name)
+        }
+        number = gettext("attempt %(number)d") % {"number": earlier["attempt"]}
+        if "started_at" in times:
+            detail = f"{number}, {earlier['model']}"
+            yield gettext("Claimed and started"), times["started_at"], detail
+        if "first_token_at" in times:
+            yield gettext("First token"), times["first_token_at"], number
+        if "ended_at" in times:
+            yield gettext("Attempt ended"), times["ended_at"], f"{number}: {earlier['outcome']}"
+
+
 def _own_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
     yield gettext("Accepted and queued"), task.created_at, task.get_lane_display()
+    yield from _earlier_moments(task)
     attempt = gettext("attempt %(number)d") % {"number": task.attempt}
     if task.started_at is not None:
         worker = "" if task.worker is None else f", {task.worker}"
@@ -124,9 +162,27 @@ def _later_moments(task: Task) -> Iterator[tuple[str, datetime, str]]:
             yield gettext("Delivered"), delivery.delivered_at, kind
 
 
+# --- Embeddings ---------------------------------------------------------------------------------
+def _embeddings(task: Task) -> EmbeddingsPage:
+    given = task.params.get("input")
+    is_one = not isinstance(given, list) or all(isinstance(item, int) for item in given[:1])
+    inputs = [given] if is_one else given
+    return EmbeddingsPage(
+        inputs=[_input(item) for item in inputs[:MAX_INPUTS]],
+        inputs_left_out=max(len(inputs) - MAX_INPUTS, 0),
+        size=size_of(task.pk),
+    )
+
+
+def _input(item: object) -> Text:
+    if isinstance(item, list):
+        item = ", ".join(map(str, item))
+    return _cut(str(item), MAX_INPUT_CHARS)
+
+
 # --- Texts --------------------------------------------------------------------------------------
-def _cut(text: str) -> Text:
-    return Text(text[:MAX_SHOWN_CHARS], max(len(text) - MAX_SHOWN_CHARS, 0))
+def _cut(text: str, max_chars: int = MAX_SHOWN_CHARS) -> Text:
+    return Text(text[:max_chars], max(len(text) - max_chars, 0))
 
 
 def _as_json(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from aily.admin.lists import (
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.admin.task_actions import TaskActions
 from chat.admin.task_page import page_of
-from chat.models import Status, Task, Worker
+from chat.models import Status, Task, TaskKind, Worker
 from chat.models.ids import first_id
 from chat.services.cancel import cancel_many
 from chat.services.retry import retry_many
@@ -119,6 +120,7 @@ class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
     list_select_related = ("owner", "scene", "model")
     list_filter = (
         "status",
+        ("kind", NewestChoices),
         ErrorFilter,
         ("lane", NewestChoices),
         ("served_from", NewestChoices),
@@ -134,15 +136,15 @@ class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
     # The prompt, the answer and the times are shown by the page's own template.
     fieldsets = (
         (None, {"fields": (
-            "id", "owner", "api_key", "scene", "scene_version", "conversation", "model", "status",
-            "lane", "served_from",
+            "id", "kind", "owner", "api_key", "scene", "scene_version", "conversation", "model",
+            "status", "lane", "served_from",
         )}),
         (_("Attempts"), {"fields": (
             "attempt", "failures", "crashes", "fallbacks", "worker", "not_before", "deadline_at",
             "deployment", "upstream_request_id", "finish_reason",
         )}),
         (_("Request"), {"classes": ("collapse",), "fields": (
-            "params", "metadata", "usage", "idempotency_key", "weight", "flight_key", "leader",
+            "parameters", "metadata", "usage", "idempotency_key", "weight", "flight_key", "leader",
             "last_event", "history_from", "settled",
         )}),
     )  # fmt: skip
@@ -155,6 +157,13 @@ class TaskAdmin(TaskActions, LargeTable, ReadOnlyAdmin):
     def error_code(self, task: Task) -> str:
         code: str | None = vars(task)["error_code"]
         return code or ""
+
+    @admin.display(description=_("params"))
+    def parameters(self, task: Task) -> str:
+        """Return the parameters as JSON; the input of embeddings is shown above them."""
+        hidden = {"input"} if task.kind == TaskKind.EMBEDDINGS else set()
+        shown = {name: value for name, value in task.params.items() if name not in hidden}
+        return json.dumps(shown, ensure_ascii=False)
 
     @admin.display(description=_("settled"))
     def settled(self, task: Task) -> str:

@@ -152,6 +152,7 @@ class ModelOut(Schema):
         name="deepseek-chat",
         provider="simulator",
         upstream_name="",
+        capability="chat",
         max_concurrency=500,
         requests_per_minute=None,
         tokens_per_minute=None,
@@ -173,6 +174,9 @@ class ModelOut(Schema):
     name: str
     provider: str = Field(alias="provider.name")
     upstream_name: str
+    capability: Literal["chat", "embeddings"] = Field(
+        description="What it answers with: text, or vectors."
+    )
     max_concurrency: int
     requests_per_minute: int | None
     tokens_per_minute: int | None
@@ -198,6 +202,7 @@ class ModelPatch(RequestSchema):
 
     provider: str = Field("", description="A provider's name.")
     upstream_name: str = ""
+    capability: Literal["chat", "embeddings"] = "chat"
     max_concurrency: int = 500
     requests_per_minute: int | None = Field(None, description="null: any number.")
     tokens_per_minute: int | None = Field(None, description="null: any number.")

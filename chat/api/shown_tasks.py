@@ -20,11 +20,12 @@ from chat.models import Lane
 from chat.models.tasks import Status
 
 _ENDED = """
-SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, t.deployment,
-       coalesce(called.is_simulated, p.is_simulated) AS is_simulated, t.lane,
+SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model,
+       t.deployment, coalesce(called.is_simulated, p.is_simulated) AS is_simulated, t.lane,
        t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
        t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
-       t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text
+       t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text,
+       t.earlier_attempts::text
   FROM chat_task t
   JOIN chat_llmmodel m ON m.id = t.model_id
   JOIN chat_provider p ON p.id = m.provider_id
@@ -37,6 +38,7 @@ SELECT t.id, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model, 
 
 class _EndedTask(Row, frozen=True):
     id: UUID
+    kind: str
     owner_id: int
     status: str
     attempt: int
@@ -50,7 +52,7 @@ class _EndedTask(Row, frozen=True):
     webhook_id: int | None
     conversation_id: UUID | None
     history_from: UUID | None
-    #: JSON, as are `error`, `metadata` and `tool_calls`.
+    #: JSON, as are `error`, `metadata`, `tool_calls` and the last one.
     usage: str | None
     error: str | None
     served_from: str
@@ -63,6 +65,7 @@ class _EndedTask(Row, frozen=True):
     reasoning: str
     finish_reason: str
     tool_calls: str
+    earlier_attempts: str | None
 
 
 async def ended_task_json(owner_id: int, task_id: str) -> str | None:
@@ -91,6 +94,7 @@ def _body(task: _EndedTask) -> str:
     return json.dumps(
         {
             "task_id": str(task.id),
+            "kind": task.kind,
             "status": task.status,
             "attempt": task.attempt,
             "scene": task.scene,
@@ -116,6 +120,9 @@ def _body(task: _EndedTask) -> str:
                 "finished_at": _time(task.finished_at),
             },
             "response_format": None,
+            "earlier_attempts": [
+                _earlier_attempt(earlier) for earlier in json.loads(task.earlier_attempts or "[]")
+            ],
             "result": _result(task) if has_result else None,
         }
     )
@@ -131,6 +138,19 @@ def _result(task: _EndedTask) -> dict[str, object]:
             {name: call.get(name, "") for name in names} for call in json.loads(task.tool_calls)
         ],
         "output": None,
+    }
+
+
+def _earlier_attempt(stored: dict[str, object]) -> dict[str, object]:
+    times = {
+        name: _time(datetime.fromisoformat(at)) if isinstance(at := stored.get(name), str) else None
+        for name in ("started_at", "first_token_at", "ended_at")
+    }
+    return {
+        "attempt": stored["attempt"],
+        "model": stored["model"],
+        **times,
+        "outcome": stored["outcome"],
     }
 
 

@@ -29,12 +29,13 @@ from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.models import Deployment, Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
+from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
 #: Columns of any size, which lists leave out.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair",),
+    *("repair", "earlier_attempts"),
 )
 
 
@@ -116,7 +117,11 @@ class ToolCall(Schema):
 
 class Result(Schema):
     model_config = example(
-        text="The main point is this.", reasoning="", finish_reason="stop", tool_calls=[]
+        text="The main point is this.",
+        reasoning="",
+        finish_reason="stop",
+        tool_calls=[],
+        output=None,
     )
 
     text: str
@@ -128,6 +133,17 @@ class Result(Schema):
     )
 
 
+class EmbeddingsResult(Schema):
+    """Vectors, in the order of the inputs: 32-bit floats, little-endian, in base64."""
+
+    model_config = example(dimensions=2, embeddings=["zczMPc3MTD4="])
+
+    dimensions: int | None = Field(description="Numbers in each; null once they are deleted.")
+    embeddings: list[str] | None = Field(
+        description="Null once they are deleted, EMBEDDINGS_KEPT_SECONDS after the end."
+    )
+
+
 class Timings(Schema):
     created_at: datetime
     started_at: datetime | None
@@ -135,8 +151,32 @@ class Timings(Schema):
     finished_at: datetime | None
 
 
+class EarlierAttempt(Schema):
+    """An attempt before the last one, which has its times in `timings`."""
+
+    model_config = example(
+        attempt=1,
+        model="deepseek-flash",
+        started_at="2026-11-29T15:00:00Z",
+        first_token_at=None,
+        ended_at="2026-11-29T15:00:01Z",
+        outcome="provider_overloaded",
+    )
+
+    attempt: int
+    model: str
+    started_at: datetime
+    first_token_at: datetime | None
+    ended_at: datetime
+    outcome: str = Field(
+        description="The code of its error; `handed_back`: its worker was stopped; `worker_lost`: "
+        "its worker died, at some time before `ended_at`."
+    )
+
+
 _EXAMPLE: dict[str, JsonValue] = {
     "task_id": "0198c0de-9c33-7000-8000-0123456789ab",
+    "kind": "chat",
     "status": "succeeded",
     "attempt": 1,
     "scene": "summarize",
@@ -165,6 +205,7 @@ _EXAMPLE: dict[str, JsonValue] = {
 
 class _Task(Schema):
     task_id: UUID = Field(alias="pk")
+    kind: Literal["chat", "embeddings"]
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
     attempt: int
     scene: str | None
@@ -231,12 +272,21 @@ class _Task(Schema):
 
 
 class TaskOut(_Task):
-    model_config = example(**_EXAMPLE, response_format=None)
+    model_config = example(**_EXAMPLE, response_format=None, earlier_attempts=[])
 
     response_format: dict[str, object] | None = Field(
         description="The JSON Schema that its answer must fit: the request's, or its scene's."
     )
-    result: Result | None = Field(description="Null until there is any text.")
+    earlier_attempts: list[EarlierAttempt] = Field(
+        description=f"The last {MAX_EARLIER_ATTEMPTS} before the last one."
+    )
+    result: Result | EmbeddingsResult | None = Field(
+        description="Null until there is any text, or all vectors."
+    )
+
+    @staticmethod
+    def resolve_earlier_attempts(task: Task) -> list[dict[str, object]]:
+        return task.earlier_attempts or []
 
     @staticmethod
     def resolve_result(task: Task) -> dict[str, object] | None:
@@ -289,6 +339,7 @@ class TaskFilter(CreatedBetween):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
         None
     )
+    kind: Literal["chat", "embeddings"] | None = None
     active: bool | None = Field(None, description="True: queued or running. False: ended.")
     scene: str | None = Field(None, max_length=50)
     model: str | None = Field(None, max_length=100, description="A model's name.")
@@ -305,6 +356,7 @@ class TaskFilter(CreatedBetween):
     def apply(self, tasks: TaskQuerySet) -> TaskQuerySet:
         wanted: dict[str, object] = {
             "status": self.status,
+            "kind": self.kind,
             "scene__slug": self.scene,
             "model__name": self.model,
             "api_key_id": self.api_key,

@@ -32,10 +32,11 @@ from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
 from chat.events import START
-from chat.models import Lane, Task, paused_models
+from chat.models import Lane, Task, TaskKind, paused_models
 from chat.models.ids import ais_own
 from chat.models.tasks import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
+from chat.models.vectors import load_vectors
 from chat.services.cancel import cancel
 from chat.services.follow import check_owner, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
@@ -65,6 +66,9 @@ async def load_task(owner_id: int, task_id: UUID) -> Task:
     task = await _loads().submit((owner_id, task_id)) if await ais_own(task_id) else None
     if task is None:
         raise NotFound("There is no such task.", field="task_id")
+    if task.kind == TaskKind.EMBEDDINGS and task.status == TaskStatus.SUCCEEDED:
+        # Not with the rows of others: they may be megabytes.
+        task.loaded_vectors = await in_database(load_vectors, task.pk)
     return task
 
 

@@ -22,6 +22,7 @@ class TaskData(TypedDict):
     """`data` of a webhook about a task (chat/PROTOCOL.md)."""
 
     task_id: str
+    kind: str
     status: str
     metadata: object
     scene: str | None
@@ -54,6 +55,7 @@ def _task_data(task: Task) -> TaskData:
     has_text = bool(task.text or task.finish_reason)
     return {
         "task_id": str(task.pk),
+        "kind": task.kind,
         "status": task.status,
         "metadata": task.metadata,
         "scene": task.scene.slug if task.scene else None,

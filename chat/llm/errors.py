@@ -20,6 +20,7 @@
     ├── TruncatedError               provider_truncated               retry  ended without an end
     ├── InvalidResponseError         provider_invalid_response        retry  no JSON, no HTTP
     │   └── AnswerTooLargeError        provider_invalid_response               above AnswerLimits
+    │       └── ResultTooLargeError      result_too_large                        too many vectors
     └── EmptyAnswerError             provider_empty                   retry  no text, no tool call
 
 The codes are public: they are a task's `error.code`. `chat.llm.vendor_errors` maps vendors' errors
@@ -190,6 +191,12 @@ class AnswerTooLargeError(InvalidResponseError):
     """Another attempt would most likely be as large, and cost as much again."""
 
     retryable = False
+
+
+class ResultTooLargeError(AnswerTooLargeError):
+    """More vectors, or longer ones, than are stored: the request is to ask for fewer."""
+
+    code = "result_too_large"
 
 
 class EmptyAnswerError(ProviderError):

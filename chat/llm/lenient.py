@@ -86,6 +86,16 @@ def read_chunk(parsed: object) -> WireChunk:
     )
 
 
+def read_usage(usage: object) -> WireUsage | None:
+    """Token counts, each of which may be text or missing; None where there are none."""
+    return _usage(usage)
+
+
+def read_integer(value: object) -> int | None:
+    """A whole number, also when the vendor sent a fraction or text."""
+    return _integer(value)
+
+
 def reasoning_of(details: object) -> str:
     """The text of a vendor's list of reasoning parts."""
     text, reasoning = _texts(details, 0)

@@ -11,7 +11,7 @@ import msgspec
 from chat.llm.errors import AuthError, BadRequestError, ForbiddenAddressError, UnreachableError
 from chat.llm.transport.connections import Origin
 from chat.llm.transport.tunnels import authorization_lines
-from chat.llm.types import ChatRequest, Upstream
+from chat.llm.types import ChatRequest, EmbeddingsRequest, Upstream
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -35,13 +35,26 @@ def completions(upstream: Upstream, api_key: str | None) -> Target:
     return _target(b"POST", upstream, "/chat/completions", api_key, lines)
 
 
+@lru_cache(maxsize=256)
+def embeddings(upstream: Upstream, api_key: str | None) -> Target:
+    """Target of embeddings. Raises as `completions`."""
+    lines = [
+        b"accept: application/json",
+        b"accept-encoding: identity",
+        b"content-type: application/json",
+    ]
+    return _target(b"POST", upstream, "/embeddings", api_key, lines)
+
+
 def models(upstream: Upstream, api_key: str | None) -> Target:
     """Target of the list of models. Raises as `completions`."""
     lines = [b"accept: application/json", b"accept-encoding: identity"]
     return _target(b"GET", upstream, "/models", api_key, lines)
 
 
-def encode_request(target: Target, upstream: Upstream, request: ChatRequest) -> bytes:
+def encode_request(
+    target: Target, upstream: Upstream, request: ChatRequest | EmbeddingsRequest
+) -> bytes:
     """Encode the whole request. Raises BadRequestError."""
     try:
         body = msgspec.json.encode(request.body(upstream.provider, upstream.request_fields))

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from chat.vectors import Vectors
+
 #: A decoded JSON object.
 JsonObject = dict[str, Any]
 
@@ -20,6 +22,7 @@ _REASONING_PROVIDERS = frozenset({"deepseek", "kimi", "moonshot", "simulator"})
 # These refuse, while they think, a choice that forces a tool call.
 _FREE_WHILE_THINKING_PROVIDERS = frozenset({"deepseek", "simulator"})
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "user", "user_id"})
+_EMBEDDINGS_RESERVED_FIELDS = frozenset({"model", "encoding_format", "user", "user_id"})
 #: DeepSeek takes letters, digits, _ and -.
 _NO_USER_ID = re.compile("[^A-Za-z0-9_-]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -122,19 +125,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
             "stream_options": {"include_usage": True},
         }
         if self.user_id:
-            body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = self._user()
+            user = _user(self.user_id, self.params)
+            body["user_id" if provider in _USER_ID_PROVIDERS else "user"] = user
         if provider in _MAX_TOKENS_PROVIDERS and "max_completion_tokens" in body:
             limit = body.pop("max_completion_tokens")
             body["max_tokens"] = min(limit, body.get("max_tokens", limit))
         if provider in _FREE_WHILE_THINKING_PROVIDERS and _forces_a_tool(body):
             body.setdefault("thinking", {"type": "disabled"})
-        for name, other in request_fields:
-            if name in body:
-                value = body.pop(name)
-                if other is not None:
-                    # A value given under that name has precedence.
-                    body.setdefault(other, value)
-        return body
+        return _renamed(body, request_fields)
 
     def _messages(self, provider: str) -> list[JsonObject] | msgspec.Raw:
         """The messages, with an empty reasoning where the provider wants one beside tool calls.
@@ -155,10 +153,49 @@ class ChatRequest(msgspec.Struct, frozen=True):
             for message in messages
         ]
 
-    def _user(self) -> str | None:
-        """The user for which a provider isolates its cache: our user, or one of that user's own."""
-        theirs = self.params.get("user")
-        return f"{self.user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else self.user_id
+
+class EmbeddingsRequest(msgspec.Struct, frozen=True):
+    """One call for embeddings. `params` holds input, dimensions and the like."""
+
+    model: str
+    params: JsonObject
+    user_id: str | None = None
+    traceparent: str = ""
+
+    def body(
+        self, provider: str, request_fields: Iterable[tuple[str, str | None]] = ()
+    ) -> JsonObject:
+        """The JSON body to post. A parameter that is None counts as not given.
+
+        Base64 is a fifth of the bytes of floats written as text, and of the time to read them.
+        """
+        given = self.params.items()
+        body: JsonObject = {
+            **{k: v for k, v in given if v is not None and k not in _EMBEDDINGS_RESERVED_FIELDS},
+            "model": self.model,
+            "encoding_format": "base64",
+        }
+        # Several providers refuse a user here, and none has a cache to isolate.
+        if self.user_id and self.params.get("user"):
+            body["user"] = _user(self.user_id, self.params)
+        return _renamed(body, request_fields)
+
+
+def _user(user_id: str, params: JsonObject) -> str:
+    """The user for which a provider isolates its cache: our user, or one of that user's own."""
+    theirs = params.get("user")
+    return f"{user_id}-{_NO_USER_ID.sub('_', theirs)}" if theirs else user_id
+
+
+def _renamed(body: JsonObject, request_fields: Iterable[tuple[str, str | None]]) -> JsonObject:
+    """The body with the fields that a provider knows by other names, or not at all."""
+    for name, other in request_fields:
+        if name in body:
+            value = body.pop(name)
+            if other is not None:
+                # A value given under that name has precedence.
+                body.setdefault(other, value)
+    return body
 
 
 def _forces_a_tool(body: JsonObject) -> bool:
@@ -232,6 +269,14 @@ class Completion(msgspec.Struct, frozen=True):
     tool_calls: tuple[ToolCall, ...] = ()
     is_refusal: bool = False
     """The model refused to answer: its text says so."""
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """The answer to an EmbeddingsRequest."""
+
+    vectors: Vectors
+    usage: Usage
+    request_id: str | None
 
 
 class ReadDelay:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,8 @@ from starlette.types import Message, Receive, Scope, Send
 from aily.database.threads import in_database
 from aily.http.bodies import read_body
 from aily.problems import Forbidden, InvalidRequest
+from aily.rest.json_input import decode_json
+from chat.mcp_server.errors import JSON_TYPE, PARSE_ERROR, error_body
 from chat.mcp_server.running_calls import CallId, cancel_call
 from chat.mcp_server.tools import SceneTool, find_tool
 from chat.openai.callers import Caller, caller_of
@@ -39,7 +40,12 @@ async def handle_mcp(request: Request) -> Response:
     _check_origin(request)
     caller = await caller_of(request)
     body = await read_body(request)
-    message = _decoded(body)
+    try:
+        decoded = decode_json(body)
+    except InvalidRequest as error:
+        return Response(error_body(PARSE_ERROR, error.message), 400, media_type=JSON_TYPE)
+    # What is no message, the package refuses.
+    message = decoded if isinstance(decoded, dict) else {}
     version = request.headers.get(VERSION_HEADER)
     is_legacy = version is None or version in LEGACY_VERSIONS
     session = request.headers.get(SESSION_HEADER, "")
@@ -71,15 +77,6 @@ def _host_of(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def _decoded(body: bytes) -> Mapping[str, Any]:
-    """The message; empty for what is none, which the package refuses."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, dict) else {}
 
 
 async def _note(message: Mapping[str, Any], caller: Caller, session: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ GET_TASK, CANCEL_TASK = "get_task", "cancel_task"
 PAGE_TOOLS = 100
 #: A name with a point is no slug: a scene that is called like a tool of aily's own gets one.
 _PREFIX = "scene."
-_MAX_SLUG_CHARS = 50
+_SLUG = re.compile(r"[-a-zA-Z0-9_]{1,50}", re.ASCII)
 
 _TASK_ID: dict[str, Any] = {
     "type": "object",
@@ -107,8 +108,7 @@ def load_page(owner_id: int, cursor: str | None) -> tuple[list[dict[str, Any]], 
 
 
 def _slug_of_cursor(cursor: str) -> str:
-    # PostgreSQL refuses a query for U+0000.
-    if len(cursor) > _MAX_SLUG_CHARS or "\0" in cursor:
+    if _SLUG.fullmatch(cursor) is None:
         raise RPCError(INVALID_PARAMS, "There is no such cursor.")
     return cursor
 
@@ -116,7 +116,7 @@ def _slug_of_cursor(cursor: str) -> str:
 def find_tool(owner_id: int, name: str) -> SceneTool | None:
     """The scene of a tool; None if there is none that the user may use."""
     slug = slug_of(name)
-    if len(slug) > _MAX_SLUG_CHARS or "\0" in slug:
+    if _SLUG.fullmatch(slug) is None:
         return None
     scene = catalog.look_up([slug], [owner_id]).scenes.get(slug)
     version = scene.live_version if scene is not None else None

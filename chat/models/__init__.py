@@ -5,6 +5,7 @@ from chat.models.conversations import Conversation, Message
 from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
+from chat.models.kinds import TaskKind
 from chat.models.ledger import LedgerEntry
 from chat.models.llm_models import Deployment, LLMModel
 from chat.models.pools import (
@@ -20,6 +21,7 @@ from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "StoredFile",
     "StoredResponse",
     "Task",
+    "TaskKind",
+    "TaskVectors",
     "WebhookEndpoint",
     "Worker",
     "apaused_models",

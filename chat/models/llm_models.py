@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from aily.rest.sizes import PARAMS_BYTES, check_sizes
+from chat.models.kinds import TaskKind
 from chat.models.provider_fields import StructuredOutput, structured_output_of_host
 from chat.models.providers import Provider, structured_output_field
 
@@ -86,6 +87,13 @@ class LLMModel(models.Model):
 
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=100, unique=True, help_text="What callers put into `model`.")
+    capability = models.CharField(
+        max_length=10,
+        choices=TaskKind.choices,
+        default=TaskKind.CHAT,
+        db_default=TaskKind.CHAT,
+        help_text="What it answers with: text, or vectors (POST /v1/embeddings).",
+    )
     upstream_name = _upstream_name()
     max_concurrency = _max_concurrency()
     requests_per_minute = _per_minute("Requests a minute")
@@ -159,6 +167,8 @@ class LLMModel(models.Model):
 
     def clean(self) -> None:
         check_sizes(self, "params", max_bytes=PARAMS_BYTES)
+        if self.is_default and self.capability != TaskKind.CHAT:
+            raise ValidationError({"is_default": _("The default model must be one for chat.")})
         if self.pk and self.deployments.filter(name=self.provider.name).exists():
             message = _("A further deployment of it has this provider's name.")
             raise ValidationError({"provider": message})

@@ -76,6 +76,8 @@ def check_base_url(url: str) -> None:
         raise ValidationError(_("The URL must begin with http:// or https://."))
     if parsed.path.rstrip("/").endswith("/chat/completions"):
         raise ValidationError(_("Leave out /chat/completions: it is put before the query."))
+    if parsed.path.rstrip("/").endswith("/embeddings"):
+        raise ValidationError(_("Leave out /embeddings: it is put before the query."))
     names = {re.sub(r"[-_]", "", name.lower()) for name in parsed.params}
     if names & _KEYS_IN_QUERY:
         raise ValidationError(_("No key belongs into a URL: it is stored and sent as a header."))

@@ -11,6 +11,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
+from msgspec import UNSET
 
 from aily.database.json_fields import OrderedJSONField
 from chat.events import (
@@ -23,9 +24,11 @@ from chat.events import (
 )
 from chat.models.conversations import Conversation, UserTurn
 from chat.models.ids import tagged_id
+from chat.models.kinds import TaskKind
 from chat.models.llm_models import LLMModel
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.workers import Worker
+from chat.vectors import Vectors
 
 if TYPE_CHECKING:
     from chat.models.responses import StoredResponse
@@ -65,7 +68,7 @@ def is_held_to_schema(finish_reason: str, tool_calls: Sequence[object]) -> bool:
     return not tool_calls and finish_reason.lower() not in _EXEMPT_REASONS
 
 
-def _value_of(text: str) -> Any:
+def value_of(text: str) -> Any:
     """The value of a JSON text; None if it is none, as a worker of before may have stored it while
     this version was deployed."""
     try:
@@ -159,6 +162,10 @@ class Task(models.Model):
     )
     weight = models.FloatField(default=1, help_text="The owner's, when it was accepted.")
     lane = models.PositiveSmallIntegerField(choices=Lane.choices, default=Lane.INTERACTIVE)
+    kind = models.CharField(
+        max_length=10, choices=TaskKind.choices, default=TaskKind.CHAT, db_default=TaskKind.CHAT
+    )
+    # Of embeddings none: their input is one of the parameters, as in the provider's request.
     messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
     history_from = models.UUIDField(
         null=True,
@@ -252,6 +259,10 @@ class Task(models.Model):
     )
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Written by chat/models/transitions/earlier_attempts.py; none: it has had one attempt at most.
+    earlier_attempts = models.JSONField(
+        null=True, help_text="Times and outcomes of the attempts before the last one."
+    )
 
     objects: ClassVar = TaskQuerySet.as_manager()
 
@@ -261,6 +272,8 @@ class Task(models.Model):
     waiting_for: WaitingFor | None = None
     #: The user's turn in its conversation. Not a column.
     user_turn: UserTurn | None = None
+    #: The vectors that answer it, set by code that reads them. Not a column.
+    loaded_vectors: Vectors | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
     #: The response that is inserted with it. Not a column.
@@ -328,7 +341,13 @@ class Task(models.Model):
         return str(self.pk)
 
     def result(self) -> dict[str, Any]:
-        """The answer, complete or partial."""
+        """The answer, complete or partial; vectors only if they were loaded."""
+        if self.kind == TaskKind.EMBEDDINGS:
+            vectors = self.loaded_vectors
+            return {
+                "dimensions": vectors.dimensions if vectors else None,
+                "embeddings": vectors.in_base64() if vectors else None,
+            }
         result = {
             "text": self.text,
             "reasoning": self.reasoning,
@@ -336,7 +355,7 @@ class Task(models.Model):
             "tool_calls": self.tool_calls,
         }
         if self.has_output:
-            result["output"] = _value_of(self.text)
+            result["output"] = value_of(self.text)
         return result
 
     @property
@@ -359,6 +378,7 @@ class Task(models.Model):
                     result=self.result(),
                     usage=self.usage,
                     served_from=self.served_from,
+                    is_truncated=UNSET if self.kind == TaskKind.CHAT else True,
                 )
             case Status.FAILED:
                 return TaskFailed(task_id=task_id, id=event_id, error=self.error or {})

@@ -19,7 +19,7 @@ from chat.openai.callers import Caller
 from chat.openai.errors import TryAgainError
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.openai.waiting import disconnection, interrupted, seconds_to_wait
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 from chat.services.submit import ResponseDraft, Submission, submit
 from chat.services.waiting import End, Ends
 
@@ -100,7 +100,7 @@ async def accept(
     request: Request,
     caller: Caller,
     body: bytes,
-    task: CompositeRequest,
+    task: TaskRequest,
     response: ResponseDraft | None = None,
 ) -> AcceptedTask:
     """Submit the task, or find that of the request which this one repeats. Raises Problem.

@@ -26,7 +26,13 @@ from aily.problems import (
     RateLimited,
     TooLarge,
 )
-from chat.exceptions import BudgetExceeded, InvalidVariable, ModelDisabled, UnknownModel
+from chat.exceptions import (
+    BudgetExceeded,
+    InvalidVariable,
+    ModelDisabled,
+    UnknownModel,
+    UnsuitableModel,
+)
 
 JSON_TYPE = "application/json"
 INVALID_REQUEST, RATE_LIMIT, SERVER = "invalid_request_error", "rate_limit_error", "server_error"
@@ -102,7 +108,7 @@ def param_of(path: str) -> str:
 def _is_about_the_model(problem: Problem) -> bool:
     """Whether there is no such model for the caller; scenes are models here."""
     match problem:
-        case UnknownModel() | ModelDisabled():
+        case UnknownModel() | UnsuitableModel() | ModelDisabled():
             return True
         case NotFound():
             return problem.field == "scene"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from chat.openai.errors import OpenAIError, param_of, unknown_model
 from chat.openai.scenes import SCENE_PREFIX
 from chat.services.parameters import ExtraBody, Object, path_of
-from chat.services.submission import CompositeRequest
+from chat.services.submission import CompositeRequest, EmbeddingsRequest
 
 #: Headers that say how a task is run; OpenAI's clients send them as `extra_headers`.
 LANE_HEADER, DEADLINE_HEADER = "aily-lane", "aily-deadline-seconds"
@@ -68,7 +68,7 @@ def _lane_of_header(lane: str | None) -> str | None:
         return None
     lane = lane.strip().lower()
     if lane not in _LANES:
-        raise _invalid(f"There are the lanes {', '.join(_LANES)}.", LANE_HEADER)
+        raise invalid_value(f"There are the lanes {', '.join(_LANES)}.", LANE_HEADER)
     return lane
 
 
@@ -76,7 +76,7 @@ def _lane_of_tier(tier: JsonValue) -> str | None:
     if tier is None:
         return None
     if not isinstance(tier, str) or tier not in _LANE_OF_TIER:
-        raise _invalid(f"There are the tiers {', '.join(_LANE_OF_TIER)}.", "service_tier")
+        raise invalid_value(f"There are the tiers {', '.join(_LANE_OF_TIER)}.", "service_tier")
     return _LANE_OF_TIER[tier]
 
 
@@ -84,7 +84,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _invalid("This is a number of seconds.", DEADLINE_HEADER) from None
+        raise invalid_value("This is a number of seconds.", DEADLINE_HEADER) from None
 
 
 def composite_request(fields: Object) -> CompositeRequest:
@@ -97,6 +97,14 @@ def composite_request(fields: Object) -> CompositeRequest:
         if "extra_body" in fields:
             given["extra_body"] = _Extra.model_validate(fields).extra_body
         return CompositeRequest.model_validate(given, extra="ignore")
+    except ValidationError as error:
+        raise of_validation(error) from None
+
+
+def embeddings_request(fields: Object) -> EmbeddingsRequest:
+    """`composite_request` for embeddings. All unknown fields are ignored."""
+    try:
+        return EmbeddingsRequest.model_validate(fields, extra="ignore")
     except ValidationError as error:
         raise of_validation(error) from None
 
@@ -144,5 +152,5 @@ def unsupported(message: str, param: str) -> OpenAIError:
     return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code=code)
 
 
-def _invalid(message: str, param: str) -> OpenAIError:
+def invalid_value(message: str, param: str) -> OpenAIError:
     return OpenAIError(HTTPStatus.BAD_REQUEST, message, param=param, code="invalid_value")

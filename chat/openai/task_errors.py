@@ -57,6 +57,8 @@ def _of_failure(error: Mapping[str, Any]) -> OpenAIError:
         return OpenAIError(status, message, param="model", code="model_not_found")
     if status == HTTPStatus.BAD_REQUEST:
         return _bad_request(message)
+    if code == "result_too_large":
+        return OpenAIError(HTTPStatus.BAD_REQUEST, message, param="input", code=code)
     if code in _FINAL:
         return _final(status, message, code)
     return OpenAIError(status, message, code=code, headers={"Retry-After": str(RETRY_SECONDS)})

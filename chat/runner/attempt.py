@@ -16,6 +16,7 @@ from chat.models import Status
 from chat.models.transitions import INTERNAL, StartedTask
 from chat.runner.structured import Misfit
 from chat.structured.repair import Repair
+from chat.vectors import Vectors
 
 #: A model gets this many retries before the task goes over to its next fallback.
 FAILURES_BEFORE_FALLBACK = 1
@@ -39,6 +40,8 @@ class AttemptState:
 
     status: Status = Status.FAILED
     completion: Completion | None = None
+    #: Of embeddings, whose completion has no text.
+    vectors: Vectors | None = None
     error: ProviderError | None = None
     #: Why a whole answer does not fit the task's JSON Schema.
     misfit: Misfit | None = None
@@ -86,10 +89,9 @@ def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = Fal
         return NextStep(Status.QUEUED)
     if state.misfit is not None:
         return _after_misfit(state.misfit)
-    if state.status is not Status.FAILED:
-        return NextStep(state.status)
     if state.error is None:
-        return NextStep(Status.FAILED, INTERNAL)
+        is_broken = state.status is Status.FAILED
+        return NextStep(state.status, INTERNAL if is_broken else None)
     return _after_error(task, state.error, can_move_on=can_move_on)
 
 

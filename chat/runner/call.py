@@ -1,4 +1,5 @@
-"""The call of one attempt: streams the provider's answer into the task's log."""
+"""The call of one attempt: streams the provider's answer into the task's log, or has its
+vectors."""
 
 from __future__ import annotations
 
@@ -12,13 +13,23 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
+from aily.concurrency.byte_budget import ByteBudget
 from aily.concurrency.faults import is_cancelled, note_fault
 from aily.observability import tracing
 from chat.eventlog import LogWriter, TaskLog
 from chat.llm.client import ProviderClient
+from chat.llm.embeddings import count_inputs, memory_of
 from chat.llm.errors import ConnectTimeoutError, ProviderError, UnreachableError
-from chat.llm.types import AnswerLimits, ChatRequest, Completion, Delta, ReadDelay, TimeLimits
-from chat.models import Status
+from chat.llm.types import (
+    AnswerLimits,
+    ChatRequest,
+    Completion,
+    Delta,
+    EmbeddingsRequest,
+    ReadDelay,
+    TimeLimits,
+)
+from chat.models import Status, TaskKind
 from chat.models.tasks import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
@@ -37,6 +48,8 @@ class Call:
     deployment: Deployment
     client: ProviderClient
     writer: LogWriter
+    #: Of all calls of this process for embeddings.
+    vector_room: ByteBudget
     #: Of a probe: called when the first text comes, which shows that the provider works again.
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
@@ -51,6 +64,8 @@ class Call:
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _read_delay: ReadDelay = field(init=False)
+    #: Bytes of `vector_room` that the call has.
+    _reserved: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
@@ -119,6 +134,17 @@ class Call:
 
     async def _ask(self) -> None:
         state = self.state
+        call = self._embed if self.task.kind == TaskKind.EMBEDDINGS else self._chat
+        try:
+            async with self._deadline():
+                state.completion = await call()
+            state.status = Status.SUCCEEDED
+        except TimeoutError:
+            state.status = Status.EXPIRED
+        except ProviderError as error:
+            state.error = error
+
+    async def _chat(self) -> Completion:
         if settings.LOG_PROMPTS:
             logger.info("prompt: %s", self.task.messages)
         request = ChatRequest(
@@ -128,14 +154,40 @@ class Call:
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
-        try:
-            async with self._deadline():
-                state.completion = await self._complete(request)
-            state.status = Status.SUCCEEDED
-        except TimeoutError:
-            state.status = Status.EXPIRED
-        except ProviderError as error:
-            state.error = error
+        return await self._complete(request)
+
+    async def _embed(self) -> Completion:
+        """Have the input's vectors. They are in the state, as the completion has the usage."""
+        if settings.LOG_PROMPTS:
+            logger.info("input: %s", self.task.params)
+        params = msgspec.json.decode(self.task.params)
+        request = EmbeddingsRequest(
+            model=self.deployment.upstream_model,
+            params=params,
+            user_id=f"u{self.task.owner_id}",
+            traceparent=tracing.traceparent(),
+        )
+        count, max_bytes = count_inputs(params["input"]), settings.EMBEDDINGS_MAX_RESULT_BYTES
+        room = memory_of(count, params.get("dimensions"), max_bytes)
+        await self.vector_room.reserve(room)
+        self._reserved = room
+        answer = await self.client.embed(
+            self.deployment.upstream, request, count, _time_limits(), max_bytes
+        )
+        self.state.vectors = answer.vectors
+        return Completion(
+            finish_reason="",
+            usage=answer.usage,
+            model=self.pool.model,
+            upstream_id=None,
+            request_id=answer.request_id,
+        )
+
+    def release_room(self) -> None:
+        """Give back the memory of vectors, once they are stored or there are none."""
+        reserved, self._reserved = self._reserved, 0
+        if reserved:
+            self.vector_room.release(reserved)
 
     async def _complete(self, request: ChatRequest) -> Completion:
         """Raises ProviderError."""

@@ -8,8 +8,10 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
+from aily.concurrency.byte_budget import ByteBudget
 from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
@@ -53,6 +55,7 @@ class Calls:
         self._pools = pools
         self._client = client
         self._writer = writer
+        self._vector_room = ByteBudget(settings.WORKER_MAX_VECTOR_BYTES)
         self._by_task: dict[str, Call] = {}
         #: Tasks that were claimed, and are not yet among the calls; a cancelling takes them out.
         self._starting: set[str] = set()
@@ -104,7 +107,9 @@ class Calls:
         tried: Sequence[str] = (),
     ) -> None:
         """Run the call of a task whose row says that it runs here."""
-        call = Call(task, pool, deployment, self._client, self._writer, tried=tried)
+        call = Call(
+            task, pool, deployment, self._client, self._writer, self._vector_room, tried=tried
+        )
         if is_probe:
             call.on_first_text = lambda: self._count_success(pool, call)
         self._by_task[call.task_id] = call
@@ -169,6 +174,7 @@ class Calls:
                     await self._report_failure(pool, call, error)
             await self._finish(call, finisher, traceparent)
         finally:
+            call.release_room()
             if self._by_task.get(call.task_id) is call:
                 del self._by_task[call.task_id]
             if not call.was_answered:

@@ -11,7 +11,7 @@ from typing import Any
 from aily.observability import tracing
 from aily.observability.metrics import batch_size
 from chat.llm.errors import RateLimitError
-from chat.models import Lane, Status
+from chat.models import Lane, Status, TaskKind
 from chat.models.transitions import StartedTask
 from chat.observability import metrics
 from chat.observability.tracing import traceparent_of
@@ -53,11 +53,12 @@ async def trace_wait(call: Call) -> str:
 
 def trace_call(call: Call, parent: str) -> AbstractContextManager[Any]:
     """Around the call of a provider, by OpenTelemetry's conventions for generative AI."""
+    operation = call.task.kind
     return tracing.span(
-        f"chat {call.pool.model}",
+        f"{operation} {call.pool.model}",
         kind="client",
         parent=parent,
-        gen_ai__operation__name="chat",
+        gen_ai__operation__name=operation,
         gen_ai__provider__name=call.deployment.upstream.provider,
         gen_ai__request__model=call.pool.model,
     )
@@ -89,7 +90,8 @@ def observe_call(call: Call, seconds: float, span: Any) -> None:
     if completion is not None:
         usage = completion.usage
         metrics.call_tokens(provider, model, "input").observe(usage.prompt_tokens)
-        metrics.call_tokens(provider, model, "output").observe(usage.completion_tokens)
+        if call.task.kind == TaskKind.CHAT:
+            metrics.call_tokens(provider, model, "output").observe(usage.completion_tokens)
     if span is not None:
         if completion is not None:
             span.set_attribute("gen_ai.usage.input_tokens", completion.usage.prompt_tokens)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 from django.utils import timezone
+from msgspec import UNSET
 
 from chat.eventlog import TaskLog
 from chat.events import FRAME_BYTES, Event, TaskCompleted, TaskExpired, TaskFailed
@@ -15,8 +16,12 @@ from chat.models.tasks import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.runner.attempt import NextStep
 from chat.runner.call import Call
+from chat.vectors import Vectors
 
 REQUEST_ID_CHARS = 200
+#: Larger vectors are not sent with the end, but read from their table: each event is copied to all
+#: of the owner's sockets, and kept in Redis. One vector of 4,096 numbers, as a search asks for it.
+MAX_SENT_VECTOR_BYTES = 16_384
 
 
 def attempt_result(call: Call, step: NextStep) -> AttemptResult:
@@ -51,6 +56,7 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
         may_lead=bool(task.flight_key),
         has_output=state.has_output,
         in_conversation=task.in_conversation,
+        vectors=state.vectors,
         transcript=transcript_of(call, (text, reasoning), step.status),
     )
 
@@ -110,10 +116,20 @@ def terminal_event(
         return TaskCompleted(
             task_id=task_id,
             id=event_id,
-            result=answer,
+            result=answer if result.vectors is None else _vectors_of(result.vectors),
             usage=result.usage or {},
             served_from=served_from,
+            is_truncated=UNSET if result.vectors is None or _has_room(result.vectors) else True,
         )
     if result.status is Status.EXPIRED:
         return TaskExpired(task_id=task_id, id=event_id)
     return TaskFailed(task_id=task_id, id=event_id, error=result.error or {})
+
+
+def _vectors_of(vectors: Vectors) -> dict[str, object]:
+    sent = vectors.in_base64() if _has_room(vectors) else None
+    return {"dimensions": vectors.dimensions, "embeddings": sent}
+
+
+def _has_room(vectors: Vectors) -> bool:
+    return len(vectors.floats) <= MAX_SENT_VECTOR_BYTES

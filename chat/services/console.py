@@ -72,7 +72,11 @@ class _Count(Row, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """`queued` has a count for each lane. Without Redis, `in_use` and `limit` are None."""
+    """`queued` has a count for each lane. Without Redis, `in_use` and `limit` are None.
+
+    `held_by`: model, provider or deployments, whichever of these staff have paused so that nothing
+    starts; empty: none.
+    """
 
     id: int
     name: str
@@ -84,6 +88,7 @@ class ModelLoad:
     limit: int | None
     cap: int
     paused_seconds: float
+    held_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class DeploymentHealth:
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
     """`breaker`: closed, open, half_open (a task may find out whether the provider is back), or
-    unknown while Redis is away; the worst of its deployments."""
+    unknown while Redis is away; the worst of its deployments. `is_held`: staff have paused it."""
 
     id: int
     name: str
@@ -125,6 +130,7 @@ class ProviderHealth:
     breaker: str
     seconds_left: float
     opened: int
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +257,17 @@ def _model(
         cap=cap,
         # It waits as long as all of its deployments do.
         paused_seconds=round(min(pauses), 1) if len(pauses) == len(called) else 0.0,
+        held_by=_held_by(model),
     )
+
+
+def _held_by(model: LLMModel) -> str:
+    """Whose pause by staff keeps all of the model's tasks: its providers', if several do."""
+    if all(row.provider.paused_at is not None for row in model.all_deployments()):
+        return "provider"
+    if model.paused_at is not None:
+        return "model"
+    return "deployments" if model.is_paused else ""
 
 
 def _deployment(row: Deployment, queue: _Queue) -> DeploymentHealth:
@@ -291,4 +307,5 @@ def _provider(
         breaker=breaker,
         seconds_left=round(block.seconds_left, 1),
         opened=block.opened,
+        is_held=provider.paused_at is not None,
     )

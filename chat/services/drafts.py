@@ -17,11 +17,11 @@ from chat.rendering import schema as schemas
 from chat.rendering.prompt import Messages, PromptSource
 from chat.services import rendering
 from chat.services.catalog import Catalog
-from chat.services.submission import CompositeRequest
+from chat.services.submission import TaskRequest
 
 
 def read_versions(
-    requests: Iterable[CompositeRequest], catalog: Catalog
+    requests: Iterable[TaskRequest], catalog: Catalog
 ) -> dict[tuple[int, int], SceneVersion]:
     """The versions that requests name, by the scene's key and number, with one query."""
     wanted = {

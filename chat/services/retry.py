@@ -51,6 +51,7 @@ def _copy(task: Task) -> Task:
         scene_id=task.scene_id,
         scene_version_id=task.scene_version_id,
         conversation_id=task.conversation_id if is_unanswered else None,
+        kind=task.kind,
         model=task.model,
         lane=task.lane,
         messages=task.messages,
@@ -97,7 +98,7 @@ def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
 
 def _may_use(permissions: PermissionSet, task: Task) -> bool:
     scene, version, model = task.scene, task.scene_version, task.model
-    if not model.is_offered:
+    if not model.is_offered or model.capability != task.kind:
         return False
     if scene is not None and scene.is_restricted and not permissions.allows(USE_SCENE, scene):
         return False

@@ -15,7 +15,7 @@ from aily.problems import Conflict, Forbidden
 from aily.rest.json_input import exceeds
 from aily.rest.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate
-from chat.models import LLMModel, Scene, SceneVersion
+from chat.models import LLMModel, Scene, SceneVersion, TaskKind
 from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import flat, parameter_errors
@@ -44,6 +44,8 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
             raise InvalidTemplate(f"This may have {max_bytes} bytes at most.", field=name)
     for name, message in parameter_errors(version.params):
         raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
+    if version.model is not None and version.model.capability != TaskKind.CHAT:
+        raise _no_chat_model(version.model.name, "model")
     if version.output_schema and "response_format" in flat(version.params):
         message = "The version has an output_schema: leave one of them out."
         raise InvalidTemplate(message, field="params.response_format")
@@ -73,10 +75,16 @@ def _check_fallbacks(names: object) -> None:
         raise InvalidTemplate(
             "This must be a JSON list of different model names.", field="fallback_models"
         )
-    known = set(LLMModel.objects.filter(name__in=names).values_list("name", flat=True))
+    known = dict(LLMModel.objects.filter(name__in=names).values_list("name", "capability"))
     for name in names:
         if name not in known:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
+        if known[name] != TaskKind.CHAT:
+            raise _no_chat_model(name, "fallback_models")
+
+
+def _no_chat_model(name: str, field: str) -> InvalidTemplate:
+    return InvalidTemplate(f"The model {name!r} makes embeddings: name another.", field=field)
 
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, object]) -> SceneVersion:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from aily.rest.json_input import exceeds
 from aily.rest.openapi import example
+from chat.models import TaskKind
+from chat.services.embedding_input import EmbeddingInput, check_result_size
 from chat.services.messages import ChatMessage
-from chat.services.parameters import Sampling, Strict
+from chat.services.parameters import Object, Sampling, ShortText, Strict
 
 LaneName = Literal["interactive", "normal", "batch"]
 #: Maximum size of `metadata` as JSON: lists of tasks contain it.
@@ -98,6 +109,8 @@ class CompositeRequest(TaskOptions, Sampling):
         metadata={"order": "4711"},
     )
 
+    kind: ClassVar[TaskKind] = TaskKind.CHAT
+
     scene: str | None = Field(None, max_length=50)
     variables: dict[str, JsonValue] = Field(default_factory=dict)
     version: SceneVersionNumber = None
@@ -121,3 +134,41 @@ class CompositeRequest(TaskOptions, Sampling):
         if self.replaces is not None and self.conversation_id is None:
             raise ValueError("replaces needs a conversation_id")
         return self
+
+
+class EmbeddingsRequest(TaskOptions):
+    """Texts, or lists of tokens, whose vectors are wanted."""
+
+    kind: ClassVar[TaskKind] = TaskKind.EMBEDDINGS
+    # What only requests for text have.
+    scene: ClassVar[None] = None
+    variables: ClassVar[dict[str, JsonValue]] = {}
+    version: ClassVar[None] = None
+    conversation_id: ClassVar[None] = None
+    # Another model's vectors would be of no use.
+    fallbacks: ClassVar[None] = None  # type: ignore[misc]
+
+    model: str = Field(min_length=1, max_length=100)
+    input: EmbeddingInput
+    dimensions: int | None = Field(None, strict=True, ge=1, le=16_384)
+    user: ShortText | None = None
+    input_type: ShortText | None = Field(
+        None, description="Query or passage, in the words of providers that tell them apart."
+    )
+
+    @field_validator("dimensions")
+    @classmethod
+    def has_room_for_its_vectors(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
+        if dimensions is not None and "input" in info.data:
+            check_result_size(info.data["input"], dimensions)
+        return dimensions
+
+    def params(self) -> Object:
+        """The fields that go to the provider."""
+        given = {name: getattr(self, name) for name in _EMBEDDINGS_FIELDS}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+#: Those that go to the provider.
+_EMBEDDINGS_FIELDS = ("input", "dimensions", "user", "input_type")
+TaskRequest = CompositeRequest | EmbeddingsRequest

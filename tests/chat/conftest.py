@@ -17,10 +17,10 @@ from aily.redis.clients import close_async_clients
 from chat.eventlog import get_hub
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.server import Simulator, running_simulator
-from chat.models import LLMModel, Provider, Task
+from chat.models import LLMModel, Provider, Task, TaskKind
 from chat.runner.runtime import Runtime
 from chat.services.follow import follow
-from chat.services.submission import CompositeRequest
+from chat.services.submission import CompositeRequest, EmbeddingsRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
 from tests.waiting import eventually as eventually
@@ -71,6 +71,17 @@ def model(transactional_db: None) -> LLMModel:
 
 
 @pytest.fixture
+def embeddings_model(model: LLMModel) -> LLMModel:
+    """A model of the same provider that makes vectors. Workers know it if they start later."""
+    return LLMModel.objects.create(
+        provider=model.provider,
+        name="simulated-embeddings",
+        capability=TaskKind.EMBEDDINGS,
+        input_price=2,
+    )
+
+
+@pytest.fixture
 async def start_worker(
     model: LLMModel, simulator: Simulator, settings: Settings
 ) -> AsyncIterator[StartWorker]:
@@ -104,6 +115,22 @@ def submit_as_alice(alice: User, model: LLMModel, loop_services: None) -> Submit
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_prompt
+
+
+Embed = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def embed_as_alice(alice: User, embeddings_model: LLMModel, loop_services: None) -> Embed:
+    """Submits texts for their vectors and gives the task's id; keywords are other fields."""
+
+    async def submit_texts(*texts: str, key: str | None = None, **fields: Any) -> str:
+        given = {"model": embeddings_model.name, "input": list(texts), **fields}
+        request = EmbeddingsRequest.model_validate(given)
+        accepted = await submit(Submission(alice.pk, request, idempotency_key=key))
+        return accepted.task_id
+
+    return submit_texts
 
 
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:

@@ -20,7 +20,7 @@ from chat import scheduler
 from chat.models import Deployment, Lane, LedgerEntry, LLMModel, Provider, Status, Task, Worker
 from chat.models.ids import uuid7
 from chat.scheduler.keys import deployment_keys
-from chat.services import console, spending
+from chat.services import console, pauses, spending
 
 PATH = "/admin/console/"
 
@@ -154,6 +154,25 @@ def test_pauses_and_breakers_are_shown_and_lifted_from_the_page(
     data = admin.get(PATH).json()
     assert data["models"][0]["paused_seconds"] == 0
     assert data["providers"][0]["breaker"] == "closed"
+
+
+def test_pauses_by_staff_are_shown_and_lifted_from_the_page(admin: Client, model: LLMModel) -> None:
+    def held() -> tuple[str, bool]:
+        data = admin.get(PATH).json()
+        return data["models"][0]["held_by"], data["providers"][0]["is_held"]
+
+    assert held() == ("", False)
+    pauses.pause(model)
+    assert held() == ("model", False)
+    pauses.pause(model.provider)
+    assert held() == ("provider", True)
+    admin.post(f"{PATH}lift/provider/{model.provider_id}/")
+    assert held() == ("model", False)
+    admin.post(f"{PATH}lift/model/{model.pk}/")
+    assert held() == ("", False)
+    for language, words in (("en", "paused by staff"), ("zh-hans", "由管理员暂停")):
+        page = admin.get("/admin/", headers={"Accept-Language": language}).content.decode()
+        assert f'data-text-by-staff="{words}"' in page
 
 
 def test_deployments_are_shown_paused_and_lifted_from_the_page(

@@ -12,7 +12,16 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from chat.models import Delivery, LLMModel, Provider, Scene, Status, Task, Worker
+from chat.models import (
+    Delivery,
+    LLMModel,
+    Provider,
+    Scene,
+    Status,
+    Task,
+    TaskVectors,
+    Worker,
+)
 from chat.models.ids import uuid7
 
 AT = datetime.fromisoformat("2026-11-29T10:20:30.123Z")
@@ -36,6 +45,18 @@ def make_task(alice: User, transactional_db: None) -> MakeTask:
         return Task.objects.create(owner=alice, model=model, **given)
 
     return make
+
+
+def _earlier(number: int, outcome: str, *after_ms: int | None) -> dict[str, Any]:
+    names = ("started_at", "first_token_at", "ended_at")
+    times = (
+        None if after is None else (AT + timedelta(milliseconds=after)).isoformat()
+        for after in after_ms
+    )
+    return {
+        "attempt": number, "model": f"acme-{number}", "outcome": outcome,
+        **dict(zip(names, times, strict=True)),
+    }  # fmt: skip
 
 
 def _listed(page: Any) -> list[Any]:
@@ -180,3 +201,77 @@ def test_buttons_are_for_staff_that_may_and_by_post_with_a_token(
     assert admin.post(f"{path}/cancel/").status_code == 403
     task.refresh_from_db()
     assert task.status == Status.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("one text", ["one text"]),
+        (["first", "second"], ["first", "second"]),
+        ([11, 12], ["11, 12"]),
+        ([[11, 12], [13]], ["11, 12", "13"]),
+    ],
+)
+def test_the_page_of_embeddings_has_an_input_and_vectors_in_place_of_an_answer(
+    admin: Client, make_task: MakeTask, given: Any, shown: list[str]
+) -> None:
+    fields = {"kind": "embeddings", "messages": [], "params": {"input": given, "dimensions": 3}}
+    task = make_task(status=Status.SUCCEEDED, **fields)
+    TaskVectors.objects.create(task=task, count=len(shown), dimensions=3, floats=b"")
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/")
+    text = page.content.decode()
+    assert [item.text for item in page.context["page"].embeddings.inputs] == shown
+    assert all(f">{item}</pre>" in text for item in shown)
+    assert 'id="vectors-heading"' in text
+    assert 'id="answer-heading"' not in text
+    assert "of 3 numbers." in text
+    TaskVectors.objects.all().delete()
+    for language, words in (("en", "kept for a limited time"), ("zh-hans", "有限的时间")):
+        headers = {"Accept-Language": language}
+        text = admin.get(f"/admin/chat/task/{task.pk}/change/", headers=headers).content.decode()
+        assert words in text
+
+
+def test_of_many_inputs_the_page_shows_the_first(admin: Client, make_task: MakeTask) -> None:
+    params = {"input": ["x" * 5_000] * 2_000}
+    task = make_task(kind="embeddings", messages=[], params=params)
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/")
+    assert len(page.content) < 300_000
+    assert "1950 more inputs are not shown." in page.content.decode()
+
+
+def test_tasks_are_filtered_by_kind(admin: Client, make_task: MakeTask) -> None:
+    make_task()
+    task = make_task(kind="embeddings", messages=[], params={"input": "a"})
+    assert _listed(admin.get("/admin/chat/task/", {"kind__exact": "embeddings"})) == [task.pk]
+
+
+def test_the_time_line_has_earlier_attempts(admin: Client, make_task: MakeTask) -> None:
+    earlier = [
+        _earlier(1, "provider_overloaded", 100, 200, 300),
+        _earlier(2, "worker_lost", 400, None, 900),
+    ]
+    task = make_task(
+        status=Status.SUCCEEDED, attempt=3, failures=1, crashes=1, earlier_attempts=earlier,
+        started_at=AT + timedelta(milliseconds=1000), finished_at=AT + timedelta(seconds=2),
+    )  # fmt: skip
+    Task.objects.filter(pk=task.pk).update(created_at=AT)
+    page = admin.get(f"/admin/chat/task/{task.pk}/change/").context["page"]
+    assert [(moment.name, moment.after_ms, moment.detail) for moment in page.moments] == [
+        ("Accepted and queued", 0, "Interactive"),
+        ("Claimed and started", 100, "attempt 1, acme-1"),
+        ("First token", 200, "attempt 1"),
+        ("Attempt ended", 300, "attempt 1: provider_overloaded"),
+        ("Claimed and started", 400, "attempt 2, acme-2"),
+        ("Attempt ended", 900, "attempt 2: worker_lost"),
+        ("Claimed and started", 1000, "attempt 3"),
+        ("Ended", 2000, "Succeeded"),
+    ]
+    Task.objects.filter(pk=task.pk).update(earlier_attempts=earlier[1:], attempt=4)
+    for language, words in (
+        ("en", "The times of the first 2 attempts are not kept."),
+        ("zh-hans", "前 2 次尝试的时间没有保留。"),
+    ):
+        headers = {"Accept-Language": language}
+        text = admin.get(f"/admin/chat/task/{task.pk}/change/", headers=headers).content.decode()
+        assert words in text

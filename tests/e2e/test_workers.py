@@ -11,6 +11,7 @@ import pytest
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import ChatSocket, RestClient
 from tests.stack import Stack, StackProcess
+from tests.waiting import eventually
 
 StartWorker = Callable[..., StackProcess]
 #: Half of the answer, and then nothing; the second time, all of it.
@@ -88,6 +89,26 @@ async def test_the_tasks_of_a_killed_worker_are_run_again_when_its_lease_is_over
         task = await rest.task(task_id)
         assert (task["status"], task["attempt"]) == ("succeeded", 2)
         assert frames.text == task["result"]["text"] == text_of(prompt)
+
+
+async def test_the_vectors_that_a_killed_worker_was_to_bring_come_from_another(
+    start_worker: StartWorker, rest: RestClient, simulator: RestClient
+) -> None:
+    killed = start_worker(WORKER_LEASE_SECONDS="2")
+    body = {"model": "simulated-embeddings", "input": "a [sim:stall=first,times=1]"}
+    call = asyncio.ensure_future(rest.post("/v1/embeddings", body))
+
+    async def is_called() -> bool:
+        return bool((await simulator.get("/stats")).body["in_flight"])
+
+    await eventually(is_called)
+    killed.kill_group()
+    start_worker()
+    answer = await call
+    assert answer.status == 200
+    assert len(answer.body["data"][0]["embedding"]) == 256
+    tasks = (await rest.get("/api/llmchat/tasks?kind=embeddings")).body["items"]
+    assert [(task["status"], task["attempt"]) for task in tasks] == [("succeeded", 2)]
 
 
 async def test_a_worker_runs_no_more_calls_than_it_may(

@@ -78,7 +78,7 @@ class Call:
     async def _stream(self) -> None:
         asked = self._directives
         if asked.error == "first":
-            return await self._end(wire.error_event(_broken_off_error()))
+            return await self._end(wire.error_event(broken_off_error()))
         self._output.put(self._events.opening(thinking=thinking_enabled(self._body)))
         if asked.stall == "first":
             self._output.flush()
@@ -110,7 +110,7 @@ class Call:
         if asked.disconnect:
             return self._disconnect()
         if asked.error:
-            return await self._end(wire.json_bytes(_broken_off_error()))
+            return await self._end(wire.json_bytes(broken_off_error()))
         body = wire.whole_answer(self._body["model"], answer, self._finish_reason(answer))
         if asked.empty:
             body["choices"][0]["message"] = {"role": "assistant", "content": ""}
@@ -138,7 +138,7 @@ class Call:
         elif asked.truncate:
             await self._end(b"")
         elif asked.error == "middle":
-            await self._end(wire.error_event(_broken_off_error()))
+            await self._end(wire.error_event(broken_off_error()))
         else:
             return False
         return True
@@ -220,6 +220,7 @@ class Call:
         self._output.abort()
 
 
-def _broken_off_error() -> JsonObject:
+def broken_off_error() -> JsonObject:
+    """The error that a prompt asks for in place of the answer, or of the rest of it."""
     kind = "internal_server_error"
     return error_body("The simulated server broke off", kind, kind)

@@ -8,8 +8,9 @@ from typing import Any
 
 from chat.llm.simulator.answers import message_text, thinking_enabled, wants_json
 from chat.llm.simulator.config import JsonObject
+from chat.llm.simulator.vectors import MAX_DIMENSIONS, inputs_of
 
-MODELS = ("deepseek-flash", "deepseek-v4-pro")
+MODELS = ("deepseek-flash", "deepseek-v4-pro", "simulated-embeddings")
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "latest_reminder")
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -70,18 +71,38 @@ def refusal(
 
 def parse_request(raw: bytes, structured_output: str) -> JsonObject:
     """The JSON body of a chat completion. Raises RequestRefusedError with 400 or 422."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise refusal(400, f"Failed to parse the request body as JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise refusal(400, "the request body must be a JSON object")
+    body = _parse_object(raw)
     _check_shape(body)
     for message in body["messages"]:
         _check_message(message)
     _check_values(body)
     _check_tools(body)
     _check_modes(body, structured_output)
+    return body
+
+
+def parse_embeddings_request(raw: bytes) -> JsonObject:
+    """The JSON body of a request for embeddings. Raises RequestRefusedError with 400."""
+    body = _parse_object(raw)
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise _refuse("model", "is missing or no string")
+    if not inputs_of(body):
+        raise _refuse("input", "is missing, empty, or neither text nor tokens")
+    if body.get("encoding_format", "float") not in ("float", "base64"):
+        raise _refuse("encoding_format", "must be float or base64")
+    dimensions = body.get("dimensions", 1)
+    if type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise _refuse("dimensions", f"must be a whole number from 1 to {MAX_DIMENSIONS}")
+    return body
+
+
+def _parse_object(raw: bytes) -> JsonObject:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise refusal(400, f"Failed to parse the request body as JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise refusal(400, "the request body must be a JSON object")
     return body
 
 

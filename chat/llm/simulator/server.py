@@ -17,12 +17,21 @@ from aiohttp import web
 from chat.llm.simulator.answers import last_user_message, simulated_answer
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.config import JsonObject, SimulatorConfig
+from chat.llm.simulator.directives import Directives
+from chat.llm.simulator.embeddings_call import EmbeddingsCall
 from chat.llm.simulator.faults import FaultPlanner
 from chat.llm.simulator.journal import Journal
 from chat.llm.simulator.page import render_page
-from chat.llm.simulator.requests import MODELS, RequestRefusedError, parse_request, refusal
+from chat.llm.simulator.requests import (
+    MODELS,
+    RequestRefusedError,
+    parse_embeddings_request,
+    parse_request,
+    refusal,
+)
 from chat.llm.simulator.schemas import asked_before
 from chat.llm.simulator.stats import Stats
+from chat.llm.simulator.vectors import inputs_of, prompt_text
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 BACKLOG = 4096
@@ -30,6 +39,8 @@ SHUTDOWN_SECONDS = 1.0
 CAP_RETRY_AFTER_SECONDS = "1"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+#: Makes the call of a request from its directives, its latency, and what gives its place back.
+MakeCall = Callable[[Directives, float, Callable[[], None]], Call | EmbeddingsCall]
 
 
 class Simulator:
@@ -53,6 +64,7 @@ class Simulator:
         }
         for prefix in ("", "/v1"):
             routes[f"{prefix}/chat/completions"] = {"POST": self.complete}
+            routes[f"{prefix}/embeddings"] = {"POST": self.embed}
             routes[f"{prefix}/models"] = {"GET": self.list_models}
         for handlers in routes.values():
             if "GET" in handlers:
@@ -87,10 +99,40 @@ class Simulator:
         await self._check_cap(body["model"])
         return await self._answer(request, body)
 
+    async def embed(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request for embeddings."""
+        self.stats.requests += 1
+        self._authorize(request)
+        body = parse_embeddings_request(await request.read())
+        inputs = inputs_of(body)
+        await self._check_cap(body["model"])
+
+        def make(
+            directives: Directives, latency: float, release: Callable[[], None]
+        ) -> EmbeddingsCall:
+            return EmbeddingsCall(
+                self.config, self.stats, request, body, inputs, directives, latency, release
+            )
+
+        return await self._run(body["model"], prompt_text(inputs), make)
+
     async def _answer(self, request: web.BaseRequest, body: JsonObject) -> web.StreamResponse:
-        leave = _once(lambda: self._leave(call, body["model"]))
-        call = self._call(request, body, leave)
-        self._enter(call, body)
+        def make(directives: Directives, latency: float, release: Callable[[], None]) -> Call:
+            config, before = self.config, asked_before(body)
+            if before is not None and before.again_latency is not None:
+                directives = replace(directives, latency=before.again_latency)
+            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
+            return Call(config, self.stats, request, body, answer, directives, latency, release)
+
+        return await self._run(body["model"], last_user_message(body), make)
+
+    async def _run(self, model: str, prompt: str, make: MakeCall) -> web.StreamResponse:
+        leave = _once(lambda: self._leave(call, model))
+        try:
+            call = make(self._faults.plan(prompt), self._faults.latency_seconds(), leave)
+        except ValueError as error:
+            raise refusal(400, str(error)) from None
+        self._enter(call, model, prompt)
         try:
             return await call.run()
         except (asyncio.CancelledError, ConnectionError):
@@ -100,30 +142,15 @@ class Simulator:
         finally:
             leave()
 
-    def _enter(self, call: Call, body: JsonObject) -> None:
-        self.stats.enter(body["model"])
+    def _enter(self, call: Call | EmbeddingsCall, model: str, prompt: str) -> None:
+        self.stats.enter(model)
         if self.journal is not None:
-            self.journal.begin(call.id, body["model"], last_user_message(body))
+            self.journal.begin(call.id, model, prompt)
 
-    def _leave(self, call: Call, model: str) -> None:
+    def _leave(self, call: Call | EmbeddingsCall, model: str) -> None:
         self.stats.leave(model)
         if self.journal is not None:
             self.journal.end(call.id, completed=call.is_complete)
-
-    def _call(
-        self, request: web.BaseRequest, body: JsonObject, release: Callable[[], None]
-    ) -> Call:
-        config = self.config
-        try:
-            directives = self._faults.plan(last_user_message(body))
-            before = asked_before(body)
-            if before is not None and before.again_latency is not None:
-                directives = replace(directives, latency=before.again_latency)
-            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
-        except ValueError as error:
-            raise refusal(400, str(error)) from None
-        latency = self._faults.latency_seconds()
-        return Call(config, self.stats, request, body, answer, directives, latency, release)
 
     def _authorize(self, request: web.BaseRequest) -> None:
         key = self.config.api_key

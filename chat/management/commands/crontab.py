@@ -23,6 +23,7 @@ SCHEDULE = (
     (runs.feed_runs, 1),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
+    (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
 )
 

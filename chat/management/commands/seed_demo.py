@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from accounts.models import User
-from chat.models import LLMModel, ModelPrice, Provider, Scene, Seed
+from chat.models import LLMModel, ModelPrice, Provider, Scene, Seed, TaskKind
 from chat.services.scenes import create_version, publish
 
 
@@ -53,6 +53,7 @@ MODELS: dict[str, ModelSeed] = {
     },
 }
 DEFAULT_MODEL = "deepseek-flash"
+EMBEDDINGS_MODEL = "simulated-embeddings"
 #: DeepSeek's peak hours, UTC, from Monday to Friday: everything costs that much more.
 PEAK_HOURS = ((time(1), time(4)), (time(6), time(10)))
 PEAK_FACTOR = 2
@@ -122,6 +123,8 @@ class Command(BaseCommand):
             seed_user("admin", is_admin=True, is_locked=locked)
             if (provider := seed_provider()) is not None:
                 seed_models(provider)
+                if provider.is_simulated:
+                    seed_embeddings_model(provider)
             for slug in SCENES:
                 seed_scene(slug)
 
@@ -201,6 +204,20 @@ def seed_models(provider: Provider) -> None:
             if is_new:
                 seed_peak_prices(model)
         move_model(name, provider)
+
+
+def seed_embeddings_model(simulator: Provider) -> None:
+    """Make a model whose vectors are simulated. DeepSeek has none: it stays at the simulator."""
+    if _is_first(f"model:{EMBEDDINGS_MODEL}"):
+        LLMModel.objects.get_or_create(
+            name=EMBEDDINGS_MODEL,
+            defaults={
+                "provider": simulator,
+                "capability": TaskKind.EMBEDDINGS,
+                "input_price": Decimal("0.02"),
+                "cached_input_price": Decimal("0.02"),
+            },
+        )
 
 
 def move_model(name: str, provider: Provider) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import NamedTuple
@@ -10,17 +10,26 @@ from uuid import UUID
 
 import msgspec
 from django.db import transaction
+from msgspec.structs import replace
 
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.tasks import Status
+from chat.models.transitions.earlier_attempts import (
+    HANDED_BACK,
+    INVALID_OUTPUT,
+    with_this_attempt,
+)
+from chat.models.vectors import store_vectors
+from chat.vectors import Vectors
 
 
 class StartedTask(Row, frozen=True):
     """A task that a worker has just started: all that it needs to call the provider."""
 
     id: UUID
+    kind: str
     owner_id: int
     model_id: int
     lane: int
@@ -72,6 +81,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     has_output: bool = False
     #: False: its answer is no message of a conversation.
     in_conversation: bool = True
+    #: Of embeddings, which have no text.
+    vectors: Vectors | None = None
     #: How its text was streamed, if a response keeps that.
     transcript: TranscriptEntry | None = None
 
@@ -103,7 +114,7 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
                     EXISTS (SELECT FROM chat_deployment d
                              WHERE d.id = %(deployment_id)s AND d.model_id = m.id
                                AND d.provider_id = p.id AND d.paused_at IS NULL) END)
-RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
+RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, response_format::text, repair::text, deadline_at,
           flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
@@ -117,17 +128,19 @@ RETURNING id, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
 # statistics of how many tasks run are older than a rush, and an index on the status or the worker
 # would then look cheaper than the primary key.
-_END = """
+_END_TEMPLATE = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = coalesce(v.usage, t.repair -> 'usage', '{}'), error = v.error,
+       usage = coalesce(v.usage, t.repair -> 'usage', '{{}}'), error = v.error,
        repair = coalesce(v.repair, t.repair),
        upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
        failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
        model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
        fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
-       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END
+       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END,
+       earlier_attempts = CASE WHEN v.status <> 'queued' THEN t.earlier_attempts
+                               ELSE {with_this_attempt} END
   FROM json_to_recordset(%(results)s)
     AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
          finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, repair jsonb,
@@ -138,6 +151,14 @@ UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.te
    AND t.status IS NOT DISTINCT FROM 'running' AND t.worker_id IS NOT DISTINCT FROM %(worker_id)s
 RETURNING t.id, t.conversation_id
 """
+_END = _END_TEMPLATE.format(
+    with_this_attempt=with_this_attempt(
+        "t",
+        first_text_at="v.first_token_at",
+        outcome="coalesce(v.error ->> 'code', CASE WHEN v.repair IS NULL"
+        f" THEN '{HANDED_BACK}' ELSE '{INVALID_OUTPUT}' END)",
+    )
+)
 
 _KEEP_PARTIAL = """
 UPDATE chat_task SET text = %(text)s, reasoning = %(reasoning)s, last_event = %(last_event)s,
@@ -184,14 +205,17 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
 
     Returns the ids that changed; the others had been cancelled or taken over meanwhile.
     """
+    vectors = {result.id: result.vectors for result in results if result.vectors is not None}
     params = {
         # One JSON value: psycopg adapts every item of an array by itself.
-        "results": msgspec.json.encode(results).decode(),
+        "results": msgspec.json.encode(_without_vectors(results, vectors)).decode(),
         "task_ids": " ".join(str(result.id) for result in results),
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
-    has_more = any(result.in_conversation or result.transcript for result in results)
+    has_more = bool(vectors) or any(
+        result.in_conversation or result.transcript for result in results
+    )
     with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
@@ -207,7 +231,17 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
             for result in results
             if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
         )
+        store_vectors((pk, found) for pk, found in vectors.items() if pk in changed)
     return set(changed)
+
+
+def _without_vectors(
+    results: Sequence[AttemptResult], vectors: Collection[UUID]
+) -> Sequence[AttemptResult]:
+    """The results as they go into the statement: vectors have a table of their own."""
+    if not vectors:
+        return results
+    return [replace(result, vectors=None) for result in results]
 
 
 def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from aily.database.rows import Row, execute, fetch_rows
+from chat.models.transitions.earlier_attempts import with_this_attempt
 from chat.models.transitions.task_errors import INTERNAL, WORKER_LOST
 
 
@@ -24,23 +25,32 @@ class RecoveredTask(Row, frozen=True):
     crashes: int
 
 
+#: When the worker died, and whether there was any text, nobody knows.
+_APPENDED = with_this_attempt(
+    "task", first_text_at="NULL::timestamptz", outcome="%(error)s::jsonb ->> 'code'"
+)
+
 _RECOVER = """
-UPDATE chat_task SET crashes = crashes + 1, worker_id = NULL,
+UPDATE chat_task task SET crashes = crashes + 1, worker_id = NULL,
        status = CASE WHEN crashes + 1 > %(max_crashes)s THEN 'failed' ELSE 'queued' END,
        finished_at = CASE WHEN crashes + 1 > %(max_crashes)s THEN now() END,
-       error = CASE WHEN crashes + 1 > %(max_crashes)s THEN %(error)s END
+       error = CASE WHEN crashes + 1 > %(max_crashes)s THEN %(error)s END,
+       earlier_attempts = CASE WHEN crashes + 1 > %(max_crashes)s THEN earlier_attempts
+                               ELSE {appended} END
  WHERE id IN (SELECT t.id FROM chat_task t {source}
                ORDER BY t.id LIMIT 1000 FOR UPDATE OF t SKIP LOCKED)
 RETURNING id, owner_id, model_id, lane, weight, attempt, status, crashes
 """
 _RECOVER_OF_DEAD = _RECOVER.format(
+    appended=_APPENDED,
     source="""JOIN chat_worker w ON w.id = t.worker_id
-               WHERE t.status = 'running' AND w.is_dead"""
+               WHERE t.status = 'running' AND w.is_dead""",
 )
 _RECOVER_STRANDED = _RECOVER.format(
+    appended=_APPENDED,
     source="""JOIN unnest(%(task_ids)s::uuid[], %(attempts)s::int[]) AS v(id, attempt)
                  ON v.id = t.id AND v.attempt = t.attempt
-               WHERE t.status = 'running' AND t.worker_id = %(worker_id)s"""
+               WHERE t.status = 'running' AND t.worker_id = %(worker_id)s""",
 )
 
 _NOTE_LAST_EVENTS = """

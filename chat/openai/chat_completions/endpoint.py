@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
 from time import perf_counter
 
 from starlette.requests import Request
@@ -15,17 +15,15 @@ from aily.http.bodies import decode_body, read_body
 from aily.http.event_streams import EventStreamResponse
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
-from chat.events import TaskCompleted
-from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
+from chat.openai.accepting import AcceptedTask, accept
 from chat.openai.callers import Caller, caller_of
 from chat.openai.chat_completions.answers import Answer
 from chat.openai.chat_completions.body import ChatCompletionRequest, read_request
 from chat.openai.chat_completions.stream import ChatStream, server_sent
+from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError, TryAgainError
-from chat.openai.task_errors import error_of
 from chat.openai.waiting import interrupted, wait_for
 from chat.services.follow import follow
-from chat.services.waiting import ends_of
 
 #: How long a stream's first event is waited for before the response begins: until then an error has
 #: a status of its own.
@@ -45,27 +43,12 @@ async def create_chat_completion(request: Request) -> Response:
     return response
 
 
-@contextmanager
-def _with_task_id(task: AcceptedTask) -> Iterator[None]:
-    """Let an error name the task, which has all that is known of it."""
-    try:
-        yield
-    except OpenAIError as error:
-        error.headers[TASK_ID_HEADER] = task.id
-        raise
-
-
 # --- Whole --------------------------------------------------------------------------------------
 async def _whole(
     request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
 ) -> Response:
-    async with ends_of(caller.owner_id) as ends:
-        task = await accept(request, caller, body, asked.task)
-        with _with_task_id(task):
-            end = await task.wait_for_end(ends, request, caller)
-            if not isinstance(end.event, TaskCompleted):
-                raise error_of(end.event)
-    answer = Answer(task.id, asked).whole(end.event.result, end.event.usage)
+    task, end = await run_to_end(request, caller, body, asked.task)
+    answer = Answer(task.id, asked).whole(end.result, end.usage)
     return Response(answer, headers=task.headers(), media_type=JSON_TYPE)
 
 
@@ -78,7 +61,7 @@ async def _stream(
         task = await accept(request, caller, body, asked.task)
         events = _events(task, caller, asked)
         first = asyncio.ensure_future(anext(events))
-        with _with_task_id(task):
+        with naming(task):
             await _until_begun(first, events, request, caller, task)
         return EventStreamResponse(
             _with_errors(first, events),

@@ -15,7 +15,9 @@ from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
 from chat.services.output_formats import find_format
 from chat.services.parameters import merged
+from chat.services.prompts import Prompt
 from chat.services.rendering import render
+from chat.services.submission import EmbeddingsRequest
 from chat.services.submit.pending import (
     NeedsRenderingError,
     PendingSubmission,
@@ -33,7 +35,7 @@ def build_tasks(batch: Sequence[PendingSubmission]) -> None:
 def _build(pending: PendingSubmission) -> None:
     submission, target = pending.submission, pending.target
     request, version, model = submission.request, target.version, target.model
-    prompt = prompts.build(request, _rendered(submission, target), target.history)
+    prompt = _prompt(submission, target)
     given = request.params()
     params = merged(model.params, version.params if version else {}, given)
     response_format = find_format(params, given, target.scene, version)
@@ -45,6 +47,7 @@ def _build(pending: PendingSubmission) -> None:
         scene_version_id=version and version.pk,
         conversation_id=request.conversation_id,
         model_id=model.pk,
+        kind=request.kind,
         fallbacks=target.fallbacks,
         weight=target.weight,
         lane=Lane[request.lane.upper()] if request.lane else submission.default_lane,
@@ -64,6 +67,13 @@ def _build(pending: PendingSubmission) -> None:
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     task.new_response = submission.response.of(task.pk) if submission.response else None
     pending.task = task
+
+
+def _prompt(submission: Submission, target: Target) -> Prompt:
+    request = submission.request
+    if isinstance(request, EmbeddingsRequest):
+        return Prompt([])
+    return prompts.build(request, _rendered(submission, target), target.history)
 
 
 def _deadline(submission: Submission) -> datetime | None:

@@ -21,7 +21,7 @@ from chat.services.history import History
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import Rendered
 from chat.services.repeats import OwnedKey
-from chat.services.submission import CompositeRequest
+from chat.services.submission import CompositeRequest, EmbeddingsRequest, TaskRequest
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Submission:
     """One request of one user. `default_lane` is its lane if the request names none."""
 
     owner_id: int
-    request: CompositeRequest
+    request: TaskRequest
     default_lane: Lane = Lane.NORMAL
     idempotency_key: str | None = None
     #: The API key that authenticated the request; None: a session.
@@ -87,8 +87,10 @@ class Submission:
 
     def digest(self) -> str:
         # A WebSocket frame has further fields, which are no part of the request.
+        is_chat = isinstance(self.request, CompositeRequest)
+        request_class = CompositeRequest if is_chat else EmbeddingsRequest
         body = self.request.model_dump_json(
-            include=set(CompositeRequest.model_fields), exclude_defaults=True
+            include=set(request_class.model_fields), exclude_defaults=True
         ).encode()
         if self.response is not None:
             draft = self.response

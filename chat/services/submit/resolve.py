@@ -14,8 +14,8 @@ from aily.database.rows import fetch_each
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.exceptions import ModelDisabled, UnknownModel
-from chat.models import LLMModel, Scene, SceneVersion, WebhookEndpoint
+from chat.exceptions import ModelDisabled, UnknownModel, UnsuitableModel
+from chat.models import LLMModel, Scene, SceneVersion, TaskKind, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.services import catalog, drafts, history, repeats, webhooks
 from chat.services.catalog import Catalog
@@ -114,7 +114,7 @@ def _resolve(lookups: Lookups, pending: PendingSubmission) -> None:
     submission = pending.submission
     scene = _scene(submission, lookups)
     version = _version(submission, scene, lookups)
-    model = _model(submission, version, lookups)
+    model = _able(submission, _model(submission, version, lookups))
     pending.target = Target(
         scene=scene,
         version=version,
@@ -178,6 +178,16 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     raise InvalidRequest("No model is set as default: name one.", field="model")
 
 
+def _able(submission: Submission, model: LLMModel) -> LLMModel:
+    """The model. Raises UnsuitableModel if it cannot do what the request asks for."""
+    request = submission.request
+    if model.capability == request.kind:
+        return model
+    does = "makes embeddings" if model.capability == TaskKind.EMBEDDINGS else "answers with text"
+    field = "scene" if request.scene and not request.model else "model"
+    raise UnsuitableModel(model.name, does, field=field)
+
+
 def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
     """A scene's own models come with the scene; those of a version that is tried do not: another
     editor may have named them."""
@@ -208,7 +218,11 @@ def _fallbacks(
             for fallback in named
             if fallback is not None and _comes_with_version(submission, fallback, lookups)
         ]
-    ids = [fallback.pk for fallback in found if fallback != model and fallback.is_offered]
+    ids = [
+        fallback.pk
+        for fallback in found
+        if fallback != model and fallback.is_offered and fallback.capability == model.capability
+    ]
     return list(dict.fromkeys(ids))
 
 

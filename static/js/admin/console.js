@@ -8,9 +8,9 @@ const root = /** @type {HTMLElement} */ (document.getElementById("console"));
 /**
  * @typedef {{ id: number, name: string, provider: string, is_enabled: boolean, queued: number[],
  *   oldest_seconds: number, in_use: number | null, limit: number | null, cap: number,
- *   paused_seconds: number }} ModelLoad
+ *   paused_seconds: number, held_by: string }} ModelLoad
  * @typedef {{ id: number, name: string, is_enabled: boolean, breaker: string, seconds_left: number,
- *   opened: number }} ProviderHealth
+ *   opened: number, is_held: boolean }} ProviderHealth
  * @typedef {{ id: number, model_id: number, model: string, name: string, weight: number,
  *   is_paused: boolean, in_use: number | null, limit: number | null, cap: number, breaker: string,
  *   seconds_left: number, paused_seconds: number, requests: number,
@@ -109,17 +109,26 @@ function slots(model) {
   return made;
 }
 
+/**
+ * What keeps a model's tasks. Pauses of providers and deployments are lifted where those stand.
+ *
+ * @param {ModelLoad} model
+ */
+function modelState(model) {
+  if (!model.is_enabled) return badge(text("disabled"), "neutral");
+  const lift = liftButton(`model/${model.id}`);
+  if (model.held_by && model.held_by !== "model") return badge(text("by-staff"), "bad");
+  if (model.held_by) return together(badge(text("by-staff"), "bad"), lift);
+  if (model.paused_seconds === 0) return document.createElement("span");
+  return together(badge(`${text("paused")} ${duration(model.paused_seconds)}`, "bad"), lift);
+}
+
 /** @param {ModelLoad[]} models */
 function showModels(models) {
   element("console-models")?.replaceChildren(...models.map((model) => {
-    let state = document.createElement("span");
-    if (model.paused_seconds > 0) {
-      const word = `${text("paused")} ${duration(model.paused_seconds)}`;
-      state = together(badge(word, "bad"), liftButton(`model/${model.id}`));
-    } else if (!model.is_enabled) state = badge(text("disabled"), "neutral");
     const oldest = model.oldest_seconds ? duration(model.oldest_seconds) : "–";
     const queued = model.queued.map((count) => numbers.format(count));
-    return row(model.name, ...queued, oldest, slots(model), state);
+    return row(model.name, ...queued, oldest, slots(model), modelState(model));
   }));
   /** @param {(model: ModelLoad) => number} value */
   const sum = (value) => models.reduce((total, model) => total + value(model), 0);
@@ -184,12 +193,14 @@ function showDeployments(deployments) {
 function showProviders(providers) {
   element("console-providers")?.replaceChildren(...providers.map((provider) => {
     if (!provider.is_enabled) return row(provider.name, badge(text("disabled"), "neutral"));
+    const lift = liftButton(`provider/${provider.id}`);
+    if (provider.is_held) return row(provider.name, together(badge(text("by-staff"), "bad"), lift));
     const isGood = provider.breaker === "closed";
     const kind = isGood ? "good" : provider.breaker === "unknown" ? "neutral" : "bad";
     const left = provider.seconds_left ? ` ${duration(provider.seconds_left)}` : "";
     const state = badge(text(provider.breaker) + left, kind);
     if (kind !== "bad") return row(provider.name, state);
-    return row(provider.name, together(state, liftButton(`provider/${provider.id}`)));
+    return row(provider.name, together(state, lift));
   }));
 }
 

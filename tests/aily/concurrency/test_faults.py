@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from prometheus_client import REGISTRY
@@ -77,3 +78,22 @@ async def test_a_task_knows_whether_it_was_asked_to_end() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert seen == [False, True]
+
+
+async def test_a_turn_that_swallows_the_cancelling_is_the_last_one() -> None:
+    turns = 0
+    is_waiting = asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+        is_waiting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+    running = asyncio.create_task(run_for_ever("the test", turn))
+    await is_waiting.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.cancelled()
+    assert turns == 1

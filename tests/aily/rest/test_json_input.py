@@ -24,3 +24,11 @@ def test_json_is_decoded_as_it_stands() -> None:
 def test_nul_is_found_wherever_it_is(data: str) -> None:
     with pytest.raises(InvalidRequest, match=r"U\+0000"):
         decode_json(data)
+
+
+def test_many_numbers_are_not_looked_at_one_by_one() -> None:
+    tokens = [[number] * 50 for number in range(200)]
+    assert decode_json(json.dumps({"input": tokens})) == {"input": tokens}
+    for bad in ("\0", float("nan")):
+        with pytest.raises(InvalidRequest):
+            decode_json(json.dumps({"input": [*tokens, [1, bad]]}))

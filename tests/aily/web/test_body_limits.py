@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from aily.problems import TooLarge, Unauthenticated, Unavailable
-from aily.web.body_limits import ANONYMOUS_BYTES, BodyLimits, LimitedBodies, problem_response
+from aily.web.body_limits import (
+    ANONYMOUS_BYTES,
+    BodyLimits,
+    LimitedBodies,
+    larger_bodies,
+    problem_response,
+)
 
 KNOWN = [(b"authorization", b"Bearer good")]
 UNKNOWN = [(b"authorization", b"Bearer bad")]
@@ -61,6 +68,20 @@ async def test_while_the_database_is_away_a_large_body_is_refused_as_such(
 
     with pytest.raises(Unavailable):
         await BodyLimits(away).max_bytes("/api/scenes", KNOWN, None)
+
+
+async def test_a_path_may_take_larger_bodies(
+    limits: BodyLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for larger in (2 * MAX_BYTES, MAX_BYTES // 2):
+        monkeypatch.setitem(larger_bodies, "/v1/large", partial(int, larger))
+        allowed = max(larger, MAX_BYTES)
+        assert await limits.max_bytes("/v1/large", KNOWN, allowed) == allowed
+        for path in ("/v1/large", "/v1/other"):
+            with pytest.raises(TooLarge):
+                await limits.max_bytes(path, KNOWN, allowed + 1)
+        with pytest.raises(Unauthenticated):
+            await limits.max_bytes("/v1/large", UNKNOWN, allowed)
 
 
 async def answer(

@@ -249,6 +249,10 @@ def test_permissions_are_named_in_chinese(admin_client: Client) -> None:
     assert "<legend>任务</legend>" in page
     assert "可以查看任务" in page
     assert "可以使用场景" in page
+    # Models of packages too: those of permissions on single objects, for example.
+    legends = [legend.replace("Webhook", "") for legend in re.findall("<legend>(.*?)<", page)]
+    assert len(legends) > 10
+    assert not [legend for legend in legends if re.search("[a-z]{4,}", legend)]
     admin_client.cookies["django_language"] = "en"
     page = admin_client.get("/admin/accounts/role/add/").text
     assert "<legend>Task</legend>" in page

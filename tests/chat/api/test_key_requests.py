@@ -152,11 +152,13 @@ async def test_over_the_limit_of_requests_a_minute_only_repeats_are_answered(
         HELLO,
         {**HELLO, "metadata": {"a": [1, "\u00e9"]}},
         {"messages": [{"role": "user", "content": "Hi [[sim:status=400]]"}]},
+        {"messages": [{"role": "user", "content": "Hi [sim:status=503,times=1]"}]},
     ],
 )
 async def test_an_answer_that_was_waited_for_is_the_task_as_it_is_read(
-    secret: str, worker: Runtime, body: dict[str, Any]
+    secret: str, worker: Runtime, body: dict[str, Any], settings: Settings
 ) -> None:
+    settings.TASK_RETRY_SECONDS = 0.01
     async with client(routes, secret) as caller:
         answer = await caller.post(f"{API}/request?sync=true", json=body, timeout=20)
         read = await caller.get(answer.headers["location"])

@@ -93,6 +93,7 @@ def test_any_http_url_may_be_a_providers(root: Client, url: str) -> None:
         "https://key@llm.example", "https://llm.example/v1#x", "https://llm.example/v1?key=AIza1",
         "https://llm.example/v1?a=b&api_key=1", "https://llm.example/v1?API-KEY=1",
         "https://llm.example/v1/chat/completions", "https://llm.example:99999",
+        "https://llm.example/v1/embeddings/?api-version=1",
         "https://a b.example",
         "https://llm.example\\@127.0.0.1/", "https://llm.example/\r\nx: y", "https://llm.example:0",
         "https://[::1", "https://" + "x" * 600 + ".example", "javascript:alert(1)", "file:///etc",

@@ -164,3 +164,27 @@ def test_a_page_of_models_is_filtered_and_costs_a_constant_number_of_queries(
         assert client.get("/api/models").json()["count"] == 11
     assert client.get("/api/models?provider=other").json()["count"] == 10
     assert client.get("/api/models?provider=other&is_enabled=false").json()["count"] == 5
+
+
+def test_a_model_of_embeddings_is_no_default_and_none_of_a_scene(
+    staff: User, model: LLMModel, client_of: ClientOf
+) -> None:
+    client = client_of(staff)
+    body = {"name": "vectors", "provider": "acme", "capability": "embeddings"}
+    made = client.post("/api/models", body, content_type=JSON)
+    assert (made.status_code, made.json()["capability"]) == (201, "embeddings")
+    assert client.get("/api/models/acme-1").json()["capability"] == "chat"
+    refused = client.patch("/api/models/vectors", {"is_default": True}, content_type=JSON)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "is_default")
+    refused = client.patch("/api/models/vectors", {"capability": "images"}, content_type=JSON)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "capability")
+    assert (
+        client.post("/api/scenes", {"slug": "s", "title": "S"}, content_type=JSON).status_code
+        == 201
+    )
+    for field, value in (("model", "vectors"), ("fallback_models", ["acme-1", "vectors"])):
+        version = {"user_template": "x", field: value}
+        refused = client.post("/api/scenes/s/versions", version, content_type=JSON)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["field"] == field
+    assert LLMModel.objects.get(is_default=True) == model

@@ -48,6 +48,7 @@ async def test_the_end_of_a_task_arrives_signed(
     assert said["type"] == "task.completed"
     assert said["data"] == {
         "task_id": str(task.pk),
+        "kind": "chat",
         "status": "succeeded",
         "metadata": {"ref": 7},
         "scene": None,

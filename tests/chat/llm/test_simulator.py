@@ -323,7 +323,8 @@ async def test_a_client_that_asks_whether_it_may_send_its_body_is_told_so(
 @pytest.mark.parametrize("path", ["/models", "/v1/models"])
 async def test_the_models_are_listed(simulator: Simulator, path: str) -> None:
     models = await _get(simulator, path)
-    assert [model["id"] for model in models["data"]] == ["deepseek-flash", "deepseek-v4-pro"]
+    names = [model["id"] for model in models["data"]]
+    assert names == ["deepseek-flash", "deepseek-v4-pro", "simulated-embeddings"]
 
 
 @pytest.mark.parametrize(

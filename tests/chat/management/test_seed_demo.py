@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.accounting.prices import price_at
-from chat.models import LLMModel, Provider, Scene, SceneVersion, Seed
+from chat.models import LLMModel, Provider, Scene, SceneVersion, Seed, TaskKind
 from chat.services.rendering import render
 from chat.services.scenes import create_version, publish
 
@@ -35,9 +35,10 @@ def test_a_new_installation_can_be_tried_at_once(settings: Settings) -> None:
         assert user is not None
         assert (user.is_staff, user.is_superuser) == ((name == "admin"),) * 2
     models = LLMModel.objects.select_related("provider").order_by("name")
-    assert [(m.name, m.max_concurrency, m.is_default) for m in models] == [
-        ("deepseek-flash", 2500, True),
-        ("deepseek-v4-pro", 500, False),
+    assert [(m.name, m.capability, m.max_concurrency, m.is_default) for m in models] == [
+        ("deepseek-flash", "chat", 2500, True),
+        ("deepseek-v4-pro", "chat", 500, False),
+        ("simulated-embeddings", "embeddings", 500, False),
     ]
     assert {(m.provider.name, m.provider.is_simulated) for m in models} == {("simulator", True)}
     assert {m.provider.base_url for m in models} == {settings.SIMULATOR_URL}
@@ -128,6 +129,7 @@ def test_what_people_deleted_or_renamed_does_not_come_back() -> None:
     Scene.objects.filter(slug="translate").delete()
     LLMModel.objects.get(name="deepseek-flash").delete()
     LLMModel.objects.filter(name="deepseek-v4-pro").update(name="pro")
+    LLMModel.objects.get(name="simulated-embeddings").delete()
     Provider.objects.update(name="practice")
     before = everything()
     for locked in (False, True):
@@ -163,7 +165,13 @@ def test_an_installation_of_before_is_taken_over_as_it_is(
     assert Provider.objects.get(name="simulator").base_url == "http://127.0.0.1:9999"
     monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-test")
     call_command("seed_demo")
-    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"deepseek"}
+    assert _providers() == {"deepseek"}
+
+
+def _providers() -> set[str]:
+    """The providers of the models that answer with text: DeepSeek makes no vectors."""
+    models = LLMModel.objects.filter(capability=TaskKind.CHAT).select_related("provider")
+    return {model.provider.name for model in models}
 
 
 def test_with_a_key_the_models_move_to_deepseek_and_without_it_back(
@@ -175,10 +183,10 @@ def test_with_a_key_the_models_move_to_deepseek_and_without_it_back(
     deepseek = Provider.objects.get(name="deepseek")
     assert deepseek.base_url == "https://api.deepseek.com"
     assert (deepseek.api_key_env, deepseek.is_simulated) == ("DEEPSEEK_API_KEY", False)
-    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"deepseek"}
+    assert _providers() == {"deepseek"}
     monkeypatch.delenv("DEEPSEEK_API_KEY")
     call_command("seed_demo")
-    assert set(LLMModel.objects.values_list("provider__name", flat=True)) == {"simulator"}
+    assert _providers() == {"simulator"}
 
 
 def test_the_simulators_address_follows_the_settings(settings: Settings) -> None:

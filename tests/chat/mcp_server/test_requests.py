@@ -104,7 +104,9 @@ async def test_a_session_is_an_id(http: httpx.AsyncClient, key: str) -> None:
     assert (noted.status_code, noted.content) == (202, b"")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"{}", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"7", b"{}", b'{"id": NaN}', b'"\\ud800"', b"\xff", b"[" * 100_000]
+)
 async def test_what_is_no_message_is_refused(
     http: httpx.AsyncClient, key: str, body: bytes
 ) -> None:

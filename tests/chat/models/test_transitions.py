@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.utils import timezone
+from msgspec.structs import replace
 from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import LLMModel, Status, Task, Worker, transitions
 from chat.models.transitions import AttemptResult, CancelledCall
+from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.runner import lease, recovery
 from tests.chat.routes import own_route
 from tests.chat.witness import make_witness
@@ -212,3 +214,63 @@ def test_tasks_that_crash_too_often_fail_and_others_are_queued_again(
     assert recovered == {poison.pk: "failed", unlucky.pk: "queued"}
     assert (status_of(poison), status_of(unlucky)) == (Status.FAILED, Status.QUEUED)
     assert poison.error == transitions.WORKER_LOST
+
+
+# --- Earlier attempts ---------------------------------------------------------------------------
+def _send_back(task: Task, worker: UUID, **fields: Any) -> None:
+    """Start the task, and end the attempt with another to come."""
+    start(worker, task)
+    attempt = Task.objects.values_list("attempt", flat=True).get(pk=task.pk)
+    result = replace(result_of(task, attempt=attempt), status=Status.QUEUED, **fields)
+    assert transitions.end(worker, [result]) == {task.pk}
+
+
+def _earlier_attempts(task: Task) -> list[dict[str, Any]]:
+    task.refresh_from_db()
+    earlier_attempts: list[dict[str, Any]] = task.earlier_attempts or []
+    return earlier_attempts
+
+
+def test_the_times_of_earlier_attempts_are_kept(task: Task, worker: UUID) -> None:
+    first_token_at = timezone.now()
+    error = {"code": "provider_overloaded", "message": "Busy."}
+    _send_back(task, worker, error=error, first_token_at=first_token_at)
+    _send_back(task, worker)
+    start(worker, task)
+    lease.give_up(worker)
+    transitions.recover(5)
+    other = lease.register()
+    start(other, task)
+    assert transitions.end(other, [result_of(task, attempt=4)]) == {task.pk}
+    earlier_attempts = _earlier_attempts(task)
+    assert [(earlier["attempt"], earlier["outcome"]) for earlier in earlier_attempts] == [
+        (1, "provider_overloaded"),
+        (2, "handed_back"),
+        (3, "worker_lost"),
+    ]
+    assert {earlier["model"] for earlier in earlier_attempts} == {task.model.name}
+    times = [
+        datetime.fromisoformat(earlier[name])
+        for earlier in earlier_attempts
+        for name in ("started_at", "ended_at")
+    ]
+    assert times == sorted(times)
+    assert times[0] >= task.created_at
+    assert times[-1] <= (task.started_at or times[0])
+    first_texts = [earlier["first_token_at"] for earlier in earlier_attempts]
+    assert datetime.fromisoformat(first_texts[0]) == first_token_at
+    assert first_texts[1:] == [None, None]
+
+
+def test_a_task_with_one_attempt_has_none_before_it(task: Task, worker: UUID) -> None:
+    start(worker, task)
+    transitions.end(worker, [result_of(task)])
+    task.refresh_from_db()
+    assert task.earlier_attempts is None
+
+
+def test_of_very_many_attempts_the_last_ones_are_kept(task: Task, worker: UUID) -> None:
+    for _ in range(MAX_EARLIER_ATTEMPTS + 3):
+        _send_back(task, worker)
+    numbers = [earlier["attempt"] for earlier in _earlier_attempts(task)]
+    assert numbers == list(range(4, MAX_EARLIER_ATTEMPTS + 4))

@@ -76,8 +76,8 @@ def test_an_author_has_one_check_waiting(pool: RenderingPool) -> None:
 def test_a_job_that_waited_too_long_is_given_up(
     pool: RenderingPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "MAX_WAIT_SECONDS", -1)
-    assert isinstance(quick(pool).exception(20), Unavailable)
+    impatient = RenderingPool(2, 3, max_wait_seconds=-1)
+    assert isinstance(quick(impatient).exception(20), Unavailable)
     monkeypatch.setattr(pools, "MAX_WAITING_BYTES", 10)
     with pytest.raises(Unavailable):
         quick(pool)
