@@ -67,7 +67,7 @@ async def test_unknown_and_foreign_tools_are_alike(
     await in_database(partial(publish, "hidden", is_restricted=True))
     errors = [
         (await ask(http, key, "tools/call", {"name": name, "arguments": {"text": "x"}}))["error"]
-        for name in ("hidden", "nothing", "x" * 128, "a b", "ü", "\0")
+        for name in ("hidden", "nothing", "x" * 128, "a b")
     ]
     assert {error["code"] for error in errors} == {-32602}
     assert errors[0]["message"].replace("hidden", "nothing") == errors[1]["message"]

@@ -146,6 +146,6 @@ async def test_pages_of_tools(
         ["other"],
         False,
     )
-    for cursor in ("\0", "x" * 51):
+    for cursor in ("a b", "x" * 51):
         refused = await modern(http, key, "tools/list", {"cursor": cursor})
         assert refused["error"]["code"] == -32602
