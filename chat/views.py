@@ -58,6 +58,7 @@ def page_data(user: Any) -> dict[str, Any]:
         "edited_scenes": _scenes_with(permissions, EDIT_SCENE),
         "published_scenes": _scenes_with(permissions, PUBLISH_SCENE),
         "frame_max_bytes": settings.WEBSOCKET_FRAME_MAX_BYTES,
+        "run_max_file_bytes": settings.RUN_MAX_FILE_BYTES,
     }
 
 

@@ -75,6 +75,7 @@ class RunPatch(RequestSchema):
     version: int | None = Field(None, ge=1, lt=2**31)
     mapping: dict[str, JsonValue] = Field(default_factory=dict, description=_MAPPING)
     options: dict[str, JsonValue] = Field(default_factory=dict, description=_OPTIONS)
+    lane: LaneName = "batch"
     deadline_at: Moment | None = None
     max_cost: Money | None = Field(None, description=_MAX_COST)
     max_open: int | None = Field(None, ge=1, le=20_000, description=_MAX_OPEN)
@@ -119,6 +120,7 @@ class RunItem(Schema):
         message="",
         scene="summary",
         version=3,
+        model="deepseek-flash",
         lane="batch",
         start="now",
         start_at=None,
@@ -145,6 +147,7 @@ class RunItem(Schema):
     message: str
     scene: str
     version: int | None = Field(None, alias="scene_version")
+    model: str | None = Field(description="Of the first row at the start; null before.")
     lane: LaneName
     start: str
     start_at: datetime | None = Field(description="When a scheduled run goes on.")
@@ -164,6 +167,10 @@ class RunItem(Schema):
     @staticmethod
     def resolve_counts(run: Run) -> dict[str, int]:
         return {name: getattr(run, name) for name in COUNTS}
+
+    @staticmethod
+    def resolve_model(run: Run) -> str | None:
+        return run.model.name if run.model else None
 
     @staticmethod
     def resolve_rows_per_second(run: Run) -> float | None:
@@ -230,6 +237,7 @@ class RowOut(Schema):
         task_id=None,
         tries=0,
         payload={"Body": "A text"},
+        text=None,
         prompt_tokens=0,
         completion_tokens=0,
         cost="0.000000",
@@ -244,6 +252,7 @@ class RowOut(Schema):
     task_id: UUID | None = Field(description="Its latest task, which has the answer.")
     tries: int = Field(description="Tasks of it that failed since it was last asked to be run.")
     payload: dict[str, JsonValue] | None = Field(description="Null for what could not be read.")
+    text: str | None = Field(description="The beginning of its answer, 500 characters.")
     prompt_tokens: int
     completion_tokens: int
     cost: Decimal

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import File, Form, Query, Router, Status
 from ninja.files import UploadedFile
@@ -37,7 +38,7 @@ from chat.api.run_schemas import (
     TryIn,
     TryOut,
 )
-from chat.models import Lane, Run, RunRow, RunState
+from chat.models import Lane, RowState, Run, RunRow, RunState, Task
 from chat.models.runs import ENDED_RUNS
 from chat.runs import control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
@@ -49,6 +50,8 @@ router = Router(tags=["runs"])
 MAX_GROUPS = 100
 #: Bytes of payloads of one page of rows.
 PAGE_BYTES = 2_097_152
+#: Characters of an answer that a row of a list has.
+ROW_TEXT_CHARS = 500
 _ERRORS = """
 SELECT coalesce(error->>'code', '') AS code,
        coalesce(min(left(error->>'message', 500)), '') AS message,
@@ -176,6 +179,8 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
         fields["scene_version"] = fields.pop("version", None)
     if "webhook" in fields:
         fields["webhook_id"] = fields.pop("webhook")
+    if "lane" in fields:
+        fields["lane"] = Lane[fields["lane"].upper()]
     for name, value in fields.items():
         setattr(run, name, value)
     if run.source.get("rows") == "requests" and (run.scene or run.mapping):
@@ -233,8 +238,19 @@ def list_run_rows(
             break
         numbers.append(number)
     items = list(rows.filter(number__in=numbers))
+    texts = _texts(
+        [row.task_id for row in items if row.task_id and row.state == RowState.SUCCEEDED]
+    )
+    for row in items:
+        row.text = texts.get(row.task_id)  # type: ignore[attr-defined]
     has_more = len(numbers) < len(sizes)
     return {"items": items, "next": numbers[-1] if has_more else None}
+
+
+def _texts(task_ids: list[UUID]) -> dict[UUID | None, str]:
+    """The beginnings of these tasks' answers."""
+    found = Task.objects.filter(pk__in=task_ids).annotate(start=Left("text", ROW_TEXT_CHARS))
+    return dict(found.values_list("pk", "start"))
 
 
 @router.get("/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_run_errors")

@@ -1,22 +1,27 @@
 /**
  * aily's client for browsers, Node 22, Deno and Bun: submits tasks, streams their answers through lost
- * connections, cancels them. No dependencies; beside this file it needs the directory `client/`.
+ * connections, cancels them; makes runs of files and follows them. No dependencies; beside this file it
+ * needs the directory `client/`.
  *
  *     const aily = new AilyClient({ url: "https://aily.example", key: "..." });
  *     const task = await aily.submit({ scene: "summarize", variables: { text } });
  *     for await (const event of task) if (event.type === "text") show(event.task.text);
  *     const { text, usage } = await task.result();
+ *
+ *     const run = await aily.runs.create(file, { scene: "summarize", start: "now" });
+ *     for await (const { counts, eta_seconds } of run) showProgress(counts, eta_seconds);
+ *     for await (const { key, result } of run.results()) keep(key, result?.text);
  */
 
 import { Api, ApiError } from "./client/api.js";
-import { Runs } from "./client/runs.js";
+import { Run, Runs } from "./client/runs.js";
 import { Socket } from "./client/socket.js";
 import { isActive, newTask } from "./client/task_state.js";
 import { Tasks } from "./client/tasks.js";
 
 /** @import { ClientOptions, TaskEvent, TaskState } from "./client/types.d.ts" */
 
-export { ApiError };
+export { ApiError, Run };
 
 const RETRY_SECONDS = { default: 1, max: 60 };
 
@@ -39,7 +44,10 @@ export class AilyClient {
     this.#tasks = new Tasks(this.#socket, (method, path) => this.request(method, path));
     this.#giveUpMs = giveUpSeconds * 1000;
     /** Many requests as one thing. */
-    this.runs = new Runs(this.#api);
+    this.runs = new Runs(this.#api, this.#socket, {
+      connect: () => this.#connect(),
+      retry: (send) => this.#retry(send),
+    });
     this.#tasks.addEventListener("change", (event) => this.#update(detailOf(event), false));
     this.#tasks.addEventListener("ended", (event) => this.#update(detailOf(event), true));
     this.#tasks.addEventListener("lost", (event) => this.#lose(detailOf(event)));
@@ -59,17 +67,7 @@ export class AilyClient {
    */
   async submit(fields) {
     this.#connect();
-    const until = Date.now() + this.#giveUpMs;
-    for (;;) {
-      try {
-        const state = await this.#tasks.submit(fields);
-        return this.#handle(state);
-      } catch (error) {
-        const waitMs = retryAfterMs(error);
-        if (waitMs === null || Date.now() + waitMs > until) throw error;
-        await new Promise((resolve) => setTimeout(resolve, waitMs));
-      }
-    }
+    return this.#handle(await this.#retry(() => this.#tasks.submit(fields)));
   }
 
   /**
@@ -97,10 +95,28 @@ export class AilyClient {
     return this.#api.request(method, path, { body });
   }
 
-  /** End the connection. Tasks run on; what waits for them here fails. */
+  /** End the connection. Tasks and runs go on; what waits for them here fails. */
   close() {
     this.#fail(new ApiError({ code: "closed" }));
     this.#socket.close();
+  }
+
+  /**
+   * Send what is harmless to send twice until it is answered, or refused for good.
+   *
+   * @template T @param {() => Promise<T>} send @returns {Promise<T>} @throws {ApiError}
+   */
+  async #retry(send) {
+    const until = Date.now() + this.#giveUpMs;
+    for (;;) {
+      try {
+        return await send();
+      } catch (error) {
+        const waitMs = retryAfterMs(error);
+        if (waitMs === null || Date.now() + waitMs > until) throw error;
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+      }
+    }
   }
 
   #connect() {
@@ -159,6 +175,7 @@ export class AilyClient {
     clearTimeout(this.#giveUpTimer);
     this.#giveUpTimer = 0;
     this.#tasks.rejectPending(error);
+    this.runs.fail(error);
     for (const [taskId, task] of this.#followed) {
       task.fail(error);
       this.#tasks.unfollow(taskId);
@@ -318,8 +335,9 @@ function headersOf(key) {
 
 /** @param {unknown} error @returns {number|null} null: sending it again would change nothing */
 function retryAfterMs(error) {
-  if (!(error instanceof ApiError) || error.retryAfterSeconds === undefined) return null;
-  const seconds = Math.max(error.retryAfterSeconds, RETRY_SECONDS.default);
+  if (!(error instanceof ApiError)) return null;
+  if (error.retryAfterSeconds === undefined && error.code !== "network") return null;
+  const seconds = Math.max(error.retryAfterSeconds ?? 0, RETRY_SECONDS.default);
   // Varies: thousands of clients must not come back in the same moment.
   return Math.min(seconds, RETRY_SECONDS.max) * 1000 * (1 + Math.random() / 4);
 }

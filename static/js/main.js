@@ -1,7 +1,8 @@
 /** Puts the app together: connection, store, lists, and the page that the address asks for. */
 
 import { t } from "./i18n/i18n.js";
-import { goToLogin, request } from "./net/api.js";
+import { api, goToLogin, request } from "./net/api.js";
+import { Runs } from "./client/runs.js";
 import { Socket } from "./client/socket.js";
 import { Router } from "./shell/router.js";
 import { href, parseRoute } from "./shell/routes.js";
@@ -25,6 +26,8 @@ const socket = new Socket(address.href);
 const store = new Store(new Tasks(socket, request, data.frame_max_bytes), socket);
 const shared = {
   store,
+  runs: new Runs(api, socket),
+  runMaxFileBytes: data.run_max_file_bytes,
   drafts: new Drafts(data.user_id),
   models: data.models,
   mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,

@@ -396,3 +396,84 @@ def test_the_job_ends_when_its_time_is_over(network: Proxy, key: str, tmp_path: 
     assert (process.returncode, errors) == (1, "")
     assert output == "0 rows summarized, 60 failed\n"
     assert {code for code, _ in report(tmp_path / "failed.csv").values()} == {"unreachable", "late"}
+
+
+# --- The clients in Python and Node ---------------------------------------------------------------
+CLIENTS: dict[str, list[str | Path]] = {
+    "python-client": [sys.executable, "-u", "client.py"],
+    "node-client": [NODE, "client.mjs"],
+}
+each_client = pytest.mark.parametrize("name", list(CLIENTS))
+
+
+@contextmanager
+def small_client(
+    name: str, network: Proxy, key: str, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    environment = {"AILY_URL": f"http://127.0.0.1:{network.port}", "AILY_KEY": key}
+    with running([*CLIENTS[name], *arguments], EXAMPLES / name, environment) as process:
+        yield process
+
+
+@each_client
+def test_the_clients_stream_and_resume(
+    name: str, network: Proxy, aily: httpx.Client, key: str
+) -> None:
+    with small_client(name, network, key, "ask", "Slowly [sim:tokens=60,tps=30]") as process:
+        assert process.stdout is not None
+        shown = process.stdout.read(20)
+        network.drop()
+        shown += process.stdout.read(60)
+        network.drop()
+        shown += process.stdout.read()
+        assert process.wait(60) == 0
+    task = newest(aily)
+    assert task["attempt"] == 1
+    assert shown == task["result"]["text"] + "\n"
+    with small_client(name, network, key, "follow", task["task_id"]) as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert output.strip() == task["result"]["text"].strip()
+
+
+@each_client
+def test_the_clients_cancel_and_tell_of_refusals(
+    name: str, network: Proxy, aily: httpx.Client, key: str, keys: Keys
+) -> None:
+    with small_client(name, network, key, "ask", "Long [sim:tokens=2000,tps=30]") as asking:
+        assert asking.stderr is not None
+        task_id = asking.stderr.readline().split()[1]
+        with small_client(name, network, key, "cancel", task_id) as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        _, errors = asking.communicate(timeout=60)
+    assert asking.returncode == 1
+    assert "cancelled" in errors
+    for some_key, text, reason in (
+        (key, "[sim:status=400]", "provider_bad_request"),
+        (keys.revoked, "Hello", "unauthenticated"),
+    ):
+        with small_client(name, network, some_key, "ask", text) as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert reason in errors
+
+
+@each_client
+def test_the_clients_run_a_file(name: str, network: Proxy, key: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    orders = ["tokens=5,tps=0,latency=0.3"] * 30 + ["status=400"] * 2
+    lines = [f'{number},"行 {number} [sim:{order}]"' for number, order in enumerate(orders)]
+    rows.write_text("\n".join(["id,text", *lines]), encoding="utf-8")
+    with small_client(name, network, key, "run", str(rows)) as process:
+        output = process.stderr if name == "node-client" else process.stdout
+        assert output is not None
+        output.readline()
+        network.drop()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "2 rows: provider_bad_request" in errors
+    with (tmp_path / "rows.csv.results.csv").open(newline="", encoding="utf-8-sig") as file:
+        found = list(csv.DictReader(file))
+    assert [row["id"] for row in found] == [str(number) for number in range(32)]
+    assert [row["state"] for row in found] == ["succeeded"] * 30 + ["failed"] * 2

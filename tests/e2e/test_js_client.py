@@ -178,3 +178,138 @@ def test_a_server_that_cannot_be_reached_is_given_up(network: Proxy, keys: Keys)
     """
     network.cut()
     assert said(network, keys.alice, program) == ["unreachable"]
+
+
+# --- Runs ---------------------------------------------------------------------------------------
+#: `make` makes a run of a scene, `rowsOf` gives rows with keys of their own.
+RUN = """
+const make = (rows, fields) => aily.runs.create(rows, { scene: "summarize", ...fields });
+const rowsOf = (count, asked = "[sim:tokens=5,tps=0,latency=0.05]") =>
+  Array.from({ length: count }, (_, number) => ({
+    text: `Row ${number} ${asked}`,
+    key: `k${number}`,
+  }));
+"""
+
+
+def test_a_run_of_rows_is_estimated_tried_started_and_read(network: Proxy, keys: Keys) -> None:
+    program = f"""{RUN}
+    const run = await make(rowsOf(20), {{ name: "rows" }});
+    say((await run.settled()).state);
+    const {{ numbers }} = await run.try(3);
+    say(numbers.length);
+    for await (const {{ counts }} of run) if (counts.succeeded === 3) break;
+    const estimate = await run.estimate();
+    say([estimate.rows, estimate.based_on]);
+    await run.start();
+    let last;
+    for await (const {{ counts }} of run) last = counts;
+    say([run.data.state, last.succeeded]);
+    const results = [];
+    for await (const row of run.results()) results.push([row.key, row.result.text.length > 0]);
+    say(results);
+    say((await run.rows({{ limit: 1 }})).items[0].text.length > 0);
+    say((await aily.runs.list({{ limit: 1 }})).items[0].id === run.id);
+    await run.delete();
+    await aily.runs.get(run.id).catch((error) => say(error.code));
+    """
+    assert said(network, keys.alice, program) == [
+        "ready", 3, [17, "rows"], ["done", 20],
+        [[f"k{number}", True] for number in range(20)], True, True, "not_found",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ('new File(["id,text\\n1,one\\n2,two\\n"], "rows.csv")', ""),
+        ('new Blob(["text\\none\\ntwo\\n"])', "rows.csv"),
+        ('new Blob(["text\\none\\ntwo\\n"]).stream()', "rows.csv"),
+        ('"text\\none\\ntwo\\n"', "rows.csv"),
+        ("(async function* () { yield { text: 'one' }; yield { text: 'two' }; })()", ""),
+    ],
+)
+def test_a_run_is_made_of_files_streams_texts_and_rows(
+    network: Proxy, keys: Keys, content: str, name: str
+) -> None:
+    program = f"""{RUN}
+    const run = await make({content}, {{ name: {json.dumps(name)} || undefined }});
+    const {{ state, counts }} = await run.settled();
+    say([state, counts.total]);
+    await run.delete();
+    """
+    assert said(network, keys.alice, program) == [["ready", 2]]
+
+
+def test_progress_goes_on_after_the_connection_was_cut(network: Proxy, keys: Keys) -> None:
+    program = f"""{RUN}
+    const run = await make(rowsOf(24), {{ start: "now", max_open: 4 }});
+    for await (const {{ state, counts }} of run) say([state, counts.succeeded]);
+    """
+    with running(network, keys.alice, program) as process:
+        assert process.stdout is not None
+        while json.loads(process.stdout.readline())[1] < 2:
+            pass
+        network.drop()
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    said_after = [json.loads(line) for line in output.splitlines()]
+    assert said_after[-1] == ["done", 24]
+    assert [count for _, count in said_after] == sorted(count for _, count in said_after)
+
+
+def test_a_run_is_paused_resumed_cancelled_and_its_failures_retried(
+    network: Proxy, keys: Keys
+) -> None:
+    program = f"""{RUN}
+    const run = await make(rowsOf(60), {{ start: "now", max_open: 4 }});
+    for await (const {{ counts }} of run) if (counts.succeeded > 0) break;
+    say((await run.pause()).state);
+    for await (const {{ counts }} of run) if (counts.open === 0) break;
+    say((await run.resume()).state);
+    await run.cancel();
+    for await (const _ of run);
+    const {{ state, counts }} = await run.reload();
+    say([state, counts.total === counts.succeeded + counts.cancelled]);
+    const refused = await make(rowsOf(2, "[sim:status=400]"), {{ start: "now" }});
+    for await (const _ of refused);
+    say((await refused.errors()).map((group) => [group.code, group.rows]));
+    say((await refused.retryFailed()).state);
+    for await (const _ of refused);
+    say(refused.data.counts.failed);
+    """
+    assert said(network, keys.alice, program) == [
+        "paused", "running", ["cancelled", True], [["provider_bad_request", 2]], "running", 2,
+    ]  # fmt: skip
+
+
+def test_a_run_that_is_not_there_or_wrong_is_told(network: Proxy, keys: Keys) -> None:
+    program = f"""{RUN}
+    const caught = (promise) => promise.catch((error) => say([error.code, error.field ?? null]));
+    await caught(make(rowsOf(1), {{ scene: "nowhere" }}));
+    await caught(make([], {{}}));
+    await caught(make(new Blob(["x"]), {{}}));
+    const run = await make(rowsOf(1), {{}});
+    await run.settled();
+    await run.delete();
+    const follow = async () => {{ for await (const _ of run); }};
+    await caught(follow());
+    """
+    assert [code for code, _ in said(network, keys.alice, program)] == [
+        "not_found", "invalid_request", "invalid_request", "not_found",
+    ]  # fmt: skip
+
+
+def test_following_ends_when_it_is_told_to(network: Proxy, keys: Keys) -> None:
+    program = f"""{RUN}
+    const run = await make(rowsOf(1), {{}});
+    const leaving = new AbortController();
+    for await (const {{ state }} of run.progress({{ signal: leaving.signal }})) {{
+      if (state === "ready") setTimeout(() => leaving.abort());
+    }}
+    say("left");
+    const closed = (async () => {{ for await (const _ of run); }})();
+    setTimeout(() => aily.close());
+    await closed.catch((error) => say(error.code));
+    """
+    assert said(network, keys.alice, program) == ["left", "closed"]

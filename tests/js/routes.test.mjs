@@ -10,13 +10,28 @@ test("every address leads back to its page", () => {
       { name: "chat", id: "0198c0de-7a11-7000-8000-0123456789ab" },
       { name: "scene", id: "summarize" },
       { name: "workshop", id: "summarize" },
+      { name: "runs", id: null },
+      { name: "runs", id: "0198c0de-7a11-7000-8000-0123456789ab" },
       { name: "settings", id: null },
     ]
   ) assert.deepEqual(parseRoute(href(route)), route);
 });
 
 test("anything unknown is a new chat", () => {
-  for (const hash of ["", "#", "#/x/1", "#/c/", "#/s/", "#/c/a/b", "#/settings/x", "#/c/<b>"]) {
+  for (
+    const hash of [
+      "",
+      "#",
+      "#/x/1",
+      "#/c/",
+      "#/s/",
+      "#/c/a/b",
+      "#/settings/x",
+      "#/c/<b>",
+      "#/runs/",
+      "#/runs/a/b",
+    ]
+  ) {
     assert.deepEqual(parseRoute(hash), { name: "chat", id: null }, hash);
   }
 });

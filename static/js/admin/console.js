@@ -18,7 +18,7 @@ const root = /** @type {HTMLElement} */ (document.getElementById("console"));
  *   }} DeploymentHealth
  * @typedef {{ day: string, tasks: number, money: Record<string, string> }} DaySpending
  * @typedef {{ has_redis?: boolean, models?: ModelLoad[], failures?: Record<string, number>,
- *   workers?: number, providers?: ProviderHealth[], deployments?: DeploymentHealth[],
+ *   workers?: number, runs?: number, providers?: ProviderHealth[], deployments?: DeploymentHealth[],
  *   spending?: { days: DaySpending[], is_complete: boolean } }} ConsoleData
  */
 

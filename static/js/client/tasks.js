@@ -127,6 +127,8 @@ export class Tasks extends EventTarget {
 
   /** @param {Frame} frame */
   #receive(frame) {
+    // Those of runs are followed elsewhere.
+    if (frame.type.startsWith("run.") || frame.ref?.startsWith("run:")) return;
     if (frame.type === "error") return this.#refused(frame);
     if (frame.type === "task.accepted") this.#accepted(frame);
     const task = this.#tasks.get(frame.task_id);

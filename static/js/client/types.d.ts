@@ -79,6 +79,164 @@ export type TaskEvent =
   | { type: "text"; task: TaskState; added: string | null }
   | { type: "ended"; task: TaskState };
 
+/** A run. What a list, and progress, have not is left out there. */
+export interface RunData {
+  id: string;
+  name: string;
+  state: RunState;
+  /** Why it is in its state: a code; empty: as it was asked to. */
+  reason: string;
+  message: string;
+  scene: string;
+  version: number | null;
+  /** Null before the start. */
+  model: string | null;
+  lane: string;
+  start: string;
+  start_at: string | null;
+  deadline_at: string | null;
+  /** Decimal numbers in the currency. */
+  max_cost: string | null;
+  cost: string;
+  currency: string;
+  prompt_tokens: number;
+  completion_tokens: number;
+  counts: RunCounts;
+  rows_per_second: number | null;
+  eta_seconds: number | null;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  format?: "csv" | "jsonl";
+  rows?: "variables" | "requests";
+  encoding?: string;
+  columns?: string[];
+  mapping?: Mapping;
+  // deno-lint-ignore no-explicit-any
+  options?: Record<string, any>;
+  errors?: LineError[];
+}
+
+export type RunState =
+  | "validating"
+  | "ready"
+  | "scheduled"
+  | "running"
+  | "paused"
+  | "finishing"
+  | "done"
+  | "cancelled"
+  | "failed"
+  | "expired";
+
+export type RowState =
+  | "pending"
+  | "open"
+  | "succeeded"
+  | "failed"
+  | "cancelled"
+  | "expired"
+  | "invalid";
+
+export type RunCounts = Record<RowState | "total", number>;
+
+/** Of each variable: its column, or a constant. */
+export type Mapping = Record<string, string | { value: unknown }>;
+
+/** Fields of a new run; `change` takes some of them. */
+export interface RunFields {
+  name?: string;
+  format?: "csv" | "jsonl";
+  rows?: "variables" | "requests";
+  encoding?: string;
+  delimiter?: string;
+  key_column?: string;
+  scene?: string;
+  version?: number | null;
+  mapping?: Mapping;
+  /** Fields of every request, such as `model` and `max_tokens`. */
+  options?: Record<string, unknown>;
+  lane?: string;
+  deadline_at?: string | Date | null;
+  max_cost?: string | number | null;
+  max_open?: number | null;
+  webhook?: number | null;
+  start?: "now" | "off_peak" | "at";
+  start_at?: string | Date | null;
+  /** Under the same key, the same run is made once. Default: a new one. */
+  idempotencyKey?: string;
+}
+
+export interface LineError {
+  line: number | null;
+  code: string;
+  message: string;
+  param: string | null;
+}
+
+export interface RunRow {
+  number: number;
+  line: number;
+  key: string;
+  state: RowState;
+  error: TaskError | null;
+  task_id: string | null;
+  payload: Record<string, unknown> | null;
+  /** The beginning of its answer. */
+  text: string | null;
+}
+
+export interface RowPage {
+  items: RunRow[];
+  /** The `after` of the next page. */
+  next: number | null;
+}
+
+export interface ErrorGroup {
+  code: string;
+  message: string;
+  rows: number;
+  numbers: number[];
+}
+
+export interface Amount {
+  prompt_tokens: number;
+  completion_tokens: number;
+  cost: string;
+}
+
+export interface Estimate {
+  rows: number;
+  model: string;
+  currency: string;
+  based_on: "rows" | "history" | "limits";
+  likely: Amount;
+  at_most: Amount;
+  off_peak: Amount;
+  off_peak_at: string;
+  seconds: number | null;
+  problems: { row: number; code: string; message: string }[];
+  sampled: number;
+}
+
+/** A line of the file of results. */
+export interface ResultRow {
+  row: number;
+  line: number;
+  key: string | null;
+  state: RowState;
+  // deno-lint-ignore no-explicit-any
+  input: any;
+  result: { text: string; finish_reason: string | null; tool_calls: ToolCall[] } | null;
+  error: TaskError | null;
+  model: string | null;
+  task_id: string | null;
+  prompt_tokens: number;
+  completion_tokens: number;
+  cost: string;
+  ended_at: string | null;
+}
+
 export interface ClientOptions {
   /** Of the installation, such as "https://aily.example"; default: the page's. */
   url?: string;

@@ -53,3 +53,49 @@ export function isKey(key) {
 export function formatDateTime(iso) {
   return dateTimes.format(new Date(iso));
 }
+
+/** @param {number} value @returns {string} */
+export function formatNumber(value) {
+  return numbers.format(value);
+}
+
+/**
+ * Less than a cent is more than nothing: it keeps two digits.
+ *
+ * @param {string} amount a decimal number @param {string} currency its code; empty: not known
+ * @returns {string}
+ */
+export function formatMoney(amount, currency) {
+  const value = Number(amount);
+  /** @type {Intl.NumberFormatOptions} */
+  const options = value !== 0 && Math.abs(value) < 0.01
+    ? { maximumSignificantDigits: 2 }
+    : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  if (currency) {
+    Object.assign(options, { style: "currency", currency, currencyDisplay: "narrowSymbol" });
+  }
+  return new Intl.NumberFormat(language, options).format(value);
+}
+
+/** @param {number} seconds @returns {string} in its largest unit, and the next */
+export function formatDuration(seconds) {
+  if (seconds < 90) return inUnit(Math.ceil(seconds), "second");
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return inUnit(minutes, "minute");
+  const hours = Math.floor(minutes / 60);
+  return minutes % 60 && hours < 24
+    ? `${inUnit(hours, "hour")} ${inUnit(minutes % 60, "minute")}`
+    : inUnit(hours, "hour");
+}
+
+/** @param {number} bytes @returns {string} */
+export function formatBytes(bytes) {
+  return inUnit(Math.max(Math.round(bytes / 1_048_576), 1), "megabyte");
+}
+
+/** @param {number} value @param {string} unit @returns {string} */
+function inUnit(value, unit) {
+  /** @type {any} */
+  const options = { style: "unit", unit, unitDisplay: "short" };
+  return new Intl.NumberFormat(language, options).format(value);
+}

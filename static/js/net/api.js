@@ -4,7 +4,7 @@ import { Api } from "../client/api.js";
 
 export { ApiError } from "../client/api.js";
 
-const api = new Api("/api", sessionHeaders, goToLogin);
+export const api = new Api("/api", sessionHeaders, goToLogin);
 
 /**
  * @param {string} method

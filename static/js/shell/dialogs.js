@@ -32,6 +32,14 @@ export function confirmRemoval(title) {
 }
 
 /**
+ * @param {string} heading @param {string} text @param {string} action what its button says
+ * @returns {Promise<boolean>}
+ */
+export function confirmAction(heading, text, action) {
+  return ask(heading, action, "danger", html`<p class="muted">${text}</p>`).answer;
+}
+
+/**
  * @param {string} heading @param {string} action @param {string} style of the action's button
  * @param {unknown} content
  * @returns {{dialog: HTMLDialogElement, answer: Promise<boolean>}}

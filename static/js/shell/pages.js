@@ -9,5 +9,6 @@ export const PAGES = {
   chat: () => import("../pages/chat/page.js"),
   scene: () => import("../pages/scene/page.js"),
   workshop: () => import("../pages/workshop/page.js"),
+  runs: () => import("../pages/runs/page.js"),
   settings: () => import("../pages/settings/page.js"),
 };

@@ -11,6 +11,10 @@ const ROUTES = {
   },
   scene: { path: /^#\/s\/([\w-]+)$/, href: (id) => `#/s/${id}` },
   workshop: { path: /^#\/w\/([\w-]+)$/, href: (id) => `#/w/${id}` },
+  runs: {
+    path: /^#\/runs(?:\/([\w-]+))?$/,
+    href: (id) => (id === null ? "#/runs" : `#/runs/${id}`),
+  },
   settings: { path: /^#\/settings$/, href: () => "#/settings" },
 };
 

@@ -79,8 +79,10 @@ export function createSidebar(store, { onRemoved, onError, mayEdit }) {
     current = href(route);
     conversations.look(route.name === "chat" ? route.id ?? "" : "");
     show();
-    const mark = route.name === "settings" ? "page" : "false";
-    byId("settings-link").setAttribute("aria-current", mark);
+    for (const name of ["runs", "settings"]) {
+      const mark = route.name === name ? "page" : "false";
+      byId(`${name}-link`).setAttribute("aria-current", mark);
+    }
     close();
   };
 }

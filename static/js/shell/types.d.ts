@@ -1,15 +1,19 @@
+import type { Runs } from "../client/runs.js";
 import type { Drafts } from "../store/drafts.js";
 import type { Store } from "../store/store.js";
 import type { Scroller } from "./scroller.js";
 
 export interface Route {
-  name: "chat" | "scene" | "workshop" | "settings";
+  name: "chat" | "scene" | "workshop" | "runs" | "settings";
   id: string | null;
 }
 
 /** What the shell lends to the page that is open. */
 export interface App {
   store: Store;
+  runs: Runs;
+  /** Bytes of the largest file that a run is made of. */
+  runMaxFileBytes: number;
   drafts: Drafts;
   /** The one around the page; every page has one of its own. */
   scroller: Scroller;

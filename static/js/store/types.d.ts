@@ -36,4 +36,5 @@ export interface PageData {
   edited_scenes: string[] | null;
   published_scenes: string[] | null;
   frame_max_bytes: number;
+  run_max_file_bytes: number;
 }

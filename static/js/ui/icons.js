@@ -12,6 +12,10 @@ const PATHS = {
   trash: "M4.5 7h15M9.5 7V4h5v3M6.5 7l1 13h9l1-13M10.5 11v5.5M13.5 11v5.5",
   down: "M12 5v13M6 12.5l6 6 6-6",
   retry: "M19 12a7 7 0 1 1-2.2-5.1M19.5 3.5V8H15",
+  upload: "M12 15V5M7.5 9.5 12 5l4.5 4.5M5 15v4h14v-4",
+  download: "M12 5v10M7.5 10.5 12 15l4.5-4.5M5 15v4h14v-4",
+  pause: "M9 6v12M15 6v12",
+  play: "M8 5.5v13l10-6.5z",
   scene: "M5 4h14v16H5zM8.5 9h7M8.5 12.5h7M8.5 16h4",
 };
 

@@ -186,6 +186,24 @@ def test_rows_come_in_pages(runs: RunClient, scene: Scene) -> None:
     assert runs.get(made["id"], "/rows?state=failed")["items"] == []
 
 
+async def test_rows_show_the_beginnings_of_their_answers(
+    runs: RunClient, scene: Scene, model: LLMModel, worker: Runtime, act: Act
+) -> None:
+    table = 'text\nShort [sim:tokens=5]\n"Long [sim:tokens=600,tps=0]"\nNone [sim:status=400]\n'
+    made = await act(runs.create, table, scene="echo")
+    await turns_until(made["id"], "ready")
+    changed = await act(runs.patch, made["id"], {"lane": "normal"})
+    assert (changed["lane"], changed["model"]) == ("normal", None)
+    assert (await act(runs.post, made["id"], "start"))["model"] == model.name
+    await turns_until(made["id"], "done")
+    page = await act(runs.get, made["id"], "/rows")
+    [short, long, none] = [row["text"] for row in page["items"]]
+    texts = await act(lambda: dict(Task.objects.values_list("pk", "text")))
+    whole = [texts.get(UUID(row["task_id"])) for row in page["items"][:2]]
+    assert [short, long, none] == [whole[0], (whole[1] or "")[:500], None]
+    assert len(long) == 500
+
+
 # --- Failures -----------------------------------------------------------------------------------
 async def test_a_provider_that_answers_429_to_most_ends_no_row(
     runs: RunClient, scene: Scene, worker: Runtime, act: Act, settings: Settings,

@@ -54,7 +54,7 @@ def _chromium() -> str:
 def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     """What a browser meets, and nothing more: it has a process of pytest-xdist to itself."""
     make_database(database_server, "aily_web", MIGRATED)
-    only = ("valkey", "simulator", "worker", "web")
+    only = ("valkey", "simulator", "worker", "scheduler", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
     environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
     with Stack(url, data_dir, environment=environment, only=only, script=MAKE_READER) as running:
