@@ -37,6 +37,8 @@ from aily.web.body_limits import (  # noqa: E402
     upload_settings,
 )
 from chat.api.key_requests import KeyRequests  # noqa: E402
+from chat.mcp_server import routes as mcp  # noqa: E402
+from chat.mcp_server.errors import error_form as mcp_error_form  # noqa: E402
 from chat.openai import routes as openai  # noqa: E402
 from chat.openai.errors import error_form  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
@@ -89,6 +91,8 @@ class HTTPRouter:
         path = cast("HTTPScope", scope)["path"]
         if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
             return cast("ASGI3Application", openai.application)(scope, receive, send)
+        if path == _MCP:
+            return cast("ASGI3Application", mcp.application)(scope, receive, send)
         if path.startswith(_TASKS):
             return self._key_requests(scope, receive, send)
         return self._django(scope, receive, send)
@@ -96,7 +100,9 @@ class HTTPRouter:
 
 _TASKS = "/api/llmchat/"
 _UNDER_OPENAI = f"{openai.PREFIX}/"
+_MCP = mcp.PATH
 error_forms[openai.PREFIX] = error_form
+error_forms[_MCP] = mcp_error_form
 larger_bodies.update(openai.larger_bodies)
 upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
 upload_settings[f"{openai.PREFIX}/files"] = "RUN_MAX_FILE_BYTES"

@@ -261,6 +261,10 @@ SYNC_WAIT_SECONDS = env.integer("SYNC_WAIT_SECONDS", default=60, minimum=1, maxi
 OPENAI_WAIT_SECONDS = env.seconds("OPENAI_WAIT_SECONDS", default=590, maximum=3600)
 # For how long the task of a request whose client is gone goes on: a repeated request finds it.
 DROPPED_REQUEST_SECONDS = env.number("DROPPED_REQUEST_SECONDS", default=5, maximum=600)
+# How long a call of a tool at /mcp waits for its task. And how long before its client, if it knows
+# the tasks extension, is given the task in place of the result. 0: at once.
+MCP_WAIT_SECONDS = env.seconds("MCP_WAIT_SECONDS", default=3600, maximum=86_400)
+MCP_TASK_AFTER_SECONDS = env.number("MCP_TASK_AFTER_SECONDS", default=0, maximum=600)
 TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maximum=100)
 TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
 TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)

@@ -21,6 +21,8 @@ class LauncherVariables:
     host: str
     port: int
     simulator_port: int
+    #: Of the demo MCP server. 0: there is none.
+    demo_mcp_port: int
     web_processes: int
     worker_processes: int
     web_server: str
@@ -33,6 +35,9 @@ class LauncherVariables:
             port=port,
             simulator_port=env.integer(
                 "SIMULATOR_PORT", default=min(port + 1, _MAX_PORT), minimum=1, maximum=_MAX_PORT
+            ),
+            demo_mcp_port=env.integer(
+                "DEMO_MCP_PORT", default=min(port + 10, _MAX_PORT), maximum=_MAX_PORT
             ),
             web_processes=env.integer(
                 "WEB_PROCESSES", default=default_web_processes(), minimum=1, maximum=_MAX_PROCESSES

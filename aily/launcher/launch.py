@@ -176,6 +176,10 @@ class Launcher:
             )
         if options.simulator_port is not None:
             self._progress.print_line("  answers are simulated; set DEEPSEEK_API_KEY for real ones")
+        if options.demo_mcp_port:
+            self._progress.print_line(
+                f"  tools to try: http://127.0.0.1:{options.demo_mcp_port}/mcp"
+            )
         if options.metrics_port:
             metrics = f"http://{address(options.metrics_host, options.metrics_port)}/metrics"
             self._progress.print_line(f"  metrics: {metrics}")

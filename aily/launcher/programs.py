@@ -56,6 +56,8 @@ class Options:
     metrics_host: str = "127.0.0.1"
     #: One of WEB_SERVERS.
     web_server: str = WEB_SERVERS[0]
+    #: Where the demo MCP server listens. 0: there is none.
+    demo_mcp_port: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Options:
@@ -89,6 +91,7 @@ class Options:
             ),
             metrics_host=env.host("METRICS_HOST", default="127.0.0.1"),
             web_server=given.web_server,
+            demo_mcp_port=0 if has_real_provider else given.demo_mcp_port,
         )
         options._refuse_same_ports()
         return options
@@ -139,6 +142,8 @@ class Options:
         programs = [_service_program(service) for service in self.services]
         if self.simulator_port is not None:
             programs.append(_simulator(self.simulator_port))
+        if self.demo_mcp_port:
+            programs.append(_demo_mcp_server(self.demo_mcp_port))
         programs += [_worker(self), _scheduler(), _web(self)]
         return [*programs, _exporter(self)] if self.metrics_port else programs
 
@@ -169,6 +174,12 @@ def _service_program(service: EmbeddedService) -> Program:
 def _simulator(port: int) -> Program:
     command = _python("-m", "aily.simulator", "--port", str(port))
     return Program("simulator", command, priority=20, working_dir=BASE_DIR)
+
+
+def _demo_mcp_server(port: int) -> Program:
+    command = _python("-m", "aily.demo_mcp_server", "--port", str(port))
+    # Deferred: nobody waits for it, nor for its port, should another program have that.
+    return Program("demo-mcp", command, priority=26, working_dir=BASE_DIR, deferred=True)
 
 
 def _worker(options: Options) -> Program:

@@ -36,7 +36,7 @@ from aily.web import cors
 #: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
 #: Under these paths every caller needs credentials.
-_API = ("/api/", "/v1/")
+_API = ("/api/", "/v1/", "/mcp")
 _NO_CREDENTIALS = "Give an API key or a session."
 _CREDENTIALS = (b"authorization", b"cookie")
 

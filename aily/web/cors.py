@@ -40,6 +40,8 @@ _STAINLESS_HEADERS = tuple(
         "custom-poll-interval",
     )
 )
+#: Sent by clients of the MCP server.
+MCP_HEADERS = ("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name")
 EXPOSED_HEADERS = (
     "ETag",
     "Location",
@@ -74,6 +76,7 @@ def allowed_origins(origins: Sequence[str]) -> list[str]:
 URLS = r"^/api/"
 #: The paths beside those whose preflights and headers are made here.
 _OPENAI = "/v1/"
+_MCP = "/mcp"
 
 
 def response_headers(
@@ -84,11 +87,16 @@ def response_headers(
     if not settings.CORS_ALLOWED_ORIGINS and not _is_open_to_all():
         return []
     is_openai = path.startswith(_OPENAI)
-    if not is_openai and re.match(URLS, path) is None:
+    is_mcp = path == _MCP
+    if not is_openai and not is_mcp and re.match(URLS, path) is None:
         return []
     found = [(b"vary", b"origin")]
     if (origin := _allowed(_value(headers, b"origin"))) is not None:
-        exposed = EXPOSED_HEADERS + OPENAI_EXPOSED_HEADERS if is_openai else EXPOSED_HEADERS
+        exposed: tuple[str, ...] = EXPOSED_HEADERS
+        if is_openai:
+            exposed += OPENAI_EXPOSED_HEADERS
+        elif is_mcp:
+            exposed += ("Mcp-Session-Id",)
         found += [
             (b"access-control-allow-origin", origin),
             (b"access-control-expose-headers", ", ".join(exposed).encode()),
@@ -114,7 +122,7 @@ def preflight_headers(scope: Mapping[str, Any]) -> dict[str, str] | None:
 
 def _allowed_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
     """Those that a page may send: new versions of OpenAI's clients add more of their own."""
-    known = [*ALLOWED_HEADERS, *OPENAI_HEADERS, *_STAINLESS_HEADERS]
+    known = [*ALLOWED_HEADERS, *OPENAI_HEADERS, *MCP_HEADERS, *_STAINLESS_HEADERS]
     asked = (_value(headers, b"access-control-request-headers") or b"").decode("latin1").lower()
     names = [name.strip() for name in asked.split(",")]
     return [

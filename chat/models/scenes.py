@@ -99,7 +99,8 @@ class SceneVersion(models.Model):
         default=0,
         blank=True,
         validators=[MaxValueValidator(MAX_CACHE_TTL_SECONDS)],
-        help_text="Seconds for which an answer is given to equal requests, also of other users; 0: never.",
+        help_text="Seconds for which an answer is given to equal requests, also of other users; "
+        "0: never.",
     )
     notes = models.TextField(blank=True, help_text="What changed, for the next editor.")
     created_by = models.ForeignKey(

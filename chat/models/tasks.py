@@ -230,7 +230,8 @@ class Task(models.Model):
     )
 
     needs_settling = models.BooleanField(
-        default=False, help_text="Its end is still to be entered in the ledger, and to be delivered."
+        default=False,
+        help_text="Its end is still to be entered in the ledger, and to be delivered.",
     )
 
     text = models.TextField(blank=True)

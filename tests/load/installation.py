@@ -108,6 +108,7 @@ class Installation(Running):
             "PORT": str(self.port),
             "SIMULATOR_PORT": str(launcher_simulator),
             "METRICS_PORT": str(metrics),
+            "DEMO_MCP_PORT": "0",
             "DATABASE_URL": "",
             "REDIS_URL": "",
             "DEEPSEEK_API_KEY": "",

@@ -43,3 +43,18 @@ def test_the_exporter_alone_has_the_metrics_port() -> None:
     without = Options.from_environment({"METRICS_PORT": "0"})
     assert "exporter" not in [program.name for program in without.programs()]
     assert "PROMETHEUS_MULTIPROC_DIR" not in without.child_environment()
+
+
+def test_the_demo_mcp_server_runs_beside_the_simulator() -> None:
+    given: list[tuple[dict[str, str], list[str]]] = [
+        ({"PORT": "9000"}, ["9010"]),
+        ({"DEMO_MCP_PORT": "9100"}, ["9100"]),
+        ({"DEMO_MCP_PORT": "0"}, []),
+        ({"DEEPSEEK_API_KEY": "k"}, []),
+    ]
+    for environment, ports in given:
+        programs = Options.from_environment(environment).programs()
+        demos = [program for program in programs if program.name == "demo-mcp"]
+        assert [program.command[-1] for program in demos] == ports
+        # The start waits for no demo.
+        assert all(program.deferred for program in demos)

@@ -1,0 +1,113 @@
+"""The tasks extension: aily's tasks, for clients that know it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from pytest_django import Settings
+
+from chat.models import Scene, Status
+from chat.runner.runtime import Runtime
+from tests.chat.conftest import StartWorker, eventually, row
+from tests.chat.mcp_server.rpc import TASKS, message, modern, modern_headers, with_meta
+
+ECHO = {"name": "echo", "arguments": {"text": "Hello"}}
+
+
+async def create(http: httpx.AsyncClient, key: str, text: str = "Hello") -> Any:
+    call = {"name": "echo", "arguments": {"text": text}}
+    return (await modern(http, key, "tools/call", call, TASKS))["result"]
+
+
+async def get(http: httpx.AsyncClient, key: str, task_id: str) -> Any:
+    return (await modern(http, key, "tasks/get", {"taskId": task_id}, TASKS))["result"]
+
+
+async def ended(http: httpx.AsyncClient, key: str, task_id: str) -> Any:
+    async def found() -> Any:
+        state = await get(http, key, task_id)
+        return None if state["status"] == "working" else state
+
+    return await eventually(found)
+
+
+async def test_a_call_becomes_a_committed_task(
+    http: httpx.AsyncClient, key: str, scene: Scene, start_worker: StartWorker, settings: Settings
+) -> None:
+    settings.TASK_RETENTION_DAYS = 1
+    created = await create(http, key)
+    task = await row(created["taskId"])
+    assert (created["resultType"], created["status"], task.status) == ("task", "working", "queued")
+    assert created["ttlMs"] == 86_400_000
+    assert created["statusMessage"].startswith("Waiting")
+    assert "result" not in created
+    await start_worker()
+    state = await ended(http, key, created["taskId"])
+    text = (await row(created["taskId"])).text
+    assert (state["resultType"], state["status"]) == ("complete", "completed")
+    assert state["result"]["content"] == [{"type": "text", "text": text}]
+
+
+async def test_a_failure_is_a_completed_task(
+    http: httpx.AsyncClient, key: str, scene: Scene, worker: Runtime
+) -> None:
+    created = await create(http, key, "[sim:status=400]")
+    state = await ended(http, key, created["taskId"])
+    assert (state["status"], state["result"]["isError"]) == ("completed", True)
+
+
+async def test_cancelling(http: httpx.AsyncClient, key: str, scene: Scene) -> None:
+    task_id = (await create(http, key))["taskId"]
+    for _ in range(2):
+        answer = await modern(http, key, "tasks/cancel", {"taskId": task_id}, TASKS)
+        assert set(answer["result"]) - {"_meta"} == {"resultType"}
+    assert (await get(http, key, task_id))["status"] == "cancelled"
+    assert (await row(task_id)).status == Status.CANCELLED
+
+
+async def test_unknown_and_foreign_tasks_are_alike(
+    http: httpx.AsyncClient, key: str, foreign_key: str, scene: Scene
+) -> None:
+    task_id = (await create(http, key))["taskId"]
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+        errors = [
+            (await modern(http, foreign_key, method, {"taskId": known}, TASKS))["error"]
+            for known in (task_id, str(uuid4()), "x", "")
+        ]
+        assert {(error["code"], error["message"]) for error in errors} == {
+            (-32602, "There is no such task.")
+        }
+    assert (await row(task_id)).status == Status.QUEUED
+    own = await modern(http, key, "tasks/update", {"taskId": task_id, "inputResponses": {}}, TASKS)
+    assert own["result"]["resultType"] == "complete"
+
+
+async def test_only_for_clients_that_declare_it(
+    http: httpx.AsyncClient, key: str, scene: Scene, worker: Runtime
+) -> None:
+    result = (await modern(http, key, "tools/call", ECHO))["result"]
+    assert (result["resultType"], "taskId" in result) == ("complete", False)
+    refused = await modern(http, key, "tasks/get", {"taskId": str(uuid4())})
+    assert refused["error"]["code"] == -32021
+
+
+async def test_a_quick_answer_may_be_waited_for(
+    http: httpx.AsyncClient, key: str, scene: Scene, worker: Runtime, settings: Settings
+) -> None:
+    settings.MCP_TASK_AFTER_SECONDS = 10
+    result = await create(http, key)
+    assert (result["resultType"], result["isError"]) == ("complete", False)
+    settings.MCP_TASK_AFTER_SECONDS = 0.05
+    assert (await create(http, key, "[sim:latency=5]"))["resultType"] == "task"
+
+
+async def test_the_header_names_the_task(http: httpx.AsyncClient, key: str, scene: Scene) -> None:
+    task_id = (await create(http, key))["taskId"]
+    answer = await http.post(
+        "/mcp",
+        headers=modern_headers(key, "tasks/get", "another"),
+        json=message("tasks/get", with_meta({"taskId": task_id}, TASKS), 1),
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
