@@ -156,7 +156,7 @@ def test_a_variable_without_a_column_is_told_before_the_start(
 
 
 #: Files, each with the fields of its run. None of the rows but the last can be sent.
-_BAD_FIRST = {
+_BAD_FIRST: dict[str, tuple[str, str, Json]] = {
     "models": (
         "rows.jsonl",
         "\n".join(
