@@ -59,7 +59,7 @@ def try_rows(run: Run, rows: int) -> list[int]:
     the run stays ready. Returns their numbers. Raises Conflict or another Problem."""
     require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
     check_columns(run)
-    estimating.sample(run, 1)
+    estimating.sample(run)
     with leased(run.pk) as lease:
         if lease is None:
             raise Conflict("This run is being worked on; try again.", retry_after_seconds=1)
@@ -81,8 +81,8 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
         raise InvalidRequest("Give a time with `at`, and with nothing else.", field="start_at")
     check_columns(run)
     run.scene_version = _live_version(run)
-    estimated = estimating.estimate(run)
-    drafts = estimating.sample(run, 1)
+    drafts = estimating.sample(run)
+    estimated = estimating.estimate(run, drafts)
     row_cost = estimated.likely.cost / estimated.rows if estimated.rows else 0
     begins_at = _begin(when, at, drafts.model.pk)
     is_later = begins_at > clock.now()
@@ -139,7 +139,7 @@ def resume(run: Run) -> None:
         message = f"{run.cost.normalize():f} are spent already: raise max_cost first."
         raise Conflict(message, field="max_cost")
     if run.pending:
-        estimating.sample(run, 1)
+        estimating.sample(run)
     fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
     is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
     to = RunState.SCHEDULED if is_early else RunState.RUNNING

@@ -227,8 +227,8 @@ def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
         owner=owner_id, pk=new.webhook, is_active=True
     ):
         raise InvalidRequest("You have no such active webhook endpoint.", field="webhook")
-    if new.scene:
-        _check_scene(owner_id, api_key_id, new, request)
+    if new.scene or "model" in new.options or "fallbacks" in new.options:
+        _check_target(owner_id, api_key_id, new, request)
 
 
 def _check_mapping(mapping: Mapping[str, JsonValue]) -> None:
@@ -254,14 +254,19 @@ def _check_options(options: Mapping[str, JsonValue]) -> CompositeRequest:
         raise InvalidRequest(first["msg"], field=f"options.{path_of(first['loc'])}") from None
 
 
-def _check_scene(
+#: Fields of a request that say what is asked.
+_TARGETS = ("scene", "version", "model", "fallbacks")
+
+
+def _check_target(
     owner_id: int, api_key_id: int | None, new: NewRun, request: CompositeRequest
 ) -> None:
-    """By what a request without any variables is refused for: only those may be missing."""
-    update = {"scene": new.scene, "version": new.version, "messages": None}
-    submission = Submission(
-        owner_id=owner_id, request=request.model_copy(update=update), api_key_id=api_key_id
-    )
+    """Check scene and models by what a request without any variables is refused for: only those
+    may be missing."""
+    if new.scene:
+        update = {"scene": new.scene, "version": new.version, "messages": None}
+        request = request.model_copy(update=update)
+    submission = Submission(owner_id=owner_id, request=request, api_key_id=api_key_id)
     [draft] = draft_tasks([submission])
     if not isinstance(draft, Exception):
         return
@@ -269,7 +274,8 @@ def _check_scene(
         return
     if not isinstance(draft, Problem):
         raise draft
-    if isinstance(draft, NotFound | ModelDisabled) or draft.field in ("scene", "version", "model"):
+    field = (draft.field or "").split(".")[0]
+    if isinstance(draft, NotFound | ModelDisabled) or field in _TARGETS:
         raise draft
 
 

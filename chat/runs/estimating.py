@@ -191,10 +191,11 @@ def _submission(run: Run, request: TaskRequest) -> Submission:
 
 
 # --- Estimating ---------------------------------------------------------------------------------
-def estimate(run: Run) -> Estimate:
-    """What the rows that have not been run will cost. Raises a Problem if none can be sent."""
+def estimate(run: Run, drafts: Sample | None = None) -> Estimate:
+    """What the rows that have not been run will cost, by a sample of them. Raises a Problem if
+    none of the sample can be sent."""
     check_columns(run)
-    drafts = sample(run)
+    drafts = drafts or sample(run)
     [pending] = fetch_rows(_PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from textwrap import dedent
 from typing import Any
 
 import httpx
@@ -20,7 +15,6 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 from redis import Redis
 
-from aily.launcher.programs import BASE_DIR
 from chat.openai.waiters import keys
 from tests.client import RestClient
 from tests.clients.conftest import Installation
@@ -58,25 +52,6 @@ def events_of(response: httpx.Response) -> Iterator[str]:
 
 async def calls_of(simulator: RestClient) -> int:
     return int((await simulator.get("/stats")).body["requests"])
-
-
-def test_the_readmes_example_prints_the_answer(installation: Installation) -> None:
-    readme = (BASE_DIR / "README.md").read_text()
-    found = re.search(
-        r"^    import os\n    from openai.*?\n\n(?=\S)", readme, re.DOTALL | re.MULTILINE
-    )
-    assert found is not None
-    program = dedent(found[0]).replace("http://127.0.0.1:8000/v1", installation.base_url)
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "AILY_KEY": installation.alice},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "This is a *simulated* answer" in result.stdout
 
 
 # --- Whole --------------------------------------------------------------------------------------

@@ -93,13 +93,37 @@ async def prepare(
     fields = {**call.task_fields, **target_of(call.model), "messages": prompt}
     if prompt is None and "scene" not in fields:
         raise missing("input")
-    request = composite_request(await with_variables(fields))
+    fields = await with_variables(fields)
+    try:
+        request = composite_request(fields)
+    except OpenAIError as error:
+        raise named_as_sent(error) from None
     return Prepared(call, request, with_ids(own), messages)
 
 
-def named_as_sent(problem: Problem) -> OpenAIError:
+#: Fields of a task's request, and of this API those that they were made of.
+_SENT_AS = {
+    "response_format.json_schema": "text.format",
+    "response_format": "text.format",
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "verbosity": "text.verbosity",
+}
+
+
+def named_as_sent(error: Problem | OpenAIError) -> OpenAIError:
     """The error of a request, by the names of this API: what became messages came as input."""
-    error = OpenAIError.of(problem)
-    if error.param is not None and error.param.startswith("messages"):
-        error.param = "input"
+    if isinstance(error, Problem):
+        error = OpenAIError.of(error)
+    if error.param is not None:
+        error.param = _sent_as(error.param)
     return error
+
+
+def _sent_as(param: str) -> str:
+    if param.startswith("messages"):
+        return "input"
+    for name, sent in _SENT_AS.items():
+        if param == name or param.startswith(f"{name}."):
+            return sent + param.removeprefix(name)
+    return param

@@ -183,9 +183,12 @@ def _able(submission: Submission, model: LLMModel) -> LLMModel:
     request = submission.request
     if model.capability == request.kind:
         return model
-    does = "makes embeddings" if model.capability == TaskKind.EMBEDDINGS else "answers with text"
     field = "scene" if request.scene and not request.model else "model"
-    raise UnsuitableModel(model.name, does, field=field)
+    raise UnsuitableModel(model.name, _does(model), field=field)
+
+
+def _does(model: LLMModel) -> str:
+    return "makes embeddings" if model.capability == TaskKind.EMBEDDINGS else "answers with text"
 
 
 def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
@@ -234,6 +237,9 @@ def _named_fallbacks(
         fallback = lookups.catalog.models.get(name)
         if fallback is None or not lookups.may_use(submission.owner_id, fallback, USE_MODEL):
             raise InvalidRequest(f"There is no model {name!r}.", field=f"fallbacks.{place}")
+        if fallback.capability != submission.request.kind:
+            message = f"The model {name!r} {_does(fallback)}: name another."
+            raise InvalidRequest(message, field=f"fallbacks.{place}")
         found.append(fallback)
     return found
 

@@ -198,12 +198,13 @@ def test_a_request_names_its_fallback_models(
 @pytest.mark.parametrize(
     ("fallbacks", "field"),
     [(["none"], "fallbacks"), (["dear"], "fallbacks"), ([""], "fallbacks"), ("one", "fallbacks"),
-     (["deepseek-flash"] * 9, "fallbacks")],
+     (["deepseek-flash"] * 9, "fallbacks"), (["deepseek-flash", "vectors"], "fallbacks.1")],
 )  # fmt: skip
 def test_a_fallback_that_is_not_there_or_not_allowed_is_an_error(
     alice: User, client_of: ClientOf, model: LLMModel, fallbacks: Any, field: str
 ) -> None:
     LLMModel.objects.create(name="dear", provider=model.provider, is_restricted=True)
+    LLMModel.objects.create(name="vectors", provider=model.provider, capability="embeddings")
     refused = ask(client_of(alice), fallbacks=fallbacks)
     assert refused.status_code in (400, 422)
     assert field in str(refused.json()["errors"])

@@ -108,6 +108,19 @@ def test_what_a_run_cannot_be_is_refused_by_its_field(
     assert not StoredFile.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["simulated-embeddings", "nobody"])
+@pytest.mark.parametrize("form", [{"name": "rows.csv", "scene": "echo"}, {"name": "rows.jsonl"}])
+@pytest.mark.parametrize("option", ["model", "fallbacks"])
+def test_a_model_for_all_rows_that_cannot_answer_is_refused(
+    runs: RunClient, scene: Scene, embeddings_model: LLMModel, name: str, form: Json, option: str
+) -> None:
+    options = {option: [name] if option == "fallbacks" else name}
+    problem = runs.create(FEW, status=400, options=options, **form)
+    assert problem["errors"][0]["field"].split(".")[0] == option
+    assert not Run.objects.exists()
+    assert not StoredFile.objects.exists()
+
+
 def test_a_file_of_no_known_kind_is_asked_for(runs: RunClient) -> None:
     problem = runs.create(FEW, "rows.dat", status=400)
     assert problem["errors"][0]["field"] == "format"
@@ -140,6 +153,53 @@ def test_a_variable_without_a_column_is_told_before_the_start(
     runs.post(made["id"], "start")
     turn()
     assert prompts_of(made["id"]) == ["a constant"]
+
+
+#: Files, each with the fields of its run. None of the rows but the last can be sent.
+_BAD_FIRST: dict[str, tuple[str, str, Json]] = {
+    "models": (
+        "rows.jsonl",
+        "\n".join(
+            json.dumps({"model": name, "messages": [{"role": "user", "content": "b"}]})
+            for name in ("simulated-embeddings", "nobody", "deepseek-flash")
+        ),
+        {},
+    ),
+    "variables": ("rows.csv", "text,other\n" + "x" * 100 + ",1\n,2\nb,3\n", {"scene": "short"}),
+}
+
+
+@pytest.fixture(params=list(_BAD_FIRST))
+def bad_first(request: pytest.FixtureRequest, runs: RunClient, embeddings_model: LLMModel) -> str:
+    """The id of a run that is ready, of `_BAD_FIRST`."""
+    scene = Scene.objects.create(slug="short", title="Short")
+    text = {"type": "string", "minLength": 1, "maxLength": 10}
+    schema = {"type": "object", "properties": {"text": text}, "required": ["text"]}
+    version = {"user_template": "{{ text }}", "variables_schema": schema}
+    publish(create_version(scene, None, version))
+    name, content, form = _BAD_FIRST[request.param]
+    run_id: str = runs.create(content, name, **form)["id"]
+    turn()
+    return run_id
+
+
+def test_rows_that_cannot_be_sent_fail_alone_wherever_they_stand(
+    runs: RunClient, bad_first: str
+) -> None:
+    assert runs.post(bad_first, "start")["state"] == "running"
+    runs.post(bad_first, "pause")
+    assert runs.post(bad_first, "resume")["state"] == "running"
+    turn()
+    counts = runs.get(bad_first)["counts"]
+    assert (counts["failed"], counts["open"]) == (2, 1)
+    assert prompts_of(bad_first) == ["b"]
+
+
+def test_rows_are_tried_though_the_first_of_them_cannot_be_sent(
+    runs: RunClient, bad_first: str
+) -> None:
+    assert runs.post(bad_first, "try", {"rows": 3}, status=202)["numbers"] == [1, 2, 3]
+    assert prompts_of(bad_first) == ["b"]
 
 
 def test_a_user_has_so_many_runs_at_once(runs: RunClient, scene: Scene, settings: Settings) -> None:

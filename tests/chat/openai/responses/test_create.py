@@ -358,6 +358,20 @@ _BAD: list[Any] = [
         "text.format.schema",
         "missing_required_parameter",
     ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "b"}}}},
+        400,
+        "text.format.schema",
+        None,
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "a b", "schema": {}}}},
+        400,
+        "text.format.name",
+        "invalid_value",
+    ),
+    ({"text": {"verbosity": "x" * 999}}, 400, "text.verbosity", "invalid_value"),
+    ({"reasoning": {"effort": "x" * 999}}, 400, "reasoning.effort", "invalid_value"),
     ({"text": {"format": {"type": "xml"}}}, 400, "text.format.type", "invalid_value"),
     (
         {"previous_response_id": "resp_" + "0" * 32},

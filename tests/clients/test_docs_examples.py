@@ -1,0 +1,66 @@
+"""The examples of README.md and docs/openai*.md, run as they are printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from aily.launcher.programs import BASE_DIR
+from tests.clients.conftest import Installation
+
+_PAGES = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("openai*.md"))]
+#: A block that is indented by four spaces, with the blank lines in it.
+_BLOCK = re.compile(r"(?:^    .*\n(?:\n(?=    ))?)+", re.MULTILINE)
+#: What an example prints.
+_PRINTED = {
+    "README.md": "This is a *simulated* answer",
+    "openai.md": "This is a *simulated* answer",
+    "openai-responses.md": "This is a *simulated* answer",
+    "openai-embeddings.md": "2 256 4",
+    "openai-batches.md": '"custom_id":"r-1"',
+}
+
+
+def _blocks(page: Path) -> list[str]:
+    return [dedent(block) for block in _BLOCK.findall(page.read_text())]
+
+
+def _programs(page: Path) -> list[str]:
+    """The page's programs. One that uses the client of an earlier one goes on from that."""
+    programs: list[str] = []
+    for block in _blocks(page):
+        if "from openai import" in block:
+            programs.append(block)
+        elif block.startswith("client."):
+            programs.append(f"{programs[0]}\n{block}")
+    return programs
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_the_examples_of_a_page_work_as_printed(
+    installation: Installation, tmp_path: Path, page: Path
+) -> None:
+    lines = [block for block in _blocks(page) if block.startswith('{"custom_id"')]
+    (tmp_path / "requests.jsonl").write_text("".join(lines))
+    programs = _programs(page)
+    assert programs
+    for program in programs:
+        program = program.replace("http://127.0.0.1:8000/v1", installation.base_url)
+        program = re.sub("YOUR_(AILY_)?KEY", installation.alice, program)
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "AILY_KEY": installation.alice},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 0, f"{program}\n{result.stderr}"
+        assert _PRINTED[page.name] in result.stdout.replace(": ", ":"), result.stdout
