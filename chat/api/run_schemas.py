@@ -146,7 +146,7 @@ class RunItem(Schema):
     )
     message: str
     scene: str
-    version: int | None = Field(None, alias="scene_version")
+    version: int | None = Field(alias="scene_version")
     model: str | None = Field(description="Of the first row at the start; null before.")
     lane: LaneName
     start: str

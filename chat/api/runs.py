@@ -264,8 +264,14 @@ _FILE: dict[Any, Any] = {
     200: {
         "description": "The rows, one a line.",
         "content": {
-            "application/x-ndjson": {"schema": {"type": "string"}},
-            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"row": 1, "state": "done", "result": {"text": "An answer."}}\n',
+            },
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "row,state,text\r\n1,done,An answer.\r\n",
+            },
         },
     }
 }

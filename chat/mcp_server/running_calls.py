@@ -18,6 +18,7 @@ from django.conf import settings
 from aily.problems import NotFound
 from aily.redis.clients import async_redis
 from aily.redis.errors import RedisUnavailable
+from chat.mcp_server.keys import call_key
 from chat.services.cancel import cancel_row
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class CallId(NamedTuple):
         # Hashed: both are the client's, and may have any length.
         parts = json.dumps([self.session, self.request_id]).encode()
         digest = hashlib.blake2b(parts, digest_size=16).hexdigest()
-        return f"aily:mcp:call:{self.api_key_id}:{digest}"
+        return call_key(self.api_key_id, digest)
 
 
 async def note_call(call: CallId, owner_id: int, task_id: str) -> None:

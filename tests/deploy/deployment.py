@@ -72,6 +72,8 @@ from django.core.management import call_command
 from accounts.models import APIKey, User
 from chat.models import LLMModel
 call_command("seed_demo", verbosity=0)
+# Else the metrics of a minute have no series.
+LLMModel.objects.update(requests_per_minute=1_000_000)
 default = LLMModel.objects.get(is_default=True)
 LLMModel.objects.create(name="bench", provider=default.provider, max_concurrency=1000)
 users = [User.objects.create_user(f"user-{{n}}") for n in range({USERS})]

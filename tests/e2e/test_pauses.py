@@ -28,8 +28,8 @@ async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     assert 280 < accepted.body["eta_seconds"] <= 300
     task = await rest.task(accepted.body["task_id"])
     assert task["waiting_for"] == accepted.body["waiting_for"]
-    listed = stack.manage("manage.py", "pauses").stdout.splitlines()[-1]
-    assert listed.startswith("model metered: ")
+    listed = stack.manage("manage.py", "pauses").stdout.splitlines()
+    assert any(line.startswith("model metered: ") for line in listed)
     lifted = stack.manage("manage.py", "pauses", "--lift", "metered").stdout.splitlines()
     assert lifted[-1] == "metered: lifted"
     ended = await rest.follow(accepted.body["task_id"])
@@ -51,7 +51,8 @@ async def test_what_staff_pause_is_accepted_and_held_until_they_resume_it(
     status = json.loads(stack.manage("manage.py", "status", "--json").stdout.splitlines()[-1])
     [model] = [model for model in status["models"] if model["name"] == "metered"]
     assert sum(lane["queued"] for lane in model["lanes"]) == 1
-    assert [pause["cause"] for pause in status["pauses"]] == ["staff"]
+    own = [pause["cause"] for pause in status["pauses"] if pause["name"] == "metered"]
+    assert own == ["staff"]
     assert len(status["workers"]) == 1
     task = await rest.task(accepted.body["task_id"])
     assert (task["status"], task["waiting_for"]["kind"]) == ("queued", "staff")

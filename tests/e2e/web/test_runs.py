@@ -164,8 +164,9 @@ def test_settings_are_stored_as_they_are_written(runs: Page) -> None:
     expect(runs.locator(".field", has=deadline).locator(".field-error")).to_contain_text("future")
     deadline.fill("")
     deadline.press("Tab")
-    runs.get_by_label("Priority").select_option("Normal")
-    expect(runs.locator(".run-start[aria-busy=false] .estimate")).to_be_visible()
+    with runs.expect_response(lambda response: response.request.method == "PATCH") as stored:
+        runs.get_by_label("Priority").select_option("Normal")
+    assert stored.value.ok
     runs.goto("/#/runs")
     runs.goto(address)
     runs.reload()
