@@ -198,6 +198,7 @@ def short_leases(stack: Stack) -> Iterator[None]:
         stack.wait_until_ready()
 
 
+@pytest.mark.slow
 def test_every_process_is_killed_once_and_nothing_is_lost(
     installation: Installation, sdk: OpenAI
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_killed_worker_leaves_an_incomplete_item(stack: Stack, sdk: OpenAI) ->
     assert message.status == "completed"
 
 
+@pytest.mark.slow
 def test_a_killed_web_process_is_resumed_elsewhere(stack: Stack, sdk: OpenAI) -> None:
     reader = Reader(sdk)
     reader.begin(3)

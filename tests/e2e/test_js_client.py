@@ -116,6 +116,7 @@ def test_a_new_attempt_begins_its_text_anew(network: Proxy, stack: Stack, keys: 
     assert whole.startswith(text)
 
 
+@pytest.mark.slow
 def test_many_tasks_at_once(network: Proxy, keys: Keys) -> None:
     program = """
     const tasks = await Promise.all(
@@ -241,6 +242,7 @@ def test_a_run_is_made_of_files_streams_texts_and_rows(
     assert said(network, keys.alice, program) == [["ready", 2]]
 
 
+@pytest.mark.slow
 def test_progress_goes_on_after_the_connection_was_cut(network: Proxy, keys: Keys) -> None:
     program = f"""{RUN}
     const run = await make(rowsOf(24), {{ start: "now", max_open: 4 }});
@@ -258,6 +260,7 @@ def test_progress_goes_on_after_the_connection_was_cut(network: Proxy, keys: Key
     assert [count for _, count in said_after] == sorted(count for _, count in said_after)
 
 
+@pytest.mark.slow
 def test_a_run_is_paused_resumed_cancelled_and_its_failures_retried(
     network: Proxy, keys: Keys
 ) -> None:
@@ -283,6 +286,7 @@ def test_a_run_is_paused_resumed_cancelled_and_its_failures_retried(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_or_wrong_is_told(network: Proxy, keys: Keys) -> None:
     program = f"""{RUN}
     const caught = (promise) => promise.catch((error) => say([error.code, error.field ?? null]));
@@ -300,6 +304,7 @@ def test_a_run_that_is_not_there_or_wrong_is_told(network: Proxy, keys: Keys) ->
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_following_ends_when_it_is_told_to(network: Proxy, keys: Keys) -> None:
     program = f"""{RUN}
     const run = await make(rowsOf(1), {{}});

@@ -255,7 +255,7 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert launcher.processes() == []
 
 
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("server", ["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
 def test_it_listens_on_an_ipv6_address(server: str, tmp_path: Path) -> None:
     port = free_ports(3)[0]
     variables = {"HOST": "[::1]", "METRICS_HOST": "::1", "METRICS_PORT": str(port + 2)}

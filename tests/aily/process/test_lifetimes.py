@@ -48,13 +48,16 @@ def ended() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def test_a_tied_process_ends_with_its_parent() -> None:
     command = tied_to_parent(_SLEEP, signal.SIGKILL)
-    script = f"import os, subprocess; print(subprocess.Popen({command!r}).pid, flush=True); "
-    script += "os.kill(os.getpid(), 9)"
+    # It writes once it runs: until then the kernel does not know what it is to do.
+    script = (
+        f"import os, subprocess; child = subprocess.Popen({command!r}, stdout=subprocess.PIPE); "
+        "child.stdout.readline(); print(child.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
     parent = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False
     )
     assert parent.returncode == -signal.SIGKILL
-    [pid, *_] = [int(word) for word in parent.stdout.split() if word != "1"]
+    pid = int(parent.stdout)
     wait_until(lambda: has_ended(pid), "the end of the process")
 
 
