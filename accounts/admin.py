@@ -93,6 +93,9 @@ class _ByModel(ModelChoiceIterator):  # type: ignore[type-arg]
     def __iter__(self) -> Iterator[Any]:
         groups: defaultdict[str, list[Any]] = defaultdict(list)
         for permission in self.queryset:
+            if permission.content_type.model_class() is None:
+                # Left over from a package that is not installed any more.
+                continue
             groups[str(permission.content_type.name)].append(self.choice(permission))
         yield from sorted(groups.items(), key=lambda group: group[0].lower())
 

@@ -132,9 +132,11 @@ class Commands:
             )
 
     async def _subscribe(self, frame: TaskSubscribe) -> None:
-        await check_owner(self._owner_id, frame.task_id)
+        task_id = str(frame.task_id)
         after = EventId.parse(frame.after) if frame.after else START
-        self.subscriptions.follow(str(frame.task_id), after, text=True)
+        with self.subscriptions.expecting(task_id):
+            await check_owner(self._owner_id, frame.task_id)
+            self.subscriptions.follow(task_id, after, text=True)
 
 
 def _as_problem(error: Exception) -> Problem:

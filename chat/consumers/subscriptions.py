@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from uuid import UUID
 
@@ -40,6 +41,8 @@ class Subscriptions:
         self._jobs = Jobs("a socket's subscription")
         self._following: dict[str, Job] = {}
         self._own_feed: Feed | None = None
+        #: Tasks that the client has asked to follow, while their rows are looked at.
+        self._expected: set[str] = set()
         #: New tasks whose follower gets no events yet, and whether there may have been any.
         self._starting: dict[str, bool] = {}
         #: The last event sent of each task, oldest task first.
@@ -60,6 +63,16 @@ class Subscriptions:
     # --- Followed tasks -------------------------------------------------------------------------
     def is_following(self, task_id: str) -> bool:
         return task_id in self._following
+
+    @contextmanager
+    def expecting(self, task_id: str) -> Iterator[None]:
+        """Push no life-cycle events of a task that is about to be followed: the follower sends them
+        after those that the client lacks."""
+        self._expected.add(task_id)
+        try:
+            yield
+        finally:
+            self._expected.discard(task_id)
 
     def follow(self, task_id: str, after: EventId, *, text: bool, is_new: bool = False) -> None:
         """Push the task's events after `after`. Replaces what was followed of the task before.
@@ -139,7 +152,10 @@ class Subscriptions:
         fed."""
         if task_id in self._starting:
             self._starting[task_id] = True
-        return task_id in self._following
+        return self._has_follower(task_id)
+
+    def _has_follower(self, task_id: str) -> bool:
+        return task_id in self._following or task_id in self._expected
 
     async def _push_or_wait(self, notice: Notice) -> None:
         """Push an event, or let it wait where its task may be that of a submit under way.
@@ -174,7 +190,7 @@ class Subscriptions:
             self._release = None
 
     async def _push(self, notice: Notice) -> None:
-        if not self.is_following(notice.task_id) and self._is_new(notice):
+        if not self._has_follower(notice.task_id) and self._is_new(notice):
             self._note_sent(notice.task_id, notice.event_id)
             await self._sender.send_bytes(notice.frame)
 

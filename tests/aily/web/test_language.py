@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -283,3 +285,9 @@ def test_the_language_of_pages_is_kept_for_mails(
     client.get("/")
     alice.refresh_from_db()
     assert alice.language == "en"
+
+
+def test_permissions_of_packages_that_are_gone_are_not_offered(admin_client: Client) -> None:
+    gone = ContentType.objects.create(app_label="gone", model="gadget")
+    Permission.objects.create(content_type=gone, codename="view_gadget", name="Can view gadget")
+    assert "adget" not in admin_client.get("/admin/accounts/role/add/").text
