@@ -20,7 +20,7 @@ from aily.database.backend.connection import BoundedConnection
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from chat import eventlog
-from chat.consumers import subscriptions
+from chat.consumers import commands, subscriptions
 from chat.eventlog import Notice
 from chat.eventlog.keys import log_key, user_channel
 from chat.eventlog.notices import encode_notice
@@ -318,3 +318,24 @@ async def test_without_text_the_log_is_not_read_while_the_row_shows_nothing_new(
     redis: Any = async_redis()
     await redis.xadd(log_key(task_id), {"e": encode(started(task_id))}, "1-1")
     assert (await next_logged(socket))["type"] == "task.started"
+
+
+async def test_an_end_that_comes_while_a_subscribe_is_under_way_follows_what_was_before_it(
+    socket: Any, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = asyncio.Event()
+    check_owner = vars(commands)["check_owner"]
+
+    async def check_slowly(*args: Any) -> None:
+        await may_go_on.wait()
+        await check_owner(*args)
+
+    monkeypatch.setattr(commands, "check_owner", check_slowly)
+    task_id = await submit_as_alice("Hello")
+    await socket.send_json_to({"type": "task.subscribe", "task_id": task_id})
+    await ping(socket)
+    await eventlog.aappend([appended(started(task_id), alice)])
+    await eventlog.aappend([appended(completed(task_id), alice)])
+    await ping(socket)
+    may_go_on.set()
+    assert [(await next_logged(socket))["id"] for _ in range(2)] == ["1-1", "1-2"]
