@@ -173,7 +173,7 @@ def _settle_batch(
         if not tasks:
             return Settled()
         batch_size("settle").observe(len(tasks))
-        # The end of a run's task is told by its run.
+        # The run announces the ends of its tasks.
         alone = [task for task in tasks if task.run_id is None]
         deliveries = delivery.create_deliveries(alone) if has_deliveries else 0
         # Last, as submits wait for the budgets that this locks. A mail about a budget goes to an

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def problem_of(request: Request, error: Exception) -> Problem:
-    """Return the problem that the caller is told of. What is no outage is logged as a fault."""
+    """Return the problem that answers the request. What is no outage is logged as a fault."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, AWAY) and is_away(error):

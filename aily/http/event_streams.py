@@ -1,4 +1,4 @@
-"""Responses of server-sent events, bounded in memory, and ended when nobody may read them."""
+"""Responses of server-sent events, bounded in memory, ended when access is lost."""
 
 from __future__ import annotations
 

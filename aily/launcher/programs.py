@@ -178,7 +178,7 @@ def _simulator(port: int) -> Program:
 
 def _demo_mcp_server(port: int) -> Program:
     command = _python("-m", "aily.demo_mcp_server", "--port", str(port))
-    # Deferred: nobody waits for it, nor for its port, should another program have that.
+    # Deferred: no step waits for it, nor for its port, should another program have that.
     return Program("demo-mcp", command, priority=26, working_dir=BASE_DIR, deferred=True)
 
 

@@ -89,7 +89,7 @@ class _AsyncReportingConnection:
     """`_ReportingConnection` for an event loop.
 
     redis-py closes the connections of a pool also under a command, whose retry would connect again:
-    nobody would close that connection.
+    nothing would close that connection.
     """
 
     circuit: CircuitBreaker

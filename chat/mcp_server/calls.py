@@ -114,7 +114,7 @@ def task_id_of(value: object) -> UUID:
 
 # --- Scenes -------------------------------------------------------------------------------------
 async def _apart(run: Callable[[Signal], Coroutine[None, None, Result]]) -> Result:
-    """Await `run` in a task of its own, which is told by a signal when this one is cancelled.
+    """Await `run` in a task of its own, which gets a signal when this one is cancelled.
 
     The `mcp` package cancels a handler at each of its awaits once the client is gone; what is begun
     here then has to be brought to its end.
@@ -193,7 +193,7 @@ async def _end(
 
 
 def _result(call: Call, accepted: Accepted, end: End | Interruption) -> Result:
-    """Raises RPCError where the caller may be told nothing any more."""
+    """Raises RPCError where the caller has no access any more."""
     match end:
         case Interruption.ACCESS_LOST:
             raise RPCError(INVALID_REQUEST, "This API key was revoked, or has expired.")

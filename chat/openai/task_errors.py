@@ -1,4 +1,4 @@
-"""How a task that ended without an answer is told to clients of OpenAI's API."""
+"""The error in OpenAI's form of a task that ended without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits on a client's connection: until the work is done, or nobody waits for it any more."""
+"""Waits on a client's connection: until the work is done, or the client is gone."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ REFUSAL_SECONDS = 600.0
 
 @dataclass(slots=True)
 class LearntOutput:
-    """How a model is asked for answers that fit a JSON Schema, where nobody has said so."""
+    """How a model is asked for answers that fit a JSON Schema, where staff have not said so."""
 
     _place: int = 0
     #: Monotonic.

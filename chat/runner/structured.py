@@ -75,7 +75,7 @@ class StructuredAnswer:
 
     # --- Asking ---------------------------------------------------------------------------------
     def request(self, request: ChatRequest) -> ChatRequest:
-        """The request, with what the provider is told of the schema."""
+        """The request, with the schema as the provider gets it."""
         self._mode = self._given_mode or self.deployment.learnt_output.mode
         messages: list[Any] = msgspec.json.decode(msgspec.json.encode(request.messages))
         sent = translate(self.output, self._mode, messages, self.repair)
@@ -83,7 +83,7 @@ class StructuredAnswer:
         return msgspec.structs.replace(request, messages=sent.messages, params=params)
 
     def is_to_be_asked_otherwise(self, error: ProviderError) -> bool:
-        """Note that the provider refuses to be asked in this way, of which nobody has said so."""
+        """Note that the provider refuses to be asked in this way, unknown to staff."""
         words = error.message.lower()
         is_about_format = any(word in words for word in _WORDS_OF_REFUSALS)
         if not isinstance(error, BadRequestError) or not is_about_format:

@@ -162,7 +162,7 @@ def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
         given = RunRow(run_id=run.pk, payload=msgspec.json.decode(row.payload), key=row.key)
         try:
             request = kind_of(run).request_of(run, given)
-        except Exception as error:  # noqa: BLE001 - told with the row
+        except Exception as error:  # noqa: BLE001 - shown with the row
             refused.append((row.number, as_problem(error)))
         else:
             submissions.append((row, _submission(run, request)))

@@ -344,7 +344,7 @@ def _submit_heavy(
 
 
 def as_problem(error: Exception) -> Problem:
-    """What is told of a row that cannot be sent."""
+    """The error of a row that cannot be sent."""
     if isinstance(error, Problem):
         return error
     if not isinstance(error, ValidationError):

@@ -230,7 +230,7 @@ def _stop_for(run: Run, obstacle: Problem) -> None:
 
 
 def _halt(run: Run, reason: str, message: str) -> None:
-    """Pause the run; or, if nobody could resume it, let it wait for a while."""
+    """Pause the run; or, if no user could resume it, let it wait for a while."""
     seconds = kind_of(run).halt_seconds
     if seconds is None:
         control.pause(run, reason, message)

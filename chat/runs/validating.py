@@ -25,7 +25,7 @@ from chat.runs.states import change_state
 #: Rows and bytes of payloads inserted by one statement.
 CHUNK_ROWS = 500
 CHUNK_BYTES = 2_097_152
-#: Errors that are told with a run whose file was refused.
+#: Errors that are listed with a run whose file was refused.
 MAX_ERRORS = 100
 _NO_PAYLOAD = msgspec.Raw(b"null")
 

@@ -1,4 +1,4 @@
-"""The repair turn: the provider is told what was wrong with its answer, once."""
+"""The repair turn: the provider is sent what was wrong with its answer, once."""
 
 from __future__ import annotations
 

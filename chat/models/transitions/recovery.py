@@ -25,7 +25,7 @@ class RecoveredTask(Row, frozen=True):
     crashes: int
 
 
-#: When the worker died, and whether there was any text, nobody knows.
+#: When the worker died, and whether there was any text, is not known.
 _APPENDED = with_this_attempt(
     "task", first_text_at="NULL::timestamptz", outcome="%(error)s::jsonb ->> 'code'"
 )

@@ -1,4 +1,4 @@
-"""The lines of a batch's file. What is wrong with one is told of that line."""
+"""The lines of a batch's file. Errors name their line."""
 
 from __future__ import annotations
 

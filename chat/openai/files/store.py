@@ -1,7 +1,7 @@
 """Files of `/v1/files`: writing a file piece by piece, finding and deleting those of one owner.
 
-A file that is being written has a purpose of its own, under which nobody finds it. What a process
-that died leaves unfinished is purged after a day.
+A file that is being written has a purpose of its own, under which no request finds it. What a
+process that died leaves unfinished is purged after a day.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def delete_file(owner_id: int, name: str) -> None:
                 "A batch reads this file: delete it when the batch is validated, or cancel it.",
                 headers={"x-should-retry": "false"},
             )
-        # Found by nobody from here on, and purged if this process dies.
+        # Found by no request from here on, and purged if this process dies.
         expires_at = timezone.now() + _UNFINISHED_KEPT
         StoredFile.objects.filter(pk=file.pk).update(purpose=_UNFINISHED, expires_at=expires_at)
     delete_pieces(file.pk)

@@ -157,7 +157,7 @@ class EventMachine:
             yield end
 
     def answered_by(self, attempt: int) -> None:
-        """What follows is the text of this attempt alone, which nobody was sent before its end."""
+        """What follows is the text of this attempt alone, of which no client got any before."""
         self._begin_attempt(attempt)
 
     def gap(self, attempt: int) -> Iterator[ResponseEvent]:

@@ -1,4 +1,4 @@
-"""The waiting requests of one process, as it tells Redis; cancels tasks that nobody waits for."""
+"""The waiting requests of one process, kept in Redis; cancels tasks that no client awaits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chat.services.cancel import cancel_row
 
 logger = logging.getLogger(__name__)
 
-#: Between two heartbeats. A request that waits for less is not told to Redis at all.
+#: Between two heartbeats. A request that waits for less is not written to Redis at all.
 BEAT_SECONDS = 0.5
 #: How long a repeated request looks for the one that it repeats, where an equal one still waits:
 #: its end may be noticed late, or its process may be dead.
@@ -43,14 +43,14 @@ class Keeper:
 
     process: str = field(default_factory=lambda: secrets.token_hex(8))
     _held: dict[UUID, _Held] = field(default_factory=dict)
-    #: Those that ended since the last heartbeat, of which an earlier one has told.
+    #: Those that ended since the last heartbeat, which an earlier one has written.
     _ended: list[Waiter] = field(default_factory=list)
     _jobs: Jobs = field(default_factory=lambda: Jobs("a dropped request"))
     _beating: asyncio.Task[None] | None = None
     #: Until when heartbeats go on without waiting requests (the loop's time).
     _busy_until: float = 0.0
 
-    #: Redis is told one thing after the other: what ended must not be noted as waiting after that.
+    #: Writes to Redis follow each other: what ended must not be noted as waiting after that.
     _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # --- The life of a request ------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Keeper:
             self._jobs.spawn(self._cancel(waiter))
 
     async def _cancel(self, waiter: Waiter) -> None:
-        logger.info("task %s is cancelled: nobody waits for it", waiter.task_id)
+        logger.info("task %s is cancelled: no client waits for it", waiter.task_id)
         try:
             await cancel_row(waiter.owner_id, waiter.task_id)
         except NotFound:
@@ -167,7 +167,7 @@ class Keeper:
                 )
 
     async def aclose(self) -> None:
-        """End its own work; what it has told Redis stays, for other processes."""
+        """End its own work; what it has written to Redis stays, for other processes."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])

@@ -69,7 +69,7 @@ async def beat(
 
 
 async def drop(waiter: Waiter, process: str, *, is_written: bool, grace_seconds: float) -> bool:
-    """Note that the client of a request is gone. `is_written`: a heartbeat has told of it.
+    """Note that the client of a request is gone. `is_written`: a heartbeat has written it.
 
     Returns False if there are too many of them to remember. Raises RedisUnavailable.
     """

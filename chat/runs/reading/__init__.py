@@ -1,4 +1,4 @@
-"""Reading the rows of a file, one at a time: what is wrong with a line is told of that line."""
+"""Reading the rows of a file, one at a time: errors name their line."""
 
 from chat.runs.reading.records import FileError, ParsedRow
 
