@@ -164,7 +164,9 @@ def test_settings_are_stored_as_they_are_written(runs: Page) -> None:
     expect(runs.locator(".field", has=deadline).locator(".field-error")).to_contain_text("future")
     deadline.fill("")
     deadline.press("Tab")
-    with runs.expect_response(lambda answer: "lane" in (answer.request.post_data or "")) as stored:
+    with runs.expect_response(
+        lambda answer: '"normal"' in (answer.request.post_data or "")
+    ) as stored:
         runs.get_by_label("Priority").select_option("Normal")
     assert stored.value.ok
     runs.goto("/#/runs")
