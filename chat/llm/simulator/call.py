@@ -7,6 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -20,48 +21,99 @@ from chat.llm.simulator.requests import error_body, refusal
 from chat.llm.simulator.stats import Stats
 
 
-class Call:
-    """Sends one answer at the pace asked for. `release` gives the place in the cap back."""
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """A request that was let in. `release` gives its place in the cap back."""
 
-    def __init__(
-        self,
-        config: SimulatorConfig,
-        stats: Stats,
-        request: web.BaseRequest,
-        body: JsonObject,
-        answer: SimulatedAnswer,
-        directives: Directives,
-        latency_seconds: float,
-        release: Callable[[], None],
-    ) -> None:
+    config: SimulatorConfig
+    stats: Stats
+    http: web.BaseRequest
+    body: JsonObject
+    directives: Directives
+    latency_seconds: float
+    release: Callable[[], None]
+
+
+class BaseCall:
+    """The response to one request that was let in: its faults and its end."""
+
+    def __init__(self, request: CallRequest, headers: dict[str, str]) -> None:
         self.id = str(uuid.uuid4())
         self.broken_off = False  # by us, on purpose
         self.is_complete = False  # nothing but the end of the response is missing
-        self._config = config
-        self._stats = stats
-        self._body = body
-        self._answer = answer
-        self._directives = directives
-        self._latency_seconds = (
-            latency_seconds if directives.latency is None else directives.latency
-        )
-        self._tokens_per_second = (
-            config.tokens_per_second if directives.tps is None else directives.tps
-        )
-        self._release = release
-        self._streaming = bool(body.get("stream"))
-        self._events = wire.EventWriter(body["model"])
+        self._config = request.config
+        self._stats = request.stats
+        self._body = request.body
+        self._directives = asked = request.directives
+        self._latency_seconds = request.latency_seconds if asked.latency is None else asked.latency
+        self._release = request.release
+        self._keep_alive = b"\n"
+        self._output = Output(request.http, {"x-request-id": self.id, **headers})
+
+    async def run(self) -> web.StreamResponse:
+        """Answer. Raises RequestRefusedError for a status that the request asks for."""
+        raise NotImplementedError
+
+    async def _refuse(self) -> None:
+        """Raise RequestRefusedError for a status that the request asks for."""
+        asked = self._directives
+        if asked.status:
+            if asked.latency:
+                await asyncio.sleep(asked.latency)
+            raise refusal(asked.status, retry_after=asked.retry_after)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, showing signs of life as DeepSeek does."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > self._config.keep_alive_seconds:
+            await asyncio.sleep(self._config.keep_alive_seconds)
+            self._output.put(self._keep_alive)
+            self._output.flush()
+        await asyncio.sleep(max(0.0, left))
+
+    async def _stall(self) -> None:
+        asked = self._directives.stall_seconds
+        seconds = math.inf if asked is None else asked
+        if not self._directives.silent:
+            await self._wait(seconds)
+        elif math.isinf(seconds):
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(seconds)
+
+    def _complete(self) -> None:
+        self.is_complete = True
+        self._stats.completed += 1
+
+    async def _end(self, data: bytes) -> None:
+        # Released first: a client that saw the end of the answer may send its next request.
+        self._release()
+        self._output.put(data)
+        await self._output.end()
+
+    def _disconnect(self) -> None:
+        self.broken_off = True
+        self._output.abort()
+
+
+class Call(BaseCall):
+    """Sends one answer at the pace asked for."""
+
+    def __init__(self, request: CallRequest, answer: SimulatedAnswer) -> None:
+        self._streaming = bool(request.body.get("stream"))
         kind = "text/event-stream; charset=utf-8" if self._streaming else "application/json"
-        headers = {"x-request-id": self.id, "content-type": kind, "cache-control": "no-cache"}
-        self._output = Output(request, headers)
+        super().__init__(request, {"content-type": kind, "cache-control": "no-cache"})
+        if self._streaming:
+            self._keep_alive = wire.KEEP_ALIVE
+        self._answer = answer
+        tps = self._directives.tps
+        self._tokens_per_second = self._config.tokens_per_second if tps is None else tps
+        self._events = wire.EventWriter(self._body["model"])
         self._late_from = time.monotonic() + self._planned_seconds()
 
     async def run(self) -> web.StreamResponse:
         """Answer. Raises RequestRefusedError for a status that the prompt asks for."""
-        if self._directives.status:
-            if self._directives.latency:
-                await asyncio.sleep(self._directives.latency)
-            raise refusal(self._directives.status, retry_after=self._directives.retry_after)
+        await self._refuse()
         await self._output.open()
         if self._directives.stall != "first":
             await self._wait(self._latency_seconds)
@@ -121,10 +173,6 @@ class Call:
         self._stats.tokens += len(answer.reasoning_tokens) + len(answer.tokens)
         return await self._end(data)
 
-    def _complete(self) -> None:
-        self.is_complete = True
-        self._stats.completed += 1
-
     async def _break_in_the_middle(self) -> bool:
         """Do the fault that is asked for. Whether it was the end of the response."""
         asked = self._directives
@@ -177,26 +225,6 @@ class Call:
         config = self._config
         return max(config.write_seconds, self._stats.in_flight / config.writes_per_second)
 
-    async def _wait(self, seconds: float) -> None:
-        """Wait, showing signs of life as DeepSeek does."""
-        end = time.monotonic() + seconds
-        keep_alive = wire.KEEP_ALIVE if self._streaming else b"\n"
-        while (left := end - time.monotonic()) > self._config.keep_alive_seconds:
-            await asyncio.sleep(self._config.keep_alive_seconds)
-            self._output.put(keep_alive)
-            self._output.flush()
-        await asyncio.sleep(max(0.0, left))
-
-    async def _stall(self) -> None:
-        asked = self._directives.stall_seconds
-        seconds = math.inf if asked is None else asked
-        if not self._directives.silent:
-            await self._wait(seconds)
-        elif math.isinf(seconds):
-            await asyncio.Event().wait()
-        else:
-            await asyncio.sleep(seconds)
-
     def _last_events(self) -> bytes:
         where = self._directives.usage
         usage = wire.usage(self._answer)
@@ -208,16 +236,6 @@ class Call:
 
     def _finish_reason(self, answer: SimulatedAnswer) -> str:
         return self._directives.finish or answer.finish_reason
-
-    async def _end(self, data: bytes) -> None:
-        # Released first: a client that saw the end of the answer may send its next request.
-        self._release()
-        self._output.put(data)
-        await self._output.end()
-
-    def _disconnect(self) -> None:
-        self.broken_off = True
-        self._output.abort()
 
 
 def broken_off_error() -> JsonObject:

@@ -15,9 +15,8 @@ from pathlib import Path
 from aiohttp import web
 
 from chat.llm.simulator.answers import last_user_message, simulated_answer
-from chat.llm.simulator.call import Call
+from chat.llm.simulator.call import BaseCall, Call, CallRequest
 from chat.llm.simulator.config import JsonObject, SimulatorConfig
-from chat.llm.simulator.directives import Directives
 from chat.llm.simulator.embeddings_call import EmbeddingsCall
 from chat.llm.simulator.faults import FaultPlanner
 from chat.llm.simulator.journal import Journal
@@ -39,8 +38,7 @@ SHUTDOWN_SECONDS = 1.0
 CAP_RETRY_AFTER_SECONDS = "1"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-#: Makes the call of a request from its directives, its latency, and what gives its place back.
-MakeCall = Callable[[Directives, float, Callable[[], None]], Call | EmbeddingsCall]
+MakeCall = Callable[[CallRequest], BaseCall]
 
 
 class Simulator:
@@ -106,30 +104,30 @@ class Simulator:
         body = parse_embeddings_request(await request.read())
         inputs = inputs_of(body)
         await self._check_cap(body["model"])
-
-        def make(
-            directives: Directives, latency: float, release: Callable[[], None]
-        ) -> EmbeddingsCall:
-            return EmbeddingsCall(
-                self.config, self.stats, request, body, inputs, directives, latency, release
-            )
-
-        return await self._run(body["model"], prompt_text(inputs), make)
+        make = partial(EmbeddingsCall, inputs=inputs)
+        return await self._run(request, body, prompt_text(inputs), make)
 
     async def _answer(self, request: web.BaseRequest, body: JsonObject) -> web.StreamResponse:
-        def make(directives: Directives, latency: float, release: Callable[[], None]) -> Call:
+        def make(asked: CallRequest) -> Call:
             config, before = self.config, asked_before(body)
             if before is not None and before.again_latency is not None:
-                directives = replace(directives, latency=before.again_latency)
-            answer = simulated_answer(body, config.seed, config.answer_tokens, directives)
-            return Call(config, self.stats, request, body, answer, directives, latency, release)
+                directives = replace(asked.directives, latency=before.again_latency)
+                asked = replace(asked, directives=directives)
+            answer = simulated_answer(body, config.seed, config.answer_tokens, asked.directives)
+            return Call(asked, answer)
 
-        return await self._run(body["model"], last_user_message(body), make)
+        return await self._run(request, body, last_user_message(body), make)
 
-    async def _run(self, model: str, prompt: str, make: MakeCall) -> web.StreamResponse:
+    async def _run(
+        self, request: web.BaseRequest, body: JsonObject, prompt: str, make: MakeCall
+    ) -> web.StreamResponse:
+        model = body["model"]
         leave = _once(lambda: self._leave(call, model))
         try:
-            call = make(self._faults.plan(prompt), self._faults.latency_seconds(), leave)
+            directives, latency = self._faults.plan(prompt), self._faults.latency_seconds()
+            call = make(
+                CallRequest(self.config, self.stats, request, body, directives, latency, leave)
+            )
         except ValueError as error:
             raise refusal(400, str(error)) from None
         self._enter(call, model, prompt)
@@ -142,12 +140,12 @@ class Simulator:
         finally:
             leave()
 
-    def _enter(self, call: Call | EmbeddingsCall, model: str, prompt: str) -> None:
+    def _enter(self, call: BaseCall, model: str, prompt: str) -> None:
         self.stats.enter(model)
         if self.journal is not None:
             self.journal.begin(call.id, model, prompt)
 
-    def _leave(self, call: Call | EmbeddingsCall, model: str) -> None:
+    def _leave(self, call: BaseCall, model: str) -> None:
         self.stats.leave(model)
         if self.journal is not None:
             self.journal.end(call.id, completed=call.is_complete)
