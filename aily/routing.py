@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable
+from functools import partial
 from typing import cast
 
 import django
@@ -34,7 +35,7 @@ from aily.web.body_limits import (  # noqa: E402
     error_forms,
     larger_bodies,
     problem_response,
-    upload_settings,
+    upload_bytes,
 )
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
@@ -104,8 +105,8 @@ _MCP = mcp.PATH
 error_forms[openai.PREFIX] = error_form
 error_forms[_MCP] = mcp_error_form
 larger_bodies.update(openai.larger_bodies)
-upload_settings["/api/llmchat/runs"] = "RUN_MAX_FILE_BYTES"
-upload_settings[f"{openai.PREFIX}/files"] = "RUN_MAX_FILE_BYTES"
+for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
+    larger_bodies[path] = partial(upload_bytes, "RUN_MAX_FILE_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))

@@ -69,7 +69,7 @@ class EventStreamResponse(Response):
         await send(start)
         sending = asyncio.ensure_future(self._send_events(send))
         watches = {
-            asyncio.ensure_future(_disconnected(receive)): Interruption.DISCONNECTED,
+            asyncio.ensure_future(disconnected(receive)): Interruption.DISCONNECTED,
             asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
             asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,
         }
@@ -117,6 +117,7 @@ def _has_returned(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has closed its connection. Its body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -47,6 +47,8 @@ ErrorForm = Callable[[Problem, str], tuple[str, bytes]]
 error_forms: dict[str, ErrorForm] = {}
 #: Returns the largest body, by the paths on which that is more than REQUEST_MAX_BYTES.
 larger_bodies: dict[str, Callable[[], int]] = {}
+#: Of a form: its fields beside the file.
+_FORM_BYTES = 1_048_576
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
 
@@ -99,16 +101,14 @@ def _problem_document(problem: Problem, path: str) -> tuple[str, bytes]:
     return PROBLEM_TYPE, body
 
 
-#: Paths whose bodies are files, by the setting that bounds those. A form adds its other fields.
-upload_settings: dict[str, str] = {}
-_FORM_BYTES = 1_048_576
+def upload_bytes(setting: str) -> int:
+    """Largest body of a form whose file is bounded by this setting."""
+    return int(getattr(settings, setting)) + _FORM_BYTES
 
 
 def _limit_of(path: str) -> int:
     """Largest body of a known caller."""
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if (setting := upload_settings.get(path)) is not None:
-        return max(int(getattr(settings, setting)) + _FORM_BYTES, limit)
     if (larger := larger_bodies.get(path)) is not None:
         return max(larger(), limit)
     return limit

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from aily.concurrency.signals import Signal
+from aily.http.event_streams import disconnected
 from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
 from chat.openai.callers import Caller
@@ -47,7 +48,7 @@ async def wait_for(
     """
     async with caller.lost_access() as lost:
         watches: dict[asyncio.Future[Any], Interruption] = {
-            asyncio.ensure_future(_disconnected(request.receive)): Interruption.DISCONNECTED,
+            asyncio.ensure_future(disconnected(request.receive)): Interruption.DISCONNECTED,
             asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
             asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,
         }
@@ -65,16 +66,11 @@ async def wait_for(
     return False
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 @asynccontextmanager
 async def disconnection(receive: Receive) -> AsyncIterator[Signal]:
     """Yield a signal that is set when the client closes its connection, whose body was read."""
     gone = Signal()
-    watching = asyncio.ensure_future(_disconnected(receive))
+    watching = asyncio.ensure_future(disconnected(receive))
     watching.add_done_callback(lambda _: gone.set())
     try:
         yield gone
