@@ -272,7 +272,7 @@ EVENT_LOG_TTL_SECONDS = env.integer("EVENT_LOG_TTL_SECONDS", default=900, minimu
 # Days after its end for which a task is kept; the scheduler has older ones deleted. 0: for ever.
 TASK_RETENTION_DAYS = env.number("TASK_RETENTION_DAYS", default=0, maximum=36_500)
 # --- Runs ---------------------------------------------------------------------------------------
-# Of a file that becomes a run, of its rows, and of one row.
+# Largest file of a run, number of its rows, and size of one row.
 RUN_MAX_FILE_BYTES = env.integer(
     "RUN_MAX_FILE_BYTES", default=209_715_200, minimum=1024, maximum=_GIBIBYTE
 )

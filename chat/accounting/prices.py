@@ -91,7 +91,7 @@ def charge(price: Price, usage: Tokens) -> Decimal:
 
 
 def _each(price: Price) -> tuple[Decimal, Decimal, Decimal]:
-    """Of a deployment all three are set (Deployment.clean)."""
+    """Input, cached input and output. A deployment has all three or none (Deployment.clean)."""
     return (
         price.input_price or Decimal(0),
         price.cached_input_price or Decimal(0),

@@ -36,7 +36,7 @@ def user_channel(user_id: int) -> str:
 
 def life_channel(task_id: str, user_id: int, *, is_quiet: bool) -> str:
     """Channel of the notices of one task's life-cycle events: its user's, unless it is a row of a
-    run, of which there are too many to push to every socket. That is heard by who follows it."""
+    run, of which there are too many for every socket. Only its followers subscribe to that one."""
     return text_channel(task_id) if is_quiet else user_channel(user_id)
 
 

@@ -54,8 +54,8 @@ def ending_of_task(task: Task) -> Ending:
 
 
 async def ending_of_event(end: AnyEvent, *, is_stored: bool) -> Ending:
-    """By the task's last event. The time of a stored response's end is that in its row, which every
-    later reader is told."""
+    """By the task's last event. The time of a stored response's end is that in its row, which
+    later readers get too."""
     match end:
         case TaskCompleted():
             at = await _finished_at(end.task_id) if is_stored else int(time.time())

@@ -90,8 +90,8 @@ def play_row(
         machine.answered_by(task.attempt)
         if response.is_streamed:
             yield from machine.lost()
-    # Of a stream without an answer nothing comes at its end, whatever the row has: an answer that
-    # does not fit its schema is kept there, and was held back.
+    # A stream whose task did not succeed sends no more text at its end, whatever the row has: an
+    # answer that does not fit its schema is kept there, and was held back.
     is_rest_sent = task.status == Status.SUCCEEDED or not has_streamed
     answer = _answer(task.result()) if is_rest_sent else {}
     yield from machine.ended(ending_of_task(task), **answer)

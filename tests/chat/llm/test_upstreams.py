@@ -217,7 +217,7 @@ async def test_a_choice_that_forces_a_tool_turns_thinking_off_where_both_are_ref
         assert "thinking" not in recorder.last.body
     await ask(client, to, tool_choice="auto")
     assert "thinking" not in recorder.last.body
-    # Who asks for both is told so by the provider.
+    # A request for both is passed on: the provider refuses it.
     await ask(client, to, tool_choice="required", thinking={"type": "enabled"})
     assert recorder.last.body["thinking"] == {"type": "enabled"}
 

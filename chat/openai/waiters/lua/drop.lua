@@ -3,7 +3,7 @@
 -- KEYS     processes, held, dropped, due
 -- ARGV[1]  the waiter
 -- ARGV[2]  the process in which it waited
--- ARGV[3]  1 if `held` was told of it: if it is not there any more, a repeated request has its task
+-- ARGV[3]  1 if it was written to `held`: if it is gone from there, a repeated request has its task
 -- ARGV[4]  seconds until its task is to be cancelled
 -- ARGV[5]  how many dropped requests there may be
 --
