@@ -66,7 +66,9 @@ def _data(run: Run) -> dict[str, object]:
         "metadata": run.options.get("metadata", {}),
         "counts": {
             name: getattr(run, name)
-            for name in ("total", "succeeded", "failed", "cancelled", "expired", "invalid")
+            for name in (
+                *("total", "succeeded", "failed", "cancelled", "expired", "invalid", "skipped"),
+            )
         },
         "prompt_tokens": run.prompt_tokens,
         "completion_tokens": run.completion_tokens,

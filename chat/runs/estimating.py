@@ -24,7 +24,7 @@ from chat.models import LLMModel, Run, RunRow, Task
 from chat.runs import clock
 from chat.runs.creation import check_columns
 from chat.runs.feeding import as_problem, cap_of
-from chat.runs.kinds import kind_of
+from chat.runs.kinds import SampledRow, kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.services.rendering import render_now
 from chat.services.submission import TaskRequest
@@ -46,7 +46,7 @@ SELECT DISTINCT ON (number) number, payload, key, bytes
   FROM generate_series(0, %(limit)s - 1) AS place
  CROSS JOIN LATERAL (
    SELECT number, payload::text AS payload, key, payload_bytes AS bytes FROM chat_runrow
-    WHERE run_id = %(run_id)s AND state <> 'invalid'
+    WHERE run_id = %(run_id)s AND state NOT IN ('invalid', 'skipped')
       AND number > place::bigint * %(total)s / %(limit)s
     ORDER BY number LIMIT 1) found
  ORDER BY number
@@ -154,12 +154,10 @@ class Sample:
 def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
     """Render a sample of the rows; nothing is stored. Raises InvalidRequest or another Problem if
     none of them can be sent."""
-    params = {"run_id": run.pk, "limit": rows, "total": run.total}
-    found = fetch_rows(_Sampled, _SAMPLE, params)
-    submissions: list[tuple[_Sampled, Submission]] = []
+    submissions: list[tuple[SampledRow, Submission]] = []
     refused: list[tuple[int, Problem]] = []
-    for row in found:
-        given = RunRow(run_id=run.pk, payload=msgspec.json.decode(row.payload), key=row.key)
+    for row in _rows_of_sample(run, rows):
+        given = RunRow(run_id=run.pk, payload=row.payload, key=row.key)
         try:
             request = kind_of(run).request_of(run, given)
         except Exception as error:  # noqa: BLE001 - shown with the row
@@ -179,6 +177,17 @@ def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
         raise first or InvalidRequest("This run has no rows that could be sent.")
     problems = [{"row": number, **problem.as_error()} for number, problem in refused]
     return Sample(tasks, problems, first)
+
+
+def _rows_of_sample(run: Run, limit: int) -> Sequence[SampledRow]:
+    found = kind_of(run).sample_rows(run, limit)
+    if found is not None:
+        return found
+    params = {"run_id": run.pk, "limit": limit, "total": run.total}
+    return [
+        SampledRow(row.number, row.key, msgspec.json.decode(row.payload), row.bytes)
+        for row in fetch_rows(_Sampled, _SAMPLE, params)
+    ]
 
 
 def _submission(run: Run, request: TaskRequest) -> Submission:
