@@ -93,7 +93,9 @@ class _Sampled(Row, frozen=True):
     bytes: int
 
 
-class _PendingRows(Row, frozen=True):
+class PendingRows(Row, frozen=True):
+    """How many rows are to be run, and the sum of their sizes."""
+
     rows: int
     bytes: int
 
@@ -154,9 +156,14 @@ class Sample:
 def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
     """Render a sample of the rows; nothing is stored. Raises InvalidRequest or another Problem if
     none of them can be sent."""
+    return draft_rows(run, _rows_of_sample(run, rows))
+
+
+def draft_rows(run: Run, rows: Sequence[SampledRow]) -> Sample:
+    """`sample` of these rows."""
     submissions: list[tuple[SampledRow, Submission]] = []
     refused: list[tuple[int, Problem]] = []
-    for row in _rows_of_sample(run, rows):
+    for row in rows:
         given = RunRow(run_id=run.pk, payload=row.payload, key=row.key)
         try:
             request = kind_of(run).request_of(run, given)
@@ -200,12 +207,18 @@ def _submission(run: Run, request: TaskRequest) -> Submission:
 
 
 # --- Estimating ---------------------------------------------------------------------------------
-def estimate(run: Run, drafts: Sample | None = None) -> Estimate:
+def estimate(
+    run: Run, drafts: Sample | None = None, pending: PendingRows | None = None
+) -> Estimate:
     """What the rows that have not been run will cost, by a sample of them. Raises a Problem if
-    none of the sample can be sent."""
+    none of the sample can be sent.
+
+    `pending`: of a run that is not stored.
+    """
     check_columns(run)
     drafts = drafts or sample(run)
-    [pending] = fetch_rows(_PendingRows, _PENDING, {"run_id": run.pk})
+    if pending is None:
+        [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
     sizes = [size for size, _ in drafts.tasks]
@@ -255,7 +268,7 @@ def _learn(run: Run, drafts: Sample) -> tuple[Learnt | None, str]:
     return None, "limits"
 
 
-def _total(sizes: Sequence[int], values: Sequence[float], pending: _PendingRows) -> float:
+def _total(sizes: Sequence[int], values: Sequence[float], pending: PendingRows) -> float:
     """The sum of a value over all pending rows, whose sizes are known, by linear regression."""
     mean_size, mean = fmean(sizes), fmean(values)
     spread = sum((size - mean_size) ** 2 for size in sizes)

@@ -271,8 +271,11 @@ def _open(run: Run, prepared: Prepared) -> list[OpenRow]:
     rows = prepared.rows
     if not rows:
         return []
-    if prepared.has_new_payloads:
-        payloads = [{"number": row.number, "payload": row.payload} for row in rows]
+    if prepared.payloads:
+        payloads = [
+            {"number": number, "payload": msgspec.Raw(payload.encode())}
+            for number, payload in prepared.payloads.items()
+        ]
         encoded = msgspec.json.encode(payloads).decode()
         execute(_STORE_PAYLOADS, {"run_id": run.pk, "payloads": encoded})
     task_ids = [tagged_id() for _ in rows]

@@ -52,8 +52,8 @@ class Prepared:
 
     #: Are marked open.
     rows: list[RunRow]
-    #: Whether the payloads of `rows` are to be stored.
-    has_new_payloads: bool = False
+    #: The payloads that are stored with the mark, as JSON, by the rows' numbers.
+    payloads: dict[int, str] = field(default_factory=dict)
     #: Numbers of rows for which there is nothing to ask, each with why.
     skipped: dict[int, dict[str, object]] = field(default_factory=dict)
     #: Numbers of rows that something else has to end for first.
