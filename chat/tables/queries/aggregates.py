@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -115,7 +115,7 @@ def aggregate(
     """
     statement = Statement(query.table, query.operands)
     keys = compile_groups(statement, groups, query.collation)
-    values = _compile_aggregates(statement, aggregates)
+    values = aggregate_columns(statement, aggregates)
     condition = compile_filter(statement, query.filter)
     shown = [statement.operand(group.field, "groups") for group in groups]
     columns = [*_shown_keys(keys, shown), sql.SQL("count(*)"), *values]
@@ -144,21 +144,22 @@ def _grouped_by(key: SortKey, operand: Operand) -> list[sql.Composable]:
     return [key.value, operand.value] if operand.kind == "select" else [key.value]
 
 
-def _compile_aggregates(
+def aggregate_columns(
     statement: Statement, aggregates: Sequence[Aggregate]
 ) -> list[sql.Composable]:
+    """What is computed of each group. Raises InvalidRequest."""
     if len(aggregates) > MAX_AGGREGATES:
         message = f"At most {MAX_AGGREGATES} values are computed of a group."
         raise InvalidRequest(message, field="aggregates")
     found = []
-    for index, wanted in enumerate(aggregates):
-        path = f"aggregates.{index}"
-        operand = statement.operand(wanted.field, f"{path}.field")
+    for wanted in aggregates:
+        path = f"aggregates.{wanted.field}"
+        operand = statement.operand(wanted.field, path)
         template, kinds = FUNCTIONS.get(wanted.function, ("", ()))
         if operand.kind not in kinds:
             names = [name for name, (_, kinds) in FUNCTIONS.items() if operand.kind in kinds]
             message = f"Of the kind {operand.kind} these are computed: {', '.join(names) or 'none'}."
-            raise InvalidRequest(message, field=f"{path}.function")
+            raise InvalidRequest(message, field=path)
         found.append(sql.SQL(template).format(operand.value))  # type: ignore[arg-type]
     return found
 
@@ -167,7 +168,3 @@ def _group(row: Sequence[object], keys: int) -> Group:
     values: list[JsonValue] = [to_json(value) for value in row]  # type: ignore[arg-type]
     return Group(values[:keys], int(row[keys]), values[keys + 1 :])  # type: ignore[call-overload]
 
-
-def parse_aggregates(stored: Mapping[str, str]) -> list[Aggregate]:
-    """The aggregates of a view, which are stored as function by field."""
-    return [Aggregate(name, function) for name, function in stored.items()]

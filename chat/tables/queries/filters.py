@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
 from chat.tables.queries.conditions import compile_condition
+from chat.tables.queries.operands import Operands
 from chat.tables.queries.statement import TRUE, Statement, all_of, any_of
 
 MAX_LEVELS = 3
@@ -73,3 +74,20 @@ def _compile(statement: Statement, node: JsonValue, path: str) -> sql.Composable
             for index, child in enumerate(children)
         ]
     )
+
+
+def without_fields(
+    tree: JsonValue, operands: Operands, missing: dict[str, None]
+) -> JsonValue:
+    """The tree without conditions on fields that are not there, whose names go into `missing`."""
+    children = _children(tree)
+    if children is None:
+        name = tree.get("field") if isinstance(tree, dict) else None
+        if isinstance(name, str) and name not in operands:
+            missing[name] = None
+            return None
+        return tree
+    group = next(iter(tree)) if isinstance(tree, dict) else ""
+    kept = [without_fields(child, operands, missing) for child in children]
+    # A group of which nothing is left does not filter, as one that was empty from the start.
+    return {group: [child for child in kept if child is not None]}

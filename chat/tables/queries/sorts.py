@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from psycopg import sql
 from pydantic import JsonValue
 
+from aily.database.rows import fetch_column
 from aily.problems import InvalidRequest
 from chat.tables.queries.operands import ROW_ID, Operand
 from chat.tables.queries.statement import Statement
@@ -46,6 +48,24 @@ class SortKey:
 
 
 BY_ID = SortKey("id", ROW_ID, "bigint", is_descending=False, is_nullable=False)
+
+
+@cache
+def _known_collations() -> frozenset[str]:
+    """Those that this PostgreSQL was built with."""
+    names = [name for name in COLLATIONS.values() if name]
+    found = fetch_column(str, "SELECT collname::text FROM pg_collation WHERE collname = ANY(%s)", [names])
+    return frozenset(found)
+
+
+def check_collation(collation: str) -> None:
+    """Raise InvalidRequest if texts cannot be sorted by it here."""
+    if collation not in COLLATIONS:
+        names = ", ".join(repr(name) for name in COLLATIONS)
+        raise InvalidRequest(f"This is one of {names}.", field="collation")
+    if (named := COLLATIONS[collation]) and named not in _known_collations():
+        message = "The database of this installation cannot sort like this."
+        raise InvalidRequest(message, field="collation")
 
 
 def compile_sorts(
