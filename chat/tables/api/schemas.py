@@ -11,8 +11,8 @@ from pydantic import Field, JsonValue
 from aily.rest.openapi import example
 from aily.rest.requests import RequestSchema
 from chat.tables.fields import MAX_FIELDS
-from chat.tables.models import Table
 from chat.tables.models import Field as TableField
+from chat.tables.models import Table
 
 KindName = Literal[
     "text", "long_text", "integer", "number", "boolean", "date", "datetime", "select",
