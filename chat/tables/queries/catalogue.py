@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import cast
 
 from psycopg import sql
 
+from chat.tables.fields import live_fields as live_fields
 from chat.tables.models import Field, Kind
 from chat.tables.names import answers_table, column, links_table, rows_table
 from chat.tables.queries.operands import (
@@ -38,9 +40,8 @@ def register_answer_state(state: AnswerState) -> None:
     _answer_state = state
 
 
-def live_fields(table_id: int) -> list[Field]:
-    """The fields of a table that are not in the trash, in their order."""
-    return list(Field.objects.filter(table=table_id, deleted_at=None).order_by("position", "id"))
+def _state_of(ai_field_id: int) -> sql.Composable:
+    return _answer_state(ai_field_id)
 
 
 def operands_of(fields: Iterable[Field]) -> Operands:
@@ -66,7 +67,7 @@ def _operand(field: Field, labels: dict[int, Field]) -> Operand:
             join=sql.SQL("LEFT JOIN {} {} ON {}.row_id = {}").format(
                 answers_table(field.ai_field_id), alias, alias, ROW_ID
             ),
-            state=_answer_state(field.ai_field_id),
+            state=partial(_state_of, field.ai_field_id),
             choices=named,
         )
     value = sql.SQL("{}.{}").format(ROW, column(field.column))

@@ -123,7 +123,8 @@ def _state_in(
             message = f"A state is one of {', '.join(STATES)}."
             raise InvalidRequest(message, field=f"{path}.value.{index}")
     states = statement.param(wanted, "text[]")
-    return sql.SQL("(coalesce({}, 'none') = ANY({}))").format(operand.state, states)
+    state = operand.state() if operand.state is not None else sql.SQL("NULL")
+    return sql.SQL("(coalesce({}, 'none') = ANY({}))").format(state, states)
 
 
 # --- Texts --------------------------------------------------------------------------------------

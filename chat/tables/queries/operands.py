@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -33,8 +33,8 @@ class Operand:
     value: sql.Composable
     #: A LEFT JOIN that adds one row at most; None: the value is in the row itself.
     join: sql.Composable | None = None
-    #: An expression of the state of a value that a model makes; None: it has no state.
-    state: sql.Composable | None = None
+    #: Makes the expression of the state of a value that a model makes; None: it has no state.
+    state: Callable[[], sql.Composable] | None = None
     #: Ids of a select field's choices by name, in their order.
     choices: Mapping[str, int] = NO_CHOICES
     link: LinkedTable | None = None
