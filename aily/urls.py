@@ -24,6 +24,8 @@ from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.ai_fields import router as ai_fields
+from chat.tables.api.ai_runs import router as ai_runs
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.tables import router as tables
@@ -49,7 +51,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows],
+        "/tables": [tables, table_fields, table_rows, ai_fields, ai_runs],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -18,14 +18,25 @@ class TablesConfig(AppConfig):
         from aily.admin.model_texts import translate_models
         from chat.tables import ddl
         from chat.tables.models import AiField, Field, Table, View
+        from chat.runs.kinds import register_kind
+        from chat.tables.ai import answers, states
+        from chat.tables.ai.kind import TableRuns
         from chat.tables.permissions import PERMISSIONS
+        from chat.tables.queries.catalogue import register_answer_state
+        from chat.tables.showing import register_answer_reader
 
         translate_models(self)
         # Counters that change with every write of a row are no change by anybody.
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
         audited(Field, except_for=("retype", "updated_at"))
         audited(View, except_for=("updated_at",))
-        audited(AiField, except_for=("updated_at",))
+        audited(
+            AiField,
+            except_for=("updated_at", "config_rev", "policy_note", "checked_rev", "checked_config"),
+        )
         register_objects(Table, "id", PERMISSIONS)
+        register_kind(TableRuns())
+        register_answer_state(states.answer_state)
+        register_answer_reader(answers.read)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

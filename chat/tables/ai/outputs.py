@@ -15,7 +15,8 @@ from aily.rest.json_input import decode_json
 from aily.problems import InvalidRequest
 from chat.tables.ai.config import WHOLE
 from chat.tables.models import AiField, AiRun, Field, Kind
-from chat.tables.values import Cell, json_parser, text_parser, to_json
+from chat.tables.texts import text_parser
+from chat.tables.values import Cell, UnfitValueError, json_parser, to_json
 
 #: Characters of an answer that are kept with the error of a cell that it does not fit.
 KEPT_CHARS = 10_000
@@ -102,7 +103,7 @@ def _parsed(output: Output, parser: Callable[[Field], Callable[..., Cell]], valu
         value = msgspec.json.encode(value).decode()
     try:
         return parser(field)(value)
-    except ValueError as error:
+    except UnfitValueError as error:
         raise MisfitError("output_invalid", f"{field.name}: {error}", field.key) from None
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from aily.database.rows import Row, fetch_rows
 from chat.tables.ai.sources import Source, load_sources
+from chat.tables.models import AiField
+from chat.tables.names import answers_table, rows_table, statement
+from chat.tables.queries.execution import bounded_query
+
+class _StateCount(Row, frozen=True):
+    state: str
+    cells: int
+
 
 _OPEN_ROWS = """
 t.id IN (SELECT r.key::bigint FROM chat_runrow r JOIN chat_task k ON k.id = r.task_id
@@ -52,6 +61,25 @@ def _open(source: Source) -> sql.Composable:
         rows = sql.SQL(_OPEN_ROWS).format(runs=runs, status=sql.SQL(status))
         parts.append(sql.SQL("WHEN {} THEN {}").format(rows, sql.Literal(state)))
     return sql.SQL(" ").join(parts)
+
+
+_COUNT = """
+SELECT {state} AS state, count(*) AS cells FROM {rows} t
+  LEFT JOIN {answers} a ON a.row_id = t.id GROUP BY 1 ORDER BY 1
+"""
+
+
+def count_states(ai_field: AiField) -> dict[str, int]:
+    """How many cells of an AI field are in each state. Reads the whole table: 1 s a million."""
+    source = load_sources([ai_field.pk])[ai_field.pk]
+    select = statement(
+        _COUNT,
+        state=state_expression(source, sql.Identifier("a")),
+        rows=rows_table(ai_field.table_id),
+        answers=answers_table(ai_field.pk),
+    )
+    with bounded_query():
+        return {row.state: row.cells for row in fetch_rows(_StateCount, select)}
 
 
 def answer_state(ai_field_id: int) -> sql.Composable:

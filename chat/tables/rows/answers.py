@@ -1,17 +1,20 @@
-"""Writing answers by hand: a cell that a person has edited is theirs until they ask for another."""
+"""Cells that AI fields fill: reading what they hold, and writing them by hand. A cell that a person
+has edited is theirs until they ask for another answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 from psycopg import sql
 
-from aily.database.rows import execute
+from aily.database.rows import execute, fetch_tuples
 from chat.tables.ddl import column_type
 from chat.tables.models import Field
 from chat.tables.names import answers_table, column, statement
-from chat.tables.values import Cell, to_json
+from chat.tables.values import Cell, database_reader, to_json
 
 _WRITE = """
 WITH given AS MATERIALIZED (
@@ -30,8 +33,32 @@ ON CONFLICT (row_id) DO UPDATE SET
 """
 
 
-def write(
-    user_id: int, fields: Mapping[int, Field], cells: Mapping[int, Mapping[int, Cell]]
+#: Cells by the ids of their fields, by row.
+Cells = Mapping[int, Mapping[int, Cell]]
+
+
+def load_answers(fields: Iterable[Field], row_ids: Collection[int]) -> dict[int, dict[int, Cell]]:
+    """What these rows hold in outputs of AI fields, by row and field. A query an AI field."""
+    by_filler: defaultdict[int, list[Field]] = defaultdict(list)
+    for field in fields:
+        if field.ai_field_id is not None:
+            by_filler[field.ai_field_id].append(field)
+    found: defaultdict[int, dict[int, Cell]] = defaultdict(dict)
+    for filler, outputs in by_filler.items():
+        read = statement(
+            "SELECT row_id{columns} FROM {answers} WHERE row_id = ANY(%s)",
+            answers=answers_table(filler),
+            columns=_each(", {}", [column(output.column) for output in outputs]),
+        )
+        readers = [(output.pk, database_reader(output)) for output in outputs]
+        for row_id, *values in fetch_tuples(read, [list(row_ids)]):
+            for (pk, reader), value in zip(readers, values, strict=True):
+                found[cast("int", row_id)][pk] = reader(value)
+    return found
+
+
+def write_answers(
+    user_id: int | None, fields: Mapping[int, Field], cells: Cells
 ) -> None:
     """Write cells of outputs, by row and field, in the caller's transaction.
 
@@ -51,15 +78,14 @@ def write(
 
 
 def _write(
-    user_id: int, outputs: Sequence[Field], rows: Mapping[int, Mapping[int, Cell]]
+    user_id: int | None, outputs: Sequence[Field], rows: Cells
 ) -> None:
     columns = [column(output.column) for output in outputs]
     types = [
         sql.SQL(", {} {}").format(column(output.column), column_type(output.kind))
         for output in outputs
     ]
-    ai_field_id = outputs[0].ai_field_id
-    assert ai_field_id is not None
+    ai_field_id = cast("int", outputs[0].ai_field_id)
     cells = [
         {"row_id": row_id, **{output.column: to_json(values[output.pk]) for output in outputs}}
         for row_id, values in rows.items()
