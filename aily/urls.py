@@ -26,7 +26,9 @@ from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.rows import router as table_rows
+from chat.tables.api.queries import router as table_queries
 from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -49,7 +51,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows],
+        "/tables": [tables, table_fields, table_rows, table_views, table_queries],
     },
     auth=[BearerAuth(), SessionAuth()],
 )
