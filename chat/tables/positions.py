@@ -104,10 +104,8 @@ def _lock_order(table: Table) -> None:
 
 
 def _record(table: Table, author: Author, old: Sequence[Place]) -> int:
-    inverse = [{"id": place.id, "pos": place.pos} for place in old]
-    done = Changed(
-        row_ids=[place.id for place in old], inverse={"move": cast("list[object]", inverse)}
-    )  # type: ignore[dict-item]
+    inverse: list[JsonValue] = [{"id": place.id, "pos": place.pos} for place in old]
+    done = Changed(row_ids=[place.id for place in old], inverse={"move": inverse})
     return record(table, author, done)
 
 
