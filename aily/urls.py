@@ -27,8 +27,10 @@ from chat.api.webhooks import router as webhooks
 from chat.tables.api.ai_fields import router as ai_fields
 from chat.tables.api.ai_runs import router as ai_runs
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -51,7 +53,15 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows, ai_fields, ai_runs],
+        "/tables": [
+            tables,
+            table_fields,
+            table_rows,
+            table_views,
+            table_queries,
+            ai_fields,
+            ai_runs,
+        ],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -16,11 +16,12 @@ class TablesConfig(AppConfig):
         from accounts.access.permissions import register_objects
         from accounts.audit import audited
         from aily.admin.model_texts import translate_models
-        from chat.tables import ddl
-        from chat.tables.models import AiField, Field, Table, View
+        from chat.followers import register_follower
         from chat.runs.kinds import register_kind
+        from chat.tables import ddl, following
         from chat.tables.ai import answers, states
         from chat.tables.ai.kind import TableRuns
+        from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
         from chat.tables.queries.catalogue import register_answer_state
         from chat.tables.showing import register_answer_reader
@@ -38,5 +39,6 @@ class TablesConfig(AppConfig):
         register_kind(TableRuns())
         register_answer_state(states.answer_state)
         register_answer_reader(answers.read)
+        register_follower("table.subscribe", following.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)
