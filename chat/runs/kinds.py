@@ -19,7 +19,6 @@ from chat.models.runs import Run, RunRow
 from chat.runs.reading import ParsedRow
 from chat.services.submission import TaskRequest
 
-
 #: Fields of a request that are the same in all rows of a scene: a refusal of one refuses all.
 _COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
 

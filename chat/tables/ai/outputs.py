@@ -11,8 +11,8 @@ from typing import cast
 import msgspec
 from pydantic import JsonValue
 
-from aily.rest.json_input import decode_json
 from aily.problems import InvalidRequest
+from aily.rest.json_input import decode_json
 from chat.tables.ai.config import WHOLE
 from chat.tables.models import AiField, AiRun, Field, Kind
 from chat.tables.texts import text_parser
@@ -97,9 +97,7 @@ def _text_or_json(value: JsonValue) -> Callable[[Field], Callable[..., Cell]]:
 
 def _parsed(output: Output, parser: Callable[[Field], Callable[..., Cell]], value: object) -> Cell:
     field = output.field
-    if isinstance(value, dict | list) and field.kind in (Kind.TEXT, Kind.LONG_TEXT):
-        value = msgspec.json.encode(value).decode()
-    elif field.kind in (Kind.TEXT, Kind.LONG_TEXT) and isinstance(value, bool | int | float):
+    if (isinstance(value, dict | list) and field.kind in (Kind.TEXT, Kind.LONG_TEXT)) or (field.kind in (Kind.TEXT, Kind.LONG_TEXT) and isinstance(value, bool | int | float)):
         value = msgspec.json.encode(value).decode()
     try:
         return parser(field)(value)

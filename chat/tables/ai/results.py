@@ -7,7 +7,7 @@ edited since it was asked for, becomes a version of the cell. So does what it re
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from uuid import UUID

@@ -16,7 +16,6 @@ from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
 from chat.runs import control, estimating
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
-from chat.runs.kinds import SampledRow
 from chat.tables.ai import preparing
 from chat.tables.ai.config import in_order, store_config
 from chat.tables.ai.fields import live_ai_fields, request_options

@@ -19,7 +19,7 @@ from chat.tables.models import View, Which
 from chat.tables.names import answers_table, rows_table
 from chat.tables.queries.catalogue import live_fields, operands_of
 from chat.tables.queries.filters import compile_filter
-from chat.tables.queries.sorts import compile_sorts, order_by
+from chat.tables.queries.sorts import compile_sorts
 from chat.tables.queries.statement import TRUE, Statement, all_of
 
 #: Rows that a scope may name one by one.

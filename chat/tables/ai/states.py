@@ -11,6 +11,7 @@ from chat.tables.models import AiField
 from chat.tables.names import answers_table, rows_table, statement
 from chat.tables.queries.execution import bounded_query
 
+
 class _StateCount(Row, frozen=True):
     state: str
     cells: int
