@@ -26,6 +26,7 @@ from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.ai_fields import router as ai_fields
 from chat.tables.api.ai_runs import router as ai_runs
+from chat.tables.api.comparisons import router as comparisons
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
@@ -61,6 +62,7 @@ api = build_api(
             table_queries,
             ai_fields,
             ai_runs,
+            comparisons,
         ],
     },
     auth=[BearerAuth(), SessionAuth()],

@@ -73,7 +73,11 @@ class FileRuns(RunKind):
         return CompositeRequest.model_validate(fields)
 
     def refuses_all(self, run: Run, row: RunRow, refusal: Exception) -> bool:
-        if isinstance(refusal, ModelDisabled) and not run.scene and (row.payload or {}).get("model"):
+        if (
+            isinstance(refusal, ModelDisabled)
+            and not run.scene
+            and (row.payload or {}).get("model")
+        ):
             # The next row may name another.
             return False
         return super().refuses_all(run, row, refusal)

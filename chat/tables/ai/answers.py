@@ -64,9 +64,7 @@ def read(
     return found
 
 
-def _read(
-    table_id: int, source: Source, row_ids: Sequence[int]
-) -> Iterable[tuple[int, Answer]]:
+def _read(table_id: int, source: Source, row_ids: Sequence[int]) -> Iterable[tuple[int, Answer]]:
     parts: Mapping[str, sql.Composable] = {
         "state": state_expression(source, _ALIAS),
         "input_changed": input_changed(source, _ALIAS),
@@ -83,11 +81,14 @@ def _read(
         rows = cursor.fetchall()
     for row_id, state, other_input, other_config, code, thumb, verdict, *cells in rows:
         changed = (("input", other_input), ("config", other_config))
-        yield row_id, Answer(
-            {key: reader(cell) for (key, reader), cell in zip(readers, cells, strict=True)},
-            state,
-            tuple(name for name, is_other in changed if is_other) if state == "stale" else (),
-            code if state == "failed" else None,
-            thumb,
-            verdict,
+        yield (
+            row_id,
+            Answer(
+                {key: reader(cell) for (key, reader), cell in zip(readers, cells, strict=True)},
+                state,
+                tuple(name for name, is_other in changed if is_other) if state == "stale" else (),
+                code if state == "failed" else None,
+                thumb,
+                verdict,
+            ),
         )

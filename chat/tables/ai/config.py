@@ -104,6 +104,8 @@ def in_order(ai_fields: Iterable[AiField], fields: Mapping[int, Field]) -> list[
         ready = [pk for pk in waiting if not needs[pk] & waiting.keys()]
         if not ready:
             names = ", ".join(repr(ai_field.name) for ai_field in waiting.values())
-            raise InvalidRequest(f"These AI fields read each other: {names}."[:500], field="mapping")
+            raise InvalidRequest(
+                f"These AI fields read each other: {names}."[:500], field="mapping"
+            )
         ordered += [waiting.pop(pk) for pk in ready]
     return ordered

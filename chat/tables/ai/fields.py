@@ -244,9 +244,7 @@ def end_runs(ai_field_id: int) -> None:
         control.cancel(ai_run.run)
 
 
-def _record(
-    table: Table, row: AiField, outputs: Sequence[Field], user: User, client: str
-) -> None:
+def _record(table: Table, row: AiField, outputs: Sequence[Field], user: User, client: str) -> None:
     ids = [output.pk for output in outputs]
     record(
         table,

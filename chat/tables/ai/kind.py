@@ -46,9 +46,7 @@ class TableRuns(RunKind):
         ai_run = AiRun.objects.filter(pk=run.pk).select_related("table").first()
         user = User.objects.filter(pk=user_id).first()
         return (
-            ai_run is not None
-            and user is not None
-            and has_access(user, ai_run.table, Access.READ)
+            ai_run is not None and user is not None and has_access(user, ai_run.table, Access.READ)
         )
 
     def announce(self, run: Run, event: str) -> None:

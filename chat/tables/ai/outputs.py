@@ -53,9 +53,7 @@ def outputs_of(ai_run: AiRun) -> list[Output]:
     """Those that the run was made for and that are still there, in the order of their columns."""
     wanted = cast("Mapping[str, list[str]]", ai_run.config.content["outputs"])
     fields = Field.objects.filter(ai_field=ai_run.ai_field_id, deleted_at=None)
-    found = [
-        Output(field, wanted[field.column][0]) for field in fields if field.column in wanted
-    ]
+    found = [Output(field, wanted[field.column][0]) for field in fields if field.column in wanted]
     return sorted(found, key=lambda output: output.field.pk)
 
 
@@ -76,7 +74,9 @@ def read_answer(text: str, outputs: Sequence[Output]) -> dict[str, object]:
     document: Mapping[str, JsonValue] | None = None
     for output in outputs:
         if output.name == WHOLE:
-            values[output.column] = _stored(output, _parsed(output, text_parser, _whole(text, output)))
+            values[output.column] = _stored(
+                output, _parsed(output, text_parser, _whole(text, output))
+            )
             continue
         if document is None:
             document = _document(text)
@@ -97,7 +97,9 @@ def _text_or_json(value: JsonValue) -> Callable[[Field], Callable[..., Cell]]:
 
 def _parsed(output: Output, parser: Callable[[Field], Callable[..., Cell]], value: object) -> Cell:
     field = output.field
-    if (isinstance(value, dict | list) and field.kind in (Kind.TEXT, Kind.LONG_TEXT)) or (field.kind in (Kind.TEXT, Kind.LONG_TEXT) and isinstance(value, bool | int | float)):
+    if (isinstance(value, dict | list) and field.kind in (Kind.TEXT, Kind.LONG_TEXT)) or (
+        field.kind in (Kind.TEXT, Kind.LONG_TEXT) and isinstance(value, bool | int | float)
+    ):
         value = msgspec.json.encode(value).decode()
     try:
         return parser(field)(value)

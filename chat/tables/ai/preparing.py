@@ -130,9 +130,7 @@ def read_rows(source: RunSource, row_ids: Sequence[int], since: datetime) -> dic
         failed=_any_upstream(upstream, _HAS_FAILED),
         missing=_any_upstream(upstream, _HAS_NONE),
     )
-    own = sql.SQL("LEFT JOIN {} own ON own.row_id = t.id").format(
-        answers_table(ai_run.ai_field_id)
-    )
+    own = sql.SQL("LEFT JOIN {} own ON own.row_id = t.id").format(answers_table(ai_run.ai_field_id))
     ids = statement.param(list(row_ids), "bigint[]")
     whole = sql.SQL("{} {} {} WHERE t.id = ANY({})").format(select, statement.source(), own, ids)
     return {row.id: row for row in fetch_rows(_Found, whole.as_string(), statement.params)}

@@ -71,7 +71,9 @@ class _Names:
         versions: Sequence[CellVersion],
     ) -> None:
         models = {cell.get("model") for cell in cells}
-        self.models = dict(LLMModel.objects.filter(pk__in=models - {None}).values_list("pk", "name"))
+        self.models = dict(
+            LLMModel.objects.filter(pk__in=models - {None}).values_list("pk", "name")
+        )
         runs = {cell["run"] for cell in cells if cell.get("run")}
         started = Run.objects.filter(pk__in=runs).values_list("pk", "owner__username")
         self.starters = {str(pk): name for pk, name in started}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -22,12 +22,16 @@ from chat.tables.ai.fields import live_ai_fields, request_options
 from chat.tables.ai.selection import Scope, Survey, copy_rows, insert_rows, survey
 from chat.tables.ai.sources import Source, load_sources
 from chat.tables.fields import live_fields
-from chat.tables.models import AiField, AiRun
+from chat.tables.models import AiField, AiRun, Comparison
 from chat.tables.queries.execution import bounded_query
 
 KIND = "table"
 #: AI fields that one run fills, row by row.
 MAX_CHAINED = 10
+
+
+class NothingToFill(InvalidRequest):
+    """A scope without a cell that is to be filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,6 @@ class NewAiRun:
     try_rows: int = 0
     also: Sequence[int] = ()
     is_automatic: bool = False
-    options: dict[str, JsonValue] | None = None
 
 
 def create_runs(
@@ -60,9 +63,13 @@ def create_runs(
     with transaction.atomic():
         made: list[AiRun] = []
         for each in chain:
-            require_room(user.pk)
-            _check_may_ask(user, api_key_id, sources[each.pk], new)
-            made.append(_create(user, api_key_id, sources[each.pk], new, made, len(chain) > 1))
+            source = sources[each.pk]
+            ai_run = add_run(user, api_key_id, source, new, [other.pk for other in made])
+            if made:
+                copy_rows(ai_run.run, made[0].pk)
+            else:
+                _insert_rows(ai_run.run, source, new.scope, is_chained=len(chain) > 1)
+            made.append(ai_run)
         for ai_run in made:
             if new.start:
                 control.start(ai_run.run, new.start, new.start_at)
@@ -86,9 +93,7 @@ def _chain(ai_field: AiField, also: Sequence[int]) -> list[AiField]:
     return in_order([by_id[pk] for pk in sorted({ai_field.pk, *also})], fields)
 
 
-def _check_may_ask(
-    user: User, api_key_id: int | None, source: Source, new: NewAiRun
-) -> None:
+def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -> None:
     """Whoever starts a run pays for it, and must be allowed to use its scene and model."""
     row = source.ai_field
     if source.missing:
@@ -106,14 +111,17 @@ def _check_may_ask(
     check_fields(user.pk, api_key_id, asked)
 
 
-def _create(
+def add_run(
     user: User,
     api_key_id: int | None,
     source: Source,
     new: NewAiRun,
-    earlier: Sequence[AiRun],
-    is_chained: bool,
+    waits_for: Sequence[UUID] = (),
+    comparison: Comparison | None = None,
 ) -> AiRun:
+    """Insert a run without its rows, in the caller's transaction. Raises Problem."""
+    require_room(user.pk)
+    _check_may_ask(user, api_key_id, source, new)
     row = source.ai_field
     config = store_config(row, source.content)
     run = new_run(user, api_key_id, source, new)
@@ -127,17 +135,18 @@ def _create(
         which=new.scope.which,
         overwrites_edited=new.scope.overwrites_edited,
         condition=row.condition,
-        waits_for=[str(other.pk) for other in earlier],
+        waits_for=[str(run_id) for run_id in waits_for],
         is_automatic=new.is_automatic,
+        comparison=comparison,
     )
     ai_run.save(force_insert=True)
-    if earlier:
-        copy_rows(run, earlier[0].pk)
-    else:
-        insert_rows(run, source, new.scope, is_chained=is_chained)
-        if not run.total or (not run.pending and not is_chained):
-            raise InvalidRequest("No cell of this scope is to be filled.", field="scope")
     return ai_run
+
+
+def _insert_rows(run: Run, source: Source, scope: Scope, *, is_chained: bool) -> None:
+    insert_rows(run, source, scope, is_chained=is_chained)
+    if not run.total or (not run.pending and not is_chained):
+        raise NothingToFill("No cell of this scope is to be filled.", field="scope")
 
 
 def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -> Run:
@@ -153,7 +162,7 @@ def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -
         scene=row.scene,
         scene_version=version if isinstance(version, int) else None,
         mapping=row.mapping,
-        options=new.options if new.options is not None else request_options(row),
+        options=request_options(row),
         lane=Lane.BATCH,
         state=RunState.READY,
         max_cost=new.max_cost,
@@ -195,7 +204,7 @@ def estimate_scope(
     with bounded_query():
         found = survey(source, new.scope, estimating.SAMPLE_ROWS)
     if not found.rows:
-        raise InvalidRequest("No cell of this scope is to be filled.", field="scope")
+        raise NothingToFill("No cell of this scope is to be filled.", field="scope")
     run = new_run(user, api_key_id, source, new)
     rows = preparing.sample_of(source, found.sample)
     drafts = estimating.draft_rows(run, rows)
@@ -214,8 +223,3 @@ def get_ai_run(run_id: UUID) -> AiRun:
     if found is None:
         raise NotFound("There is no such run.", field="run_id")
     return found
-
-
-def narrowed(new: NewAiRun, rows: int) -> NewAiRun:
-    """The same run of so many rows at the most, chosen by chance."""
-    return replace(new, scope=replace(new.scope, random=rows))

@@ -41,7 +41,11 @@ def _field(name: str, part: JsonValue) -> NewField:
     choices = _choices(part)
     if choices:
         return NewField(shown, Kind.SELECT, {"choices": [{"name": choice} for choice in choices]})
-    if isinstance(part, dict) and part.get("type") == "array" and (listed := _choices(part.get("items"))):
+    if (
+        isinstance(part, dict)
+        and part.get("type") == "array"
+        and (listed := _choices(part.get("items")))
+    ):
         return NewField(
             shown, Kind.MULTI_SELECT, {"choices": [{"name": choice} for choice in listed]}
         )

@@ -109,8 +109,13 @@ class Scope:
     random: int | None = None
     which: Which = Which.EMPTY
     overwrites_edited: bool = False
+    # Of runs that policies make:
     #: Rows that were changed later than so many seconds ago are left for the next run.
     settled_seconds: int | None = None
+    #: Whether cells are filled that have failed before.
+    repeats_failed: bool = True
+    #: Most rows of the run.
+    limit: int | None = None
 
 
 class _Query:
@@ -159,7 +164,7 @@ class _Query:
             scope=inner,
             by=sql.SQL("place") if scope.random is None else sql.SQL("luck"),
             kept=TRUE if self._keeps_all else sql.SQL("wanted"),
-            limit=self._limit(scope.random, settings.RUN_MAX_ROWS + 1),
+            limit=self._limit(scope.random, scope.limit, settings.RUN_MAX_ROWS + 1),
         )
         return sql.SQL("{} {}").format(picked, rest).as_string()
 
@@ -171,13 +176,13 @@ class _Query:
         """Whether the cell is one that the run is to fill."""
         state = {
             "digest": self._source.digest,
-            "config": sql.SQL("decode({}, 'hex')").format(
-                sql.Literal(self._source.config.hex())
-            ),
+            "config": sql.SQL("decode({}, 'hex')").format(sql.Literal(self._source.config.hex())),
         }
         conditions = [sql.SQL(_WANTED[self.scope.which]).format(**state)]
         if not self.scope.overwrites_edited:
             conditions.append(sql.SQL("own.edited_at IS NULL"))
+        if not self.scope.repeats_failed:
+            conditions.append(sql.SQL("own.state IS DISTINCT FROM 'failed'"))
         return all_of(conditions)
 
 

@@ -1,9 +1,10 @@
-"""AI fields with all that their answers are compared with, loaded by a constant number of queries."""
+"""AI fields with all that their answers are compared with, in a constant number of queries."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from psycopg import sql
@@ -50,6 +51,16 @@ def load_sources(ai_field_ids: Collection[int]) -> dict[int, Source]:
 
 def load_source(ai_field_id: int) -> Source:
     return load_sources([ai_field_id])[ai_field_id]
+
+
+def changed_source(source: Source, changes: Mapping[str, object]) -> Source:
+    """The same AI field as if these columns of it were changed, which are not its mapping."""
+    ai_field = copy(source.ai_field)
+    for name, value in changes.items():
+        setattr(ai_field, name, value)
+    version = live_versions([ai_field.scene]).get(ai_field.scene)
+    content = content_of(ai_field, version, source.outputs)
+    return replace(source, ai_field=ai_field, content=content, config=digest_of(content))
 
 
 def _source(

@@ -172,9 +172,7 @@ def retry_failed_cells(request: AuthenticatedRequest, run_id: UUID) -> Any:
 
 
 @router.post("/runs/{uuid:run_id}:revert", response=RevertedOut)
-def revert_table_run(
-    request: AuthenticatedRequest, run_id: UUID, payload: RevertIn
-) -> RevertedOut:
+def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: RevertIn) -> RevertedOut:
     """Give cells that the run has filled what they held before, but for those that were edited or
     filled again since."""
     found = _find(request, run_id)

@@ -58,9 +58,7 @@ class AiRun(models.Model):
     ai_field = models.ForeignKey(
         AiField, on_delete=models.CASCADE, db_index=False, related_name="runs"
     )
-    config = models.ForeignKey(
-        AiConfig, on_delete=models.CASCADE, db_index=False, related_name="+"
-    )
+    config = models.ForeignKey(AiConfig, on_delete=models.CASCADE, db_index=False, related_name="+")
     scope = models.JSONField(default=dict, help_text="Which rows, as they were asked for.")
     which = models.CharField(max_length=14, choices=Which.choices, default=Which.EMPTY)
     overwrites_edited = models.BooleanField(

@@ -57,9 +57,7 @@ def load_answers(fields: Iterable[Field], row_ids: Collection[int]) -> dict[int,
     return found
 
 
-def write_answers(
-    user_id: int | None, fields: Mapping[int, Field], cells: Cells
-) -> None:
+def write_answers(user_id: int | None, fields: Mapping[int, Field], cells: Cells) -> None:
     """Write cells of outputs, by row and field, in the caller's transaction.
 
     One statement for each AI field and set of its outputs that is written together.
@@ -77,9 +75,7 @@ def write_answers(
         _write(user_id, [fields[field_id] for field_id in field_ids], rows)
 
 
-def _write(
-    user_id: int | None, outputs: Sequence[Field], rows: Cells
-) -> None:
+def _write(user_id: int | None, outputs: Sequence[Field], rows: Cells) -> None:
     columns = [column(output.column) for output in outputs]
     types = [
         sql.SQL(", {} {}").format(column(output.column), column_type(output.kind))

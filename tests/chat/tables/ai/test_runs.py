@@ -1,0 +1,156 @@
+"""Runs of AI fields, through the REST API, a real queue and a real worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat.models import LedgerEntry, LLMModel, Task
+from chat.runner.runtime import Runtime
+from tests.chat.runs.conftest import turn
+from tests.chat.tables.ai.conftest import Act, AiGrid, done, expected, some_ended
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def narrow(model: LLMModel) -> None:
+    """Before a worker starts, which reads the caps seldom: two calls at once."""
+    LLMModel.objects.update(max_concurrency=2)
+
+
+async def test_empty_cells_are_filled_with_where_they_come_from(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    row_ids = await act(grid.create, *({"Text": f"Text {n}"} for n in range(30)))
+    summary = await act(grid.add_ai, "Summary")
+    assert await act(grid.states, summary) == {"none": 30}
+    made = await act(grid.start, summary)
+    run = await done(made["id"])
+    assert (run.total, run.succeeded, run.failed, run.skipped) == (30, 30, 0, 0)
+    texts = await act(grid.texts, "Summary", row_ids)
+    assert texts == [expected(f"Text {n}") for n in range(30)]
+    assert await act(grid.states, summary) == {"done": 30}
+    cell = await act(grid.cell, summary, row_ids[3])
+    assert (cell["state"], cell["inputs"]) == ("done", {grid.key("Text"): "Text 3"})
+    provenance = cell["provenance"]
+    assert (provenance["scene"], provenance["version"]) == ("echo", 1)
+    assert (provenance["model"], provenance["started_by"]) == ("deepseek-flash", "alice")
+    assert provenance["prompt_tokens"] > 0
+    task = await act(Task.objects.get, pk=provenance["task"])
+    assert task.text == texts[3]
+    # A second run finds nothing to do.
+    refused = await act(grid.start, summary, status=400)
+    assert refused["errors"][0]["field"] == "scope"
+
+
+async def test_which_cells_a_run_fills(grid: AiGrid, worker: Runtime, act: Act) -> None:
+    row_ids = await act(grid.create, *({"Text": f"Text {n}"} for n in range(6)))
+    summary = await act(grid.add_ai, "Summary")
+    first = await act(grid.start, summary, first=4)
+    await done(first["id"])
+    assert await act(grid.states, summary) == {"done": 4, "none": 2}
+    await act(grid.batch, {"op": "update", "id": row_ids[0], "values": {"Text": "Changed"}})
+    assert await act(grid.states, summary) == {"done": 3, "none": 2, "stale": 1}
+    cell = await act(grid.cell, summary, row_ids[0])
+    assert (cell["state"], cell["why"]) == ("stale", ["input"])
+    stale = await done((await act(grid.start, summary, which="stale"))["id"])
+    assert (stale.total, stale.succeeded) == (1, 1)
+    texts = await act(grid.texts, "Summary", row_ids)
+    assert texts[0] == expected("Changed")
+    named = await act(grid.start, summary, which="all", rows=[row_ids[1], row_ids[5]])
+    assert (await done(named["id"])).succeeded == 2
+    chosen = await act(grid.start, summary, which="all", random=3)
+    assert (await done(chosen["id"])).total == 3
+    tree = {"field": grid.key("Text"), "op": "is", "value": "Text 2"}
+    filtered = await act(grid.start, summary, which="all", filter=tree)
+    assert (await done(filtered["id"])).total == 1
+
+
+async def test_what_is_asked_otherwise_makes_answers_stale(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    [row_id] = await act(grid.create, {"Text": "Text"})
+    summary = await act(grid.add_ai, "Summary")
+    await done((await act(grid.start, summary))["id"])
+    path = f"/ai-fields/{summary['id']}"
+    await act(grid.api, "patch", path, {"options": {"max_tokens": 500}})
+    cell = await act(grid.cell, summary, row_id)
+    assert (cell["state"], cell["why"]) == ("stale", ["config"])
+    await act(grid.api, "patch", path, {"options": {}})
+    assert (await act(grid.cell, summary, row_id))["state"] == "done"
+
+
+async def test_a_cell_edited_by_hand_stays(grid: AiGrid, worker: Runtime, act: Act) -> None:
+    row_ids = await act(grid.create, {"Text": "one"}, {"Text": "two"})
+    summary = await act(grid.add_ai, "Summary")
+    await done((await act(grid.start, summary))["id"])
+    answer = await act(
+        grid.batch,
+        {"op": "update", "id": row_ids[0], "values": {"Summary": "Mine"},
+         "was": {"Summary": expected("one")}},
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.content
+    cell = await act(grid.cell, summary, row_ids[0])
+    assert (cell["state"], cell["edited"]["by"]) == ("edited", "alice")
+    assert cell["history"][0]["values"] == {grid.key("Summary"): expected("one")}
+    again = await done((await act(grid.start, summary, which="all"))["id"])
+    assert again.total == 1
+    assert await act(grid.texts, "Summary", row_ids) == ["Mine", expected("two")]
+    asked = await act(grid.start, summary, which="all", overwrite_edited=True)
+    assert (await done(asked["id"])).succeeded == 2
+    assert await act(grid.texts, "Summary", row_ids) == [expected("one"), expected("two")]
+
+
+async def test_an_edit_while_its_answer_is_on_its_way_stays(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    [row_id] = await act(grid.create, {"Text": "slow [sim:latency=0.5]"})
+    summary = await act(grid.add_ai, "Summary")
+    made = await act(grid.start, summary, which="all", overwrite_edited=True)
+    await act(turn)
+    await act(grid.batch, {"op": "update", "id": row_id, "values": {"Summary": "Mine"}})
+    await done(made["id"])
+    cell = await act(grid.cell, summary, row_id)
+    assert cell["values"] == {grid.key("Summary"): "Mine"}
+    assert cell["history"][0]["reason"] == "late"
+
+
+async def test_inputs_rows_and_fields_that_change_while_a_run_goes_on(
+    grid: AiGrid, narrow: None, worker: Runtime, act: Act
+) -> None:
+    """Each row is asked by its values of the moment at which it is fed."""
+    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(200)]
+    row_ids = await act(grid.create, *texts)
+    summary = await act(grid.add_ai, "Summary")
+    made = await act(grid.start, summary, max_open=10)
+    await some_ended(made["id"], 10)
+    await act(grid.batch, {"op": "update", "id": row_ids[199], "values": {"Text": "Late edit"}})
+    await act(grid.batch, *({"op": "delete", "id": row_id} for row_id in row_ids[150:160]))
+    run = await done(made["id"])
+    assert (run.succeeded, run.skipped, run.failed) == (190, 10, 0)
+    assert await act(grid.texts, "Summary", row_ids[199:]) == [expected("Late edit")]
+    assert await act(grid.states, summary) == {"done": 190}
+    groups = await act(grid.api, "get", f"/runs/{made['id']}/errors")
+    assert [(group["code"], group["rows"]) for group in groups] == [("row_deleted", 10)]
+
+
+async def test_a_mapped_field_that_is_deleted_pauses_the_run(
+    grid: AiGrid, narrow: None, worker: Runtime, act: Act
+) -> None:
+    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(100)]
+    await act(grid.create, *texts)
+    summary = await act(grid.add_ai, "Summary")
+    made = await act(grid.start, summary, max_open=4)
+    await some_ended(made["id"], 2)
+    field_id = grid.fields["Text"]["id"]
+    await act(grid.api, "delete", f"/fields/{field_id}", status=204)
+    for _ in range(3):
+        await act(turn)
+    run = await act(grid.run, made["id"])
+    assert run["state"] == "paused"
+    assert "mapping.text" in run["message"]
+    await act(grid.api, "post", f"/fields/{field_id}:restore", {})
+    await act(grid.act, made["id"], "resume")
+    assert (await done(made["id"])).succeeded == 100
+    paid = await act(LedgerEntry.objects.usage().filter(kind="settle").count)
+    assert paid == 100
