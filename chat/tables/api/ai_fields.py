@@ -1,6 +1,6 @@
 """REST: AI fields."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """REST: runs of AI fields, and what is known of single cells."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from typing import Any
 from uuid import UUID

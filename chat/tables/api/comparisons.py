@@ -1,6 +1,6 @@
 """REST: comparisons of two configurations of an AI field."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from ninja import Router, Status
 
