@@ -26,6 +26,7 @@ from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.rows import router as table_rows
+from chat.tables.api.sharing import router as table_shares
 from chat.tables.api.tables import router as tables
 
 admin.autodiscover()
@@ -49,7 +50,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows],
+        "/tables": [tables, table_fields, table_rows, table_shares],
     },
     auth=[BearerAuth(), SessionAuth()],
 )
