@@ -29,13 +29,13 @@ class TablesConfig(AppConfig):
         translate_models(self)
         # Counters that change with every write of a row are no change by anybody.
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
-        audited(Field, except_for=("retype", "updated_at"))
+        audited(Field, except_for=("retype", "is_retyping", "updated_at"))
         audited(View, except_for=("updated_at",))
         audited(
             AiField,
             except_for=("updated_at", "config_rev", "policy_note", "checked_rev", "checked_config"),
         )
-        register_objects(Table, "id", PERMISSIONS)
+        register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
         register_kind(TableRuns())
         register_answer_state(states.answer_state)
         register_answer_reader(answers.read)
