@@ -53,13 +53,15 @@ WITH given AS MATERIALIZED (
          tokens_out bigint, cost numeric {output_types})
     JOIN {rows} t ON t.id = v.row_id ORDER BY v.row_id),
 old AS MATERIALIZED (
-  SELECT a.* FROM {answers} a JOIN given g ON g.row_id = a.row_id ORDER BY a.row_id FOR UPDATE OF a),
+  SELECT a.* FROM {answers} a JOIN given g ON g.row_id = a.row_id
+   ORDER BY a.row_id FOR UPDATE OF a),
 stored AS (
   INSERT INTO {answers} AS a (row_id, state, digest, config, run, task, last_task, model,
          served_from, attempts, tokens_in, tokens_out, cost, currency, at {outputs})
   SELECT row_id, 'done', decode(digest, 'hex'), %(config)s, %(run_id)s, task, task, model,
          served_from, attempts, tokens_in, tokens_out, cost, %(currency)s, now() {given_outputs}
-    FROM given
+    -- The old rows are read before the first one is written.
+    FROM given WHERE (SELECT count(*) FROM old) >= 0
   ON CONFLICT (row_id) DO UPDATE SET
          state = 'done', digest = excluded.digest, config = excluded.config, run = excluded.run,
          task = excluded.task, last_task = excluded.last_task, model = excluded.model,
@@ -236,7 +238,7 @@ def _store_statement(ai_run: AiRun, outputs: Sequence[Field]) -> str:
 
 
 def _each(template: str, columns: Sequence[sql.Identifier]) -> sql.Composable:
-    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)  # type: ignore[arg-type]
+    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)
 
 
 def _fail(ai_run: AiRun, failed: Sequence[Mapping[str, object]]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -39,7 +39,7 @@ class NewAiRun:
     """What a run is asked for. `try_rows`: so many rows are run now, and the rest waits for its
     start. `also`: AI fields that are filled in the same turn, those before that they read."""
 
-    scope: Scope = Scope()
+    scope: Scope = field(default_factory=Scope)
     start: str = ""
     start_at: datetime | None = None
     max_cost: Decimal | None = None

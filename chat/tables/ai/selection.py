@@ -178,7 +178,7 @@ class _Query:
             "digest": self._source.digest,
             "config": sql.SQL("decode({}, 'hex')").format(sql.Literal(self._source.config.hex())),
         }
-        conditions = [sql.SQL(_WANTED[self.scope.which]).format(**state)]
+        conditions: list[sql.Composable] = [sql.SQL(_WANTED[self.scope.which]).format(**state)]
         if not self.scope.overwrites_edited:
             conditions.append(sql.SQL("own.edited_at IS NULL"))
         if not self.scope.repeats_failed:
@@ -232,7 +232,7 @@ def insert_rows(run: Run, source: Source, scope: Scope, *, is_chained: bool = Fa
 
 
 def copy_rows(run: Run, first: UUID) -> None:
-    """Insert the rows that another run has, all pending: what they ask is seen when they are fed."""
+    """Insert the rows that another run has, all pending: what they ask is seen as they are fed."""
     [inserted] = fetch_rows(_Inserted, _COPY, {"run_id": run.pk, "first": first})
     _set_counts(run, inserted)
 

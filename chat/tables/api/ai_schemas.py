@@ -108,9 +108,10 @@ class AiFieldPatch(RequestSchema):
 
 
 class OutputOut(Schema):
-    model_config = example(field="f14", name="Summary", kind="long_text", property="")
+    model_config = example(id=14, key="f14", name="Summary", kind="long_text", property="")
 
-    field: str = Field(alias="key")
+    id: int
+    key: str = Field(description="Its name in the `values` of rows.")
     name: str
     kind: str
     property: str
@@ -121,7 +122,7 @@ class AiFieldOut(Schema):
         id=4, table=3, name="Summary", scene="summary", version=None, mapping={"text": "f12"},
         model="", options={}, condition=None, policy="by_hand", max_rows_per_hour=None,
         max_cost_per_day=None, note="",
-        outputs=[{"key": "f14", "name": "Summary", "kind": "long_text", "property": ""}],
+        outputs=[{"id": 14, "key": "f14", "name": "Summary", "kind": "long_text", "property": ""}],
         created_at="2026-01-31T12:00:00Z",
     )  # fmt: skip
 
@@ -143,9 +144,10 @@ class AiFieldOut(Schema):
 
     @staticmethod
     def resolve_outputs(row: AiField) -> list[dict[str, object]]:
-        fields = row.outputs.filter(deleted_at=None).order_by("position", "id")  # type: ignore[attr-defined]
+        fields = row.outputs.filter(deleted_at=None).order_by("position", "id")
         return [
             {
+                "id": field.pk,
                 "key": field.key,
                 "name": field.name,
                 "kind": field.kind,
@@ -187,7 +189,7 @@ class ScopeIn(RequestSchema):
 class RunIn(RequestSchema):
     model_config = example(scope={"which": "empty"}, start="now", max_cost="2.50")
 
-    scope: ScopeIn = Field(default_factory=ScopeIn)
+    scope: ScopeIn = ScopeIn()
     start: Literal["", "now", "off_peak", "at"] = Field(
         "", description="Empty: the run is ready, and waits for `:start`."
     )
@@ -234,7 +236,7 @@ class RunIn(RequestSchema):
 class EstimateIn(RequestSchema):
     model_config = example(scope={"which": "empty"})
 
-    scope: ScopeIn = Field(default_factory=ScopeIn)
+    scope: ScopeIn = ScopeIn()
 
 
 class ScopeEstimateOut(EstimateOut):
@@ -412,9 +414,7 @@ class ComparisonIn(RequestSchema):
 
     a: SideIn
     b: SideIn
-    scope: ScopeIn = Field(
-        default_factory=ScopeIn, description="Rows to choose from, whatever their cells hold."
-    )
+    scope: ScopeIn = Field(ScopeIn(), description="Rows to choose from, whatever their cells hold.")
     rows: int = Field(20, ge=1, le=MAX_COMPARED_ROWS)
     blind: bool = Field(False, description="Which is which is told by `:reveal`.")
 

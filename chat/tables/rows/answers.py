@@ -20,13 +20,16 @@ _WRITE = """
 WITH given AS MATERIALIZED (
   SELECT v.* FROM json_to_recordset(%(cells)s) AS v(row_id bigint {types}) ORDER BY v.row_id),
 old AS MATERIALIZED (
-  SELECT a.* FROM {answers} a JOIN given g ON g.row_id = a.row_id ORDER BY a.row_id FOR UPDATE OF a),
+  SELECT a.* FROM {answers} a JOIN given g ON g.row_id = a.row_id
+   ORDER BY a.row_id FOR UPDATE OF a),
 versions AS (
   INSERT INTO tables_cellversion (ai_field_id, row_id, reason, by_user_id, cell, created_at)
   SELECT %(ai_field_id)s, o.row_id, 'edited', %(user_id)s, to_jsonb(o), now() FROM old o
    WHERE o.at IS NOT NULL OR o.edited_at IS NOT NULL)
 INSERT INTO {answers} AS a (row_id, state, edited_at, edited_by {columns})
 SELECT row_id, 'edited', now(), %(user_id)s {given} FROM given
+ -- The old rows are read before the first one is written.
+ WHERE (SELECT count(*) FROM old) >= 0
 ON CONFLICT (row_id) DO UPDATE SET
        state = 'edited', edited_at = excluded.edited_at, edited_by = excluded.edited_by,
        error = NULL {updates}
@@ -100,4 +103,4 @@ def _write(user_id: int | None, outputs: Sequence[Field], rows: Cells) -> None:
 
 
 def _each(template: str, columns: Sequence[sql.Identifier]) -> sql.Composable:
-    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)  # type: ignore[arg-type]
+    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)
