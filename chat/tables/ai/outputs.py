@@ -74,15 +74,13 @@ def read_answer(text: str, outputs: Sequence[Output]) -> dict[str, object]:
     document: Mapping[str, JsonValue] | None = None
     for output in outputs:
         if output.name == WHOLE:
-            values[output.column] = _stored(
-                output, _parsed(output, text_parser, _whole(text, output))
-            )
-            continue
-        if document is None:
-            document = _document(text)
-        value = document.get(output.name)
-        parse = _text_or_json(value)
-        values[output.column] = _stored(output, _parsed(output, parse, value))
+            cell = _parsed(output, text_parser, _whole(text, output))
+        else:
+            if document is None:
+                document = _document(text)
+            value = document.get(output.name)
+            cell = _parsed(output, text_parser if isinstance(value, str) else json_parser, value)
+        values[output.column] = _stored(cell)
     return values
 
 
@@ -91,16 +89,10 @@ def _whole(text: str, output: Output) -> str:
     return text if output.field.kind == Kind.LONG_TEXT else text.strip()
 
 
-def _text_or_json(value: JsonValue) -> Callable[[Field], Callable[..., Cell]]:
-    return text_parser if isinstance(value, str) else json_parser
-
-
 def _parsed(output: Output, parser: Callable[[Field], Callable[..., Cell]], value: object) -> Cell:
     field = output.field
-    if (isinstance(value, dict | list) and field.kind in (Kind.TEXT, Kind.LONG_TEXT)) or (
-        field.kind in (Kind.TEXT, Kind.LONG_TEXT) and isinstance(value, bool | int | float)
-    ):
-        value = msgspec.json.encode(value).decode()
+    if field.kind in (Kind.TEXT, Kind.LONG_TEXT) and value is not None:
+        value = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     try:
         return parser(field)(value)
     except UnfitValueError as error:
@@ -117,7 +109,7 @@ def _document(text: str) -> Mapping[str, JsonValue]:
     return value
 
 
-def _stored(output: Output, cell: Cell) -> object:
+def _stored(cell: Cell) -> object:
     """The cell as json_to_recordset converts it. A JSON null is a cell without a value."""
     if isinstance(cell, Decimal):
         return str(cell)

@@ -207,17 +207,16 @@ def _reason_to_skip(ai_run: AiRun, row: _Found | None) -> str:
     """Why there is nothing to ask about the row; empty if there is."""
     if row is None:
         return "row_deleted"
-    if row.has_failed_input:
-        return "input_failed"
-    if row.has_no_input:
-        return "input_missing"
-    if not row.meets:
-        return "condition"
-    if ai_run.comparison_id is not None:
-        return ""
-    if row.is_edited_since or (row.is_edited and not ai_run.overwrites_edited):
-        return "edited"
-    return _reason_by_which(Which(ai_run.which), row)
+    is_edited = row.is_edited_since or (row.is_edited and not ai_run.overwrites_edited)
+    reasons = {
+        "input_failed": row.has_failed_input,
+        "input_missing": row.has_no_input,
+        "condition": not row.meets,
+        # A comparison writes to no cell.
+        "edited": is_edited and ai_run.comparison_id is None,
+    }
+    found = next((reason for reason, holds in reasons.items() if holds), "")
+    return found or _reason_by_which(Which(ai_run.which), row)
 
 
 def _reason_by_which(which: Which, row: _Found) -> str:

@@ -70,16 +70,16 @@ class _Names:
         cells: Sequence[Mapping[str, Any]],
         versions: Sequence[CellVersion],
     ) -> None:
-        models = {cell.get("model") for cell in cells}
-        self.models = dict(
-            LLMModel.objects.filter(pk__in=models - {None}).values_list("pk", "name")
-        )
+        models = {int(cell["model"]) for cell in cells if cell.get("model") is not None}
+        named = LLMModel.objects.filter(pk__in=models).values_list("pk", "name")
+        self.models: dict[object, str] = dict(named)
         runs = {cell["run"] for cell in cells if cell.get("run")}
         started = Run.objects.filter(pk__in=runs).values_list("pk", "owner__username")
         self.starters = {str(pk): name for pk, name in started}
-        users = {cell.get(name) for cell in cells for name in ("edited_by", "reviewed_by")}
-        users |= {version.by_user_id for version in versions}
-        self.users = dict(User.objects.filter(pk__in=users - {None}).values_list("pk", "username"))
+        users = [cell.get(name) for cell in cells for name in ("edited_by", "reviewed_by")]
+        users += [version.by_user_id for version in versions]
+        known = User.objects.filter(pk__in={int(pk) for pk in users if pk is not None})
+        self.users: dict[object, str] = dict(known.values_list("pk", "username"))
         self.configs = {
             bytes(config.digest).hex(): config.content
             for config in AiConfig.objects.filter(ai_field=ai_field)

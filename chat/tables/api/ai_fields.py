@@ -119,7 +119,7 @@ def estimate_ai_field(
         "skipped": survey.total - survey.rows,
         "duplicates": survey.duplicates,
     }
-    names = [name for name in found.estimate.__slots__]
+    names = found.estimate.__slots__
     return {**{name: getattr(found.estimate, name) for name in names}, **counts}
 
 

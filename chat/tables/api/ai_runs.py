@@ -183,7 +183,7 @@ def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: Rever
 # --- Cells --------------------------------------------------------------------------------------
 @router.get("/cells/{int:ai_field_id}/{int:row_id}", response=CellOut, url_name="get_cell")
 def get_cell(request: AuthenticatedRequest, ai_field_id: int, row_id: int) -> dict[str, object]:
-    """An answer with all that is known of it: task, version, model, tokens, cost, inputs, history."""
+    """An answer with all that is known of it: version, model, tokens, cost, inputs, history."""
     ai_field = find(request, ai_field_id, Access.READ)
     return {**provenance.describe_cell(ai_field, min(row_id, 2**63 - 1))}
 

@@ -189,7 +189,7 @@ class ScopeIn(RequestSchema):
 class RunIn(RequestSchema):
     model_config = example(scope={"which": "empty"}, start="now", max_cost="2.50")
 
-    scope: ScopeIn = ScopeIn()
+    scope: ScopeIn = ScopeIn.model_validate({})
     start: Literal["", "now", "off_peak", "at"] = Field(
         "", description="Empty: the run is ready, and waits for `:start`."
     )
@@ -236,7 +236,7 @@ class RunIn(RequestSchema):
 class EstimateIn(RequestSchema):
     model_config = example(scope={"which": "empty"})
 
-    scope: ScopeIn = ScopeIn()
+    scope: ScopeIn = ScopeIn.model_validate({})
 
 
 class ScopeEstimateOut(EstimateOut):
@@ -414,7 +414,7 @@ class ComparisonIn(RequestSchema):
 
     a: SideIn
     b: SideIn
-    scope: ScopeIn = Field(ScopeIn(), description="Rows to choose from, whatever their cells hold.")
+    scope: ScopeIn = Field(ScopeIn.model_validate({}), description="Rows to choose from, whatever their cells hold.")
     rows: int = Field(20, ge=1, le=MAX_COMPARED_ROWS)
     blind: bool = Field(False, description="Which is which is told by `:reveal`.")
 
