@@ -20,8 +20,9 @@ _PAIRS_A_CALL = 40
 
 #: Options by their ids. Without a reference to the row: it is carried out once a statement.
 _CHOICES = """
-(SELECT jsonb_object_agg(c->>'id', c->'name')
-   FROM tables_field f, jsonb_array_elements(f.options->'choices') c WHERE f.id = {field})
+(SELECT jsonb_object_agg(choice.value->>'id', choice.value->'name')
+   FROM tables_field f, jsonb_array_elements(f.options->'choices') choice(value)
+  WHERE f.id = {field})
 """
 _SELECT = "({choices} -> ({value})::text)"
 _MULTI_SELECT = """

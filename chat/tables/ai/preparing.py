@@ -3,13 +3,15 @@ moment, and whether there still is something to ask."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 import msgspec
 from psycopg import sql
+from pydantic import JsonValue
 
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import Conflict, InvalidRequest
@@ -18,7 +20,7 @@ from chat.runs.kinds import Prepared, SampledRow
 from chat.tables.ai.config import condition_fields, field_id, mapped_fields
 from chat.tables.ai.inputs import digest_expression, inputs_expression
 from chat.tables.ai.sources import Source
-from chat.tables.models import AiRun, Field, Which
+from chat.tables.models import AiRun, Field, Kind, Which
 from chat.tables.names import answers_table, rows_table
 from chat.tables.queries.catalogue import live_fields, operands_of
 from chat.tables.queries.filters import compile_filter
@@ -238,11 +240,44 @@ def sample(run: Run, source: RunSource, limit: int) -> list[SampledRow]:
     params = {"run_id": run.pk, "limit": limit, "total": run.total}
     rows = fetch_rows(_Sampled, _SAMPLE, params)
     found = read_rows(source, [int(row.key) for row in rows], run.created_at)
+    expected = _expected_answers(source) if source.ai_run.waits_for else {}
     return [
-        SampledRow(row.number, row.key, msgspec.json.decode(found[int(row.key)].inputs), row.bytes)
+        SampledRow(row.number, row.key, _assumed(found[int(row.key)].inputs, expected), row.bytes)
         for row in rows
         if int(row.key) in found
     ]
+
+
+#: What stands for an answer that is not there yet, by the kind of its field: other kinds are empty.
+_ASSUMED = {
+    Kind.TEXT: "answer",
+    Kind.LONG_TEXT: " ".join(["answer"] * 40),
+    Kind.INTEGER: 1,
+    Kind.NUMBER: 1.5,
+    Kind.BOOLEAN: True,
+    Kind.DATE: "2026-01-31",
+    Kind.DATETIME: "2026-01-31T12:00:00Z",
+    Kind.URL: "https://example.com/answer",
+    Kind.EMAIL: "answer@example.com",
+}
+
+
+def _expected_answers(source: RunSource) -> dict[str, object]:
+    """By the keys of fields that other runs fill first: an answer as it may be."""
+    return {
+        field.key: _ASSUMED.get(Kind(field.kind))
+        for field in source.fields.values()
+        if field.ai_field_id is not None
+    }
+
+
+def _assumed(inputs: str, expected: Mapping[str, object]) -> dict[str, JsonValue]:
+    """The inputs, with what is expected in place of what is not there yet."""
+    given: dict[str, JsonValue] = msgspec.json.decode(inputs)
+    for key, value in given.items():
+        if value is None and key in expected:
+            given[key] = cast("JsonValue", expected[key])
+    return given
 
 
 def sample_of(source: Source, row_ids: Sequence[int]) -> list[SampledRow]:
