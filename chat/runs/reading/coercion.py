@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 from pydantic import JsonValue
 
-_INTEGER = re.compile(r"[+-]?\d{1,300}")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d{1,300}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 #: Ways by which a schema lists alternatives.
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
