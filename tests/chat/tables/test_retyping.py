@@ -15,8 +15,8 @@ from tests.chat.tables.conftest import Grid, Grids
 JSON = "application/json"
 
 
-def retype(grid: Grid, name: str, kind: str, **more: Any) -> Any:
-    path = f"/api/tables/fields/{grid.fields[name]['id']}"
+def retype(grid: Grid, field_name: str, kind: str, /, **more: Any) -> Any:
+    path = f"/api/tables/fields/{grid.fields[field_name]['id']}"
     return grid.client.patch(path, {"kind": kind, **more}, content_type=JSON)
 
 
@@ -95,8 +95,7 @@ def test_writers_go_on_while_rows_are_converted(
         {"op": "update", "id": ids[4], "values": {"Other": "x"}},
         {"op": "create", "values": {"Value": "80"}},
     )
-    while retyping.convert_batch(field["id"]):
-        pass
+    assert [retyping.convert_batch(field["id"]) for _ in range(4)] == [True, True, True, False]
     [new] = grid.create({"Value": "none"})
     convert_fields()
     found = Field.objects.get(pk=field["id"])

@@ -89,9 +89,8 @@ async def test_answers_are_reviewed_and_the_rejected_are_asked_again(
     await act(grid.api, "put", f"{path}/{row_ids[0]}/review", {"verdict": "accepted"})
     assert await act(grid.states, summary) == {"done": 2, "rejected": 1}
     tree = {"field": grid.key("Summary"), "op": "state_in", "value": ["rejected"]}
-    body = {"filter": tree, "fields": []}
     found = await act(grid.api, "post", f"/{grid.id}/rows:query", {"filter": tree})
-    assert [row["id"] for row in found["rows"]] == [row_ids[1]], body
+    assert [row["id"] for row in found["items"]] == [row_ids[1]]
     run = await done((await act(grid.start, summary, which="rejected"))["id"])
     assert (run.total, run.succeeded) == (1, 1)
     cell = await act(grid.cell, summary, row_ids[1])
@@ -233,7 +232,7 @@ async def test_a_page_of_rows_shows_answers_with_their_states(
     await done((await act(grid.start, summary, first=5))["id"])
     found = await act(grid.api, "post", f"/{grid.id}/rows:query", {})
     key = grid.key("Summary")
-    assert [row["id"] for row in found["rows"]] == row_ids
-    assert found["rows"][0]["values"][key] == expected("Text 0")
-    assert [row["ai"][key]["state"] for row in found["rows"]] == ["done"] * 5 + ["none"] * 5
+    assert [row["id"] for row in found["items"]] == row_ids
+    assert found["items"][0]["values"][key] == expected("Text 0")
+    assert [row["ai"][key]["state"] for row in found["items"]] == ["done"] * 5 + ["none"] * 5
     assert await act(Task.objects.count) == 5
