@@ -111,7 +111,7 @@ def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Fie
 
     def add(table: Table) -> Field:
         [row] = add_catalogue_fields(table, [new], user, where="")
-        _require_room(table)
+        require_room(table)
         if row.kind == Kind.LINK:
             ddl.create_links_table(row)
         else:
@@ -122,7 +122,8 @@ def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Fie
     return ddl.change_schema(table_id, add)
 
 
-def _require_room(table: Table) -> None:
+def require_room(table: Table) -> None:
+    """Raise TableFull if PostgreSQL can add no further column to the table."""
     if ddl.columns_ever(table.pk) >= ddl.MAX_COLUMNS_EVER:
         message = "This table has had as many fields as it can have. Export it into a new one."
         raise TableFull(message)
