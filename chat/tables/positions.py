@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
+from pydantic import JsonValue
 
 from aily.database.rows import Row, execute, fetch_rows
 from aily.problems import InvalidRequest, NotFound

@@ -152,6 +152,7 @@ async def test_a_change_that_nobody_announced(
 async def test_announcements_out_of_order(alice: User, table: Table, connect: Connect) -> None:
     """Two writers announce after their commits, the second one first: nothing is lost, also for a
     reader who resumes in between."""
+    await _create(table)
     socket = await connect(alice)
     rev = (await _subscribe(socket, table))["rev"]
     await in_database(Table.objects.filter(pk=table.pk).update, rev=rev + 2)
