@@ -13,9 +13,9 @@ from aily.problems import InvalidRequest, NotFound
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableBusy
+from chat.tables.locks import share_table
 from chat.tables.models import Table
 from chat.tables.names import rows_table, statement
-from chat.tables.rows.batch import share_table
 
 MAX_MOVED = 1_000
 #: Where neighbours would be closer, all rows get whole numbers: 316 ms of 100,000 rows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from guardian.shortcuts import assign_perm
@@ -240,7 +240,7 @@ def test_snapshots_that_are_gone(grid: Grid, alice: User) -> None:
     answer = _call(grid, "get", f"snapshots/{oldest['id']}/rows")
     assert problem_of(answer)[:2] == (404, "snapshot_gone")
     assert len(_names(grid, newest)) == 20
-    lives = store.client().ttl(keys.snapshot_ids(newest["id"]))
+    lives = cast("int", store.client().ttl(keys.snapshot_ids(newest["id"])))
     assert snapshots.SNAPSHOT_SECONDS - 5 < lives <= snapshots.SNAPSHOT_SECONDS
     assert store.client().llen(keys.snapshots_of(alice.pk)) == snapshots.MAX_SNAPSHOTS_PER_USER
     store.client().flushdb()
