@@ -4,25 +4,41 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('chat', '0026_help_texts'),
+        ("chat", "0026_help_texts"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='run',
-            name='shares_equal_rows',
-            field=models.BooleanField(default=False, help_text='Equal requests of its rows are answered by one call.'),
+            model_name="run",
+            name="shares_equal_rows",
+            field=models.BooleanField(
+                default=False, help_text="Equal requests of its rows are answered by one call."
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='skipped',
-            field=models.PositiveIntegerField(default=0, help_text='Rows for which there was nothing to ask.'),
+            model_name="run",
+            name="skipped",
+            field=models.PositiveIntegerField(
+                default=0, help_text="Rows for which there was nothing to ask."
+            ),
         ),
         migrations.AlterField(
-            model_name='runrow',
-            name='state',
-            field=models.CharField(choices=[('pending', 'Pending'), ('open', 'Open'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('expired', 'Expired'), ('invalid', 'Invalid'), ('skipped', 'Skipped')], default='pending', max_length=9),
+            model_name="runrow",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("pending", "Pending"),
+                    ("open", "Open"),
+                    ("succeeded", "Succeeded"),
+                    ("failed", "Failed"),
+                    ("cancelled", "Cancelled"),
+                    ("expired", "Expired"),
+                    ("invalid", "Invalid"),
+                    ("skipped", "Skipped"),
+                ],
+                default="pending",
+                max_length=9,
+            ),
         ),
     ]

@@ -23,6 +23,7 @@ class Statement:
     table: sql.Composable
     operands: Operands
     params: dict[str, object] = field(default_factory=dict)
+    #: By their text: the outputs of an AI field share one.
     _joins: dict[str, sql.Composable] = field(default_factory=dict)
 
     def param(self, value: object, kind: str) -> sql.Composable:
