@@ -19,12 +19,13 @@ class TablesConfig(AppConfig):
         from chat.followers import register_follower
         from chat.runs.kinds import register_kind
         from chat.tables import ddl, following
-        from chat.tables.ai import answers, states
+        from chat.tables.ai import answers, reverting, states
         from chat.tables.ai.kind import TableRuns
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
         from chat.tables.queries.catalogue import register_answer_state
         from chat.tables.showing import register_answer_reader
+        from chat.tables.undo import register_batch_undo
 
         translate_models(self)
         # Counters that change with every write of a row are no change by anybody.
@@ -39,6 +40,7 @@ class TablesConfig(AppConfig):
         register_kind(TableRuns())
         register_answer_state(states.answer_state)
         register_answer_reader(answers.read)
+        register_batch_undo(reverting.undo)
         register_follower("table.subscribe", following.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

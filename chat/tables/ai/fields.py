@@ -22,7 +22,14 @@ from chat.tables.ai.config import WHOLE, condition_fields, field_id, in_order
 from chat.tables.ai.schemas_of_answers import fields_for_schema
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableFull
-from chat.tables.fields import NewField, add_catalogue_fields, check_name, live_fields
+from chat.tables.fields import (
+    MAX_FIELDS,
+    NewField,
+    add_catalogue_fields,
+    check_name,
+    free_name,
+    live_fields,
+)
 from chat.tables.models import AiField, AiRun, ChangeKind, Field, Kind, Table
 from chat.tables.names import rows_table
 from chat.tables.queries.catalogue import operands_of
@@ -62,10 +69,14 @@ class NewAiField:
     outputs: Sequence[NewOutput] = ()
 
 
-def get_ai_field(ai_field_id: int) -> AiField:
-    """An AI field whose table is not in the trash, with its table. Raises NotFound."""
+def get_ai_field(ai_field_id: int, *, is_deleted: bool = False) -> AiField:
+    """An AI field whose table is not in the trash, with its table. Raises NotFound.
+
+    `is_deleted`: also one that is itself in the trash.
+    """
     found = AiField.objects.select_related("table", "table__owner").filter(pk=ai_field_id).first()
-    if found is None or found.deleted_at is not None or found.table.deleted_at is not None:
+    is_there = found is not None and (is_deleted or found.deleted_at is None)
+    if found is None or not is_there or found.table.deleted_at is not None:
         raise NotFound("There is no such AI field.")
     return found
 
@@ -233,6 +244,33 @@ def delete_ai_field(row: AiField, user: User, client: str = "") -> None:
 
     ddl.change_schema(row.table_id, delete)
     end_runs(row.pk)
+
+
+def restore_ai_field(row: AiField, user: User, client: str = "") -> AiField:
+    """Take an AI field out of the trash, with the outputs that were deleted with it. Harmless on
+    one that is not in it. Raises Conflict where a name is taken, TableFull and TableBusy."""
+
+    def restore(table: Table) -> AiField:
+        restored = AiField.objects.select_related("table").get(pk=row.pk)
+        if restored.deleted_at is None:
+            return restored
+        outputs = list(Field.objects.filter(ai_field=row, deleted_at=restored.deleted_at))
+        present = live_fields(table.pk)
+        if len(present) + len(outputs) > MAX_FIELDS:
+            raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")
+        taken = {found.name for found in present}
+        for output in outputs:
+            output.name = free_name(output.name, taken)
+            taken.add(output.name)
+            output.deleted_at = output.deleted_by = None
+        Field.objects.bulk_update(outputs, ["name", "deleted_at", "deleted_by"])
+        restored.deleted_at = None
+        restored.save(update_fields=["deleted_at", "updated_at"])
+        _check_reads(restored)
+        _record(table, restored, outputs, user, client)
+        return restored
+
+    return ddl.change_schema(row.table_id, restore)
 
 
 def end_runs(ai_field_id: int) -> None:

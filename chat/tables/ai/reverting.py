@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import transaction
 from django.utils import timezone
 from psycopg import sql
@@ -11,7 +13,7 @@ from aily.problems import Conflict
 from chat.models import RunState
 from chat.models.runs import ENDED_RUNS
 from chat.tables.changes import Author, Changed, record
-from chat.tables.models import AiRun, ChangeKind, Field
+from chat.tables.models import AiRun, ChangeKind, Field, Table
 from chat.tables.names import answers_table, column, joined, statement
 
 #: Columns of `a<id>` besides the outputs and `row_id`.
@@ -42,6 +44,16 @@ restored AS (
    WHERE a.row_id = b.row_id)
 SELECT row_id FROM mine
 """
+
+
+def undo(table: Table, author: Author, batch: UUID) -> int | None:
+    """`revert` for the undo of tables: the revision, or None where `batch` is no run of the table,
+    or nothing of it is left. Raises Conflict until it has ended."""
+    found = AiRun.objects.select_related("run", "table").filter(pk=batch, table=table).first()
+    if found is None or author.user_id is None or not revert(found, author.user_id, author.client):
+        return None
+    table.refresh_from_db(fields=["rev"])
+    return table.rev
 
 
 def revert(ai_run: AiRun, user_id: int, client: str = "") -> list[int]:

@@ -98,6 +98,17 @@ def delete_ai_field(
     return Status(204, None)
 
 
+@router.post("/ai-fields/{int:ai_field_id}:restore", response=AiFieldOut)
+def restore_ai_field(
+    request: AuthenticatedRequest, ai_field_id: int, query: Query[ClientQuery]
+) -> AiField:
+    """Take an AI field out of the trash, with its outputs and their cells. Harmless on one that is
+    not in it."""
+    row = fields.get_ai_field(ai_field_id, is_deleted=True)
+    require_access(request.auth.user, row.table, Access.EDIT)
+    return fields.restore_ai_field(row, request.auth.user, query.client)
+
+
 @router.get("/ai-fields/{int:ai_field_id}/states", response=StatesOut)
 def count_states(request: AuthenticatedRequest, ai_field_id: int) -> dict[str, object]:
     """How many cells are empty, done, stale, failed, edited: counted now."""

@@ -414,7 +414,10 @@ class ComparisonIn(RequestSchema):
 
     a: SideIn
     b: SideIn
-    scope: ScopeIn = Field(ScopeIn.model_validate({}), description="Rows to choose from, whatever their cells hold.")
+    scope: ScopeIn = Field(
+        ScopeIn.model_validate({}),
+        description="Rows to choose from, whatever their cells hold.",
+    )
     rows: int = Field(20, ge=1, le=MAX_COMPARED_ROWS)
     blind: bool = Field(False, description="Which is which is told by `:reveal`.")
 
