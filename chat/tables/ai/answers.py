@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from django.db import connection
 from psycopg import sql
 from pydantic import JsonValue
 
+from aily.database.rows import fetch_tuples
 from chat.tables.ai.sources import Source, load_sources
 from chat.tables.ai.states import config_changed, input_changed, state_expression
 from chat.tables.models import Field
@@ -76,9 +77,7 @@ def _read(table_id: int, source: Source, row_ids: Sequence[int]) -> Iterable[tup
         "answers": answers_table(source.ai_field.pk),
     }
     readers = [(output.key, database_reader(output)) for output in source.outputs]
-    with connection.cursor() as cursor:
-        cursor.execute(statement(_READ, **parts), [list(row_ids)])
-        rows = cursor.fetchall()
+    rows = cast("list[tuple[Any, ...]]", fetch_tuples(statement(_READ, **parts), [list(row_ids)]))
     for row_id, state, other_input, other_config, code, thumb, verdict, *cells in rows:
         changed = (("input", other_input), ("config", other_config))
         yield (

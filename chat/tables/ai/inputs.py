@@ -63,7 +63,7 @@ def _value(field: Field, operands: Operands) -> sql.Composable:
     link = operands[field.key].link
     if link is not None:
         parts: Mapping[str, sql.Composable] = {
-            "label": link.label, "pairs": link.pairs, "table": link.table,
+            "label": link.label if link.label is not None else sql.SQL("o.id::text"), "pairs": link.pairs, "table": link.table,
         }  # fmt: skip
         return sql.SQL(_LINK).format(**parts)
     value = _cell(field)

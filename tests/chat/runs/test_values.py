@@ -85,7 +85,11 @@ def test_a_text_is_read_as_its_type_or_stays(text: str, schema: Any, value: Any)
 
 
 def test_an_empty_text_is_left_out_where_it_may_be() -> None:
-    schemas = {"a": {"type": "integer"}, "b": {"type": "integer"}, "c": {"type": "string"}}
+    schemas: dict[str, Any] = {
+        "a": {"type": "integer"},
+        "b": {"type": "integer"},
+        "c": {"type": "string"},
+    }
     given = {"a": "", "b": "", "c": ""}
     assert coerce(given, schemas, {"a", "c"}) == {"b": "", "c": ""}
 
