@@ -24,6 +24,7 @@ from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.changes import router as table_changes
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
@@ -50,7 +51,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows, table_shares],
+        "/tables": [tables, table_fields, table_rows, table_shares, table_changes],
     },
     auth=[BearerAuth(), SessionAuth()],
 )
