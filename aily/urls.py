@@ -26,9 +26,11 @@ from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.changes import router as table_changes
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
 from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -51,7 +53,15 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows, table_shares, table_changes],
+        "/tables": [
+            tables,
+            table_fields,
+            table_rows,
+            table_shares,
+            table_changes,
+            table_views,
+            table_queries,
+        ],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -28,6 +28,7 @@ SCHEDULE = (
     (runs.purge_runs, 300),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
+    (tables.keep_indexes, 300),
 )
 
 
