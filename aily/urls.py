@@ -26,6 +26,10 @@ from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.fields import router as table_fields
+from chat.tables.api.rows import router as table_rows
+from chat.tables.api.sharing import router as table_shares
+from chat.tables.api.tables import router as tables
 
 admin.autodiscover()
 
@@ -48,6 +52,7 @@ api = build_api(
         "/llmchat": [tasks, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
+        "/tables": [tables, table_fields, table_rows, table_shares],
     },
     auth=[BearerAuth(), SessionAuth()],
 )
