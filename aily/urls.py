@@ -22,6 +22,8 @@ from chat.api.providers import router as providers
 from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.tool_servers import router as tool_servers
+from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.changes import router as table_changes
@@ -50,7 +52,7 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, pauses],
+        "/llmchat": [tasks, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
         "/tables": [
