@@ -22,11 +22,14 @@ from chat.api.providers import router as providers
 from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.tool_servers import router as tool_servers
+from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.ai_fields import router as ai_fields
 from chat.tables.api.ai_runs import router as ai_runs
 from chat.tables.api.comparisons import router as comparisons
+from chat.tables.api.changes import router as table_changes
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
@@ -52,7 +55,7 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, pauses],
+        "/llmchat": [tasks, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
         "/tables": [
@@ -60,6 +63,7 @@ api = build_api(
             table_fields,
             table_rows,
             table_shares,
+            table_changes,
             table_views,
             table_queries,
             ai_fields,

@@ -26,6 +26,7 @@ SCHEDULE = (
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (actors.refresh_tools, 15),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
     (tables.fill_ai_fields, 30),
