@@ -28,8 +28,8 @@ from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.ai_fields import router as ai_fields
 from chat.tables.api.ai_runs import router as ai_runs
-from chat.tables.api.comparisons import router as comparisons
 from chat.tables.api.changes import router as table_changes
+from chat.tables.api.comparisons import router as comparisons
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows

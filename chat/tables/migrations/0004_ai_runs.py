@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0027_skipped_rows"),
+        ("chat", "0028_skipped_rows"),
         ("tables", "0002_views_undo_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0026_help_texts"),
+        ("chat", "0027_tools"),
     ]
 
     operations = [
