@@ -62,9 +62,12 @@ def digest_expression(inputs: sql.Composable) -> sql.Composable:
 def _value(field: Field, operands: Operands) -> sql.Composable:
     link = operands[field.key].link
     if link is not None:
+        label = link.label if link.label is not None else sql.SQL("o.id::text")
         parts: Mapping[str, sql.Composable] = {
-            "label": link.label if link.label is not None else sql.SQL("o.id::text"), "pairs": link.pairs, "table": link.table,
-        }  # fmt: skip
+            "label": label,
+            "pairs": link.pairs,
+            "table": link.table,
+        }
         return sql.SQL(_LINK).format(**parts)
     value = _cell(field)
     chosen = {"choices": sql.SQL(_CHOICES).format(field=sql.Literal(field.pk)), "value": value}
