@@ -1,0 +1,47 @@
+"""The additions of tables to aily.problems.
+
+InvalidRequest
+└── InvalidValue     invalid_value     422  a value does not fit its field
+Conflict
+├── TableBusy        table_busy        409  others work on this table: repeat the request soon
+├── CellConflict     cell_conflict     409  cells were changed by others; has their values
+└── TableFull        table_full        409  no more rows, fields or tables
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from aily.problems import Conflict, InvalidRequest
+
+
+class InvalidValue(InvalidRequest):
+    code, status, title = "invalid_value", 422, "Invalid value"
+
+
+class TableBusy(Conflict):
+    """Another transaction or an import holds what this change of the table needs."""
+
+    code, title = "table_busy", "Table busy"
+
+    def __init__(self, message: str = "Others are working on this table.") -> None:
+        super().__init__(message, retry_after_seconds=2)
+
+
+class TableFull(Conflict):
+    code, title = "table_full", "Table full"
+
+
+class CellConflict(Conflict):
+    """`conflicts` has row, field and present value of each cell that others have changed."""
+
+    code, title = "cell_conflict", "Cell changed meanwhile"
+
+    def __init__(self, conflicts: Sequence[dict[str, JsonValue]]) -> None:
+        super().__init__("Somebody else has changed this meanwhile.")
+        self.conflicts = list(conflicts)
+
+    def details(self) -> dict[str, object]:
+        return {"conflicts": self.conflicts}

@@ -1,0 +1,30 @@
+"""The catalogue of tables. The rows are in PostgreSQL tables of their own: see chat/tables/ddl.py."""
+
+from chat.tables.models.ai_fields import AiField, Policy
+from chat.tables.models.changes import Change, ChangeKind
+from chat.tables.models.fields import Field, Kind
+from chat.tables.models.tables import Table
+from chat.tables.models.transfers import (
+    ACTIVE_TRANSFERS,
+    Export,
+    Import,
+    ImportMode,
+    TransferState,
+)
+from chat.tables.models.views import View
+
+__all__ = [
+    "ACTIVE_TRANSFERS",
+    "AiField",
+    "Change",
+    "ChangeKind",
+    "Export",
+    "Field",
+    "Import",
+    "ImportMode",
+    "Kind",
+    "Policy",
+    "Table",
+    "TransferState",
+    "View",
+]
