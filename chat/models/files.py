@@ -150,6 +150,12 @@ def read_pieces(file_id: UUID) -> Iterator[bytes]:
         number += 1
 
 
+def delete_file(file_id: UUID) -> None:
+    """Delete a file with its bytes. Harmless if there is none."""
+    delete_pieces(file_id)
+    StoredFile.objects.filter(pk=file_id).delete()
+
+
 def read_piece(file_id: UUID, number: int) -> bytes | None:
     """A piece of a file; None behind the last one."""
     found = fetch_column(bytes, _PIECE, [file_id, number])

@@ -168,7 +168,7 @@ def converter(kind: str, dialect: Dialect) -> Convert:
         if cell is None or cell == "":
             return None
         if not isinstance(cell, str):
-            return cell if parse is not None else _as_text(cell)
+            return cell if parse is not None else as_text(cell)
         if parse is None:
             return (cell.strip() or None) if is_stripped else cell
         return parse(cell, dialect) if not cell.isspace() else None
@@ -176,7 +176,7 @@ def converter(kind: str, dialect: Dialect) -> Convert:
     return convert
 
 
-def _as_text(value: JsonValue) -> str:
+def as_text(value: JsonValue) -> str:
     """A value of JSONL for a field of text."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
