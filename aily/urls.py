@@ -24,6 +24,8 @@ from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.fields import router as table_fields
+from chat.tables.api.tables import router as tables
 
 admin.autodiscover()
 
@@ -46,6 +48,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
+        "/tables": [tables, table_fields],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

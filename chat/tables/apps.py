@@ -27,4 +27,5 @@ class TablesConfig(AppConfig):
         audited(View, except_for=("updated_at",))
         audited(AiField, except_for=("updated_at",))
         register_objects(Table, "id", PERMISSIONS)
-        post_delete.connect(ddl.drop_deleted_table, sender=Table)
+        for model in (Table, Field, AiField):
+            post_delete.connect(ddl.drop_deleted, sender=model)

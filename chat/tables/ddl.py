@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
+from django.db.models import Model
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
 from aily.database.rows import execute, fetch_column
 from aily.problems import NotFound
 from chat.tables.exceptions import TableBusy
-from chat.tables.models import ACTIVE_TRANSFERS, Export, Field, Import, Kind, Table
+from chat.tables.models import ACTIVE_TRANSFERS, AiField, Export, Field, Import, Kind, Table
 from chat.tables.names import (
     SCHEMA,
     answers_table,
     column,
-    joined,
     links_table,
     rows_table,
     statement,
@@ -84,15 +84,15 @@ def change_schema(table_id: int, change: Callable[[Table], R]) -> R:
             with transaction.atomic():
                 return change(lock_table(table_id))
         except DatabaseError as error:
-            # An outer transaction, such as that of an idempotency key, is over with the first try.
-            if not _is_locked_out(error):
+            if not is_locked_out(error):
                 raise
-            if not tries_left or connection.in_atomic_block and connection.needs_rollback:
+            if not tries_left:
                 raise TableBusy from None
     raise AssertionError
 
 
-def _is_locked_out(error: DatabaseError) -> bool:
+def is_locked_out(error: DatabaseError) -> bool:
+    """Whether a lock was not to be had in LOCK_SECONDS."""
     return isinstance(error.__cause__, LockNotAvailable)
 
 
@@ -128,33 +128,30 @@ def create_rows_table(table: Table, fields: Iterable[Field]) -> None:
             create_links_table(field)
 
 
-def drop_deleted_table(sender: object, instance: Table, **kwargs: object) -> None:
-    """Receiver of `post_delete`: drop what a deleted table was in PostgreSQL."""
+def drop_deleted(sender: object, instance: Model, **kwargs: object) -> None:
+    """Receiver of `post_delete`: drop what a row of the catalogue was in PostgreSQL.
+
+    In the same transaction, so that there are both or neither.
+    """
     bound_waits()
-    drop_tables([rows_table(instance.pk)])
+    match instance:
+        case Table():
+            _drop(rows_table(instance.pk))
+        case AiField():
+            _drop(answers_table(instance.pk))
+        case Field(kind=Kind.LINK):
+            _drop(links_table(instance.pk))
 
 
-def drop_tables(tables: Iterable[sql.Identifier]) -> None:
-    """Drop these tables, as far as they are there."""
-    if names := list(tables):
-        execute(statement("DROP TABLE IF EXISTS {names} CASCADE", names=joined([*names])))
-
-
-def side_tables(fields: Iterable[Field]) -> list[sql.Identifier]:
-    """The tables that these fields have beside the rows."""
-    fields = list(fields)
-    links = [links_table(field.pk) for field in fields if field.kind == Kind.LINK]
-    filled_by = {field.ai_field_id for field in fields if field.ai_field_id is not None}
-    return [*links, *map(answers_table, sorted(filled_by))]
+def _drop(table: sql.Identifier) -> None:
+    execute(statement("DROP TABLE IF EXISTS {table}", table=table))
 
 
 # --- Fields -------------------------------------------------------------------------------------
 def add_column(table_id: int, name: str, kind: str) -> None:
     """Add an empty column, which takes no time however many rows there are."""
     add = "ALTER TABLE {table} ADD COLUMN {column} {type}"
-    execute(
-        statement(add, table=rows_table(table_id), column=column(name), type=column_type(kind))
-    )
+    execute(statement(add, table=rows_table(table_id), column=column(name), type=column_type(kind)))
 
 
 def drop_column(table_id: int, name: str) -> None:

@@ -39,9 +39,7 @@ _GIVEN_BY = {
 PERMISSIONS = [access.value.partition(".")[2] for access in Access]
 
 
-def has_access(
-    user: User, table: Table, access: Access, held: PermissionSet | None = None
-) -> bool:
+def has_access(user: User, table: Table, access: Access, held: PermissionSet | None = None) -> bool:
     """Return whether `user` has this access to the table. No query when grants are cached."""
     if table.owner_id == user.pk:
         return True

@@ -1,4 +1,4 @@
-"""The catalogue of tables. The rows are in PostgreSQL tables of their own: see chat/tables/ddl.py."""
+"""The catalogue of tables. Rows are in PostgreSQL tables of their own (chat/tables/ddl.py)."""
 
 from chat.tables.models.ai_fields import AiField, Policy
 from chat.tables.models.changes import Change, ChangeKind

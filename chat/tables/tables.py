@@ -1,0 +1,111 @@
+"""Creating, changing, deleting and restoring tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from accounts.models import User
+from aily.problems import Conflict, NotFound
+from aily.rest.writes import change
+from chat.tables import ddl
+from chat.tables.exceptions import TableBusy, TableFull
+from chat.tables.fields import NewField, add_catalogue_fields, check_name
+from chat.tables.models import ACTIVE_TRANSFERS, Export, Field, Import, Table
+
+
+def create_table(
+    owner: User, name: str, fields: Sequence[NewField] = (), description: str = ""
+) -> Table:
+    """Create a table with these fields. Raises TableFull, InvalidRequest and ValidationError."""
+    _check_room(owner.pk)
+    with transaction.atomic():
+        table = Table(owner=owner, name=check_name(name), description=description)
+        table.full_clean()
+        table.save(force_insert=True)
+        ddl.bound_waits()
+        ddl.create_rows_table(table, add_catalogue_fields(table, fields, owner))
+    return table
+
+
+def _check_room(owner_id: int) -> None:
+    """Two requests at once may exceed the limits by one, which does no harm."""
+    own = Table.objects.filter(owner_id=owner_id).count()
+    if own >= settings.TABLES_MAX_PER_USER:
+        message = f"You may have {settings.TABLES_MAX_PER_USER} tables at most."
+        raise TableFull(f"{message} Those in the trash count as well.")
+    if Table.objects.count() >= settings.TABLES_MAX:
+        raise TableFull("This installation has as many tables as it may have.")
+
+
+def change_table(table: Table, given: Mapping[str, object]) -> Table:
+    """Change name or description. Raises InvalidRequest and ValidationError."""
+    if "name" in given:
+        given = {**given, "name": check_name(str(given["name"]))}
+    change(table, given, "updated_at")
+    return table
+
+
+def delete_table(table: Table) -> None:
+    """Move a table to the trash, where it stays for TABLE_TRASH_DAYS. Raises Conflict."""
+    for kind in (Import, Export):
+        if kind.objects.filter(table=table, state__in=ACTIVE_TRANSFERS).exists():
+            raise Conflict(f"Cancel the running {kind.__name__.lower()} first.")
+    if not Table.objects.live().filter(pk=table.pk).update(deleted_at=timezone.now()):
+        raise NotFound("There is no such table, or it is not yours.")
+
+
+def restore_table(table: Table) -> Table:
+    """Take a table out of the trash. Harmless on one that is not in it."""
+    Table.objects.filter(pk=table.pk).update(deleted_at=None)
+    table.refresh_from_db()
+    return table
+
+
+def trash_cutoff() -> datetime:
+    """What was deleted before this time is dropped."""
+    return timezone.now() - timedelta(days=settings.TABLE_TRASH_DAYS)
+
+
+def purge_trash(limit: int = 100) -> int:
+    """Drop tables and fields that were deleted TABLE_TRASH_DAYS ago, each in a transaction.
+
+    Returns how many. Those that others hold are left for the next time.
+    """
+    dropped = 0
+    for table in Table.objects.filter(deleted_at__lt=trash_cutoff())[:limit]:
+        dropped += _drop_table(table)
+    fields = Field.objects.filter(deleted_at__lt=trash_cutoff()).select_related("table")
+    for field in fields[:limit]:
+        dropped += _drop_field(field)
+    return dropped
+
+
+def _drop_table(table: Table) -> int:
+    try:
+        with transaction.atomic():
+            table.delete()
+    except DatabaseError as error:
+        if not ddl.is_locked_out(error):
+            raise
+        return 0
+    return 1
+
+
+def _drop_field(field: Field) -> int:
+    """Drop a field with its column. What else it has in PostgreSQL goes with its catalogue row."""
+
+    def drop(table: Table) -> None:
+        if field.is_stored:
+            ddl.drop_column(table.pk, field.column)
+        field.delete()
+
+    try:
+        ddl.change_schema(field.table_id, drop)
+    except (TableBusy, NotFound):
+        return 0
+    return 1
