@@ -6,6 +6,10 @@ Conflict
 ├── TableBusy        table_busy        409  others work on this table: repeat the request soon
 ├── CellConflict     cell_conflict     409  cells were changed by others; has their values
 └── TableFull        table_full        409  no more rows, fields or tables
+NotFound
+└── SnapshotGone     snapshot_gone     404  a snapshot of a view is kept for minutes: open it again
+Unavailable
+└── QueryTimeout     query_timeout     503  a query takes longer than people wait for
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from aily.problems import Conflict, InvalidRequest
+from aily.problems import Conflict, InvalidRequest, NotFound, Unavailable
 
 
 class InvalidValue(InvalidRequest):
@@ -45,3 +49,15 @@ class CellConflict(Conflict):
 
     def details(self) -> dict[str, object]:
         return {"conflicts": self.conflicts}
+
+
+class SnapshotGone(NotFound):
+    code, title = "snapshot_gone", "Snapshot gone"
+
+
+class QueryTimeout(Unavailable):
+    code, title = "query_timeout", "Query takes too long"
+
+    def __init__(self, seconds: float) -> None:
+        message = f"This takes more than {seconds:g} s. Ask for fewer rows, or without a sort."
+        super().__init__(message, retry_after_seconds=5)
