@@ -29,6 +29,7 @@ from chat.tables.imports.staging import (
 )
 from chat.tables.models import ChangeKind, Field, Import, ImportMode, Table, TransferState
 from chat.tables.names import column, joined, rows_table, statement
+from chat.tables.rows.batch import lock_key
 from chat.tables.transfers.leases import Lease, LeaseLostError
 from chat.tables.transfers.patience import patient_transaction
 
@@ -37,7 +38,6 @@ KEPT = timedelta(days=7)
 #: Changed rows that are announced by their ids; of more, readers load all they show.
 MAX_ANNOUNCED = 1_000
 
-_LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtext('tables.key'), %s)"
 _LOCK_TABLE = "SELECT id FROM tables_table WHERE id = %s AND deleted_at IS NULL FOR KEY SHARE"
 #: Of rows with the same key the last one counts, as if they came one after the other; of those
 #: that are only added, the first.
@@ -111,9 +111,8 @@ def _lock(job: Import, lease: Lease) -> None:
     if not own.exists():
         raise LeaseLostError
     execute(_LOCK_TABLE, [job.table_id])
-    if job.mode != ImportMode.APPEND:
-        # Another import, or a batch of upserts, could add the same key.
-        execute(_LOCK_KEYS, [job.table_id])
+    if job.key_field is not None and job.mode != ImportMode.APPEND:
+        lock_key(job.key_field)
 
 
 class _Work:

@@ -13,7 +13,8 @@ from chat.tables.files.dialects import Dialect
 from chat.tables.models import Field, Kind
 from chat.tables.models.tables import MAX_NAME_CHARS
 from chat.tables.options import MAX_CHOICES
-from chat.tables.values import Cell, choices, json_parser, text_parser
+from chat.tables.texts import text_parser
+from chat.tables.values import Cell, choices, json_parser
 
 Parse = Callable[[JsonValue], object]
 

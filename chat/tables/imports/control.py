@@ -15,6 +15,7 @@ from chat.models import StoredFile
 from chat.models.files import delete_file
 from chat.models.ids import is_own
 from chat.tables import ddl
+from chat.tables.exceptions import TableBusy
 from chat.tables.fields import NewField, add_fields
 from chat.tables.imports import announcing
 from chat.tables.imports.inspecting import KEPT
@@ -114,7 +115,7 @@ def start(job: Import, user: User, client: str = "") -> Import:
     _check_start(job, mapping)
     new = fields_to_create(mapping)
     if job.new_table:
-        _start_with_table(job, mapping, new)
+        _start_with_table(job, mapping, new, user)
     else:
         table = get_table(user, cast("int", job.table_id), Access.EDIT)
         _start_in_table(job, table, mapping, new, user, client)
@@ -137,9 +138,11 @@ def _check_start(job: Import, mapping: Sequence[Mapped]) -> None:
         raise InvalidRequest("No column goes to the key field.", field="key_field")
 
 
-def _start_with_table(job: Import, mapping: Sequence[Mapped], new: Sequence[NewField]) -> None:
+def _start_with_table(
+    job: Import, mapping: Sequence[Mapped], new: Sequence[NewField], user: User
+) -> None:
     with transaction.atomic():
-        table = create_table(job.owner_id, job.new_table, new)
+        table = create_table(user, job.new_table, new)
         created = list(Field.objects.filter(table=table).order_by("position"))
         _set_running(job, targets_of(mapping, created), table=table)
 
@@ -177,6 +180,14 @@ def _share_table(table_id: int) -> None:
         raise NotFound("There is no such table, or it is not yours.")
 
 
+def _refuse_changing_kinds(targets: Sequence[int | None]) -> None:
+    """The kind of a field is changed row by row, while people go on: not while files do."""
+    ids = [target for target in targets if target is not None]
+    changing = Field.objects.filter(pk__in=ids, retype__state="running").first()
+    if changing is not None:
+        raise TableBusy(f"The kind of {changing.name!r} is being changed.")
+
+
 def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> None:
     fields |= {
         "state": TransferState.RUNNING,
@@ -189,6 +200,7 @@ def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> N
         "bad_rows": 0,
         "report_file": None,
     }
+    _refuse_changing_kinds(targets)
     old_report = job.report_file_id
     if not Import.objects.filter(pk=job.pk, state__in=_OPEN).update(**fields):
         raise Conflict("This import was changed meanwhile.", field="state")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from django.db.models import Q
+from django.db.models.functions import Now
 from psycopg import sql
 
 from aily.database.rows import execute, fetch_column
@@ -64,6 +66,12 @@ class Lease:
             "seconds": SECONDS,
             "states": _STATES,
         }
+
+
+def is_waiting(transfers: Transfers) -> bool:
+    """Whether a transfer waits for a worker. A look-up in a small index."""
+    free = Q(lease_until=None) | Q(lease_until__lt=Now())
+    return transfers._default_manager.filter(free, state__in=WORKED_ON).exists()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chat.tables.exports.working import work_on as work_on_export
 from chat.tables.imports.working import work_on as work_on_import
 from chat.tables.models import Export, Import
-from chat.tables.transfers.leases import take_next
+from chat.tables.transfers.leases import is_waiting, take_next
 
 
 def work_on_next() -> bool:
@@ -22,5 +22,5 @@ def work_on_next() -> bool:
 
 
 def has_work() -> bool:
-    """Whether a transfer waits for a worker. Two look-ups in small indexes."""
-    return any(due(kind).exists() for kind in (Import, Export))
+    """Whether any transfer waits for a worker."""
+    return is_waiting(Import) or is_waiting(Export)
