@@ -25,6 +25,7 @@ from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.rows import router as table_rows
 from chat.tables.api.tables import router as tables
 
 admin.autodiscover()
@@ -48,7 +49,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields],
+        "/tables": [tables, table_fields, table_rows],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

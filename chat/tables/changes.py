@@ -16,9 +16,6 @@ from chat.tables import live
 from chat.tables.exceptions import TableFull
 from chat.tables.models import Change, ChangeKind, Table
 
-#: Cells of an inverse that is kept in the log.
-MAX_INVERSE_CELLS = 10_000
-
 _RAISE = """
 UPDATE tables_table
    SET rev = rev + 1, schema_rev = schema_rev + %(schema)s, row_count = row_count + %(rows)s

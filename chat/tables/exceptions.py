@@ -39,16 +39,25 @@ class TableFull(Conflict):
 
 
 class CellConflict(Conflict):
-    """`conflicts` has row, field and present value of each cell that others have changed."""
+    """`conflicts` has row, version, field and present value of each cell that others have changed.
+
+    With a `row`, the other cells were changed: that is the row as it is now.
+    """
 
     code, title = "cell_conflict", "Cell changed meanwhile"
 
-    def __init__(self, conflicts: Sequence[dict[str, JsonValue]]) -> None:
+    def __init__(
+        self,
+        conflicts: Sequence[dict[str, JsonValue]],
+        row: dict[str, JsonValue] | None = None,
+    ) -> None:
         super().__init__("Somebody else has changed this meanwhile.")
         self.conflicts = list(conflicts)
+        self.row = row
 
     def details(self) -> dict[str, object]:
-        return {"conflicts": self.conflicts}
+        found: dict[str, object] = {"conflicts": self.conflicts}
+        return found if self.row is None else {**found, "row": self.row}
 
 
 class SnapshotGone(NotFound):
