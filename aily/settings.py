@@ -298,6 +298,8 @@ FILES_MAX_BYTES_PER_USER = env.integer(
 TABLES_MAX = env.integer("TABLES_MAX", default=10_000, minimum=1, maximum=100_000)
 TABLES_MAX_PER_USER = env.integer("TABLES_MAX_PER_USER", default=1000, minimum=1)
 TABLE_MAX_ROWS = env.integer("TABLE_MAX_ROWS", default=1_000_000, minimum=1, maximum=10_000_000)
+# Longest time of one query of a view: filters and sorts of people may be of any kind.
+TABLE_QUERY_SECONDS = env.seconds("TABLE_QUERY_SECONDS", default=5, maximum=60)
 # Days for which deleted tables and fields can be restored, and changes can be looked up.
 TABLE_TRASH_DAYS = env.number("TABLE_TRASH_DAYS", default=7, maximum=36_500)
 TABLE_CHANGES_DAYS = env.number("TABLE_CHANGES_DAYS", default=90, maximum=36_500)

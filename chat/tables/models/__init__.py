@@ -1,7 +1,7 @@
 """The catalogue of tables. Rows are in PostgreSQL tables of their own (chat/tables/ddl.py)."""
 
 from chat.tables.models.ai_fields import AiField, Policy
-from chat.tables.models.changes import Change, ChangeKind
+from chat.tables.models.changes import Change, ChangeKind, Step
 from chat.tables.models.fields import Field, Kind
 from chat.tables.models.tables import Table
 from chat.tables.models.transfers import (
@@ -24,6 +24,7 @@ __all__ = [
     "ImportMode",
     "Kind",
     "Policy",
+    "Step",
     "Table",
     "TransferState",
     "View",

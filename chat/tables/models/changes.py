@@ -20,6 +20,14 @@ class ChangeKind(models.TextChoices):
     REVERT = "revert"
 
 
+class Step(models.TextChoices):
+    """Whether a change was made, or takes back another one."""
+
+    EDIT = "edit"
+    UNDO = "undo"
+    REDO = "redo"
+
+
 class Change(models.Model):
     """One transaction on a table, by the revision that it made.
 
@@ -43,6 +51,7 @@ class Change(models.Model):
     batch = models.UUIDField(null=True, help_text="The import or run that it is part of.")
     rows = models.PositiveIntegerField(default=0, help_text="Rows that it changed.")
     inverse = models.JSONField(null=True)
+    step = models.CharField(max_length=4, choices=Step.choices, default=Step.EDIT)
     undone_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
