@@ -24,7 +24,9 @@ from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.imports import router as table_imports
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.tables import router as tables
 
@@ -49,7 +51,7 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows],
+        "/tables": [tables, table_fields, table_rows, table_imports, table_exports],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -16,11 +16,15 @@ class TablesConfig(AppConfig):
         from accounts.access.permissions import register_objects
         from accounts.audit import audited
         from aily.admin.model_texts import translate_models
-        from chat.tables import ddl
+        from chat.tables import ddl, undo
+        from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
 
+        from chat.tables.transfers import actors  # noqa: F401 - declares the actors
+
         translate_models(self)
+        undo.register_batch_undo(undo_import)
         # Counters that change with every write of a row are no change by anybody.
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
         audited(Field, except_for=("retype", "updated_at"))

@@ -14,6 +14,7 @@ from aily.monitoring.process import observe
 from aily.redis.guarded import guarded_pool
 from chat import actors
 from chat.runs import actors as runs
+from chat.tables.transfers import actors as transfers
 
 #: Which actor is sent a message every how many seconds.
 SCHEDULE = (
@@ -21,10 +22,12 @@ SCHEDULE = (
     (actors.settle, 1),
     (actors.deliver, 1),
     (runs.feed_runs, 1),
+    (transfers.work_on_transfers, 1),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (transfers.purge_transfers, 300),
 )
 
 

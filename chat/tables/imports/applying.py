@@ -98,7 +98,10 @@ def apply(job: Import, lease: Lease, loaded: Loaded) -> None:
         )
         if len(changed) > MAX_ANNOUNCED:
             done.field_ids = ()
-        work.keep_undo()
+        if job.new_table:
+            drop(staging_table(job.pk))
+        else:
+            work.keep_undo()
         _end(job, loaded, counts)
         record(table, Author(job.owner_id, batch=job.pk), done)
 

@@ -16,7 +16,7 @@ from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict
 from chat.tables.changes import Author, Changed, record
 from chat.tables.imports.staging import drop, new_column, old_column, undo_table
-from chat.tables.models import ChangeKind, Field, Import, Table, TransferState
+from chat.tables.models import Change, ChangeKind, Field, Import, Table, TransferState
 from chat.tables.names import column, joined, rows_table, statement
 from chat.tables.transfers.patience import patient_transaction
 
@@ -47,7 +47,9 @@ def undo_import(table: Table, author: Author, import_id: UUID) -> int | None:
         )
         restored = _restore(table, import_id, fields) if job.updated_rows else 0
         drop(undo_table(import_id))
-        Import.objects.filter(pk=import_id).update(undone_at=timezone.now())
+        now = timezone.now()
+        Import.objects.filter(pk=import_id).update(undone_at=now)
+        Change.objects.filter(table=table, batch=import_id).update(undone_at=now)
         return record(
             table,
             author,

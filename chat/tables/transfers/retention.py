@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import Q
 from django.utils import timezone
@@ -30,7 +31,7 @@ def purge() -> int:
         done += 1
     for job in Import.objects.filter(_left_behind())[:PAGE]:
         clean_up(job)
-    _drop_undo(now)
+    _drop_side_tables()
     for kind in (Import, Export):
         old = kind.objects.filter(state__in=ENDED_TRANSFERS, ended_at__lt=now - LISTED)
         pks = list(old.values_list("pk", flat=True)[:PAGE])
@@ -50,7 +51,7 @@ SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnames
 """
 
 
-def _drop_undo(now: object) -> None:
+def _drop_side_tables() -> None:
     """Drop what would undo imports of KEPT ago, and tables whose import is gone."""
     names = fetch_column(str, _SIDE_TABLES)
     kept = Import.objects.filter(
@@ -60,7 +61,5 @@ def _drop_undo(now: object) -> None:
     wanted = {pk.hex for pk in kept.values_list("pk", flat=True)} if names else set()
     for name in names:
         if name[1:] not in wanted:
-            from uuid import UUID
-
             import_id = UUID(name[1:])
             drop(staging_table(import_id) if name[0] == "i" else undo_table(import_id))
