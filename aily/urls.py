@@ -28,7 +28,9 @@ from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.imports import router as table_imports
 from chat.tables.api.rows import router as table_rows
+from chat.tables.api.queries import router as table_queries
 from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -51,7 +53,15 @@ api = build_api(
         "/llmchat": [tasks, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
-        "/tables": [tables, table_fields, table_rows, table_imports, table_exports],
+        "/tables": [
+            tables,
+            table_fields,
+            table_rows,
+            table_views,
+            table_queries,
+            table_imports,
+            table_exports,
+        ],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -73,7 +73,11 @@ class TableSubscribe(Strict):
     type: Literal["table.subscribe"]
     ref: Ref | None = None
     table: int = Field(ge=1, lt=2**63)
-    after: Annotated[str, Field(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")] | None = None
+    after: (
+        Annotated[int, Field(ge=0, lt=2**53)]
+        | Annotated[str, Field(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")]
+        | None
+    ) = None
 
 
 class TableUnsubscribe(Strict):

@@ -8,7 +8,10 @@ from contextlib import aclosing, contextmanager
 from functools import partial
 from uuid import UUID
 
+import msgspec
+
 from aily.concurrency.jobs import Job, Jobs
+from aily.problems import Problem
 from chat.consumers.sender import FrameSender
 from chat.eventlog import Feed, Notice, get_hub
 from chat.events import START, EventId, EventsMissed

@@ -16,7 +16,8 @@ class TablesConfig(AppConfig):
         from accounts.access.permissions import register_objects
         from accounts.audit import audited
         from aily.admin.model_texts import translate_models
-        from chat.tables import ddl, undo
+        from chat.followers import register_follower
+        from chat.tables import ddl, following, undo
         from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
@@ -31,5 +32,6 @@ class TablesConfig(AppConfig):
         audited(View, except_for=("updated_at",))
         audited(AiField, except_for=("updated_at",))
         register_objects(Table, "id", PERMISSIONS)
+        register_follower("table.subscribe", following.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

@@ -1,7 +1,7 @@
 """Follows the changes of a table for one reader: merged, at most four times a second.
 
-The whole state of a reader is a position in the table's log and the revisions that it has seen. Each
-turn checks with the table's row whether the user may still read it, and its revision.
+The whole state of a reader is a position in the table's log and the revisions that it has seen.
+Each turn checks with the table's row whether the user may still read it, and its revision.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog import get_hub
+from chat.frames import TableSubscribe
 from chat.tables import keys
 from chat.tables.frames import TableChanged, TableReload, TableSubscribed
 from chat.tables.live import MAX_LOGGED_ROWS, LoggedChange
@@ -57,6 +58,14 @@ class Position:
     #: Since when revisions have been missing (the loop's clock); None: none is.
     missing_since: float | None = None
 
+    @classmethod
+    def after(cls, place: str | None, rev: int) -> Position:
+        """Behind a revision or the id of a frame; None: behind the table's present revision."""
+        if place is None:
+            return cls(f"{rev}-0", rev)
+        seen, _, number = place.partition("-")
+        return cls(f"{int(seen)}-{int(number or 0)}", int(seen))
+
     def add(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self.id = entry.id
@@ -84,6 +93,12 @@ class Position:
             self.id = f"{rev}-0"
 
 
+def follow(user: User, frame: TableSubscribe) -> AsyncGenerator[TableFrame]:
+    """Answer a frame that subscribes to a table."""
+    after = None if frame.after is None else str(frame.after)
+    return follow_table(user, frame.table, after, frame.ref)
+
+
 async def follow_table(
     user: User, table_id: int, after: str | None, ref: str | None
 ) -> AsyncGenerator[TableFrame]:
@@ -95,8 +110,12 @@ async def follow_table(
     loop = asyncio.get_running_loop()
     async with get_hub().change_feed(keys.changes_channel(table_id)) as feed:
         table = await in_database(get_table, user, table_id)
-        position = _begin(after, table)
+        position = Position.after(after, table.rev)
         yield TableSubscribed(ref, table_id, position.id, table.rev, table.schema_rev)
+        if position.seen > table.rev:
+            # The reader knows more than the table: that was restored from a backup.
+            position = Position.after(None, table.rev)
+            yield TableReload(table_id, position.id, table.rev, "fields")
         is_first = True
         while True:
             turn_at = loop.time()
@@ -114,17 +133,7 @@ async def follow_table(
             await asyncio.sleep(max(turn_at + MIN_SECONDS - loop.time(), 0))
 
 
-def _begin(after: str | None, table: Table) -> Position:
-    if after is None:
-        return Position(f"{table.rev}-0", table.rev)
-    rev, _, number = after.partition("-")
-    # What says more than the table has is of another database: there is nothing after it.
-    return Position(f"{int(rev)}-{int(number or 0)}", int(rev))
-
-
-async def _look(
-    user: User, table_id: int, position: Position
-) -> tuple[Table, list[Entry]] | None:
+async def _look(user: User, table_id: int, position: Position) -> tuple[Table, list[Entry]] | None:
     """The table, and what is new in its log; None while a server is away. Raises NotFound."""
     try:
         # The row first: then the log has its revision, or the writer is about to announce it.
@@ -149,7 +158,9 @@ def _frames(
     """What the reader is to be sent of these entries."""
     changes = [entry.change for entry in entries]
     # The log no longer has what came directly after the reader's place.
-    is_cut = is_first and bool(entries) and min(change.rev for change in changes) > position.seen + 1
+    is_cut = (
+        is_first and bool(entries) and min(change.rev for change in changes) > position.seen + 1
+    )
     position.add(entries)
     rev = max([table.rev, *(change.rev for change in changes)])
     if is_cut or position.misses(table.rev, now):

@@ -1,8 +1,8 @@
 """Announces changes of tables to those who look at them.
 
-Each table has one log, a Redis Stream of revisions with the ids of the rows that changed. Values are
-not in it: readers fetch what they show. The log is a hint: a reader who finds a revision missing
-reloads, so a change whose writer died before it announced it is not lost.
+Each table has one log, a Redis Stream of revisions with the ids of the rows that changed. Values
+are not in it: readers fetch what they show. The log is a hint: a reader who finds a revision
+missing reloads, so a change whose writer died before it announced it is not lost.
 """
 
 from __future__ import annotations

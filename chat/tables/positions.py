@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from django.db import DatabaseError, transaction
 
@@ -105,8 +104,8 @@ def _lock_order(table: Table) -> None:
 
 
 def _record(table: Table, author: Author, old: Sequence[Place]) -> int:
-    inverse = [{"id": place.id, "pos": place.pos} for place in old]
-    done = Changed(row_ids=[place.id for place in old], inverse={"move": cast("list[object]", inverse)})  # type: ignore[dict-item]
+    inverse: list[JsonValue] = [{"id": place.id, "pos": place.pos} for place in old]
+    done = Changed(row_ids=[place.id for place in old], inverse={"move": inverse})
     return record(table, author, done)
 
 
@@ -178,7 +177,5 @@ class _Mover:
         parameters: dict[str, object] = {"moved": list(self._ids)}
         if anchor is not None:
             parameters |= {"pos": anchor.pos, "id": anchor.id}
-        found = fetch_rows(
-            Place, statement(template, table=rows_table(self._table.pk)), parameters
-        )
+        found = fetch_rows(Place, statement(template, table=rows_table(self._table.pk)), parameters)
         return found[0] if found else None

@@ -29,7 +29,9 @@ class ShownAnswer(Protocol):
 
 
 #: Reads the answers of rows, by row and AI field: table, fields, ids of rows.
-AnswerReader = Callable[[int, Sequence[Field], Sequence[int]], Mapping[int, Mapping[int, ShownAnswer]]]
+AnswerReader = Callable[
+    [int, Sequence[Field], Sequence[int]], Mapping[int, Mapping[int, ShownAnswer]]
+]
 
 _answer_readers: list[AnswerReader] = []
 
@@ -52,9 +54,7 @@ def shown_rows(table_id: int, fields: Sequence[Field], ids: Sequence[int]) -> li
     return [shown.get(row_id) for row_id in ids]
 
 
-def _add_answers(
-    row: RowJson, filled: Sequence[Field], answers: Mapping[int, ShownAnswer]
-) -> None:
+def _add_answers(row: RowJson, filled: Sequence[Field], answers: Mapping[int, ShownAnswer]) -> None:
     values, states = row["values"], {}
     assert isinstance(values, dict)  # noqa: S101 - as rows are made
     for field in filled:

@@ -1,15 +1,15 @@
 """Snapshots: the ids of a view's rows in order, kept in Redis for those who scroll through it.
 
 Any place of it is a read by primary key. Rows do not move while one reads; which have entered or
-left the view meanwhile is counted. A snapshot that is gone, for its age or as the cache was emptied,
-is made anew by opening the view again.
+left the view meanwhile is counted. A snapshot that is gone, for its age or as the cache was
+emptied, is made anew by opening the view again.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import msgspec
@@ -21,14 +21,23 @@ from aily.problems import InvalidRequest
 from aily.redis.clients import sync_redis
 from chat.tables import keys
 from chat.tables.exceptions import SnapshotGone
+from chat.tables.fields import live_fields
+from chat.tables.index_uses import note_uses
 from chat.tables.live import LoggedChange
 from chat.tables.models import Field, Table, View
 from chat.tables.permissions import get_table
-from chat.tables.queries.aggregates import Group, aggregate
-from chat.tables.queries.catalogue import live_fields, operands_of
+from chat.tables.queries.aggregates import Aggregate, Group, aggregate
+from chat.tables.queries.catalogue import operands_of
 from chat.tables.queries.execution import bounded_query
 from chat.tables.queries.index import ID_BYTES, matching_ids, packed_ids, unpack_ids
-from chat.tables.view_queries import ViewParts, ViewQuery, compile_parts, compile_stored, parts_of
+from chat.tables.view_queries import (
+    ViewParts,
+    ViewQuery,
+    compile_parts,
+    compile_stored,
+    parts_of,
+    without_deleted,
+)
 
 #: From the last use on.
 SNAPSHOT_SECONDS = 600
@@ -55,7 +64,10 @@ class Snapshot:
     rev: int
     count: int
     groups: list[Group]
+    #: What is computed of each group.
+    aggregates: list[Aggregate]
     has_more_groups: bool
+    #: Fields that the view names and that were deleted.
     ignored: list[str]
 
 
@@ -81,32 +93,38 @@ class SnapshotChanges:
 
 
 # --- Opening ------------------------------------------------------------------------------------
-def open_view(user: User, view: View, other: ViewParts | None = None) -> Snapshot:
-    """Make a snapshot of a view, or of `other` parts that are not stored. Raises InvalidRequest."""
+def open_view(user: User, view: View, given: Mapping[str, JsonValue]) -> Snapshot:
+    """Make a snapshot of a view, with the parts `given` in place of those that it has.
+
+    Raises InvalidRequest.
+    """
     with bounded_query():
         table = get_table(user, view.table_id)
         operands = operands_of(live_fields(table.pk))
-        if other is None:
-            parts = parts_of(view)
-            found = compile_stored(table.pk, operands, parts)
-        else:
-            parts = other
-            found = compile_parts(table.pk, operands, parts)
+        stored, ignored = without_deleted(parts_of(view), operands)
+        parts = replace(stored, **given)  # type: ignore[arg-type]
+        found = compile_parts(table.pk, operands, parts)
         packed = packed_ids(found.query, found.groups)
         groups, has_more = _groups(found)
     if len(packed) > MAX_ROWS * ID_BYTES:
         message = f"This view has more than {MAX_ROWS:,} rows. Filter it."
         raise InvalidRequest(message, field="filter")
-    about = About(table.pk, table.rev, msgspec.to_builtins(parts))
-    snapshot_id = _store(user, about, packed)
+    note_uses(table, parts)
     return Snapshot(
-        snapshot_id, table, table.rev, len(packed) // ID_BYTES, groups, has_more, found.ignored
+        _store(user, About(table.pk, table.rev, asdict(parts)), packed),
+        table,
+        table.rev,
+        len(packed) // ID_BYTES,
+        groups,
+        list(found.aggregates),
+        has_more,
+        ignored,
     )
 
 
 def _groups(found: ViewQuery) -> tuple[list[Group], bool]:
-    """The groups in the order of the snapshot; without any what is computed of all rows."""
-    if not found.groups and not found.aggregates:
+    """The groups in the order of the snapshot."""
+    if not found.groups:
         return [], False
     return aggregate(found.query, found.groups, found.aggregates)
 
@@ -181,9 +199,7 @@ def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
     before = set(unpack_ids(packed))
     changed = _changed_rows(about, table.rev)
     with bounded_query():
-        query = compile_stored(
-            table.pk, operands_of(live_fields(table.pk)), _parts(about)
-        ).query
+        query = compile_stored(table.pk, operands_of(live_fields(table.pk)), _parts(about)).query
         if changed is None:
             now = set(unpack_ids(packed_ids(query)))
         else:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import cast
 
 from django.db.models import Q, QuerySet
-from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest.json_input import exceeds
 from aily.rest.writes import add, change
 from chat.tables.exceptions import TableFull
+from chat.tables.fields import live_fields
 from chat.tables.models import Table, View
 from chat.tables.permissions import Access, has_access, require_access
-from chat.tables.queries.catalogue import live_fields, operands_of
+from chat.tables.queries.catalogue import operands_of
 from chat.tables.view_queries import ViewParts, check_layout, compile_parts
 
 #: Views of one table, of all its users.
@@ -92,8 +92,3 @@ def _check(user: User, view: View, given: Mapping[str, object]) -> None:
         cast("list[str]", given.get("order", [])),
         cast("Mapping[str, int]", given.get("widths", {})),
     )
-
-
-def stored_json(value: JsonValue) -> JsonValue:
-    """An empty filter as none."""
-    return value or None

@@ -1,9 +1,9 @@
 """Undo and redo: steps of one user in one tab, newest first.
 
 An undo carries out the inverse of a change, which is a change itself. Its own inverse is what redo
-carries out. So a step is undone if its `undone_at` is set, and can be redone unless the same tab has
-changed something else since. Each cell meets the same check as an edit: one that somebody else has
-changed since is left as it is, and told.
+carries out. So a step is undone if its `undone_at` is set, and can be redone unless the same tab
+has changed something else since. Each cell meets the same check as an edit: one that somebody else
+has changed since is left as it is, and told.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from pydantic import JsonValue
@@ -31,8 +31,6 @@ class ViewQuery:
     query: Query
     groups: Sequence[Grouping] = ()
     aggregates: Sequence[Aggregate] = ()
-    #: Fields that the view names and the table no longer has.
-    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +57,13 @@ def query_of_view(view: View, fields: Sequence[Field], *, is_strict: bool = Fals
     operands = operands_of(fields)
     parts = parts_of(view)
     if not is_strict:
-        parts, _ = _without_deleted(parts, operands)
+        parts, _ = without_deleted(parts, operands)
     return compile_parts(view.table_id, operands, parts).query
 
 
 def compile_stored(table_id: int, operands: Operands, parts: ViewParts) -> ViewQuery:
     """The query of a stored view, without what it says of fields that were deleted."""
-    left, ignored = _without_deleted(parts, operands)
-    found = compile_parts(table_id, operands, left)
-    return ViewQuery(found.query, found.groups, found.aggregates, ignored)
+    return compile_parts(table_id, operands, without_deleted(parts, operands)[0])
 
 
 def compile_parts(table_id: int, operands: Operands, parts: ViewParts) -> ViewQuery:
@@ -87,7 +83,7 @@ def compile_parts(table_id: int, operands: Operands, parts: ViewParts) -> ViewQu
 
 # --- Parsing ------------------------------------------------------------------------------------
 def parse_groups(given: JsonValue) -> list[Grouping]:
-    """Groups as they are in JSON: objects of `field`, and perhaps `desc` and `bucket`."""
+    """Groups as they are in JSON: fields, or objects of `field`, `desc` and `bucket`."""
     if given is None:
         return []
     if not isinstance(given, list):
@@ -96,8 +92,10 @@ def parse_groups(given: JsonValue) -> list[Grouping]:
 
 
 def _parse_group(group: JsonValue, path: str) -> Grouping:
+    if isinstance(group, str):
+        return Grouping(group)
     if not isinstance(group, dict) or not {"field"} <= set(group) <= {"field", "desc", "bucket"}:
-        message = "This is an object with `field`, `desc` and `bucket`."
+        message = "This is a field, or an object with `field`, `desc` and `bucket`."
         raise InvalidRequest(message, field=path)
     name, is_descending, bucket = group["field"], group.get("desc", False), group.get("bucket")
     if not isinstance(name, str):
@@ -122,7 +120,7 @@ def parse_aggregates(given: JsonValue) -> list[Aggregate]:
 
 
 # --- Fields that were deleted -------------------------------------------------------------------
-def _without_deleted(parts: ViewParts, operands: Operands) -> tuple[ViewParts, list[str]]:
+def without_deleted(parts: ViewParts, operands: Operands) -> tuple[ViewParts, list[str]]:
     """The parts without those that name a field that is not there, and the names of these."""
     missing: dict[str, None] = {}
     tree = without_fields(parts.filter, operands, missing)
@@ -139,7 +137,7 @@ def _without_deleted(parts: ViewParts, operands: Operands) -> tuple[ViewParts, l
 
 
 def _is_there(item: JsonValue, operands: Operands, missing: dict[str, None]) -> bool:
-    name = item.get("field") if isinstance(item, dict) else None
+    name = item.get("field") if isinstance(item, dict) else item
     if isinstance(name, str) and name not in operands:
         missing[name] = None
         return False

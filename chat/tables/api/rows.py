@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.db import transaction
 from django.http import HttpRequest
 from ninja import Query, Router, Status
@@ -97,8 +100,7 @@ def edit_row(
     """
     table = get_table(request.auth.user, table_id, Access.EDIT)
     operation = Update(row_id, payload.values, payload.was, payload.version)
-    with transaction.atomic():
-        _require_match(request, table, row_id)
+    with _matched(request, table, row_id):
         outcome = _apply(request, table, operation, payload.client)
     row = _read(table, row_id)
     if outcome.conflicts:
@@ -113,8 +115,7 @@ def delete_row(
 ) -> Status[None]:
     """Delete a row."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
-    with transaction.atomic():
-        _require_match(request, table, row_id)
+    with _matched(request, table, row_id):
         _apply(request, table, Delete(row_id), query.client)
     return Status(204, None)
 
@@ -130,16 +131,20 @@ def _apply(
     return outcome
 
 
-def _require_match(request: HttpRequest, table: Table, row_id: int) -> None:
-    """Refuse the write of a row that is not as in If-Match, and lock it until the transaction ends.
+@contextmanager
+def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
+    """Write a row in a transaction that has locked it as it is in If-Match, if there is that.
 
     Raises NotFound and PreconditionFailed.
     """
     if row_id > MAX_ROW_ID:
         raise NotFound(f"There is no row {row_id}.")
     if IF_MATCH not in request.headers:
+        yield
         return
-    load_rows(table.pk, [], [row_id], is_locked=True)
-    body = JSONRenderer().render(request, _read(table, row_id), response_status=200)
-    if not matches(request, body.encode()):
-        raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
+    with transaction.atomic():
+        load_rows(table.pk, [], [row_id], is_locked=True)
+        body = JSONRenderer().render(request, _read(table, row_id), response_status=200)
+        if not matches(request, body.encode()):
+            raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
+        yield

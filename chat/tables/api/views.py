@@ -20,13 +20,11 @@ from chat.tables.api.view_schemas import (
     ViewOut,
     ViewPatch,
 )
-from chat.tables.fields import live_fields
 from chat.tables.models import View
 from chat.tables.permissions import get_table
 from chat.tables.queries.aggregates import Aggregate, Group
 from chat.tables.rows.reading import RowJson
 from chat.tables.showing import shown_rows
-from chat.tables.view_queries import ViewParts, parts_of
 
 router = Router(tags=["tables"])
 
@@ -106,9 +104,7 @@ def open_table(request: AuthenticatedRequest, table_id: int, payload: OpenIn) ->
     return _open(user, View(table=table, owner=user), given, payload.n)
 
 
-def _open(
-    user: User, view: View, given: dict[str, JsonValue], number: int
-) -> dict[str, object]:
+def _open(user: User, view: View, given: dict[str, JsonValue], number: int) -> dict[str, object]:
     snapshot = snapshots.open_view(user, view, given)
     items: list[RowJson | None] = []
     if number:
@@ -152,8 +148,6 @@ def read_snapshot(
 @router.get(
     "/snapshots/{snapshot_id}/changes", response=SnapshotChangesOut, url_name="snapshot_changes"
 )
-def snapshot_changes(
-    request: AuthenticatedRequest, snapshot_id: str
-) -> snapshots.SnapshotChanges:
+def snapshot_changes(request: AuthenticatedRequest, snapshot_id: str) -> snapshots.SnapshotChanges:
     """How many rows have entered and left the view since the snapshot was taken."""
     return snapshots.changes_since(request.auth.user, snapshot_id)

@@ -3,6 +3,7 @@
 from chat.tables.models.ai_fields import AiField, Policy
 from chat.tables.models.changes import Change, ChangeKind, Step
 from chat.tables.models.fields import Field, Kind
+from chat.tables.models.indexes import FieldIndex
 from chat.tables.models.tables import Table
 from chat.tables.models.transfers import (
     ACTIVE_TRANSFERS,
@@ -20,6 +21,7 @@ __all__ = [
     "ChangeKind",
     "Export",
     "Field",
+    "FieldIndex",
     "Import",
     "ImportMode",
     "Kind",

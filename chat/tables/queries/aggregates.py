@@ -82,9 +82,7 @@ def _group_key(statement: Statement, group: Grouping, collation: str, path: str)
     if operand.kind in _UNGROUPED:
         message = f"Rows cannot be grouped by values of the kind {operand.kind}."
         raise InvalidRequest(message, field=f"{path}.field")
-    key = sort_key(
-        operand, collation, f"{path}.field", is_descending=group.is_descending
-    )
+    key = sort_key(operand, collation, f"{path}.field", is_descending=group.is_descending)
     if group.bucket is None:
         return key
     if operand.kind not in ("date", "datetime") or group.bucket not in BUCKETS:
@@ -158,7 +156,9 @@ def aggregate_columns(
         template, kinds = FUNCTIONS.get(wanted.function, ("", ()))
         if operand.kind not in kinds:
             names = [name for name, (_, kinds) in FUNCTIONS.items() if operand.kind in kinds]
-            message = f"Of the kind {operand.kind} these are computed: {', '.join(names) or 'none'}."
+            message = (
+                f"Of the kind {operand.kind} these are computed: {', '.join(names) or 'none'}."
+            )
             raise InvalidRequest(message, field=path)
         found.append(sql.SQL(template).format(operand.value))  # type: ignore[arg-type]
     return found
@@ -167,4 +167,3 @@ def aggregate_columns(
 def _group(row: Sequence[object], keys: int) -> Group:
     values: list[JsonValue] = [to_json(value) for value in row]  # type: ignore[arg-type]
     return Group(values[:keys], int(row[keys]), values[keys + 1 :])  # type: ignore[call-overload]
-

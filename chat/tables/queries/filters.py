@@ -1,7 +1,7 @@
 """Filter trees: groups of conditions, as they are stored in views and sent in queries.
 
-    {"and": [{"field": "f12", "op": "contains", "value": "bike"},
-             {"or": [{"field": "f13", "op": "gte", "value": 5}, {"field": "f13", "op": "empty"}]}]}
+{"and": [{"field": "f12", "op": "contains", "value": "bike"},
+         {"or": [{"field": "f13", "op": "gte", "value": 5}, {"field": "f13", "op": "empty"}]}]}
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ _GROUPS: dict[str, Callable[[Sequence[sql.Composable]], sql.Composable]] = {
 }
 
 
-def compile_filter(
-    statement: Statement, tree: JsonValue, path: str = "filter"
-) -> sql.Composable:
+def compile_filter(statement: Statement, tree: JsonValue, path: str = "filter") -> sql.Composable:
     """The tree as an SQL condition that is never NULL. Raises InvalidRequest naming the place."""
     if tree is None or tree == {}:
         return TRUE
@@ -64,7 +62,9 @@ def _compile(statement: Statement, node: JsonValue, path: str) -> sql.Composable
     children = _children(node)
     if children is None:
         if not isinstance(node, dict) or "field" not in node:
-            message = 'This is a group, {"and": [...]} or {"or": [...]}, or a condition with `field`.'
+            message = (
+                'This is a group, {"and": [...]} or {"or": [...]}, or a condition with `field`.'
+            )
             raise InvalidRequest(message, field=path)
         return compile_condition(statement, node, path)
     name = next(iter(node)) if isinstance(node, dict) else ""
@@ -76,9 +76,7 @@ def _compile(statement: Statement, node: JsonValue, path: str) -> sql.Composable
     )
 
 
-def without_fields(
-    tree: JsonValue, operands: Operands, missing: dict[str, None]
-) -> JsonValue:
+def without_fields(tree: JsonValue, operands: Operands, missing: dict[str, None]) -> JsonValue:
     """The tree without conditions on fields that are not there, whose names go into `missing`."""
     children = _children(tree)
     if children is None:

@@ -12,42 +12,43 @@ from pydantic import JsonValue
 from aily.problems import InvalidRequest
 from chat.tables.queries.operands import Operand
 from chat.tables.queries.statement import Statement
+from chat.tables.values import UnfitValueError
 
 MAX_TEXT_CHARS = 10_000
 #: Values of one `in`.
 MAX_VALUES = 1_000
 _MAX_BIGINT = 2**63
 
-#: Makes a parameter of a JSON value. Raises ValueError with what is wrong.
+#: Makes a parameter of a JSON value. Raises UnfitValueError with what is wrong.
 Reader = Callable[[JsonValue], object]
 
 
 def _text(value: JsonValue) -> str:
     if not isinstance(value, str):
-        raise ValueError("This is a text.")
+        raise UnfitValueError("This is a text.")
     if len(value) > MAX_TEXT_CHARS:
-        raise ValueError(f"This has at most {MAX_TEXT_CHARS} characters.")
+        raise UnfitValueError(f"This has at most {MAX_TEXT_CHARS} characters.")
     return value
 
 
 def _integer(value: JsonValue) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("This is a whole number.")
+        raise UnfitValueError("This is a whole number.")
     if not -_MAX_BIGINT <= value < _MAX_BIGINT:
-        raise ValueError("This number is too large.")
+        raise UnfitValueError("This number is too large.")
     return value
 
 
 def _number(value: JsonValue) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("This is a number.")
+        raise UnfitValueError("This is a number.")
     # By its text: a float is the number that was written, not its nearest binary fraction.
     return Decimal(repr(value))
 
 
 def _boolean(value: JsonValue) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("This is true or false.")
+        raise UnfitValueError("This is true or false.")
     return value
 
 
@@ -57,7 +58,7 @@ def _date(value: JsonValue) -> date:
             return date.fromisoformat(value)
     except ValueError:
         pass
-    raise ValueError("This is a date, such as 2026-01-31.")
+    raise UnfitValueError("This is a date, such as 2026-01-31.")
 
 
 def _datetime(value: JsonValue) -> datetime:
@@ -68,7 +69,7 @@ def _datetime(value: JsonValue) -> datetime:
                 return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError("This is a time with its offset, such as 2026-01-31T12:00:00Z.")
+    raise UnfitValueError("This is a time with its offset, such as 2026-01-31T12:00:00Z.")
 
 
 #: By kind: how a value is read, and its type in PostgreSQL.
@@ -93,7 +94,7 @@ def read_value(kind: str, value: JsonValue, path: str) -> object:
     """The value for a comparison with this kind. Raises InvalidRequest naming `path`."""
     try:
         return _READERS[kind][0](value)
-    except ValueError as error:
+    except UnfitValueError as error:
         raise InvalidRequest(str(error), field=path) from None
 
 
@@ -105,8 +106,7 @@ def scalar(statement: Statement, operand: Operand, value: JsonValue, path: str) 
 def array(statement: Statement, operand: Operand, value: JsonValue, path: str) -> sql.Composable:
     """A list of values as a parameter."""
     found = [
-        _read(operand, item, f"{path}.{index}")
-        for index, item in enumerate(items(value, path))
+        _read(operand, item, f"{path}.{index}") for index, item in enumerate(items(value, path))
     ]
     return statement.param(found, f"{_READERS[operand.kind][1]}[]")
 

@@ -113,4 +113,3 @@ def _count(query: Query, count: Count) -> int | None:
         rows = sql.SQL("{} LIMIT {}").format(rows, limit)
     [[number]] = run(sql.SQL("SELECT count(*) FROM ({}) found").format(rows), statement)
     return int(number)
-
