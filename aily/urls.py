@@ -29,6 +29,7 @@ from chat.tables.api.fields import router as table_fields
 from chat.tables.api.imports import router as table_imports
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.queries import router as table_queries
+from chat.tables.api.sharing import router as table_shares
 from chat.tables.api.tables import router as tables
 from chat.tables.api.views import router as table_views
 
@@ -57,6 +58,7 @@ api = build_api(
             tables,
             table_fields,
             table_rows,
+            table_shares,
             table_views,
             table_queries,
             table_imports,

@@ -28,10 +28,10 @@ class TablesConfig(AppConfig):
         undo.register_batch_undo(undo_import)
         # Counters that change with every write of a row are no change by anybody.
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
-        audited(Field, except_for=("retype", "updated_at"))
+        audited(Field, except_for=("retype", "is_retyping", "updated_at"))
         audited(View, except_for=("updated_at",))
         audited(AiField, except_for=("updated_at",))
-        register_objects(Table, "id", PERMISSIONS)
+        register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
         register_follower("table.subscribe", following.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

@@ -17,9 +17,9 @@ Convert = Callable[[Cell], Cell]
 
 def pending_field(field: Field) -> Field | None:
     """The field as it will be, an unsaved row; None: its kind does not change now."""
-    state: dict[str, JsonValue] = field.retype or {}
-    if state.get("state") != "running":
+    if not field.is_retyping:
         return None
+    state: dict[str, JsonValue] = field.retype or {}
     return Field(
         table_id=field.table_id,
         name=field.name,

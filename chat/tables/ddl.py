@@ -136,14 +136,15 @@ def drop_deleted(sender: object, instance: Model, **kwargs: object) -> None:
     bound_waits()
     match instance:
         case Table():
-            _drop(rows_table(instance.pk))
+            drop_table(rows_table(instance.pk))
         case AiField():
-            _drop(answers_table(instance.pk))
+            drop_table(answers_table(instance.pk))
         case Field(kind=Kind.LINK):
-            _drop(links_table(instance.pk))
+            drop_table(links_table(instance.pk))
 
 
-def _drop(table: sql.Identifier) -> None:
+def drop_table(table: sql.Identifier) -> None:
+    """Drop a table in PostgreSQL, if it is there."""
     execute(statement("DROP TABLE IF EXISTS {table}", table=table))
 
 

@@ -122,7 +122,7 @@ def add_fields(
     """Add empty fields, in the transaction of a change of the schema. Raises as `add_field`."""
     rows = add_catalogue_fields(table, new, user, where="")
     for row in rows:
-        _require_room(table)
+        require_room(table)
         if row.kind == Kind.LINK:
             ddl.create_links_table(row)
         else:
@@ -131,7 +131,8 @@ def add_fields(
     return rows
 
 
-def _require_room(table: Table) -> None:
+def require_room(table: Table) -> None:
+    """Raise TableFull if PostgreSQL can add no further column to the table."""
     if ddl.columns_ever(table.pk) >= ddl.MAX_COLUMNS_EVER:
         message = "This table has had as many fields as it can have. Export it into a new one."
         raise TableFull(message)

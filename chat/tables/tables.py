@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
 from aily.problems import Conflict, NotFound
 from aily.rest.writes import change
 from chat.tables import ddl
-from chat.tables.exceptions import TableBusy, TableFull
+from chat.tables.exceptions import TableFull
 from chat.tables.fields import NewField, add_catalogue_fields, check_name
-from chat.tables.models import ACTIVE_TRANSFERS, Export, Field, Import, Table
+from chat.tables.models import ACTIVE_TRANSFERS, Export, Import, Table
 
 
 def create_table(
@@ -64,48 +63,3 @@ def restore_table(table: Table) -> Table:
     Table.objects.filter(pk=table.pk).update(deleted_at=None)
     table.refresh_from_db()
     return table
-
-
-def trash_cutoff() -> datetime:
-    """What was deleted before this time is dropped."""
-    return timezone.now() - timedelta(days=settings.TABLE_TRASH_DAYS)
-
-
-def purge_trash(limit: int = 100) -> int:
-    """Drop tables and fields that were deleted TABLE_TRASH_DAYS ago, each in a transaction.
-
-    Returns how many. Those that others hold are left for the next time.
-    """
-    dropped = 0
-    for table in Table.objects.filter(deleted_at__lt=trash_cutoff())[:limit]:
-        dropped += _drop_table(table)
-    fields = Field.objects.filter(deleted_at__lt=trash_cutoff()).select_related("table")
-    for field in fields[:limit]:
-        dropped += _drop_field(field)
-    return dropped
-
-
-def _drop_table(table: Table) -> int:
-    try:
-        with transaction.atomic():
-            table.delete()
-    except DatabaseError as error:
-        if not ddl.is_locked_out(error):
-            raise
-        return 0
-    return 1
-
-
-def _drop_field(field: Field) -> int:
-    """Drop a field with its column. What else it has in PostgreSQL goes with its catalogue row."""
-
-    def drop(table: Table) -> None:
-        if field.is_stored:
-            ddl.drop_column(table.pk, field.column)
-        field.delete()
-
-    try:
-        ddl.change_schema(field.table_id, drop)
-    except (TableBusy, NotFound):
-        return 0
-    return 1

@@ -14,6 +14,7 @@ from aily.monitoring.process import observe
 from aily.redis.guarded import guarded_pool
 from chat import actors
 from chat.runs import actors as runs
+from chat.tables import actors as tables
 from chat.tables.transfers import actors as transfers
 
 #: Which actor is sent a message every how many seconds.
@@ -28,6 +29,8 @@ SCHEDULE = (
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
     (transfers.purge_transfers, 300),
+    (tables.convert_fields, 10),
+    (tables.purge_tables, 3600),
 )
 
 

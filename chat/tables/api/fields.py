@@ -9,7 +9,8 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import NotFound
 from aily.rest.etags import if_match
-from chat.tables import fields
+from chat.tables import fields, retyping
+from chat.tables.actors import ring_converter
 from chat.tables.api.schemas import FieldIn, FieldOut, FieldPatch
 from chat.tables.models import Field
 from chat.tables.permissions import Access, get_table, require_access
@@ -64,10 +65,18 @@ def get_field(request: AuthenticatedRequest, field_id: int) -> Field:
 @router.patch("/fields/{int:field_id}", response=FieldOut)
 @if_match(FieldOut, get_field)
 def edit_field(request: AuthenticatedRequest, field_id: int, payload: FieldPatch) -> Field:
-    """Change name, options or place of a field."""
-    row = _find(request, field_id, Access.EDIT)
+    """Change name, kind, options or place of a field."""
+    row, user, client = _find(request, field_id, Access.EDIT), request.auth.user, payload.client
     patch = fields.FieldPatch(payload.name, payload.options, payload.position)
-    return fields.change_field(row, patch, request.auth.user, payload.client)
+    if payload.kind is None or payload.kind == row.kind:
+        return fields.change_field(row, patch, user, client)
+    changed = retyping.change_kind(row, payload.kind, payload.options or {}, user, client)
+    if payload.name is not None or payload.position is not None:
+        patch = fields.FieldPatch(payload.name, position=payload.position)
+        changed = fields.change_field(row, patch, user, client)
+    if changed.is_retyping:
+        ring_converter()
+    return changed
 
 
 @router.delete("/fields/{int:field_id}", response={204: None})

@@ -135,6 +135,11 @@ class FieldPatch(RequestSchema):
     model_config = example(name="Urgency")
 
     name: str | None = None
+    kind: KindName | None = Field(
+        None,
+        description="Cells are converted a batch at a time; `retype` says how far it is, and "
+        "what did not fit. The old cells are in the trash, as a field.",
+    )
     options: dict[str, JsonValue] | None = Field(None, description=_OPTIONS)
     position: int | None = Field(None, ge=0, le=MAX_FIELDS, description="Its place, from 0.")
     client: str = Field("", max_length=64, description=_CLIENT)

@@ -63,6 +63,7 @@ class Field(models.Model):
         editable=False,
         help_text="The change of kind that is under way, or the report of the last one.",
     )
+    is_retyping = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(
@@ -94,6 +95,7 @@ class Field(models.Model):
             models.Index(
                 fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="field_trash"
             ),
+            models.Index(fields=["id"], condition=Q(is_retyping=True), name="field_retyping"),
         ]
 
     def __str__(self) -> str:

@@ -14,12 +14,13 @@ from typing import cast
 from django.db import DatabaseError, transaction
 from pydantic import JsonValue
 
-from aily.database.rows import execute, fetch_column
+from aily.database.rows import execute
 from aily.problems import InvalidRequest, NotFound, Problem
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import CellConflict, TableBusy
 from chat.tables.fields import live_fields
+from chat.tables.locks import share_table
 from chat.tables.models import Field, Table
 from chat.tables.rows import writes
 from chat.tables.rows.conflicts import find_conflicts
@@ -38,11 +39,7 @@ from chat.tables.rows.reading import StoredRow, find_by_key, load_rows
 from chat.tables.values import Cell, to_json
 
 MAX_OPERATIONS = 1_000
-#: Of one statement that writes or reads rows.
-STATEMENT_SECONDS = 5
 
-_BOUND = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
-_SHARE = "SELECT id FROM tables_table WHERE id = %s AND deleted_at IS NULL FOR KEY SHARE"
 _LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0)) IS NULL"
 
 
@@ -82,18 +79,6 @@ def apply_batch(table: Table, author: Author, batch: Batch) -> BatchResult:
         raise
 
 
-def share_table(table_id: int) -> Schema:
-    """Keep the fields of a table as they are until the end of the transaction, and return them.
-
-    To be called first by whatever writes rows. Raises NotFound.
-    """
-    milliseconds = [str(STATEMENT_SECONDS * 1000), str(int(ddl.LOCK_SECONDS * 1000))]
-    execute(_BOUND, milliseconds)
-    if not fetch_column(int, _SHARE, [table_id]):
-        raise NotFound("There is no such table, or it is not yours.")
-    return Schema(live_fields(table_id))
-
-
 def lock_key(field: Field) -> None:
     """Let no other upsert by this field run until the end of the transaction: two would each
     insert the row that neither has found."""
@@ -107,7 +92,8 @@ class _Writer:
         self._table = table
         self._author = author
         self._batch = batch
-        self._schema = share_table(table.pk)
+        share_table(table.pk)
+        self._schema = Schema(live_fields(table.pk))
         self._steps = [
             Step(operation, "" if batch.is_single else f"operations.{index}")
             for index, operation in enumerate(batch.operations)
