@@ -35,12 +35,12 @@ class Reader:
         with other names are left out.
         """
         if self._dialect.format == "jsonl":
+            self.columns = list(columns)
             return self._objects(columns)
         return self._table()
 
     # --- JSONL ----------------------------------------------------------------------------------
     def _objects(self, columns: Sequence[str]) -> Iterator[Record]:
-        self.columns = list(columns)
         found = dict.fromkeys(columns)
         encoding = cast("Encoding", self._dialect.encoding)
         for line, fields in decode_objects(self._pieces, encoding, self._max_row_bytes):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg import sql
 
 #: The row that a statement reads is always `t`.
 ROW = sql.Identifier("t")
 ROW_ID = sql.SQL("{}.id").format(ROW)
-NO_CHOICES: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Operand:
     #: Makes the expression of the state of a value that a model makes; None: it has no state.
     state: Callable[[], sql.Composable] | None = None
     #: Ids of a select field's choices by name, in their order.
-    choices: Mapping[str, int] = NO_CHOICES
+    choices: Mapping[str, int] = field(default_factory=dict)
     link: LinkedTable | None = None
 
 
