@@ -27,8 +27,8 @@ from chat.api.webhooks import router as webhooks
 from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.imports import router as table_imports
-from chat.tables.api.rows import router as table_rows
 from chat.tables.api.queries import router as table_queries
+from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
 from chat.tables.api.tables import router as tables
 from chat.tables.api.views import router as table_views

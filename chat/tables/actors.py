@@ -1,4 +1,5 @@
-"""Dramatiq's actors of tables: converting fields, and dropping what was deleted long ago."""
+"""Dramatiq's actors of tables: converting fields, keeping indexes, and dropping what was deleted
+long ago."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import dramatiq
 
 from aily.redis.errors import RedisUnavailable
 from chat.actors import MAX_AGE_MS, QUEUE
-from chat.tables import retyping, trash
+from chat.tables import indexes, retyping, trash
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,12 @@ def purge_tables() -> None:
     if dropped := trash.purge():
         logger.info("dropped %d tables and fields that were in the trash", dropped)
     trash.purge_changes()
+
+
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def keep_indexes() -> None:
+    """Make indexes for what is often sorted and filtered by, and drop those that nobody uses."""
+    indexes.keep_indexes()
 
 
 def ring_converter() -> None:

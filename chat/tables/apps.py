@@ -21,7 +21,6 @@ class TablesConfig(AppConfig):
         from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
-
         from chat.tables.transfers import actors  # noqa: F401 - declares the actors
 
         translate_models(self)

@@ -31,6 +31,7 @@ SCHEDULE = (
     (transfers.purge_transfers, 300),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
+    (tables.keep_indexes, 300),
 )
 
 

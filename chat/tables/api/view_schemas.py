@@ -1,6 +1,6 @@
 """What requests and responses about views, queries and snapshots look like."""
 
-from __future__ import annotations
+# Annotations stay objects here: ninja looks them up.
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -23,7 +23,8 @@ class Statement:
     table: sql.Composable
     operands: Operands
     params: dict[str, object] = field(default_factory=dict)
-    _joins: dict[sql.Composable, None] = field(default_factory=dict)
+    #: By their text: the outputs of an AI field share one.
+    _joins: dict[str, sql.Composable] = field(default_factory=dict)
 
     def param(self, value: object, kind: str) -> sql.Composable:
         """A placeholder for `value`, cast to this type of PostgreSQL's. `kind` is a constant."""
@@ -37,12 +38,12 @@ class Statement:
         if found is None:
             raise InvalidRequest("There is no such field in this table.", field=path)
         if found.join is not None:
-            self._joins[found.join] = None
+            self._joins[found.join.as_string()] = found.join
         return found
 
     def source(self) -> sql.Composable:
         """FROM with all joins. To be called once the other parts are made."""
-        return sql.SQL(" ").join([sql.SQL("FROM {} t").format(self.table), *self._joins])
+        return sql.SQL(" ").join([sql.SQL("FROM {} t").format(self.table), *self._joins.values()])
 
 
 def all_of(conditions: Iterable[sql.Composable]) -> sql.Composable:
