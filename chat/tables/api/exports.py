@@ -92,9 +92,7 @@ def get_export(request: AuthenticatedRequest, export_id: UUID) -> Export:
     url_name="export_file",
     openapi_extra=documented_responses(_FILE),
 )
-async def get_export_file(
-    request: AuthenticatedRequest, export_id: UUID
-) -> StreamingHttpResponse:
+async def get_export_file(request: AuthenticatedRequest, export_id: UUID) -> StreamingHttpResponse:
     """The file of an export that is done, until it expires. Streamed."""
     job = await in_database(_load, request, export_id)
     if job.state != TransferState.DONE:

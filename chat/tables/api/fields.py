@@ -1,6 +1,6 @@
 """REST: the fields of tables."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from ninja import Query, Router, Schema, Status
 from pydantic import Field as Described

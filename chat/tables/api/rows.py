@@ -1,6 +1,6 @@
 """REST: the rows of tables."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from collections.abc import Iterator
 from contextlib import contextmanager

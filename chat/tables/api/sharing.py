@@ -1,6 +1,6 @@
 """REST: sharing tables."""
 
-from __future__ import annotations
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
 from typing import Literal
 
@@ -28,7 +28,7 @@ class ShareIn(RequestSchema):
     )
 
     @model_validator(mode="after")
-    def _names_one(self) -> ShareIn:
+    def _names_one(self) -> "ShareIn":
         if (self.user is None) == (self.role is None):
             raise ValueError("Name either a user or a role.")
         return self

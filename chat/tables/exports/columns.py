@@ -55,9 +55,7 @@ class Column:
     value: sql.Composable
 
 
-def text_columns(
-    statement: Statement, fields: Sequence[Field], *, is_safe: bool
-) -> list[Column]:
+def text_columns(statement: Statement, fields: Sequence[Field], *, is_safe: bool) -> list[Column]:
     """Each field as text. `is_safe`: no cell begins as a formula does."""
     found = []
     for field in fields:

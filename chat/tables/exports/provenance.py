@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from chat.tables.exports.columns import Column
 from chat.tables.models import AiField
 from chat.tables.queries.statement import Statement

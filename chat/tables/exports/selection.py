@@ -46,7 +46,7 @@ def selection_of(job: Export) -> Selection:
         parts = ViewParts(filter=options.get("filter"), sorts=options.get("sorts"))
         found = compile_parts(job.table_id, operands, parts)
     if options.get("fields"):
-        fields = _chosen(fields if job.view is None else live_fields(job.table_id), options["fields"])
+        fields = _chosen(live_fields(job.table_id), options["fields"])
     if not fields:
         raise InvalidRequest("There is no field to export.", field="fields")
     ai_fields: list[AiField] = []
@@ -69,5 +69,3 @@ def _chosen(fields: Sequence[Field], keys: Sequence[str]) -> list[Field]:
         if key not in by_key:
             raise InvalidRequest("There is no such field in this table.", field=f"fields.{at}")
     return [by_key[key] for key in dict.fromkeys(keys)]
-
-

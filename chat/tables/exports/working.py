@@ -6,7 +6,6 @@ import logging
 import re
 from datetime import timedelta
 
-
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -95,9 +94,7 @@ def _end(lease: Lease, writer: FileWriter, rows: int) -> None:
         own = Export.objects.filter(
             pk=lease.transfer_id, lease=lease.token, state=TransferState.RUNNING
         )
-        if not own.update(
-            state=TransferState.DONE, file=file, ended_at=now, done=rows, total=rows
-        ):
+        if not own.update(state=TransferState.DONE, file=file, ended_at=now, done=rows, total=rows):
             raise LeaseLostError
 
 
@@ -111,5 +108,3 @@ def _fail(lease: Lease, reason: str, message: str) -> None:
         message=message[:500],
         ended_at=timezone.now(),
     )
-
-

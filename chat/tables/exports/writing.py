@@ -103,10 +103,14 @@ def _write_csv(
     names = [defused(column.name) if is_safe else column.name for column in columns]
     output.write((BOM if has_bom else b"") + _csv_line(names))
     values = [column.value for column in columns]
-    with patient_transaction(), connection.cursor() as cursor:
-        with cursor.copy(_copy(statement, selection, values, "FORMAT csv"), statement.params) as copy:
-            for row in copy:
-                output.write_row(bytes(row))
+    copied = _copy(statement, selection, values, "FORMAT csv")
+    with (
+        patient_transaction(),
+        connection.cursor() as cursor,
+        cursor.copy(copied, statement.params) as copy,
+    ):
+        for row in copy:
+            output.write_row(bytes(row))
     output.end()
     return columns
 
@@ -128,12 +132,15 @@ def _write_jsonl(selection: Selection, output: _Output) -> None:
         sql.SQL(", ").join(column.value for column in columns)
     )
     decoder = msgspec.json.Decoder(list[msgspec.Raw])
-    with patient_transaction(), connection.cursor() as cursor:
-        copied = cursor.copy(_copy(statement, selection, [array], "FORMAT text"), statement.params)
-        with copied as copy:
-            for (text,) in copy.rows():
-                values = dict(zip(names, decoder.decode(text), strict=True))
-                output.write_row(one_line(msgspec.json.encode(values)) + b"\n")
+    copied = _copy(statement, selection, [array], "FORMAT text")
+    with (
+        patient_transaction(),
+        connection.cursor() as cursor,
+        cursor.copy(copied, statement.params) as copy,
+    ):
+        for (text,) in copy.rows():
+            values = dict(zip(names, decoder.decode(text), strict=True))
+            output.write_row(one_line(msgspec.json.encode(values)) + b"\n")
     output.end()
 
 

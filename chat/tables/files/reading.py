@@ -98,7 +98,8 @@ class _Lines:
         self.has_long = False
 
     def __iter__(self) -> Iterator[str]:
-        for self.number, text in self._lines:
+        for number, text in self._lines:
+            self.number = number
             if text is None:
                 self.has_long = True
                 yield "\n"
@@ -106,9 +107,7 @@ class _Lines:
                 yield text
 
 
-def _csv_records(
-    pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int
-) -> Iterator[Record]:
+def _csv_records(pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) -> Iterator[Record]:
     csv.field_size_limit(max_row_bytes)
     options = cast("dict[str, Any]", csv_options(dialect.delimiter, dialect.quote))
     encoding = cast("Encoding", dialect.encoding)

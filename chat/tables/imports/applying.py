@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-
 from django.utils import timezone
 from psycopg import sql
 from pydantic import JsonValue
@@ -151,9 +150,7 @@ class _Work:
             sql.SQL(", {} = t.{}").format(old_column(field), column(field.column))
             for field in self._fields
         )
-        known = self._run(
-            _MATCH, key=new_column(key), column=column(key.column), old=old
-        )
+        known = self._run(_MATCH, key=new_column(key), column=column(key.column), old=old)
         if is_upsert:
             counts.updated += repeated
             self._run(_LOCK_KNOWN)

@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 from pydantic import JsonValue
 
-from chat.tables.files.cells import converter
+from chat.tables.files.cells import CellError, converter
 from chat.tables.files.dialects import Dialect
 from chat.tables.models import Field, Kind
 from chat.tables.models.tables import MAX_NAME_CHARS
@@ -29,16 +29,16 @@ class NewChoices:
         self.added: list[dict[str, JsonValue]] = []
 
     def find(self, name: JsonValue) -> int:
-        """The id of a choice. Raises ValueError if there can be no more."""
+        """The id of a choice. Raises CellError if there can be no more."""
         if not isinstance(name, str):
-            raise ValueError("A choice is a text.")
+            raise CellError("A choice is a text.")
         name = name.strip()
         if (found := self._ids.get(name)) is not None:
             return found
         if not 1 <= len(name) <= MAX_NAME_CHARS or "\0" in name:
-            raise ValueError(f"A choice has 1 to {MAX_NAME_CHARS} characters.")
+            raise CellError(f"A choice has 1 to {MAX_NAME_CHARS} characters.")
         if len(self._ids) >= MAX_CHOICES:
-            raise ValueError(f"A field has {MAX_CHOICES} choices at most.")
+            raise CellError(f"A field has {MAX_CHOICES} choices at most.")
         number = self._ids[name] = self.next_id
         self.next_id += 1
         self.added.append({"id": number, "name": name})
@@ -113,7 +113,7 @@ def _labels_parser(convert: Parse, known: NewChoices) -> Parse:
         if names is None:
             return None
         if not isinstance(names, list):
-            raise ValueError("This is no list of choices.")
+            raise CellError("This is no list of choices.")
         return list(dict.fromkeys(map(known.find, names))) or None
 
     return parse

@@ -297,5 +297,3 @@ def delete(job: Import) -> None:
     for file_id in (job.file_id, job.sheet_file_id, job.report_file_id):
         if file_id is not None:
             delete_file(file_id)
-
-

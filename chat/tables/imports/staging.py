@@ -59,5 +59,3 @@ def create_staging(import_id: UUID, table_id: int, fields: Sequence[Field]) -> N
 
 def drop(*tables: sql.Identifier) -> None:
     execute(statement("DROP TABLE IF EXISTS {tables}", tables=joined([*tables])))
-
-

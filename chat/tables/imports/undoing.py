@@ -75,8 +75,9 @@ def _fields(job: Import) -> list[Field]:
 def _restore(table: Table, import_id: UUID, fields: Sequence[Field]) -> int:
     assigned = [_back(field) for field in fields]
     changed = [
-        sql.SQL("(t.{present} IS NOT DISTINCT FROM u.{new} AND u.{new} IS DISTINCT FROM u.{old})")
-        .format(present=column(field.column), new=new_column(field), old=old_column(field))
+        sql.SQL(
+            "(t.{present} IS NOT DISTINCT FROM u.{new} AND u.{new} IS DISTINCT FROM u.{old})"
+        ).format(present=column(field.column), new=new_column(field), old=old_column(field))
         for field in fields
     ]
     return execute(

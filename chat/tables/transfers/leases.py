@@ -71,7 +71,7 @@ class Lease:
 def is_waiting(transfers: Transfers) -> bool:
     """Whether a transfer waits for a worker. A look-up in a small index."""
     free = Q(lease_until=None) | Q(lease_until__lt=Now())
-    return transfers._default_manager.filter(free, state__in=WORKED_ON).exists()
+    return transfers.objects.filter(free, state__in=WORKED_ON).exists()
 
 
 @contextmanager

@@ -41,14 +41,12 @@ def products(grids: Grids) -> Grid:
     return grid
 
 
-def side_tables() -> set[str]:
-    """Tables of imports that were left behind."""
+def side_tables(job: dict[str, Any]) -> list[str]:
+    """The tables that an import has in PostgreSQL beside those of rows."""
+    names = [f"{letter}{job['id'].replace('-', '')}" for letter in "iu"]
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-            " WHERE nspname = 'tables' AND relkind = 'r' AND relname ~ '^[iu]'"
-        )
-        return {name for (name,) in cursor.fetchall()}
+        cursor.execute("SELECT relname::text FROM pg_class WHERE relname = ANY(%s)", [names])
+        return [name for (name,) in cursor.fetchall()]
 
 
 # --- A new table ----------------------------------------------------------------------------------
@@ -70,19 +68,19 @@ def test_a_file_becomes_a_table_with_typed_fields(imports: Imports) -> None:
     ]
     table = Table.objects.get(pk=job["table"])
     assert (table.name, table.row_count) == ("products", 2)
-    assert side_tables() == set()
+    assert side_tables(job) == []
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-be"])
-def test_chinese_files_of_each_encoding_are_read(imports: Imports, encoding: str) -> None:
+def test_chinese_files_of_each_encoding_are_read(imports: Imports) -> None:
     text = "名称,价格\n桌子,12\n椅子,34\n"
-    content = (b"\xfe\xff" if encoding == "utf-16-be" else b"") + text.encode(encoding)
-    job = imports.run(imports.inspected(content, "价格.csv"))
-    assert job["new_table"] == "价格"
-    assert rows_of(imports.client, job["table"]) == [
-        {"名称": "桌子", "价格": 12},
-        {"名称": "椅子", "价格": 34},
-    ]
+    for encoding in ("utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-be"):
+        content = (b"\xfe\xff" if encoding == "utf-16-be" else b"") + text.encode(encoding)
+        job = imports.run(imports.inspected(content, "价格.csv"))
+        assert job["new_table"] == "价格", encoding
+        assert rows_of(imports.client, job["table"]) == [
+            {"名称": "桌子", "价格": 12},
+            {"名称": "椅子", "价格": 34},
+        ]
 
 
 def test_an_encoding_that_is_not_recognised_is_asked_for(imports: Imports) -> None:
@@ -196,9 +194,10 @@ def test_a_sheet_of_a_workbook_becomes_a_table(imports: Imports) -> None:
 
 def test_bombs_and_what_is_no_workbook_are_refused(imports: Imports) -> None:
     bomb = io.BytesIO()
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(
-        "xl/worksheets/sheet1.xml", "w", force_zip64=True
-    ) as entry:
+    with (
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as entry,
+    ):
         for _ in range(600):
             entry.write(b" " * 1_000_000)
     job = imports.inspected(bomb.getvalue(), "bomb.xlsx")
@@ -220,7 +219,11 @@ def test_columns_go_to_the_fields_of_their_names_and_others_stay(
     imports: Imports, products: Grid
 ) -> None:
     job = imports.inspected("sku,PRICE,Colour\nA-1,12,red\nB-7,8,blue\n", table=products)
-    assert job["mapping"] == [{"field": products.key("SKU")}, {"field": products.key("Price")}, None]
+    assert job["mapping"] == [
+        {"field": products.key("SKU")},
+        {"field": products.key("Price")},
+        None,
+    ]
     mapping = [*job["mapping"][:2], {"new": {"name": "Colour", "kind": "select"}}]
     job = imports.patch(job, mapping=mapping, mode="upsert", key_field=products.key("SKU"))
     job = imports.run(job)
@@ -232,9 +235,7 @@ def test_columns_go_to_the_fields_of_their_names_and_others_stay(
     ]
 
 
-def test_append_adds_every_row_and_skip_only_unknown_ones(
-    imports: Imports, products: Grid
-) -> None:
+def test_append_adds_every_row_and_skip_only_unknown_ones(imports: Imports, products: Grid) -> None:
     content = "SKU,Price\nA-1,1\nNEW,2\nNEW,3\n"
     skipped = imports.inspected(content, table=products)
     skipped = imports.patch(skipped, mode="skip", key_field=products.key("SKU"))
@@ -257,11 +258,12 @@ def test_of_rows_with_one_key_the_last_one_counts(imports: Imports, products: Gr
 
 
 def test_upsert_leaves_rows_alone_that_are_the_same(imports: Imports, products: Grid) -> None:
-    before = products.send("get", "/rows?limit=10")
     job = imports.inspected("SKU,Price\nA-1,10\nA-9,30\n", table=products)
     job = imports.run(imports.patch(job, mode="upsert", key_field=products.key("SKU")))
     assert (job["created_rows"], job["updated_rows"]) == (0, 0)
-    assert before.status_code == products.send("get", "/rows?limit=10").status_code
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT sum(version) FROM tables.t{products.id}")  # noqa: S608
+        assert cursor.fetchone() == (2,)
 
 
 def test_the_same_file_twice_is_told(imports: Imports, products: Grid) -> None:
@@ -298,11 +300,11 @@ def test_bad_rows_are_reported_and_the_others_imported(imports: Imports, product
     assert report[2][:3] == ["14", "Price", "'=1+1"]
 
 
-def test_an_import_with_too_many_bad_rows_leaves_nothing(
-    imports: Imports, products: Grid
-) -> None:
+def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, products: Grid) -> None:
     before = rows_of(imports.client, products.id)
-    content = "SKU,Price,Size\n" + "".join(f"S-{n},{'x' if n % 5 == 0 else n},1\n" for n in range(50))
+    content = "SKU,Price,Size\n" + "".join(
+        f"S-{n},{'x' if n % 5 == 0 else n},1\n" for n in range(50)
+    )
     job = imports.inspected(content, table=products)
     mapping = [*job["mapping"][:2], {"new": {"name": "Size", "kind": "integer"}}]
     job = imports.run(imports.patch(job, mapping=mapping))
@@ -310,7 +312,7 @@ def test_an_import_with_too_many_bad_rows_leaves_nothing(
     assert len(imports.report(job)) == 11
     assert rows_of(imports.client, products.id) == before
     assert not Field.objects.filter(name="Size").exists()
-    assert side_tables() == set()
+    assert side_tables(job) == []
     # Its owner sees why, and goes on with it.
     mapping[1] = None
     job = imports.run(imports.patch(job, mapping=mapping))
@@ -353,26 +355,23 @@ def test_what_the_table_cannot_take_changes_nothing(
     assert len(rows_of(imports.client, products.id)) == 2
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"mapping": [None]}, "mapping"),
-        ({"mapping": [{"field": "f999999"}, None]}, "mapping.0.field"),
-        ({"mapping": [{"new": {"name": "x", "kind": "link"}}, None]}, "mapping.0.new.kind"),
-        ({"mapping": [{"new": {"name": " ", "kind": "text"}}, None]}, "mapping.0.new.name"),
-        ({"mapping": [{"other": 1}, None]}, "mapping.0"),
-        ({"key_field": "f999999"}, "key_field"),
-        ({"key_field": "x"}, "key_field"),
-        ({"dialect": {"sheet": "A"}}, "dialect.sheet"),
-        ({"new_table": "Other"}, "new_table"),
-    ],
-)
-def test_wrong_choices_name_the_field_and_change_nothing(
-    imports: Imports, products: Grid, changes: dict[str, Any], field: str
-) -> None:
+def test_wrong_choices_name_the_field_and_change_nothing(imports: Imports, products: Grid) -> None:
     job = imports.inspected("SKU,Price\nx,1\n", table=products)
-    refused = imports.patch(job, status=400, **changes)
-    assert refused["errors"][0]["field"] == field
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("mapping", {"mapping": [None]}),
+        ("mapping.0.field", {"mapping": [{"field": "f999999"}, None]}),
+        ("mapping.0.new.kind", {"mapping": [{"new": {"name": "x", "kind": "link"}}, None]}),
+        ("mapping.0.new.name", {"mapping": [{"new": {"name": " ", "kind": "text"}}, None]}),
+        ("mapping.1", {"mapping": [job["mapping"][0], job["mapping"][0]]}),
+        ("mapping.0", {"mapping": [{"other": 1}, None]}),
+        ("key_field", {"key_field": "f999999"}),
+        ("key_field", {"key_field": "x"}),
+        ("dialect.sheet", {"dialect": {"sheet": "A"}}),
+        ("new_table", {"new_table": "Other"}),
+    ]
+    for field, changes in wrong:
+        refused = imports.patch(job, status=400, **changes)
+        assert refused["errors"][0]["field"] == field
     assert imports.get(job)["mapping"] == job["mapping"]
 
 
@@ -389,20 +388,15 @@ def test_a_start_without_what_it_needs_is_refused(imports: Imports, products: Gr
     assert imports.act(job, "start", status=400)["errors"][0]["field"] == "mapping.0.field"
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "status", "field"),
-    [
-        (b"", "rows.csv", 400, "body"),
-        (b"a\n", "rows.pdf", 400, "query.format"),
-        (b"%PDF-1.7", "rows.csv", 400, "body"),
-        (b"\x1f\x8bbroken", "rows.csv.gz", 400, "body"),
-    ],
-)
-def test_files_that_are_none_are_refused(
-    imports: Imports, content: bytes, name: str, status: int, field: str
-) -> None:
-    refused = imports.upload(content, name, status=status)
-    assert refused["errors"][0]["field"] == field
+def test_files_that_are_none_are_refused(imports: Imports) -> None:
+    for content, name, field in (
+        (b"", "rows.csv", "body"),
+        (b"a\n", "rows.pdf", "query.format"),
+        (b"%PDF-1.7", "rows.csv", "body"),
+        (b"\x1f\x8bbroken", "rows.csv.gz", "body"),
+    ):
+        refused = imports.upload(content, name, status=400)
+        assert refused["errors"][0]["field"] == field
     assert not StoredFile.objects.exists()
     assert not Import.objects.exists()
 
@@ -496,7 +490,7 @@ def test_an_import_is_undone_as_a_whole_but_for_what_was_changed_since(
     ]
     assert Table.objects.get(pk=products.id).row_count == 3
     imports.act(job, "undo", status=409)
-    assert side_tables() == set()
+    assert side_tables(job) == []
     kinds = list(Change.objects.order_by("-id").values_list("kind", "rows")[:1])
     assert kinds == [("revert", 3)]
 
@@ -504,20 +498,20 @@ def test_an_import_is_undone_as_a_whole_but_for_what_was_changed_since(
 def _ids(grid: Grid) -> list[tuple[int, str]]:
     column = Field.objects.get(pk=grid.fields["SKU"]["id"]).column
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, {column} FROM tables.t{grid.id}")
+        cursor.execute(f"SELECT id, {column} FROM tables.t{grid.id}")  # noqa: S608
         return cursor.fetchall()
 
 
 def test_old_imports_and_what_they_left_are_purged(imports: Imports, products: Grid) -> None:
     done = imports.run(imports.inspected("SKU\nx\n", table=products))
     waiting = imports.inspected("SKU\ny\n", table=products)
-    assert len(side_tables()) == 1
+    assert len(side_tables(done)) == 1
     assert retention.purge() == 0
     old = timezone.now() - timedelta(days=8)
     Import.objects.filter(pk=done["id"]).update(ended_at=old)
     Import.objects.filter(pk=waiting["id"]).update(created_at=old)
     assert retention.purge() == 1
-    assert side_tables() == set()
+    assert side_tables(done) == []
     assert imports.get(waiting)["state"] == "cancelled"
     Import.objects.update(ended_at=timezone.now() - timedelta(days=91))
     assert retention.purge() == 2
