@@ -2,6 +2,7 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -31,7 +32,7 @@ _MEDIA_TYPES = {
     "jsonl": "application/x-ndjson",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-_FILE = {
+_FILE: dict[Any, Any] = {
     200: {
         "description": "The file.",
         "content": {

@@ -51,7 +51,7 @@ _UPLOAD: dict[str, Any] = {
         },
     }
 }
-_REPORT = {
+_REPORT: dict[Any, Any] = {
     200: {
         "description": "A line for each cell that did not fit.",
         "content": {

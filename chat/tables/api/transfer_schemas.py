@@ -66,7 +66,7 @@ class ImportPatch(RequestSchema):
         key_field="f12",
     )
 
-    dialect: DialectIn = Field(default_factory=DialectIn)
+    dialect: DialectIn = Field(DialectIn.model_construct(), validate_default=False)
     mapping: list[dict[str, JsonValue] | None] = Field(
         default_factory=list, max_length=1000, description=_MAPPING
     )
@@ -92,26 +92,29 @@ class ColumnOut(Schema):
     kind: str = Field(description="Guessed from rows spread over the file.")
 
 
+_ITEM: dict[str, JsonValue] = {
+    "id": "0198c0de-9c33-7000-8000-0123456789ab",
+    "table": 3,
+    "new_table": "",
+    "file_name": "prices.csv",
+    "format": "csv",
+    "state": "running",
+    "reason": "",
+    "message": "",
+    "total": 100_000,
+    "done": 42_000,
+    "created_rows": 0,
+    "updated_rows": 0,
+    "skipped_rows": 0,
+    "bad_rows": 0,
+    "created_at": "2026-01-31T12:00:00Z",
+    "started_at": "2026-01-31T12:00:10Z",
+    "ended_at": None,
+}
+
+
 class ImportItem(Schema):
-    model_config = example(
-        id="0198c0de-9c33-7000-8000-0123456789ab",
-        table=3,
-        new_table="",
-        file_name="prices.csv",
-        format="csv",
-        state="running",
-        reason="",
-        message="",
-        total=100_000,
-        done=42_000,
-        created_rows=0,
-        updated_rows=0,
-        skipped_rows=0,
-        bad_rows=0,
-        created_at="2026-01-31T12:00:00Z",
-        started_at="2026-01-31T12:00:10Z",
-        ended_at=None,
-    )
+    model_config = example(**_ITEM)
 
     id: UUID
     table: int | None = Field(None, alias="table_id")
@@ -134,7 +137,7 @@ class ImportItem(Schema):
 
 class ImportOut(ImportItem):
     model_config = example(
-        **ImportItem.model_config["json_schema_extra"]["examples"][0],  # type: ignore[index, call-overload]
+        **_ITEM,
         dialect={"encoding": "utf-8", "delimiter": ","},
         sheets=[],
         columns=[{"header": "SKU", "name": "SKU", "kind": "text"}],

@@ -109,10 +109,10 @@ def _formatted(
     statement: Statement, field: Field, template: str, operand: Operand
 ) -> sql.Composable:
     if "{labels}" not in template:
-        return sql.SQL(template).format(value=operand.value)  # type: ignore[arg-type]
+        return sql.SQL(template).format(value=operand.value)
     names = {str(choice["id"]): choice["name"] for choice in choices(field)}
     labels = statement.param(msgspec.json.encode(names).decode(), "jsonb")
-    return sql.SQL(template).format(value=operand.value, labels=labels)  # type: ignore[arg-type]
+    return sql.SQL(template).format(value=operand.value, labels=labels)
 
 
 def _linked(operand: Operand, aggregate: sql.Composable) -> sql.Composable:

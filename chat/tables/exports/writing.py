@@ -155,7 +155,7 @@ def _copy(
             statement.source(),
             condition,
             order_by(keys),
-            sql.SQL(options),  # type: ignore[arg-type]
+            sql.SQL(options),
         )
         .as_string()
     )

@@ -6,7 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -66,7 +66,7 @@ def _evenness(lines: list[str], delimiter: str, quote: str) -> tuple[float, int]
     return (count / len(widths), width) if width > 1 else (0, 0)
 
 
-def csv_options(delimiter: str, quote: str) -> dict[str, object]:
+def csv_options(delimiter: str, quote: str) -> dict[str, Any]:
     """Keywords of `csv.reader`."""
     if quote:
         return {"delimiter": delimiter, "quotechar": quote, "strict": True}

@@ -136,7 +136,7 @@ def _kind_of_values(values: Sequence[JsonValue]) -> str:
     if types == {bool}:
         return "boolean"
     if types == {int}:
-        return "integer" if all(abs(value) < 10**MAX_DIGITS for value in values) else "number"  # type: ignore[arg-type, operator]
+        return "integer" if all(abs(value) < 10**MAX_DIGITS for value in values) else "number"  # type: ignore[arg-type]
     if types <= {int, float}:
         return "number"
     if types & {dict, list}:

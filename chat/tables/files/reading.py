@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -109,7 +109,7 @@ class _Lines:
 
 def _csv_records(pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) -> Iterator[Record]:
     csv.field_size_limit(max_row_bytes)
-    options = cast("dict[str, Any]", csv_options(dialect.delimiter, dialect.quote))
+    options = csv_options(dialect.delimiter, dialect.quote)
     encoding = cast("Encoding", dialect.encoding)
     lines = _Lines(decode_lines(pieces, encoding, max_row_bytes))
     text = iter(lines)

@@ -82,7 +82,7 @@ def apply(job: Import, lease: Lease, loaded: Loaded) -> None:
     """running → done. Raises LeaseLostError, TableFull, NotFound, and django.db.Error."""
     with patient_transaction():
         _lock(job, lease)
-        table = Table.objects.get(pk=job.table_id)
+        table = Table.objects.get(pk=cast("int", job.table_id))
         work = _Work(job, table, loaded)
         counts = work.write()
         work.add_choices()

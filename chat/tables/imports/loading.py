@@ -60,7 +60,8 @@ class Loader:
         self.report = Report()
         self._read = 0
         dialect = dialect_of(job.options["dialect"])
-        fields = {field.pk: field for field in Field.objects.filter(table_id=job.table_id)}
+        table_id = cast("int", job.table_id)
+        fields = {field.pk: field for field in Field.objects.filter(table_id=table_id)}
         missing = {target for target in job.targets if target is not None} - fields.keys()
         if missing:
             raise FileError("field_deleted", "A field of the mapping was deleted meanwhile.")

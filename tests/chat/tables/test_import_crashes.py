@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from chat.tables.imports import working
+from chat.tables.imports import applying, working
 from chat.tables.models import Change, Import, Table
 from tests.chat.tables.conftest import Grid, Grids
 from tests.chat.tables.transfers import Imports, rows_of, work
@@ -90,7 +90,7 @@ def test_a_worker_that_has_lost_its_lease_changes_nothing(
     imports = Imports(client_of(alice))
     job = imports.inspected("Key\nx\n", table=grid)
     imports.act(job, "start")
-    apply = working.apply
+    apply = applying.apply
 
     def late(*args: object) -> None:
         Import.objects.update(lease="01234567-89ab-4cde-8f01-23456789abcd")

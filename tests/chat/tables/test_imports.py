@@ -499,7 +499,8 @@ def _ids(grid: Grid) -> list[tuple[int, str]]:
     column = Field.objects.get(pk=grid.fields["SKU"]["id"]).column
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column} FROM tables.t{grid.id}")  # noqa: S608
-        return cursor.fetchall()
+        found: list[tuple[int, str]] = cursor.fetchall()
+    return found
 
 
 def test_old_imports_and_what_they_left_are_purged(imports: Imports, products: Grid) -> None:
