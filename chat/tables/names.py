@@ -38,7 +38,7 @@ def statement(template: str, **parts: sql.Composable) -> str:
 
     As text, which aily.database.rows takes. Placeholders of values stay as they are.
     """
-    return sql.SQL(template).format(**parts).as_string()  # type: ignore[arg-type]
+    return sql.SQL(template).format(**parts).as_string()
 
 
 def joined(parts: list[sql.Composable]) -> sql.Composed:

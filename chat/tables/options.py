@@ -33,7 +33,8 @@ def check_options(
     for name in given:
         if name not in known:
             raise _invalid(name, f"A field of the kind {kind.value} has no such option.")
-    return _CHECKS.get(kind, lambda given, before: {})(given, before or {})
+    check = _CHECKS.get(kind)
+    return {} if check is None else check(given, before or {})
 
 
 def _invalid(name: str, message: str) -> InvalidRequest:

@@ -145,6 +145,10 @@ _READ_TEXT: dict[Kind, Callable[[str], JsonValue]] = {
 
 
 # --- To text --------------------------------------------------------------------------------------
+def _plain(cell: Cell) -> str:
+    return str(to_json(cell))
+
+
 def text_writer(field: Field) -> ToText:
     """Return the function that writes the field's cells as texts, choices by their names."""
     kind = Kind(field.kind)
@@ -159,5 +163,5 @@ def text_writer(field: Field) -> ToText:
         Kind.BOOLEAN: lambda cell: "true" if cell else "false",
         Kind.NUMBER: lambda cell: format(cast("Decimal", cell), "f"),
     }
-    write = writers.get(kind, lambda cell: str(to_json(cell)))
+    write = writers.get(kind, _plain)
     return lambda cell: "" if cell is None else write(cell)

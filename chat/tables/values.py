@@ -267,4 +267,4 @@ def to_json(cell: Cell) -> JsonValue:
         return cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(cell, date):
         return cell.isoformat()
-    return cell
+    return cast("JsonValue", cell)

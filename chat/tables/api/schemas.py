@@ -106,7 +106,7 @@ class TableOut(Schema):
     access: list[str] = Field(description="What you may do: read, review, run, edit, own.")
     schema_rev: int = Field(description="Raised by every change of the fields.")
     max_rows: int = Field(alias="row_limit")
-    fields: list[FieldOut] = Field(alias="shown_fields")  # type: ignore[assignment]
+    fields: list[FieldOut] = Field(alias="shown_fields")
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = Field(None, description="It is in the trash since.")
@@ -161,7 +161,7 @@ class TableIn(RequestSchema):
 
     name: str
     description: str = Field("", max_length=10_000)
-    fields: list[NewFieldIn] = Field(default_factory=list, max_length=MAX_FIELDS)  # type: ignore[assignment]
+    fields: list[NewFieldIn] = Field(default_factory=list, max_length=MAX_FIELDS)
 
 
 class TablePatch(RequestSchema):

@@ -2,10 +2,10 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from ninja import Query, Router, Status
-from ninja.pagination import paginate
+from ninja.pagination import LimitOffsetPagination, paginate
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
@@ -40,8 +40,8 @@ class TablePage(Page):
 
     def paginate_queryset(
         self,
-        queryset: QuerySet[Table],
-        pagination: Page.Input,
+        queryset: QuerySet[Model],
+        pagination: LimitOffsetPagination.Input,
         request: HttpRequest,
         **params: object,
     ) -> PageContent:

@@ -68,7 +68,7 @@ def load_rows(
     links = [field for field in fields if field.kind == Kind.LINK]
     for field_id, by_row in read_links(links, rows).items():
         for row in rows.values():
-            row.cells[field_id] = by_row.get(row.id)  # type: ignore[assignment]
+            row.cells[field_id] = by_row.get(row.id)
     return rows
 
 

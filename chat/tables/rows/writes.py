@@ -91,7 +91,9 @@ def inverse(schema: Schema, steps: Sequence[Step], present: Present) -> dict[str
                 values = {
                     key: cell for key, cell in row.values(schema.fields).items() if cell is not None
                 }
-                undone["create"].append({"id": row.id, "pos": row.pos, "values": values})
+                undone["create"].append(
+                    cast("JsonValue", {"id": row.id, "pos": row.pos, "values": values})
+                )
             case Update(row_id=row_id):
                 undone["update"].append(_inverse_update(schema, step, present[row_id]))
     if len(msgspec.json.encode(undone)) > MAX_INVERSE_BYTES:

@@ -15,8 +15,8 @@ from tests.chat.tables.conftest import Grid, Grids
 JSON = "application/json"
 
 
-def retype(grid: Grid, name: str, kind: str, **more: Any) -> Any:
-    path = f"/api/tables/fields/{grid.fields[name]['id']}"
+def retype(grid: Grid, field_name: str, kind: str, /, **more: Any) -> Any:
+    path = f"/api/tables/fields/{grid.fields[field_name]['id']}"
     return grid.client.patch(path, {"kind": kind, **more}, content_type=JSON)
 
 

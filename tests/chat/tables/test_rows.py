@@ -174,7 +174,7 @@ def test_the_number_of_queries_does_not_depend_on_the_rows(grids: Grids, count: 
 
 
 #: With an API key, permissions, the fields, one link field, an upsert and the log.
-WRITE_QUERIES, READ_QUERIES = 23, 6
+WRITE_QUERIES, READ_QUERIES = 23, 5
 
 
 def test_reading_keeps_the_order_asked_for(grid: Grid) -> None:
