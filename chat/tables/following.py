@@ -116,7 +116,7 @@ async def follow_table(
             # The reader knows more than the table: that was restored from a backup.
             position = Position.after(None, table.rev)
             yield TableReload(table_id, position.id, table.rev, "fields")
-        is_first = True
+        is_cut = await _is_cut(table_id, position)
         while True:
             turn_at = loop.time()
             feed.clear_lag()
@@ -126,11 +126,20 @@ async def follow_table(
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             table, entries = found
-            for frame in _frames(table, position, entries, loop.time(), is_first=is_first):
+            for frame in _frames(table, position, entries, loop.time(), is_cut=is_cut):
                 yield frame
-            is_first = False
+            is_cut = False
             await feed.next(GAP_SECONDS if position.missing_since is not None else MAX_SECONDS)
             await asyncio.sleep(max(turn_at + MIN_SECONDS - loop.time(), 0))
+
+
+async def _is_cut(table_id: int, position: Position) -> bool:
+    """Whether the log has no longer what came directly after the reader's place."""
+    try:
+        oldest = await async_redis().xrange(keys.changes_log(table_id), count=1)
+    except RedisUnavailable:
+        return False
+    return bool(oldest) and int(oldest[0][0].partition(b"-")[0]) > position.seen + 1
 
 
 async def _look(user: User, table_id: int, position: Position) -> tuple[Table, list[Entry]] | None:
@@ -153,14 +162,10 @@ async def _look(user: User, table_id: int, position: Position) -> tuple[Table, l
 
 
 def _frames(
-    table: Table, position: Position, entries: Sequence[Entry], now: float, *, is_first: bool
+    table: Table, position: Position, entries: Sequence[Entry], now: float, *, is_cut: bool
 ) -> list[TableFrame]:
     """What the reader is to be sent of these entries."""
     changes = [entry.change for entry in entries]
-    # The log no longer has what came directly after the reader's place.
-    is_cut = (
-        is_first and bool(entries) and min(change.rev for change in changes) > position.seen + 1
-    )
     position.add(entries)
     rev = max([table.rev, *(change.rev for change in changes)])
     if is_cut or position.misses(table.rev, now):

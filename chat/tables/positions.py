@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
+from pydantic import JsonValue
 
 from aily.database.rows import Row, execute, fetch_rows
 from aily.problems import InvalidRequest, NotFound
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableBusy
+from chat.tables.locks import share_table
 from chat.tables.models import Table
 from chat.tables.names import rows_table, statement
-from chat.tables.rows.batch import share_table
 
 MAX_MOVED = 1_000
 #: Where neighbours would be closer, all rows get whole numbers: 316 ms of 100,000 rows.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from pydantic import JsonValue
@@ -54,7 +54,7 @@ class About(msgspec.Struct):
 
     table: int
     rev: int
-    parts: dict[str, JsonValue]
+    parts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _load(snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]
 
 
 def _parts(about: About) -> ViewParts:
-    return ViewParts(**about.parts)  # type: ignore[arg-type]
+    return ViewParts(**about.parts)
 
 
 # --- What has changed since ---------------------------------------------------------------------

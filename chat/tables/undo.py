@@ -68,9 +68,8 @@ def redo(table: Table, author: Author) -> Undone:
 
 
 def _own(table: Table, author: Author) -> QuerySet[Change]:
-    return Change.objects.filter(
-        table=table, user_id=author.user_id, client=author.client, batch=None
-    ).order_by("-id")
+    own = Change.objects.filter(table=table, user=author.user_id, client=author.client)
+    return own.filter(batch=None).order_by("-id")
 
 
 def _steps(table: Table, author: Author) -> QuerySet[Change]:

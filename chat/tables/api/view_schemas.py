@@ -184,7 +184,7 @@ class SnapshotChangesOut(Schema):
 class QueryIn(QueryParts):
     model_config = example(sorts=[], limit=100, count="capped")
 
-    fields: Keys | None = Field(None, description="What `values` has; default: all.")  # type: ignore[assignment]
+    fields: Keys | None = Field(None, description="What `values` has; default: all.")
     limit: int = Field(100, ge=1, le=MAX_ROWS)
     cursor: str | None = Field(None, max_length=1_000_000, description="`next` of a page.")
     count: Literal["exact", "capped", "none"] = Field(

@@ -5,33 +5,69 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tables', '0001_initial'),
+        ("tables", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='change',
-            name='step',
-            field=models.CharField(choices=[('edit', 'Edit'), ('undo', 'Undo'), ('redo', 'Redo')], default='edit', max_length=4),
+            model_name="change",
+            name="step",
+            field=models.CharField(
+                choices=[("edit", "Edit"), ("undo", "Undo"), ("redo", "Redo")],
+                default="edit",
+                max_length=4,
+            ),
         ),
         migrations.CreateModel(
-            name='FieldIndex',
+            name="FieldIndex",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('order', models.CharField(choices=[('asc', 'ascending'), ('desc', 'descending'), ('equal', 'equal')], max_length=5)),
-                ('column', models.CharField(max_length=40)),
-                ('is_built', models.BooleanField(default=False)),
-                ('used_at', models.DateTimeField(auto_now_add=True, help_text='The last day of use.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('field', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tables.field')),
-                ('table', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='indexes', to='tables.table')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "order",
+                    models.CharField(
+                        choices=[("asc", "ascending"), ("desc", "descending"), ("equal", "equal")],
+                        max_length=5,
+                    ),
+                ),
+                ("column", models.CharField(max_length=40)),
+                ("is_built", models.BooleanField(default=False)),
+                (
+                    "used_at",
+                    models.DateTimeField(auto_now_add=True, help_text="The last day of use."),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "field",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tables.field",
+                    ),
+                ),
+                (
+                    "table",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="indexes",
+                        to="tables.table",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'field indexes',
-                'ordering': ('id',),
-                'constraints': [models.UniqueConstraint(fields=('table', 'field', 'order'), name='one_index_a_field_and_order')],
+                "verbose_name_plural": "field indexes",
+                "ordering": ("id",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("table", "field", "order"), name="one_index_a_field_and_order"
+                    )
+                ],
             },
         ),
     ]

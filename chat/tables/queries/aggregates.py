@@ -149,7 +149,7 @@ def aggregate_columns(
     if len(aggregates) > MAX_AGGREGATES:
         message = f"At most {MAX_AGGREGATES} values are computed of a group."
         raise InvalidRequest(message, field="aggregates")
-    found = []
+    found: list[sql.Composable] = []
     for wanted in aggregates:
         path = f"aggregates.{wanted.field}"
         operand = statement.operand(wanted.field, path)
@@ -160,7 +160,7 @@ def aggregate_columns(
                 f"Of the kind {operand.kind} these are computed: {', '.join(names) or 'none'}."
             )
             raise InvalidRequest(message, field=path)
-        found.append(sql.SQL(template).format(operand.value))  # type: ignore[arg-type]
+        found.append(sql.SQL(template).format(operand.value))
     return found
 
 

@@ -118,8 +118,8 @@ def _state_in(
     statement: Statement, operand: Operand, condition: Condition, path: str
 ) -> sql.Composable:
     wanted = literals.items(_value(condition), f"{path}.value")
-    for index, state in enumerate(wanted):
-        if state not in STATES:
+    for index, name in enumerate(wanted):
+        if name not in STATES:
             message = f"A state is one of {', '.join(STATES)}."
             raise InvalidRequest(message, field=f"{path}.value.{index}")
     states = statement.param(wanted, "text[]")

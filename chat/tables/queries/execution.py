@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import DataError, OperationalError, ProgrammingError, connection, transaction
@@ -56,5 +56,6 @@ def _bound() -> None:
 def run(composed: sql.Composable, statement: Statement) -> list[Any]:
     """Run a statement with its parameters, and return all rows."""
     with connection.cursor() as cursor:
-        cursor.execute(composed.as_string(), statement.params)
-        return cursor.fetchall()
+        cursor.execute(composed.as_string(), cast("dict[str, Any]", statement.params))
+        rows: list[Any] = cursor.fetchall()
+    return rows

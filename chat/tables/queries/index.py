@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sys import byteorder
 
 from psycopg import sql
+from pydantic import JsonValue
 
 from chat.tables.queries.aggregates import Grouping, compile_groups
 from chat.tables.queries.execution import run
@@ -22,7 +23,7 @@ from chat.tables.queries.statement import Statement
 #: Bytes of an id.
 ID_BYTES = 8
 #: The order by hand, of views that name no other.
-BY_HAND = [{"field": "pos"}]
+BY_HAND: JsonValue = [{"field": "pos"}]
 
 
 def packed_ids(query: Query, groups: Sequence[Grouping] = ()) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from aily.database.rows import fetch_column
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.queries import condition, ordered, problem_of, query
 from tests.conftest import ClientOf
@@ -65,8 +66,17 @@ def test_orders_page_by_page(grid: Grid, sorts: list[str], names: str) -> None:
 
 
 def test_pinyin(grid: Grid) -> None:
+    """Where PostgreSQL was built with ICU; elsewhere that is said."""
+    has_icu = fetch_column(bool, "SELECT true FROM pg_collation WHERE collname = 'zh-x-icu'")
+    if not has_icu:
+        answer = grid.send("post", "/rows:query", {"collation": "pinyin"})
+        assert problem_of(answer) == (400, "invalid_request", ["collation"])
+        return
     assert ordered(grid, "Name", collation="pinyin")[-2:] == ["啊", "张"]
     assert ordered(grid, "-Name", collation="pinyin")[:2] == ["张", "啊"]
+
+
+def test_an_unknown_collation(grid: Grid) -> None:
     answer = grid.send("post", "/rows:query", {"collation": "klingon"})
     assert problem_of(answer) == (400, "invalid_request", ["collation"])
 
@@ -133,12 +143,12 @@ def test_only_the_fields_that_are_wanted(grid: Grid) -> None:
 
 
 def test_queries_do_not_grow_with_rows(
-    grid: Grid, django_assert_num_queries: DjangoAssertNumQueries
+    grid: Grid, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(8, exact=False):
+    with django_assert_max_num_queries(8):
         query(grid, limit=1, count="exact")
     grid.create(*({"Name": f"row {number}"} for number in range(300)))
-    with django_assert_num_queries(8, exact=False):
+    with django_assert_max_num_queries(8):
         assert len(query(grid, limit=300, count="exact")["items"]) == 300
 
 
