@@ -18,6 +18,7 @@ class TablesConfig(AppConfig):
         from aily.admin.model_texts import translate_models
         from chat.followers import register_follower
         from chat.tables import ddl, following, undo
+        from chat.tables.imports import progress
         from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
@@ -32,5 +33,6 @@ class TablesConfig(AppConfig):
         audited(AiField, except_for=("updated_at",))
         register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
         register_follower("table.subscribe", following.follow)
+        register_follower("import.subscribe", progress.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

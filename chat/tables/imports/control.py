@@ -14,6 +14,7 @@ from aily.problems import Conflict, InvalidRequest, NotFound
 from chat.models import StoredFile
 from chat.models.files import delete_file
 from chat.models.ids import is_own
+from chat.runs.announcing import publish
 from chat.tables import ddl
 from chat.tables.exceptions import TableBusy
 from chat.tables.fields import NewField, add_fields
@@ -246,6 +247,7 @@ def cancel(job: Import) -> Import:
         message = "Its rows are being written: in a moment it has ended."
         raise Conflict(message, field="state", retry_after_seconds=2) from None
     if is_cancelled:
+        publish([job.pk])
         clean_up(job)
         job.refresh_from_db()
     return job

@@ -5,6 +5,7 @@ Nobody sees anything of it. A worker that takes an import over begins it again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from psycopg import sql
 from aily.database.errors import is_outage
 from aily.database.threads import release_connections
 from chat.models.files import read_pieces
+from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError, ParsedRow
 from chat.tables.files.dialects import dialect_of
 from chat.tables.files.reading import Reader, Record
@@ -33,6 +35,9 @@ CHUNK_ROWS = 2_000
 CHUNK_CELLS = 100_000
 #: An import that will be given up is read on until so many rows are bad, for its report.
 ENOUGH_BAD_ROWS = 1_000
+
+#: Between two notices to those who watch.
+ANNOUNCE_SECONDS = 0.5
 
 #: A row of the staging table: its line, and the values of the fields.
 StagedRow = tuple[int, list[object]]
@@ -59,6 +64,7 @@ class Loader:
         self._lease = lease
         self.report = Report()
         self._read = 0
+        self._announced_at = 0.0
         dialect = dialect_of(job.options["dialect"])
         table_id = cast("int", job.table_id)
         fields = {field.pk: field for field in Field.objects.filter(table_id=table_id)}
@@ -104,6 +110,14 @@ class Loader:
         if self.report.bad_rows >= ENOUGH_BAD_ROWS and self._has_too_many(total):
             raise TooManyBadRowsError
         self._store(rows)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Wake those who watch, as often as they look."""
+        now = time.monotonic()
+        if now - self._announced_at >= ANNOUNCE_SECONDS:
+            self._announced_at = now
+            publish([self._job.pk])
 
     def _parsed(self, chunk: Sequence[Record]) -> Iterator[StagedRow]:
         for line, cells in chunk:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
 from aily.problems import Problem
+from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError
 from chat.tables.imports.applying import KEPT, apply
 from chat.tables.imports.control import fail
@@ -28,6 +29,14 @@ def work_on(lease: Lease) -> None:
     job = Import.objects.filter(pk=lease.transfer_id).first()
     if job is None:
         return
+    try:
+        _step(job, lease)
+    finally:
+        # Of its end, or of the step that begins again.
+        publish([job.pk])
+
+
+def _step(job: Import, lease: Lease) -> None:
     try:
         if job.state == TransferState.INSPECTING:
             inspect(job, lease)
