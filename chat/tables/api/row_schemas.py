@@ -13,7 +13,8 @@ from chat.tables.rows.batch import MAX_OPERATIONS
 from chat.tables.rows.operations import Create, Delete, Operation, Update, Upsert
 from chat.tables.values import MAX_ROW_ID
 
-MAX_IDS = 500
+#: Of one answer.
+MAX_ROWS = 500
 
 Values = dict[str, JsonValue]
 RowId = Annotated[int, Field(ge=1, le=MAX_ROW_ID)]
@@ -52,15 +53,22 @@ class RowPatch(RequestSchema):
     client: str = Field("", max_length=64, description=_CLIENT)
 
 
-class RowIds(Schema):
-    ids: list[RowId] = Field(min_length=1, max_length=MAX_IDS)
+class RowsQuery(Schema):
+    ids: list[RowId] = Field(
+        default_factory=list, max_length=MAX_ROWS, description="Those, in this order."
+    )
+    after: int = Field(0, ge=0, le=MAX_ROW_ID, description="Without ids: those that follow this.")
+    limit: int = Field(100, ge=1, le=MAX_ROWS)
 
 
 class RowsOut(Schema):
-    model_config = example(rev=41, rows=[{"id": 1, "version": 3, "values": {"f12": "Late."}}])
+    model_config = example(
+        rev=41, rows=[{"id": 1, "version": 3, "values": {"f12": "Late."}}], next=None
+    )
 
     rev: int = Field(description="The table's revision; the rows are as new, or newer.")
     rows: list[RowOut]
+    next: int | None = Field(None, description="`after` of the next page; null: there is none.")
 
 
 # --- Batches ------------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from chat.tables.api.fields import ClientQuery
 from chat.tables.api.row_schemas import (
     BatchIn,
     BatchOut,
-    RowIds,
     RowIn,
     RowOut,
     RowPatch,
     RowsOut,
+    RowsQuery,
 )
 from chat.tables.changes import Author
 from chat.tables.exceptions import CellConflict
@@ -32,7 +32,7 @@ from chat.tables.models import Table
 from chat.tables.permissions import Access, get_table
 from chat.tables.rows.batch import Batch, BatchResult, apply_batch
 from chat.tables.rows.operations import Create, Delete, Operation, Outcome, Update
-from chat.tables.rows.reading import RowJson, load_rows, rows_as_json
+from chat.tables.rows.reading import RowJson, ids_after, load_rows, rows_as_json
 from chat.tables.values import MAX_ROW_ID
 
 router = Router(tags=["tables"])
@@ -64,12 +64,17 @@ def write_rows(
 
 @router.get("/{int:table_id}/rows", response=RowsOut, url_name="get_rows")
 def get_rows(
-    request: AuthenticatedRequest, table_id: int, wanted: Query[RowIds]
+    request: AuthenticatedRequest, table_id: int, wanted: Query[RowsQuery]
 ) -> dict[str, object]:
-    """Some rows by their ids, in that order. Those that do not exist are left out."""
+    """Rows by their ids, where those that do not exist are left out; or all in the order of ids, a
+    page at a time."""
     table = get_table(request.auth.user, table_id)
-    ids = list(dict.fromkeys(wanted.ids))
-    return {"rev": table.rev, "rows": rows_as_json(table.pk, live_fields(table.pk), ids)}
+    ids, following = list(dict.fromkeys(wanted.ids)), None
+    if not ids:
+        ids = ids_after(table.pk, wanted.after, wanted.limit)
+        following = ids[-1] if len(ids) == wanted.limit else None
+    rows = rows_as_json(table.pk, live_fields(table.pk), ids)
+    return {"rev": table.rev, "rows": rows, "next": following}
 
 
 # --- One row ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import cast
 from psycopg import sql
 from pydantic import JsonValue
 
-from aily.database.rows import fetch_tuples
+from aily.database.rows import fetch_column, fetch_tuples
 from chat.tables.models import Field, Kind
 from chat.tables.names import column, rows_table, statement
 from chat.tables.rows.links import read_links
@@ -76,6 +76,14 @@ def rows_as_json(table_id: int, fields: Sequence[Field], ids: Sequence[int]) -> 
     """The rows of these ids in this order, as JSON; those that were deleted are left out."""
     rows = load_rows(table_id, fields, ids)
     return [rows[row_id].as_json(fields) for row_id in ids if row_id in rows]
+
+
+def ids_after(table_id: int, row_id: int, limit: int) -> list[int]:
+    """The ids of the rows that follow this one in the order of ids."""
+    find = statement(
+        "SELECT id FROM {table} WHERE id > %s ORDER BY id LIMIT %s", table=rows_table(table_id)
+    )
+    return fetch_column(int, find, [row_id, limit])
 
 
 def find_by_key(table_id: int, field: Field, keys: Collection[Cell]) -> list[tuple[int, Cell]]:

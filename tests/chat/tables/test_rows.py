@@ -182,7 +182,13 @@ def test_reading_keeps_the_order_asked_for(grid: Grid) -> None:
     wanted = [ids[3], ids[0], ids[3], ids[4]]
     rows = grid.send("get", "/rows?" + "&".join(f"ids={row}" for row in wanted)).json()["rows"]
     assert [row["id"] for row in rows] == [ids[3], ids[0], ids[4]]
-    assert grid.send("get", "/rows").status_code == 422
+    assert grid.send("get", "/rows?ids=0").status_code == 422
+    seen: list[int] = []
+    for _ in range(3):
+        page = grid.send("get", f"/rows?limit=2&after={seen[-1] if seen else 0}").json()
+        seen += [row["id"] for row in page["rows"]]
+    assert seen == ids
+    assert page["next"] is None
 
 
 # --- Upserts ------------------------------------------------------------------------------------
