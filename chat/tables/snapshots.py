@@ -19,6 +19,7 @@ from accounts.models import User
 from aily.cache.store import client
 from aily.problems import InvalidRequest
 from aily.redis.clients import sync_redis
+from aily.redis.errors import RedisUnavailable
 from chat.tables import keys
 from chat.tables.exceptions import SnapshotGone
 from chat.tables.fields import live_fields
@@ -100,7 +101,7 @@ def open_view(user: User, view: View, given: Mapping[str, JsonValue]) -> Snapsho
     """
     with bounded_query():
         table = get_table(user, view.table_id)
-        operands = operands_of(live_fields(table.pk))
+        operands = operands_of(live_fields(table.pk), user)
         stored, ignored = without_deleted(parts_of(view), operands)
         parts = replace(stored, **given)  # type: ignore[arg-type]
         found = compile_parts(table.pk, operands, parts)
@@ -162,7 +163,7 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
     outside: set[int] = set()
     if table.rev != about.rev:
         with bounded_query():
-            found = compile_stored(table.pk, operands_of(fields), _parts(about))
+            found = compile_stored(table.pk, operands_of(fields, user), _parts(about))
             outside = set(ids) - matching_ids(found.query, ids)
     return SnapshotPage(table, fields, ids, size // ID_BYTES, outside)
 
@@ -199,7 +200,8 @@ def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
     before = set(unpack_ids(packed))
     changed = _changed_rows(about, table.rev)
     with bounded_query():
-        query = compile_stored(table.pk, operands_of(live_fields(table.pk)), _parts(about)).query
+        operands = operands_of(live_fields(table.pk), user)
+        query = compile_stored(table.pk, operands, _parts(about)).query
         if changed is None:
             now = set(unpack_ids(packed_ids(query)))
         else:
@@ -210,7 +212,10 @@ def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
 
 def _changed_rows(about: About, rev: int) -> set[int] | None:
     """Ids of the rows that have changed since; None: the log does not have all of them."""
-    raw = sync_redis().xrange(keys.changes_log(about.table), f"({about.rev}-0", "+")
+    try:
+        raw = sync_redis().xrange(keys.changes_log(about.table), f"({about.rev}-0", "+")
+    except RedisUnavailable:
+        return None
     entries = cast("Sequence[tuple[bytes, dict[bytes, bytes]]]", raw)
     changes = [msgspec.json.decode(entry[b"e"], type=LoggedChange) for _, entry in entries]
     seen = {change.rev for change in changes if change.rev > about.rev}

@@ -82,7 +82,7 @@ def _check(user: User, view: View, given: Mapping[str, object]) -> None:
         if exceeds(getattr(view, name), MAX_FILTER_BYTES):
             message = f"This may have {MAX_FILTER_BYTES} bytes at most."
             raise InvalidRequest(message, field=name)
-    operands = operands_of(live_fields(view.table_id))
+    operands = operands_of(live_fields(view.table_id), user)
     # Parts that are not given may name fields that have been deleted since.
     parts = {name: given[name] for name in _QUERY if name in given}
     compile_parts(view.table_id, operands, ViewParts(**cast("dict[str, str]", parts)))

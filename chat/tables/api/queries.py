@@ -53,7 +53,7 @@ def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -
             cast("JsonValue", payload.sorts),
             collation=payload.collation,
         )
-        query = compile_parts(table.pk, operands_of(fields), parts).query
+        query = compile_parts(table.pk, operands_of(fields, request.auth.user), parts).query
         found = page_of_ids(query, payload.limit, payload.cursor, payload.count)
         items = shown_rows(table.pk, shown, found.ids)
     note_uses(table, parts)
@@ -93,7 +93,8 @@ def aggregate_rows(
             cast("JsonValue", payload.aggregates),
             payload.collation,
         )
-        found = compile_parts(table.pk, operands_of(live_fields(table.pk)), parts)
+        operands = operands_of(live_fields(table.pk), request.auth.user)
+        found = compile_parts(table.pk, operands, parts)
         groups, has_more = aggregate(found.query, found.groups, found.aggregates)
     shown = [shown_group(group, list(found.aggregates)) for group in groups]
     return {"groups": shown, "has_more": has_more}
@@ -112,7 +113,8 @@ def reorder_rows(
 
 
 @router.post("/{int:table_id}:undo", response=UndoneOut)
-def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> undo.Undone:
+@idempotent(UndoneOut)
+def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> Status[undo.Undone]:
     """Take back the newest step that you made in this tab; or one change, or an import.
 
     A cell that somebody else has changed since stays as it is.
@@ -120,17 +122,19 @@ def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> 
     table = get_table(request.auth.user, table_id, Access.EDIT)
     author = Author(request.auth.user.pk, _client(request, payload))
     if payload.batch is not None:
-        return undo.undo_batch(table, author, _uuid(payload.batch))
+        return Status(200, undo.undo_batch(table, author, _uuid(payload.batch)))
     if payload.change is not None:
-        return undo.undo_change(table, author, payload.change)
-    return undo.undo(table, author)
+        return Status(200, undo.undo_change(table, author, payload.change))
+    return Status(200, undo.undo(table, author))
 
 
 @router.post("/{int:table_id}:redo", response=UndoneOut)
-def redo_step(request: AuthenticatedRequest, table_id: int, payload: RedoIn) -> undo.Undone:
+@idempotent(UndoneOut)
+def redo_step(request: AuthenticatedRequest, table_id: int, payload: RedoIn) -> Status[undo.Undone]:
     """Do again what was undone last in this tab, unless it has changed something else since."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
-    return undo.redo(table, Author(request.auth.user.pk, _client(request, payload)))
+    author = Author(request.auth.user.pk, _client(request, payload))
+    return Status(200, undo.redo(table, author))
 
 
 def _client(request: AuthenticatedRequest, payload: RedoIn) -> str:

@@ -8,9 +8,11 @@ from typing import cast
 
 from psycopg import sql
 
+from accounts.models import User
 from chat.tables.fields import live_fields as live_fields
 from chat.tables.models import Field, Kind
 from chat.tables.names import answers_table, column, links_table, rows_table
+from chat.tables.permissions import Access, has_access
 from chat.tables.queries.operands import (
     ROW,
     ROW_ID,
@@ -44,13 +46,14 @@ def _state_of(ai_field_id: int) -> sql.Composable:
     return _answer_state(ai_field_id)
 
 
-def operands_of(fields: Iterable[Field]) -> Operands:
+def operands_of(fields: Iterable[Field], reader: User | None = None) -> Operands:
     """What conditions and sorts may name: these fields, and what each row has by itself.
 
-    One query if there are links, however many.
+    `reader`: who asks, who is told nothing of linked tables that they may not read. None: the
+    program itself. One query if there are links, however many.
     """
     fields = list(fields)
-    labels = _labels([_target(field) for field in fields if field.kind == Kind.LINK])
+    labels = _labels([_target(field) for field in fields if field.kind == Kind.LINK], reader)
     return {**system_operands(), **{field.key: _operand(field, labels) for field in fields}}
 
 
@@ -90,15 +93,23 @@ def _link(field: Field, labels: dict[int, Field]) -> LinkedTable:
     return LinkedTable(
         links_table(field.pk),
         rows_table(target),
-        sql.SQL("o.{}").format(column(label.column)) if label is not None else sql.SQL("o.id"),
+        sql.SQL("o.{}").format(column(label.column)) if label is not None else None,
     )
 
 
-def _labels(tables: Sequence[int]) -> dict[int, Field]:
-    """Of each table the first field whose values can stand for a row."""
+def _labels(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
+    """Of each table the first field whose values can stand for a row, if the reader may know it."""
     if not tables:
         return {}
     found = Field.objects.filter(
-        table__in=tables, deleted_at=None, ai_field=None, kind__in=_LABEL_KINDS
-    ).order_by("-position", "-id")
-    return {field.table_id: field for field in found}
+        table__in=tables,
+        table__deleted_at=None,
+        deleted_at=None,
+        ai_field=None,
+        kind__in=_LABEL_KINDS,
+    ).select_related("table")
+    return {
+        field.table_id: field
+        for field in found.order_by("-position", "-id")
+        if reader is None or has_access(reader, field.table, Access.READ)
+    }

@@ -291,6 +291,9 @@ def _contains_link(
     """A number is a row's id; a text is looked for in what stands for the linked rows."""
     value = _value(condition)
     if isinstance(value, str) and operand.link is not None:
+        if operand.link.label is None:
+            message = "You may not read the table that this links to. Compare with a row's id."
+            raise InvalidRequest(message, field=f"{path}.value")
         wanted = statement.param(literals.pattern(value, f"{path}.value"), "text")
         label = sql.SQL("{}::text ILIKE {}").format(operand.link.label, wanted)
         return _linked(operand, label, with_rows=True)

@@ -19,8 +19,9 @@ class LinkedTable:
     #: The table of pairs (row_id, other_id, pos).
     pairs: sql.Composable
     table: sql.Composable
-    #: An expression of the row `o` of `table`.
-    label: sql.Composable
+    #: An expression of the row `o` of `table`; None: the reader may not read that table, or it is
+    #: gone. Then links are compared by ids alone.
+    label: sql.Composable | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from aily.database.rows import fetch_column
 from aily.problems import InvalidRequest
-from chat.tables.queries.operands import ROW_ID, Operand
+from chat.tables.queries.operands import ROW_ID, LinkedTable, Operand
 from chat.tables.queries.statement import Statement
 
 MAX_SORTS = 8
@@ -19,6 +19,14 @@ MAX_SORTS = 8
 COLLATIONS = {"": None, "pinyin": "zh-x-icu"}
 _TEXTS = ("text", "long_text", "url", "email")
 _UNSORTED = ("json",)
+_FIRST_LINKED = """
+(SELECT ({label})::text FROM {pairs} l JOIN {table} o ON o.id = l.other_id
+  WHERE l.row_id = {row} ORDER BY l.pos, l.other_id LIMIT 1)
+"""
+_FIRST_LINK = """
+(SELECT l.other_id::text FROM {pairs} l WHERE l.row_id = {row}
+  ORDER BY l.pos, l.other_id LIMIT 1)
+"""
 _TYPES = {
     "integer": "bigint",
     "number": "numeric",
@@ -118,13 +126,17 @@ def _sorted_value(operand: Operand) -> sql.Composable:
     if operand.kind == "multi_select":
         return _place(operand, sql.SQL("{}[1]").format(operand.value))
     if operand.link is not None:
-        return sql.SQL(
-            "(SELECT ({label})::text FROM {pairs} l JOIN {table} o ON o.id = l.other_id"
-            " WHERE l.row_id = {row} ORDER BY l.pos, l.other_id LIMIT 1)"
-        ).format(
-            label=operand.link.label, pairs=operand.link.pairs, table=operand.link.table, row=ROW_ID
-        )
+        return _first_linked(operand.link)
     return operand.value
+
+
+def _first_linked(link: LinkedTable) -> sql.Composable:
+    """The text of the first linked row."""
+    if link.label is None:
+        return sql.SQL(_FIRST_LINK).format(pairs=link.pairs, row=ROW_ID)
+    return sql.SQL(_FIRST_LINKED).format(
+        label=link.label, pairs=link.pairs, table=link.table, row=ROW_ID
+    )
 
 
 def _place(operand: Operand, value: sql.Composable) -> sql.Composable:

@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from guardian.shortcuts import assign_perm
 
-from tests.chat.tables.conftest import Grid, Grids
-from tests.chat.tables.queries import condition, found, problem_of
+from accounts.models import User
+from chat.tables.models import Table
+from tests.chat.tables.conftest import Grid, Grids, as_user
+from tests.chat.tables.queries import condition, found, ordered, problem_of
+from tests.conftest import ClientOf
 
 pytestmark = pytest.mark.django_db
 
@@ -212,6 +216,27 @@ def test_links(grids: Grids) -> None:
     assert found(grid, condition(grid, "Who", "in", [bo])) == {"b"}
     assert found(grid, condition(grid, "Who", "empty")) == {"c"}
     assert found(grid, condition(grid, "Who", "not_empty")) == {"a", "b"}
+
+
+def test_links_to_a_table_that_one_may_not_read(
+    grids: Grids, bob: User, client_of: ClientOf
+) -> None:
+    """Its texts cannot be guessed by filters or orders."""
+    people = grids.make("People", Name="text")
+    zoe, ann = people.create({"Name": "Zoe"}, {"Name": "Ann"})
+    grid = grids.make(Name="text", Who=("link", {"table": people.id}))
+    grid.create({"Name": "a", "Who": [zoe]}, {"Name": "b", "Who": [ann]})
+    assign_perm("tables.view_table", bob, Table.objects.get(pk=grid.id))
+    reader = as_user(grid, client_of(bob))
+
+    tree = condition(grid, "Who", "contains", "Ann")
+    assert found(grid, tree) == {"b"}
+    for path in ("/rows:query", ":open", ":aggregate"):
+        answer = reader.send("post", path, {"filter": tree})
+        assert problem_of(answer) == (400, "invalid_request", ["filter.value"])
+    assert found(reader, condition(grid, "Who", "contains", ann)) == {"b"}
+    assert ordered(reader, "Who") == ["a", "b"]
+    assert ordered(grid, "Who") == ["b", "a"]
 
 
 def _nested(depth: int, leaf: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from aily.database.rows import fetch_column
+from chat.tables import positions
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.queries import condition, ordered, problem_of, query
 from tests.conftest import ClientOf
@@ -253,11 +254,12 @@ def test_moving_rows(grids: Grids) -> None:
         assert _by_hand(grid) == order
 
 
-def test_moving_to_one_place_again_and_again(grids: Grids) -> None:
-    """Halving a gap ends after some fifty times: then all rows get new numbers."""
+def test_moving_to_one_place_again_and_again(grids: Grids, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halving a gap ends after some thirty times: then all rows get new numbers."""
+    monkeypatch.setattr(positions, "MIN_GAP", 0.1)
     grid = grids.make(Name="text")
     grid.create(*({"Name": name} for name in "abc"))
-    for number in range(70):
+    for number in range(8):
         assert _move(grid, "c" if number % 2 else "b", after="a").status_code == 200
         assert _by_hand(grid) == ("acb" if number % 2 else "abc")
 
