@@ -68,7 +68,7 @@ def create_export(
         if payload.filter is not None or payload.sorts:
             message = "A view has its own: give a view, or a filter and sorts."
             raise InvalidRequest(message, field="filter")
-    job = control.begin(user.pk, table, view, payload.format, options)
+    job = control.begin(user, table, view, payload.format, options)
     ring_transfers()
     return Status(202, job)
 

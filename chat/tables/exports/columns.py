@@ -40,6 +40,8 @@ _LINKED = """
 (SELECT {aggregate} FROM {pairs} AS p JOIN {others} AS o ON o.id = p.other_id
   WHERE p.row_id = {row})
 """
+#: Of a table that the reader may not read, or that is gone.
+_LINKED_IDS = "(SELECT {aggregate} FROM {pairs} AS p WHERE p.row_id = {row})"
 _DEFUSED = """
 (SELECT CASE WHEN x.text ~ {formula} AND x.text !~ {number} THEN '''' || x.text ELSE x.text END
    FROM (SELECT {value} AS text) AS x)
@@ -97,9 +99,7 @@ def _text(statement: Statement, field: Field) -> sql.Composable:
         case Kind.MULTI_SELECT:
             template = _LABELS
         case Kind.LINK:
-            label = cast("LinkedTable", operand.link).label
-            joined = sql.SQL("string_agg({}::text, ', ' ORDER BY p.pos)").format(label)
-            return _linked(operand, joined)
+            return _linked(operand, "string_agg({label}::text, ', ' ORDER BY p.pos)")
         case _:
             template = "{value}::text"
     return _formatted(statement, field, template, operand)
@@ -115,11 +115,15 @@ def _formatted(
     return sql.SQL(template).format(value=operand.value, labels=labels)
 
 
-def _linked(operand: Operand, aggregate: sql.Composable) -> sql.Composable:
+def _linked(operand: Operand, aggregate: str) -> sql.Composable:
+    """What stands for the linked rows; their ids, if the reader may not know it."""
     link = cast("LinkedTable", operand.link)
-    return sql.SQL(_LINKED).format(
-        aggregate=aggregate, pairs=link.pairs, others=link.table, row=ROW_ID
-    )
+    parts = {"pairs": link.pairs, "others": link.table, "row": ROW_ID}
+    if link.label is None:
+        ids = sql.SQL(aggregate).format(label=sql.SQL("p.other_id"))
+        return sql.SQL(_LINKED_IDS).format(aggregate=ids, **parts)
+    labels = sql.SQL(aggregate).format(label=link.label)
+    return sql.SQL(_LINKED).format(aggregate=labels, **parts)
 
 
 # --- JSON ---------------------------------------------------------------------------------------
@@ -131,9 +135,7 @@ def _json(statement: Statement, field: Field) -> sql.Composable:
         case Kind.MULTI_SELECT:
             template = _JSON_LABELS
         case Kind.LINK:
-            label = cast("LinkedTable", operand.link).label
-            joined = sql.SQL("jsonb_agg(to_jsonb({}) ORDER BY p.pos)").format(label)
-            return _linked(operand, joined)
+            return _linked(operand, "jsonb_agg(to_jsonb({label}) ORDER BY p.pos)")
         case Kind.DATETIME:
             template = f"to_jsonb({_MOMENT})"
         case Kind.NUMBER:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.models import User
 from aily.database.outages import storage_full
 from aily.problems import Conflict, LimitReached, NotFound
 from aily.process.disk import DiskRoom
@@ -20,20 +21,20 @@ from chat.tables.models.transfers import ENDED_TRANSFERS
 
 
 def begin(
-    owner_id: int, table: Table, view: View | None, form: str, options: Mapping[str, Any]
+    owner: User, table: Table, view: View | None, form: str, options: Mapping[str, Any]
 ) -> Export:
     """Make an export for a worker to write. Raises InvalidRequest, LimitReached and StorageFull."""
-    _check_room(owner_id)
+    _check_room(owner.pk)
     job = Export(
         table=table,
         view=view,
-        owner_id=owner_id,
+        owner=owner,
         format=form,
         options=dict(options),
         started_at=timezone.now(),
     )
     # What it names must be there.
-    selection_of(job)
+    selection_of(job, owner)
     job.save(force_insert=True)
     return job
 

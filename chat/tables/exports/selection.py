@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
+from accounts.models import User
 from aily.problems import InvalidRequest
 from chat.tables.fields import live_fields
 from chat.tables.models import AiField, Export, Field
@@ -34,10 +35,10 @@ class Selection:
         return condition, ordered_keys(statement, self.query, self.groups)
 
 
-def selection_of(job: Export) -> Selection:
+def selection_of(job: Export, reader: User) -> Selection:
     """The selection, as the view and the table are now. Raises InvalidRequest."""
     fields = live_fields(job.table_id)
-    operands = operands_of(fields)
+    operands = operands_of(fields, reader)
     options = job.options
     if job.view is not None:
         found = compile_stored(job.table_id, operands, parts_of(job.view))

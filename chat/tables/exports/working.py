@@ -53,7 +53,8 @@ def work_on(lease: Lease) -> None:
 
 def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
     # Access may have been taken back since it was asked for.
-    get_table(User.objects.get(pk=job.owner_id), job.table_id, Access.READ)
+    owner = User.objects.get(pk=job.owner_id)
+    get_table(owner, job.table_id, Access.READ)
     rows = 0
 
     def between(done: int) -> None:
@@ -65,7 +66,7 @@ def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
     try:
         options = job.options
         with written_file(
-            selection_of(job),
+            selection_of(job, owner),
             job.format,
             between,
             is_safe=bool(options.get("spreadsheet", True)),

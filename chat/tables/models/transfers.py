@@ -49,7 +49,6 @@ class Transfer(models.Model):
     """What imports and exports have in common. A worker has the lease while it works."""
 
     id = models.UUIDField(primary_key=True, default=tagged_id, editable=False)
-    table = models.ForeignKey(Table, on_delete=models.CASCADE, db_index=False, related_name="+")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
     )
@@ -75,7 +74,7 @@ class Transfer(models.Model):
         abstract = True
 
     def __str__(self) -> str:
-        return f"{self.table_id}: {self.state}"
+        return f"{self.pk}: {self.state}"
 
 
 class Import(Transfer):
@@ -153,6 +152,7 @@ class Import(Transfer):
 class Export(Transfer):
     """The rows of a table, or of a view of it, as a file."""
 
+    table = models.ForeignKey(Table, on_delete=models.CASCADE, db_index=False, related_name="+")
     view = models.ForeignKey(
         View, null=True, on_delete=models.SET_NULL, db_index=False, related_name="+"
     )

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from guardian.shortcuts import assign_perm
 from pytest_django import Settings
 from python_calamine import CalamineWorkbook
 
 from accounts.models import User
 from chat.models import StoredFile
-from chat.tables.models import Export
-from tests.chat.tables.conftest import Grid, Grids
+from chat.tables.models import Export, Table
+from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.transfers import Imports, fetch, rows_of, work
 from tests.conftest import ClientOf
 
@@ -33,7 +34,7 @@ ROWS: list[Json] = [
         "Tags": ["a", "b"],
         "Data": {"x": [1, "ü"]},
     },
-    {"Name": "名称, \"quoted\"\nline", "Count": -5, "Price": -0.25, "State": "50 % off"},
+    {"Name": '名称, "quoted"\nline', "Count": -5, "Price": -0.25, "State": "50 % off"},
     {"Name": "-2+3", "OK": False},
 ]
 
@@ -97,7 +98,7 @@ def test_csv_for_programs_is_as_it_is(grid: Grid) -> None:
 
 def test_headers_are_no_formulas_either(grids: Grids) -> None:
     grid = grids.make("Evil", **{'=HYPERLINK("http://x")': "text"})
-    assert parsed(exported(grid)) == [["'=HYPERLINK(\"http://x\")"]]
+    assert parsed(exported(grid)) == [['\'=HYPERLINK("http://x")']]
     assert parsed(exported(grid, spreadsheet=False)) == [['=HYPERLINK("http://x")']]
 
 
@@ -145,6 +146,22 @@ def test_without_a_view_filter_and_sorts_are_given(grid: Grid) -> None:
     condition = {"field": grid.key("State"), "op": "is", "value": "50 % off"}
     rows = parsed(exported(grid, filter=condition, fields=[grid.key("Count")]))
     assert rows == [["Count"], ["-5"]]
+
+
+def test_links_are_written_as_what_stands_for_the_row(
+    grids: Grids, bob: User, client_of: ClientOf
+) -> None:
+    people = grids.make("People", Name="text")
+    anna, ben = people.create({"Name": "=Anna"}, {"Name": "Ben"})
+    grid = grids.make("Tasks", Title="text", Who=("link", {"table": people.id}))
+    grid.create({"Title": "a", "Who": [ben, anna]}, {"Title": "b"})
+    assert parsed(exported(grid)) == [["Title", "Who"], ["a", "Ben, =Anna"], ["b", ""]]
+    [first, _] = exported(grid, format="jsonl").splitlines()
+    assert json.loads(first)["Who"] == ["Ben", "=Anna"]
+    # A reader who may not read the linked table is told ids alone.
+    assign_perm("tables.view_table", bob, Table.objects.get(pk=grid.id))
+    others = as_user(grid, client_of(bob))
+    assert parsed(exported(others))[1] == ["a", f"{ben}, {anna}"]
 
 
 def test_what_is_wrong_is_told_at_once(grid: Grid, grids: Grids) -> None:
@@ -225,5 +242,3 @@ def test_a_file_over_its_bound_is_refused(grid: Grid, settings: Settings) -> Non
     answer = grid.client.get(f"/api/tables/exports/{job['id']}").json()
     assert (answer["state"], answer["reason"]) == ("failed", "too_large")
     assert not StoredFile.objects.exists()
-
-
