@@ -7,6 +7,7 @@ import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 #: A workbook of 24 MB takes python-calamine 240 MB.
 MEMORY_BYTES = 2**30
@@ -29,8 +30,7 @@ def confine() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def refuse(message: str) -> None:
+def refuse(message: str) -> NoReturn:
     """End the process; `message` is for the user."""
     sys.stderr.write(message)
-    sys.stderr.flush()
-    os._exit(REFUSED)
+    sys.exit(REFUSED)

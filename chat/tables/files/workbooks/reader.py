@@ -59,7 +59,6 @@ def _convert(wanted: str, max_rows: int) -> None:
         sheet = workbook.get_sheet_by_name(wanted or names[0])
     except CalamineError as error:
         refuse(f"The workbook cannot be read: {error}.")
-        return
     if sheet.total_height > max_rows:
         refuse(f"The sheet has more than {max_rows} rows.")
     sys.stdout.buffer.write(json.dumps(names).encode() + b"\n")
