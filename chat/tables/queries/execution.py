@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.db import DataError, OperationalError, ProgrammingError, connection, transaction
 from psycopg import sql
 from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
 
-from aily.database.rows import execute
+from aily.database.rows import execute, fetch_tuples
 from aily.problems import InvalidRequest
 from chat.tables.exceptions import QueryTimeout, TableBusy
 from chat.tables.queries.statement import Statement
@@ -53,9 +53,6 @@ def _bound() -> None:
     execute(f"{level}{_BOUNDS}", [str(milliseconds), WORK_MEM])
 
 
-def run(composed: sql.Composable, statement: Statement) -> list[Any]:
+def run(composed: sql.Composable, statement: Statement) -> list[tuple[Any, ...]]:
     """Run a statement with its parameters, and return all rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(composed.as_string(), cast("dict[str, Any]", statement.params))
-        rows: list[Any] = cursor.fetchall()
-    return rows
+    return fetch_tuples(composed.as_string(), statement.params)
