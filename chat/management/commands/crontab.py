@@ -29,6 +29,7 @@ SCHEDULE = (
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
     (transfers.purge_transfers, 300),
+    (actors.refresh_tools, 15),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
     (tables.keep_indexes, 300),

@@ -25,6 +25,9 @@ from chat.models import (
     Scene,
     Status,
     Task,
+    Tool,
+    ToolServer,
+    ToolServerKind,
     WebhookEndpoint,
 )
 from chat.scheduler.keys import deployment_keys
@@ -48,6 +51,10 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     sync_redis().hset(limit, "paused_until", str(time.time() + 600))
     sync_redis().expire(limit, 600)
     deployment = Deployment.objects.create(model=model, name=name, provider=provider)
+    server = ToolServer.objects.create(
+        name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
+    )
+    Tool.objects.create(server=server, name=name, function_name=name, method="POST")
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})
