@@ -6,126 +6,185 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('chat', '0026_help_texts'),
-        ('tables', '0002_views_undo_indexes'),
+        ("chat", "0026_help_texts"),
+        ("tables", "0002_views_undo_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='import',
-            name='import_running',
+            model_name="import",
+            name="import_running",
         ),
         migrations.RemoveField(
-            model_name='import',
-            name='is_all_or_nothing',
+            model_name="import",
+            name="is_all_or_nothing",
         ),
         migrations.RemoveField(
-            model_name='import',
-            name='report',
+            model_name="import",
+            name="report",
         ),
         migrations.AddField(
-            model_name='export',
-            name='reason',
-            field=models.CharField(blank=True, help_text='Code of what went wrong.', max_length=40),
+            model_name="export",
+            name="reason",
+            field=models.CharField(blank=True, help_text="Code of what went wrong.", max_length=40),
         ),
         migrations.AddField(
-            model_name='import',
-            name='created_fields',
-            field=models.JSONField(default=list, help_text='Ids of the fields that its start has created.'),
+            model_name="import",
+            name="created_fields",
+            field=models.JSONField(
+                default=list, help_text="Ids of the fields that its start has created."
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='file_name',
+            model_name="import",
+            name="file_name",
             field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AddField(
-            model_name='import',
-            name='idempotency_key',
+            model_name="import",
+            name="idempotency_key",
             field=models.CharField(max_length=255, null=True),
         ),
         migrations.AddField(
-            model_name='import',
-            name='max_bad_percent',
-            field=models.PositiveSmallIntegerField(default=10, help_text='Given up if more of the rows are bad. 0: all or nothing.'),
+            model_name="import",
+            name="max_bad_percent",
+            field=models.PositiveSmallIntegerField(
+                default=10, help_text="Given up if more of the rows are bad. 0: all or nothing."
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='new_table',
-            field=models.CharField(blank=True, help_text='Name of the table to create.', max_length=200),
+            model_name="import",
+            name="new_table",
+            field=models.CharField(
+                blank=True, help_text="Name of the table to create.", max_length=200
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='preview',
-            field=models.JSONField(default=list, help_text='The first rows, as texts.'),
+            model_name="import",
+            name="preview",
+            field=models.JSONField(default=list, help_text="The first rows, as texts."),
         ),
         migrations.AddField(
-            model_name='import',
-            name='reason',
-            field=models.CharField(blank=True, help_text='Code of what went wrong.', max_length=40),
+            model_name="import",
+            name="reason",
+            field=models.CharField(blank=True, help_text="Code of what went wrong.", max_length=40),
         ),
         migrations.AddField(
-            model_name='import',
-            name='report_file',
-            field=models.ForeignKey(db_index=False, help_text='Line, field, value and reason of bad cells, as CSV.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='chat.storedfile'),
+            model_name="import",
+            name="report_file",
+            field=models.ForeignKey(
+                db_index=False,
+                help_text="Line, field, value and reason of bad cells, as CSV.",
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="chat.storedfile",
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='request_digest',
+            model_name="import",
+            name="request_digest",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='import',
-            name='sha256',
+            model_name="import",
+            name="sha256",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='import',
-            name='sheet_file',
-            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='chat.storedfile'),
+            model_name="import",
+            name="sheet_file",
+            field=models.ForeignKey(
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="chat.storedfile",
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='targets',
-            field=models.JSONField(default=list, help_text='Once it was started: of each column the id of its field, or null.'),
+            model_name="import",
+            name="targets",
+            field=models.JSONField(
+                default=list,
+                help_text="Once it was started: of each column the id of its field, or null.",
+            ),
         ),
         migrations.AddField(
-            model_name='import',
-            name='undone_at',
+            model_name="import",
+            name="undone_at",
             field=models.DateTimeField(null=True),
         ),
         migrations.AlterField(
-            model_name='export',
-            name='state',
-            field=models.CharField(choices=[('inspecting', 'Inspecting'), ('ready', 'Ready'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='running', max_length=10),
+            model_name="export",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("inspecting", "Inspecting"),
+                    ("ready", "Ready"),
+                    ("running", "Running"),
+                    ("done", "Done"),
+                    ("failed", "Failed"),
+                    ("cancelled", "Cancelled"),
+                ],
+                default="running",
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='import',
-            name='mapping',
-            field=models.JSONField(default=list, help_text='Of each column: a field, one to create, or null.'),
+            model_name="import",
+            name="mapping",
+            field=models.JSONField(
+                default=list, help_text="Of each column: a field, one to create, or null."
+            ),
         ),
         migrations.AlterField(
-            model_name='import',
-            name='state',
-            field=models.CharField(choices=[('inspecting', 'Inspecting'), ('ready', 'Ready'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='inspecting', max_length=10),
+            model_name="import",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("inspecting", "Inspecting"),
+                    ("ready", "Ready"),
+                    ("running", "Running"),
+                    ("done", "Done"),
+                    ("failed", "Failed"),
+                    ("cancelled", "Cancelled"),
+                ],
+                default="inspecting",
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='import',
-            name='table',
-            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tables.table'),
+            model_name="import",
+            name="table",
+            field=models.ForeignKey(
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="tables.table",
+            ),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(condition=models.Q(('state__in', ['inspecting', 'running'])), fields=['id'], name='import_due'),
+            model_name="import",
+            index=models.Index(
+                condition=models.Q(("state__in", ["inspecting", "running"])),
+                fields=["id"],
+                name="import_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(fields=['owner', '-id'], name='import_of_owner'),
+            model_name="import",
+            index=models.Index(fields=["owner", "-id"], name="import_of_owner"),
         ),
         migrations.AddConstraint(
-            model_name='import',
-            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key__isnull', False)), fields=('owner', 'idempotency_key'), name='one_import_a_key'),
+            model_name="import",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("idempotency_key__isnull", False)),
+                fields=("owner", "idempotency_key"),
+                name="one_import_a_key",
+            ),
         ),
     ]
