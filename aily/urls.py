@@ -30,7 +30,9 @@ from chat.tables.api.ai_fields import router as ai_fields
 from chat.tables.api.ai_runs import router as ai_runs
 from chat.tables.api.changes import router as table_changes
 from chat.tables.api.comparisons import router as comparisons
+from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.imports import router as table_imports
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
@@ -69,6 +71,8 @@ api = build_api(
             ai_fields,
             ai_runs,
             comparisons,
+            table_imports,
+            table_exports,
         ],
     },
     auth=[BearerAuth(), SessionAuth()],
