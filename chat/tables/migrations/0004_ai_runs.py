@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("chat", "0028_skipped_rows"),
-        ("tables", "0002_views_undo_indexes"),
+        ("tables", "0003_imports_exports"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
