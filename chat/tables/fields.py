@@ -113,16 +113,23 @@ def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Fie
     """Add an empty field. Raises InvalidRequest, Conflict, TableFull and TableBusy."""
 
     def add(table: Table) -> Field:
-        [row] = add_catalogue_fields(table, [new], user, where="")
+        [row] = add_fields(table, [new], user, client)
+        return row
+
+    return ddl.change_schema(table_id, add)
+
+
+def add_fields(table: Table, new: Sequence[NewField], user: User, client: str = "") -> list[Field]:
+    """Add empty fields, in the transaction of a change of the schema. Raises as `add_field`."""
+    rows = add_catalogue_fields(table, new, user, where="")
+    for row in rows:
         require_room(table)
         if row.kind == Kind.LINK:
             ddl.create_links_table(row)
         else:
             ddl.add_column(table.pk, row.column, row.kind)
-        _record(table, row, Author(user.pk, client), {"delete_field": row.pk})
-        return row
-
-    return ddl.change_schema(table_id, add)
+    _record(table, rows, Author(user.pk, client), _deletion(rows))
+    return rows
 
 
 def require_room(table: Table) -> None:
@@ -132,9 +139,15 @@ def require_room(table: Table) -> None:
         raise TableFull(message)
 
 
-def _record(table: Table, row: Field, author: Author, inverse: Options) -> None:
-    done = Changed(ChangeKind.FIELD, field_ids=[row.pk], changes_schema=True, inverse=inverse)
+def _record(table: Table, rows: Sequence[Field], author: Author, inverse: Options | None) -> None:
+    field_ids = [row.pk for row in rows]
+    done = Changed(ChangeKind.FIELD, field_ids=field_ids, changes_schema=True, inverse=inverse)
     record(table, author, done)
+
+
+def _deletion(rows: Sequence[Field]) -> Options | None:
+    """What undoes the creation of a field. Those that an import has made are undone with it."""
+    return {"delete_field": rows[0].pk} if len(rows) == 1 else None
 
 
 # --- Changing -----------------------------------------------------------------------------------
@@ -161,7 +174,7 @@ def change_field(row: Field, patch: FieldPatch, author: Author) -> Field:
         changed.save(update_fields=["name", "options", "updated_at"])
         if patch.position is not None:
             before["position"] = _move(changed, patch.position)
-        _record(table, changed, author, {"change_field": before})
+        _record(table, [changed], author, {"change_field": before})
         return changed
 
     return ddl.change_schema(row.table_id, apply)
@@ -223,7 +236,7 @@ def delete_field(row: Field, author: Author) -> None:
         deleted = get_live_field(row.pk)
         deleted.deleted_at, deleted.deleted_by_id = timezone.now(), author.user_id
         deleted.save(update_fields=["deleted_at", "deleted_by", "updated_at"])
-        _record(table, deleted, author, {"restore_field": deleted.pk})
+        _record(table, [deleted], author, {"restore_field": deleted.pk})
 
     ddl.change_schema(row.table_id, delete)
 
@@ -244,7 +257,7 @@ def restore_field(row: Field, author: Author) -> Field:
         restored.name = free_name(restored.name, {field.name for field in present})
         restored.deleted_at = restored.deleted_by = None
         restored.save(update_fields=["name", "deleted_at", "deleted_by", "updated_at"])
-        _record(table, restored, author, {"delete_field": restored.pk})
+        _record(table, [restored], author, {"delete_field": restored.pk})
         return restored
 
     return ddl.change_schema(row.table_id, restore)
