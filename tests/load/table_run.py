@@ -12,7 +12,7 @@ from tests.load.checks import expected_text
 from tests.load.goals import Figures
 from tests.load.installation import Installation, Upstream
 from tests.load.measure import PeakMemory
-from tests.load.recording import SCENE
+from tests.load.recording import MODEL, SCENE
 
 #: Fewer answers are over before a run has its rate.
 MIN_GOAL_ANSWERS = 5_000
@@ -41,7 +41,8 @@ class TableRun:
         self._tokens = upstream.tokens
 
     def run(self, rows: int) -> Figures:
-        body = {"name": "Answer", "scene": SCENE, "mapping": {"text": self._text_key}}
+        body: dict[str, Any] = {"name": "Answer", "scene": SCENE, "model": MODEL}
+        body |= {"mapping": {"text": self._text_key}}
         made = self._post(f"{self._table}/ai-fields", body)
         path = f"/api/tables/ai-fields/{made['id']}"
         before, began = self._groups.cpu_seconds(), time.monotonic()
