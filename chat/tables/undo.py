@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from aily.problems import Conflict, InvalidRequest
 from chat.tables.changes import Author
-from chat.tables.fields import live_fields
+from chat.tables.fields import carry_out_inverse, live_fields
 from chat.tables.models import Change, ChangeKind, Step, Table
 from chat.tables.positions import Place, restore_places
 from chat.tables.rows.batch import Batch, BatchResult, apply_batch
@@ -75,8 +75,9 @@ def _own(table: Table, author: Author) -> QuerySet[Change]:
 
 
 def _in_force(table: Table, author: Author) -> QuerySet[Change]:
-    """Changes of rows that were not undone. Fields are restored from the trash."""
-    return _own(table, author).filter(kind=ChangeKind.ROWS, undone_at=None)
+    """What was not undone. A change of a field that cannot be undone is passed over."""
+    own = _own(table, author).filter(undone_at=None)
+    return own.exclude(kind=ChangeKind.FIELD, inverse=None)
 
 
 def _require_inverse(found: Change) -> None:
@@ -126,6 +127,9 @@ def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undon
         if "move" in inverse:
             places = [Place(int(move["id"]), float(move["pos"])) for move in inverse["move"]]
             result = BatchResult(restore_places(table, author, places), [])
+        elif carry_out_inverse(table, author, inverse):
+            table.refresh_from_db(fields=["rev"])
+            result = BatchResult(table.rev, [])
         else:
             known = {field.key for field in live_fields(table.pk)}
             batch = Batch(operations_of(inverse, known), is_atomic=False)

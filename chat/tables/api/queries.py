@@ -12,7 +12,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import InvalidRequest
 from chat.tables import undo
-from chat.tables.api.clients import author_of
+from chat.tables.api.authors import author_of
 from chat.tables.api.view_schemas import (
     AggregateIn,
     AggregateOut,

@@ -15,7 +15,7 @@ from accounts.idempotency import idempotent
 from aily.problems import NotFound, PreconditionFailed
 from aily.rest.etags import FIELD as IF_MATCH
 from aily.rest.etags import matches, takes_if_match
-from chat.tables.api.clients import author_of
+from chat.tables.api.authors import author_of
 from chat.tables.api.fields import ClientQuery
 from chat.tables.api.row_schemas import (
     BatchIn,
