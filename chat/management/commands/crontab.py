@@ -21,7 +21,8 @@ SCHEDULE = (
     (actors.sweep, 5),
     (actors.settle, 1),
     (actors.deliver, 1),
-    (runs.feed_runs, 1),
+    # Rung each second by `settle` while there is a run that can go on.
+    (runs.feed_runs, 30),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
