@@ -25,7 +25,7 @@ def text_of(data: bytes) -> bytes | None:
     elif size > _LENGTH_FOLLOWS:
         return None
     # A short length in the long form is an error, which autobahn reports.
-    if start == 4 and size < _LENGTH_FOLLOWS or len(data) != start + _MASK_BYTES + size:
+    if (start == 4 and size < _LENGTH_FOLLOWS) or len(data) != start + _MASK_BYTES + size:
         return None
     mask = data[start : start + _MASK_BYTES] * (size // _MASK_BYTES + 1)
     masked = data[start + _MASK_BYTES :]

@@ -82,7 +82,7 @@ STREAM = [
 
 @pytest.mark.parametrize("seed", range(30))
 def test_messages_are_the_same_however_their_bytes_are_read(seed: int) -> None:
-    dice, socket = random.Random(seed), OpenSocket()  # noqa: S311 - a test's
+    dice, socket = random.Random(seed), OpenSocket()
     stream = b"".join(data for data, _ in STREAM)
     # Half of the reads end with a frame, as they do where a client sends one at a time.
     ends = {len(b"".join(data for data, _ in STREAM[:count])) for count in range(len(STREAM) + 1)}
@@ -109,4 +109,3 @@ def test_a_text_above_a_limit_closes_the_socket(limit: str) -> None:
     socket.dataReceived(masked(Opcode.TEXT, b"x" * 11))
     assert len(socket.messages) == 1
     assert socket.state != BoundedWebSocket.STATE_OPEN
-
