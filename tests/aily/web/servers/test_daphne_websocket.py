@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_messages_are_the_same_however_their_bytes_are_read(seed: int) -> None:
     ends = {len(b"".join(data for data, _ in STREAM[:count])) for count in range(len(STREAM) + 1)}
     cuts = {*dice.sample(range(len(stream)), 5), *dice.sample(sorted(ends), 5), 0, len(stream)}
     places = sorted(cuts)
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         socket.dataReceived(stream[start:end])
     assert socket.messages == [message for _, message in STREAM if message]
 
