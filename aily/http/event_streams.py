@@ -73,7 +73,8 @@ class EventStreamResponse(Response):
         try:
             async with interruption_of(receive, lost) as interruption:
                 with self._kept_alive(send):
-                    await asyncio.wait([sending, interruption], return_when=FIRST_COMPLETED)
+                    waited: list[asyncio.Future[Any]] = [sending, interruption]
+                    await asyncio.wait(waited, return_when=FIRST_COMPLETED)
         finally:
             sending.cancel()
             await asyncio.wait([sending])
@@ -100,6 +101,7 @@ class EventStreamResponse(Response):
         loop = asyncio.get_running_loop()
         self._sent_at = loop.time()
         comments = Jobs("sending a comment")
+        timer: asyncio.TimerHandle
 
         def check() -> None:
             nonlocal timer

@@ -64,12 +64,12 @@ class BoundedWebSocket(WebSocketProtocol):
             self.onMessage(text, False)
 
     def _is_too_large(self, text: bytes) -> bool:
-        size = len(text)
-        return 0 < self.maxMessagePayloadSize < size or 0 < self.maxFramePayloadSize < size
+        limits = (self.maxMessagePayloadSize, self.maxFramePayloadSize)
+        return any(0 < limit < len(text) for limit in limits)
 
     def _is_between_messages(self) -> bool:
         # The others have no value before the socket is open.
-        is_open = self.state == self.STATE_OPEN
+        is_open: bool = self.state == self.STATE_OPEN
         return is_open and not (self.data or self.current_frame or self.inside_message)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's

@@ -15,18 +15,22 @@ from aily.redis.guarded import guarded_pool
 from chat import actors
 from chat.runs import actors as runs
 from chat.tables import actors as tables
+from chat.tables.transfers import actors as transfers
 
 #: Which actor is sent a message every how many seconds.
 SCHEDULE = (
     (actors.sweep, 5),
     (actors.settle, 1),
     (actors.deliver, 1),
-    # Rung each second by `settle` while there is a run that can go on.
+    # These are looked at by `settle` each second; here for a settling that fails.
     (runs.feed_runs, 30),
+    (transfers.work_on_transfers, 30),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (transfers.purge_transfers, 300),
+    (actors.refresh_tools, 15),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
     (tables.keep_indexes, 300),

@@ -56,6 +56,8 @@ def test_tables_are_listed_searched_renamed_and_restored(grids: Grids) -> None:
     assert renamed.json()["name"] == "Purchases"
     assert second.send("patch", "", {"name": "x"}, If_Match=etag).status_code == 412
     assert second.send("patch", "", {"name": "  "}).status_code == 400
+    assert second.send("patch", "", {"name": None}).status_code in (400, 422)
+    assert second.send("patch", "", {"max_rows": 5}).status_code == 403
     assert second.send("delete", "").status_code == 204
     assert [item["id"] for item in grids.client.get("/api/tables").json()["items"]] == [first.id]
     trash = grids.client.get("/api/tables?is_deleted=true").json()
@@ -132,6 +134,32 @@ def test_adding_renaming_moving_and_deleting_fields(grids: Grids) -> None:
     assert restored["name"] == "Count (2)"
     assert grid.send("get", f"/rows/{row}").json()["values"][added["key"]] == 5
     assert grid.send("get", "").json()["schema_rev"] > before
+
+
+def test_changes_of_fields_are_undone_and_redone(grids: Grids) -> None:
+    grid = grids.make(A="text", B="text")
+    [row] = grid.create({"A": "kept"})
+    field, tab = f"/api/tables/fields/{grid.fields['A']['id']}", {"X-Client-Id": "tab"}
+
+    def names() -> list[str]:
+        return [shown["name"] for shown in grid.send("get", "/fields").json()]
+
+    def step(direction: str) -> list[str]:
+        assert grid.send("post", f":{direction}", {}, **tab).json()["rev"] is not None
+        return names()
+
+    body = {"name": "First", "position": 1}
+    grids.client.patch(field, body, content_type=JSON, headers=tab)
+    grid.send("post", "/fields", {"name": "C", "kind": "integer"}, **tab)
+    grids.client.delete(field, headers=tab)
+    assert names() == ["B", "C"]
+    assert step("undo") == ["B", "First", "C"]
+    assert grid.send("get", f"/rows/{row}").json()["values"][grid.key("A")] == "kept"
+    assert step("undo") == ["B", "First"]
+    assert step("undo") == ["A", "B"]
+    assert step("redo") == ["B", "First"]
+    assert step("redo") == ["B", "First", "C"]
+    assert step("redo") == ["B", "C"]
 
 
 def test_a_choice_that_cells_have_is_not_removed_and_no_id_is_used_again(grids: Grids) -> None:

@@ -49,8 +49,9 @@ class OpenSocket(BoundedWebSocket):
     def __init__(self, **limits: int) -> None:
         super().__init__()
         self.messages: list[tuple[bytes, bool]] = []
-        self.factory: Any = WebSocketServerFactory()  # type: ignore[no-untyped-call]
-        self.factory.setProtocolOptions(**limits)
+        factory: Any = WebSocketServerFactory()  # type: ignore[no-untyped-call]
+        factory.setProtocolOptions(**limits)
+        self.factory = factory
         self.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
         self.dataReceived(HANDSHAKE)
 
