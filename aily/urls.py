@@ -22,6 +22,7 @@ from chat.api.providers import router as providers
 from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.tool_calls import router as tool_calls
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 
@@ -43,7 +44,7 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, pauses],
+        "/llmchat": [tasks, tool_calls, pauses],
         "/llmchat/runs": runs,
         "/scenes": scenes,
     },

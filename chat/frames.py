@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
 from chat.events import EventId
-from chat.services.parameters import Strict, path_of
+from chat.models.tool_calls import REASON_CHARS
+from chat.services.parameters import Object, Strict, path_of
 from chat.services.submission import CompositeRequest
 
 
@@ -53,6 +54,26 @@ class TaskCancel(Strict):
     task_id: UUID
 
 
+class TaskApprove(Strict):
+    """Has a tool call made that waits for approval, with these arguments if there are any."""
+
+    type: Literal["task.approve"]
+    ref: Ref | None = None
+    task_id: UUID
+    call_id: UUID
+    arguments: Object | None = None
+
+
+class TaskReject(Strict):
+    """Leaves a tool call unmade that waits for approval."""
+
+    type: Literal["task.reject"]
+    ref: Ref | None = None
+    task_id: UUID
+    call_id: UUID
+    reason: str = Field("", max_length=REASON_CHARS)
+
+
 class RunSubscribe(Strict):
     """The run's progress now, and until it has ended."""
 
@@ -73,7 +94,15 @@ class Ping(Strict):
 
 
 Frame = (
-    TaskSubmit | TaskSubscribe | TaskUnsubscribe | TaskCancel | RunSubscribe | RunUnsubscribe | Ping
+    TaskSubmit
+    | TaskSubscribe
+    | TaskUnsubscribe
+    | TaskCancel
+    | TaskApprove
+    | TaskReject
+    | RunSubscribe
+    | RunUnsubscribe
+    | Ping
 )
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 

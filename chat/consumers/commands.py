@@ -21,7 +21,9 @@ from chat.frames import (
     Ping,
     RunSubscribe,
     RunUnsubscribe,
+    TaskApprove,
     TaskCancel,
+    TaskReject,
     TaskSubmit,
     TaskSubscribe,
     TaskUnsubscribe,
@@ -31,6 +33,7 @@ from chat.runs.progress import load as load_run
 from chat.services.cancel import cancel_row
 from chat.services.follow import check_owner
 from chat.services.submit import Submission, submit
+from chat.services.tool_approvals import approve, reject
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +96,12 @@ class Commands:
             case TaskCancel():
                 # Not until its worker has stored what it has: the end comes as an event.
                 await cancel_row(self._owner_id, frame.task_id)
+                await anote_write(self._owner_id)
+            case TaskApprove():
+                await approve(self._owner_id, frame.task_id, frame.call_id, frame.arguments)
+                await anote_write(self._owner_id)
+            case TaskReject():
+                await reject(self._owner_id, frame.task_id, frame.call_id, frame.reason)
                 await anote_write(self._owner_id)
             case RunSubscribe():
                 await in_database(load_run, self._owner_id, frame.run_id)

@@ -22,6 +22,7 @@ from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.tool_calls import CallState, ToolCall, ToolStep
 from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
@@ -29,6 +30,7 @@ __all__ = [
     "Batch",
     "Budget",
     "BudgetPeriod",
+    "CallState",
     "Conversation",
     "Delivery",
     "Deployment",
@@ -55,6 +57,8 @@ __all__ = [
     "Task",
     "TaskKind",
     "TaskVectors",
+    "ToolCall",
+    "ToolStep",
     "WebhookEndpoint",
     "Worker",
     "apaused_models",

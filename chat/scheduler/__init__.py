@@ -31,6 +31,7 @@ from chat.scheduler.ready import (
     reload_workers,
     remove,
     ring,
+    ring_listeners,
 )
 from chat.scheduler.slots import (
     drop_worker,
@@ -80,5 +81,6 @@ __all__ = [
     "report_failure",
     "restore_slots",
     "ring",
+    "ring_listeners",
     "unknown_slots",
 ]

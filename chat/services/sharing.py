@@ -23,6 +23,9 @@ def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
         version = task.scene_version
         if version is None or not (version.single_flight or version.cache_ttl_seconds):
             continue
+        if task.tools is not None:
+            # What tools answer depends on the moment, and may on the user.
+            continue
         if not version.is_published:
             # Who tries a draft wants an answer of its own.
             continue
