@@ -23,6 +23,8 @@ from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
 from chat.api.tool_calls import router as tool_calls
+from chat.api.tool_servers import router as tool_servers
+from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 
@@ -44,7 +46,7 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, tool_calls, pauses],
+        "/llmchat": [tasks, tool_calls, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
     },

@@ -23,6 +23,7 @@ from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
 from chat.models.tool_calls import CallState, ToolCall, ToolStep
+from chat.models.tools import Tool, ToolPolicy, ToolServer, ToolServerAuth, ToolServerKind
 from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
@@ -57,7 +58,12 @@ __all__ = [
     "Task",
     "TaskKind",
     "TaskVectors",
+    "Tool",
     "ToolCall",
+    "ToolPolicy",
+    "ToolServer",
+    "ToolServerAuth",
+    "ToolServerKind",
     "ToolStep",
     "WebhookEndpoint",
     "Worker",

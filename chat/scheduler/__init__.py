@@ -33,6 +33,7 @@ from chat.scheduler.ready import (
     ring,
     ring_listeners,
 )
+from chat.scheduler.single_slots import return_slot, take_slot
 from chat.scheduler.slots import (
     drop_worker,
     mark_known,
@@ -80,7 +81,9 @@ __all__ = [
     "renew_worker",
     "report_failure",
     "restore_slots",
+    "return_slot",
     "ring",
     "ring_listeners",
+    "take_slot",
     "unknown_slots",
 ]

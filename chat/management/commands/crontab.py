@@ -25,6 +25,7 @@ SCHEDULE = (
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (actors.refresh_tools, 15),
 )
 
 
