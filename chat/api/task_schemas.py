@@ -306,7 +306,7 @@ class TaskOut(_Task):
 
     @staticmethod
     def resolve_tool_calls(task: Task) -> list[ToolCall]:
-        return task.loaded_tool_calls
+        return list(task.loaded_tool_calls)
 
     @staticmethod
     def resolve_result(task: Task) -> dict[str, object] | None:

@@ -40,7 +40,7 @@ UNKNOWN = EndedCall(
     text="Outcome unknown: the connection was lost in the middle of this call. It may have taken "
     "effect, and was not made again.",
     is_error=True,
-    error_code="outcome_unknown",
+    error_code="tool_outcome_unknown",
 )
 
 #: Of one whose user has not decided in time.
@@ -49,7 +49,7 @@ EXPIRED = EndedCall(
     state=CallState.REJECTED,
     text="This call was not made: its user did not approve it in time.",
     is_error=True,
-    error_code="expired",
+    error_code="tool_expired",
     reason="expired",
     is_decided=True,
 )

@@ -128,7 +128,7 @@ class WithTools(Sampling):
     def params(self) -> Object:
         params = super().params()
         if isinstance(tools := params.get("tools"), list):
-            own = [tool for tool in tools if not isinstance(tool, str)]
+            own: list[JsonValue] = [tool for tool in tools if isinstance(tool, dict)]
             if own:
                 params["tools"] = own
             else:

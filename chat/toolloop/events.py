@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -91,7 +92,7 @@ def _first_state(call: CallRow) -> str:
     return (CallState.REQUIRES_ACTION if call.asked_event else CallState.QUEUED).value
 
 
-def _fields(call: CallRow) -> dict[str, object]:
+def _fields(call: CallRow) -> dict[str, Any]:
     return {
         "call_id": str(call.id),
         "tool": call.name,
@@ -100,7 +101,7 @@ def _fields(call: CallRow) -> dict[str, object]:
     }
 
 
-def _cut(arguments: str, limit: int) -> dict[str, object]:
+def _cut(arguments: str, limit: int) -> dict[str, Any]:
     if len(arguments) <= limit:
         return {"arguments": arguments}
     return {"arguments": arguments[:limit], "is_truncated": True}

@@ -126,7 +126,7 @@ class ToolLoop:
         )
         problem = _problem(call, tool)
         if tool is None or problem is not None:
-            code, text = problem or ("unknown_tool", "")
+            code, text = problem or ("tool_unknown", "")
             return _changed(planned, state=CallState.FAILED, error_code=code, text=text)
         planned = _changed(
             planned,
@@ -178,13 +178,13 @@ def own_names(params: Mapping[str, Any]) -> frozenset[str]:
 def _problem(call: ToolCall, tool: Tool | None) -> tuple[str, str] | None:
     """Why a call cannot be made: a code, and words for the model."""
     if tool is None:
-        return "unknown_tool", f"There is no tool named {call.name[:NAME_CHARS]!r}."
+        return "tool_unknown", f"There is no tool named {call.name[:NAME_CHARS]!r}."
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-        return "invalid_arguments", "The arguments are no JSON."
+        return "tool_invalid_arguments", "The arguments are no JSON."
     if not isinstance(arguments, dict):
-        return "invalid_arguments", "The arguments must be a JSON object."
+        return "tool_invalid_arguments", "The arguments must be a JSON object."
     return None
 
 

@@ -272,4 +272,4 @@ async def test_staff_decide_which_tools_ask(
     task_id = await submit_plan('ask {"a": 2}')
     await ended(task_id)
     [call] = await calls_of(task_id)
-    assert call.error_code == "unknown_tool"
+    assert call.error_code == "tool_unknown"

@@ -122,8 +122,8 @@ async def test_results_are_sent_as_data_in_the_order_of_the_calls(
 @pytest.mark.parametrize(
     ("plan", "code"),
     [
-        ('missing {"a": 1}', "unknown_tool"),
-        ('add {"a": "one"}', "invalid_arguments"),
+        ('missing {"a": 1}', "tool_unknown"),
+        ('add {"a": "one"}', "tool_invalid_arguments"),
         ('broken {"a": 1}', "tool_http_error"),
     ],
 )
@@ -190,7 +190,7 @@ async def test_a_tool_that_vanishes_between_steps_is_an_error_for_the_model(
     await frames_of(task_id, alice)
     [_, gone] = await calls_of(task_id)
     assert (await row(task_id)).status == Status.SUCCEEDED
-    assert (gone.state, gone.error_code) == ("failed", "unknown_tool")
+    assert (gone.state, gone.error_code) == ("failed", "tool_unknown")
 
 
 # --- What waits holds nothing -------------------------------------------------------------------
@@ -276,7 +276,7 @@ async def test_a_call_that_was_running_is_repeated_only_if_it_is_idempotent(
 
     [unknown, repeated] = await calls_of(task_id)
     assert task.status == Status.SUCCEEDED
-    assert (unknown.state, unknown.error_code) == ("unknown", "outcome_unknown")
+    assert (unknown.state, unknown.error_code) == ("unknown", "tool_outcome_unknown")
     assert "Outcome unknown" in unknown.text
     assert (repeated.state, repeated.runs) == ("succeeded", 2)
     assert service.begun == {"add": 1, "again": 2}
@@ -319,7 +319,7 @@ async def test_a_request_names_the_tools_that_may_be_called(
 ) -> None:
     task_id = await submit_plan('add {"a": 1} | again {"a": 2}', tools=["again"])
     await frames_of(task_id, alice)
-    assert [call.error_code for call in await calls_of(task_id)] == ["unknown_tool", ""]
+    assert [call.error_code for call in await calls_of(task_id)] == ["tool_unknown", ""]
     assert service.begun == {"again": 1}
     none = await submit_plan('add {"a": 1}', tools=[])
     await frames_of(none, alice)
