@@ -27,6 +27,12 @@ from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.fields import router as table_fields
+from chat.tables.api.queries import router as table_queries
+from chat.tables.api.rows import router as table_rows
+from chat.tables.api.sharing import router as table_shares
+from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -49,6 +55,14 @@ api = build_api(
         "/llmchat": [tasks, tool_calls, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
+        "/tables": [
+            tables,
+            table_fields,
+            table_rows,
+            table_shares,
+            table_views,
+            table_queries,
+        ],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

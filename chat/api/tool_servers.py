@@ -1,4 +1,4 @@
-"""REST: tool servers, for staff: added, changed, listed anew, and operations imported from OpenAPI."""
+"""REST: tool servers, for staff, and imports of operations from OpenAPI."""
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
@@ -51,7 +51,7 @@ class ToolServerOut(Schema):
         oauth_scope="",
         has_secret=True,
         secret_hint="…c3f9",  # noqa: S106 - an example
-        secret_changed_at="2026-01-31T12:00:00Z",
+        secret_changed_at="2026-01-31T12:00:00Z",  # noqa: S106 - the same
         timeout_seconds=60,
         max_concurrent_calls=20,
         max_result_bytes=65536,

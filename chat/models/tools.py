@@ -184,7 +184,7 @@ class ToolServer(models.Model):
 
     @property
     def key(self) -> tuple[str, str]:
-        """The key of its slots, as chat/scheduler/keys.py takes them: a pool with one deployment."""
+        """The key of its slots, as chat/scheduler/keys.py takes them."""
         return self.pool, "0"
 
     @property
@@ -331,6 +331,10 @@ class Tool(models.Model):
     def _check_http(self) -> None:
         if not self.method:
             raise ValidationError({"method": _("A tool over HTTP needs a method.")})
+        try:
+            check_parameters(self.parameters)
+        except ValidationError:
+            return  # the field says so itself
         in_path = [
             place.get("name", argument)
             for argument, place in self.parameters.items()

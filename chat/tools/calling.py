@@ -48,7 +48,7 @@ async def call_tool(
     return result
 
 
-def _attributes(tool: Tool, call_id: str) -> dict[str, str]:
+def _attributes(tool: Tool, call_id: str) -> dict[str, Any]:
     return {
         "gen_ai__operation__name": "execute_tool",
         "gen_ai__tool__name": tool.function_name,
@@ -72,8 +72,7 @@ async def _result(tool: Tool, arguments: dict[str, Any], call_id: str, owner_id:
         raise
     except Exception:
         logger.exception("a call of the tool %s failed", tool.function_name)
-        fault = ToolFault(ToolErrorCode.INTERNAL, "The call of the tool failed within aily.")
-        return fault.as_result()
+        return ToolFault(ToolErrorCode.INTERNAL, "The call failed within aily.").as_result()
 
 
 def _require_offered(tool: Tool) -> None:

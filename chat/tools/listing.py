@@ -210,18 +210,23 @@ def _update(
     for name, row in stored.items():
         if name not in listed:
             continue
-        before = _definition(row)
+        before, definition = _values(row), _definition(row)
         _take_over(row, listed[name], problems)
         row.vanished_at = None
         # What staff have made before the first listing is only completed by it.
-        if _definition(row) != before and server.listed_at is not None:
+        if _definition(row) != definition and server.listed_at is not None:
             # Until staff have looked, what they looked at last is kept.
-            row.previous = row.previous if row.changed_at else before
+            row.previous = row.previous if row.changed_at else definition
             row.changed_at = row.changed_at or timezone.now()
             changed.append(row.function_name)
-    rows = [row for name, row in stored.items() if name in listed]
-    Tool.objects.bulk_update(rows, _WRITTEN)
+        if (values := _values(row)) != before:
+            # By `update`: nobody has changed the tool, which its audit log would say.
+            Tool.objects.filter(pk=row.pk).update(**values)
     return changed
+
+
+def _values(row: Tool) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _WRITTEN}
 
 
 _WRITTEN = (

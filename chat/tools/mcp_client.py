@@ -25,7 +25,6 @@ from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    MISSING_REQUIRED_CLIENT_CAPABILITY,
     UNSUPPORTED_PROTOCOL_VERSION,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
@@ -59,6 +58,10 @@ _MAX_PAGES = 50
 #: How long a server may take to end a session, for which nobody waits.
 _GOODBYE_SECONDS = 2.0
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."
+_BROKEN_OFF = (
+    "The tool's server ended its answer in the middle: whether the call was carried out is not "
+    "known."
+)
 _CLIENT = types.Implementation(name="aily", version="1")
 _RESULT: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = TypeAdapter(
     types.CallToolResult | types.InputRequiredResult
@@ -255,7 +258,7 @@ class _Connection:
                     ) as client,
                 ):
                     found.append(await work(client))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - judged
                 # Once there is an answer, how the session ends is of no matter.
                 if not found:
                     raise self._judged(error, transport, mode) from None
@@ -323,22 +326,16 @@ def _refused_credentials(status: int) -> ToolFault:
 def _fault_of(error: MCPError | None, status: int) -> ToolFault:
     if status in (401, 403):
         return _refused_credentials(status)
-    if error is None:
+    if error is None or error.error.code == types.PARSE_ERROR:
         return ToolFault(ToolErrorCode.INVALID_RESPONSE, _NOT_THE_PROTOCOL)
-    code, message = error.error.code, error.error.message
-    if code == MISSING_REQUIRED_CLIENT_CAPABILITY:
-        return _asks_for_input()
-    if status >= 400 and code == INTERNAL_ERROR:
+    if status >= 400 and error.error.code == INTERNAL_ERROR:
         return ToolFault(ToolErrorCode.HTTP_ERROR, f"The tool's server answers with HTTP {status}.")
-    if code == types.CONNECTION_CLOSED:
-        return ToolFault(
-            ToolErrorCode.TRUNCATED,
-            "The tool's server ended its answer in the middle: whether the call was carried out "
-            "is not known.",
-        )
-    if code == types.PARSE_ERROR:
-        return ToolFault(ToolErrorCode.INVALID_RESPONSE, _NOT_THE_PROTOCOL)
-    return ToolFault(ToolErrorCode.REFUSED, f"The tool's server refuses the call: {message}")
+    if error.error.code == types.MISSING_REQUIRED_CLIENT_CAPABILITY:
+        return _asks_for_input()
+    if error.error.code == types.CONNECTION_CLOSED:
+        return ToolFault(ToolErrorCode.TRUNCATED, _BROKEN_OFF)
+    said = error.error.message
+    return ToolFault(ToolErrorCode.REFUSED, f"The tool's server refuses the call: {said}")
 
 
 # --- The transport ------------------------------------------------------------------------------

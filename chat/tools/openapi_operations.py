@@ -55,7 +55,7 @@ def operations_of(document: Any) -> list[Operation]:
     if not isinstance(paths, dict):
         raise DocumentError("The document has no paths.")
     reader = _Reader(document)
-    found = []
+    found: list[Operation] = []
     for path, method, item, operation in _listed(paths):
         if len(found) >= MAX_OPERATIONS:
             raise DocumentError(f"The document has more than {MAX_OPERATIONS} operations.")
@@ -87,8 +87,8 @@ class _Reader:
         key = _text(operation.get("operationId")) or f"{method.upper()} {path}"
         title, description = _text(operation.get("summary")), _text(operation.get("description"))
         # `GET /orders/{id}` becomes get_orders_id.
-        source = _text(operation.get("operationId")) or f"{method}_{path}"
-        common = {
+        source = _text(operation.get("operationId")) or f"{method} {path}"
+        common: dict[str, Any] = {
             "key": key[:200],
             "name": _NO_NAME.sub("_", source).strip("_")[:128] or method,
             "method": method.upper(),
@@ -158,8 +158,12 @@ class _Reader:
         if not isinstance(schema, dict):
             schema = {}
         properties = schema.get("properties")
-        is_plain = isinstance(properties, dict) and not schema.keys() & {"allOf", "anyOf", "oneOf"}
-        if is_plain and not properties.keys() & arguments.properties.keys():
+        is_plain = not schema.keys() & {"allOf", "anyOf", "oneOf"}
+        if (
+            isinstance(properties, dict)
+            and is_plain
+            and not properties.keys() & arguments.properties.keys()
+        ):
             needed = schema.get("required")
             names = needed if isinstance(needed, list) and is_required else []
             for name, of_field in properties.items():

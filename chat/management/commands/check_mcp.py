@@ -31,7 +31,8 @@ class Command(BaseCommand):
             raise CommandError(f"There is no tool server {server!r}.")
         if not found:
             self.stdout.write("There are no enabled tool servers.")
-        if not all([self._check(row) for row in found]):
+        checks = [self._check(row) for row in found]
+        if not all(checks):
             raise CommandError("Not every tool server can be used.")
 
     def _check(self, server: ToolServer) -> bool:

@@ -128,8 +128,8 @@ TOOLS: dict[str, tuple[ToolPolicy, bool]] = {
 
 class Command(BaseCommand):
     help = (
-        "Make demo users, models, scenes and tools, each once: what staff change or delete afterwards "
-        "stays so. May be run any time."
+        "Make demo users, models, scenes and tools, each once: what staff change or delete "
+        "afterwards stays so. May be run any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,12 +4,14 @@ misbehave. All on this loop, over real connections."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
+import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
@@ -21,7 +23,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import close_async_clients
 from chat.models import Tool, ToolPolicy, ToolServer
 from chat.tools import exchange
-from tests.chat.mcp_server.conftest import serving
+from tests.waiting import until
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 REVISIONS = pytest.mark.parametrize("revision", [MODERN, LEGACY])
@@ -130,11 +132,7 @@ class Counted:
                 self.protocol_methods.append(f"{request.method} {version}")
             await inner(scope, receive, send)
 
-        async def with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-            await noting(scope, receive, send)
-
-        with_lifespan.inner = inner  # type: ignore[attr-defined]
-        return with_lifespan
+        return noting
 
 
 async def _refuse(send: Send) -> None:
@@ -145,14 +143,17 @@ async def _refuse(send: Send) -> None:
 @asynccontextmanager
 async def running_mcp(only: str | None = None) -> AsyncIterator[Counted]:
     counted = Counted()
-    app = counted.app(only)
-    inner = app.inner  # type: ignore[attr-defined]
-    async with (
-        inner.router.lifespan_context(inner),
-        serving(app) as address,
-    ):
-        counted.url = f"{address}/mcp"
-        yield counted
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        counted.app(only), log_config=None, loop="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.ensure_future(server._serve([listening]))
+    counted.url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+    await until(lambda: server.started)
+    yield counted
+    server.should_exit = True
+    await running
 
 
 @pytest.fixture

@@ -109,10 +109,9 @@ async def test_an_endless_stream_of_progress(make_tool: MakeTool) -> None:
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
-        while True:
+        while not writer.is_closing():
             writer.write(event.encode() * 10)
             await writer.drain()
-            await asyncio.sleep(0)
 
     async with raw_server(handle) as url:
         tool = await make_tool(url, server_timeout_seconds=0.5, **MCP)

@@ -170,6 +170,10 @@ def test_what_is_no_document(given: Any) -> None:
 
 @pytest.mark.parametrize("version", ["3.0.0", "3.1.1", "3.2.0"])
 def test_odd_parts_are_passed_over(version: str) -> None:
-    paths = {"/a": None, "/b": {"get": 5, "trace": {}, "post": {"parameters": 7}}, "/c": []}
+    paths: dict[str, Any] = {
+        "/a": None,
+        "/b": {"get": 5, "trace": {}, "post": {"parameters": 7}},
+        "/c": [],
+    }
     (operation,) = operations_of(document(paths, version))
     assert (operation.key, operation.problem) == ("POST /b", "")
