@@ -96,15 +96,8 @@ class Commands:
                 await self._subscribe(frame)
             case TaskUnsubscribe():
                 self.subscriptions.unfollow(str(frame.task_id))
-            case TaskCancel():
-                # Not until its worker has stored what it has: the end comes as an event.
-                await cancel_row(self._owner_id, frame.task_id)
-                await anote_write(self._owner_id)
-            case TaskApprove():
-                await approve(self._owner_id, frame.task_id, frame.call_id, frame.arguments)
-                await anote_write(self._owner_id)
-            case TaskReject():
-                await reject(self._owner_id, frame.task_id, frame.call_id, frame.reason)
+            case TaskCancel() | TaskApprove() | TaskReject():
+                await self._change(frame)
                 await anote_write(self._owner_id)
             case RunSubscribe():
                 await in_database(load_run, self._owner_id, frame.run_id)
@@ -118,6 +111,17 @@ class Commands:
                 self.subscriptions.unfollow(_table_key(frame))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
+
+    async def _change(self, frame: TaskCancel | TaskApprove | TaskReject) -> None:
+        """Change a task. What comes of it are events of the task."""
+        match frame:
+            case TaskCancel():
+                # Not until its worker has stored what it has: the end comes as an event.
+                await cancel_row(self._owner_id, frame.task_id)
+            case TaskApprove():
+                await approve(self._owner_id, frame.task_id, frame.call_id, frame.arguments)
+            case TaskReject():
+                await reject(self._owner_id, frame.task_id, frame.call_id, frame.reason)
 
     async def _submit(self, frame: TaskSubmit) -> None:
         api_key = self._identity.api_key

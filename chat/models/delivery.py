@@ -97,7 +97,7 @@ class NotificationPreferences(models.Model):
     email_on_finished = models.BooleanField(default=False)
     email_on_failed = models.BooleanField(default=False, help_text="Failed or expired.")
     email_on_requires_action = models.BooleanField(
-        default=False, help_text="A tool call waits for approval."
+        default=False, db_default=False, help_text="A tool call waits for approval."
     )
     email_on_budget_near_end = models.BooleanField(default=False)
 

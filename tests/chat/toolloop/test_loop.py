@@ -145,7 +145,8 @@ async def test_a_large_result_is_cut_with_a_note(
     task_id = await submit_plan('large {"a": 1}')
     await frames_of(task_id, alice)
     [call] = await calls_of(task_id)
-    assert call.text.startswith("xxx") and "cut" in call.text
+    assert call.text.startswith("xxx")
+    assert "cut" in call.text
     assert len(call.text) < 1_200
     assert call.result_bytes >= 65_536
 
@@ -158,7 +159,8 @@ async def test_a_limit_of_steps_ends_the_task(
     await frames_of(task_id, alice)
     task = await row(task_id)
     assert task.status == Status.FAILED
-    assert task.error is not None and task.error["code"] == "tool_limit"
+    assert task.error is not None
+    assert task.error["code"] == "tool_limit"
     assert "2 steps" in task.error["message"]
     assert service.begun["add"] == 2
     assert task.usage["total_tokens"] > 0
@@ -175,7 +177,8 @@ async def test_a_limit_of_time_counts_model_and_tools(
     held.set()
     await frames_of(task_id, alice)
     task = await row(task_id)
-    assert task.error is not None and task.error["code"] == "tool_limit"
+    assert task.error is not None
+    assert task.error["code"] == "tool_limit"
     assert service.begun["add"] == 1
 
 
