@@ -17,11 +17,12 @@ import pytest
 from aiohttp import web
 from django.conf import settings
 
-from tests.client import RestClient
+from tests.client import Answer, RestClient
 from tests.databases import make_database, url_of
 from tests.ports import free_ports
 from tests.prepared import MIGRATED
 from tests.stack import Stack
+from tests.waiting import eventually, until
 
 #: How long the tools take.
 CALL_SECONDS = 0.15
@@ -120,13 +121,15 @@ class Loop:
         key = {"Idempotency-Key": f"loop-{self.number}"}
         accepted = await self._insist("POST", "/api/llmchat/request", json=body, headers=key)
         path = f"/api/llmchat/tasks/{accepted['task_id']}"
-        while True:
+
+        async def has_ended() -> bool:
             self.task = await self._insist("GET", path)
             if self.task["status"] == "requires_action":
                 await self._approve(path)
-            elif self.task["status"] in ("succeeded", "failed", "cancelled", "expired"):
-                return self.task
-            await asyncio.sleep(0.05)
+            return self.task["status"] in ("succeeded", "failed", "cancelled", "expired")
+
+        await eventually(has_ended, "the end of a loop", END_SECONDS)
+        return self.task
 
     async def _approve(self, path: str) -> None:
         for call in self.task["tool_calls"]:
@@ -142,15 +145,19 @@ class Loop:
     async def _insist(
         self, method: str, path: str, allowed: tuple[int, ...] = (200, 202), **options: Any
     ) -> Any:
-        while True:
+        """What is answered once all that is needed is back."""
+
+        async def answered() -> Answer | None:
             try:
                 answer = await self._rest.call(method, path, **options)
-                if answer.status in allowed:
-                    return answer.body
-                assert answer.status in (429, 503), answer
             except (aiohttp.ClientError, ConnectionError, TimeoutError):
-                pass
-            await asyncio.sleep(0.1)
+                return None
+            assert answer.status in (*allowed, 429, 503), answer
+            return answer if answer.status in allowed else None
+
+        found = await eventually(answered, f"an answer to {method} {path}", END_SECONDS)
+        assert found is not None
+        return found.body
 
 
 @asynccontextmanager
@@ -181,6 +188,10 @@ def check(task: dict[str, Any], office: Office) -> None:
             assert call["state"] == "unknown" or office.finished[name] == 1
 
 
+def has_begun(office: Office, tool: str) -> bool:
+    return any(name.startswith(tool) for name in office.begun)
+
+
 async def kill(stack: Stack, name: str) -> None:
     await asyncio.to_thread(stack.kill, name)
     await asyncio.to_thread(stack.restart, name)
@@ -194,15 +205,14 @@ async def test_loops_survive_kills_of_each_process(
 ) -> None:
     stack = installation.stack
     async with loops(installation, range(4)) as running:
-        await _until(lambda: len(office.begun) >= 2)
+        await until(lambda: len(office.begun) >= 2, "two calls", END_SECONDS)
         await kill(stack, "worker-0")
         await kill(stack, "web-0")
-        await _until(lambda: any(name.startswith("ask") for name in office.begun))
+        await until(lambda: has_begun(office, "ask"), "an approved call", END_SECONDS)
         await kill(stack, "valkey-0")
         await kill(stack, "worker-0")
-        async with asyncio.timeout(END_SECONDS):
-            for task in await asyncio.gather(*running):
-                check(task, office)
+        for task in await asyncio.gather(*running):
+            check(task, office)
 
 
 @pytest.mark.slow
@@ -212,12 +222,5 @@ async def test_fifty_kills_at_random(installation: Installation, office: Office)
         async with loops(installation, range(number, number + 1)) as running:
             await asyncio.sleep(chance.uniform(0, 1.2))
             await kill(stack, chance.choice(["worker-0", "web-0", "web-1", "valkey-0"]))
-            async with asyncio.timeout(END_SECONDS):
-                [task] = await asyncio.gather(*running)
+            [task] = await asyncio.gather(*running)
             check(task, office)
-
-
-async def _until(condition: Any) -> None:
-    async with asyncio.timeout(END_SECONDS):
-        while not condition():  # noqa: ASYNC110 - counters of this process
-            await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ import pytest
 
 from accounts.models import User
 from aily.database.threads import in_database
-from chat.models import LLMModel, Scene, SceneVersion, ToolCall
+from chat.models import LLMModel, Scene, SceneVersion, Status, Task, ToolCall
 from chat.services import scenes
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
@@ -18,6 +18,7 @@ from tests.chat.api.conftest import api as api
 from tests.chat.api.conftest import bob_api as bob_api
 from tests.chat.api.conftest import bob_key as bob_key
 from tests.chat.api.conftest import queries as queries
+from tests.chat.conftest import eventually, row
 from tests.chat.toolloop.service import ToolService, add_tools, tool_service
 
 ALL_TOOLS = ["add", "again", "ask", "broken", "large"]
@@ -55,3 +56,11 @@ def submit_plan(alice: User, service: ToolService) -> Plan:
 
 async def calls_of(task_id: str) -> list[ToolCall]:
     return await in_database(lambda: list(ToolCall.objects.filter(task_id=task_id)))
+
+
+async def ended(task_id: str) -> Task:
+    async def has_ended() -> bool:
+        return Status((await row(task_id)).status).is_terminal
+
+    await eventually(has_ended, "the end of the task")
+    return await row(task_id)

@@ -19,9 +19,8 @@ from chat.services.cancel import cancel
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
-from tests.chat.toolloop.conftest import Plan, calls_of
+from tests.chat.toolloop.conftest import Plan, calls_of, ended
 from tests.chat.toolloop.service import ToolService
-from tests.chat.toolloop.test_loop import ended
 from tests.client import TaskFrames
 
 

@@ -19,23 +19,8 @@ from chat.runner.attempt import Stop
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
-from tests.chat.toolloop.conftest import Plan, calls_of
+from tests.chat.toolloop.conftest import Plan, calls_of, ended
 from tests.chat.toolloop.service import ToolService
-
-
-async def ended(task_id: str) -> Task:
-    async def has_ended() -> bool:
-        return Status((await row(task_id)).status).is_terminal
-
-    await eventually(has_ended, "the end of the task")
-    return await row(task_id)
-
-
-async def has_status(task_id: str, status: str) -> None:
-    async def has_it() -> bool:
-        return (await row(task_id)).status == status
-
-    await eventually(has_it, f"the status {status}")
 
 
 async def test_three_steps_with_calls_at_once_end_in_an_answer(
@@ -255,9 +240,11 @@ async def test_the_deadline_ends_a_task_that_waits_for_a_tool(
 
 
 async def _swept(task_id: str) -> Task:
-    while not Status((await row(task_id)).status).is_terminal:
+    async def has_ended() -> bool:
         await in_database(recovery.sweep)
-        await asyncio.sleep(0.05)
+        return Status((await row(task_id)).status).is_terminal
+
+    await eventually(has_ended, "the end of the task")
     return await row(task_id)
 
 
