@@ -27,6 +27,7 @@ from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.changes import router as table_changes
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
@@ -60,6 +61,7 @@ api = build_api(
             table_fields,
             table_rows,
             table_shares,
+            table_changes,
             table_views,
             table_queries,
         ],

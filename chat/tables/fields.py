@@ -79,7 +79,10 @@ def add_catalogue_fields(
                 position=position + index + 1,
             )
         )
-    Field.objects.bulk_create(rows)
+    if len(rows) == 1:
+        rows[0].save()  # which the audit log hears of; those of a new table are seen with it
+    else:
+        Field.objects.bulk_create(rows)
     for row in rows:
         row.column = row.key if row.is_stored else ""
     Field.objects.bulk_update(rows, ["column"])
@@ -213,10 +216,10 @@ def delete_field(row: Field, user: User, client: str = "") -> None:
     """Move a field to the trash: its cells stay for TABLE_TRASH_DAYS. Raises TableBusy."""
 
     def delete(table: Table) -> None:
-        live = Field.objects.filter(pk=row.pk, deleted_at=None)
-        if not live.update(deleted_at=timezone.now(), deleted_by=user):
-            raise NotFound("There is no such field.")
-        _record(table, row, user, client)
+        deleted = get_live_field(row.pk)
+        deleted.deleted_at, deleted.deleted_by = timezone.now(), user
+        deleted.save(update_fields=["deleted_at", "deleted_by", "updated_at"])
+        _record(table, deleted, user, client)
 
     ddl.change_schema(row.table_id, delete)
 
