@@ -28,7 +28,9 @@ from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
 from chat.tables.api.changes import router as table_changes
+from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.imports import router as table_imports
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
@@ -64,6 +66,8 @@ api = build_api(
             table_changes,
             table_views,
             table_queries,
+            table_imports,
+            table_exports,
         ],
     },
     auth=[BearerAuth(), SessionAuth()],

@@ -40,9 +40,10 @@ LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
 BatchEventName = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+ImportEventName = Literal["import.finished"]
 #: Sent to those who ask for it.
 ActionEventName = Literal["task.requires_action"]
-EventName = Literal[TaskEventName, ActionEventName, RunEventName, BatchEventName]
+EventName = Literal[TaskEventName, ActionEventName, RunEventName, BatchEventName, ImportEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from accounts.models import APIKey, MenuItem, Role, User, UserSession
 from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
+    CallState,
     Conversation,
     Delivery,
     Deployment,
@@ -26,6 +27,7 @@ from chat.models import (
     Status,
     Task,
     Tool,
+    ToolCall,
     ToolServer,
     ToolServerKind,
     WebhookEndpoint,
@@ -34,8 +36,10 @@ from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from chat.tables.changes import Author
 from chat.tables.fields import NewField, live_fields
+from chat.tables.models import View
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create
+from chat.tables.snapshots import open_view
 from chat.tables.tables import create_table
 
 
@@ -67,6 +71,17 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         text="x",
         finished_at=timezone.now() - timedelta(hours=1),
     )
+    call = ToolCall.objects.create(
+        task=task,
+        step=1,
+        place=0,
+        attempt=1,
+        call_id="call_1",
+        name=name,
+        arguments="{}",
+        is_idempotent=False,
+        state=CallState.REQUIRES_ACTION,
+    )
     endpoint = WebhookEndpoint.objects.create(owner=owner, url="https://fuzzed.example")
     delivery = Delivery.objects.create(
         owner=owner,
@@ -95,10 +110,12 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     table = create_table(owner, name, [NewField("Subject", "text"), NewField("Count", "integer")])
     [field, _] = live_fields(table.pk)
     result = apply_batch(table, Author(owner.pk), Batch([Create({field.key: "x"})]))
+    view = View.objects.create(table=table, owner=owner, name=name)
     session = Session.objects.create(
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
     return {
+        "call_id": str(call.pk),
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
         "deployment": str(deployment),
@@ -114,10 +131,12 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "row_id": result.outcomes[0].row_id,
         "role_id": Role.objects.create(name=name).pk,
         "run_id": str(run.pk),
+        "snapshot_id": open_view(owner, view, {}).id,
         "scene": name,
         "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,
         "table_id": table.pk,
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,
+        "view_id": view.pk,
     }
