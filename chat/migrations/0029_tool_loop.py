@@ -10,7 +10,7 @@ import chat.models.ids
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0008_apikey_lane"),
-        ("chat", "0027_tools"),
+        ("chat", "0028_skipped_rows"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
