@@ -287,7 +287,8 @@ def _blocked_models() -> list[int]:
 def end_disabled() -> set[str]:
     """End what waits for a disabled model. Tasks with a fallback that is not disabled go over to
     it, even if they have to wait there as well."""
-    models = LLMModel.objects.with_deployments()
+    may_be_disabled = Q(is_enabled=False) | Q(provider__is_enabled=False)
+    models = LLMModel.objects.with_deployments().filter(may_be_disabled)
     disabled = [model.pk for model in models if not model.is_offered]
     if not disabled:
         return set()
