@@ -148,7 +148,7 @@ def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
     with transaction.atomic():
         load_rows(table.pk, [], [row_id], is_locked=True)
         shown = RowOut.model_validate(_read(table, row_id)).model_dump()
-    body = JSONRenderer().render(request, shown, response_status=200)
+        body = JSONRenderer().render(request, shown, response_status=200)
         if not matches(request, body.encode()):
             raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
         yield
