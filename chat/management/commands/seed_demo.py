@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import time
 from decimal import Decimal
 from typing import NotRequired, TypedDict
@@ -114,13 +115,25 @@ SCENES: dict[str, SceneSeed] = {
 }
 
 
+#: A scene that is made where there is the demo MCP server.
+ASSISTANT = "assistant"
+ASSISTANT_SCENE: SceneSeed = {
+    "title": "Assistant with tools",
+    "description": (
+        "Answers with tools; of some you are asked first. The simulated model calls those that the "
+        'text names: [sim:tools=clock | calculate {"expression": "2 * 21"} ; slow {"seconds": 2}]'
+    ),
+    "system_template": "You are a helpful assistant. Use the tools where they help.",
+    "user_template": "{{ question }}",
+    "variables": {"question": {"description": "What you want to know."}},
+}
 TOOL_SERVER = "demo"
 #: The tools of the demo MCP server, which says itself what they do: who is asked before a call, and
 #: whether it may be made again.
 TOOLS: dict[str, tuple[ToolPolicy, bool]] = {
     "clock": (ToolPolicy.AUTOMATIC, True),
     "calculate": (ToolPolicy.AUTOMATIC, True),
-    "slow": (ToolPolicy.AUTOMATIC, False),
+    "slow": (ToolPolicy.ASK, False),
     "fail": (ToolPolicy.AUTOMATIC, False),
     "ask": (ToolPolicy.ASK, False),
 }
@@ -148,10 +161,13 @@ class Command(BaseCommand):
                 seed_models(provider)
                 if provider.is_simulated:
                     seed_embeddings_model(provider)
-            for slug in SCENES:
-                seed_scene(slug)
+            for slug, content in SCENES.items():
+                seed_scene(slug, content)
             if settings.DEMO_MCP_URL:
                 seed_tool_server(settings.DEMO_MCP_URL)
+                tools = Tool.objects.filter(server__name=TOOL_SERVER)
+                names = list(tools.values_list("function_name", flat=True))
+                seed_scene(ASSISTANT, ASSISTANT_SCENE, names)
 
 
 def _is_first(name: str, value: str = "") -> bool:
@@ -293,11 +309,11 @@ def seed_tools(server: ToolServer) -> None:
         )
 
 
-def seed_scene(slug: str) -> None:
-    """Make and publish the scene, unless there is one of this slug."""
+def seed_scene(slug: str, content: SceneSeed, tools: Sequence[str] = ()) -> None:
+    """Make and publish the scene, with the tools of these names, unless there is one of this
+    slug."""
     if not _is_first(f"scene:{slug}") or Scene.objects.filter(slug=slug).exists():
         return
-    content = SCENES[slug]
     scene = Scene.objects.create(
         slug=slug, title=content["title"], description=content["description"]
     )
@@ -317,6 +333,7 @@ def seed_scene(slug: str) -> None:
                 "required": list(variables),
                 "additionalProperties": False,
             },
+            "tools": list(tools),
         },
     )
     publish(draft)
