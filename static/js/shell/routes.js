@@ -15,6 +15,7 @@ const ROUTES = {
     path: /^#\/runs(?:\/([\w-]+))?$/,
     href: (id) => (id === null ? "#/runs" : `#/runs/${id}`),
   },
+  waiting: { path: /^#\/waiting$/, href: () => "#/waiting" },
   settings: { path: /^#\/settings$/, href: () => "#/settings" },
 };
 

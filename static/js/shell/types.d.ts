@@ -4,7 +4,7 @@ import type { Store } from "../store/store.js";
 import type { Scroller } from "./scroller.js";
 
 export interface Route {
-  name: "chat" | "scene" | "workshop" | "runs" | "settings";
+  name: "chat" | "scene" | "workshop" | "runs" | "waiting" | "settings";
   id: string | null;
 }
 
