@@ -7,10 +7,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.templatetags.static import static
 from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
+
+from csp.constants import NONCE, SELF
+from csp.decorators import csp_update
 
 from accounts.access.permissions import PermissionSet, permissions_of
 from accounts.sessions.login import fully_logged_in
@@ -28,15 +32,21 @@ _PRELOADED = (
     "vendor/lit-html/lit-html.js",
     "vendor/lit-html/directive-helpers.js",
 )
+#: Loaded by the tables' page alone.
+_TABLE_STYLES = ("vendor/slickgrid/slick.grid.css", "css/tables.css")
 
 
 @require_safe
 @never_cache
 @ensure_csrf_cookie
 @fully_logged_in
+@csp_update({"style-src": [SELF, NONCE]})
 def index(request: HttpRequest) -> HttpResponse:
     catalogue = f"js/i18n/{get_language()}.js"
-    context = {"page_data": page_data(request.user), "preloaded": (catalogue, *_PRELOADED)}
+    # The grid of the tables' page makes a style element, which needs the response's nonce.
+    assets = {"styles": [static(path) for path in _TABLE_STYLES], "nonce": str(request.csp_nonce)}  # type: ignore[attr-defined]
+    data = {**page_data(request.user), "table_assets": assets}
+    context = {"page_data": data, "preloaded": (catalogue, *_PRELOADED)}
     return render(request, "chat/index.html", context)
 
 

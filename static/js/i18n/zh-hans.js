@@ -1,8 +1,8 @@
 /** Simplified Chinese texts, with the keys of en.js. */
 
-/** @import { Catalogue } from "./types.d.ts" */
+/** @import { MainCatalogue } from "./types.d.ts" */
 
-/** @type {Catalogue} */
+/** @type {MainCatalogue} */
 export default {
   "app.title": "{title} · aily",
   "connection.connecting": "正在连接…",
