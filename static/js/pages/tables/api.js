@@ -16,7 +16,10 @@ export const CLIENT = randomKey();
 const HERE = `client=${CLIENT}`;
 
 export class TablesApi {
-  /** @param {{limit: number, offset: number}} page @returns {Promise<{items: TableItem[], count: number}>} */
+  /**
+   * @param {{limit: number, offset: number}} page
+   * @returns {Promise<{items: TableItem[], count: number}>} newest first
+   */
   list({ limit, offset }) {
     return this.#call("GET", `?limit=${limit}&offset=${offset}`);
   }

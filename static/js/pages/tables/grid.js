@@ -94,7 +94,6 @@ export class TableGrid {
       enableCellNavigation: true,
       editable: this.#options.mayEdit,
       autoEdit: false,
-      autoEditByKeypress: true,
       rowHeight: isTouch ? ROW_HEIGHT.touch : ROW_HEIGHT.mouse,
       editCommandHandler: (
         /** @type {Row} */ _,
@@ -273,12 +272,12 @@ export class TableGrid {
       this.edit();
       return true;
     }
-    // An input method begins a word: it needs an input to write into.
-    if (active && key.key === "Process" && !IN_SHEET.includes(active.field.kind)) {
-      this.edit();
-      return false;
+    if (this.#callbacks.onKey(key)) return true;
+    // The character itself goes into the input. An input method begins a word with "Process".
+    if (active && (isCharacter(key) || key.key === "Process")) {
+      if (!IN_SHEET.includes(active.field.kind)) this.edit();
     }
-    return this.#callbacks.onKey(key);
+    return false;
   }
 
   /** @param {any} event @param {number} line @param {number} cell */
@@ -344,6 +343,13 @@ export class TableGrid {
     this.#selection.setSelectedRanges([new SlickRange(top, first + 1, bottom, last + 1)]);
   }
 
+  /** The lines are other rows now. */
+  resetSelection() {
+    if (this.isEditing) return;
+    this.#grid.resetActiveCell();
+    this.#selection.setSelectedRanges([]);
+  }
+
   get sight() {
     const { top, bottom } = this.#grid.getRenderedRange();
     return { top: Math.max(0, top), bottom: Math.min(bottom, this.#source.lines() - 1) };
@@ -396,6 +402,13 @@ export class TableGrid {
     this.#grid.destroy();
     this.element.remove();
   }
+}
+
+/** @param {KeyboardEvent} event @returns {boolean} */
+function isCharacter(event) {
+  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
+  const isCommand = hasCommand && !event.getModifierState("AltGraph");
+  return !isCommand && [...event.key].length === 1;
 }
 
 /** @param {Field} field @param {Heading} heading @returns {string} */

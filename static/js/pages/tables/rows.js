@@ -11,6 +11,8 @@
 const PAGE = 100;
 /** Pages that are kept. */
 const MAX_PAGES = 60;
+/** Pages that are read at once. */
+const MAX_READS = 4;
 /** A scrolling hand passes by pages that it does not want. */
 const SETTLE_MS = 40;
 
@@ -18,8 +20,8 @@ const SETTLE_MS = 40;
  * A snapshot keeps the order and the number of rows, so that nothing moves under the hand; `reopen`
  * makes a new one.
  *
- * Events: `rows` (detail: indexes that are known now, or anew), `length`, `failed` (detail: the
- * error).
+ * Events: `opened` (there is a new snapshot), `rows` (detail: indexes that are known now, or anew),
+ * `length` (rows were added), `failed` (detail: the error).
  */
 export class RowSource extends EventTarget {
   #api;
@@ -39,8 +41,9 @@ export class RowSource extends EventTarget {
   /** @type {() => Promise<Snapshot>} */
   #open;
   #generation = 0;
-  /** @type {Promise<void>|null} */
+  /** @type {Promise<void>|null} the last one */
   #reopening = null;
+  #wantedSnapshots = 0;
   #isDisposed = false;
 
   /** @param {TablesApi} api @param {() => Promise<Snapshot>} open */
@@ -65,8 +68,15 @@ export class RowSource extends EventTarget {
 
   /** Take a new snapshot; the rows shown stay until the new ones are there. */
   reopen() {
-    this.#reopening ??= this.#takeSnapshot().finally(() => (this.#reopening = null));
-    return this.#reopening;
+    // What is asked for while one is being taken may be of another filter.
+    const before = this.#reopening?.catch(() => {}) ?? Promise.resolve();
+    this.#wantedSnapshots++;
+    const wanted = this.#wantedSnapshots;
+    const reopening = before.then(() => {
+      if (wanted === this.#wantedSnapshots) return this.#takeSnapshot();
+    });
+    this.#reopening = reopening;
+    return reopening;
   }
 
   async #takeSnapshot() {
@@ -78,7 +88,7 @@ export class RowSource extends EventTarget {
     this.#loading.clear();
     this.#indexes.clear();
     this.#added = [];
-    this.dispatchEvent(new Event("length"));
+    this.dispatchEvent(new Event("opened"));
   }
 
   dispose() {
@@ -116,7 +126,9 @@ export class RowSource extends EventTarget {
     for (let number = Math.floor(from / PAGE); number <= Math.floor(last / PAGE); number++) {
       if (!this.#pages.has(number)) numbers.push(number);
     }
-    for (const number of numbers) await this.#load([number]);
+    for (let start = 0; start < numbers.length; start += MAX_READS) {
+      await this.#load(numbers.slice(start, start + MAX_READS));
+    }
     const rows = [];
     for (let index = from; index <= last; index++) rows.push(this.peek(index) ?? null);
     return rows;
@@ -130,7 +142,7 @@ export class RowSource extends EventTarget {
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       // Only the pages last asked for are still looked at.
-      const numbers = [...this.#wanted].slice(-4);
+      const numbers = [...this.#wanted].slice(-MAX_READS);
       this.#wanted.clear();
       this.#load(numbers).catch((error) => this.#failed(error));
     }, SETTLE_MS);

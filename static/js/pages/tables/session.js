@@ -19,10 +19,12 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
 
 /** After a change elsewhere, how many rows came or went is asked after this time. */
 const COUNT_MS = 1_000;
+const REOPEN_MS = 250;
 
 /**
- * Events: `rows` (detail: lines that look other than before), `length`, `layout` (other fields),
- * `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
+ * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
+ * changed elsewhere, null: any), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -47,6 +49,7 @@ export class TableSession extends EventTarget {
   #live = null;
   #sight = { top: 0, bottom: 50 };
   #countTimer = 0;
+  #reopenTimer = 0;
   #reads = 0;
   #isDisposed = false;
   #left = new AbortController();
@@ -67,6 +70,7 @@ export class TableSession extends EventTarget {
   #listen() {
     const { edits } = this;
     this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
+    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
     this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
     this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
     edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
@@ -116,7 +120,7 @@ export class TableSession extends EventTarget {
     this.#view?.dispose();
     this.#viewId = view.id;
     this.#view = new OpenView(this.#api, this.#tableId, view);
-    this.#view.addEventListener("rows", () => this.reopen());
+    this.#view.addEventListener("rows", () => this.#reopenSoon());
     this.#view.addEventListener("layout", () => this.dispatchEvent(new Event("layout")));
     this.#view.addEventListener("stored", () => {
       this.views = [this.view.view];
@@ -169,6 +173,13 @@ export class TableSession extends EventTarget {
     this.layout.setGroups(groups.length ? snapshot.groups : []);
     this.changes = 0;
     return snapshot;
+  }
+
+  /** Conditions are typed letter by letter. */
+  #reopenSoon() {
+    clearTimeout(this.#reopenTimer);
+    this.#reopenTimer = setTimeout(() => this.reopen(), REOPEN_MS);
+    this.dispatchEvent(new Event("state"));
   }
 
   /** Other rows, or another order: a new snapshot. */
@@ -383,6 +394,7 @@ export class TableSession extends EventTarget {
     this.#isDisposed = true;
     this.#left.abort();
     clearTimeout(this.#countTimer);
+    clearTimeout(this.#reopenTimer);
     this.#live?.dispose();
     this.#rows.dispose();
     this.edits.dispose();

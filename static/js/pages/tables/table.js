@@ -162,6 +162,10 @@ export class TablePage {
     session.addEventListener("rows", (event) => {
       this.#refresh(/** @type {CustomEvent} */ (event).detail);
     });
+    session.addEventListener("opened", () => {
+      this.#grid?.resetSelection();
+      this.#refreshLength();
+    });
     session.addEventListener("length", () => this.#refreshLength());
     session.addEventListener("layout", () => this.#redraw());
     session.addEventListener("state", () => {

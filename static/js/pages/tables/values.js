@@ -9,6 +9,8 @@ import { formatDateTime, language, t } from "../../i18n/i18n.js";
 
 const YES = ["true", "yes", "y", "1", "x", "✓", "是", "对", "真"];
 const NO = ["false", "no", "n", "0", "", "否", "错", "假"];
+/** More of them are noise of binary fractions. */
+const MAX_DECIMALS = 10;
 const dates = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: "UTC" });
 
 /** @param {Value} value @returns {boolean} */
@@ -26,16 +28,20 @@ export function isSame(a, b) {
 /** @param {Field} field @param {Value} value @returns {string} what its cell shows */
 export function shownText(field, value) {
   if (isEmpty(value)) return "";
-  if (field.kind === "integer" || field.kind === "number") return numberText(value);
+  if (field.kind === "integer" || field.kind === "number") return numberText(value, field);
   if (field.kind === "date") return dateText(String(value));
   if (field.kind === "datetime") return formatDateTime(String(value));
   if (field.kind === "boolean") return t(value ? "form.yes" : "form.no");
   return plainText(field, value);
 }
 
-/** @param {number} value */
-function numberText(value) {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: 20 }).format(value);
+/** @param {number} value @param {Field} field */
+function numberText(value, { options: { decimals, unit } }) {
+  const text = new Intl.NumberFormat(language, {
+    minimumFractionDigits: decimals ?? 0,
+    maximumFractionDigits: decimals ?? MAX_DECIMALS,
+  }).format(value);
+  return unit ? `${text} ${unit}` : text;
 }
 
 /** @param {string} iso */
