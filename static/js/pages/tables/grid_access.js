@@ -22,6 +22,10 @@ export function moveRole(container, label) {
   wrapper.setAttribute("role", "grid");
   wrapper.setAttribute("aria-label", label);
   for (const pane of wrapper.querySelectorAll(PANES)) pane.removeAttribute("tabindex");
+  // What scrolls has to be focusable, at least by a script.
+  for (const viewport of wrapper.querySelectorAll(".slick-viewport")) {
+    viewport.setAttribute("tabindex", "-1");
+  }
   for (const sink of container.querySelectorAll(":scope > [tabindex='0']")) {
     sink.setAttribute("role", "application");
     sink.setAttribute("aria-label", t("tables.grid_help"));

@@ -213,7 +213,9 @@ export class ImportSheet {
     if (state === "running") return this.#progressTemplate(data);
     if (state === "done") return this.#doneTemplate(data);
     return html`
-      ${message ? html`<p class="form-error" role="alert">${message}</p>` : nothing}
+      ${message
+        ? html`<p class="form-error" role="alert">${message} ${this.#reportLink(data)}</p>`
+        : nothing}
       ${data.duplicate_of
         ? html`<p class="form-error">${t("tables.imported_before")}</p>`
         : nothing}
@@ -232,6 +234,12 @@ export class ImportSheet {
         </button>
       </div>
     `;
+  }
+
+  /** @param {ImportData} data */
+  #reportLink({ id, has_report }) {
+    if (!has_report) return nothing;
+    return html`<a href=${this.#api.reportAddress(id)} download>${t("tables.report")}</a>`;
   }
 
   /** @param {ImportData} data */
@@ -445,9 +453,7 @@ export class ImportSheet {
         ? html`
           <p>
             ${t("tables.bad_rows", { count: data.bad_rows })}
-            ${data.has_report
-              ? html`<a href=${this.#api.reportAddress(data.id)} download>${t("tables.report")}</a>`
-              : nothing}
+            ${this.#reportLink(data)}
           </p>
         `
         : nothing}
