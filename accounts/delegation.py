@@ -17,7 +17,7 @@ from django.contrib.auth.models import Group, Permission
 from django.utils.translation import gettext as _
 
 from accounts.access.grants import ROLES, USERS, Grants
-from accounts.access.permissions import PermissionSet, permissions_of
+from accounts.access.permissions import SHARED_BY_OWNERS, PermissionSet, permissions_of
 from accounts.audit import current_identity
 from accounts.models import User
 from aily.problems import Forbidden
@@ -98,6 +98,10 @@ def _first_lacking(held: PermissionSet, granted: Iterable[Grants]) -> str | None
             if not held.allows(name):
                 return name
         for name, pks in sorted(grants.objects.items()):
+            # What others share with a user is as little a power of the account as the user's own
+            # data; otherwise everybody could keep staff from changing an account.
+            if name in SHARED_BY_OWNERS:
+                continue
             if not all(held.allows(name, pk) for pk in pks):
                 return name
     return None

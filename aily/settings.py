@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "ninja",
     "accounts",
     "chat",
+    "chat.tables.apps.TablesConfig",
 ]
 MIDDLEWARE = [
     "aily.observability.middleware.ObserveRequests",
@@ -291,6 +292,18 @@ BATCH_MAX_LINES = env.integer("BATCH_MAX_LINES", default=50_000, minimum=1, maxi
 FILES_MAX_BYTES_PER_USER = env.integer(
     "FILES_MAX_BYTES_PER_USER", default=10 * _GIBIBYTE, minimum=1024, maximum=2**50
 )
+# --- Tables -------------------------------------------------------------------------------------
+# Tables of an installation and of one user, and rows of one table. Each has some 60 KB of
+# PostgreSQL's catalogue and files, and pg_dump locks all of them at once.
+TABLES_MAX = env.integer("TABLES_MAX", default=10_000, minimum=1, maximum=100_000)
+TABLES_MAX_PER_USER = env.integer("TABLES_MAX_PER_USER", default=1000, minimum=1)
+TABLE_MAX_ROWS = env.integer("TABLE_MAX_ROWS", default=1_000_000, minimum=1, maximum=10_000_000)
+# Longest time of one query of a view: filters and sorts of people may be of any kind.
+TABLE_QUERY_SECONDS = env.seconds("TABLE_QUERY_SECONDS", default=5, maximum=60)
+# Days for which deleted tables and fields can be restored, and changes can be looked up.
+TABLE_TRASH_DAYS = env.number("TABLE_TRASH_DAYS", default=7, maximum=36_500)
+TABLE_CHANGES_DAYS = env.number("TABLE_CHANGES_DAYS", default=90, maximum=36_500)
+# --- Limits of one user -------------------------------------------------------------------------
 # What one user may ask for, where neither the user's own limit nor a role's says otherwise; and how
 # many tasks may wait in all. 0: no limit.
 RATE_LIMIT_PER_MINUTE = env.integer("RATE_LIMIT_PER_MINUTE", default=60_000)
@@ -366,6 +379,8 @@ LLM_RETRY_AFTER_MAX_SECONDS = env.number("LLM_RETRY_AFTER_MAX_SECONDS", default=
 # ones for all.
 PROVIDER_ALLOW_PRIVATE = env.boolean("PROVIDER_ALLOW_PRIVATE", default=False)
 SIMULATOR_URL = env.checked("SIMULATOR_URL", http_url_problem, default="http://127.0.0.1:8001")
+# Where `make run` has the demo MCP server, whose tools seeding registers. Empty: nowhere.
+DEMO_MCP_URL = env.text("DEMO_MCP_URL", default="")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------
 # Users name the URLs: aily would lend them its place in the network.

@@ -22,8 +22,16 @@ from chat.api.providers import router as providers
 from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.tool_servers import router as tool_servers
+from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.fields import router as table_fields
+from chat.tables.api.queries import router as table_queries
+from chat.tables.api.rows import router as table_rows
+from chat.tables.api.sharing import router as table_shares
+from chat.tables.api.tables import router as tables
+from chat.tables.api.views import router as table_views
 
 admin.autodiscover()
 
@@ -43,9 +51,17 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, pauses],
+        "/llmchat": [tasks, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
+        "/tables": [
+            tables,
+            table_fields,
+            table_rows,
+            table_shares,
+            table_views,
+            table_queries,
+        ],
     },
     auth=[BearerAuth(), SessionAuth()],
 )

@@ -22,6 +22,7 @@ from chat.delivery.deliverer import Deliverer
 from chat.observability import metrics
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
+from chat.tools.lister import ToolLister
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ QUEUE = "aily"
 
 _runtime: Runtime | None = None
 _deliverer: Deliverer | None = None
+_tool_lister: ToolLister | None = None
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
@@ -68,6 +70,13 @@ def deliver() -> None:
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def refresh_tools() -> None:
+    """List the tools of MCP servers whose lists are out of date, on this process's event loop."""
+    if _tool_lister is not None:
+        _loop_thread().loop.call_soon_threadsafe(_tool_lister.wake)
+
+
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def forget_idempotency_keys() -> None:
     """Delete stored answers whose idempotency key has expired."""
     IdempotencyRecord.objects.expired().delete()
@@ -101,9 +110,10 @@ class RunCalls(dramatiq.Middleware):
         self.is_drained = False
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        global _deliverer, _runtime
+        global _deliverer, _runtime, _tool_lister
         runtime = _runtime = Runtime(on_drained=self._end_process)
         _deliverer = Deliverer()
+        _tool_lister = ToolLister()
         pulse = observe("worker", parts={"lease": lambda: runtime.has_lease})
         pulse.watch(_loop_thread().loop)
         pulse.add(lambda: metrics.CALLS_RUNNING.set(len(runtime.calls)))
@@ -117,6 +127,8 @@ class RunCalls(dramatiq.Middleware):
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         if _runtime is not None and _deliverer is not None:
+            if _tool_lister is not None:
+                _loop_thread().loop.call_soon_threadsafe(_tool_lister.stop)
             _loop_thread().run_coroutine(_stop(_runtime, _deliverer))
             tracing.end()
 

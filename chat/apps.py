@@ -27,10 +27,13 @@ class ChatConfig(AppConfig):
             Provider,
             Scene,
             SceneVersion,
+            Tool,
+            ToolServer,
             WebhookEndpoint,
         )
         from chat.models.ids import make_id_key
         from chat.models.providers import SECRET_COLUMNS
+        from chat.models.tools import COLUMNS_OF_LISTINGS, SECRET_COLUMN
         from chat.openai.batches.kind import BatchRuns
         from chat.runs import results as run_results
         from chat.runs.actors import ring_feeder
@@ -51,12 +54,15 @@ class ChatConfig(AppConfig):
         for model in (SceneVersion, LLMModel, Deployment, ModelPrice, Budget):
             audited(model)
         audited(Provider, except_for=SECRET_COLUMNS)
+        audited(ToolServer, except_for=(SECRET_COLUMN, *COLUMNS_OF_LISTINGS))
+        audited(Tool, except_for=COLUMNS_OF_LISTINGS)
         audited(
             WebhookEndpoint,
             except_for=("secret", "previous_secret", "previous_secret_until", "failing_since"),
         )
         register_objects(Scene, "slug", ["use_scene", "change_scene", "publish_scene"])
         register_objects(LLMModel, "name", ["use_llmmodel"])
+        register_objects(Tool, "function_name", ["use_tool"])
         register_key_lookup(repeats.has_made_task)
         register_kind(FileRuns())
         register_kind(BatchRuns())
@@ -71,6 +77,7 @@ class ChatConfig(AppConfig):
             Warmer(catalog.MODELS, catalog.model_keys),
         )
         post_save.connect(new_models.announce, sender=LLMModel)
+        post_save.connect(new_models.announce, sender=ToolServer)
         for changeable in (Provider, LLMModel, Deployment):
             post_save.connect(model_changes.announce, sender=changeable)
         post_delete.connect(model_changes.announce, sender=Deployment)

@@ -8,7 +8,8 @@ InvalidRequest
     └── TemplateTimeout  template_timeout      422  working on it took too long and was stopped
 Conflict
 ├── ConversationBusy     conversation_busy     409  a conversation answers one task at a time
-└── ModelDisabled        model_disabled        409  staff have disabled the model or its provider
+├── ModelDisabled        model_disabled        409  staff have disabled the model or its provider
+└── ToolServerFailed     tool_server_failed    409  a tool server does not do what it is asked for
 LimitReached
 ├── QueueFull            queue_full            429  too many tasks wait, of one user or of all
 ├── TooManyInFlight      too_many_in_flight    429  too many tasks of one user have not ended
@@ -57,6 +58,10 @@ class ModelDisabled(Conflict):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The model {name!r} is disabled. Name another.", field="model")
+
+
+class ToolServerFailed(Conflict):
+    code, title = "tool_server_failed", "Tool server failed"
 
 
 class QueueFull(LimitReached):

@@ -67,13 +67,40 @@ class RunUnsubscribe(Strict):
     run_id: UUID
 
 
+class TableSubscribe(Strict):
+    """What changes in a table. `after`: a revision of it, or the id of a frame."""
+
+    type: Literal["table.subscribe"]
+    ref: Ref | None = None
+    table: int = Field(ge=1, lt=2**63)
+    after: (
+        Annotated[int, Field(ge=0, lt=2**53)]
+        | Annotated[str, Field(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")]
+        | None
+    ) = None
+
+
+class TableUnsubscribe(Strict):
+    type: Literal["table.unsubscribe"]
+    ref: Ref | None = None
+    table: int = Field(ge=1, lt=2**63)
+
+
 class Ping(Strict):
     type: Literal["ping"]
     ref: Ref | None = None
 
 
 Frame = (
-    TaskSubmit | TaskSubscribe | TaskUnsubscribe | TaskCancel | RunSubscribe | RunUnsubscribe | Ping
+    TaskSubmit
+    | TaskSubscribe
+    | TaskUnsubscribe
+    | TaskCancel
+    | RunSubscribe
+    | RunUnsubscribe
+    | TableSubscribe
+    | TableUnsubscribe
+    | Ping
 )
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 
@@ -92,4 +119,6 @@ def parse_frame(data: str | bytes) -> Frame:
 
 
 def _is_tag(part: int | str) -> bool:
-    return isinstance(part, str) and (part.startswith(("task.", "run.")) or part == "ping")
+    return isinstance(part, str) and (
+        part.startswith(("task.", "run.", "table.")) or part == "ping"
+    )

@@ -30,8 +30,8 @@ LANGUAGES = ("zh-hans",)
 CATALOGUES = (("accounts", "django"), ("aily", "django"), ("aily", "djangojs"), ("chat", "django"))
 #: Packages that show texts in the admin and have no Chinese: aily's catalogue has it.
 UNTRANSLATED_PACKAGES = ("auditlog",)
-#: Apps of packages whose models an app of ours translates along with its own.
-FOREIGN_MODELS = {"accounts": ("guardian",)}
+#: Other apps whose models an app of ours translates along with its own.
+FOREIGN_MODELS = {"accounts": ("guardian",), "chat": ("tables",)}
 #: Parts of Django that pages show. What its own catalogues lack is in aily's.
 DJANGO_PARTS = ("conf", "contrib/admin", "contrib/auth")
 _TEMPLATES = (".html", ".txt")

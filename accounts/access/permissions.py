@@ -118,13 +118,23 @@ class ObjectKind:
 
 #: By permission, as apps have registered them.
 OBJECT_KINDS: dict[str, ObjectKind] = {}
+#: Permissions that the owners of rows grant on them.
+SHARED_BY_OWNERS: set[str] = set()
 
 
-def register_objects(model: type[Model], name_field: str, codenames: Collection[str]) -> None:
+def register_objects(
+    model: type[Model],
+    name_field: str,
+    codenames: Collection[str],
+    *,
+    is_shared_by_owners: bool = False,
+) -> None:
     """Let permissions be granted on single rows of `model`. To be called in `AppConfig.ready`."""
     app = model._meta.app_label  # noqa: SLF001 - documented, for all its name
-    for codename in codenames:
-        OBJECT_KINDS[f"{app}.{codename}"] = ObjectKind(model, name_field)
+    names = [f"{app}.{codename}" for codename in codenames]
+    OBJECT_KINDS.update(dict.fromkeys(names, ObjectKind(model, name_field)))
+    if is_shared_by_owners:
+        SHARED_BY_OWNERS.update(names)
     post_delete.connect(_drop_grants, sender=model, weak=False)
 
 

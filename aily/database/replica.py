@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 ALIAS = "replica"
 #: Apps whose rows may be read from the replica. Rows that decide about access are not.
-APPS = {"chat", "auditlog"}
+APPS = {"chat", "tables", "auditlog"}
 #: Seconds between two measurements of the replica's lag.
 MEASURE_SECONDS = 0.5
 #: A process notes the writes of a user in Redis at most once in so many seconds.

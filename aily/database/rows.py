@@ -78,6 +78,15 @@ def fetch_column(kind: type[T], sql: str, params: Params = ()) -> list[T]:
     return [row[0] for row in rows]
 
 
+def fetch_tuples(sql: str, params: Params = ()) -> list[tuple[object, ...]]:
+    """Run a statement whose columns only the caller knows, as those of users' tables are, and
+    return the driver's tuples. Raises django.db.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows: list[tuple[object, ...]] = cursor.fetchall()
+    return rows
+
+
 def execute(sql: str, params: Params = ()) -> int:
     """Run a statement whose rows are not wanted; returns how many it found or changed."""
     with connection.cursor() as cursor:

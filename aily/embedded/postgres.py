@@ -87,6 +87,8 @@ class EmbeddedPostgres:
             "unix_socket_directories": f'"{addresses.postgres_socket_dir(self.data_dir)}"',
             "unix_socket_permissions": "0700",
             "max_connections": "200",
+            # pg_dump locks all tables of users, 10,000 at the most, in one transaction.
+            "max_locks_per_transaction": "256",
             "shared_buffers": "256MB",
             "jit": "off",
             # SSDs: with the default the planner prefers table scans to indexes.

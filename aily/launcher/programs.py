@@ -131,6 +131,8 @@ class Options:
         }
         if self.simulator_port is not None:
             variables["SIMULATOR_URL"] = f"http://127.0.0.1:{self.simulator_port}"
+        if self.demo_mcp_port:
+            variables["DEMO_MCP_URL"] = f"http://127.0.0.1:{self.demo_mcp_port}/mcp"
         # The exporter has the port; it reads the metrics of the others from files.
         variables["METRICS_PORT"] = "0"
         if self.metrics_port:

@@ -84,10 +84,15 @@ def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[]
         raise NotFound("There is no such thing, or it is not yours.")
     data = schema.from_orm(read()).model_dump()
     body = JSONRenderer().render(request, data, response_status=200)
+    if not matches(request, body.encode()):
+        raise PreconditionFailed("This was changed since it was read.", field=FIELD)
+
+
+def matches(request: HttpRequest, representation: bytes) -> bool:
+    """Whether If-Match, which the request has, names this representation."""
     # A proxy that compresses makes an ETag weak; it names the same representation.
     given = [etag.removeprefix("W/") for etag in parse_etags(request.headers[FIELD])]
-    if "*" not in given and etag_of(body.encode()) not in given:
-        raise PreconditionFailed("This was changed since it was read.", field=FIELD)
+    return "*" in given or etag_of(representation) in given
 
 
 def etag_of(representation: bytes) -> str:

@@ -1,5 +1,14 @@
 """Django's admin of chat: what staff writes, and what they may look at."""
 
-from chat.admin import accounting, conversations, delivery, providers, runs, scenes, tasks
+from chat.admin import accounting, conversations, delivery, providers, runs, scenes, tasks, tools
 
-__all__ = ["accounting", "conversations", "delivery", "providers", "runs", "scenes", "tasks"]
+__all__ = [
+    "accounting",
+    "conversations",
+    "delivery",
+    "providers",
+    "runs",
+    "scenes",
+    "tasks",
+    "tools",
+]

@@ -22,7 +22,7 @@ from chat.services import scenes as service
 
 _WRITTEN = (
     "system_template", "user_template", "variables_schema", "output_schema", "model",
-    "fallback_models", "params", "single_flight", "cache_ttl_seconds", "notes",
+    "fallback_models", "params", "tools", "single_flight", "cache_ttl_seconds", "notes",
 )  # fmt: skip
 
 
@@ -82,6 +82,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.errors:
             return cleaned
         cleaned["fallback_models"] = cleaned.get("fallback_models") or []
+        cleaned["tools"] = cleaned.get("tools") or []
         cleaned["cache_ttl_seconds"] = cleaned.get("cache_ttl_seconds") or 0
         written = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
         try:

@@ -30,6 +30,7 @@ from chat.services import drafts
 from chat.services import scenes as service
 from chat.services.catalog import SLUGS
 from chat.services.restrictions import EDIT_SCENE, PUBLISH_SCENE
+from chat.tools.offers import MAX_OFFERED
 
 router = Router(tags=["scenes"])
 
@@ -133,6 +134,7 @@ class VersionOut(Schema):
         model="deepseek-flash",
         fallback_models=["deepseek-v4-pro"],
         params={"temperature": 0.2},
+        tools=["clock"],
         single_flight=False,
         cache_ttl_seconds=0,
         notes="Shorter answers.",
@@ -150,6 +152,7 @@ class VersionOut(Schema):
     model: str | None = Field(None, alias="model.name")
     fallback_models: list[str]
     params: dict[str, object]
+    tools: list[str]
     single_flight: bool
     cache_ttl_seconds: int
     notes: str
@@ -184,6 +187,11 @@ class VersionPatch(RequestSchema):
         description="Models that take over, in order, when the provider fails.",
     )
     params: dict[str, JsonValue] = Field(default_factory=dict)
+    tools: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_OFFERED,
+        description="Names of the tools that the model may call.",
+    )
     single_flight: bool = Field(
         False, description="Equal requests at the same moment share one call, of all users."
     )

@@ -16,11 +16,14 @@ from aily.web.flow_control import Workload
 from chat.consumers.sender import FrameSender
 from chat.consumers.subscriptions import Subscriptions, TooManyFollowedError
 from chat.events import START, EventId, Pong, TaskAcceptedFrame
+from chat.followers import follower_of
 from chat.frames import (
     Frame,
     Ping,
     RunSubscribe,
     RunUnsubscribe,
+    TableSubscribe,
+    TableUnsubscribe,
     TaskCancel,
     TaskSubmit,
     TaskSubscribe,
@@ -99,6 +102,11 @@ class Commands:
                 self.subscriptions.follow_run(frame.run_id)
             case RunUnsubscribe():
                 self.subscriptions.unfollow(str(frame.run_id))
+            case TableSubscribe():
+                frames = follower_of(frame.type)(self._identity.user, frame)
+                self.subscriptions.follow_frames(_table_key(frame), frames, frame.ref)
+            case TableUnsubscribe():
+                self.subscriptions.unfollow(_table_key(frame))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
 
@@ -137,6 +145,10 @@ class Commands:
         with self.subscriptions.expecting(task_id):
             await check_owner(self._owner_id, frame.task_id)
             self.subscriptions.follow(task_id, after, text=True)
+
+
+def _table_key(frame: TableSubscribe | TableUnsubscribe) -> str:
+    return f"table {frame.table}"
 
 
 def _as_problem(error: Exception) -> Problem:

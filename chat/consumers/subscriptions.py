@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from uuid import UUID
 
+import msgspec
+
 from aily.concurrency.jobs import Job, Jobs
+from aily.problems import Problem
 from chat.consumers.sender import FrameSender
 from chat.eventlog import Feed, Notice, get_hub
 from chat.events import START, EventId, EventsMissed
@@ -90,12 +93,23 @@ class Subscriptions:
 
     def follow_run(self, run_id: UUID) -> None:
         """Push the run's progress until it has ended. Raises TooManyFollowedError."""
-        self.unfollow(str(run_id))
+        self._follow_as(str(run_id), self._push_run(run_id))
+
+    def follow_frames(
+        self, key: str, frames: AsyncGenerator[msgspec.Struct], ref: str | None
+    ) -> None:
+        """Push these frames, and the problem that ends them, with `ref`. Replaces what was followed
+        under this key before. Raises TooManyFollowedError."""
+        self._follow_as(key, self._push_frames(frames, ref))
+
+    def _follow_as(self, key: str, work: Coroutine[object, None, None]) -> None:
+        self.unfollow(key)
         if len(self._following) >= MAX_FOLLOWED:
+            work.close()
             raise TooManyFollowedError
-        job = self._jobs.spawn(self._push_run(run_id))
-        self._following[str(run_id)] = job
-        job.add_done_callback(partial(self._forget, str(run_id)))
+        job = self._jobs.spawn(work)
+        self._following[key] = job
+        job.add_done_callback(partial(self._forget, key))
 
     def _may_have_events(self, task_id: str) -> bool:
         """False if the user's feed, which is older than the task, has had no event of it."""
@@ -130,6 +144,14 @@ class Subscriptions:
         async with aclosing(follow_run(self._owner_id, run_id)) as found:
             async for progress in found:
                 await self._sender.send(progress)
+
+    async def _push_frames(self, frames: AsyncGenerator[msgspec.Struct], ref: str | None) -> None:
+        try:
+            async with aclosing(frames):
+                async for frame in frames:
+                    await self._sender.send(frame)
+        except Problem as problem:
+            await self._sender.send_problem(ref, problem)
 
     # --- The user's other tasks -----------------------------------------------------------------
     async def _push_own_tasks(self) -> None:

@@ -14,8 +14,9 @@ from chat.observability import metrics
 TASK_FEED_BYTES = 65_536
 #: The same for one socket's notices of all its user's tasks, for which there is no log to read.
 USER_FEED_BYTES = 1_048_576
-#: The same for notices of a run, which have no bytes: past the first nothing is new.
-RUN_FEED_BYTES = 0
+#: The same for notices that something has changed, which have no bytes: past the first nothing is
+#: new.
+CHANGE_FEED_BYTES = 0
 
 
 @dataclass(slots=True)

@@ -25,12 +25,11 @@ from aily.redis.clients import is_redis_unavailable
 from aily.redis.errors import RedisUnavailable
 from aily.redis.pubsub import listen, subscriber_client
 from chat.eventlog.ends import UserEnds
-from chat.eventlog.feeds import RUN_FEED_BYTES, TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
+from chat.eventlog.feeds import CHANGE_FEED_BYTES, TASK_FEED_BYTES, USER_FEED_BYTES, Feed, FeedPool
 from chat.eventlog.keys import (
     CONNECTED_CHANNEL,
     RESUBSCRIBED_CHANNEL,
     is_text_channel,
-    run_channel,
     text_channel,
     user_channel,
 )
@@ -113,9 +112,9 @@ class Hub:
             yield feed
 
     @asynccontextmanager
-    async def run_feed(self, run_id: str) -> AsyncIterator[Feed]:
-        """A feed of the notices that a run has changed, which have no frames."""
-        feed, channel = Feed(RUN_FEED_BYTES), run_channel(run_id)
+    async def change_feed(self, channel: str) -> AsyncIterator[Feed]:
+        """A feed of the notices that something, such as a run, has changed. They have no frames."""
+        feed = Feed(CHANGE_FEED_BYTES)
         async with self._registered(feed, [(self._of_user, channel)], {channel}):
             yield feed
 

@@ -22,6 +22,7 @@ from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.tools import Tool, ToolPolicy, ToolServer, ToolServerAuth, ToolServerKind
 from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
 
@@ -55,6 +56,11 @@ __all__ = [
     "Task",
     "TaskKind",
     "TaskVectors",
+    "Tool",
+    "ToolPolicy",
+    "ToolServer",
+    "ToolServerAuth",
+    "ToolServerKind",
     "WebhookEndpoint",
     "Worker",
     "apaused_models",

@@ -71,16 +71,22 @@ def structured_output_of_host(base_url: str) -> str:
 # --- Addresses ----------------------------------------------------------------------------------
 def check_base_url(url: str) -> None:
     """Allow any http(s) URL without a key: also names without a dot, IPv6, a port, a query."""
-    parsed = _parse(url)
-    if parsed.scheme not in ("http", "https"):
-        raise ValidationError(_("The URL must begin with http:// or https://."))
+    parsed = check_service_url(url)
     if parsed.path.rstrip("/").endswith("/chat/completions"):
         raise ValidationError(_("Leave out /chat/completions: it is put before the query."))
     if parsed.path.rstrip("/").endswith("/embeddings"):
         raise ValidationError(_("Leave out /embeddings: it is put before the query."))
+
+
+def check_service_url(url: str) -> httpx.URL:
+    """Allow any http(s) URL without a key, and return it parsed."""
+    parsed = _parse(url)
+    if parsed.scheme not in ("http", "https"):
+        raise ValidationError(_("The URL must begin with http:// or https://."))
     names = {re.sub(r"[-_]", "", name.lower()) for name in parsed.params}
     if names & _KEYS_IN_QUERY:
         raise ValidationError(_("No key belongs into a URL: it is stored and sent as a header."))
+    return parsed
 
 
 def check_proxy_url(url: str) -> None:
@@ -150,10 +156,10 @@ def check_keys(keys: list[str]) -> None:
 
 def check_key_header(name: str) -> None:
     if name.lower() != "authorization":
-        _check_header_name(name)
+        check_header_name(name)
 
 
-def _check_header_name(name: str) -> None:
+def check_header_name(name: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise ValidationError(_("%(name)r is not the name of a header.") % {"name": name[:50]})
     if name.lower() in _OWN_HEADERS:
@@ -171,7 +177,7 @@ def check_headers(headers: dict[str, str]) -> None:
     if len(set(names)) != len(names):
         raise ValidationError(_("A header is named twice."))
     for name, value in headers.items():
-        _check_header_name(name)
+        check_header_name(name)
         if not (value.isascii() and value.isprintable()):
             raise ValidationError(
                 _("The value of %(name)s holds characters that are not printable.") % {"name": name}

@@ -90,6 +90,12 @@ class SceneVersion(models.Model):
         blank=True,
         help_text="Names of the models that take over, in order, when the provider fails.",
     )
+    tools = models.JSONField(
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Names of the tools that the model may call.",
+    )
     single_flight = models.BooleanField(
         default=False,
         help_text="Equal requests at the same moment share one call of the provider, also those "

@@ -88,6 +88,19 @@ CALLS_CAPACITY = Gauge(
     "aily_worker_calls_capacity", "WORKER_MAX_CALLS of all workers.", multiprocess_mode="livesum"
 )
 
+# --- Tools --------------------------------------------------------------------------------------
+_tool_calls = Counter(
+    "aily_tool_calls_total",
+    "Calls of tools by how they ended: answered, or a code of an error.",
+    ["server", "tool", "outcome"],
+)
+_tool_call_seconds = Histogram(
+    "aily_tool_call_duration_seconds",
+    "Calls of tools, failed ones included; without waiting for a slot.",
+    ["server"],
+    buckets=SLOW,
+)
+
 # --- Events -------------------------------------------------------------------------------------
 APPEND_SECONDS = Histogram(
     "aily_event_append_duration_seconds", "Appending a batch to the event logs.", buckets=FAST
@@ -158,6 +171,16 @@ def provider_errors(model: str, code: str) -> Counter:
 def deployment_calls(model: str, deployment: str, outcome: str) -> Counter:
     """`outcome`: answered, throttled (429), failed or stopped."""
     return _deployment_calls.labels(model, deployment, outcome)
+
+
+@cache
+def tool_calls(server: str, tool: str, outcome: str) -> Counter:
+    return _tool_calls.labels(server, tool, outcome)
+
+
+@cache
+def tool_call_seconds(server: str) -> Histogram:
+    return _tool_call_seconds.labels(server)
 
 
 @cache

@@ -32,6 +32,7 @@ from chat.scheduler.ready import (
     remove,
     ring,
 )
+from chat.scheduler.single_slots import return_slot, take_slot
 from chat.scheduler.slots import (
     drop_worker,
     mark_known,
@@ -79,6 +80,8 @@ __all__ = [
     "renew_worker",
     "report_failure",
     "restore_slots",
+    "return_slot",
     "ring",
+    "take_slot",
     "unknown_slots",
 ]

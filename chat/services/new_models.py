@@ -1,4 +1,4 @@
-"""Tells the queue of a model that was just added: no calls of it run anywhere."""
+"""Tells the queue of a model or tool server that was just added: no calls of it run anywhere."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import logging
 
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
-from chat.models import LLMModel
+from chat.models import LLMModel, ToolServer
 
 logger = logging.getLogger(__name__)
 
 
 def announce(
-    sender: type[LLMModel], instance: LLMModel, *, created: bool, **kwargs: object
+    sender: type[LLMModel | ToolServer],
+    instance: LLMModel | ToolServer,
+    *,
+    created: bool,
+    **kwargs: object,
 ) -> None:
-    """Receive `post_save`. Unannounced, the model's first task would wait for some seconds."""
+    """Receive `post_save`. Unannounced, its first task or call would wait for some seconds."""
     if not created:
         return
     try:
         scheduler.mark_known(instance.pool)
     except RedisUnavailable as error:
-        logger.warning("a new model could not be announced: Redis is away (%s)", error)
+        logger.warning(
+            "a new model or tool server could not be announced: Redis is away (%s)", error
+        )

@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest
 from aily.secrets.encryption import UnreadableSecretError
-from chat.models import Provider
+from chat.models import Provider, ToolServer
 
 #: How long saving waits for a name server.
 RESOLVE_SECONDS = 2
@@ -48,7 +48,7 @@ async def resolve(urls: Iterable[str]) -> Addresses:
 
 def resolve_blocking(urls: Iterable[str]) -> Addresses:
     """As `resolve`, for a thread. It may hold no lock or connection that others wait for."""
-    hosts = {url: host for url in urls if url and (host := _host(url))}
+    hosts = {url: host for url in urls if url and (host := host_of(url))}
     found: dict[str, Future[list[str]]] = {
         url: _resolvers().submit(_look_up, host) for url, host in hosts.items()
     }
@@ -65,16 +65,18 @@ def resolve_blocking(urls: Iterable[str]) -> Addresses:
 
 def check_addresses(provider: Provider, addresses: Addresses) -> None:
     """Raise ValidationError where calls of `provider` would be refused their connection."""
-    may_reach = provider.may_reach
-    if may_reach is None:
-        return
     for field in ("base_url", "proxy_url"):
-        url = getattr(provider, field)
-        if not url:
-            continue
-        host = _host(url)
-        if host in _METADATA_NAMES or not all(map(may_reach, addresses.get(url, []))):
-            raise ValidationError({field: str(_REASONS[provider.public_only]) % {"host": host}})
+        check_reach(provider, field, addresses)
+
+
+def check_reach(row: Provider | ToolServer, field: str, addresses: Addresses) -> None:
+    """Raise ValidationError where a connection to the URL in this field would be refused."""
+    may_reach, url = row.may_reach, getattr(row, field)
+    if may_reach is None or not url:
+        return
+    host = host_of(url)
+    if host in _METADATA_NAMES or not all(map(may_reach, addresses.get(url, []))):
+        raise ValidationError({field: str(_REASONS[row.public_only]) % {"host": host}})
 
 
 _REASONS = {
@@ -89,7 +91,8 @@ _REASONS = {
 }
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """The host of a URL; empty if it has none."""
     try:
         return httpx.URL(url).raw_host.decode("ascii").lower().rstrip(".")
     except (httpx.InvalidURL, UnicodeError, ValueError):
@@ -173,7 +176,7 @@ def _require_secrets_again(
 ) -> None:
     """Raise ValidationError where calls would go to another host with secrets that were given for
     this one: an editor could have them sent to a host of their own."""
-    is_elsewhere = _origin(before.base_url) != _origin(provider.base_url)
+    is_elsewhere = origin_of(before.base_url) != origin_of(provider.base_url)
     moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
     if is_elsewhere:
         moved.insert(0, "base_url")
@@ -196,12 +199,12 @@ def _differ(before: Model, after: Model, *names: str) -> bool:
     return any(getattr(before, name) != getattr(after, name) for name in names)
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin_of(url: str) -> tuple[str, str, int | None]:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         return "", url, None
-    return parsed.scheme, _host(url), parsed.port
+    return parsed.scheme, host_of(url), parsed.port
 
 
 async def addresses_for(

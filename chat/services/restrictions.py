@@ -1,4 +1,4 @@
-"""Restricted models: only a user who may use one may let others use it.
+"""Restricted models and tools: only a user who may use one may let others use it.
 
 Two things let others use a model: a scene that names it, and another model that calls the same one
 at the same provider.
@@ -12,7 +12,8 @@ from django.db.models.signals import pre_save
 from accounts.delegation import current_actor
 from accounts.delegation_checks import protect_restriction
 from aily.problems import Forbidden
-from chat.models import Deployment, LLMModel, Scene, SceneVersion
+from chat.models import Deployment, LLMModel, Scene, SceneVersion, Tool
+from chat.tools.offers import USE_TOOL
 
 USE_SCENE, USE_MODEL = "chat.use_scene", "chat.use_llmmodel"
 #: On a scene it covers the scene's versions, in place of Django's permissions on all versions.
@@ -28,6 +29,19 @@ def denied_models(version: SceneVersion) -> list[str]:
     named = LLMModel.objects.filter(Q(pk=version.model_id) | Q(name__in=version.fallback_models))
     restricted = named.filter(is_restricted=True).values_list("pk", "name")
     return [name for pk, name in restricted if not actor.permissions.allows(USE_MODEL, pk)]
+
+
+def denied_tools(version: SceneVersion) -> list[str]:
+    """The tools that the version names and the user of this request may not use."""
+    actor = current_actor()
+    if actor is None or not version.tools:
+        return []
+    restricted = Tool.objects.filter(function_name__in=version.tools, is_restricted=True)
+    return [
+        name
+        for pk, name in restricted.values_list("pk", "function_name")
+        if not actor.permissions.allows(USE_TOOL, pk)
+    ]
 
 
 def _saving_model(sender: object, instance: LLMModel, **kwargs: object) -> None:
@@ -60,5 +74,6 @@ def connect_signals() -> None:
     """Check every change of models and scenes against the rules (accounts/delegation.py)."""
     protect_restriction(Scene)
     protect_restriction(LLMModel)
+    protect_restriction(Tool)
     pre_save.connect(_saving_model, sender=LLMModel)
     pre_save.connect(_saving_deployment, sender=Deployment)

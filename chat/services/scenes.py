@@ -15,17 +15,23 @@ from aily.problems import Conflict, Forbidden
 from aily.rest.json_input import exceeds
 from aily.rest.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate
-from chat.models import LLMModel, Scene, SceneVersion, TaskKind
+from chat.models import LLMModel, Scene, SceneVersion, TaskKind, Tool
 from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import flat, parameter_errors
-from chat.services.restrictions import denied_models
+from chat.services.restrictions import denied_models, denied_tools
+from chat.tools.offers import MAX_OFFERED
 
 #: How often another author may write a draft while one change of it is being checked.
 _MAX_CHECKS = 3
 
 #: Templates and schema have bounds of their own.
-_MAX_BYTES = {"params": PARAMS_BYTES, "notes": TEXT_BYTES, "fallback_models": TEXT_BYTES}
+_MAX_BYTES = {
+    "params": PARAMS_BYTES,
+    "notes": TEXT_BYTES,
+    "fallback_models": TEXT_BYTES,
+    "tools": TEXT_BYTES,
+}
 
 
 def validate_version(version: SceneVersion, editor: User | None = None) -> dict[str, JsonValue]:
@@ -50,6 +56,7 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         message = "The version has an output_schema: leave one of them out."
         raise InvalidTemplate(message, field="params.response_format")
     _check_fallbacks(version.fallback_models)
+    _check_tools(version)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # The same error as for a model that does not exist.
@@ -81,6 +88,29 @@ def _check_fallbacks(names: object) -> None:
             raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
         if known[name] != TaskKind.CHAT:
             raise _no_chat_model(name, "fallback_models")
+
+
+def _check_tools(version: SceneVersion) -> None:
+    names = version.tools
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) != len(set(names))
+    ):
+        raise InvalidTemplate(
+            "This must be a JSON list of different names of tools.", field="tools"
+        )
+    if len(names) > MAX_OFFERED:
+        raise InvalidTemplate(f"A scene offers {MAX_OFFERED} tools at most.", field="tools")
+    known = dict(Tool.objects.filter(function_name__in=names).values_list("function_name", "pk"))
+    denied = denied_tools(version)
+    for name in names:
+        if name not in known or name in denied:
+            raise InvalidTemplate(f"There is no tool {name!r}.", field="tools")
+    if names and (version.single_flight or version.cache_ttl_seconds):
+        # What a tool answers may be meant for one user alone.
+        field = "single_flight" if version.single_flight else "cache_ttl_seconds"
+        raise InvalidTemplate("A version that offers tools shares no answers.", field=field)
 
 
 def _no_chat_model(name: str, field: str) -> InvalidTemplate:
@@ -117,7 +147,7 @@ def edit_version(
 
 def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
     source = rendering.source_of(version)
-    others = version.output_schema, version.fallback_models, version.params
+    others = version.output_schema, version.fallback_models, version.params, version.tools
     return source, version.model_id, *others
 
 
@@ -173,6 +203,9 @@ def make_live(version: SceneVersion) -> None:
         raise Conflict(gettext("Publish this version first."))
     if denied := denied_models(version):
         message = gettext("This version names a model that you may not use: %(name)s.")
+        raise Forbidden(message % {"name": denied[0]})
+    if denied := denied_tools(version):
+        message = gettext("This version names a tool that you may not use: %(name)s.")
         raise Forbidden(message % {"name": denied[0]})
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version

@@ -43,6 +43,16 @@ async def check_answer(schema: dict[str, Any], text: str, owner_id: int) -> Chec
     return checked or await _check_apart(schema, text, owner_id)
 
 
+async def check_schema(schema: dict[str, Any], owner_id: int) -> None:
+    """Check that a schema can be used, in another process. Raises UncheckedError, which says why it
+    cannot, or Unavailable."""
+    async with _turn(owner_id):
+        try:
+            await asyncio.wrap_future(_pool().check_output(owner_id, schema, None, _limits()))
+        except (InvalidTemplate, TooLarge) as problem:
+            raise UncheckedError(problem.message) from None
+
+
 def _known(encoded: bytes) -> OutputSchema | None:
     """A schema that is small and often used; None for others, whose checks are left to a process.
 

@@ -215,6 +215,26 @@ def test_calls_of_tools_in_a_stream_are_put_together_by_the_sdk(sdk: OpenAI) -> 
     assert completion.choices[0].finish_reason == "tool_calls"
 
 
+def test_a_program_runs_its_own_tools_until_the_answer(sdk: OpenAI) -> None:
+    plan = 'weather {"city": "Oslo"} | weather {"city": "Rome"} ; weather {"city": "Paris"}'
+    messages = asks(f"Where is it warm? [sim:tools={plan}]")
+    steps: list[list[str]] = []
+    while True:
+        with sdk.chat.completions.stream(model=MODEL, messages=messages, tools=[WEATHER]) as stream:
+            message = stream.get_final_completion().choices[0].message
+        if not message.tool_calls:
+            break
+        messages.append(message.model_dump(exclude_none=True))
+        steps.append([json.loads(call.function.arguments)["city"] for call in message.tool_calls])
+        messages += [
+            {"role": "tool", "tool_call_id": call.id, "content": f"Sun over {city}"}
+            for call, city in zip(message.tool_calls, steps[-1], strict=True)
+        ]
+    assert steps == [["Oslo", "Rome"], ["Paris"]]
+    assert message.content is not None
+    assert all(f"Sun over {city}" in message.content for city in ("Oslo", "Rome", "Paris"))
+
+
 def test_the_old_form_of_tools(sdk: OpenAI) -> None:
     function = WEATHER["function"]
     named: Any = {name: function[name] for name in ("name", "parameters")}

@@ -14,6 +14,7 @@ from random import Random
 from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS, JsonObject
 from chat.llm.simulator.directives import Directives, parse_directives, without_directives
 from chat.llm.simulator.schemas import asked_before, json_answer, schema_of
+from chat.llm.simulator.tool_plan import quoted_results, steps_taken
 
 ECHO_CHARS = 80
 # The seam between tokens: a token is a word's start with the space before it, or a later part.
@@ -109,6 +110,8 @@ def simulated_answer(
         tokens = _tokens(text)
     elif wants_json(body):
         tokens = _tokens(_json_text(body, prompt, length, rng))
+    elif directives.plan and (quotes := quoted_results(body["messages"])):
+        tokens = _tokens(quotes)
     else:
         tokens = _cut(_markdown(body, without_directives(prompt), length, rng), length)
         if directives.nul:
@@ -242,7 +245,11 @@ def _json_text(body: JsonObject, prompt: str, length: int, rng: Random) -> str:
 
 
 def _tool_calls(body: JsonObject, directives: Directives, rng: Random) -> list[SimulatedToolCall]:
-    if directives.tool is None or body.get("tool_choice") == "none":
+    if not body.get("tools") or body.get("tool_choice") == "none":
+        return []
+    if directives.plan:
+        return _planned_calls(body, directives, rng)
+    if directives.tool is None:
         return []
     functions = [tool.get("function") or {} for tool in body.get("tools") or []]
     for function in functions:
@@ -251,6 +258,21 @@ def _tool_calls(body: JsonObject, directives: Directives, rng: Random) -> list[S
             call_id = f"call_00_{rng.getrandbits(96):024x}"
             return [SimulatedToolCall(call_id, str(function.get("name")), json.dumps(arguments))]
     return []
+
+
+def _planned_calls(
+    body: JsonObject, directives: Directives, rng: Random
+) -> list[SimulatedToolCall]:
+    """The calls of the next step of the plan; none after the last."""
+    taken = steps_taken(body["messages"])
+    if taken >= len(directives.plan):
+        return []
+    # Each step's ids are its own, as those of a model are.
+    rng = Random(f"{rng.getrandbits(96)} {taken}")  # noqa: S311 chance only
+    return [
+        SimulatedToolCall(f"call_{index:02}_{rng.getrandbits(96):024x}", call.name, call.arguments)
+        for index, call in enumerate(directives.plan[taken])
+    ]
 
 
 def _tool_arguments(schema: JsonObject, rng: Random) -> JsonObject:

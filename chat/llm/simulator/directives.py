@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from chat.llm.simulator.config import JsonObject
+from chat.llm.simulator.tool_plan import Step, split_plan, without_plan
 
 DIRECTIVES_HELP = """\
 Directives in the last user message change the answer to it: [sim:NAME=VALUE,NAME,...].
@@ -17,6 +18,11 @@ Shape of the answer
   tokens=200          length of the answer
   tps=50              tokens a second, 0 for all at once
   tool, tool=NAME     call the first tool, or this one, of those in the request
+  tools=PLAN          call tools step by step, each with the results of those before it, and at
+                      last answer with a text that quotes the results. In a directive of its own:
+                      [sim:tools=clock {} | calculate {"expression": "2 * 3"} ; slow {"seconds": 1}]
+                      calls two tools at once, then a third. A tool that the request does not
+                      offer is called all the same; a request without tools is answered at once
   clock               each token of a stream is its number and, in seconds of this machine's
                       monotonic clock, the moment it is sent: "17@123.456789 "
   nul                 the text holds a NUL character
@@ -63,6 +69,7 @@ class Directives:
     tokens: int | None = None
     tps: float | None = None
     tool: str | None = None  # "" is the first one
+    plan: tuple[Step, ...] = ()  # of tools=
     clock: bool = False
     nul: bool = False
     usage: str = "finish"
@@ -103,19 +110,20 @@ _WORDS = {
 
 def without_directives(prompt: str) -> str:
     """The prompt's own words."""
-    return _DIRECTIVE.sub("", prompt).strip()
+    return _DIRECTIVE.sub("", without_plan(prompt)).strip()
 
 
 def parse_directives(prompt: str) -> Directives:
     """Read every directive of a prompt. Raises ValueError naming the one that is wrong."""
-    groups = _DIRECTIVE.findall(prompt)
-    if not groups:
+    plan, rest = split_plan(prompt)
+    groups = _DIRECTIVE.findall(rest)
+    if not groups and not plan:
         return _NONE
-    found: JsonObject = {}
+    found: JsonObject = {"plan": plan}
     for group in groups:
         for item in filter(None, (part.strip() for part in group.split(","))):
             name, _, value = item.partition("=")
-            if name not in _TYPES:
+            if name not in _TYPES or name == "plan":
                 raise ValueError(f"unknown directive [sim:{name}]")
             found[name] = _value(name, value)
     return Directives(**found)

@@ -14,6 +14,7 @@ from aily.monitoring.process import observe
 from aily.redis.guarded import guarded_pool
 from chat import actors
 from chat.runs import actors as runs
+from chat.tables import actors as tables
 
 #: Which actor is sent a message every how many seconds.
 SCHEDULE = (
@@ -25,6 +26,10 @@ SCHEDULE = (
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (actors.refresh_tools, 15),
+    (tables.convert_fields, 10),
+    (tables.purge_tables, 3600),
+    (tables.keep_indexes, 300),
 )
 
 

@@ -12,8 +12,19 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from accounts.models import User
-from chat.models import LLMModel, ModelPrice, Provider, Scene, Seed, TaskKind
+from chat.models import (
+    LLMModel,
+    ModelPrice,
+    Provider,
+    Scene,
+    Seed,
+    TaskKind,
+    Tool,
+    ToolPolicy,
+    ToolServer,
+)
 from chat.services.scenes import create_version, publish
+from chat.services.tool_servers import free_function_name
 
 
 class ModelSeed(TypedDict):
@@ -103,10 +114,22 @@ SCENES: dict[str, SceneSeed] = {
 }
 
 
+TOOL_SERVER = "demo"
+#: The tools of the demo MCP server, which says itself what they do: who is asked before a call, and
+#: whether it may be made again.
+TOOLS: dict[str, tuple[ToolPolicy, bool]] = {
+    "clock": (ToolPolicy.AUTOMATIC, True),
+    "calculate": (ToolPolicy.AUTOMATIC, True),
+    "slow": (ToolPolicy.AUTOMATIC, False),
+    "fail": (ToolPolicy.AUTOMATIC, False),
+    "ask": (ToolPolicy.ASK, False),
+}
+
+
 class Command(BaseCommand):
     help = (
-        "Make demo users, models and scenes, each once: what staff change or delete afterwards "
-        "stays so. May be run any time."
+        "Make demo users, models, scenes and tools, each once: what staff change or delete "
+        "afterwards stays so. May be run any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -127,6 +150,8 @@ class Command(BaseCommand):
                     seed_embeddings_model(provider)
             for slug in SCENES:
                 seed_scene(slug)
+            if settings.DEMO_MCP_URL:
+                seed_tool_server(settings.DEMO_MCP_URL)
 
 
 def _is_first(name: str, value: str = "") -> bool:
@@ -239,6 +264,32 @@ def seed_peak_prices(model: LLMModel) -> None:
             weekdays=[0, 1, 2, 3, 4],
             starts_at=starts_at,
             ends_at=ends_at,
+        )
+
+
+def seed_tool_server(url: str) -> None:
+    """Make the demo MCP server with its tools; what they do is listed once it runs. Its address
+    changes with its port, until staff give it another."""
+    seed = f"tool_server:{TOOL_SERVER}"
+    if _is_first(seed, url):
+        server, is_new = ToolServer.objects.get_or_create(name=TOOL_SERVER, defaults={"url": url})
+        if is_new:
+            seed_tools(server)
+    seeded = Seed.objects.get(name=seed)
+    if seeded.value != url:
+        ToolServer.objects.filter(name=TOOL_SERVER, url=seeded.value).update(url=url)
+        Seed.objects.filter(pk=seeded.pk).update(value=url)
+
+
+def seed_tools(server: ToolServer) -> None:
+    for name, (policy, is_idempotent) in TOOLS.items():
+        Tool.objects.create(
+            server=server,
+            name=name,
+            function_name=free_function_name(server, name),
+            is_enabled=True,
+            policy=policy,
+            is_idempotent=is_idempotent,
         )
 
 

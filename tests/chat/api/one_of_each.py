@@ -25,10 +25,18 @@ from chat.models import (
     Scene,
     Status,
     Task,
+    Tool,
+    ToolServer,
+    ToolServerKind,
     WebhookEndpoint,
 )
 from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
+from chat.tables.changes import Author
+from chat.tables.fields import NewField, live_fields
+from chat.tables.rows.batch import Batch, apply_batch
+from chat.tables.rows.operations import Create
+from chat.tables.tables import create_table
 
 
 def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
@@ -43,6 +51,10 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     sync_redis().hset(limit, "paused_until", str(time.time() + 600))
     sync_redis().expire(limit, 600)
     deployment = Deployment.objects.create(model=model, name=name, provider=provider)
+    server = ToolServer.objects.create(
+        name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
+    )
+    Tool.objects.create(server=server, name=name, function_name=name, method="POST")
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})
@@ -80,6 +92,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     row = {"run": run, "payload": {"Body": "x"}, "payload_bytes": 12}
     RunRow.objects.create(number=1, line=2, **row)
     RunRow.objects.create(number=2, line=3, state="failed", error={"code": "internal"}, **row)
+    table = create_table(owner, name, [NewField("Subject", "text"), NewField("Count", "integer")])
+    [field, _] = live_fields(table.pk)
+    result = apply_batch(table, Author(owner.pk), Batch([Create({field.key: "x"})]))
     session = Session.objects.create(
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
@@ -90,16 +105,19 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "deployment_id": deployment.pk,
         "delivery_id": str(delivery.pk),
         "endpoint_id": endpoint.pk,
+        "field_id": field.pk,
         "item_id": MenuItem.objects.create(label=name).pk,
         "key_id": APIKey.create(owner, name)[0].pk,
         "message_id": str(conversation.messages.create(role="user", content="x").pk),
         "name": name,
         "number": 2,
+        "row_id": result.outcomes[0].row_id,
         "role_id": Role.objects.create(name=name).pk,
         "run_id": str(run.pk),
         "scene": name,
         "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,
+        "table_id": table.pk,
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,
     }

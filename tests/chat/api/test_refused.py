@@ -72,6 +72,13 @@ GET /api/llmchat/pauses
 PUT DELETE /api/llmchat/pauses/deployments/{deployment}
 PUT DELETE /api/llmchat/pauses/models/{name}
 PUT DELETE /api/llmchat/pauses/providers/{name}
+GET POST /api/llmchat/tool-servers
+GET PATCH DELETE /api/llmchat/tool-servers/{name}
+POST /api/llmchat/tool-servers/{name}/refresh
+POST /api/llmchat/tool-servers/{name}/operations
+POST /api/llmchat/tool-servers/{name}/import
+POST /api/llmchat/tools
+GET PATCH DELETE /api/llmchat/tools/{name}
 GET POST /api/budgets/items
 GET PATCH DELETE /api/budgets/items/{budget_id}
 POST /api/scenes
@@ -97,6 +104,7 @@ POST /api/llmchat/request
 POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET POST /api/llmchat/runs
+GET /api/llmchat/tools
 GET /api/scenes
 """
 #: Operations that take a session: no API key may do them.

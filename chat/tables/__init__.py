@@ -1,0 +1,1 @@
+"""Tables of users: typed rows in PostgreSQL, with fields that LLMs fill."""

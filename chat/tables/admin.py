@@ -1,0 +1,84 @@
+"""Admin of the catalogue of tables: whose they are, how large, and what was done to them."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from aily.admin.lists import LargeTable, NewestChoices, users_named
+from aily.problems import Problem
+from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
+from chat.tables.models import Change, Export, Field, Import, Table
+from chat.tables.tables import delete_table, restore_table
+
+
+class FieldInline(ReadOnlyInline):
+    model = Field
+    fields = ("name", "kind", "column", "ai_field", "deleted_at")
+    readonly_fields = fields
+    verbose_name_plural = _("fields")
+
+
+class _OfTable(LargeTable, ReadOnlyAdmin):
+    """Rows of the catalogue that belong to a table, searched by its owner."""
+
+    list_select_related = ("table", "table__owner")
+    search_fields = ("table__owner__username",)
+    ordering = ("-id",)
+
+    def search(self, queryset: QuerySet[Change], term: str) -> QuerySet[Change]:  # type: ignore[override]
+        return queryset.filter(table__owner__in=users_named(term))
+
+
+@admin.register(Table)
+class TableAdmin(LargeTable, ReadOnlyAdmin):
+    list_display = (
+        "name", "owner", "row_count", "rev", "schema_rev", "created_at", "deleted_at",
+    )  # fmt: skip
+    list_select_related = ("owner",)
+    search_fields = ("owner__username",)
+    ordering = ("-id",)
+    inlines = (FieldInline,)
+    actions = ("move_to_trash", "take_from_trash")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tables.delete_table")
+
+    def search(self, queryset: QuerySet[Table], term: str) -> QuerySet[Table]:  # type: ignore[override]
+        return queryset.filter(owner__in=users_named(term))
+
+    @admin.action(description=_("Move selected tables to the trash"), permissions=["operate"])
+    def move_to_trash(self, request: HttpRequest, queryset: QuerySet[Table]) -> None:
+        for table in queryset.filter(deleted_at=None):
+            try:
+                delete_table(table)
+            except Problem as problem:
+                messages.warning(request, f"{table}: {problem.message}")
+
+    @admin.action(description=_("Take selected tables out of the trash"), permissions=["operate"])
+    def take_from_trash(self, request: HttpRequest, queryset: QuerySet[Table]) -> None:
+        for table in queryset:
+            restore_table(table)
+
+
+@admin.register(Change)
+class ChangeAdmin(_OfTable):
+    list_display = ("table", "rev", "kind", "user", "rows", "created_at", "undone_at")
+    list_filter = (("kind", NewestChoices),)
+    exclude = ("inverse",)
+
+
+@admin.register(Import)
+class ImportAdmin(_OfTable):
+    list_display = ("table", "owner", "format", "mode", "state", "done", "total", "created_at")
+    list_filter = (("state", NewestChoices),)
+    exclude = ("lease", "lease_until", "report")
+
+
+@admin.register(Export)
+class ExportAdmin(_OfTable):
+    list_display = ("table", "owner", "format", "state", "done", "total", "created_at")
+    list_filter = (("state", NewestChoices),)
+    exclude = ("lease", "lease_until")

@@ -1,0 +1,149 @@
+"""REST: rows by filter and order, what is computed of groups of them, their order, and undo."""
+
+# Annotations stay objects here: ninja looks them up.
+
+from typing import cast
+from uuid import UUID
+
+from ninja import Router, Status
+from pydantic import JsonValue
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from aily.problems import InvalidRequest
+from chat.tables import undo
+from chat.tables.api.view_schemas import (
+    AggregateIn,
+    AggregateOut,
+    MoveIn,
+    MoveOut,
+    QueryIn,
+    QueryOut,
+    RedoIn,
+    UndoIn,
+    UndoneOut,
+)
+from chat.tables.api.views import shown_group
+from chat.tables.changes import Author
+from chat.tables.fields import live_fields
+from chat.tables.index_uses import note_uses
+from chat.tables.models import Field
+from chat.tables.permissions import Access, get_table
+from chat.tables.positions import Target, move_rows
+from chat.tables.queries.aggregates import aggregate
+from chat.tables.queries.catalogue import operands_of
+from chat.tables.queries.execution import bounded_query
+from chat.tables.queries.pages import page_of_ids
+from chat.tables.showing import shown_rows
+from chat.tables.view_queries import ViewParts, compile_parts
+
+router = Router(tags=["tables"])
+
+
+@router.post("/{int:table_id}/rows:query", response=QueryOut)
+def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -> dict[str, object]:
+    """Rows by filter and order, a page at a time. A page goes on after the last row of the one
+    before: it repeats and skips nothing that has not changed, however deep it is."""
+    with bounded_query():
+        table = get_table(request.auth.user, table_id)
+        fields = live_fields(table.pk)
+        shown = _wanted(fields, payload.fields)
+        parts = ViewParts(
+            cast("JsonValue", payload.filter),
+            cast("JsonValue", payload.sorts),
+            collation=payload.collation,
+        )
+        query = compile_parts(table.pk, operands_of(fields, request.auth.user), parts).query
+        found = page_of_ids(query, payload.limit, payload.cursor, payload.count)
+        items = shown_rows(table.pk, shown, found.ids)
+    note_uses(table, parts)
+    return {
+        "rev": table.rev,
+        "items": [row for row in items if row is not None],
+        "next": found.next,
+        "count": found.count,
+        "is_capped": found.is_capped,
+    }
+
+
+def _wanted(fields: list[Field], keys: list[str] | None) -> list[Field]:
+    """The fields of these keys. Raises InvalidRequest."""
+    if keys is None:
+        return fields
+    known = {field.key: field for field in fields}
+    for index, key in enumerate(keys):
+        if key not in known:
+            message = "There is no such field in this table."
+            raise InvalidRequest(message, field=f"fields.{index}")
+    return [known[key] for key in dict.fromkeys(keys)]
+
+
+@router.post("/{int:table_id}:aggregate", response=AggregateOut)
+def aggregate_rows(
+    request: AuthenticatedRequest, table_id: int, payload: AggregateIn
+) -> dict[str, object]:
+    """Groups of rows, with their counts and what is computed of each. Without `groups`: of all
+    rows as one."""
+    with bounded_query():
+        table = get_table(request.auth.user, table_id)
+        parts = ViewParts(
+            cast("JsonValue", payload.filter),
+            None,
+            cast("JsonValue", payload.groups),
+            cast("JsonValue", payload.aggregates),
+            payload.collation,
+        )
+        operands = operands_of(live_fields(table.pk), request.auth.user)
+        found = compile_parts(table.pk, operands, parts)
+        groups, has_more = aggregate(found.query, found.groups, found.aggregates)
+    shown = [shown_group(group, list(found.aggregates)) for group in groups]
+    return {"groups": shown, "has_more": has_more}
+
+
+@router.post("/{int:table_id}/rows:move", response=MoveOut)
+@idempotent(MoveOut)
+def reorder_rows(
+    request: AuthenticatedRequest, table_id: int, payload: MoveIn
+) -> Status[dict[str, int]]:
+    """Move rows to a place in the order by hand, which views without sorts have."""
+    table = get_table(request.auth.user, table_id, Access.EDIT)
+    author = Author(request.auth.user.pk, payload.client)
+    target = Target(payload.before, payload.after)
+    return Status(200, {"rev": move_rows(table, author, payload.rows, target)})
+
+
+@router.post("/{int:table_id}:undo", response=UndoneOut)
+@idempotent(UndoneOut)
+def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> Status[undo.Undone]:
+    """Take back the newest step that you made in this tab; or one change, or an import.
+
+    A cell that somebody else has changed since stays as it is.
+    """
+    table = get_table(request.auth.user, table_id, Access.EDIT)
+    author = Author(request.auth.user.pk, _client(request, payload))
+    if payload.batch is not None:
+        return Status(200, undo.undo_batch(table, author, _uuid(payload.batch)))
+    if payload.change is not None:
+        return Status(200, undo.undo_change(table, author, payload.change))
+    return Status(200, undo.undo(table, author))
+
+
+@router.post("/{int:table_id}:redo", response=UndoneOut)
+@idempotent(UndoneOut)
+def redo_step(request: AuthenticatedRequest, table_id: int, payload: RedoIn) -> Status[undo.Undone]:
+    """Do again what was undone last in this tab, unless it has changed something else since."""
+    table = get_table(request.auth.user, table_id, Access.EDIT)
+    author = Author(request.auth.user.pk, _client(request, payload))
+    return Status(200, undo.redo(table, author))
+
+
+def _client(request: AuthenticatedRequest, payload: RedoIn) -> str:
+    """The tab: by the body, or the header X-Client-Id."""
+    return payload.client or request.headers.get("X-Client-Id", "")[:64]
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidRequest("There is no such import or run.", field="batch") from None

@@ -1,0 +1,33 @@
+"""The Django app of tables."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.db.models.signals import post_delete
+from django.utils.translation import gettext_lazy as _
+
+
+class TablesConfig(AppConfig):
+    name = "chat.tables"
+    label = "tables"
+    verbose_name = _("Tables")
+
+    def ready(self) -> None:
+        from accounts.access.permissions import register_objects
+        from accounts.audit import audited
+        from aily.admin.model_texts import translate_models
+        from chat.followers import register_follower
+        from chat.tables import ddl, following
+        from chat.tables.models import AiField, Field, Table, View
+        from chat.tables.permissions import PERMISSIONS
+
+        translate_models(self)
+        # Counters that change with every write of a row are no change by anybody.
+        audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
+        audited(Field, except_for=("retype", "is_retyping", "updated_at"))
+        audited(View, except_for=("updated_at",))
+        audited(AiField, except_for=("updated_at",))
+        register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
+        register_follower("table.subscribe", following.follow)
+        for model in (Table, Field, AiField):
+            post_delete.connect(ddl.drop_deleted, sender=model)

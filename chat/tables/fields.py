@@ -1,0 +1,253 @@
+"""Adding, changing, deleting and restoring the fields of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from django.utils import timezone
+from pydantic import JsonValue
+
+from accounts.models import User
+from aily.database.rows import fetch_column
+from aily.problems import Conflict, InvalidRequest, NotFound
+from chat.tables import ddl
+from chat.tables.changes import Author, Changed, record
+from chat.tables.exceptions import TableFull
+from chat.tables.models import ChangeKind, Field, Kind, Table
+from chat.tables.models.tables import MAX_NAME_CHARS
+from chat.tables.names import column, rows_table, statement
+from chat.tables.options import Options, check_options
+from chat.tables.permissions import Access, get_table
+
+#: Fields of a table. So many fit into a row of PostgreSQL's 8 KB: what is large is stored elsewhere
+#: and leaves 18 bytes.
+MAX_FIELDS = 200
+
+_HAS_CHOICES = "SELECT count(*) FROM {table} WHERE {column} = ANY(%s)"
+_HAS_CHOICES_AMONG = "SELECT count(*) FROM {table} WHERE {column} && %s"
+
+
+@dataclass(frozen=True, slots=True)
+class NewField:
+    name: str
+    kind: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def live_fields(table_id: int) -> list[Field]:
+    """The fields of a table in their order, without those in the trash. One query."""
+    return list(Field.objects.filter(table_id=table_id, deleted_at=None))
+
+
+def check_name(name: str, where: str = "name") -> str:
+    """Return the name without surrounding blanks. Raises InvalidRequest."""
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise InvalidRequest(f"A name has 1 to {MAX_NAME_CHARS} characters.", field=where)
+    return name
+
+
+# --- Adding -------------------------------------------------------------------------------------
+def add_catalogue_fields(
+    table: Table, new: Sequence[NewField], owner: User | None = None, where: str = "fields"
+) -> list[Field]:
+    """Insert the catalogue rows of new fields, in three queries. Raises InvalidRequest, TableFull.
+
+    Their columns are the caller's to create, in the same transaction.
+    """
+    present = live_fields(table.pk)
+    if len(present) + len(new) > MAX_FIELDS:
+        raise TableFull(f"A table may have {MAX_FIELDS} fields at most.", field=where)
+    taken = {field.name for field in present}
+    position = max((field.position for field in present), default=0)
+    rows: list[Field] = []
+    for index, given in enumerate(new):
+        at = f"{where}.{index}." if len(new) > 1 or where == "fields" else ""
+        name = check_name(given.name, f"{at}name")
+        if name in taken:
+            raise Conflict(f"There is a field {name!r} already.", field=f"{at}name")
+        taken.add(name)
+        options = _checked_options(given, owner, at)
+        rows.append(
+            Field(
+                table=table,
+                name=name,
+                kind=Kind(given.kind),
+                options=options,
+                position=position + index + 1,
+            )
+        )
+    Field.objects.bulk_create(rows)
+    for row in rows:
+        row.column = row.key if row.is_stored else ""
+    Field.objects.bulk_update(rows, ["column"])
+    return rows
+
+
+def _checked_options(given: NewField, owner: User | None, at: str) -> Options:
+    try:
+        options = check_options(given.kind, given.options)
+        if given.kind == Kind.LINK:
+            _check_target(cast("int", options["table"]), owner)
+    except InvalidRequest as problem:
+        raise InvalidRequest(problem.message, field=f"{at}{problem.field}") from None
+    return options
+
+
+def _check_target(table_id: int, owner: User | None) -> None:
+    """Only a table that one may read can be linked to. Raises InvalidRequest."""
+    try:
+        if owner is not None:
+            get_table(owner, table_id, Access.READ)
+    except NotFound:
+        message = "There is no such table, or it is not yours."
+        raise InvalidRequest(message, field="options.table") from None
+
+
+def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Field:
+    """Add an empty field. Raises InvalidRequest, Conflict, TableFull and TableBusy."""
+
+    def add(table: Table) -> Field:
+        [row] = add_catalogue_fields(table, [new], user, where="")
+        require_room(table)
+        if row.kind == Kind.LINK:
+            ddl.create_links_table(row)
+        else:
+            ddl.add_column(table.pk, row.column, row.kind)
+        _record(table, row, user, client)
+        return row
+
+    return ddl.change_schema(table_id, add)
+
+
+def require_room(table: Table) -> None:
+    """Raise TableFull if PostgreSQL can add no further column to the table."""
+    if ddl.columns_ever(table.pk) >= ddl.MAX_COLUMNS_EVER:
+        message = "This table has had as many fields as it can have. Export it into a new one."
+        raise TableFull(message)
+
+
+def _record(table: Table, row: Field, user: User, client: str) -> None:
+    done = Changed(ChangeKind.FIELD, field_ids=[row.pk], changes_schema=True)
+    record(table, Author(user.pk, client), done)
+
+
+# --- Changing -----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class FieldPatch:
+    """None: as it is."""
+
+    name: str | None = None
+    options: Mapping[str, JsonValue] | None = None
+    position: int | None = None
+
+
+def change_field(row: Field, patch: FieldPatch, user: User, client: str = "") -> Field:
+    """Change name, options or place of a field; its cells stay. Raises as `add_field`."""
+
+    def apply(table: Table) -> Field:
+        changed = get_live_field(row.pk)
+        if patch.name is not None:
+            changed.name = check_name(patch.name)
+            _refuse_taken_name(changed)
+        if patch.options is not None:
+            _change_options(changed, patch.options)
+        changed.save(update_fields=["name", "options", "updated_at"])
+        if patch.position is not None:
+            _move(changed, patch.position)
+        _record(table, changed, user, client)
+        return changed
+
+    return ddl.change_schema(row.table_id, apply)
+
+
+def get_live_field(field_id: int) -> Field:
+    """Return a field that is not in the trash. Raises NotFound."""
+    row = Field.objects.filter(pk=field_id, deleted_at=None).first()
+    if row is None:
+        raise NotFound("There is no such field.")
+    return row
+
+
+def _refuse_taken_name(row: Field) -> None:
+    others = Field.objects.filter(table_id=row.table_id, deleted_at=None).exclude(pk=row.pk)
+    if others.filter(name=row.name).exists():
+        raise Conflict(f"There is a field {row.name!r} already.", field="name")
+
+
+def _change_options(row: Field, given: Mapping[str, JsonValue]) -> None:
+    before = _choice_names(row.options)
+    row.options = check_options(row.kind, given, row.options)
+    gone = before.keys() - _choice_names(row.options).keys()
+    if gone and row.is_stored and (count := _count_choices(row, sorted(gone))):
+        names = ", ".join(repr(before[choice]) for choice in sorted(gone))
+        message = f"{count} cells have one of {names}. Change them first."
+        raise Conflict(message, field="options.choices")
+
+
+def _choice_names(options: Mapping[str, JsonValue]) -> dict[int, str]:
+    found = cast("list[dict[str, JsonValue]]", options.get("choices", []))
+    return {cast("int", choice["id"]): str(choice["name"]) for choice in found}
+
+
+def _count_choices(row: Field, ids: list[int]) -> int:
+    template = _HAS_CHOICES if row.kind == Kind.SELECT else _HAS_CHOICES_AMONG
+    count = statement(template, table=rows_table(row.table_id), column=column(row.column))
+    [found] = fetch_column(int, count, [ids])
+    return found
+
+
+def _move(row: Field, index: int) -> None:
+    """Give the field this place among the others, from 0. One UPDATE for all of them."""
+    others = [field for field in live_fields(row.table_id) if field.pk != row.pk]
+    others.insert(max(index, 0), row)
+    for position, other in enumerate(others, start=1):
+        other.position = position
+    Field.objects.bulk_update(others, ["position"])
+
+
+# --- Deleting -----------------------------------------------------------------------------------
+def delete_field(row: Field, user: User, client: str = "") -> None:
+    """Move a field to the trash: its cells stay for TABLE_TRASH_DAYS. Raises TableBusy."""
+
+    def delete(table: Table) -> None:
+        live = Field.objects.filter(pk=row.pk, deleted_at=None)
+        if not live.update(deleted_at=timezone.now(), deleted_by=user):
+            raise NotFound("There is no such field.")
+        _record(table, row, user, client)
+
+    ddl.change_schema(row.table_id, delete)
+
+
+def restore_field(row: Field, user: User, client: str = "") -> Field:
+    """Take a field out of the trash, with its cells. Harmless on one that is not in it.
+
+    If another has its name by now, a number is added to it. Raises TableFull and TableBusy.
+    """
+
+    def restore(table: Table) -> Field:
+        restored = Field.objects.get(pk=row.pk)
+        if restored.deleted_at is None:
+            return restored
+        present = live_fields(table.pk)
+        if len(present) >= MAX_FIELDS:
+            raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")
+        restored.name = free_name(restored.name, {field.name for field in present})
+        restored.deleted_at = restored.deleted_by = None
+        restored.save(update_fields=["name", "deleted_at", "deleted_by", "updated_at"])
+        _record(table, restored, user, client)
+        return restored
+
+    return ddl.change_schema(row.table_id, restore)
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, with a number added if another has it."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        ending = f" ({number})"
+        free = name[: MAX_NAME_CHARS - len(ending)] + ending
+    return free

@@ -1,0 +1,37 @@
+"""Frames of the WebSocket that say what has changed in a table."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class TableSubscribed(msgspec.Struct, tag_field="type", tag="table.subscribed", frozen=True):
+    """From now on changes are sent: those after `id`."""
+
+    ref: str | None
+    table: int
+    id: str
+    rev: int
+    schema_rev: int
+
+
+class TableChanged(msgspec.Struct, tag_field="type", tag="table.changed", frozen=True):
+    """These rows have changed, in these fields. No fields: in any, or they are new or gone."""
+
+    table: int
+    #: What `after` of the next subscription begins with.
+    id: str
+    rev: int
+    rows: list[int]
+    fields: list[str]
+
+
+class TableReload(msgspec.Struct, tag_field="type", tag="table.reload", frozen=True):
+    """More has changed than can be told: read the fields or the rows again."""
+
+    table: int
+    id: str
+    rev: int
+    reason: Literal["fields", "rows"]

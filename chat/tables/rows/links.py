@@ -1,0 +1,81 @@
+"""Links: pairs of a row and a row of another table, in a table for each link field."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import cast
+
+import msgspec
+
+from aily.database.rows import Row, execute, fetch_column, fetch_rows
+from chat.tables.models import Field, Table
+from chat.tables.names import links_table, rows_table, statement
+
+# Rows that were deleted stay in the pairs, and come back with them when that is undone.
+_READ = """
+SELECT link.row_id, link.other_id FROM {links} AS link
+  JOIN {others} AS other ON other.id = link.other_id
+ WHERE link.row_id = ANY(%s) ORDER BY link.row_id, link.pos
+"""
+_DELETE = "DELETE FROM {links} WHERE row_id = ANY(%s)"
+_INSERT = """
+INSERT INTO {links} (row_id, other_id, pos)
+SELECT row_id, other_id, pos
+  FROM json_to_recordset(%s::json) AS pair(row_id bigint, other_id bigint, pos integer)
+"""
+
+
+class _Pair(Row, frozen=True):
+    row_id: int
+    other_id: int
+
+
+def target(field: Field) -> int:
+    """The id of the table that a link field links to."""
+    return cast("int", field.options["table"])
+
+
+def live_targets(fields: Collection[Field]) -> set[int]:
+    """Of the tables that these link fields link to: those that are not dropped. One query."""
+    wanted = {target(field) for field in fields}
+    return (
+        set(Table.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    )
+
+
+def read_links(
+    fields: Collection[Field], row_ids: Collection[int]
+) -> dict[int, dict[int, list[int]]]:
+    """The linked rows by field and row, in their order. A query a field, however many rows."""
+    present = live_targets(fields)
+    found: dict[int, dict[int, list[int]]] = {}
+    for field in fields:
+        by_row: defaultdict[int, list[int]] = defaultdict(list)
+        if target(field) in present and row_ids:
+            read = statement(_READ, links=links_table(field.pk), others=rows_table(target(field)))
+            for pair in fetch_rows(_Pair, read, [list(row_ids)]):
+                by_row[pair.row_id].append(pair.other_id)
+        found[field.pk] = dict(by_row)
+    return found
+
+
+def missing_rows(field: Field, ids: Collection[int]) -> set[int]:
+    """Of these ids: those that no row of the linked table has."""
+    if target(field) not in live_targets([field]):
+        return set(ids)
+    find = statement("SELECT id FROM {table} WHERE id = ANY(%s)", table=rows_table(target(field)))
+    return set(ids) - set(fetch_column(int, find, [list(ids)]))
+
+
+def write_links(field: Field, cells: Mapping[int, list[int] | None]) -> None:
+    """Give each of these rows these links in place of those it has. Two statements."""
+    links = links_table(field.pk)
+    execute(statement(_DELETE, links=links), [list(cells)])
+    pairs = [
+        {"row_id": row_id, "other_id": other_id, "pos": pos}
+        for row_id, others in cells.items()
+        for pos, other_id in enumerate(others or ())
+    ]
+    if pairs:
+        execute(statement(_INSERT, links=links), [msgspec.json.encode(pairs).decode()])

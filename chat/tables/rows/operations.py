@@ -1,0 +1,158 @@
+"""What a batch does to rows: operations as they are asked for, checked, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from pydantic import JsonValue
+
+from aily.problems import InvalidRequest, Problem
+from chat.tables.exceptions import InvalidValue
+from chat.tables.models import Field, Kind
+from chat.tables.values import Cell, FromJson, UnfitValueError, json_parser
+
+Given = Mapping[str, JsonValue]
+Status = Literal["created", "updated", "unchanged", "deleted", "conflict", "failed"]
+
+#: Kinds whose values can name a row.
+KEY_KINDS = frozenset({
+    Kind.TEXT, Kind.LONG_TEXT, Kind.INTEGER, Kind.NUMBER, Kind.DATE, Kind.DATETIME, Kind.SELECT,
+    Kind.URL, Kind.EMAIL,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A new row. `row_id` and `pos` are those of a deleted row that comes back."""
+
+    values: Given
+    row_id: int | None = None
+    pos: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New values of some cells, each on condition that it is as the writer last saw it.
+
+    `was` has cells as seen; one that it leaves out is set in any case. `version`: the whole row
+    must be as it was.
+    """
+
+    row_id: int
+    values: Given
+    was: Given = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    row_id: int
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """New values of the row that the key field names, or a new row if there is none."""
+
+    values: Given
+
+
+Operation = Create | Update | Delete | Upsert
+
+
+#: A cell that others have changed: row, its version, and field and present value of the cell.
+Conflict = dict[str, JsonValue]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of an operation."""
+
+    status: Status
+    row_id: int | None = None
+    version: int | None = None
+    conflicts: list[Conflict] = field(default_factory=list)
+    problem: Problem | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """An operation with its values checked, and what comes of it."""
+
+    operation: Operation
+    #: The name of the operation in errors; empty: the request has only this one.
+    where: str = ""
+    #: 0: a row that is not there yet.
+    row_id: int = 0
+    #: By the ids of their fields.
+    cells: dict[int, Cell] = field(default_factory=dict)
+    #: Cells that were left out, as others have changed them.
+    conflicts: list[Conflict] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def end(self, status: Status, row_id: int, version: int | None) -> None:
+        self.row_id = row_id
+        self.outcome = Outcome(status, row_id, version, self.conflicts)
+
+    def fail(self, problem: Problem) -> None:
+        self.outcome = Outcome("failed", problem=problem)
+
+    def path(self, *parts: object) -> str:
+        """The name of a part of this operation in an error."""
+        return ".".join(map(str, (self.where, *parts) if self.where else parts))
+
+
+class Schema:
+    """The fields of a table by their keys, with the parsers of their values."""
+
+    def __init__(self, fields: list[Field]) -> None:
+        self.fields = fields
+        self.by_id = {field.pk: field for field in fields}
+        self._by_key = {field.key: field for field in fields}
+        self._parsers: dict[int, FromJson] = {}
+
+    @cached_property
+    def stored(self) -> list[Field]:
+        return [field for field in self.fields if field.is_stored]
+
+    @cached_property
+    def links(self) -> list[Field]:
+        return [field for field in self.fields if field.kind == Kind.LINK]
+
+    def find(self, key: str, where: str) -> Field:
+        """Return the field of this key. Raises InvalidValue."""
+        field = self._by_key.get(key)
+        if field is None:
+            raise InvalidValue("The table has no such field.", field=where)
+        return field
+
+    def parse(self, field: Field, value: JsonValue) -> Cell:
+        """Return the cell that a JSON value makes. Raises UnfitValueError."""
+        parser = self._parsers.get(field.pk)
+        if parser is None:
+            parser = self._parsers[field.pk] = json_parser(field)
+        return parser(value)
+
+    def parse_values(self, step: Step, values: Given) -> None:
+        """Check the values of an operation. Raises InvalidValue, which names the field."""
+        for key, value in values.items():
+            where = step.path("values", key)
+            field = self.find(key, where)
+            if field.ai_field_id is not None:
+                raise InvalidValue(f"An AI field fills {field.name!r}.", field=where)
+            try:
+                step.cells[field.pk] = self.parse(field, value)
+            except UnfitValueError as error:
+                raise InvalidValue(f"{field.name}: {error}", field=where) from None
+
+    def key_field(self, key: str | None) -> Field:
+        """Return the field that names the rows of upserts. Raises InvalidRequest."""
+        if key is None:
+            raise InvalidRequest("An upsert needs the field that names the rows.", field="key")
+        field = self.find(key, "key")
+        if field.kind not in KEY_KINDS or not field.is_stored:
+            raise InvalidRequest(f"A field of the kind {field.kind} names no rows.", field="key")
+        return field

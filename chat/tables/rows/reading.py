@@ -1,0 +1,98 @@
+"""Reading rows by their ids, with a number of queries that does not depend on how many they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from psycopg import sql
+from pydantic import JsonValue
+
+from aily.database.rows import fetch_column, fetch_tuples
+from chat.tables.models import Field, Kind
+from chat.tables.names import column, rows_table, statement
+from chat.tables.rows.links import read_links
+from chat.tables.values import Cell, database_reader, to_json
+
+#: A row as JSON: `{"id": 1, "version": 3, "values": {"f12": "text"}}`.
+RowJson = dict[str, JsonValue]
+
+_READ = "SELECT id, version, pos{columns} FROM {table} WHERE id = ANY(%s) ORDER BY id{lock}"
+
+
+@dataclass(slots=True)
+class StoredRow:
+    """A row of a table. `cells` by the id of their field; an empty one has None."""
+
+    id: int
+    version: int
+    pos: float
+    cells: dict[int, Cell]
+
+    def values(self, fields: Iterable[Field]) -> dict[str, JsonValue]:
+        """The cells of these fields, as they are in JSON."""
+        return {field.key: to_json(self.cells.get(field.pk)) for field in fields}
+
+    def as_json(self, fields: Iterable[Field]) -> RowJson:
+        values = cast("JsonValue", self.values(fields))
+        return {"id": self.id, "version": self.version, "values": values}
+
+
+def selected_columns(fields: Iterable[Field], prefix: str = "") -> sql.Composed:
+    """The columns of these fields for a SELECT after others: each with a comma before it."""
+    name = (prefix,) if prefix else ()
+    return sql.SQL("").join(
+        sql.SQL(", {}").format(sql.Identifier(*name, field.column)) for field in fields
+    )
+
+
+def load_rows(
+    table_id: int, fields: Sequence[Field], ids: Collection[int], *, is_locked: bool = False
+) -> dict[int, StoredRow]:
+    """Load rows by their ids; missing ones are left out. One query, and one for each link field.
+
+    `is_locked`: until the end of the transaction, in the order of their ids, so that two writers
+    of the same rows wait for each other and do not deadlock.
+    """
+    stored = [field for field in fields if field.is_stored]
+    lock = sql.SQL(" FOR NO KEY UPDATE" if is_locked else "")
+    read = statement(_READ, table=rows_table(table_id), columns=selected_columns(stored), lock=lock)
+    readers = [(field.pk, database_reader(field)) for field in stored]
+    rows: dict[int, StoredRow] = {}
+    for row_id, version, pos, *values in fetch_tuples(read, [list(ids)]):
+        cells = {pk: reader(value) for (pk, reader), value in zip(readers, values, strict=True)}
+        rows[cast("int", row_id)] = StoredRow(
+            cast("int", row_id), cast("int", version), cast("float", pos), cells
+        )
+    links = [field for field in fields if field.kind == Kind.LINK]
+    for field_id, by_row in read_links(links, rows).items():
+        for row in rows.values():
+            row.cells[field_id] = by_row.get(row.id)
+    return rows
+
+
+def rows_as_json(table_id: int, fields: Sequence[Field], ids: Sequence[int]) -> list[RowJson]:
+    """The rows of these ids in this order, as JSON; those that were deleted are left out."""
+    rows = load_rows(table_id, fields, ids)
+    return [rows[row_id].as_json(fields) for row_id in ids if row_id in rows]
+
+
+def ids_after(table_id: int, row_id: int, limit: int) -> list[int]:
+    """The ids of the rows that follow this one in the order of ids."""
+    find = statement(
+        "SELECT id FROM {table} WHERE id > %s ORDER BY id LIMIT %s", table=rows_table(table_id)
+    )
+    return fetch_column(int, find, [row_id, limit])
+
+
+def find_by_key(table_id: int, field: Field, keys: Collection[Cell]) -> list[tuple[int, Cell]]:
+    """The ids of rows whose field has one of these values, with the value. One query."""
+    find = statement(
+        "SELECT id, {column} FROM {table} WHERE {column} = ANY(%s) ORDER BY id",
+        column=column(field.column),
+        table=rows_table(table_id),
+    )
+    read = database_reader(field)
+    found = fetch_tuples(find, [list(keys)])
+    return [(cast("int", row_id), read(value)) for row_id, value in found]

@@ -1,0 +1,65 @@
+"""Creating, changing, deleting and restoring tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from aily.problems import Conflict, NotFound
+from aily.rest.writes import change
+from chat.tables import ddl
+from chat.tables.exceptions import TableFull
+from chat.tables.fields import NewField, add_catalogue_fields, check_name
+from chat.tables.models import ACTIVE_TRANSFERS, Export, Import, Table
+
+
+def create_table(
+    owner: User, name: str, fields: Sequence[NewField] = (), description: str = ""
+) -> Table:
+    """Create a table with these fields. Raises TableFull, InvalidRequest and ValidationError."""
+    _check_room(owner.pk)
+    with transaction.atomic():
+        table = Table(owner=owner, name=check_name(name), description=description)
+        table.full_clean()
+        table.save(force_insert=True)
+        ddl.bound_waits()
+        ddl.create_rows_table(table, add_catalogue_fields(table, fields, owner))
+    return table
+
+
+def _check_room(owner_id: int) -> None:
+    """Two requests at once may exceed the limits by one, which does no harm."""
+    own = Table.objects.filter(owner_id=owner_id).count()
+    if own >= settings.TABLES_MAX_PER_USER:
+        message = f"You may have {settings.TABLES_MAX_PER_USER} tables at most."
+        raise TableFull(f"{message} Those in the trash count as well.")
+    if Table.objects.count() >= settings.TABLES_MAX:
+        raise TableFull("This installation has as many tables as it may have.")
+
+
+def change_table(table: Table, given: Mapping[str, object]) -> Table:
+    """Change name or description. Raises InvalidRequest and ValidationError."""
+    if "name" in given:
+        given = {**given, "name": check_name(str(given["name"]))}
+    change(table, given, "updated_at")
+    return table
+
+
+def delete_table(table: Table) -> None:
+    """Move a table to the trash, where it stays for TABLE_TRASH_DAYS. Raises Conflict."""
+    for kind in (Import, Export):
+        if kind.objects.filter(table=table, state__in=ACTIVE_TRANSFERS).exists():
+            raise Conflict(f"Cancel the running {kind.__name__.lower()} first.")
+    if not Table.objects.live().filter(pk=table.pk).update(deleted_at=timezone.now()):
+        raise NotFound("There is no such table, or it is not yours.")
+
+
+def restore_table(table: Table) -> Table:
+    """Take a table out of the trash. Harmless on one that is not in it."""
+    Table.objects.filter(pk=table.pk).update(deleted_at=None)
+    table.refresh_from_db()
+    return table

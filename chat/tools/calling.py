@@ -1,0 +1,148 @@
+"""One call of a tool, from its arguments to what the model is told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from aily.observability import tracing
+from aily.problems import Unavailable
+from chat.models import Tool, ToolServerKind
+from chat.observability import metrics
+from chat.structured.checking import UncheckedError, check_answer
+from chat.tools import http_service
+from chat.tools.endpoints import Endpoint, endpoint_of
+from chat.tools.results import NoSlotError, ToolErrorCode, ToolFault, ToolResult, bounded
+from chat.tools.slots import slot
+
+__all__ = ["NoSlotError", "ToolResult", "call_tool", "check_arguments"]
+
+logger = logging.getLogger(__name__)
+
+#: Of the arguments of one call, as JSON.
+MAX_ARGUMENTS_BYTES = 1024 * 1024
+
+
+async def call_tool(
+    tool: Tool, arguments: dict[str, Any], *, call_id: str, owner_id: int = 0
+) -> ToolResult:
+    """Make one call of a tool, whose server is loaded. No database connection is used.
+
+    Whatever its server does becomes a result that says so. Raises NoSlotError alone, before
+    anything was sent, where all slots of the server are in use. `call_id` is the same when a call
+    is made again; `owner_id`: whose turn it is where arguments take long to be checked.
+    """
+    began = time.monotonic()
+    with tracing.span("execute_tool", kind="client", **_attributes(tool, call_id)) as span:
+        result = await _result(tool, arguments, call_id, owner_id)
+        result = replace(result, duration_seconds=time.monotonic() - began)
+        if span is not None and result.is_error:
+            span.set_attribute("error.type", result.code)
+    outcome = result.code or "answered"
+    metrics.tool_calls(tool.server.name, tool.function_name, outcome).inc()
+    metrics.tool_call_seconds(tool.server.name).observe(result.duration_seconds)
+    return result
+
+
+def _attributes(tool: Tool, call_id: str) -> dict[str, Any]:
+    return {
+        "gen_ai__operation__name": "execute_tool",
+        "gen_ai__tool__name": tool.function_name,
+        "gen_ai__tool__call__id": call_id,
+        "aily__tool__server": tool.server.name,
+    }
+
+
+async def _result(tool: Tool, arguments: dict[str, Any], call_id: str, owner_id: int) -> ToolResult:
+    try:
+        _require_offered(tool)
+        await check_arguments(tool, arguments, owner_id)
+        endpoint = endpoint_of(tool.server)
+        async with slot(tool.server, call_id):
+            result = await _call(tool, endpoint, arguments, call_id)
+        await _check_structured(tool, result, owner_id)
+        return bounded(result, endpoint.max_result_bytes)
+    except ToolFault as fault:
+        return fault.as_result()
+    except NoSlotError:
+        raise
+    except Exception:
+        logger.exception("a call of the tool %s failed", tool.function_name)
+        return ToolFault(ToolErrorCode.INTERNAL, "The call failed within aily.").as_result()
+
+
+def _require_offered(tool: Tool) -> None:
+    if tool.vanished_at is not None:
+        message = f"The tool's server does not have {tool.function_name} any more."
+    elif not tool.is_offered:
+        message = f"{tool.function_name} is not available now."
+    else:
+        return
+    raise ToolFault(ToolErrorCode.UNAVAILABLE, message)
+
+
+async def _call(
+    tool: Tool, endpoint: Endpoint, arguments: dict[str, Any], call_id: str
+) -> ToolResult:
+    """Raises ToolFault."""
+    if tool.server.kind == ToolServerKind.HTTP:
+        answer = await http_service.call(endpoint, tool, arguments, call_id)
+        return ToolResult(answer.text, answer.structured)
+    # With the first call: a process that makes none does without the package.
+    from chat.tools import mcp_client
+
+    request = mcp_client.ToolCallRequest(
+        tool.name, arguments, tool.input_schema, is_repeatable=tool.is_idempotent
+    )
+    found = await mcp_client.call(
+        endpoint, mcp_client.mode_of(tool.server.protocol_version), request
+    )
+    structured = found.structured if isinstance(found.structured, dict) else None
+    code = ToolErrorCode.TOOL_ERROR if found.is_error else ""
+    return ToolResult(found.text, structured, is_error=found.is_error, code=code)
+
+
+# --- Checks against schemas ---------------------------------------------------------------------
+async def check_arguments(tool: Tool, arguments: dict[str, Any], owner_id: int = 0) -> None:
+    """Raises ToolFault, whose message says what does not fit, and is for the model or the user."""
+    try:
+        encoded = msgspec.json.encode(arguments)
+    except (TypeError, ValueError, RecursionError):
+        raise _invalid("they are no JSON") from None
+    if len(encoded) > MAX_ARGUMENTS_BYTES:
+        raise _invalid(f"they have more than {MAX_ARGUMENTS_BYTES} bytes")
+    if problem := await _misfit(tool.input_schema, encoded.decode(), owner_id):
+        raise _invalid(problem)
+
+
+def _invalid(problem: str) -> ToolFault:
+    return ToolFault(
+        ToolErrorCode.INVALID_ARGUMENTS, f"The arguments do not fit the tool: {problem}."
+    )
+
+
+async def _check_structured(tool: Tool, result: ToolResult, owner_id: int) -> None:
+    """Raises ToolFault where a structured result does not fit the tool's output schema."""
+    if not tool.output_schema or result.structured is None or result.is_error:
+        return
+    text = msgspec.json.encode(result.structured).decode()
+    if problem := await _misfit(tool.output_schema, text, owner_id):
+        raise ToolFault(
+            ToolErrorCode.INVALID_RESULT,
+            f"The tool's result does not fit what its server promises: {problem}.",
+        )
+
+
+async def _misfit(schema: dict[str, Any], text: str, owner_id: int) -> str:
+    """Why a JSON text does not fit a schema; empty if it does. Its work has a bound."""
+    if not schema:
+        return ""
+    try:
+        checked = await check_answer(schema, text, owner_id)
+    except (UncheckedError, Unavailable) as error:
+        return f"they cannot be checked: {error}".rstrip(".")
+    return "; ".join(error.rstrip(".") for error in checked.errors)

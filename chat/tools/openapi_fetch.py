@@ -1,0 +1,54 @@
+"""Fetches an OpenAPI document, by the rules of addresses of the server that it describes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from chat.models import ToolServer
+from chat.tools.endpoints import credentials, endpoint_of
+from chat.tools.exchange import ByteBudget, OutgoingRequest, send, target_of
+from chat.tools.results import ToolErrorCode, ToolFault
+
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+_SECONDS = 20.0
+
+
+async def fetch_document(server: ToolServer, url: str) -> Any:
+    """The decoded JSON at a URL. Raises ToolFault.
+
+    The server's credentials go along where the URL is on its own origin, and nowhere else.
+    """
+    endpoint = endpoint_of(server)
+    target = target_of(url, server.may_reach)
+    is_own = target.origin == target_of(server.url, server.may_reach).origin
+    sent = await credentials(endpoint) if is_own else ()
+    headers = (("accept", "application/json"), *sent)
+    request = OutgoingRequest("GET", target, headers, b"", is_repeatable=True)
+    try:
+        async with asyncio.timeout(_SECONDS):
+            content = await _content(request)
+    except TimeoutError:
+        raise ToolFault(ToolErrorCode.TIMEOUT, f"No document within {_SECONDS:g} s.") from None
+    except ToolFault as fault:
+        raise fault.without(endpoint.secrets) from None
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ToolFault(
+            ToolErrorCode.INVALID_RESPONSE, "The document is no JSON; YAML is not read."
+        ) from None
+
+
+async def _content(request: OutgoingRequest) -> bytes:
+    response = await send(request, ByteBudget(MAX_DOCUMENT_BYTES))
+    try:
+        if response.status != 200:
+            raise ToolFault(
+                ToolErrorCode.HTTP_ERROR, f"The document's server answers HTTP {response.status}."
+            )
+        return await response.content()
+    finally:
+        response.close()

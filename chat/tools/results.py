@@ -1,0 +1,114 @@
+"""Results of calls of tools, and the faults that end them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from chat.llm.errors import MIN_SECRET_CHARS
+from chat.llm.types import storable
+
+#: Of a fault's text, which may quote the server.
+MAX_FAULT_CHARS = 500
+
+
+class ToolErrorCode(StrEnum):
+    """Why a call has no result of its tool. Public: part of a task's `tool_calls`."""
+
+    #: The tool itself says that it failed.
+    TOOL_ERROR = "tool_error"
+    #: Disabled, vanished, or not to be called.
+    UNAVAILABLE = "tool_unavailable"
+    #: The arguments do not fit the tool's schema. Nothing was sent.
+    INVALID_ARGUMENTS = "tool_invalid_arguments"
+    #: No connection. Nothing was sent.
+    UNREACHABLE = "tool_unreachable"
+    #: The server's address is one that its calls may not go to. Nothing was sent.
+    FORBIDDEN_ADDRESS = "tool_forbidden_address"
+    #: The server refuses aily's credentials, or there are none.
+    AUTH = "tool_auth"
+    TIMEOUT = "tool_timeout"
+    REDIRECT = "tool_redirect"
+    TOO_LARGE = "tool_result_too_large"
+    #: The connection broke before the answer was whole.
+    TRUNCATED = "tool_truncated"
+    #: The answer is not what the protocol asks for.
+    INVALID_RESPONSE = "tool_invalid_response"
+    #: The server takes no such call: it does not know the tool, or it refuses the arguments.
+    REFUSED = "tool_refused"
+    #: An HTTP status that means an error.
+    HTTP_ERROR = "tool_http_error"
+    #: The tool asks the user for input that aily does not pass on.
+    INPUT_REQUIRED = "tool_input_required"
+    #: The structured result does not fit the tool's output schema.
+    INVALID_RESULT = "tool_invalid_result"
+    #: A fault in aily; see its log.
+    INTERNAL = "tool_internal"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call came to. `text` is what the model is told; it is data, never an instruction.
+
+    `bytes` is the size of the whole text, also where `text` was cut.
+    """
+
+    text: str
+    structured: dict[str, Any] | None = None
+    is_error: bool = False
+    bytes: int = 0
+    duration_seconds: float = 0.0
+    #: A ToolErrorCode; empty of a success.
+    code: str = ""
+
+
+class ToolFault(Exception):  # noqa: N818 - not an error of aily's
+    """A call that came to nothing. The message is for the model, and short."""
+
+    def __init__(self, code: ToolErrorCode, message: str) -> None:
+        self.code = code
+        self.message = storable(message)[:MAX_FAULT_CHARS]
+        super().__init__(self.message)
+
+    def without(self, secrets: tuple[str, ...]) -> ToolFault:
+        """The fault without secrets that the server may have repeated."""
+        message = self.message
+        for secret in secrets:
+            if len(secret) >= MIN_SECRET_CHARS:
+                message = message.replace(secret, "***")
+        return ToolFault(self.code, message)
+
+    def as_result(self) -> ToolResult:
+        size = len(self.message.encode())
+        return ToolResult(self.message, is_error=True, bytes=size, code=self.code)
+
+
+class NoSlotError(Exception):
+    """All slots of the tool's server are in use: ask again later."""
+
+    def __init__(self, server: str, retry_after_seconds: float) -> None:
+        super().__init__(f"{server}: all slots are in use")
+        self.retry_after_seconds = retry_after_seconds
+
+
+def bounded(result: ToolResult, max_bytes: int) -> ToolResult:
+    """The result with its text within `max_bytes`, cut at a character, with a note."""
+    text = storable(result.text)
+    encoded = text.encode()
+    structured = result.structured if _is_keepable(result.structured, max_bytes) else None
+    result = replace(result, text=text, structured=structured, bytes=len(encoded))
+    if len(encoded) <= max_bytes:
+        return result
+    kept = encoded[:max_bytes].decode(errors="ignore")
+    note = f"\n[cut: the first {max_bytes} of {len(encoded)} bytes]"
+    # A structured result that was not shown whole is not to be read as if it were.
+    return replace(result, text=kept + note, structured=None)
+
+
+def _is_keepable(structured: dict[str, Any] | None, max_bytes: int) -> bool:
+    """Whether the database takes it, and its size is that of a result."""
+    encoded = msgspec.json.encode(structured)
+    return len(encoded) <= max_bytes and b"\\u0000" not in encoded
