@@ -44,7 +44,11 @@ _TABLE_STYLES = ("vendor/slickgrid/slick.grid.css", "css/tables.css")
 def index(request: HttpRequest) -> HttpResponse:
     catalogue = f"js/i18n/{get_language()}.js"
     # The grid of the tables' page makes a style element, which needs the response's nonce.
-    assets = {"styles": [static(path) for path in _TABLE_STYLES], "nonce": str(request.csp_nonce)}  # type: ignore[attr-defined]
+    assets = {
+        "styles": [static(path) for path in _TABLE_STYLES],
+        "nonce": str(request.csp_nonce),  # type: ignore[attr-defined]
+        "import_max_bytes": settings.IMPORT_MAX_BYTES,
+    }
     data = {**page_data(request.user), "table_assets": assets}
     context = {"page_data": data, "preloaded": (catalogue, *_PRELOADED)}
     return render(request, "chat/index.html", context)

@@ -7,7 +7,7 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, Scope } from "./types.d.ts"
+ * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCell, Scope } from "./types.d.ts"
  * @import { ScopeEstimate, TableData, TableItem, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
@@ -244,6 +244,14 @@ export class TablesApi {
   /** @param {string} id @returns {Promise<ErrorGroup[]>} why cells have failed, the most frequent first */
   runErrors(id) {
     return this.#call("GET", `/runs/${id}/errors`);
+  }
+
+  /**
+   * @param {string} id @param {string} state @param {number} limit
+   * @returns {Promise<{items: RunCell[]}>}
+   */
+  runRows(id, state, limit) {
+    return this.#call("GET", `/runs/${id}/rows?state=${state}&limit=${limit}`);
   }
 
   /** @param {number} aiField @param {number} row @returns {Promise<CellData>} */

@@ -16,6 +16,7 @@ import {
 } from "../runs/progress.js";
 import { CLIENT } from "./api.js";
 import { idOf, inputField } from "./forms.js";
+import { readTried, triedTemplate } from "./tried_rows.js";
 
 /**
  * @import { ErrorGroup, Estimate } from "../../client/types.d.ts"
@@ -39,6 +40,8 @@ export class RunView {
   /** @type {Estimate|null} of the rest, before the start */
   #estimate = null;
   #max;
+  /** @type {import("./tried_rows.js").Tried[]} before the start */
+  #tried = [];
   #isBusy = false;
   /** @type {any} */
   #error = null;
@@ -99,7 +102,9 @@ export class RunView {
     const { id, state } = this.#run;
     try {
       this.#groups = await api.runErrors(id);
-      this.#estimate = state === "ready" ? await api.actOnRun(id, "estimate") : null;
+      const isReady = state === "ready";
+      this.#tried = isReady ? await readTried(this.#context, this.#run) : [];
+      this.#estimate = isReady ? await api.actOnRun(id, "estimate") : null;
     } catch (error) {
       console.warn("more of a run", error);
     }
@@ -179,6 +184,7 @@ export class RunView {
         ${run.state === "paused" || run.state === "ready" ? this.#limitField() : nothing}
         <div class="notices">${notice(this.#error)}</div>
         ${this.#context.session.may.run ? this.#actions(run) : nothing}
+        ${triedTemplate(this.#tried, this.#context.session.data.fields, run.ai_field)}
         ${this.#groups.length ? this.#reasons() : nothing}
       </section>
     `;

@@ -242,6 +242,15 @@ export interface TableRunData extends RunData {
   reverted_at: string | null;
 }
 
+/** A row of a run. */
+export interface RunCell {
+  number: number;
+  row: number;
+  state: string;
+  error: { code?: string; message?: string } | null;
+  inputs: Record<string, Value> | null;
+}
+
 export interface ScopeEstimate extends Estimate {
   in_scope: number;
   skipped: number;
