@@ -47,6 +47,8 @@ test("the Chinese texts are Chinese", () => {
     "error.invalid_form.help",
     "error.invalid_request.help",
     "error.invalid_variable.help",
+    "error.invalid_value.help",
+    "error.table_full.help",
   ];
   for (const [key, entry] of Object.entries(zh)) {
     if (same.includes(key)) continue;

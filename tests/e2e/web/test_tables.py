@@ -194,7 +194,7 @@ def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page)
     assert row.get_attribute("aria-rowindex") == "1507"
 
 
-# --- Fields and views -------------------------------------------------------------------------------
+# --- Fields and views -----------------------------------------------------------------------------
 def test_fields_are_added_changed_hidden_and_deleted(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 3))
@@ -371,7 +371,7 @@ def edit_and_find_stale(page: Page) -> None:
     expect(cell(page, 3, 5).locator(".ai-edited")).to_be_visible()
 
 
-# --- Two people, no connection ----------------------------------------------------------------------
+# --- Two people, no connection --------------------------------------------------------------------
 def test_two_browsers_edit_one_cell(
     page_of_tables: Page, browser: Browser, stack: Stack, session: StorageState
 ) -> None:
@@ -410,7 +410,7 @@ def test_two_browsers_edit_one_cell(
         expect(cell(page, 0, 0)).to_have_text("Ticket 0 <b>")
 
 
-# --- Phones, accessibility --------------------------------------------------------------------------
+# --- Phones, accessibility ------------------------------------------------------------------------
 def test_on_a_phone_rows_are_cards(browser: Browser, stack: Stack, session: StorageState) -> None:
     options = {"viewport": PHONE, "locale": "zh-CN", "has_touch": True, "is_mobile": True}
     with visit(browser, stack, session, **options) as page:
