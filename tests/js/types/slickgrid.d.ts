@@ -67,7 +67,7 @@ export class SlickGrid {
   gotoCell(row: number, cell: number, edit?: boolean): void;
   invalidate(): void;
   invalidateRows(rows: number[]): void;
-  editActiveCell(): void;
+  editActiveCell(editor?: undefined, preClick?: boolean, event?: Event): void;
   render(): void;
   resetActiveCell(): void;
   resizeCanvas(): void;

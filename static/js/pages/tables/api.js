@@ -60,11 +60,6 @@ export class TablesApi {
     return this.#call("GET", `/fields/${id}`);
   }
 
-  /** @param {number} id @param {object} change its kind and options */
-  retypeField(id, change) {
-    return this.#call("POST", `/fields/${id}:retype`, { ...change, client: CLIENT });
-  }
-
   /** @param {number} id */
   deleteField(id) {
     return this.#call("DELETE", `/fields/${id}?${HERE}`);

@@ -27,7 +27,7 @@ export function editorFor(field, valueOf) {
   return class extends CellEditor {
     /** @param {any} args */
     constructor(args) {
-      super(field, args.container, valueOf);
+      super(field, args.container, valueOf, isTyped(args.event));
     }
   };
 }
@@ -40,8 +40,12 @@ class CellEditor {
   /** @type {Value} */
   #was = null;
 
-  /** @param {Field} field @param {HTMLElement} container @param {(item: any) => Value} valueOf */
-  constructor(field, container, valueOf) {
+  #isTyped;
+
+  /** @param {Field} field @param {HTMLElement} container @param {(item: any) => Value} valueOf
+   * @param {boolean} isTyped a character that is typed replaces the value */
+  constructor(field, container, valueOf, isTyped) {
+    this.#isTyped = isTyped;
     this.#field = field;
     this.#valueOf = valueOf;
     this.#input = makeInput(field);
@@ -76,9 +80,7 @@ class CellEditor {
   loadValue(item) {
     this.#was = this.#valueOf(item) ?? null;
     this.#input.value = inputText(this.#field, this.#was);
-    if (this.#input instanceof HTMLSelectElement) return;
-    // Typing replaces the value; F2 and a double click leave it to be changed.
-    this.#input.select();
+    if (!(this.#input instanceof HTMLSelectElement) && this.#isTyped) this.#input.select();
   }
 
   serializeValue() {
@@ -104,6 +106,11 @@ class CellEditor {
   #parsed() {
     return inputValue(this.#field, this.#input.value);
   }
+}
+
+/** @param {any} event that began the edit @returns {boolean} */
+function isTyped(event) {
+  return event instanceof KeyboardEvent;
 }
 
 /** @param {Field} field */

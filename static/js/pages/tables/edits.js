@@ -1,6 +1,7 @@
 /** Edits on their way to the server: shown at once, sent in order, kept while there is no
  * connection. */
 
+import { ApiError } from "../../client/api.js";
 import { randomKey } from "../../client/tasks.js";
 import { isSame } from "./values.js";
 
@@ -26,6 +27,7 @@ import { isSame } from "./values.js";
  * @typedef {object} Batch
  * @property {string} key makes sending it again harmless
  * @property {Operation[]} operations
+ * @property {Promise<Outcome[]>} done
  * @property {(results: Outcome[]) => void} resolve
  * @property {(error: any) => void} reject
  *
@@ -130,6 +132,12 @@ export class Edits extends EventTarget {
     return this.change([{ rowId, key, was: current, value }]);
   }
 
+  /** Resolves once all that was done so far is stored, or refused. @throws {ApiError} */
+  async settled() {
+    if (this.isOffline) throw new ApiError({ code: "network" });
+    await Promise.allSettled(this.#batches.map(({ done }) => done));
+  }
+
   /** The connection is back. */
   retryNow() {
     if (!this.#timer) return;
@@ -155,9 +163,9 @@ export class Edits extends EventTarget {
 
   /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
   #add(operations) {
-    return new Promise((resolve, reject) => {
-      this.#batches.push({ key: randomKey(), operations, resolve, reject });
-    });
+    const { promise, resolve, reject } = Promise.withResolvers();
+    this.#batches.push({ key: randomKey(), operations, done: promise, resolve, reject });
+    return promise;
   }
 
   async #send() {

@@ -208,19 +208,21 @@ function changesOf(field, form) {
 
 /** @param {FieldForm} form */
 function optionsOf({ kind, choices, table }) {
-  if (WITH_CHOICES.includes(kind)) return { choices: choices.filter(({ name }) => name.trim()) };
+  const named = choices.filter(({ name }) => name.trim());
+  // Of a field that becomes a choice the server finds those that it has.
+  if (WITH_CHOICES.includes(kind)) return named.length ? { choices: named } : {};
   return kind === "link" ? { table: Number(table) } : {};
 }
 
 /** @param {Field} field @param {FieldForm} form @param {FieldTools} tools */
 async function retype(field, form, tools) {
-  await tools.api.retypeField(field.id, { kind: form.kind, options: optionsOf(form) });
+  await tools.api.changeField(field.id, { kind: form.kind, options: optionsOf(form) });
   const { name } = field;
   const report = await waitForRetype(field.id, tools.api);
   if (report?.state === "failed") {
     throw Object.assign(new Error(report.message), { code: "invalid_request" });
   }
-  const left = report?.misfits ?? 0;
+  const left = report?.unfit ?? 0;
   tools.say(
     left ? t("tables.retyped_with_losses", { name, count: left }) : t("tables.retyped", { name }),
   );

@@ -214,10 +214,18 @@ export class TableGrid {
     grid.onValidationError.subscribe((_event, { validationResults }) => {
       this.#callbacks.onInvalid(validationResults.msg);
     });
+    this.element.addEventListener("focusin", (event) => this.#entered(event));
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
       requestAnimationFrame(() => markRows(this.#wrapper));
     });
+  }
+
+  /** By the tab key. @param {FocusEvent} event */
+  #entered(event) {
+    const isCell = /** @type {Element} */ (event.target).classList.contains("slick-cell");
+    const place = isCell && !this.active ? this.#grid.getCellFromEvent(event) : null;
+    if (place && place.cell > 0) this.#grid.setActiveCell(place.row, place.cell);
   }
 
   /** @param {HTMLElement} node of the header @param {Field} field */
@@ -275,7 +283,7 @@ export class TableGrid {
     if (this.#callbacks.onKey(key)) return true;
     // The character itself goes into the input. An input method begins a word with "Process".
     if (active && (isCharacter(key) || key.key === "Process")) {
-      if (!IN_SHEET.includes(active.field.kind)) this.edit();
+      if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
     }
     return false;
   }
@@ -355,12 +363,13 @@ export class TableGrid {
     return { top: Math.max(0, top), bottom: Math.min(bottom, this.#source.lines() - 1) };
   }
 
-  edit() {
+  /** @param {KeyboardEvent} [typed] replaces what is in the cell */
+  edit(typed) {
     const { active } = this;
     if (!active || !this.#options.mayEdit) return;
     if (IN_SHEET.includes(active.field.kind)) {
       this.#callbacks.onOpenValue(active.line, active.field);
-    } else this.#grid.editActiveCell();
+    } else this.#grid.editActiveCell(undefined, false, typed);
   }
 
   /** @param {number} line @param {Field} [field] the first one by default */

@@ -22,10 +22,6 @@ export function moveRole(container, label) {
   wrapper.setAttribute("role", "grid");
   wrapper.setAttribute("aria-label", label);
   for (const pane of wrapper.querySelectorAll(PANES)) pane.removeAttribute("tabindex");
-  // What scrolls has to be focusable, at least by a script.
-  for (const viewport of wrapper.querySelectorAll(".slick-viewport")) {
-    viewport.setAttribute("tabindex", "-1");
-  }
   for (const sink of container.querySelectorAll(":scope > [tabindex='0']")) {
     sink.setAttribute("role", "application");
     sink.setAttribute("aria-label", t("tables.grid_help"));
@@ -49,7 +45,12 @@ export function markRows(wrapper) {
   }
   for (const cell of wrapper.querySelectorAll(".slick-cell")) {
     cell.setAttribute("aria-selected", String(cell.classList.contains("selected")));
+    cell.setAttribute("tabindex", "-1");
   }
+  // One of them is reached by the tab key.
+  const entry = wrapper.querySelector(".slick-cell.active") ??
+    wrapper.querySelector(".slick-cell.l1");
+  entry?.setAttribute("tabindex", "0");
 }
 
 /** @param {HTMLElement} container @param {HTMLElement|null} cell the active one */

@@ -24,7 +24,7 @@ const REOPEN_MS = 250;
 /**
  * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
- * changed elsewhere, null: any), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -125,6 +125,7 @@ export class TableSession extends EventTarget {
     this.#view.addEventListener("stored", () => {
       this.views = [this.view.view];
       this.#viewId = this.view.id;
+      this.dispatchEvent(new Event("address"));
     });
     this.#view.addEventListener("failed", (event) => this.#fail(detailOf(event)));
   }
@@ -332,6 +333,7 @@ export class TableSession extends EventTarget {
 
   /** @param {"undo"|"redo"} direction @returns {Promise<any>} what was taken back */
   async step(direction) {
+    await this.edits.settled();
     const done = await this.#api.step(this.#tableId, direction);
     await this.#rereadSight();
     return done;

@@ -90,7 +90,7 @@ export class TablePage {
     await Promise.all([this.#styled, this.#session.load()]);
     if (this.#left.signal.aborted) return;
     this.#app.showTitle();
-    this.#app.moved({ name: "tables", id: this.#session.address });
+    this.#moved();
     this.#showTools();
     this.#draw();
     await this.#session.open();
@@ -168,6 +168,7 @@ export class TablePage {
     });
     session.addEventListener("length", () => this.#refreshLength());
     session.addEventListener("layout", () => this.#redraw());
+    session.addEventListener("address", () => this.#moved());
     session.addEventListener("state", () => {
       this.#showTools();
       this.#showStatus();
@@ -368,8 +369,12 @@ export class TablePage {
     this.#grid?.commit();
     await this.#session.openView(id);
     this.#panel.reset();
-    this.#app.moved({ name: "tables", id: this.#session.address });
+    this.#moved();
     this.#redraw();
+  }
+
+  #moved() {
+    this.#app.moved({ name: "tables", id: this.#session.address });
   }
 
   #showStatus() {
