@@ -34,6 +34,7 @@ from aily.web.body_limits import (  # noqa: E402
     LimitedBodies,
     error_forms,
     larger_bodies,
+    larger_bodies_between,
     problem_response,
     upload_bytes,
 )
@@ -107,6 +108,8 @@ error_forms[_MCP] = mcp_error_form
 larger_bodies.update(openai.larger_bodies)
 for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
     larger_bodies[path] = partial(upload_bytes, "RUN_MAX_FILE_BYTES")
+# Of a table, and of one that an import creates.
+larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))

@@ -26,7 +26,10 @@ from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.changes import router as table_changes
+from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
+from chat.tables.api.imports import router as table_imports
 from chat.tables.api.queries import router as table_queries
 from chat.tables.api.rows import router as table_rows
 from chat.tables.api.sharing import router as table_shares
@@ -59,8 +62,11 @@ api = build_api(
             table_fields,
             table_rows,
             table_shares,
+            table_changes,
             table_views,
             table_queries,
+            table_imports,
+            table_exports,
         ],
     },
     auth=[BearerAuth(), SessionAuth()],

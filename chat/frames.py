@@ -86,6 +86,20 @@ class TableUnsubscribe(Strict):
     table: int = Field(ge=1, lt=2**63)
 
 
+class ImportSubscribe(Strict):
+    """The import's progress now, and until it has ended."""
+
+    type: Literal["import.subscribe"]
+    ref: Ref | None = None
+    import_id: UUID
+
+
+class ImportUnsubscribe(Strict):
+    type: Literal["import.unsubscribe"]
+    ref: Ref | None = None
+    import_id: UUID
+
+
 class Ping(Strict):
     type: Literal["ping"]
     ref: Ref | None = None
@@ -100,6 +114,8 @@ Frame = (
     | RunUnsubscribe
     | TableSubscribe
     | TableUnsubscribe
+    | ImportSubscribe
+    | ImportUnsubscribe
     | Ping
 )
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
@@ -120,5 +136,5 @@ def parse_frame(data: str | bytes) -> Frame:
 
 def _is_tag(part: int | str) -> bool:
     return isinstance(part, str) and (
-        part.startswith(("task.", "run.", "table.")) or part == "ping"
+        part.startswith(("task.", "run.", "table.", "import.")) or part == "ping"
     )

@@ -27,6 +27,7 @@ PLACES = (
         "claiming",
         "claiming deliveries",
     ),
+    *("imports", "exports", "transfers"),
     *("counting submits", "ending a call", "event log", "giving the lease up"),
     *("publishing a retry", "hub", "leaving", "life of a worker", "listening", "loading models"),
     *("observing a call", "observing a delivery", "observing starts", "open sockets", "pulse"),

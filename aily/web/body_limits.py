@@ -47,6 +47,8 @@ ErrorForm = Callable[[Problem, str], tuple[str, bytes]]
 error_forms: dict[str, ErrorForm] = {}
 #: Returns the largest body, by the paths on which that is more than REQUEST_MAX_BYTES.
 larger_bodies: dict[str, Callable[[], int]] = {}
+#: The same for paths with an id in them: beginning and end of the path.
+larger_bodies_between: dict[tuple[str, str], Callable[[], int]] = {}
 #: Of a form: its fields beside the file.
 _FORM_BYTES = 1_048_576
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
@@ -111,6 +113,9 @@ def _limit_of(path: str) -> int:
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if (larger := larger_bodies.get(path)) is not None:
         return max(larger(), limit)
+    for (beginning, end), larger in larger_bodies_between.items():
+        if path.startswith(beginning) and path.endswith(end):
+            return max(larger(), limit)
     return limit
 
 

@@ -40,7 +40,8 @@ LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
 TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
 BatchEventName = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
-EventName = Literal[TaskEventName, RunEventName, BatchEventName]
+ImportEventName = Literal["import.finished"]
+EventName = Literal[TaskEventName, RunEventName, BatchEventName, ImportEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from chat.events import START, EventId, Pong, TaskAcceptedFrame
 from chat.followers import follower_of
 from chat.frames import (
     Frame,
+    ImportSubscribe,
+    ImportUnsubscribe,
     Ping,
     RunSubscribe,
     RunUnsubscribe,
@@ -102,11 +104,11 @@ class Commands:
                 self.subscriptions.follow_run(frame.run_id)
             case RunUnsubscribe():
                 self.subscriptions.unfollow(str(frame.run_id))
-            case TableSubscribe():
+            case TableSubscribe() | ImportSubscribe():
                 frames = follower_of(frame.type)(self._identity.user, frame)
-                self.subscriptions.follow_frames(_table_key(frame), frames, frame.ref)
-            case TableUnsubscribe():
-                self.subscriptions.unfollow(_table_key(frame))
+                self.subscriptions.follow_frames(_followed(frame), frames, frame.ref)
+            case TableUnsubscribe() | ImportUnsubscribe():
+                self.subscriptions.unfollow(_followed(frame))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
 
@@ -147,8 +149,13 @@ class Commands:
             self.subscriptions.follow(task_id, after, text=True)
 
 
-def _table_key(frame: TableSubscribe | TableUnsubscribe) -> str:
-    return f"table {frame.table}"
+def _followed(
+    frame: TableSubscribe | TableUnsubscribe | ImportSubscribe | ImportUnsubscribe,
+) -> str:
+    """The name of what a frame subscribes to, or no longer."""
+    if isinstance(frame, TableSubscribe | TableUnsubscribe):
+        return f"table {frame.table}"
+    return f"import {frame.import_id}"
 
 
 def _as_problem(error: Exception) -> Problem:

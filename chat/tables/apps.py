@@ -17,11 +17,15 @@ class TablesConfig(AppConfig):
         from accounts.audit import audited
         from aily.admin.model_texts import translate_models
         from chat.followers import register_follower
-        from chat.tables import ddl, following
+        from chat.tables import ddl, following, undo
+        from chat.tables.imports import progress
+        from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
+        from chat.tables.transfers import actors  # noqa: F401 - declares the actors
 
         translate_models(self)
+        undo.register_batch_undo(undo_import)
         # Counters that change with every write of a row are no change by anybody.
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
         audited(Field, except_for=("retype", "is_retyping", "updated_at"))
@@ -29,5 +33,6 @@ class TablesConfig(AppConfig):
         audited(AiField, except_for=("updated_at",))
         register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
         register_follower("table.subscribe", following.follow)
+        register_follower("import.subscribe", progress.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

@@ -43,6 +43,8 @@ class Changed:
     #: Rows created less rows deleted.
     added: int = 0
     changes_schema: bool = False
+    #: How many rows changed, where they are too many to be named.
+    rows: int | None = None
     #: See Change.inverse; None: it is not undone by its inverse.
     inverse: dict[str, JsonValue] | None = field(default=None)
 
@@ -72,7 +74,7 @@ def record(table: Table, author: Author, done: Changed) -> int:
         client=author.client,
         kind=done.kind,
         batch=author.batch,
-        rows=len(done.row_ids),
+        rows=len(done.row_ids) if done.rows is None else done.rows,
         inverse=done.inverse,
     )
     announce = partial(live.changed, table.pk, rev, list(done.row_ids), list(done.field_ids))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db import DatabaseError, transaction
 from django.db.models import Model
 from psycopg import sql
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from aily.database.rows import execute, fetch_column
 from aily.problems import NotFound
@@ -92,8 +92,8 @@ def change_schema(table_id: int, change: Callable[[Table], R]) -> R:
 
 
 def is_locked_out(error: DatabaseError) -> bool:
-    """Whether a lock was not to be had in LOCK_SECONDS."""
-    return isinstance(error.__cause__, LockNotAvailable)
+    """Whether a lock was not to be had in LOCK_SECONDS, or two waited for each other."""
+    return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
 
 
 def lock_table(table_id: int) -> Table:
@@ -133,7 +133,6 @@ def drop_deleted(sender: object, instance: Model, **kwargs: object) -> None:
 
     In the same transaction, so that there are both or neither.
     """
-    bound_waits()
     match instance:
         case Table():
             drop_table(rows_table(instance.pk))
@@ -145,6 +144,7 @@ def drop_deleted(sender: object, instance: Model, **kwargs: object) -> None:
 
 def drop_table(table: sql.Identifier) -> None:
     """Drop a table in PostgreSQL, if it is there."""
+    bound_waits()
     execute(statement("DROP TABLE IF EXISTS {table}", table=table))
 
 

@@ -79,7 +79,10 @@ def add_catalogue_fields(
                 position=position + index + 1,
             )
         )
-    Field.objects.bulk_create(rows)
+    if len(rows) == 1:
+        rows[0].save()  # which the audit log hears of; those of a new table are seen with it
+    else:
+        Field.objects.bulk_create(rows)
     for row in rows:
         row.column = row.key if row.is_stored else ""
     Field.objects.bulk_update(rows, ["column"])
@@ -110,16 +113,23 @@ def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Fie
     """Add an empty field. Raises InvalidRequest, Conflict, TableFull and TableBusy."""
 
     def add(table: Table) -> Field:
-        [row] = add_catalogue_fields(table, [new], user, where="")
+        [row] = add_fields(table, [new], user, client)
+        return row
+
+    return ddl.change_schema(table_id, add)
+
+
+def add_fields(table: Table, new: Sequence[NewField], user: User, client: str = "") -> list[Field]:
+    """Add empty fields, in the transaction of a change of the schema. Raises as `add_field`."""
+    rows = add_catalogue_fields(table, new, user, where="")
+    for row in rows:
         require_room(table)
         if row.kind == Kind.LINK:
             ddl.create_links_table(row)
         else:
             ddl.add_column(table.pk, row.column, row.kind)
-        _record(table, row, user, client)
-        return row
-
-    return ddl.change_schema(table_id, add)
+    _record(table, rows, user, client)
+    return rows
 
 
 def require_room(table: Table) -> None:
@@ -129,8 +139,9 @@ def require_room(table: Table) -> None:
         raise TableFull(message)
 
 
-def _record(table: Table, row: Field, user: User, client: str) -> None:
-    done = Changed(ChangeKind.FIELD, field_ids=[row.pk], changes_schema=True)
+def _record(table: Table, rows: Sequence[Field], user: User, client: str) -> None:
+    field_ids = [row.pk for row in rows]
+    done = Changed(ChangeKind.FIELD, field_ids=field_ids, changes_schema=True)
     record(table, Author(user.pk, client), done)
 
 
@@ -157,7 +168,7 @@ def change_field(row: Field, patch: FieldPatch, user: User, client: str = "") ->
         changed.save(update_fields=["name", "options", "updated_at"])
         if patch.position is not None:
             _move(changed, patch.position)
-        _record(table, changed, user, client)
+        _record(table, [changed], user, client)
         return changed
 
     return ddl.change_schema(row.table_id, apply)
@@ -213,10 +224,10 @@ def delete_field(row: Field, user: User, client: str = "") -> None:
     """Move a field to the trash: its cells stay for TABLE_TRASH_DAYS. Raises TableBusy."""
 
     def delete(table: Table) -> None:
-        live = Field.objects.filter(pk=row.pk, deleted_at=None)
-        if not live.update(deleted_at=timezone.now(), deleted_by=user):
-            raise NotFound("There is no such field.")
-        _record(table, row, user, client)
+        deleted = get_live_field(row.pk)
+        deleted.deleted_at, deleted.deleted_by = timezone.now(), user
+        deleted.save(update_fields=["deleted_at", "deleted_by", "updated_at"])
+        _record(table, [deleted], user, client)
 
     ddl.change_schema(row.table_id, delete)
 
@@ -237,7 +248,7 @@ def restore_field(row: Field, user: User, client: str = "") -> Field:
         restored.name = free_name(restored.name, {field.name for field in present})
         restored.deleted_at = restored.deleted_by = None
         restored.save(update_fields=["name", "deleted_at", "deleted_by", "updated_at"])
-        _record(table, restored, user, client)
+        _record(table, [restored], user, client)
         return restored
 
     return ddl.change_schema(row.table_id, restore)

@@ -28,6 +28,22 @@ class TableChanged(msgspec.Struct, tag_field="type", tag="table.changed", frozen
     fields: list[str]
 
 
+class ImportProgress(msgspec.Struct, tag_field="type", tag="import.progress", frozen=True):
+    """How far an import is. `total` and `done` count rows of the file."""
+
+    import_id: str
+    table: int | None
+    state: str
+    reason: str | None
+    message: str | None
+    total: int | None
+    done: int
+    created_rows: int
+    updated_rows: int
+    skipped_rows: int
+    bad_rows: int
+
+
 class TableReload(msgspec.Struct, tag_field="type", tag="table.reload", frozen=True):
     """More has changed than can be told: read the fields or the rows again."""
 

@@ -47,9 +47,9 @@ def has_access(user: User, table: Table, access: Access, held: PermissionSet | N
     return any(held.allows(granted.value, table.pk) for granted in _GIVEN_BY[access])
 
 
-def accesses(user: User, table: Table) -> list[str]:
+def accesses(user: User, table: Table, held: PermissionSet | None = None) -> list[str]:
     """Return the names of what `user` may do with the table, in lower case."""
-    held = permissions_of(user)
+    held = held or permissions_of(user)
     return [access.name.lower() for access in Access if has_access(user, table, access, held)]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from aily.problems import Conflict, NotFound
+from aily.problems import Conflict
 from aily.rest.writes import change
 from chat.tables import ddl
 from chat.tables.exceptions import TableFull
@@ -43,7 +44,7 @@ def _check_room(owner_id: int) -> None:
 
 def change_table(table: Table, given: Mapping[str, object]) -> Table:
     """Change name or description. Raises InvalidRequest and ValidationError."""
-    if "name" in given:
+    if given.get("name") is not None:
         given = {**given, "name": check_name(str(given["name"]))}
     change(table, given, "updated_at")
     return table
@@ -54,12 +55,19 @@ def delete_table(table: Table) -> None:
     for kind in (Import, Export):
         if kind.objects.filter(table=table, state__in=ACTIVE_TRANSFERS).exists():
             raise Conflict(f"Cancel the running {kind.__name__.lower()} first.")
-    if not Table.objects.live().filter(pk=table.pk).update(deleted_at=timezone.now()):
-        raise NotFound("There is no such table, or it is not yours.")
+    _set_deleted(table, timezone.now())
 
 
 def restore_table(table: Table) -> Table:
     """Take a table out of the trash. Harmless on one that is not in it."""
-    Table.objects.filter(pk=table.pk).update(deleted_at=None)
-    table.refresh_from_db()
-    return table
+    return _set_deleted(table, None)
+
+
+def _set_deleted(table: Table, moment: datetime | None) -> Table:
+    """By a save, which the audit log hears of; under a lock, so that one of two is the first."""
+    with transaction.atomic():
+        locked: Table = Table.objects.select_for_update(no_key=True).get(pk=table.pk)
+        if (locked.deleted_at is None) != (moment is None):
+            locked.deleted_at = moment
+            locked.save(update_fields=["deleted_at"])
+    return locked

@@ -15,6 +15,7 @@ from aily.redis.guarded import guarded_pool
 from chat import actors
 from chat.runs import actors as runs
 from chat.tables import actors as tables
+from chat.tables.transfers import actors as transfers
 
 #: Which actor is sent a message every how many seconds.
 SCHEDULE = (
@@ -22,10 +23,12 @@ SCHEDULE = (
     (actors.settle, 1),
     (actors.deliver, 1),
     (runs.feed_runs, 1),
+    (transfers.work_on_transfers, 1),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),
     (runs.purge_runs, 300),
+    (transfers.purge_transfers, 300),
     (actors.refresh_tools, 15),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),

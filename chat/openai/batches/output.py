@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from aily.database.rows import fetch_rows
 from chat.models import Batch, Run, Task
+from chat.models.files import FileWriter
 from chat.openai.batches.outcomes import EndedRow, line_of
-from chat.openai.files.store import BATCH_FILES_KEPT, OUTPUT, FileWriter
+from chat.openai.files.store import BATCH_FILES_KEPT, OUTPUT
 
 #: Rows read at once, and bytes of their texts after which a page ends early.
 PAGE = 200

@@ -17,14 +17,13 @@ from aily.database.threads import in_database
 from aily.problems import TooLarge
 from aily.web.connections import connections
 from chat.models import StoredFile
-from chat.models.files import read_piece
+from chat.models.files import FileWriter, read_piece
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.files.forms import FILE_FIELD, FormParser
 from chat.openai.files.store import (
     BATCH_FILES_KEPT,
     PURPOSES,
-    FileWriter,
     check_room,
     delete_file,
     file_object,

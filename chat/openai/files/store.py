@@ -7,10 +7,9 @@ process that died leaves unfinished is purged after a day.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from http import HTTPStatus
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -19,8 +18,8 @@ from django.utils import timezone
 
 from aily.database.outages import storage_full
 from aily.process.disk import DiskRoom
-from chat.models import FilePiece, Run, RunState, StoredFile
-from chat.models.files import PIECE_BYTES
+from chat.models import Run, RunState, StoredFile
+from chat.models.files import UNFINISHED, UNFINISHED_KEPT, delete_pieces
 from chat.openai.errors import OpenAIError
 from chat.openai.ids import FILE, id_of, uuid_of
 from chat.openai.lists import JsonObject
@@ -28,15 +27,10 @@ from chat.openai.lists import JsonObject
 #: What a file may be sent for. Batches read those of the first; the others are only kept.
 PURPOSES = ("batch", "user_data", "assistants", "vision", "fine-tune", "evals")
 OUTPUT = "batch_output"
-_UNFINISHED = "unfinished"
-_UNFINISHED_KEPT = timedelta(days=1)
 #: How long files of batches are kept unless they say otherwise.
 BATCH_FILES_KEPT = timedelta(days=30)
 MAX_FILES = 10_000
-MAX_NAME_CHARS = 200
 _MAX_ID_CHARS = 100
-#: Pieces deleted by one statement.
-_PAGE = 64
 #: For how long one turn of the schedule deletes.
 PURGE_SECONDS = 20.0
 
@@ -56,62 +50,7 @@ def file_object(file: StoredFile) -> JsonObject:
     return fields
 
 
-# --- Writing ------------------------------------------------------------------------------------
-class FileWriter:
-    """Writes a new file, a piece a statement. Nobody finds it until it is published."""
-
-    def __init__(self, owner_id: int, name: str) -> None:
-        self._owner_id = owner_id
-        self._name = name[:MAX_NAME_CHARS]
-        self._buffer = bytearray()
-        self._pieces = 0
-        self.size = 0
-        #: None as long as nothing was stored.
-        self.file_id: UUID | None = None
-
-    def write(self, data: bytes) -> None:
-        """Add bytes; they are stored when they fill a piece."""
-        self._buffer += data
-        while len(self._buffer) >= PIECE_BYTES:
-            self.append(bytes(self._buffer[:PIECE_BYTES]))
-            del self._buffer[:PIECE_BYTES]
-
-    def append(self, piece: bytes) -> None:
-        """Store the next piece."""
-        if self.file_id is None:
-            file = StoredFile.objects.create(
-                owner_id=self._owner_id,
-                name=self._name,
-                purpose=_UNFINISHED,
-                expires_at=timezone.now() + _UNFINISHED_KEPT,
-            )
-            self.file_id = file.pk
-        FilePiece.objects.create(file_id=self.file_id, number=self._pieces, data=piece)
-        self._pieces += 1
-        self.size += len(piece)
-
-    def flush(self) -> None:
-        """Store the rest of what was written."""
-        if self._buffer:
-            self.append(bytes(self._buffer))
-            self._buffer.clear()
-
-    def publish(self, purpose: str, expires_at: datetime | None, name: str = "") -> StoredFile:
-        """Let the file be found. What is written must be flushed."""
-        if self.file_id is None:
-            raise ValueError("nothing was written")
-        file = StoredFile.objects.get(pk=self.file_id)
-        file.name = name[:MAX_NAME_CHARS] or file.name
-        file.purpose, file.bytes, file.expires_at = purpose, self.size, expires_at
-        file.save(update_fields=["name", "purpose", "bytes", "expires_at"])
-        return file
-
-    def discard(self) -> None:
-        if self.file_id is not None:
-            delete_pieces(self.file_id)
-            StoredFile.objects.filter(pk=self.file_id).delete()
-
-
+# --- Room ---------------------------------------------------------------------------------------
 @cache
 def _disk_room() -> DiskRoom:
     return DiskRoom(settings.DATA_DIR)
@@ -163,17 +102,10 @@ def delete_file(owner_id: int, name: str) -> None:
                 headers={"x-should-retry": "false"},
             )
         # Found by no request from here on, and purged if this process dies.
-        expires_at = timezone.now() + _UNFINISHED_KEPT
-        StoredFile.objects.filter(pk=file.pk).update(purpose=_UNFINISHED, expires_at=expires_at)
+        expires_at = timezone.now() + UNFINISHED_KEPT
+        StoredFile.objects.filter(pk=file.pk).update(purpose=UNFINISHED, expires_at=expires_at)
     delete_pieces(file.pk)
     StoredFile.objects.filter(pk=file.pk).delete()
-
-
-def delete_pieces(file_id: UUID) -> None:
-    """Delete the bytes of a file, a page a statement."""
-    pieces = FilePiece.objects.filter(file=file_id)
-    while numbers := list(pieces.order_by("number").values_list("number", flat=True)[:_PAGE]):
-        pieces.filter(number__in=numbers).delete()
 
 
 def purge_expired() -> int:

@@ -25,6 +25,8 @@ _PACKED = (
     (b"%PDF-", "a PDF"),
     (b"\xd0\xcf\x11\xe0", "a workbook (XLS)"),
 )
+#: Recognised by that nothing in the file contradicts them, in this order.
+_STRICT: tuple[Encoding, ...] = ("utf-8", "gb18030")
 #: UTF-16 without a mark is recognised by its zeros, of which text in UTF-8 or GB18030 has none.
 _SAMPLE_BYTES = 4096
 _ZERO_SHARE = 0.2
@@ -39,18 +41,46 @@ def refuse_packed(head: bytes) -> None:
 
 def detect_encoding(pieces: Iterable[bytes]) -> Encoding:
     """The encoding of a file. Reads all of it, unless its first bytes say it."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    is_first = True
+    detector = EncodingDetector()
     for piece in pieces:
-        if is_first:
-            is_first = False
-            if (known := _by_first_bytes(piece)) is not None:
-                return known
-        try:
-            decoder.decode(piece)
-        except UnicodeDecodeError:
-            return "gb18030"
-    return "utf-8"
+        detector.feed(piece)
+        if detector.is_certain:
+            break
+    return detector.encoding or "gb18030"
+
+
+class EncodingDetector:
+    """Recognises the encoding of a file by its pieces, in their order."""
+
+    def __init__(self) -> None:
+        self._by_first_bytes: Encoding | None = None
+        self._is_first = True
+        #: Decoders of what the file may still be.
+        self._decoders = {
+            encoding: codecs.getincrementaldecoder(encoding)() for encoding in _STRICT
+        }
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the rest of the file changes nothing."""
+        return self._by_first_bytes is not None or "utf-8" not in self._decoders
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """None: it is no text in UTF-8, UTF-16 or GB18030, as far as it was fed."""
+        return self._by_first_bytes or next(iter(self._decoders), None)
+
+    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+        if self._is_first:
+            self._is_first = False
+            self._by_first_bytes = _by_first_bytes(piece)
+        if self._by_first_bytes is not None:
+            return
+        for encoding, decoder in list(self._decoders.items()):
+            try:
+                decoder.decode(piece, is_last)
+            except UnicodeDecodeError:
+                del self._decoders[encoding]
 
 
 def _by_first_bytes(head: bytes) -> Encoding | None:

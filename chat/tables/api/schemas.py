@@ -169,6 +169,9 @@ class TablePatch(RequestSchema):
 
     name: str | None = None
     description: str | None = Field(None, max_length=10_000)
+    max_rows: int | None = Field(
+        None, ge=0, le=10_000_000, description="For staff. Null: TABLE_MAX_ROWS."
+    )
 
 
 def shown(table: Table, fields: list[TableField], access: list[str]) -> Table:

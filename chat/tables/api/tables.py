@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from ninja import Query, Router, Status
 from ninja.pagination import LimitOffsetPagination, paginate
 
+from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
@@ -47,8 +48,9 @@ class TablePage(Page):
     ) -> PageContent:
         page = super().paginate_queryset(queryset, pagination, request, **params)
         user: User = request.auth.user  # type: ignore[attr-defined]
+        held = permissions_of(user)
         for table in page["items"]:
-            table.access = accesses(user, table)
+            table.access = accesses(user, table, held)
         return page
 
 
@@ -91,10 +93,14 @@ def get_table(request: AuthenticatedRequest, table_id: int) -> Table:
 @router.patch("/{int:table_id}", response=TableOut)
 @if_match(TableOut, get_table)
 def edit_table(request: AuthenticatedRequest, table_id: int, payload: TablePatch) -> Table:
-    """Change a table's name or description."""
+    """Change a table's name or description, or, as staff, how many rows it may have."""
     user = request.auth.user
     table = find_table(user, table_id, Access.EDIT)
-    return show(user, tables.change_table(table, payload.dict(exclude_unset=True)))
+    given = payload.dict(exclude_unset=True)
+    if "max_rows" in given:
+        # Without an object: that one is the owner is not enough.
+        require_permission(user, Access.EDIT.value)
+    return show(user, tables.change_table(table, given))
 
 
 @router.delete("/{int:table_id}", response={204: None})

@@ -29,15 +29,23 @@ BY_HAND: JsonValue = [{"field": "pos"}]
 def packed_ids(query: Query, groups: Sequence[Grouping] = ()) -> bytes:
     """The ids of all rows of the query, in order: groups first, then the sorts."""
     statement = Statement(query.table, query.operands)
-    grouped = compile_groups(statement, groups, query.collation)
-    keys = compile_sorts(statement, query.sorts or BY_HAND, query.collation)
+    keys = ordered_keys(statement, query, groups)
     condition = compile_filter(statement, query.filter)
-    order = sql.SQL(", ").join(key.ordered() for key in _distinct([*grouped, *keys]))
+    order = sql.SQL(", ").join(key.ordered() for key in keys)
     select = sql.SQL(
         "SELECT coalesce(string_agg(int8send({}), ''::bytea ORDER BY {}), ''::bytea) {} WHERE {}"
     ).format(ROW_ID, order, statement.source(), condition)
     [[packed]] = run(select, statement)
     return bytes(packed)
+
+
+def ordered_keys(
+    statement: Statement, query: Query, groups: Sequence[Grouping] = ()
+) -> list[SortKey]:
+    """The keys of the order of a query's rows: of the groups first, then the sorts."""
+    grouped = compile_groups(statement, groups, query.collation)
+    sorts = compile_sorts(statement, query.sorts or BY_HAND, query.collation)
+    return _distinct([*grouped, *sorts])
 
 
 def _distinct(keys: Sequence[SortKey]) -> list[SortKey]:

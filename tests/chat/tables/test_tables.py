@@ -56,6 +56,8 @@ def test_tables_are_listed_searched_renamed_and_restored(grids: Grids) -> None:
     assert renamed.json()["name"] == "Purchases"
     assert second.send("patch", "", {"name": "x"}, If_Match=etag).status_code == 412
     assert second.send("patch", "", {"name": "  "}).status_code == 400
+    assert second.send("patch", "", {"name": None}).status_code in (400, 422)
+    assert second.send("patch", "", {"max_rows": 5}).status_code == 403
     assert second.send("delete", "").status_code == 204
     assert [item["id"] for item in grids.client.get("/api/tables").json()["items"]] == [first.id]
     trash = grids.client.get("/api/tables?is_deleted=true").json()

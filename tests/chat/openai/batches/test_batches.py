@@ -15,10 +15,10 @@ from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from chat import retention
 from chat.models import Batch, Budget, LLMModel, Run, RunRow, StoredFile, Task
+from chat.models.files import FileWriter
 from chat.models.vectors import TaskVectors, delete_older
 from chat.openai.batches import output
 from chat.openai.batches.kind import BatchRuns
-from chat.openai.files import store
 from chat.runner.runtime import Runtime
 from chat.runs import stepping
 from tests.chat.openai.batches.conftest import (
@@ -463,7 +463,7 @@ async def test_a_death_while_files_are_written_leaves_nothing_half(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(output, "_link", die)
-    monkeypatch.setattr(store.FileWriter, "discard", lambda self: None)
+    monkeypatch.setattr(FileWriter, "discard", lambda self: None)
     with pytest.raises(KeyboardInterrupt):
         await turns_until(alice_v1, batch["id"], "completed")
     found = (await alice_v1.get(f"/batches/{batch['id']}")).json()

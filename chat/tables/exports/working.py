@@ -1,0 +1,111 @@
+"""One step of an export, by the worker that has its lease."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from aily.concurrency.faults import note_fault
+from aily.database.errors import is_outage
+from aily.problems import Problem
+from chat.models.files import FileWriter
+from chat.runs.reading.records import FileError
+from chat.tables.exports.selection import selection_of
+from chat.tables.exports.writing import written_file
+from chat.tables.models import Export, TransferState
+from chat.tables.permissions import Access, get_table
+from chat.tables.transfers.keeping import Keeper, kept
+from chat.tables.transfers.leases import Lease, LeaseLostError
+
+logger = logging.getLogger(__name__)
+
+PURPOSE = "table_export"
+#: What no file system takes in a name.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+
+
+def work_on(lease: Lease) -> None:
+    """Write the file: running → done or failed. Raises django.db.Error while PostgreSQL is away."""
+    job = Export.objects.select_related("table", "view").filter(pk=lease.transfer_id).first()
+    if job is None:
+        return
+    try:
+        with kept(lease) as keeper:
+            _write(job, lease, keeper)
+    except LeaseLostError:
+        logger.info("export %s: cancelled, or taken over by another worker", job.pk)
+    except FileError as error:
+        _fail(lease, error.code, error.message)
+    except Problem as problem:
+        _fail(lease, problem.code, problem.message)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        note_fault("exports")
+        _fail(lease, "internal_error", "Something went wrong here. It has been logged.")
+
+
+def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
+    # Access may have been taken back since it was asked for.
+    owner = User.objects.get(pk=job.owner_id)
+    get_table(owner, job.table_id, Access.READ)
+    rows = 0
+
+    def between(done: int) -> None:
+        nonlocal rows
+        rows = done
+        keeper.check(done)
+
+    writer = FileWriter(job.owner_id, _file_name(job))
+    try:
+        options = job.options
+        with written_file(
+            selection_of(job, owner),
+            job.format,
+            between,
+            is_safe=bool(options.get("spreadsheet", True)),
+            has_bom=bool(options.get("bom", False)),
+        ) as pieces:
+            for piece in pieces:
+                keeper.check(rows)
+                writer.write(piece)
+        writer.flush()
+        _end(lease, writer, rows)
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def _file_name(job: Export) -> str:
+    parts = [job.table.name, *([job.view.name] if job.view is not None else [])]
+    stem = _UNSAFE.sub(" ", " - ".join(parts)).strip(" .")[:150] or "table"
+    return f"{stem}.{job.format}"
+
+
+def _end(lease: Lease, writer: FileWriter, rows: int) -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        file = writer.publish(PURPOSE, now + timedelta(hours=settings.EXPORT_KEPT_HOURS))
+        own = Export.objects.filter(
+            pk=lease.transfer_id, lease=lease.token, state=TransferState.RUNNING
+        )
+        if not own.update(state=TransferState.DONE, file=file, ended_at=now, done=rows, total=rows):
+            raise LeaseLostError
+
+
+def _fail(lease: Lease, reason: str, message: str) -> None:
+    own = Export.objects.filter(
+        pk=lease.transfer_id, lease=lease.token, state=TransferState.RUNNING
+    )
+    own.update(
+        state=TransferState.FAILED,
+        reason=reason,
+        message=message[:500],
+        ended_at=timezone.now(),
+    )

@@ -1,0 +1,301 @@
+"""What the owner of an import can do: choose, start, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from accounts.models import User
+from aily.database.rows import fetch_column
+from aily.problems import Conflict, InvalidRequest, NotFound
+from chat.models import StoredFile
+from chat.models.files import delete_file
+from chat.models.ids import is_own
+from chat.runs.announcing import publish
+from chat.tables import ddl
+from chat.tables.exceptions import TableBusy
+from chat.tables.fields import NewField, add_fields
+from chat.tables.imports import announcing
+from chat.tables.imports.inspecting import KEPT
+from chat.tables.imports.mapping import (
+    Mapped,
+    check_mapping,
+    fields_to_create,
+    targets_of,
+)
+from chat.tables.imports.staging import drop, staging_table, undo_table
+from chat.tables.models import Field, Import, ImportMode, Kind, Table, TransferState
+from chat.tables.models.transfers import ENDED_TRANSFERS
+from chat.tables.permissions import Access, get_table
+from chat.tables.tables import create_table
+
+#: Kinds whose values can tell one row from another.
+KEY_KINDS = (
+    *(Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.DATE, Kind.DATETIME, Kind.URL, Kind.EMAIL),
+)
+#: What is read anew with another dialect or mapping.
+_OPEN = (TransferState.READY, TransferState.FAILED)
+
+
+def load(owner_id: int, import_id: Any) -> Import:
+    """One of the owner's imports. Raises NotFound."""
+    found = Import.objects.filter(pk=import_id, owner=owner_id) if is_own(import_id) else None
+    if found is None or (job := found.first()) is None:
+        raise NotFound("There is no such import, or it is not yours.")
+    return job
+
+
+# --- Choosing -----------------------------------------------------------------------------------
+def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
+    """Change how the file is read, where its columns go, and what becomes of its rows.
+
+    Another dialect has it inspected again. Raises Conflict and InvalidRequest.
+    """
+    _require_open(job)
+    given = dict(given)
+    dialect = given.pop("dialect", None)
+    if dialect:
+        _check_dialect(job, dialect)
+        chosen = {**job.options.get("chosen", {}), **dialect}
+        given["options"] = {**job.options, "chosen": chosen}
+        given |= {"state": TransferState.INSPECTING, "reason": "", "message": ""}
+    if (mapping := given.get("mapping")) is not None:
+        check_mapping(job, mapping)
+    if "key_field" in given:
+        given["key_field_id"] = _key_id(job, given.pop("key_field"))
+    if "new_table" in given and not job.new_table:
+        raise InvalidRequest("The table of this import is there already.", field="new_table")
+    if not Import.objects.filter(pk=job.pk, state=job.state).update(**given):
+        raise Conflict("This import was changed meanwhile.", field="state")
+    job.refresh_from_db()
+    return job
+
+
+def _require_open(job: Import) -> None:
+    if job.state not in _OPEN or job.file_id is None:
+        raise Conflict(f"An import that is {job.state} cannot be changed.", field="state")
+
+
+def _check_dialect(job: Import, dialect: Mapping[str, object]) -> None:
+    for name in dialect:
+        if name == "sheet" and job.format != "xlsx":
+            raise InvalidRequest("Only a workbook has sheets.", field="dialect.sheet")
+        if name in ("delimiter", "quote", "encoding") and job.format == "xlsx":
+            raise InvalidRequest("A workbook has none.", field=f"dialect.{name}")
+        if name in ("delimiter", "quote", "has_header") and job.format == "jsonl":
+            raise InvalidRequest("JSONL has none.", field=f"dialect.{name}")
+
+
+def _key_id(job: Import, key: str | None) -> int | None:
+    if key is None:
+        return None
+    number = key.removeprefix("f")
+    fields = Field.objects.filter(table=job.table_id, deleted_at=None, ai_field=None)
+    field = fields.filter(pk=int(number)).first() if number.isdecimal() else None
+    if job.table_id is None or field is None or len(number) > 18:
+        raise InvalidRequest("The table has no such field.", field="key_field")
+    if field.kind not in KEY_KINDS:
+        message = f"A field of the kind {field.kind} is no key."
+        raise InvalidRequest(message, field="key_field")
+    return field.pk
+
+
+# --- Starting -----------------------------------------------------------------------------------
+def start(job: Import, user: User, client: str = "") -> Import:
+    """ready → running. Creates the table, or the fields, that the mapping names.
+
+    Raises Conflict, InvalidRequest, TableFull and TableBusy.
+    """
+    if job.state == TransferState.RUNNING:
+        return job
+    _require_open(job)
+    mapping = cast("list[Mapped]", job.mapping)
+    _check_start(job, mapping)
+    new = fields_to_create(mapping)
+    if job.new_table:
+        _start_with_table(job, mapping, new, user)
+    else:
+        table = get_table(user, cast("int", job.table_id), Access.EDIT)
+        _start_in_table(job, table, mapping, new, user, client)
+    job.refresh_from_db()
+    return job
+
+
+def _check_start(job: Import, mapping: Sequence[Mapped]) -> None:
+    if not job.columns:
+        raise Conflict("The file could not be read: change how.", field="dialect")
+    check_mapping(job, mapping)
+    if not any(mapping):
+        raise InvalidRequest("No column goes to a field.", field="mapping")
+    if job.mode == ImportMode.APPEND:
+        return
+    if job.new_table or job.key_field_id is None:
+        message = "Name the field by which rows are found in the table."
+        raise InvalidRequest(message, field="key_field")
+    if {"field": f"f{job.key_field_id}"} not in mapping:
+        raise InvalidRequest("No column goes to the key field.", field="key_field")
+
+
+def _start_with_table(
+    job: Import, mapping: Sequence[Mapped], new: Sequence[NewField], user: User
+) -> None:
+    with transaction.atomic():
+        table = create_table(user, job.new_table, new)
+        created = list(Field.objects.filter(table=table).order_by("position"))
+        _set_running(job, targets_of(mapping, created), table=table)
+
+
+def _start_in_table(
+    job: Import,
+    table: Table,
+    mapping: Sequence[Mapped],
+    new: Sequence[NewField],
+    user: User,
+    client: str,
+) -> None:
+    if not new:
+        with transaction.atomic():
+            _share_table(table.pk)
+            # A field may have been deleted since.
+            check_mapping(job, mapping)
+            _set_running(job, targets_of(mapping, []))
+        return
+
+    def begin(table: Table) -> None:
+        check_mapping(job, mapping)
+        created = add_fields(table, new, user, client)
+        ids = [field.pk for field in created]
+        _set_running(job, targets_of(mapping, created), created_fields=ids)
+
+    ddl.change_schema(table.pk, begin)
+
+
+def _share_table(table_id: int) -> None:
+    """Lock the table's row as writers do: the fields stay as they are until the commit."""
+    ddl.bound_waits()
+    lock = "SELECT id FROM tables_table WHERE id = %s AND deleted_at IS NULL FOR KEY SHARE"
+    if not fetch_column(int, lock, [table_id]):
+        raise NotFound("There is no such table, or it is not yours.")
+
+
+def _refuse_changing_kinds(targets: Sequence[int | None]) -> None:
+    """The kind of a field is changed row by row, while people go on: not while files do."""
+    ids = [target for target in targets if target is not None]
+    changing = Field.objects.filter(pk__in=ids, retype__state="running").first()
+    if changing is not None:
+        raise TableBusy(f"The kind of {changing.name!r} is being changed.")
+
+
+def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> None:
+    fields |= {
+        "state": TransferState.RUNNING,
+        "reason": "",
+        "message": "",
+        "targets": list(targets),
+        "started_at": timezone.now(),
+        "ended_at": None,
+        "done": 0,
+        "bad_rows": 0,
+        "report_file": None,
+    }
+    _refuse_changing_kinds(targets)
+    old_report = job.report_file_id
+    if not Import.objects.filter(pk=job.pk, state__in=_OPEN).update(**fields):
+        raise Conflict("This import was changed meanwhile.", field="state")
+    # Not purged while it is read.
+    files = [file_id for file_id in (job.file_id, job.sheet_file_id) if file_id is not None]
+    StoredFile.objects.filter(pk__in=files).update(expires_at=None)
+    if old_report is not None:
+        StoredFile.objects.filter(pk=old_report).update(expires_at=timezone.now())
+
+
+# --- Ending -------------------------------------------------------------------------------------
+def fail(job: Import, token: Any, reason: str, message: str, **fields: Any) -> bool:
+    """running → failed: nothing of it is left in the table. It may be changed, and started again.
+
+    Returns whether it was this worker's.
+    """
+    own = Import.objects.filter(pk=job.pk, lease=token, state=TransferState.RUNNING)
+    end = {"state": TransferState.FAILED, "reason": reason, "message": message[:500], **fields}
+    with transaction.atomic():
+        if not own.update(ended_at=timezone.now(), **end):
+            return False
+        job.refresh_from_db()
+        announcing.create_webhooks(job)
+    clean_up(job)
+    return True
+
+
+def cancel(job: Import) -> Import:
+    """Give an import up. Harmless on one that has ended; Conflict while its rows are written."""
+    if job.state in ENDED_TRANSFERS:
+        return job
+    try:
+        with transaction.atomic():
+            ddl.bound_waits()
+            unended = Import.objects.exclude(state__in=ENDED_TRANSFERS).filter(pk=job.pk)
+            is_cancelled = unended.update(state=TransferState.CANCELLED, ended_at=timezone.now())
+            job.refresh_from_db()
+            if is_cancelled:
+                announcing.create_webhooks(job)
+    except DatabaseError as error:
+        if not ddl.is_locked_out(error):
+            raise
+        message = "Its rows are being written: in a moment it has ended."
+        raise Conflict(message, field="state", retry_after_seconds=2) from None
+    if is_cancelled:
+        publish([job.pk])
+        clean_up(job)
+        job.refresh_from_db()
+    return job
+
+
+def clean_up(job: Import) -> None:
+    """Delete what an import that came to nothing has created: rows waiting, fields, the table.
+
+    Repeatable: what others hold is left for the next purge.
+    """
+    drop(staging_table(job.pk))
+    if job.new_table and job.table_id is not None:
+        table_id = job.table_id
+        Import.objects.filter(pk=job.pk).update(table=None)
+        try:
+            with transaction.atomic():
+                Table.objects.get(pk=table_id).delete()
+        except DatabaseError as error:
+            Import.objects.filter(pk=job.pk).update(table=table_id)
+            if not ddl.is_locked_out(error):
+                raise
+    elif job.created_fields:
+        _drop_fields(job)
+    files = [file_id for file_id in (job.file_id, job.sheet_file_id) if file_id is not None]
+    StoredFile.objects.filter(pk__in=files).update(expires_at=timezone.now() + KEPT)
+
+
+def _drop_fields(job: Import) -> None:
+    def remove(table: Table) -> None:
+        for field in Field.objects.filter(pk__in=job.created_fields, table=table):
+            if field.is_stored:
+                ddl.drop_column(table.pk, field.column)
+            field.delete()
+        Import.objects.filter(pk=job.pk).update(created_fields=[])
+
+    try:
+        ddl.change_schema(cast("int", job.table_id), remove)
+    except (Conflict, NotFound):
+        return
+
+
+def delete(job: Import) -> None:
+    """Delete an import that is not running, its files and what would undo it."""
+    if job.state == TransferState.RUNNING:
+        raise Conflict("Cancel the import first.", field="state")
+    if not Import.objects.filter(pk=job.pk, state=job.state).delete()[0]:
+        raise Conflict("This import was changed meanwhile.", field="state")
+    drop(staging_table(job.pk), undo_table(job.pk))
+    for file_id in (job.file_id, job.sheet_file_id, job.report_file_id):
+        if file_id is not None:
+            delete_file(file_id)

@@ -1,0 +1,247 @@
+"""Storing the file of an import as it comes: a piece is in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from aily.database.outages import storage_full
+from aily.problems import (
+    Conflict,
+    IdempotencyMismatch,
+    InvalidRequest,
+    LimitReached,
+    TooLarge,
+)
+from aily.process.disk import DiskRoom
+from chat.models.files import PIECE_BYTES, FileWriter
+from chat.runs.reading.encodings import EncodingDetector, refuse_packed
+from chat.runs.reading.records import FileError
+from chat.tables.fields import check_name
+from chat.tables.imports.inspecting import KEPT, PURPOSE
+from chat.tables.models import Import, Table, TransferState
+from chat.tables.models.tables import MAX_NAME_CHARS
+from chat.tables.models.transfers import ENDED_TRANSFERS
+
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+#: The same file twice within this time is most likely a mistake.
+TWICE = timedelta(days=1)
+_FORMATS = {
+    **dict.fromkeys(("csv", "tsv", "txt"), "csv"),
+    **dict.fromkeys(("jsonl", "ndjson", "json"), "jsonl"),
+    "xlsx": "xlsx",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """`table` None: a new one of the name `new_table`. `format` "": by the file's name."""
+
+    owner_id: int
+    table: Table | None
+    file_name: str
+    format: str = ""
+    new_table: str = ""
+    key: str | None = None
+
+
+def create_import(new: NewImport, content: Iterable[bytes]) -> tuple[Import, bool]:
+    """Store the file and its import. Returns it, and whether it is new: a request repeated under
+    its idempotency key gives the import of the first. Raises Problem."""
+    name = _file_name(new.file_name)
+    form = new.format or _format_of(name)
+    new_table = _table_name(new, name)
+    if new.key is None:
+        _check_room(new.owner_id)
+    upload = _Upload(FileWriter(new.owner_id, name), form)
+    try:
+        upload.read(content)
+        digest = _digest(new, form, upload.sha256)
+        if new.key is not None:
+            if (earlier := _earlier(new.owner_id, new.key, digest)) is not None:
+                upload.writer.discard()
+                return earlier, False
+            _check_room(new.owner_id)
+        job = Import(
+            table=new.table,
+            new_table=new_table,
+            owner_id=new.owner_id,
+            format=form,
+            file_name=name,
+            sha256=upload.sha256,
+            options={"encoding": upload.encoding, "chosen": {}},
+            idempotency_key=new.key,
+            request_digest=digest if new.key else "",
+        )
+        _publish(job, upload.writer)
+    except BaseException:
+        upload.writer.discard()
+        raise
+    return job, True
+
+
+def _publish(job: Import, writer: FileWriter) -> None:
+    try:
+        with transaction.atomic():
+            job.file = writer.publish(PURPOSE, timezone.now() + KEPT)
+            job.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(
+            "A request with this idempotency key is still running.",
+            field="Idempotency-Key",
+            retry_after_seconds=1,
+        ) from None
+
+
+class _Upload:
+    """A file that is being stored: unpacked, digested, and its encoding recognised."""
+
+    def __init__(self, writer: FileWriter, form: str) -> None:
+        self.writer = writer
+        self._form = form
+        self._limit: int = (
+            settings.IMPORT_MAX_WORKBOOK_BYTES if form == "xlsx" else settings.IMPORT_MAX_BYTES
+        )
+        self._digest = hashlib.sha256()
+        self._detector = EncodingDetector()
+
+    def read(self, content: Iterable[bytes]) -> None:
+        """Store it all. Raises Problem."""
+        size = 0
+        for piece in self._unpacked(iter(content)):
+            if not size:
+                self._check_head(piece)
+            size += len(piece)
+            if size > self._limit:
+                message = f"A file has at most {self._limit} bytes, unpacked."
+                raise TooLarge(message, field="body")
+            self.writer.write(piece)
+            self._digest.update(piece)
+            self._detector.feed(piece)
+        self._detector.feed(b"", is_last=True)
+        self.writer.flush()
+        if not size:
+            raise InvalidRequest("The file is empty.", field="body")
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def encoding(self) -> str:
+        """Empty if it is not recognised."""
+        return self._detector.encoding or ""
+
+    def _unpacked(self, content: Iterator[bytes]) -> Iterator[bytes]:
+        """The content; unpacked, a piece at a time, if it is packed by gzip."""
+        first = b""
+        while len(first) < len(_ZIP) and (chunk := next(content, b"")):
+            first += chunk
+        if not first.startswith(_GZIP) or self._form == "xlsx":
+            yield first
+            yield from content
+            return
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            for packed in _and_rest(first, content):
+                rest = packed
+                while rest:
+                    yield unpacker.decompress(rest, PIECE_BYTES)
+                    rest = unpacker.unconsumed_tail
+                if unpacker.unused_data:
+                    raise InvalidRequest("Pack the file once, as one part.", field="body")
+        except zlib.error:
+            raise InvalidRequest("The file cannot be unpacked.", field="body") from None
+        if not unpacker.eof:
+            raise InvalidRequest("The packed file ends early.", field="body")
+
+    def _check_head(self, head: bytes) -> None:
+        if self._form == "xlsx":
+            if not head.startswith(_ZIP):
+                raise InvalidRequest("This is no workbook (XLSX).", field="body")
+            return
+        try:
+            refuse_packed(head)
+        except FileError as error:
+            raise InvalidRequest(error.message, field="body") from None
+
+
+def _and_rest(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path, without control characters."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(character for character in last if character.isprintable())[:MAX_NAME_CHARS]
+
+
+def _format_of(name: str) -> str:
+    ending = name.lower().removesuffix(".gz").rpartition(".")[2]
+    if (form := _FORMATS.get(ending)) is not None:
+        return form
+    message = "The file's name ends in none of .csv, .tsv, .jsonl and .xlsx: say which it is."
+    raise InvalidRequest(message, field="query.format")
+
+
+def _table_name(new: NewImport, file_name: str) -> str:
+    """The name of the table to create, by default the file's; empty for a table that is there."""
+    if new.table is not None:
+        return ""
+    return check_name(new.new_table or file_name.partition(".")[0] or "Table", "query.name")
+
+
+def _digest(new: NewImport, form: str, sha256: str) -> str:
+    table = new.table.pk if new.table is not None else ""
+    return hashlib.sha256(f"{table}\n{new.new_table}\n{form}\n{sha256}".encode()).hexdigest()
+
+
+def _earlier(owner_id: int, key: str, digest: str) -> Import | None:
+    job = Import.objects.filter(owner=owner_id, idempotency_key=key).first()
+    if job is not None and job.request_digest != digest:
+        message = "This idempotency key was used with another request."
+        raise IdempotencyMismatch(message, field="Idempotency-Key")
+    return job
+
+
+@cache
+def _disk_room() -> DiskRoom:
+    return DiskRoom(settings.DATA_DIR)
+
+
+def _check_room(owner_id: int) -> None:
+    """Raise StorageFull or LimitReached unless the owner may have another import."""
+    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
+        raise storage_full()
+    limit: int = settings.IMPORTS_MAX_PER_USER
+    unended = Import.objects.filter(owner=owner_id).exclude(state__in=ENDED_TRANSFERS)
+    if unended.count() >= limit:
+        raise LimitReached(
+            f"At most {limit} of your imports may not have ended: start or delete some.",
+            limit_name="imports_max_per_user",
+            limit=limit,
+            retry_after_seconds=60,
+        )
+
+
+def duplicate_of(job: Import) -> Import | None:
+    """The last import of the same file into the same table, within a day."""
+    if job.table_id is None or not job.sha256:
+        return None
+    same = Import.objects.filter(
+        table=job.table_id,
+        sha256=job.sha256,
+        state__in=[TransferState.DONE, TransferState.RUNNING],
+        created_at__gt=timezone.now() - TWICE,
+        undone_at=None,
+    )
+    return same.exclude(pk=job.pk).order_by("-id").first()

@@ -1,0 +1,101 @@
+"""The mapping of a file's columns: to fields of the table, to fields to create, or to none.
+
+A list with an entry for each column: `{"field": "f12"}`, `{"new": {"name", "kind"}}`, or null. A
+field that no column goes to is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pydantic import JsonValue
+
+from aily.problems import InvalidRequest
+from chat.tables.fields import MAX_FIELDS, NewField, live_fields
+from chat.tables.models import Field, Import, Kind
+
+Mapped = dict[str, JsonValue] | None
+#: What cells of a file cannot be.
+_NOT_IMPORTED = (Kind.LINK,)
+
+
+def default_mapping(job: Import, columns: Sequence[Mapping[str, str]]) -> list[Mapped]:
+    """Each column goes to the field of its name. Of a new table each is a field; otherwise the
+    others go nowhere. What was chosen before stays, if the file still has as many columns."""
+    if job.mapping and len(job.mapping) == len(columns):
+        return cast("list[Mapped]", job.mapping)
+    if job.table_id is None:
+        return [
+            {"new": {"name": column["name"], "kind": column["kind"]}} if at < MAX_FIELDS else None
+            for at, column in enumerate(columns)
+        ]
+    free = {field.name.strip().casefold(): field for field in importable_fields(job.table_id)}
+    found: list[Mapped] = []
+    for column in columns:
+        field = free.pop(column["name"].casefold(), None)
+        found.append({"field": field.key} if field is not None else None)
+    return found
+
+
+def importable_fields(table_id: int) -> list[Field]:
+    """Fields that a file may fill: those of people and programs, with a column."""
+    return [field for field in live_fields(table_id) if field.is_stored]
+
+
+def check_mapping(job: Import, mapping: Sequence[Mapped]) -> None:
+    """Raise InvalidRequest, naming the entry, unless each column goes where it may."""
+    if len(mapping) != len(job.columns):
+        message = f"The file has {len(job.columns)} columns: give an entry for each, or null."
+        raise InvalidRequest(message, field="mapping")
+    fields = {field.key: field for field in live_fields(job.table_id)} if job.table_id else {}
+    taken: set[str] = set()
+    for at, entry in enumerate(mapping):
+        if entry is None:
+            continue
+        name = _check_entry(entry, fields, f"mapping.{at}")
+        if name in taken:
+            message = "Another column goes to the same field."
+            raise InvalidRequest(message, field=f"mapping.{at}")
+        taken.add(name)
+
+
+def _check_entry(entry: Mapping[str, JsonValue], fields: Mapping[str, Field], where: str) -> str:
+    """The field, by its key, or by its name if it is to be created."""
+    if set(entry) == {"field"}:
+        field = fields.get(str(entry["field"]))
+        if field is None:
+            raise InvalidRequest("The table has no such field.", field=f"{where}.field")
+        if not field.is_stored:
+            message = "A file can fill neither a link nor an AI field."
+            raise InvalidRequest(message, field=f"{where}.field")
+        return field.key
+    new = entry.get("new")
+    if set(entry) == {"new"} and isinstance(new, dict) and new.keys() <= {"name", "kind"}:
+        if new.get("kind") not in Kind.values or new["kind"] in _NOT_IMPORTED:
+            kinds = ", ".join(kind for kind in Kind.values if kind not in _NOT_IMPORTED)
+            raise InvalidRequest(f"This is one of {kinds}.", field=f"{where}.new.kind")
+        name = new.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidRequest("A field needs a name.", field=f"{where}.new.name")
+        return name.strip()
+    message = 'This is null, {"field": "f1"} or {"new": {"name": "A name", "kind": "text"}}.'
+    raise InvalidRequest(message, field=where)
+
+
+def fields_to_create(mapping: Sequence[Mapped]) -> list[NewField]:
+    found = [cast("dict[str, Any]", entry["new"]) for entry in mapping if entry and "new" in entry]
+    return [NewField(new["name"].strip(), new["kind"]) for new in found]
+
+
+def targets_of(mapping: Sequence[Mapped], created: Sequence[Field]) -> list[int | None]:
+    """The id of each column's field, once those to create are created, in their order."""
+    new = iter(created)
+    return [
+        None
+        if entry is None
+        else next(new).pk
+        if "new" in entry
+        else int(str(entry["field"]).removeprefix("f"))
+        for entry in mapping
+    ]

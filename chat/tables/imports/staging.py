@@ -1,0 +1,61 @@
+"""The PostgreSQL table in which an import's rows wait until all of them are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg import sql
+
+from aily.database.rows import execute
+from chat.tables.ddl import column_type
+from chat.tables.models import Field
+from chat.tables.names import SCHEMA, column, ids_sequence, joined, statement
+
+_CREATE = """
+CREATE TABLE {staging} (
+  line bigint NOT NULL, row_id bigint NOT NULL DEFAULT nextval({sequence}),
+  is_known boolean NOT NULL DEFAULT false, {columns})
+"""
+
+
+def staging_table(import_id: UUID) -> sql.Identifier:
+    return sql.Identifier(SCHEMA, f"i{import_id.hex}")
+
+
+def undo_table(import_id: UUID) -> sql.Identifier:
+    """What an import has written, and what was there before."""
+    return sql.Identifier(SCHEMA, f"u{import_id.hex}")
+
+
+def new_column(field: Field) -> sql.Identifier:
+    """The column of a field's new values."""
+    return column(f"c{field.pk}")
+
+
+def old_column(field: Field) -> sql.Identifier:
+    """The column of the values that a known row had before."""
+    return column(f"w{field.pk}")
+
+
+def create_staging(import_id: UUID, table_id: int, fields: Sequence[Field]) -> None:
+    """Create the table, empty, in place of one that a worker left behind."""
+    drop(staging_table(import_id))
+    columns = [
+        sql.SQL("{} {}").format(name(field), column_type(field.kind))
+        for field in fields
+        for name in (new_column, old_column)
+    ]
+    sequence = sql.SQL("{}::regclass").format(sql.Literal(ids_sequence(table_id)))
+    execute(
+        statement(
+            _CREATE,
+            staging=staging_table(import_id),
+            sequence=sequence,
+            columns=joined([*columns]),
+        )
+    )
+
+
+def drop(*tables: sql.Identifier) -> None:
+    execute(statement("DROP TABLE IF EXISTS {tables}", tables=joined([*tables])))

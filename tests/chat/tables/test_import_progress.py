@@ -1,0 +1,48 @@
+"""The progress of an import over the socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from channels.testing import WebsocketCommunicator
+
+from accounts.models import APIKey, User
+from aily.database.threads import in_database
+from aily.routing import routes as application
+from tests.chat.conftest import loop_services as loop_services
+from tests.chat.tables.transfers import Imports
+from tests.conftest import ClientOf
+
+
+@asynccontextmanager
+async def connected(user: User) -> AsyncIterator[Any]:
+    _, secret = await in_database(APIKey.create, user, "test")
+    headers = [(b"authorization", f"Bearer {secret}".encode())]
+    socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
+    assert (await socket.connect())[0]
+    assert (await socket.receive_json_from())["type"] == "hello"
+    yield socket
+    await socket.disconnect()
+
+
+async def test_an_import_is_followed_to_its_end(
+    alice: User, bob: User, client_of: ClientOf, loop_services: None
+) -> None:
+    imports = await in_database(lambda: Imports(client_of(alice)))
+    job = await in_database(imports.inspected, "Name\nx\ny\n")
+    frame = {"type": "import.subscribe", "ref": "1", "import_id": job["id"]}
+    async with connected(bob) as others:
+        await others.send_json_to(frame)
+        refused = await others.receive_json_from(5)
+        assert (refused["type"], refused["error"]["code"]) == ("error", "not_found")
+    async with connected(alice) as socket:
+        await socket.send_json_to(frame)
+        first = await socket.receive_json_from(5)
+        assert (first["type"], first["state"], first["total"]) == ("import.progress", "ready", 2)
+        await in_database(imports.run, job)
+        while (last := await socket.receive_json_from(5))["state"] != "done":
+            assert last["type"] == "import.progress"
+        assert (last["created_rows"], last["done"]) == (2, 2)
+        assert last["table"] is not None
