@@ -87,7 +87,7 @@ def cell(page: Page, row: int, field: int) -> Locator:
 
 
 def fields_shown(page: Page) -> Locator:
-    return page.locator(".slick-header-column:not(:first-child) .slick-column-name")
+    return page.locator(".slick-header-column:has(.field-menu) .slick-column-name")
 
 
 def status(page: Page) -> Locator:

@@ -1,6 +1,7 @@
 /** Keys that act on the selected cells of the grid, as in spreadsheets. */
 
 import { t } from "../../i18n/i18n.js";
+import { explain } from "../../ui/notice.js";
 
 /**
  * @import { Actions } from "./actions.js"
@@ -12,7 +13,8 @@ export class Keys {
   #session;
   #actions;
   #say;
-  #isStepping = false;
+  /** One after the other. */
+  #steps = Promise.resolve();
 
   /** @param {TableSession} session @param {Actions} actions @param {(message: string) => void} say */
   constructor(session, actions, say) {
@@ -43,18 +45,20 @@ export class Keys {
   }
 
   /** @param {"undo"|"redo"} direction */
-  async step(direction) {
-    if (this.#isStepping) return;
-    this.#isStepping = true;
+  step(direction) {
+    this.#steps = this.#steps.then(() => this.#step(direction));
+    return this.#steps;
+  }
+
+  /** @param {"undo"|"redo"} direction */
+  async #step(direction) {
     try {
       const { change, conflicts } = await this.#session.step(direction);
       if (change === null) this.#say(t(`tables.no_step.${direction}`));
       else if (conflicts.length) this.#say(t("tables.not_undone", { count: conflicts.length }));
       else this.#say(t(`tables.stepped.${direction}`));
     } catch (error) {
-      this.#say(/** @type {any} */ (error).message);
-    } finally {
-      this.#isStepping = false;
+      this.#say(explain(/** @type {any} */ (error)).title);
     }
   }
 
