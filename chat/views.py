@@ -35,11 +35,11 @@ _PRELOADED = (
 _TABLE_STYLES = ("vendor/slickgrid/slick.grid.css", "css/tables.css")
 
 
+@csp_update({"style-src": [SELF, NONCE]})
 @require_safe
 @never_cache
 @ensure_csrf_cookie
 @fully_logged_in
-@csp_update({"style-src": [SELF, NONCE]})
 def index(request: HttpRequest) -> HttpResponse:
     catalogue = f"js/i18n/{get_language()}.js"
     # The grid of the tables' page makes a style element, which needs the response's nonce.

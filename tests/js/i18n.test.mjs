@@ -48,6 +48,7 @@ test("the Chinese texts are Chinese", () => {
     "error.invalid_request.help",
     "error.invalid_variable.help",
     "error.invalid_value.help",
+    "error.tool_server_failed.help",
     "error.table_full.help",
   ];
   for (const [key, entry] of Object.entries(zh)) {

@@ -480,6 +480,8 @@ export default {
   "error.snapshot_gone.help": "Open the view again.",
   "error.query_timeout.title": "This takes too long",
   "error.query_timeout.help": "Narrow the filter, or sort by fewer fields.",
+  "error.tool_server_failed.title": "The tool server failed",
+  "error.tool_server_failed.help": "{message}",
   "error.file_format.title": "Not a file of rows",
   "error.file_format.help": "Choose a CSV file or a JSONL file.",
   "error.file_too_large.title": "The file is too large",

@@ -456,6 +456,8 @@ export default {
   "error.snapshot_gone.help": "请重新打开视图。",
   "error.query_timeout.title": "耗时过长",
   "error.query_timeout.help": "请缩小筛选范围，或减少排序字段。",
+  "error.tool_server_failed.title": "工具服务器出错",
+  "error.tool_server_failed.help": "{message}",
   "error.file_format.title": "不支持的文件",
   "error.file_format.help": "请选择 CSV 或 JSONL 文件。",
   "error.file_too_large.title": "文件过大",

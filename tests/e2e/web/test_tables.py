@@ -34,7 +34,7 @@ async ([method, path, body]) => {
 }
 """
 STATES = {"choices": [{"name": "new"}, {"name": "done"}, {"name": "等待"}]}
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "Subject", "kind": "text"},
     {"name": "Count", "kind": "integer"},
     {"name": "State", "kind": "select", "options": STATES},
