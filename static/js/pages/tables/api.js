@@ -7,8 +7,8 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCell, Scope } from "./types.d.ts"
- * @import { ScopeEstimate, TableData, TableItem, TableRunData, Value, View, ViewState } from "./types.d.ts"
+ * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCells, Scope } from "./types.d.ts"
+ * @import { ScopeEstimate, TableData, TablePage, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
 /** This tab: undo and redo take back what was done in it. */
@@ -18,7 +18,7 @@ const HERE = `client=${CLIENT}`;
 export class TablesApi {
   /**
    * @param {{limit: number, offset: number}} page
-   * @returns {Promise<{items: TableItem[], count: number}>} newest first
+   * @returns {Promise<TablePage>} newest first
    */
   list({ limit, offset }) {
     return this.#call("GET", `?limit=${limit}&offset=${offset}`);
@@ -243,7 +243,7 @@ export class TablesApi {
 
   /**
    * @param {string} id @param {string} state @param {number} limit
-   * @returns {Promise<{items: RunCell[]}>}
+   * @returns {Promise<RunCells>}
    */
   runRows(id, state, limit) {
     return this.#call("GET", `/runs/${id}/rows?state=${state}&limit=${limit}`);

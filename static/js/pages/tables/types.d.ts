@@ -114,6 +114,11 @@ export interface TableItem {
   updated_at: string;
 }
 
+export interface TablePage {
+  items: TableItem[];
+  count: number;
+}
+
 export interface TableData {
   id: number;
   name: string;
@@ -249,6 +254,10 @@ export interface RunCell {
   state: string;
   error: { code?: string; message?: string } | null;
   inputs: Record<string, Value> | null;
+}
+
+export interface RunCells {
+  items: RunCell[];
 }
 
 export interface ScopeEstimate extends Estimate {
