@@ -11,5 +11,6 @@ export const PAGES = {
   workshop: () => import("../pages/workshop/page.js"),
   runs: () => import("../pages/runs/page.js"),
   waiting: () => import("../pages/waiting/page.js"),
+  tables: () => import("../pages/tables/page.js"),
   settings: () => import("../pages/settings/page.js"),
 };
