@@ -73,7 +73,7 @@ def _refuse_what_cannot_be_stored(value: object) -> None:
 
 def _refuse_deep_nesting(value: object) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for item in level:
             if type(item) is dict:

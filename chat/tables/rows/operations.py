@@ -152,8 +152,6 @@ class Schema:
 
     def _parser(self, key: str, where: str) -> tuple[int, FromJson]:
         field = self.find(key, where)
-        if field.ai_field_id is not None:
-            raise InvalidValue(f"An AI field fills {field.name!r}.", field=where)
         found = self._parsers[key] = field.pk, json_parser(field)
         return found
 
