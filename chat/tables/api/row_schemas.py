@@ -35,6 +35,7 @@ class RowOut(Schema):
     id: int
     version: int
     values: Values
+    ai: dict[str, JsonValue] | None = Field(None, description="The states of its AI fields.")
 
 
 class RowIn(RequestSchema):
