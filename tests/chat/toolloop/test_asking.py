@@ -127,7 +127,11 @@ async def test_a_task_that_waits_frees_what_it_does_not_use(
     await in_database(settlement.settle_ended_tasks)
     period = await in_database(BudgetPeriod.objects.get, budget=budget)
     task = await row(task_id)
-    assert (period.reserved_tokens, period.reserved_calls, period.reserved_money) == (0, 0, 0)
+    assert (period.reserved_tokens, period.reserved_calls, period.reserved_money) == (
+        0,
+        0,
+        Decimal(0),
+    )
     assert period.spent_tokens == task.usage["prompt_tokens"] + task.usage["completion_tokens"]
     assert not await in_database(ReservationChange.objects.exists)
 
