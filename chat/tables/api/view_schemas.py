@@ -134,9 +134,7 @@ class GroupOut(Schema):
 class ShownRow(Schema):
     """A row. `ai` has the states of its AI fields."""
 
-    model_config = example(
-        id=1, version=3, values={}, ai={"f14": {"state": "done"}}, is_outside=False
-    )
+    model_config = example(id=1, version=3, values={}, ai=None, is_outside=False)
 
     id: int
     version: int
