@@ -116,7 +116,7 @@ def requests_made(stack: Stack) -> int:
     return made
 
 
-@pytest.mark.parametrize("rows", [pytest.param(200), pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [pytest.param(120), pytest.param(5_000, marks=pytest.mark.slow)])
 def test_every_process_is_killed_and_each_cell_has_its_answer_once(
     stack: Stack, client: httpx.Client, rows: int
 ) -> None:

@@ -216,6 +216,8 @@ class RunIn(RequestSchema):
     def tries_or_starts(self) -> RunIn:
         if self.try_rows and self.start:
             raise ValueError("try some rows first, or start: not both")
+        if self.try_rows and self.also:
+            raise ValueError("try one AI field at a time")
         return self
 
     def new(self) -> NewAiRun:
