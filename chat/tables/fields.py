@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 from pydantic import JsonValue
 
@@ -85,9 +87,11 @@ def add_catalogue_fields(
         rows[0].save()  # which the audit log hears of; those of a new table are seen with it
     else:
         Field.objects.bulk_create(rows)
-    for row in rows:
-        row.column = row.key if row.is_stored else ""
-    Field.objects.bulk_update(rows, ["column"])
+    stored = [row for row in rows if row.is_stored]
+    for row in stored:
+        row.column = row.key
+    own_key = Concat(Value("f"), Cast("id", CharField()))
+    Field.objects.filter(pk__in=[row.pk for row in stored]).update(column=own_key)
     return rows
 
 
