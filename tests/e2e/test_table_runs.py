@@ -101,7 +101,7 @@ class Filled:
     def tasks(self, run_id: str) -> list[str]:
         """Ids of the tasks that answered the rows."""
         found: list[str] = []
-        after = 0
+        after: int | None = 0
         while after is not None:
             page = self._client.get(
                 f"/tables/runs/{run_id}/rows", params={"after": after, "limit": 500}

@@ -82,7 +82,7 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
                 answers = TableRun(client, load.table, load.text_key, installation, upstream)
                 load.figures |= answers.run(min(options.answers, options.rows))
                 load.wrong += answers.wrong
-    goals = GOALS if options.rows >= _GOAL_ROWS else ()
+    goals: tuple[Goal, ...] = GOALS if options.rows >= _GOAL_ROWS else ()
     if options.answers >= MIN_GOAL_ANSWERS:
         goals += RUN_GOALS
     return {
