@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Delivery, StoredFile, WebhookEndpoint
+from chat.tables.checking import differences
 from chat.tables.files.workbooks import children
 from chat.tables.models import Change, Field, Import, Table
 from chat.tables.transfers import retention
@@ -421,6 +422,23 @@ def test_others_see_nothing_of_it(
     others.upload("SKU\nx\n", table=products, status=404)
     assert others.client.get("/api/tables/imports").json()["count"] == 0
     assert imports.client.get("/api/tables/imports").json()["count"] == 1
+
+
+def test_access_that_was_taken_back_ends_an_import(
+    imports: Imports, products: Grid, bob: User
+) -> None:
+    job = imports.inspected("SKU\nx\n", table=products)
+    imports.act(job, "start")
+    Import.objects.update(owner=bob)
+    work()
+    assert (Import.objects.get().state, Import.objects.get().reason) == ("failed", "not_found")
+    assert Table.objects.get(pk=products.id).row_count == 2
+
+
+def test_what_undoes_an_import_is_known_to_check_tables(imports: Imports, products: Grid) -> None:
+    job = imports.run(imports.inspected("SKU\nx\n", table=products))
+    [name] = side_tables(job)
+    assert name not in {difference.table for difference in differences()}
 
 
 def test_fields_stay_while_an_import_runs(imports: Imports, products: Grid) -> None:
