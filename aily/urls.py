@@ -26,7 +26,10 @@ from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
 from chat.api.webhooks import router as webhooks
+from chat.tables.api.ai_fields import router as ai_fields
+from chat.tables.api.ai_runs import router as ai_runs
 from chat.tables.api.changes import router as table_changes
+from chat.tables.api.comparisons import router as comparisons
 from chat.tables.api.exports import router as table_exports
 from chat.tables.api.fields import router as table_fields
 from chat.tables.api.imports import router as table_imports
@@ -65,6 +68,9 @@ api = build_api(
             table_changes,
             table_views,
             table_queries,
+            ai_fields,
+            ai_runs,
+            comparisons,
             table_imports,
             table_exports,
         ],

@@ -22,7 +22,9 @@ StateName = Literal[
     "validating", "ready", "scheduled", "running", "paused", "finishing", "done", "cancelled",
     "failed", "expired",
 ]  # fmt: skip
-RowStateName = Literal["pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid"]
+RowStateName = Literal[
+    "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid", "skipped",
+]  # fmt: skip
 StartName = Literal["now", "off_peak", "at"]
 Money = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
 _MAPPING = (
@@ -98,7 +100,7 @@ class Counts(Schema):
 
     model_config = example(
         total=5000, pending=3979, open=500, succeeded=500, failed=11, cancelled=0, expired=0,
-        invalid=10,
+        invalid=10, skipped=0,
     )  # fmt: skip
 
     total: int
@@ -109,6 +111,7 @@ class Counts(Schema):
     cancelled: int
     expired: int
     invalid: int
+    skipped: int = Field(description="With nothing to ask, as in runs of tables.")
 
 
 class RunItem(Schema):

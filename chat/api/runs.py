@@ -57,7 +57,8 @@ SELECT coalesce(error->>'code', '') AS code,
        coalesce(min(left(error->>'message', 500)), '') AS message,
        count(*) AS rows, (array_agg(number ORDER BY number))[1:5] AS numbers
   FROM chat_runrow
- WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired') AND error IS NOT NULL
+ WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired', 'skipped')
+   AND error IS NOT NULL
  GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %(limit)s
 """
 
@@ -256,8 +257,12 @@ def _texts(task_ids: list[UUID]) -> dict[UUID | None, str]:
 @router.get("/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_run_errors")
 def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[_ErrorGroup]:
     """Why rows have failed or are invalid, by code, the most frequent first."""
-    params = {"run_id": _load(request, run_id).pk, "limit": MAX_GROUPS}
-    return fetch_rows(_ErrorGroup, _ERRORS, params)
+    return error_groups(_load(request, run_id).pk)
+
+
+def error_groups(run_id: UUID) -> list[_ErrorGroup]:
+    """The errors of a run's rows by their codes."""
+    return fetch_rows(_ErrorGroup, _ERRORS, {"run_id": run_id, "limit": MAX_GROUPS})
 
 
 _FILE: dict[Any, Any] = {

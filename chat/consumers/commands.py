@@ -32,7 +32,7 @@ from chat.frames import (
     TaskUnsubscribe,
 )
 from chat.models import Lane
-from chat.runs.progress import load as load_run
+from chat.runs.progress import load_watched
 from chat.services.cancel import cancel_row
 from chat.services.follow import check_owner
 from chat.services.submit import Submission, submit
@@ -100,7 +100,7 @@ class Commands:
                 await cancel_row(self._owner_id, frame.task_id)
                 await anote_write(self._owner_id)
             case RunSubscribe():
-                await in_database(load_run, self._owner_id, frame.run_id)
+                await in_database(load_watched, self._owner_id, frame.run_id)
                 self.subscriptions.follow_run(frame.run_id)
             case RunUnsubscribe():
                 self.subscriptions.unfollow(str(frame.run_id))

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from pydantic import JsonValue
 
 from chat.models.files import StoredFile
 from chat.models.ids import tagged_id
@@ -41,8 +42,8 @@ ACTIVE_RUNS = (RunState.SCHEDULED, RunState.RUNNING, RunState.PAUSED, RunState.F
 
 
 class RowState(models.TextChoices):
-    """pending → open → succeeded | failed | cancelled | expired; open → pending to be fed again.
-    An invalid row is never fed."""
+    """pending → open → succeeded | failed | cancelled | expired; open → pending to be fed again;
+    pending → skipped, as there was nothing to ask. An invalid row is never fed."""
 
     PENDING = "pending"
     OPEN = "open"
@@ -51,6 +52,7 @@ class RowState(models.TextChoices):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     INVALID = "invalid"
+    SKIPPED = "skipped"
 
 
 class Start(models.TextChoices):
@@ -114,6 +116,9 @@ class Run(models.Model):
     max_open = models.PositiveIntegerField(
         null=True, help_text="Most tasks in the queue or running at once; none: by the model's cap."
     )
+    shares_equal_rows = models.BooleanField(
+        default=False, help_text="Equal requests of its rows are answered by one call."
+    )
     webhook = models.ForeignKey(
         "chat.WebhookEndpoint",
         null=True,
@@ -136,6 +141,9 @@ class Run(models.Model):
     cancelled = models.PositiveIntegerField(default=0)
     expired = models.PositiveIntegerField(default=0)
     invalid = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(
+        default=0, help_text="Rows for which there was nothing to ask."
+    )
     input_bytes = models.BigIntegerField(default=0, help_text="Of the valid rows' payloads.")
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
@@ -157,6 +165,9 @@ class Run(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     objects: ClassVar[models.Manager[Run]] = models.Manager()
+
+    #: That of its scene's version, set by code that reads it. Not a column.
+    variables_schema: dict[str, JsonValue] | None = None
 
     class Meta:
         ordering = ("-id",)

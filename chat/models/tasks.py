@@ -277,6 +277,8 @@ class Task(models.Model):
     loaded_vectors: Vectors | None = None
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
+    #: Whether it may share a call with equal requests of its owner alone. Not a column.
+    shares_with_owner: bool = False
     #: The response that is inserted with it. Not a column.
     new_response: StoredResponse | None = None
 

@@ -46,7 +46,7 @@ def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = No
                 kind=Delivery.Kind.WEBHOOK,
                 endpoint=endpoint,
                 event=event,
-                data=_data(run) if data is None else dict(data),
+                data=data_of(run) if data is None else dict(data),
                 key=f"{event}:{run.pk.hex}:{endpoint.pk}:{turn}",
                 next_attempt_at=now,
             )
@@ -56,7 +56,8 @@ def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = No
     )
 
 
-def _data(run: Run) -> dict[str, object]:
+def data_of(run: Run) -> dict[str, object]:
+    """What a webhook tells of a run."""
     return {
         "run_id": str(run.pk),
         "name": run.name,
@@ -66,7 +67,9 @@ def _data(run: Run) -> dict[str, object]:
         "metadata": run.options.get("metadata", {}),
         "counts": {
             name: getattr(run, name)
-            for name in ("total", "succeeded", "failed", "cancelled", "expired", "invalid")
+            for name in (
+                *("total", "succeeded", "failed", "cancelled", "expired", "invalid", "skipped"),
+            )
         },
         "prompt_tokens": run.prompt_tokens,
         "completion_tokens": run.completion_tokens,

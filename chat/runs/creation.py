@@ -197,6 +197,20 @@ def _disk_room() -> DiskRoom:
 # --- Checking -----------------------------------------------------------------------------------
 def _check(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
     """Raise a Problem that names the field at fault."""
+    require_room(owner_id)
+    if new.start and not (new.scene or new.rows == "requests" or new.format == "jsonl"):
+        raise InvalidRequest("A run of a table needs a scene before it starts.", field="scene")
+    check_start(new.start, new.start_at)
+    check_fields(owner_id, api_key_id, new)
+
+
+def check_start(start: str, start_at: datetime | None) -> None:
+    if (start == Start.AT) != (start_at is not None):
+        raise InvalidRequest("Give it with `start` at, and with nothing else.", field="start_at")
+
+
+def require_room(owner_id: int) -> None:
+    """Raise StorageFull, or LimitReached, unless the owner may have another run."""
     if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
         raise storage_full()
     unended = Run.objects.filter(owner=owner_id).exclude(state__in=ENDED_RUNS).count()
@@ -207,11 +221,6 @@ def _check(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
             limit=settings.RUNS_MAX_PER_USER,
             retry_after_seconds=60,
         )
-    if new.start and not (new.scene or new.rows == "requests" or new.format == "jsonl"):
-        raise InvalidRequest("A run of a table needs a scene before it starts.", field="scene")
-    if (new.start == Start.AT) != (new.start_at is not None):
-        raise InvalidRequest("Give it with `start` at, and with nothing else.", field="start_at")
-    check_fields(owner_id, api_key_id, new)
 
 
 def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:

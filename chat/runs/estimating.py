@@ -24,7 +24,7 @@ from chat.models import LLMModel, Run, RunRow, Task
 from chat.runs import clock
 from chat.runs.creation import check_columns
 from chat.runs.feeding import as_problem, cap_of
-from chat.runs.kinds import kind_of
+from chat.runs.kinds import SampledRow, kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.services.rendering import render_now
 from chat.services.submission import TaskRequest
@@ -46,7 +46,7 @@ SELECT DISTINCT ON (number) number, payload, key, bytes
   FROM generate_series(0, %(limit)s - 1) AS place
  CROSS JOIN LATERAL (
    SELECT number, payload::text AS payload, key, payload_bytes AS bytes FROM chat_runrow
-    WHERE run_id = %(run_id)s AND state <> 'invalid'
+    WHERE run_id = %(run_id)s AND state NOT IN ('invalid', 'skipped')
       AND number > place::bigint * %(total)s / %(limit)s
     ORDER BY number LIMIT 1) found
  ORDER BY number
@@ -93,7 +93,9 @@ class _Sampled(Row, frozen=True):
     bytes: int
 
 
-class _PendingRows(Row, frozen=True):
+class PendingRows(Row, frozen=True):
+    """How many rows are to be run, and the sum of their sizes."""
+
     rows: int
     bytes: int
 
@@ -154,12 +156,15 @@ class Sample:
 def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
     """Render a sample of the rows; nothing is stored. Raises InvalidRequest or another Problem if
     none of them can be sent."""
-    params = {"run_id": run.pk, "limit": rows, "total": run.total}
-    found = fetch_rows(_Sampled, _SAMPLE, params)
-    submissions: list[tuple[_Sampled, Submission]] = []
+    return draft_rows(run, _rows_of_sample(run, rows))
+
+
+def draft_rows(run: Run, rows: Sequence[SampledRow]) -> Sample:
+    """`sample` of these rows."""
+    submissions: list[tuple[SampledRow, Submission]] = []
     refused: list[tuple[int, Problem]] = []
-    for row in found:
-        given = RunRow(run_id=run.pk, payload=msgspec.json.decode(row.payload), key=row.key)
+    for row in rows:
+        given = RunRow(run_id=run.pk, payload=row.payload, key=row.key)
         try:
             request = kind_of(run).request_of(run, given)
         except Exception as error:  # noqa: BLE001 - shown with the row
@@ -181,6 +186,17 @@ def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
     return Sample(tasks, problems, first)
 
 
+def _rows_of_sample(run: Run, limit: int) -> Sequence[SampledRow]:
+    found = kind_of(run).sample_rows(run, limit)
+    if found is not None:
+        return found
+    params = {"run_id": run.pk, "limit": limit, "total": run.total}
+    return [
+        SampledRow(row.number, row.key, msgspec.json.decode(row.payload), row.bytes)
+        for row in fetch_rows(_Sampled, _SAMPLE, params)
+    ]
+
+
 def _submission(run: Run, request: TaskRequest) -> Submission:
     return Submission(
         owner_id=run.owner_id,
@@ -191,12 +207,18 @@ def _submission(run: Run, request: TaskRequest) -> Submission:
 
 
 # --- Estimating ---------------------------------------------------------------------------------
-def estimate(run: Run, drafts: Sample | None = None) -> Estimate:
+def estimate(
+    run: Run, drafts: Sample | None = None, pending: PendingRows | None = None
+) -> Estimate:
     """What the rows that have not been run will cost, by a sample of them. Raises a Problem if
-    none of the sample can be sent."""
+    none of the sample can be sent.
+
+    `pending`: of a run that is not stored.
+    """
     check_columns(run)
     drafts = drafts or sample(run)
-    [pending] = fetch_rows(_PendingRows, _PENDING, {"run_id": run.pk})
+    if pending is None:
+        [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
     sizes = [size for size, _ in drafts.tasks]
@@ -246,7 +268,7 @@ def _learn(run: Run, drafts: Sample) -> tuple[Learnt | None, str]:
     return None, "limits"
 
 
-def _total(sizes: Sequence[int], values: Sequence[float], pending: _PendingRows) -> float:
+def _total(sizes: Sequence[int], values: Sequence[float], pending: PendingRows) -> float:
     """The sum of a value over all pending rows, whose sizes are known, by linear regression."""
     mean_size, mean = fmean(sizes), fmean(values)
     spread = sum((size - mean_size) ** 2 for size in sizes)

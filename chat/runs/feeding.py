@@ -25,10 +25,9 @@ from aily.problems import (
     Unavailable,
     Unexpected,
 )
-from chat.exceptions import BudgetExceeded, ModelDisabled
 from chat.models import Lane, LLMModel, Run, RunRow, RunState, Status
 from chat.models.ids import tagged_id
-from chat.runs.kinds import kind_of
+from chat.runs.kinds import Prepared, kind_of
 from chat.runs.leases import Lease
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.parameters import path_of
@@ -43,11 +42,12 @@ PAGE = 50
 #: Least and most tasks of a run in the queue or running; in between twice its model's cap. They are
 #: more than run at once, as there is room for others only once ends are settled, every second.
 MIN_WINDOW = 500
-#: Fields of a request that are the same in all rows of a scene: a refusal of one refuses all.
-_COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
 #: Rows of a page whose prompt is much work, rendered in other processes: each may take seconds, and
 #: the lease must not run out meanwhile.
 MAX_HEAVY_ROWS = 5
+
+#: Before a row is looked at again that something else has to end for.
+WAIT_SECONDS = 1.0
 
 #: Refusals of rows that are simply fed later.
 _PASSING = (LimitReached, Unavailable, NeedsRenderingError, NeedsSchemaCheckError)
@@ -58,7 +58,8 @@ SELECT count(*) FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
  WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status IN ('queued', 'running')
 """
 _PICK = """
-SELECT number, payload::text AS payload, key, generation + 1 AS generation FROM chat_runrow
+SELECT number, coalesce(payload, 'null')::text AS payload, key, generation + 1 AS generation
+  FROM chat_runrow
  WHERE run_id = %(run_id)s AND state = 'pending' AND (not_before IS NULL OR not_before <= now())
        {condition}
  ORDER BY number LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
@@ -70,6 +71,23 @@ UPDATE chat_runrow r SET state = 'open', task_id = v.task_id, generation = r.gen
        not_before = NULL, error = NULL, ended_at = NULL
   FROM unnest(%(numbers)s::int[], %(task_ids)s::uuid[]) AS v(number, task_id)
  WHERE r.run_id = %(run_id)s AND r.number = v.number AND r.state = 'pending'
+"""
+_STORE_PAYLOADS = """
+UPDATE chat_runrow r SET payload = v.payload, payload_bytes = octet_length(v.payload::text)
+  FROM json_to_recordset(%(payloads)s) AS v(number int, payload jsonb)
+ WHERE r.run_id = %(run_id)s AND r.number = v.number
+"""
+_SKIP = """
+WITH skipped AS (
+  UPDATE chat_runrow r SET state = 'skipped', error = v.error, ended_at = now()
+    FROM json_to_recordset(%(skipped)s) AS v(number int, error jsonb)
+   WHERE r.run_id = %(run_id)s AND r.number = v.number AND r.state = 'pending' RETURNING 1)
+UPDATE chat_run SET pending = pending - n, skipped = skipped + n
+  FROM (SELECT count(*) AS n FROM skipped) counted WHERE id = %(run_id)s
+"""
+_WAIT = """
+UPDATE chat_runrow SET not_before = now() + make_interval(secs => %(seconds)s)
+ WHERE run_id = %(run_id)s AND number = ANY(%(numbers)s) AND state = 'pending'
 """
 _LOCK_RUN = """
 SELECT id FROM chat_run
@@ -100,7 +118,7 @@ UPDATE chat_runrow SET task_id = %(made)s
  WHERE run_id = %(run_id)s AND task_id = %(meant)s AND state = 'open'
 """
 _LOST = """
-SELECT r.number, r.payload::text AS payload, r.key, r.generation, r.task_id
+SELECT r.number, coalesce(r.payload, 'null')::text AS payload, r.key, r.generation, r.task_id
   FROM chat_runrow r LEFT JOIN chat_task t ON t.id = r.task_id
  WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.id IS NULL
  ORDER BY r.number LIMIT %(limit)s
@@ -156,7 +174,10 @@ def feed(run: Run, lease: Lease) -> Problem | None:
         limit = affordable(run, min(room, PAGE))
         if limit <= 0:
             return None
-        rows = take(run, lease, limit)
+        try:
+            rows = take(run, lease, limit)
+        except Problem as obstacle:
+            return obstacle
         if not rows:
             return None
         fed = submit_rows(run, rows)
@@ -214,7 +235,7 @@ def take(
     states: Sequence[RunState] = (RunState.RUNNING,),
 ) -> list[OpenRow]:
     """Mark pending rows as open: the next ones, or these `numbers`. None if the run is in no state
-    of `states` any more. Raises LeaseLostError."""
+    of `states` any more. Raises LeaseLostError, or Problem if no row of the run can be asked."""
     params = {
         "run_id": run.pk,
         "token": lease.token,
@@ -222,20 +243,46 @@ def take(
         "numbers": list(numbers or ()),
         "states": [state.value for state in states],
     }
-    with transaction.atomic():
-        lease.renew()
-        if not fetch_column(UUID, _LOCK_RUN, params):
-            return []
-        picked = fetch_rows(_Picked, _PICK_NEXT if numbers is None else _PICK_THESE, params)
-        if not picked:
-            return []
-        task_ids = [tagged_id() for _ in picked]
-        params |= {"numbers": [row.number for row in picked], "task_ids": task_ids}
-        execute(_OPEN, params)
-        execute(_COUNT_OPEN, {"run_id": run.pk, "rows": len(picked)})
-    return [
-        OpenRow(_row(run, found), task_id) for found, task_id in zip(picked, task_ids, strict=True)
-    ]
+    while True:
+        with transaction.atomic():
+            lease.renew()
+            if not fetch_column(UUID, _LOCK_RUN, params):
+                return []
+            picked = fetch_rows(_Picked, _PICK_NEXT if numbers is None else _PICK_THESE, params)
+            if not picked:
+                return []
+            prepared = kind_of(run).prepare(run, [_row(run, found) for found in picked])
+            opened = _open(run, prepared)
+        # A page of which all rows were skipped is followed by the next one.
+        if opened or prepared.waiting or numbers is not None:
+            return opened
+
+
+def _open(run: Run, prepared: Prepared) -> list[OpenRow]:
+    """Mark rows as open, or skipped, or to be looked at later, in the transaction that has locked
+    them."""
+    if prepared.skipped:
+        skipped = [{"number": number, "error": why} for number, why in prepared.skipped.items()]
+        encoded = msgspec.json.encode(skipped).decode()
+        execute(_SKIP, {"run_id": run.pk, "skipped": encoded})
+    if prepared.waiting:
+        waiting = {"run_id": run.pk, "numbers": prepared.waiting, "seconds": WAIT_SECONDS}
+        execute(_WAIT, waiting)
+    rows = prepared.rows
+    if not rows:
+        return []
+    if prepared.payloads:
+        payloads = [
+            {"number": number, "payload": msgspec.Raw(payload.encode())}
+            for number, payload in prepared.payloads.items()
+        ]
+        encoded = msgspec.json.encode(payloads).decode()
+        execute(_STORE_PAYLOADS, {"run_id": run.pk, "payloads": encoded})
+    task_ids = [tagged_id() for _ in rows]
+    numbers = [row.number for row in rows]
+    execute(_OPEN, {"run_id": run.pk, "numbers": numbers, "task_ids": task_ids})
+    execute(_COUNT_OPEN, {"run_id": run.pk, "rows": len(rows)})
+    return [OpenRow(row, task_id) for row, task_id in zip(rows, task_ids, strict=True)]
 
 
 def _row(run: Run, found: _Picked | _Lost) -> RunRow:
@@ -297,6 +344,7 @@ def _submission(run: Run, row: OpenRow, request: TaskRequest, lane: Lane | None)
         task_id=row.task_id,
         deadline_at=run.deadline_at,
         is_version_pinned=run.scene_version is not None,
+        shares_with_owner=run.shares_equal_rows,
     )
 
 
@@ -358,21 +406,12 @@ def _refuse(run: Run, fed: Fed, row: OpenRow, refusal: Exception) -> None:
     if isinstance(refusal, _PASSING):
         fed.must_wait = True
         fed.back.append(row.task_id)
-    elif isinstance(refusal, BudgetExceeded | ModelDisabled) or _refuses_all(run, refusal):
+    elif kind_of(run).refuses_all(run, row.row, refusal):
         fed.obstacle = fed.obstacle or refusal  # type: ignore[assignment]
         fed.back.append(row.task_id)
     else:
         error = kind_of(run).error_of(run, as_problem(refusal))
         fed.errors.append({"task_id": row.task_id, "error": error})
-
-
-def _refuses_all(run: Run, refusal: Exception) -> bool:
-    """Whether every row of the run would be refused for this."""
-    return (
-        bool(run.scene)
-        and isinstance(refusal, Problem)
-        and (refusal.field or "").split(".")[0] in _COMMON_FIELDS
-    )
 
 
 def _store_refused(run: Run, fed: Fed) -> None:

@@ -9,14 +9,17 @@ from django.conf import settings
 from pydantic import JsonValue, ValidationError
 
 from aily.problems import InvalidRequest
+from chat.exceptions import ModelDisabled
 from chat.models import Run, RunRow
 from chat.models.files import read_pieces
 from chat.runs import announcing
 from chat.runs.kinds import RunKind
+from chat.runs.reading.coercion import coerce
 from chat.runs.reading.csv_rows import CSVFile
 from chat.runs.reading.encodings import Encoding, detect_encoding
 from chat.runs.reading.jsonl import Object, decode_objects, encode_row, take_key
 from chat.runs.reading.records import FileError, ParsedRow, invalid
+from chat.services.drafts import find_version
 from chat.services.parameters import path_of
 from chat.services.submission import CompositeRequest
 
@@ -62,13 +65,46 @@ class FileRuns(RunKind):
         if not run.scene:
             return _request({**run.options, **payload})
         variables = mapped(run.mapping, payload)
+        if run.source.get("format") == "csv":
+            variables = _typed(run, variables)
         fields = {**run.options, "scene": run.scene, "variables": variables}
         if run.scene_version is not None:
             fields["version"] = run.scene_version
         return CompositeRequest.model_validate(fields)
 
+    def refuses_all(self, run: Run, row: RunRow, refusal: Exception) -> bool:
+        if (
+            isinstance(refusal, ModelDisabled)
+            and not run.scene
+            and (row.payload or {}).get("model")
+        ):
+            # The next row may name another.
+            return False
+        return super().refuses_all(run, row, refusal)
+
     def announce(self, run: Run, event: str) -> None:
         announcing.create_webhooks(run, event)
+
+
+def _typed(run: Run, variables: Object) -> Object:
+    """The variables of a row of CSV, of which every value is a text, as the scene's schema has
+    them. Constants are what they are."""
+    if run.variables_schema is None:
+        version = find_version(run.scene, run.scene_version)
+        run.variables_schema = version.variables_schema if version else {}
+    schema = run.variables_schema
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return variables
+    constants = {name for name, source in run.mapping.items() if isinstance(source, dict)}
+    texts = {name: value for name, value in variables.items() if name not in constants}
+    needed = set(required) if isinstance(required, list) else set[str]()
+    typed = coerce(texts, properties, set(texts) - needed)
+    return {
+        name: typed.get(name, value)
+        for name, value in variables.items()
+        if name in typed or name in constants
+    }
 
 
 def mapped(mapping: Mapping[str, JsonValue], payload: Mapping[str, JsonValue]) -> Object:

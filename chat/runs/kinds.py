@@ -7,15 +7,20 @@ The engine knows `Run`, `RunRow` and this interface. A kind is registered under 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from pydantic import JsonValue
 
 from aily.database.rows import Row
 from aily.problems import Problem
+from chat.exceptions import BudgetExceeded, ModelDisabled
 from chat.models.runs import Run, RunRow
 from chat.runs.reading import ParsedRow
 from chat.services.submission import TaskRequest
+
+#: Fields of a request that are the same in all rows of a scene: a refusal of one refuses all.
+_COMMON_FIELDS = ("scene", "version", "model", "webhook", "metadata")
 
 
 class RowResult(Row, frozen=True):
@@ -28,6 +33,30 @@ class RowResult(Row, frozen=True):
     state: str
     task_id: UUID
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A pending row with its payload, and its size in bytes as it was when it was selected."""
+
+    number: int
+    key: str
+    payload: dict[str, JsonValue]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What becomes of rows that were about to be fed."""
+
+    #: Are marked open.
+    rows: list[RunRow]
+    #: The payloads that are stored with the mark, as JSON, by the rows' numbers.
+    payloads: dict[int, str] = field(default_factory=dict)
+    #: Numbers of rows for which there is nothing to ask, each with why.
+    skipped: dict[int, dict[str, object]] = field(default_factory=dict)
+    #: Numbers of rows that something else has to end for first.
+    waiting: list[int] = field(default_factory=list)
 
 
 class RunKind:
@@ -58,6 +87,34 @@ class RunKind:
     def request_of(self, run: Run, row: RunRow) -> TaskRequest:
         """The request of a row. Raises Problem if there is none."""
         raise NotImplementedError
+
+    def prepare(self, run: Run, rows: Sequence[RunRow]) -> Prepared:
+        """Called in the transaction that marks these pending rows as open: what becomes of them.
+
+        A kind that keeps no payloads gives each row its payload here, which is stored with the
+        mark: whatever changes afterwards, the row's request stays the same. Raises Problem if no
+        row of the run can be asked.
+        """
+        return Prepared(list(rows))
+
+    def sample_rows(self, run: Run, limit: int) -> Sequence[SampledRow] | None:
+        """Rows that stand for all, with their payloads; None: those that are stored have them."""
+        return None
+
+    def must_wait(self, run: Run) -> bool:
+        """Whether another run goes before this one."""
+        return False
+
+    def refuses_all(self, run: Run, row: RunRow, refusal: Exception) -> bool:
+        """Whether every row of the run would be refused for this."""
+        if isinstance(refusal, BudgetExceeded | ModelDisabled):
+            return True
+        field = refusal.field or "" if isinstance(refusal, Problem) else ""
+        return bool(run.scene) and field.split(".")[0] in _COMMON_FIELDS
+
+    def may_watch(self, run: Run, user_id: int) -> bool:
+        """Whether this user may follow the run's progress."""
+        return False
 
     def error_of(self, run: Run, problem: Problem) -> dict[str, object]:
         """What is kept of a row that cannot be sent: `code` and `message`, and `param` where a

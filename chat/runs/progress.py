@@ -17,6 +17,7 @@ from chat.eventlog.keys import run_channel
 from chat.events import RunProgress
 from chat.models import Run, RunState
 from chat.models.ids import is_own
+from chat.runs.kinds import kind_of
 
 #: Between two looks at the row.
 MIN_SECONDS = 0.5
@@ -26,7 +27,10 @@ MAX_SECONDS = 5.0
 RATE_SECONDS = 30.0
 #: Fewer results than these tell no rate of the rest.
 MIN_RESULTS = 20
-COUNTS = (*("total", "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid"),)
+COUNTS = (
+    *("total", "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid"),
+    "skipped",
+)
 
 
 def load(owner_id: int, run_id: UUID, kind: str = "run") -> Run:
@@ -34,6 +38,20 @@ def load(owner_id: int, run_id: UUID, kind: str = "run") -> Run:
     found = Run.objects.filter(pk=run_id, owner=owner_id, kind=kind) if is_own(run_id) else None
     run = found.select_related("model").first() if found is not None else None
     if run is None:
+        raise NotFound("There is no such run.", field="run_id")
+    return run
+
+
+def load_watched(user_id: int, run_id: UUID) -> Run:
+    """A run whose progress the user may follow: an own one, or one that its kind lets them.
+
+    Raises NotFound.
+    """
+    found = Run.objects.filter(pk=run_id) if is_own(run_id) else None
+    run = found.select_related("model").first() if found is not None else None
+    if run is None or not (
+        (run.kind == "run" and run.owner_id == user_id) or kind_of(run).may_watch(run, user_id)
+    ):
         raise NotFound("There is no such run.", field="run_id")
     return run
 
@@ -67,7 +85,7 @@ def progress_of(run: Run) -> RunProgress:
     )
 
 
-async def follow_run(owner_id: int, run_id: UUID) -> AsyncGenerator[RunProgress]:
+async def follow_run(user_id: int, run_id: UUID) -> AsyncGenerator[RunProgress]:
     """Give the run's progress now and whenever it has changed, until it has ended.
 
     Raises NotFound.
@@ -78,7 +96,7 @@ async def follow_run(owner_id: int, run_id: UUID) -> AsyncGenerator[RunProgress]
         while True:
             looked_at = loop.time()
             feed.clear_lag()
-            run = await in_database(load, owner_id, run_id)
+            run = await in_database(load_watched, user_id, run_id)
             progress = progress_of(run)
             if progress != last:
                 yield progress

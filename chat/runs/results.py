@@ -8,14 +8,15 @@ used up RUN_ROW_TRIES tasks.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 
 from aily.concurrency.faults import surviving
-from aily.database.rows import fetch_column, fetch_rows
+from aily.database.rows import execute, fetch_column, fetch_rows
 from chat.models.ended import EndedTask
 from chat.observability import metrics
 from chat.runs import announcing
@@ -92,6 +93,14 @@ SELECT c.run_id, n.kind, c.number, c.key, c.state, c.task_id, c.generation
  ORDER BY c.run_id, c.number
 """
 
+_FAIL_RESULTS = """
+WITH wrong AS (
+  UPDATE chat_runrow r SET state = 'failed', error = v.error
+    FROM json_to_recordset(%(errors)s) AS v(number int, error jsonb)
+   WHERE r.run_id = %(run_id)s AND r.number = v.number AND r.state = 'succeeded' RETURNING 1)
+UPDATE chat_run SET succeeded = succeeded - n, failed = failed + n
+  FROM (SELECT count(*) AS n FROM wrong) counted WHERE id = %(run_id)s
+"""
 #: Called after results were committed.
 _listeners: list[Callable[[], None]] = []
 
@@ -128,6 +137,13 @@ def end_rows(task_ids: Sequence[UUID]) -> int:
     if results:
         transaction.on_commit(lambda: _announce(results))
     return len(results)
+
+
+def fail_results(run_id: UUID, errors: Mapping[int, Mapping[str, object]]) -> None:
+    """Have rows failed whose answers their kind cannot use, by number: for `store_results`."""
+    wrong = [{"number": number, "error": error} for number, error in sorted(errors.items())]
+    encoded = msgspec.json.encode(wrong).decode()
+    execute(_FAIL_RESULTS, {"run_id": run_id, "errors": encoded})
 
 
 def _announce(results: Sequence[RowResult]) -> None:

@@ -65,7 +65,7 @@ RETURNING n
 _RECONCILE = """
 UPDATE chat_run SET total = c.total, pending = c.pending, open = c.open,
        succeeded = c.succeeded, failed = c.failed, cancelled = c.cancelled,
-       expired = c.expired, invalid = c.invalid
+       expired = c.expired, invalid = c.invalid, skipped = c.skipped
   FROM (SELECT count(*) AS total,
                count(*) FILTER (WHERE state = 'pending') AS pending,
                count(*) FILTER (WHERE state = 'open') AS open,
@@ -73,7 +73,8 @@ UPDATE chat_run SET total = c.total, pending = c.pending, open = c.open,
                count(*) FILTER (WHERE state = 'failed') AS failed,
                count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
                count(*) FILTER (WHERE state = 'expired') AS expired,
-               count(*) FILTER (WHERE state = 'invalid') AS invalid
+               count(*) FILTER (WHERE state = 'invalid') AS invalid,
+               count(*) FILTER (WHERE state = 'skipped') AS skipped
           FROM chat_runrow WHERE run_id = %(run_id)s) c
  WHERE id = %(run_id)s
 """
@@ -202,7 +203,7 @@ def _feed(run: Run, lease: Lease) -> None:
         message = f"The last {run.failing_streak} rows failed, none succeeded meanwhile."
         control.pause(run, run.failing_code or "failing", message)
         return
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
+    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES) or kind_of(run).must_wait(run):
         return
     obstacle = feed(run, lease) if run.pending else None
     run.refresh_from_db()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q
+from django.db.models import F, Q
 from pydantic import JsonValue
 
 from aily.problems import Problem, TooLarge
@@ -34,6 +34,14 @@ def read_versions(
     condition = reduce(or_, (Q(scene=scene, number=number) for scene, number in wanted))
     rows = SceneVersion.objects.filter(condition).select_related("model__provider")
     return {(version.scene_id, version.number): version for version in rows}
+
+
+def find_version(slug: str, number: int | None = None) -> SceneVersion | None:
+    """The version of this number of a scene; without a number the live one."""
+    versions = SceneVersion.objects.filter(scene__slug=slug).select_related("scene", "model")
+    if number is None:
+        return versions.filter(pk=F("scene__live_version")).first()
+    return versions.filter(number=number).first()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,19 @@ def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
     """
     cacheable: list[Task] = []
     for task in tasks:
-        version = task.scene_version
-        if version is None or not (version.single_flight or version.cache_ttl_seconds):
-            continue
-        if not version.is_published:
-            # Who tries a draft wants an answer of its own.
+        if not (_is_shared_by_scene(task) or task.shares_with_owner):
             continue
         if budgets.of(task):
             # Sent on, so that it is part of what makes requests the same.
             accounting.bound_completion(task)
-        task.flight_key = _digest(task)
-        task.may_follow = version.single_flight
-        if version.cache_ttl_seconds:
+        version = task.scene_version
+        if version is not None and _is_shared_by_scene(task):
+            task.flight_key = _digest(task)
+            task.may_follow = version.single_flight or task.shares_with_owner
+        else:
+            task.flight_key = _digest(task, task.owner_id)
+            task.may_follow = True
+        if task.shares_with_owner or (version is not None and version.cache_ttl_seconds):
             cacheable.append(task)
     answers = answer_cache.get({(task.flight_key, task.model_id) for task in cacheable})
     for task in cacheable:
@@ -39,8 +40,20 @@ def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
             _answer(task, answer)
 
 
-def _digest(task: Task) -> str:
-    """SHA-256, as 64 hex digits, of all that decides what which provider is asked.
+def _is_shared_by_scene(task: Task) -> bool:
+    """Whether the scene lets requests of all users share. Who tries a draft wants an answer of its
+    own."""
+    version = task.scene_version
+    return (
+        version is not None
+        and bool(version.single_flight or version.cache_ttl_seconds)
+        and version.is_published
+    )
+
+
+def _digest(task: Task, owner_id: int | None = None) -> str:
+    """SHA-256, as 64 hex digits, of all that decides what which provider is asked, and of the
+    owner where only this one's requests are shared.
 
     The scene's version is part of it: staff allow sharing for one version, and the answers kept
     for it are not those of the next. Keys of objects are sorted, as the database sorts them too.
@@ -51,6 +64,8 @@ def _digest(task: Task) -> str:
     if task.response_format is not None:
         # In its own order, in which models write.
         asked.append(msgspec.json.encode(task.response_format).decode())
+    if owner_id is not None:
+        asked.append(owner_id)
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
 

@@ -10,11 +10,14 @@ import dramatiq
 
 from aily.redis.errors import RedisUnavailable
 from chat.actors import MAX_AGE_MS, QUEUE
+from chat.runs.actors import ring_feeder
 from chat.tables import indexes, retyping, trash
+from chat.tables.ai import policies, purging
 
 logger = logging.getLogger(__name__)
 
 _turn = Lock()
+_policies = Lock()
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
@@ -34,12 +37,25 @@ def purge_tables() -> None:
     if dropped := trash.purge():
         logger.info("dropped %d tables and fields that were in the trash", dropped)
     trash.purge_changes()
+    purging.purge()
 
 
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def keep_indexes() -> None:
     """Make indexes for what is often sorted and filtered by, and drop those that nobody uses."""
     indexes.keep_indexes()
+
+
+@dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
+def fill_ai_fields() -> None:
+    """Make the runs that policies of AI fields ask for, on one thread of the process at a time."""
+    if not _policies.acquire(blocking=False):
+        return
+    try:
+        if policies.fill_by_policies():
+            ring_feeder()
+    finally:
+        _policies.release()
 
 
 def ring_converter() -> None:

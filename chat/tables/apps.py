@@ -17,11 +17,16 @@ class TablesConfig(AppConfig):
         from accounts.audit import audited
         from aily.admin.model_texts import translate_models
         from chat.followers import register_follower
+        from chat.runs.kinds import register_kind
         from chat.tables import ddl, following, undo
+        from chat.tables.ai import answers, reverting, states
+        from chat.tables.ai.kind import TableRuns
         from chat.tables.imports import progress
         from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
+        from chat.tables.queries.catalogue import register_answer_state
+        from chat.tables.showing import register_answer_reader
         from chat.tables.transfers import actors  # noqa: F401 - declares the actors
 
         translate_models(self)
@@ -30,8 +35,15 @@ class TablesConfig(AppConfig):
         audited(Table, except_for=("rev", "row_count", "schema_rev", "updated_at"))
         audited(Field, except_for=("retype", "is_retyping", "updated_at"))
         audited(View, except_for=("updated_at",))
-        audited(AiField, except_for=("updated_at",))
+        audited(
+            AiField,
+            except_for=("updated_at", "config_rev", "policy_note", "checked_rev", "checked_config"),
+        )
         register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
+        register_kind(TableRuns())
+        register_answer_state(states.answer_state)
+        register_answer_reader(answers.read)
+        undo.register_batch_undo(reverting.undo)
         register_follower("table.subscribe", following.follow)
         register_follower("import.subscribe", progress.follow)
         for model in (Table, Field, AiField):

@@ -128,7 +128,7 @@ def add_fields(table: Table, new: Sequence[NewField], user: User, client: str = 
             ddl.create_links_table(row)
         else:
             ddl.add_column(table.pk, row.column, row.kind)
-    _record(table, rows, user, client)
+    _record(table, rows, Author(user.pk, client), _deletion(rows))
     return rows
 
 
@@ -139,10 +139,15 @@ def require_room(table: Table) -> None:
         raise TableFull(message)
 
 
-def _record(table: Table, rows: Sequence[Field], user: User, client: str) -> None:
+def _record(table: Table, rows: Sequence[Field], author: Author, inverse: Options | None) -> None:
     field_ids = [row.pk for row in rows]
-    done = Changed(ChangeKind.FIELD, field_ids=field_ids, changes_schema=True)
-    record(table, Author(user.pk, client), done)
+    done = Changed(ChangeKind.FIELD, field_ids=field_ids, changes_schema=True, inverse=inverse)
+    record(table, author, done)
+
+
+def _deletion(rows: Sequence[Field]) -> Options | None:
+    """What undoes the creation of a field. Those that an import has made are undone with it."""
+    return {"delete_field": rows[0].pk} if len(rows) == 1 else None
 
 
 # --- Changing -----------------------------------------------------------------------------------
@@ -155,11 +160,12 @@ class FieldPatch:
     position: int | None = None
 
 
-def change_field(row: Field, patch: FieldPatch, user: User, client: str = "") -> Field:
+def change_field(row: Field, patch: FieldPatch, author: Author) -> Field:
     """Change name, options or place of a field; its cells stay. Raises as `add_field`."""
 
     def apply(table: Table) -> Field:
         changed = get_live_field(row.pk)
+        before: Options = {"id": changed.pk, "name": changed.name, "options": changed.options}
         if patch.name is not None:
             changed.name = check_name(patch.name)
             _refuse_taken_name(changed)
@@ -167,8 +173,8 @@ def change_field(row: Field, patch: FieldPatch, user: User, client: str = "") ->
             _change_options(changed, patch.options)
         changed.save(update_fields=["name", "options", "updated_at"])
         if patch.position is not None:
-            _move(changed, patch.position)
-        _record(table, [changed], user, client)
+            before["position"] = _move(changed, patch.position)
+        _record(table, [changed], author, {"change_field": before})
         return changed
 
     return ddl.change_schema(row.table_id, apply)
@@ -210,29 +216,32 @@ def _count_choices(row: Field, ids: list[int]) -> int:
     return found
 
 
-def _move(row: Field, index: int) -> None:
-    """Give the field this place among the others, from 0. One UPDATE for all of them."""
-    others = [field for field in live_fields(row.table_id) if field.pk != row.pk]
+def _move(row: Field, index: int) -> int:
+    """Give the field this place among the others, from 0. One UPDATE for all of them. Returns the
+    place that it had."""
+    present = live_fields(row.table_id)
+    others = [field for field in present if field.pk != row.pk]
     others.insert(max(index, 0), row)
     for position, other in enumerate(others, start=1):
         other.position = position
     Field.objects.bulk_update(others, ["position"])
+    return [field.pk for field in present].index(row.pk)
 
 
 # --- Deleting -----------------------------------------------------------------------------------
-def delete_field(row: Field, user: User, client: str = "") -> None:
+def delete_field(row: Field, author: Author) -> None:
     """Move a field to the trash: its cells stay for TABLE_TRASH_DAYS. Raises TableBusy."""
 
     def delete(table: Table) -> None:
         deleted = get_live_field(row.pk)
-        deleted.deleted_at, deleted.deleted_by = timezone.now(), user
+        deleted.deleted_at, deleted.deleted_by_id = timezone.now(), author.user_id
         deleted.save(update_fields=["deleted_at", "deleted_by", "updated_at"])
-        _record(table, [deleted], user, client)
+        _record(table, [deleted], author, {"restore_field": deleted.pk})
 
     ddl.change_schema(row.table_id, delete)
 
 
-def restore_field(row: Field, user: User, client: str = "") -> Field:
+def restore_field(row: Field, author: Author) -> Field:
     """Take a field out of the trash, with its cells. Harmless on one that is not in it.
 
     If another has its name by now, a number is added to it. Raises TableFull and TableBusy.
@@ -248,7 +257,7 @@ def restore_field(row: Field, user: User, client: str = "") -> Field:
         restored.name = free_name(restored.name, {field.name for field in present})
         restored.deleted_at = restored.deleted_by = None
         restored.save(update_fields=["name", "deleted_at", "deleted_by", "updated_at"])
-        _record(table, [restored], user, client)
+        _record(table, [restored], author, {"delete_field": restored.pk})
         return restored
 
     return ddl.change_schema(row.table_id, restore)
@@ -262,3 +271,31 @@ def free_name(name: str, taken: set[str]) -> str:
         ending = f" ({number})"
         free = name[: MAX_NAME_CHARS - len(ending)] + ending
     return free
+
+
+# --- Undoing ------------------------------------------------------------------------------------
+def carry_out_inverse(table: Table, author: Author, inverse: Mapping[str, JsonValue]) -> bool:
+    """Carry out what undoes a change of a field, as `Change.inverse` has it.
+
+    Returns False for an inverse of rows. Raises as the changes do, and NotFound for a field that
+    was dropped meanwhile.
+    """
+    match inverse:
+        case {"restore_field": int(field_id)}:
+            restore_field(_own_field(table, field_id), author)
+        case {"delete_field": int(field_id)}:
+            delete_field(_own_field(table, field_id), author)
+        case {"change_field": {"id": int(field_id), "name": str(name), "options": dict(options)}}:
+            before = cast("Options", inverse["change_field"])
+            patch = FieldPatch(name, options, cast("int | None", before.get("position")))
+            change_field(_own_field(table, field_id), patch, author)
+        case _:
+            return False
+    return True
+
+
+def _own_field(table: Table, field_id: int) -> Field:
+    row = Field.objects.filter(table=table, pk=field_id).first()
+    if row is None:
+        raise NotFound("There is no such field.")
+    return row

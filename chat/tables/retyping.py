@@ -16,7 +16,6 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from pydantic import JsonValue
 
-from accounts.models import User
 from aily.database.rows import execute, fetch_column, fetch_tuples
 from aily.problems import Conflict, InvalidRequest, NotFound
 from chat.tables import ddl
@@ -61,9 +60,7 @@ SELECT DISTINCT left({column}::text, 200) FROM {table} WHERE {column} IS NOT NUL
 
 
 # --- Beginning ----------------------------------------------------------------------------------
-def change_kind(
-    row: Field, kind: str, options: Mapping[str, JsonValue], user: User, client: str = ""
-) -> Field:
+def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author: Author) -> Field:
     """Begin to change the kind of a field, and finish it if that takes no longer than a second.
 
     Raises InvalidRequest, Conflict, TableFull and TableBusy.
@@ -91,7 +88,7 @@ def change_kind(
         field.is_retyping = True
         ddl.add_column(table.pk, name, kind)
         field.save(update_fields=["retype", "is_retyping", "updated_at"])
-        _record(table, field, user.pk, client)
+        _record(table, field, author)
 
     ddl.change_schema(row.table_id, begin)
     convert_for(row.pk, REQUEST_SECONDS)
@@ -124,9 +121,9 @@ def _names(texts: list[str], *, is_list: bool) -> list[str]:
     return sorted({part.strip() for part in parts if part.strip()})
 
 
-def _record(table: Table, field: Field, user_id: int | None, client: str = "") -> None:
+def _record(table: Table, field: Field, author: Author) -> None:
     done = Changed(ChangeKind.FIELD, field_ids=[field.pk], changes_schema=True)
-    record(table, Author(user_id, client), done)
+    record(table, author, done)
 
 
 # --- Converting ---------------------------------------------------------------------------------
@@ -228,7 +225,7 @@ def _finish(field_id: int) -> bool:
         field.retype = {"state": "done", "from": old.kind, "old_field": old.pk, **report}
         field.is_retyping = False
         field.save()
-        _record(table, field, None)
+        _record(table, field, Author(None))
         return True
 
     return ddl.change_schema(field.table_id, switch)

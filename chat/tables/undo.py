@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from aily.problems import Conflict, InvalidRequest
 from chat.tables.changes import Author
-from chat.tables.fields import live_fields
+from chat.tables.fields import carry_out_inverse, live_fields
 from chat.tables.models import Change, Step, Table
 from chat.tables.positions import Place, restore_places
 from chat.tables.rows.batch import Batch, BatchResult, apply_batch
@@ -120,6 +120,9 @@ def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undon
         if "move" in inverse:
             places = [Place(int(move["id"]), float(move["pos"])) for move in inverse["move"]]
             result = BatchResult(restore_places(table, author, places), [])
+        elif carry_out_inverse(table, author, inverse):
+            table.refresh_from_db(fields=["rev"])
+            result = BatchResult(table.rev, [])
         else:
             known = {field.key for field in live_fields(table.pk)}
             batch = Batch(operations_of(inverse, known), is_atomic=False)

@@ -32,6 +32,7 @@ SCHEDULE = (
     (actors.refresh_tools, 15),
     (tables.convert_fields, 10),
     (tables.purge_tables, 3600),
+    (tables.fill_ai_fields, 30),
     (tables.keep_indexes, 300),
 )
 

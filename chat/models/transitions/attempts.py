@@ -99,6 +99,9 @@ class _EndedTask(Row, frozen=True):
     conversation_id: UUID | None
 
 
+#: How long an answer is kept for equal rows of a run that shares them.
+RUN_SHARED_SECONDS = 21_600
+
 _START = """
 UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
        started_at = now(), first_token_at = NULL, not_before = NULL, last_event = 0,
@@ -117,9 +120,11 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
 RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
           messages::text, params::text, response_format::text, repair::text, deadline_at,
           flight_key,
-          CASE WHEN flight_key = '' THEN 0 ELSE coalesce(
-            (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id), 0
-          ) END AS cache_ttl_seconds,
+          CASE WHEN flight_key = '' THEN 0 ELSE greatest(
+            (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id),
+            (SELECT %(shared_seconds)s::int FROM chat_run r
+              WHERE r.id = t.run_id AND r.shares_equal_rows),
+            0) END AS cache_ttl_seconds,
           conversation_id IS NOT NULL AS in_conversation,
           EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
             AS keeps_transcript, run_id
@@ -196,6 +201,7 @@ def start(worker_id: UUID, route: Route, task_ids: Sequence[str]) -> list[Starte
         "provider_id": route.provider_id,
         "deployment_id": route.deployment_id,
         "deployment": route.deployment,
+        "shared_seconds": RUN_SHARED_SECONDS,
     }
     return fetch_rows(StartedTask, _START, params)
 

@@ -64,6 +64,7 @@ def _build(pending: PendingSubmission) -> None:
         needs_settling=True,
     )
     task.model, task.scene, task.scene_version = model, target.scene, version
+    task.shares_with_owner = submission.shares_with_owner
     task.user_turn = prompt.user_turn and prompt.user_turn.of(task.pk)
     task.new_response = submission.response.of(task.pk) if submission.response else None
     pending.task = task

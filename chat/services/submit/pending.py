@@ -68,6 +68,8 @@ class Submission:
     task_id: UUID | None = None
     #: The run's deadline, beside that of the request.
     deadline_at: datetime | None = None
+    #: Whether equal requests of this owner may be answered by one call, whatever the scene says.
+    shares_with_owner: bool = False
     #: Whether `request.version` was live when the run began: it needs no right to edit the scene.
     is_version_pinned: bool = False
     #: The W3C trace context of the request; empty while traces are off.

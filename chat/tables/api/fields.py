@@ -11,6 +11,7 @@ from aily.problems import NotFound
 from aily.rest.etags import if_match
 from chat.tables import fields, retyping
 from chat.tables.actors import ring_converter
+from chat.tables.api.authors import author_of
 from chat.tables.api.schemas import FieldIn, FieldOut, FieldPatch
 from chat.tables.models import Field
 from chat.tables.permissions import Access, get_table, require_access
@@ -53,7 +54,8 @@ def create_field(request: AuthenticatedRequest, table_id: int, payload: FieldIn)
     user = request.auth.user
     table = get_table(user, table_id, Access.EDIT)
     new = fields.NewField(payload.name, payload.kind, payload.options)
-    return Status(201, fields.add_field(table.pk, new, user, payload.client))
+    client = author_of(request, payload.client).client
+    return Status(201, fields.add_field(table.pk, new, user, client))
 
 
 @router.get("/fields/{int:field_id}", response=FieldOut, url_name="get_field")
@@ -66,14 +68,15 @@ def get_field(request: AuthenticatedRequest, field_id: int) -> Field:
 @if_match(FieldOut, get_field)
 def edit_field(request: AuthenticatedRequest, field_id: int, payload: FieldPatch) -> Field:
     """Change name, kind, options or place of a field."""
-    row, user, client = _find(request, field_id, Access.EDIT), request.auth.user, payload.client
+    row = _find(request, field_id, Access.EDIT)
+    author = author_of(request, payload.client)
     patch = fields.FieldPatch(payload.name, payload.options, payload.position)
     if payload.kind is None or payload.kind == row.kind:
-        return fields.change_field(row, patch, user, client)
-    changed = retyping.change_kind(row, payload.kind, payload.options or {}, user, client)
+        return fields.change_field(row, patch, author)
+    changed = retyping.change_kind(row, payload.kind, payload.options or {}, author)
     if payload.name is not None or payload.position is not None:
         patch = fields.FieldPatch(payload.name, position=payload.position)
-        changed = fields.change_field(row, patch, user, client)
+        changed = fields.change_field(row, patch, author)
     if changed.is_retyping:
         ring_converter()
     return changed
@@ -86,7 +89,7 @@ def delete_field(
 ) -> Status[None]:
     """Move a field to the trash, with its cells, which stay there for some days."""
     row = _find(request, field_id, Access.EDIT)
-    fields.delete_field(row, request.auth.user, query.client)
+    fields.delete_field(row, author_of(request, query.client))
     return Status(204, None)
 
 
@@ -94,4 +97,4 @@ def delete_field(
 def restore_field(request: AuthenticatedRequest, field_id: int, query: Query[ClientQuery]) -> Field:
     """Take a field out of the trash, with its cells. Harmless on one that is not in it."""
     row = _find(request, field_id, Access.EDIT)
-    return fields.restore_field(row, request.auth.user, query.client)
+    return fields.restore_field(row, author_of(request, query.client))

@@ -12,6 +12,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import InvalidRequest
 from chat.tables import undo
+from chat.tables.api.authors import author_of
 from chat.tables.api.view_schemas import (
     AggregateIn,
     AggregateOut,
@@ -24,7 +25,6 @@ from chat.tables.api.view_schemas import (
     UndoneOut,
 )
 from chat.tables.api.views import shown_group
-from chat.tables.changes import Author
 from chat.tables.fields import live_fields
 from chat.tables.index_uses import note_uses
 from chat.tables.models import Field
@@ -107,7 +107,7 @@ def reorder_rows(
 ) -> Status[dict[str, int]]:
     """Move rows to a place in the order by hand, which views without sorts have."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
-    author = Author(request.auth.user.pk, payload.client)
+    author = author_of(request, payload.client)
     target = Target(payload.before, payload.after)
     return Status(200, {"rev": move_rows(table, author, payload.rows, target)})
 
@@ -120,7 +120,7 @@ def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> 
     A cell that somebody else has changed since stays as it is.
     """
     table = get_table(request.auth.user, table_id, Access.EDIT)
-    author = Author(request.auth.user.pk, _client(request, payload))
+    author = author_of(request, payload.client)
     if payload.batch is not None:
         return Status(200, undo.undo_batch(table, author, _uuid(payload.batch)))
     if payload.change is not None:
@@ -133,13 +133,8 @@ def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> 
 def redo_step(request: AuthenticatedRequest, table_id: int, payload: RedoIn) -> Status[undo.Undone]:
     """Do again what was undone last in this tab, unless it has changed something else since."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
-    author = Author(request.auth.user.pk, _client(request, payload))
+    author = author_of(request, payload.client)
     return Status(200, undo.redo(table, author))
-
-
-def _client(request: AuthenticatedRequest, payload: RedoIn) -> str:
-    """The tab: by the body, or the header X-Client-Id."""
-    return payload.client or request.headers.get("X-Client-Id", "")[:64]
 
 
 def _uuid(text: str) -> UUID:

@@ -133,6 +133,8 @@ class BatchIn(RequestSchema):
 
 
 class ConflictOut(Schema):
+    model_config = example(row=1, version=4, field="f12", value="Somebody else's text")
+
     row: int
     version: int
     field: str | None = Field(description="Null: the whole row, which was to be deleted.")
@@ -140,12 +142,16 @@ class ConflictOut(Schema):
 
 
 class ResultError(Schema):
+    model_config = example(code="invalid_value", message="This must be a number.", field=None)
+
     code: str
     message: str
     field: str | None = None
 
 
 class ResultOut(Schema):
+    model_config = example(status="created", id=7, version=1, conflicts=[], error=None)
+
     status: Literal["created", "updated", "unchanged", "deleted", "conflict", "failed"]
     id: int | None = Field(None, alias="row_id")
     version: int | None = None

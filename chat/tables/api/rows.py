@@ -15,6 +15,7 @@ from accounts.idempotency import idempotent
 from aily.problems import NotFound, PreconditionFailed
 from aily.rest.etags import FIELD as IF_MATCH
 from aily.rest.etags import matches, takes_if_match
+from chat.tables.api.authors import author_of
 from chat.tables.api.fields import ClientQuery
 from chat.tables.api.row_schemas import (
     BatchIn,
@@ -25,7 +26,6 @@ from chat.tables.api.row_schemas import (
     RowsOut,
     RowsQuery,
 )
-from chat.tables.changes import Author
 from chat.tables.exceptions import CellConflict
 from chat.tables.fields import live_fields
 from chat.tables.models import Table
@@ -36,10 +36,6 @@ from chat.tables.rows.reading import RowJson, ids_after, load_rows, rows_as_json
 from chat.tables.values import MAX_ROW_ID
 
 router = Router(tags=["tables"])
-
-
-def _author(request: AuthenticatedRequest, client: str) -> Author:
-    return Author(request.auth.user.pk, client)
 
 
 def _read(table: Table, row_id: int) -> RowJson:
@@ -59,7 +55,7 @@ def write_rows(
     table = get_table(request.auth.user, table_id, Access.EDIT)
     operations = [operation.operation() for operation in payload.operations]
     batch = Batch(operations, payload.atomic, payload.key)
-    return Status(200, apply_batch(table, _author(request, payload.client), batch))
+    return Status(200, apply_batch(table, author_of(request, payload.client), batch))
 
 
 @router.get("/{int:table_id}/rows", response=RowsOut, url_name="get_rows")
@@ -130,7 +126,7 @@ def _apply(
 ) -> Outcome:
     """Carry out one operation. Raises its problem, if it has one."""
     batch = Batch([operation], is_atomic=False, is_single=True)
-    [outcome] = apply_batch(table, _author(request, client), batch).outcomes
+    [outcome] = apply_batch(table, author_of(request, client), batch).outcomes
     if outcome.problem is not None:
         raise outcome.problem
     return outcome

@@ -113,7 +113,7 @@ class ViewOut(Schema):
 class OpenIn(RequestSchema):
     """Parts that are given take the place of those that are stored."""
 
-    model_config = example()
+    model_config = example(filter=None, sorts=[], n=50)
 
     filter: FilterTree | None = Field(None, description=_FILTER)
     sorts: list[JsonValue] = Field(default_factory=list, description=_SORTS)
@@ -226,7 +226,7 @@ class AggregateOut(Schema):
 
 # --- Order by hand, undo ------------------------------------------------------------------------
 class MoveIn(RequestSchema):
-    model_config = example(rows=[7], before=3)
+    model_config = example(rows=[1])
 
     rows: list[Annotated[int, Field(ge=1, le=MAX_ROW_ID)]] = Field(
         min_length=1, max_length=MAX_MOVED
@@ -251,6 +251,8 @@ class RedoIn(RequestSchema):
 
 
 class UndoIn(RedoIn):
+    model_config = example(client="tab-1", change=None)
+
     change: int | None = Field(
         None, ge=1, lt=2**63, description="This change of the table, whoever made it."
     )

@@ -15,7 +15,8 @@ if last then
   local last_rev = string.match(last[1], '^%d+')
   if tonumber(last_rev) > tonumber(rev) then rev = last_rev end
 end
-redis.call('XADD', log, rev .. '-*', 'e', ARGV[2], 'c', count)
+local id = rev .. '-*'
+redis.call('XADD', log, id, 'e', ARGV[2], 'c', count)
 
 -- An entry is of no use once more than `most` rows have changed since it.
 while true do

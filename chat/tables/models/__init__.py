@@ -1,6 +1,7 @@
 """The catalogue of tables. Rows are in PostgreSQL tables of their own (chat/tables/ddl.py)."""
 
 from chat.tables.models.ai_fields import AiField, Policy
+from chat.tables.models.ai_runs import AiConfig, AiRun, CellVersion, Comparison, Which
 from chat.tables.models.changes import Change, ChangeKind, Step
 from chat.tables.models.fields import Field, Kind
 from chat.tables.models.indexes import FieldIndex
@@ -16,9 +17,13 @@ from chat.tables.models.views import View
 
 __all__ = [
     "ACTIVE_TRANSFERS",
+    "AiConfig",
     "AiField",
+    "AiRun",
+    "CellVersion",
     "Change",
     "ChangeKind",
+    "Comparison",
     "Export",
     "Field",
     "FieldIndex",
@@ -30,4 +35,5 @@ __all__ = [
     "Table",
     "TransferState",
     "View",
+    "Which",
 ]

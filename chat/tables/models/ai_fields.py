@@ -59,6 +59,13 @@ class AiField(models.Model):
     config_rev = models.PositiveIntegerField(
         default=1, editable=False, help_text="Raised by each change of what is asked."
     )
+    policy_note = models.CharField(
+        max_length=200, blank=True, editable=False, help_text="Why its policy fills no more cells."
+    )
+    checked_rev = models.BigIntegerField(
+        null=True, editable=False, help_text="The table's revision that its policy has looked at."
+    )
+    checked_config = models.BinaryField(max_length=16, null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, editable=False)

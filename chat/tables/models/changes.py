@@ -32,7 +32,9 @@ class Change(models.Model):
     """One transaction on a table, by the revision that it made.
 
     `inverse` undoes it: `{"create": [rows], "update": [{"id", "values", "was"}], "delete": [ids]}`,
-    values as in the JSON of rows. Null: too large, or undone as a whole by `batch`.
+    values as in the JSON of rows; of fields `{"restore_field": id}`, `{"delete_field": id}` or
+    `{"change_field": {"id", "name", "options", "position"}}`. Null: too large, or undone as a whole
+    by `batch`.
     """
 
     table = models.ForeignKey(

@@ -242,8 +242,9 @@ class _Writer:
         creates = [step for step in steps if isinstance(step.operation, Create)]
         updates = [step for step in steps if isinstance(step.operation, Update)]
         deletes = [step for step in steps if isinstance(step.operation, Delete)]
-        writes.update(self._table.pk, self._schema, updates, present)
-        writes.create(self._table.pk, self._schema, creates)
+        user_id = self._author.user_id
+        writes.update(self._table.pk, self._schema, updates, present, user_id)
+        writes.create(self._table.pk, self._schema, creates, user_id)
         writes.delete(self._table.pk, deletes)
         fields = {pk for step in updates for pk in step.cells}
         changed = Changed(

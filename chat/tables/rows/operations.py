@@ -141,8 +141,6 @@ class Schema:
         for key, value in values.items():
             where = step.path("values", key)
             field = self.find(key, where)
-            if field.ai_field_id is not None:
-                raise InvalidValue(f"An AI field fills {field.name!r}.", field=where)
             try:
                 step.cells[field.pk] = self.parse(field, value)
             except UnfitValueError as error:

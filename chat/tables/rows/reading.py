@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from aily.database.rows import fetch_column, fetch_tuples
 from chat.tables.models import Field, Kind
 from chat.tables.names import column, rows_table, statement
+from chat.tables.rows.answers import load_answers
 from chat.tables.rows.links import read_links
 from chat.tables.values import Cell, database_reader, to_json
 
@@ -50,7 +51,8 @@ def selected_columns(fields: Iterable[Field], prefix: str = "") -> sql.Composed:
 def load_rows(
     table_id: int, fields: Sequence[Field], ids: Collection[int], *, is_locked: bool = False
 ) -> dict[int, StoredRow]:
-    """Load rows by their ids; missing ones are left out. One query, and one for each link field.
+    """Load rows by their ids; missing ones are left out. One query, and one for each link
+    and AI field.
 
     `is_locked`: until the end of the transaction, in the order of their ids, so that two writers
     of the same rows wait for each other and do not deadlock.
@@ -69,6 +71,11 @@ def load_rows(
     for field_id, by_row in read_links(links, rows).items():
         for row in rows.values():
             row.cells[field_id] = by_row.get(row.id)
+    filled = [field for field in fields if field.ai_field_id is not None]
+    answers = load_answers(filled, rows)
+    for row in rows.values():
+        row.cells.update(dict.fromkeys((field.pk for field in filled), None))
+        row.cells.update(answers.get(row.id, {}))
     return rows
 
 

@@ -10,8 +10,9 @@ from pydantic import JsonValue
 
 from chat.tables.conversion import WrittenColumns
 from chat.tables.rows import statements
+from chat.tables.rows.answers import write_answers
 from chat.tables.rows.links import write_links
-from chat.tables.rows.operations import Create, Delete, Schema, Step, Update
+from chat.tables.rows.operations import Create, Delete, Operation, Schema, Step, Update
 from chat.tables.rows.reading import StoredRow
 from chat.tables.values import Cell, to_json
 
@@ -21,8 +22,11 @@ MAX_INVERSE_BYTES = 8_388_608
 Present = Mapping[int, StoredRow]
 
 
-def update(table_id: int, schema: Schema, steps: Sequence[Step], present: Present) -> None:
-    """Set the cells of updated rows. A statement for all of them, and two for each link field."""
+def update(
+    table_id: int, schema: Schema, steps: Sequence[Step], present: Present, user_id: int | None
+) -> None:
+    """Set the cells of updated rows. A statement for all of them, two for each link field, and one
+    for each AI field and set of its outputs."""
     if not steps:
         return
     touched = {pk for step in steps for pk in step.cells}
@@ -35,10 +39,12 @@ def update(table_id: int, schema: Schema, steps: Sequence[Step], present: Presen
         step.end("updated", row.id, row.version + 1)
     statements.update_rows(table_id, columns.kinds, rows)
     _write_links(schema, steps)
+    write_answers(user_id, schema.by_id, {step.row_id: step.cells for step in steps})
 
 
-def create(table_id: int, schema: Schema, steps: Sequence[Step]) -> None:
-    """Insert new rows. Three statements, and two for each link field."""
+def create(table_id: int, schema: Schema, steps: Sequence[Step], user_id: int | None) -> None:
+    """Insert new rows. Three statements, two for each link field, and one for each AI field and set
+    of its outputs."""
     if not steps:
         return
     touched = {pk for step in steps for pk in step.cells}
@@ -55,6 +61,13 @@ def create(table_id: int, schema: Schema, steps: Sequence[Step]) -> None:
         step.end("created", row_id, 1)
     statements.insert_rows(table_id, columns.kinds, rows)
     _write_links(schema, steps)
+    # A row that comes back still has its answers.
+    new = {step.row_id: step.cells for step in steps if _is_new(step.operation)}
+    write_answers(user_id, schema.by_id, new)
+
+
+def _is_new(operation: Operation) -> bool:
+    return isinstance(operation, Create) and operation.row_id is None
 
 
 def delete(table_id: int, steps: Sequence[Step]) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -25,7 +25,7 @@ from accounts.sessions import throttle
 from aily.cache import store
 from aily.cache.keys import Keyspace
 from aily.redis import rates
-from aily.redis.clients import close_async_clients, sync_client
+from aily.redis.clients import close_async_clients, sync_client, sync_redis
 from aily.redis.scripts import LuaScript
 from chat import eventlog, scheduler
 from chat.eventlog import Append, Outcome
@@ -33,6 +33,8 @@ from chat.eventlog.keys import text_channel, user_channel
 from chat.events import EventId
 from chat.openai.waiters import registry
 from chat.scheduler import DeploymentClaim, Entry, Fault, Probe, breakers
+from chat.tables import live
+from chat.tables.keys import changes_log
 from tests.valkey_cluster import ValkeyCluster
 
 ROOT: Path = django_settings.BASE_DIR
@@ -84,6 +86,13 @@ async def refund() -> None:
     await asyncio.to_thread(throttle.refund, admission, exempt=known)
     exempted = await throttle.admit(gates, note="192.0.2.0")
     assert len(exempted.charged) == 3
+
+
+async def announce_changes() -> None:
+    for rev, rows in ((1, range(9_000)), (3, [1]), (2, range(2_000))):
+        await asyncio.to_thread(live.changed, 7, rev, list(rows)[:2_000], [5])
+    log = sync_redis().xrange(changes_log(7))
+    assert [place for place, _ in cast("list[Any]", log)] == [b"1-0", b"3-0", b"3-1"]
 
 
 async def store_built() -> None:
@@ -205,6 +214,7 @@ RUNS: dict[str, Callable[[], Awaitable[None]]] = {
     "chat/scheduler/lua/failed.lua": report_failures,
     "chat/scheduler/lua/renew.lua": renew_worker,
     "chat/scheduler/lua/restore.lua": restore_slots,
+    "chat/tables/lua/changed.lua": announce_changes,
 }
 
 

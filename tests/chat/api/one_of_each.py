@@ -34,8 +34,10 @@ from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from chat.tables.changes import Author
 from chat.tables.fields import NewField, live_fields
+from chat.tables.models import View
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create
+from chat.tables.snapshots import open_view
 from chat.tables.tables import create_table
 
 
@@ -95,6 +97,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     table = create_table(owner, name, [NewField("Subject", "text"), NewField("Count", "integer")])
     [field, _] = live_fields(table.pk)
     result = apply_batch(table, Author(owner.pk), Batch([Create({field.key: "x"})]))
+    view = View.objects.create(table=table, owner=owner, name=name)
     session = Session.objects.create(
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
@@ -114,10 +117,12 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "row_id": result.outcomes[0].row_id,
         "role_id": Role.objects.create(name=name).pk,
         "run_id": str(run.pk),
+        "snapshot_id": open_view(owner, view, {}).id,
         "scene": name,
         "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
         "slug": name,
         "table_id": table.pk,
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,
+        "view_id": view.pk,
     }

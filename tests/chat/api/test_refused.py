@@ -47,6 +47,27 @@ POST /api/llmchat/runs/{run_id}/pause
 POST /api/llmchat/runs/{run_id}/resume
 POST /api/llmchat/runs/{run_id}/cancel
 POST /api/llmchat/runs/{run_id}/retry-failed
+GET PATCH DELETE /api/tables/{table_id}
+POST /api/tables/{table_id}:restore
+GET /api/tables/{table_id}/changes
+GET PUT /api/tables/{table_id}/shares
+GET POST /api/tables/{table_id}/fields
+GET PATCH DELETE /api/tables/fields/{field_id}
+POST /api/tables/fields/{field_id}:restore
+GET POST /api/tables/{table_id}/rows
+GET PATCH DELETE /api/tables/{table_id}/rows/{row_id}
+POST /api/tables/{table_id}/rows:batch
+POST /api/tables/{table_id}/rows:query
+POST /api/tables/{table_id}/rows:move
+POST /api/tables/{table_id}:aggregate
+POST /api/tables/{table_id}:undo
+POST /api/tables/{table_id}:redo
+POST /api/tables/{table_id}:open
+GET POST /api/tables/{table_id}/views
+GET PATCH DELETE /api/tables/views/{view_id}
+POST /api/tables/views/{view_id}:open
+GET /api/tables/snapshots/{snapshot_id}/rows
+GET /api/tables/snapshots/{snapshot_id}/changes
 """
 #: A restricted scene is not found by who may not use it.
 _RESTRICTED = """
@@ -104,6 +125,7 @@ POST /api/llmchat/request
 POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET POST /api/llmchat/runs
+GET POST /api/tables
 GET /api/llmchat/tools
 GET /api/scenes
 """
@@ -146,7 +168,7 @@ def _rows() -> dict[str, str]:
     """Everything that is stored, but for when a key was last used."""
     rows = {
         model._meta.label: serialize("json", model._base_manager.order_by("pk"))
-        for app in ("accounts", "chat")
+        for app in ("accounts", "chat", "tables")
         for model in apps.get_app_config(app).get_models()
     }
     keys = rows["accounts.APIKey"]

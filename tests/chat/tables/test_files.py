@@ -227,5 +227,3 @@ def test_a_record_of_another_width_is_bad_unless_what_is_beyond_is_empty() -> No
 def test_lines_are_counted_through_cells_of_several_lines() -> None:
     content = b'a,b\n"x\ny",1\n2,3\n'
     assert [line for line, _ in Reader([content], PLAIN, 1_000).records()] == [2, 4]
-
-

@@ -11,6 +11,7 @@ from accounts.models import User
 from aily.database.rows import fetch_column
 from aily.redis.clients import sync_redis
 from chat.tables import index_uses, indexes, keys
+from chat.tables.changes import Author
 from chat.tables.fields import NewField, delete_field
 from chat.tables.index_uses import note_uses
 from chat.tables.models import Field, FieldIndex, Table
@@ -110,7 +111,7 @@ def test_half_built_and_deleted_ones_are_dropped(table: Table, alice: User) -> N
     indexes.keep_indexes()
     sync_redis().delete(keys.field_uses(_today()))
     FieldIndex.objects.filter(field__name="Day").update(is_built=False)
-    delete_field(Field.objects.get(table=table, name="Count"), alice, "")
+    delete_field(Field.objects.get(table=table, name="Count"), Author(alice.pk))
     indexes.keep_indexes()
     assert _definitions(table) == []
     assert not FieldIndex.objects.exists()

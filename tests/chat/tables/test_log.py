@@ -25,7 +25,7 @@ def test_changes_are_listed_by_who_and_what(grids: Grids) -> None:
         ("rows", "alice", "tab-2", 2),
         ("rows", "alice", "", 1),
     ]
-    assert [item["is_undoable"] for item in listed] == [False, True, True]
+    assert [item["is_undoable"] for item in listed] == [True, True, True]
     assert grid.send("get", "/changes?kind=field&user=alice").json()["count"] == 1
     assert grid.send("get", "/changes?user=bob").json()["count"] == 0
 

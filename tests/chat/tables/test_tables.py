@@ -136,6 +136,32 @@ def test_adding_renaming_moving_and_deleting_fields(grids: Grids) -> None:
     assert grid.send("get", "").json()["schema_rev"] > before
 
 
+def test_changes_of_fields_are_undone_and_redone(grids: Grids) -> None:
+    grid = grids.make(A="text", B="text")
+    [row] = grid.create({"A": "kept"})
+    field, tab = f"/api/tables/fields/{grid.fields['A']['id']}", {"X-Client-Id": "tab"}
+
+    def names() -> list[str]:
+        return [shown["name"] for shown in grid.send("get", "/fields").json()]
+
+    def step(direction: str) -> list[str]:
+        assert grid.send("post", f":{direction}", {}, **tab).json()["rev"] is not None
+        return names()
+
+    body = {"name": "First", "position": 1}
+    grids.client.patch(field, body, content_type=JSON, headers=tab)
+    grid.send("post", "/fields", {"name": "C", "kind": "integer"}, **tab)
+    grids.client.delete(field, headers=tab)
+    assert names() == ["B", "C"]
+    assert step("undo") == ["B", "First", "C"]
+    assert grid.send("get", f"/rows/{row}").json()["values"][grid.key("A")] == "kept"
+    assert step("undo") == ["B", "First"]
+    assert step("undo") == ["A", "B"]
+    assert step("redo") == ["B", "First"]
+    assert step("redo") == ["B", "First", "C"]
+    assert step("redo") == ["B", "C"]
+
+
 def test_a_choice_that_cells_have_is_not_removed_and_no_id_is_used_again(grids: Grids) -> None:
     grid = grids.make(State=("select", {"choices": ["Open", "Shut"]}))
     [row] = grid.create({"State": "Open"})

@@ -1,0 +1,165 @@
+"""Two configurations of an AI field side by side: asked about the same rows, with what each costs.
+
+No cell changes. The answers are those of the tasks of two runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from pydantic import JsonValue
+
+from accounts.models import User
+from aily.problems import InvalidRequest, NotFound
+from chat.models import RunRow, Task
+from chat.runs import control
+from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
+from chat.tables.ai.runs import NewAiRun, NothingToFill, add_run
+from chat.tables.ai.selection import Scope, copy_rows, insert_rows
+from chat.tables.ai.sources import changed_source, load_source
+from chat.tables.models import AiField, AiRun, Comparison, Which
+
+MAX_ROWS = 200
+SIDES = ("a", "b")
+
+Object = dict[str, JsonValue]
+
+
+def compare(
+    user: User,
+    api_key_id: int | None,
+    ai_field: AiField,
+    sides: Sequence[Mapping[str, object]],
+    scope: Scope,
+    *,
+    rows: int,
+    is_blind: bool,
+) -> Comparison:
+    """Ask both configurations about so many rows of the scope, chosen by chance. `sides` are the
+    columns of the AI field that each has otherwise. Raises Problem."""
+    source = load_source(ai_field.pk)
+    chosen = replace(scope, random=rows, which=Which.ALL, overwrites_edited=True)
+    with transaction.atomic():
+        comparison = Comparison.objects.create(ai_field=ai_field, user=user, is_blind=is_blind)
+        made: list[AiRun] = []
+        for name, changes in zip(SIDES, sides, strict=True):
+            changed = changed_source(source, changes)
+            try:
+                ai_run = add_run(user, api_key_id, changed, NewAiRun(chosen), comparison=comparison)
+            except InvalidRequest as problem:
+                raise InvalidRequest(problem.message, field=f"{name}.{problem.field}") from None
+            if made:
+                copy_rows(ai_run.run, made[0].pk)
+            else:
+                insert_rows(ai_run.run, changed, chosen)
+                if not ai_run.run.pending:
+                    raise NothingToFill("The scope has no rows.", field="scope")
+            made.append(ai_run)
+        for ai_run in made:
+            control.start(ai_run.run, "now")
+    return comparison
+
+
+def get_comparison(comparison_id: int) -> Comparison:
+    """Raises NotFound."""
+    found = (
+        Comparison.objects.select_related("ai_field__table__owner")
+        .filter(pk=comparison_id, ai_field__deleted_at=None, ai_field__table__deleted_at=None)
+        .first()
+    )
+    if found is None:
+        raise NotFound("There is no such comparison.")
+    return found
+
+
+def reveal(comparison: Comparison) -> None:
+    """Tell which configuration is which."""
+    Comparison.objects.filter(pk=comparison.pk).update(is_blind=False)
+    comparison.is_blind = False
+
+
+# --- Reading ------------------------------------------------------------------------------------
+def describe(comparison: Comparison) -> Object:
+    """Both answers of each row, and what each side has cost. A number of queries that does not
+    grow with the rows."""
+    ai_runs = list(
+        AiRun.objects.select_related("run", "config", "ai_field")
+        .filter(comparison=comparison)
+        .order_by("run_id")
+    )
+    # Of a blind one neither place nor name tells which is which.
+    if comparison.is_blind and comparison.pk % 2:
+        ai_runs.reverse()
+    sides = [_side(ai_run, is_blind=comparison.is_blind) for ai_run in ai_runs]
+    answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
+    numbers = sorted({number for found in answers for number in found})
+    return {
+        "id": comparison.pk,
+        "ai_field": comparison.ai_field_id,
+        "is_blind": comparison.is_blind,
+        "sides": dict(zip(SIDES, sides, strict=True)),
+        "rows": [_row(number, answers) for number in numbers],
+    }
+
+
+def _side(ai_run: AiRun, *, is_blind: bool) -> Object:
+    run = ai_run.run
+    shown: Object = {
+        "state": run.state,
+        "rows": run.total,
+        "succeeded": run.succeeded,
+        "failed": run.failed,
+    }
+    if is_blind:
+        return shown
+    content = ai_run.config.content
+    return {
+        **shown,
+        "run": str(run.pk),
+        "config": {name: content[name] for name in ("scene", "version", "model", "options")},
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "cost": f"{run.cost.normalize():f}",
+        "currency": run.currency or None,
+    }
+
+
+def _answers(ai_run: AiRun, outputs: Sequence[Output]) -> dict[int, Object]:
+    rows = list(RunRow.objects.filter(run=ai_run.run_id).order_by("number")[:MAX_ROWS])
+    task_ids = [row.task_id for row in rows if row.task_id is not None]
+    texts = dict(Task.objects.filter(pk__in=task_ids).values_list("pk", "text"))
+    return {row.number: _answer(row, texts, outputs) for row in rows}
+
+
+def _answer(row: RunRow, texts: Mapping[UUID, str], outputs: Sequence[Output]) -> Object:
+    values: dict[str, Any] = {}
+    error: Any = row.error
+    text = texts.get(row.task_id) if row.task_id is not None else None
+    if row.state == "succeeded" and text is not None:
+        try:
+            found = read_answer(text, outputs)
+            values = {output.field.key: found[output.column] for output in outputs}
+        except MisfitError as misfit:
+            error = misfit.as_error(text)
+    return {
+        "row": int(row.key),
+        "inputs": row.payload,
+        "state": row.state,
+        "values": values,
+        "error": error,
+        "cost": f"{row.cost.normalize():f}",
+    }
+
+
+def _row(number: int, answers: Sequence[Mapping[int, Object]]) -> Object:
+    found = [side.get(number, {}) for side in answers]
+    first = next(filter(None, found))
+    shown = {
+        name: {key: answer.get(key) for key in ("state", "values", "error", "cost")}
+        for name, answer in zip(SIDES, found, strict=True)
+    }
+    return {"row": first["row"], "inputs": first["inputs"], **shown}

@@ -1,0 +1,291 @@
+"""Adding, changing and deleting AI fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, cast
+
+from django.utils import timezone
+from pydantic import JsonValue
+
+from accounts.models import User
+from aily.problems import InvalidRequest, NotFound
+from chat.models.runs import ENDED_RUNS
+from chat.runs import control
+from chat.runs.creation import NewRun, check_fields
+from chat.services.drafts import find_version
+from chat.tables import ddl
+from chat.tables.ai import answer_tables
+from chat.tables.ai.config import WHOLE, condition_fields, field_id, in_order
+from chat.tables.ai.schemas_of_answers import fields_for_schema
+from chat.tables.changes import Author, Changed, record
+from chat.tables.exceptions import TableFull
+from chat.tables.fields import (
+    MAX_FIELDS,
+    NewField,
+    add_catalogue_fields,
+    check_name,
+    free_name,
+    live_fields,
+)
+from chat.tables.models import AiField, AiRun, ChangeKind, Field, Kind, Table
+from chat.tables.names import rows_table
+from chat.tables.queries.catalogue import operands_of
+from chat.tables.queries.filters import compile_filter
+from chat.tables.queries.statement import Statement
+
+#: AI fields of a table.
+MAX_AI_FIELDS = 50
+#: What a change of which is asked differently.
+_ASKED = frozenset({"scene", "scene_version", "mapping", "model", "options", "outputs"})
+#: Kinds that an answer cannot fill.
+_UNFILLED = (Kind.LINK,)
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutput:
+    """A field to be added that takes the property `name` of answers; empty: all of an answer."""
+
+    field: NewField
+    name: str = WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class NewAiField:
+    """Without outputs: one for each property of the scene's output schema, or one long text."""
+
+    name: str
+    scene: str
+    mapping: Mapping[str, JsonValue]
+    scene_version: int | None = None
+    model: str = ""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    condition: JsonValue = None
+    policy: str = "by_hand"
+    max_rows_per_hour: int | None = None
+    max_cost_per_day: Decimal | None = None
+    outputs: Sequence[NewOutput] = ()
+
+
+def get_ai_field(ai_field_id: int, *, is_deleted: bool = False) -> AiField:
+    """An AI field whose table is not in the trash, with its table. Raises NotFound.
+
+    `is_deleted`: also one that is itself in the trash.
+    """
+    found = AiField.objects.select_related("table", "table__owner").filter(pk=ai_field_id).first()
+    is_there = found is not None and (is_deleted or found.deleted_at is None)
+    if found is None or not is_there or found.table.deleted_at is not None:
+        raise NotFound("There is no such AI field.")
+    return found
+
+
+def live_ai_fields(table_id: int) -> list[AiField]:
+    return list(AiField.objects.filter(table=table_id, deleted_at=None).order_by("id"))
+
+
+# --- Adding -------------------------------------------------------------------------------------
+def add_ai_field(table_id: int, new: NewAiField, user: User, client: str = "") -> AiField:
+    """Add an AI field with its outputs. Raises a Problem that names the field at fault."""
+    row = AiField(
+        table_id=table_id,
+        owner=user,
+        name=check_name(new.name),
+        scene=new.scene,
+        scene_version=new.scene_version,
+        mapping=dict(new.mapping),
+        model=new.model,
+        options=dict(new.options),
+        condition=new.condition,
+        policy=new.policy,
+        max_rows_per_hour=new.max_rows_per_hour,
+        max_cost_per_day=new.max_cost_per_day,
+    )
+    _check_asked(row, user)
+    outputs = list(new.outputs) or _default_outputs(row)
+
+    def add(table: Table) -> AiField:
+        if AiField.objects.filter(table=table, deleted_at=None).count() >= MAX_AI_FIELDS:
+            raise TableFull(f"A table may have {MAX_AI_FIELDS} AI fields at most.")
+        row.save(force_insert=True)
+        made = _add_outputs(table, row, outputs, user)
+        answer_tables.create(row, made)
+        _check_reads(row)
+        _record(table, row, made, user, client)
+        return row
+
+    return ddl.change_schema(table_id, add)
+
+
+def _default_outputs(row: AiField) -> list[NewOutput]:
+    version = find_version(row.scene, row.scene_version)
+    schema = version.output_schema if version else None
+    found = fields_for_schema(schema) if schema else {}
+    if not found:
+        return [NewOutput(NewField(row.name, Kind.LONG_TEXT))]
+    return [NewOutput(new, name) for name, new in found.items()]
+
+
+def _add_outputs(
+    table: Table, row: AiField, outputs: Sequence[NewOutput], user: User
+) -> list[Field]:
+    """Add the catalogue rows of outputs, with columns of `a<id>` that were never used."""
+    _check_outputs(row, outputs)
+    made = add_catalogue_fields(table, [output.field for output in outputs], user, "outputs")
+    used = Field.objects.filter(ai_field=row).count()
+    if used + len(made) > answer_tables.MAX_OUTPUTS_EVER:
+        raise TableFull("This AI field has had as many outputs as it can have.", field="outputs")
+    for place, (field_row, output) in enumerate(zip(made, outputs, strict=True), used + 1):
+        field_row.ai_field, field_row.column = row, f"o{place}"
+        row.outputs_map[field_row.column] = output.name
+    Field.objects.bulk_update(made, ["ai_field", "column"])
+    row.save(update_fields=["outputs_map"])
+    return made
+
+
+def _check_outputs(row: AiField, outputs: Sequence[NewOutput]) -> None:
+    version = find_version(row.scene, row.scene_version)
+    schema = version.output_schema if version else None
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for place, output in enumerate(outputs):
+        if output.field.kind in _UNFILLED:
+            message = "An answer cannot fill links."
+            raise InvalidRequest(message, field=f"outputs.{place}.kind")
+        if isinstance(properties, dict) and output.name not in ("", *properties):
+            message = f"Answers of the scene have no property {output.name!r}."
+            raise InvalidRequest(message, field=f"outputs.{place}.property")
+
+
+# --- Checking -----------------------------------------------------------------------------------
+def request_options(row: AiField) -> dict[str, Any]:
+    """The fields of every request."""
+    return {**row.options, "model": row.model} if row.model else dict(row.options)
+
+
+def _check_asked(row: AiField, user: User) -> None:
+    """Raise a Problem unless `user` may ask so."""
+    if "model" in row.options:
+        raise InvalidRequest("Name the model beside the options.", field="options.model")
+    if not row.mapping:
+        raise InvalidRequest("Map at least one variable.", field="mapping")
+    new = NewRun(
+        name=row.name,
+        format="table",
+        scene=row.scene,
+        version=row.scene_version,
+        mapping=row.mapping,
+        options=request_options(row),
+    )
+    check_fields(user.pk, None, new)
+
+
+def _check_reads(row: AiField) -> None:
+    """Raise InvalidRequest unless all that the field reads is in its table, and not its own."""
+    fields = {found.pk: found for found in live_fields(row.table_id)}
+    own = {found.pk for found in fields.values() if found.ai_field_id == row.pk}
+    for variable, source in row.mapping.items():
+        if isinstance(source, str):
+            number = field_id(source)
+            if number is None or number not in fields:
+                message = "This is the key of a field of the table, such as f12."
+                raise InvalidRequest(message, field=f"mapping.{variable}")
+            if number in own:
+                message = "An AI field cannot read its own answers."
+                raise InvalidRequest(message, field=f"mapping.{variable}")
+    if condition_fields(row.condition) & own:
+        raise InvalidRequest("An AI field cannot read its own answers.", field="condition")
+    statement = Statement(rows_table(row.table_id), operands_of(fields.values()))
+    compile_filter(statement, row.condition, "condition")
+    in_order(live_ai_fields(row.table_id), fields)
+
+
+# --- Changing -----------------------------------------------------------------------------------
+def change_ai_field(
+    row: AiField, given: Mapping[str, Any], user: User, client: str = ""
+) -> AiField:
+    """Change an AI field. `given["outputs"]` are outputs to add. Raises as `add_ai_field`."""
+    fields = {name: value for name, value in given.items() if name != "outputs"}
+    outputs = cast("Sequence[NewOutput]", given.get("outputs") or ())
+    candidate = AiField.objects.get(pk=row.pk)
+    for name, value in fields.items():
+        setattr(candidate, name, check_name(value) if name == "name" else value)
+    if _ASKED & fields.keys():
+        _check_asked(candidate, user)
+
+    def change(table: Table) -> AiField:
+        changed = AiField.objects.select_related("table").get(pk=row.pk)
+        for name, value in fields.items():
+            setattr(changed, name, check_name(value) if name == "name" else value)
+        if _ASKED & given.keys():
+            changed.config_rev += 1
+        changed.save()
+        made = _add_outputs(table, changed, outputs, user) if outputs else []
+        for output in made:
+            answer_tables.add_output(changed, output)
+        _check_reads(changed)
+        _record(table, changed, made, user, client)
+        return changed
+
+    return ddl.change_schema(row.table_id, change)
+
+
+def delete_ai_field(row: AiField, user: User, client: str = "") -> None:
+    """Move an AI field and its outputs to the trash, and end its runs. Raises TableBusy."""
+
+    def delete(table: Table) -> None:
+        now = timezone.now()
+        if not AiField.objects.filter(pk=row.pk, deleted_at=None).update(deleted_at=now):
+            raise NotFound("There is no such AI field.")
+        outputs = Field.objects.filter(ai_field=row, deleted_at=None)
+        made = list(outputs)
+        outputs.update(deleted_at=now, deleted_by=user)
+        _record(table, row, made, user, client)
+
+    ddl.change_schema(row.table_id, delete)
+    end_runs(row.pk)
+
+
+def restore_ai_field(row: AiField, user: User, client: str = "") -> AiField:
+    """Take an AI field out of the trash, with the outputs that were deleted with it. Harmless on
+    one that is not in it. Raises Conflict where a name is taken, TableFull and TableBusy."""
+
+    def restore(table: Table) -> AiField:
+        restored = AiField.objects.select_related("table").get(pk=row.pk)
+        if restored.deleted_at is None:
+            return restored
+        outputs = list(Field.objects.filter(ai_field=row, deleted_at=restored.deleted_at))
+        present = live_fields(table.pk)
+        if len(present) + len(outputs) > MAX_FIELDS:
+            raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")
+        taken = {found.name for found in present}
+        for output in outputs:
+            output.name = free_name(output.name, taken)
+            taken.add(output.name)
+            output.deleted_at = output.deleted_by = None
+        Field.objects.bulk_update(outputs, ["name", "deleted_at", "deleted_by"])
+        restored.deleted_at = None
+        restored.save(update_fields=["deleted_at", "updated_at"])
+        _check_reads(restored)
+        _record(table, restored, outputs, user, client)
+        return restored
+
+    return ddl.change_schema(row.table_id, restore)
+
+
+def end_runs(ai_field_id: int) -> None:
+    """Cancel the runs of an AI field that have not ended."""
+    runs = AiRun.objects.select_related("run").filter(ai_field=ai_field_id)
+    for ai_run in runs.exclude(run__state__in=ENDED_RUNS):
+        if ai_run.run.state == "ready":
+            control.discard(ai_run.run)
+        control.cancel(ai_run.run)
+
+
+def _record(table: Table, row: AiField, outputs: Sequence[Field], user: User, client: str) -> None:
+    ids = [output.pk for output in outputs]
+    record(
+        table,
+        Author(user.pk, client),
+        Changed(ChangeKind.FIELD, field_ids=ids, changes_schema=True),
+    )

@@ -1,0 +1,205 @@
+"""REST: runs of AI fields, and what is known of single cells."""
+
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
+
+from typing import Any
+from uuid import UUID
+
+from ninja import Query, Router
+
+from accounts.authentication import AuthenticatedRequest
+from aily.problems import Conflict
+from aily.rest.pages import matching
+from chat.api.run_schemas import ErrorGroup, EstimateOut
+from chat.api.runs import error_groups
+from chat.models import Run, RunRow, RunState
+from chat.runs import control, estimating
+from chat.runs.actors import ring_feeder
+from chat.tables.ai import provenance, reverting, reviews, runs
+from chat.tables.api.ai_fields import find
+from chat.tables.api.ai_schemas import (
+    CellOut,
+    LimitsIn,
+    RevertedOut,
+    RevertIn,
+    ReviewIn,
+    RunRowsOut,
+    RunRowsQuery,
+    StartIn,
+    TableRunOut,
+    TriedOut,
+    TryIn,
+    run_of,
+)
+from chat.tables.models import AiRun
+from chat.tables.permissions import Access, get_table, require_access
+
+router = Router(tags=["AI fields"])
+
+MAX_RUNS = 100
+
+
+def _find(request: AuthenticatedRequest, run_id: UUID, access: Access = Access.RUN) -> AiRun:
+    found = runs.get_ai_run(run_id)
+    require_access(request.auth.user, found.table, access)
+    return found
+
+
+def _shown(run_id: UUID) -> Any:
+    return run_of(runs.get_ai_run(run_id))
+
+
+@router.get("/{int:table_id}/runs", response=list[TableRunOut], url_name="list_table_runs")
+def list_table_runs(request: AuthenticatedRequest, table_id: int) -> list[Any]:
+    """The latest runs of all AI fields of a table, the newest first."""
+    table = get_table(request.auth.user, table_id)
+    found = AiRun.objects.select_related("run__model").filter(table=table, comparison=None)
+    return [run_of(ai_run) for ai_run in found.order_by("-run_id")[:MAX_RUNS]]
+
+
+@router.get("/runs/{uuid:run_id}", response=TableRunOut, url_name="get_table_run")
+def get_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
+    """A run, with its counts and costs. The socket's `run.subscribe` follows it."""
+    return run_of(_find(request, run_id, Access.READ))
+
+
+@router.patch("/runs/{uuid:run_id}", response=TableRunOut)
+def change_table_run(request: AuthenticatedRequest, run_id: UUID, payload: LimitsIn) -> Any:
+    """Change the limits of a run that is ready or paused."""
+    _find(request, run_id)
+    fields = payload.dict(exclude_unset=True)
+    states = [RunState.READY, RunState.PAUSED]
+    if not Run.objects.filter(pk=run_id, state__in=states).update(**fields):
+        raise Conflict("Pause the run first.", field="state")
+    return _shown(run_id)
+
+
+@router.get("/runs/{uuid:run_id}/rows", response=RunRowsOut, url_name="list_table_run_rows")
+def list_table_run_rows(
+    request: AuthenticatedRequest, run_id: UUID, filters: Query[RunRowsQuery]
+) -> dict[str, object]:
+    """The rows of a run in their order, with what they asked and what became of them."""
+    _find(request, run_id, Access.READ)
+    rows = RunRow.objects.filter(run=run_id, number__gt=filters.after).order_by("number")
+    rows = matching(rows, state=filters.state, error__code=filters.code)
+    found = list(rows[: filters.limit + 1])
+    items = [_row(row) for row in found[: filters.limit]]
+    has_more = len(found) > filters.limit
+    return {"items": items, "next": found[filters.limit - 1].number if has_more else None}
+
+
+def _row(row: RunRow) -> dict[str, object]:
+    names = (
+        *("number", "state", "error", "task_id", "tries", "prompt_tokens", "completion_tokens"),
+        *("cost", "ended_at"),
+    )
+    shown = {name: getattr(row, name) for name in names}
+    return {**shown, "row": int(row.key), "inputs": row.payload}
+
+
+@router.get(
+    "/runs/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_table_run_errors"
+)
+def list_table_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[Any]:
+    """Why rows have failed or were skipped, by code, the most frequent first."""
+    _find(request, run_id, Access.READ)
+    return error_groups(run_id)
+
+
+# --- What can be done ---------------------------------------------------------------------------
+@router.post("/runs/{uuid:run_id}:estimate", response=EstimateOut)
+def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Estimate:
+    """What the rows that have not been run will cost. After a try, by what it has cost."""
+    return estimating.estimate(_find(request, run_id).run)
+
+
+@router.post("/runs/{uuid:run_id}:try", response=TriedOut)
+def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn) -> TriedOut:
+    """Run a few rows that stand for all of them, now. Their answers are kept."""
+    numbers = control.try_rows(_find(request, run_id).run, payload.rows)
+    rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
+    return TriedOut(rows=[int(key) for key in rows.values_list("key", flat=True)])
+
+
+@router.post("/runs/{uuid:run_id}:start", response=TableRunOut)
+def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: StartIn) -> Any:
+    """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
+    was started so."""
+    run = _find(request, run_id).run
+    was_started = run.state in (RunState.SCHEDULED, RunState.RUNNING)
+    if not (was_started and run.start == payload.start):
+        control.start(run, payload.start, payload.start_at)
+        ring_feeder()
+    return _shown(run_id)
+
+
+@router.post("/runs/{uuid:run_id}:pause", response=TableRunOut)
+def pause_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
+    """Begin no further call. Those that run end, and count. Harmless on a paused run."""
+    run = _find(request, run_id).run
+    if run.state != RunState.PAUSED and not control.pause(run):
+        raise Conflict(f"A run that is {run.state} cannot be paused.", field="state")
+    return _shown(run_id)
+
+
+@router.post("/runs/{uuid:run_id}:resume", response=TableRunOut)
+def resume_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
+    """Go on with the rows that have not been run. Harmless on a running run."""
+    run = _find(request, run_id).run
+    if run.state != RunState.RUNNING:
+        control.resume(run)
+        ring_feeder()
+    return _shown(run_id)
+
+
+@router.post("/runs/{uuid:run_id}:cancel", response=TableRunOut)
+def cancel_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
+    """End a run for good, and stop its calls. Cells keep what they hold. Harmless on an ended
+    one."""
+    run = _find(request, run_id).run
+    if not (run.state == RunState.READY and control.discard(run)):
+        control.cancel(run)
+    ring_feeder()
+    return _shown(run_id)
+
+
+@router.post("/runs/{uuid:run_id}:retry-failed", response=TableRunOut)
+def retry_failed_cells(request: AuthenticatedRequest, run_id: UUID) -> Any:
+    """Run the rows again that failed, expired or were cancelled."""
+    control.retry_failed(_find(request, run_id).run)
+    ring_feeder()
+    return _shown(run_id)
+
+
+@router.post("/runs/{uuid:run_id}:revert", response=RevertedOut)
+def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: RevertIn) -> RevertedOut:
+    """Give cells that the run has filled what they held before, but for those that were edited or
+    filled again since."""
+    found = _find(request, run_id)
+    row_ids = reverting.revert(found, request.auth.user.pk, payload.client)
+    return RevertedOut(rows=len(row_ids))
+
+
+# --- Cells --------------------------------------------------------------------------------------
+@router.get("/cells/{int:ai_field_id}/{int:row_id}", response=CellOut, url_name="get_cell")
+def get_cell(request: AuthenticatedRequest, ai_field_id: int, row_id: int) -> dict[str, object]:
+    """An answer with all that is known of it: version, model, tokens, cost, inputs, history."""
+    ai_field = find(request, ai_field_id, Access.READ)
+    return {**provenance.describe_cell(ai_field, min(row_id, 2**63 - 1))}
+
+
+@router.put("/cells/{int:ai_field_id}/{int:row_id}/review", response=CellOut)
+def review_cell(
+    request: AuthenticatedRequest, ai_field_id: int, row_id: int, payload: ReviewIn
+) -> dict[str, object]:
+    """Say what you think of an answer, in place of what was said before."""
+    ai_field = find(request, ai_field_id, Access.REVIEW)
+    reviews.review(
+        ai_field,
+        min(row_id, 2**63 - 1),
+        request.auth.user.pk,
+        thumb=payload.thumb,
+        verdict=payload.verdict,
+        note=payload.note,
+    )
+    return {**provenance.describe_cell(ai_field, row_id)}

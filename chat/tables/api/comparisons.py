@@ -1,0 +1,56 @@
+"""REST: comparisons of two configurations of an AI field."""
+
+# Annotations stay objects here: decorated endpoints lose the module to look names up in.
+
+from ninja import Router, Status
+
+from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent
+from chat.runs.actors import ring_feeder
+from chat.tables.ai import comparisons
+from chat.tables.api.ai_fields import api_key_id, find
+from chat.tables.api.ai_schemas import ComparisonIn, ComparisonOut
+from chat.tables.models import Comparison
+from chat.tables.permissions import Access, require_access
+
+router = Router(tags=["AI fields"])
+
+
+def _find(request: AuthenticatedRequest, comparison_id: int) -> Comparison:
+    found = comparisons.get_comparison(comparison_id)
+    require_access(request.auth.user, found.ai_field.table, Access.READ)
+    return found
+
+
+@router.post("/ai-fields/{int:ai_field_id}/comparisons", response={201: ComparisonOut})
+@idempotent(ComparisonOut)
+def create_comparison(
+    request: AuthenticatedRequest, ai_field_id: int, payload: ComparisonIn
+) -> Status[dict[str, object]]:
+    """Ask two configurations about the same rows, chosen by chance. No cell changes."""
+    row = find(request, ai_field_id, Access.RUN)
+    made = comparisons.compare(
+        request.auth.user,
+        api_key_id(request),
+        row,
+        [payload.a.changes(), payload.b.changes()],
+        payload.scope.scope(),
+        rows=payload.rows,
+        is_blind=payload.blind,
+    )
+    ring_feeder()
+    return Status(201, {**comparisons.describe(made)})
+
+
+@router.get("/comparisons/{int:comparison_id}", response=ComparisonOut, url_name="get_comparison")
+def get_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict[str, object]:
+    """Both answers of each row, as far as they are there, and what each side has cost."""
+    return {**comparisons.describe(_find(request, comparison_id))}
+
+
+@router.post("/comparisons/{int:comparison_id}:reveal", response=ComparisonOut)
+def reveal_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict[str, object]:
+    """Tell which side is which, and what each has cost."""
+    found = _find(request, comparison_id)
+    comparisons.reveal(found)
+    return {**comparisons.describe(found)}

@@ -1,0 +1,251 @@
+"""AI fields: what they read and fill, what is refused at saving, who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from chat.models import LLMModel, Scene
+from chat.runner.runtime import Runtime
+from chat.services.scenes import create_version, publish
+from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected
+from tests.conftest import ClientOf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "label": {"type": "string", "enum": ["good", "bad"]},
+        "score": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "note": {"type": "string"},
+    },
+    "required": ["label", "score", "tags", "note"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def judge(model: LLMModel) -> Scene:
+    """A scene whose answers are JSON objects."""
+    scene = Scene.objects.create(slug="judge", title="Judge")
+    version = {"user_template": "{{ text }}", "output_schema": SCHEMA}
+    publish(create_version(scene, None, version))
+    return scene
+
+
+async def test_an_answer_fills_several_columns(
+    grid: AiGrid, judge: Scene, worker: Runtime, act: Act
+) -> None:
+    row_ids = await act(grid.create, *({"Text": f"Text {n}"} for n in range(5)))
+    verdict = await act(grid.add_ai, "Verdict", scene="judge")
+    kinds = {output["name"]: output["kind"] for output in verdict["outputs"]}
+    assert kinds == {"label": "select", "score": "integer", "tags": "json", "note": "long_text"}
+    run = await done((await act(grid.start, verdict))["id"])
+    assert (run.succeeded, run.failed) == (5, 0)
+    row = await act(grid.row, row_ids[0])
+    assert row["label"] in (1, 2)
+    assert isinstance(row["score"], int)
+    assert isinstance(row["tags"], list)
+    assert row["note"]
+
+
+async def test_an_answer_that_is_none_for_its_cells_fails_the_row(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    """Numbers are read strictly, and what the model said is kept with the error."""
+    [row_id] = await act(grid.create, {"Text": "Not a number"})
+    outputs = [{"name": "Count", "kind": "number"}]
+    count = await act(grid.add_ai, "Count", outputs=outputs)
+    run = await done((await act(grid.start, count))["id"])
+    assert (run.succeeded, run.failed) == (0, 1)
+    cell = await act(grid.cell, count, row_id)
+    assert (cell["state"], cell["error"]["code"]) == ("failed", "output_invalid")
+    assert cell["error"]["text"] == expected("Not a number")
+    assert cell["values"] == {grid.key("Count"): None}
+
+
+async def test_fields_of_all_kinds_are_given_to_a_prompt(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    await act(grid.add_field, "Day", "date")
+    await act(grid.add_field, "When", "datetime")
+    await act(grid.add_field, "State", "select", choices=["Open", "Shut"])
+    await act(grid.add_field, "Tags", "multi_select", choices=["a", "b", "c"])
+    await act(grid.add_field, "Done", "boolean")
+    await act(grid.add_field, "Facts", "json")
+    names = ("Text", "Number", "Day", "When", "State", "Tags", "Done", "Facts")
+    template = "|".join(f"{{{{ {name.lower()} }}}}" for name in names) + "|{{ tone }}"
+    scene = await act(Scene.objects.create, slug="all", title="All")
+    version = await act(create_version, scene, None, {"user_template": template})
+    await act(publish, version)
+    values = {
+        "Text": "x%s{}", "Number": 1.5, "Day": "2026-01-31", "When": "2026-01-31T12:00:00+08:00",
+        "State": "Shut", "Tags": ["c", "a"], "Done": True, "Facts": {"a": [1]},
+    }  # fmt: skip
+    row_ids = await act(grid.create, values, {"Text": "only"})
+    mapping: dict[str, Any] = {name.lower(): name for name in names}
+    mapping["tone"] = {"value": "kind"}
+    answer = await act(grid.add_ai, "Answer", scene="all", mapping=mapping)
+    run = await done((await act(grid.start, answer))["id"])
+    assert run.succeeded == 2
+    prompts = ['x%s{}|1.5|2026-01-31|2026-01-31T04:00:00Z|Shut|c, a|true|{"a":[1]}|kind',
+               "only||||||||kind"]  # fmt: skip
+    assert await act(grid.texts, "Answer", row_ids) == [expected(prompt) for prompt in prompts]
+    assert await act(grid.states, answer) == {"done": 2}
+    # A choice that is called otherwise is another input.
+    choices = [{"id": 1, "name": "Open"}, {"id": 2, "name": "Closed"}]
+    path = f"/fields/{grid.fields['State']['id']}"
+    await act(grid.api, "patch", path, {"options": {"choices": choices}})
+    assert await act(grid.states, answer) == {"done": 1, "stale": 1}
+
+
+# --- Conditions and chains ----------------------------------------------------------------------
+async def test_rows_that_do_not_meet_the_condition_are_skipped(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    await act(grid.create, *({"Text": f"Text {n}", "Number": n} for n in range(10)))
+    condition = {"field": grid.key("Number"), "op": "gte", "value": 6}
+    summary = await act(grid.add_ai, "Summary", condition=condition)
+    run = await done((await act(grid.start, summary))["id"])
+    assert (run.total, run.succeeded, run.skipped) == (10, 4, 6)
+    assert await act(grid.states, summary) == {"done": 4, "none": 6}
+
+
+async def test_a_chain_goes_row_by_row(grid: AiGrid, worker: Runtime, act: Act) -> None:
+    texts = [{"Text": f"Text {n} [sim:tokens=5]"} for n in range(20)]
+    texts[7] = {"Text": "Bad [sim:status=400]"}
+    row_ids = await act(grid.create, *texts)
+    first = await act(grid.add_ai, "First")
+    second = await act(grid.add_ai, "Second", mapping={"text": "First"})
+    third = await act(grid.add_ai, "Third", mapping={"text": "Second"})
+    made = await act(grid.start, third, also=[first["id"], second["id"]])
+    assert [run["ai_field"] for run in made["runs"]] == [first["id"], second["id"], third["id"]]
+    run = await done(made["id"])
+    assert (run.succeeded, run.skipped) == (19, 1)
+    groups = await act(grid.api, "get", f"/runs/{made['id']}/errors")
+    assert [(group["code"], group["rows"]) for group in groups] == [("input_missing", 1)]
+    firsts = await act(grid.texts, "First", row_ids)
+    seconds = await act(grid.texts, "Second", row_ids)
+    assert firsts[7] is None
+    for place in (0, 19):
+        assert seconds[place] == expected(firsts[place])
+    thirds = await act(grid.texts, "Third", row_ids)
+    assert thirds[19] == expected(seconds[19])
+    # What is asked at the beginning of the chain changes: its end is stale once the middle is.
+    await act(grid.batch, {"op": "update", "id": row_ids[0], "values": {"First": "By hand"}})
+    assert (await act(grid.cell, second, row_ids[0]))["why"] == ["input"]
+    assert (await act(grid.cell, third, row_ids[0]))["state"] == "done"
+
+
+def test_circles_are_refused_at_saving(grid: AiGrid) -> None:
+    first = grid.add_ai("First")
+    second = grid.add_ai("Second", mapping={"text": "First"})
+    path = f"/ai-fields/{first['id']}"
+    for mapping in ({"text": grid.key("Second")}, {"text": grid.key("First")}):
+        refused = grid.api("patch", path, {"mapping": mapping}, status=400)
+        assert refused["errors"][0]["field"].startswith("mapping")
+    condition = {"field": grid.key("Second"), "op": "not_empty"}
+    grid.api("patch", path, {"condition": condition}, status=400)
+    assert grid.api("get", path)["mapping"] == {"text": grid.key("Text")}
+    assert grid.api("get", f"/ai-fields/{second['id']}")["mapping"] == {"text": grid.key("First")}
+
+
+# --- Refusals and rights ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("fields", "status", "field"),
+    [
+        ({"scene": "nowhere"}, 404, "scene"),
+        ({"mapping": {"text": "f99999"}}, 400, "mapping.text"),
+        ({"mapping": {"text": 5}}, 400, "mapping.text"),
+        ({"mapping": {}}, 400, "mapping"),
+        ({"options": {"temperature": 9}}, 400, "options.temperature"),
+        ({"options": {"model": "x"}}, 400, "options.model"),
+        ({"model": "nobody"}, 400, "model"),
+        ({"condition": {"field": "f99999", "op": "empty"}}, 400, "condition.field"),
+        ({"outputs": [{"name": "x", "kind": "link"}]}, 400, "outputs.0.kind"),
+        ({"policy": "always"}, 422, "policy"),
+        ({"misspelt": 1}, 422, "misspelt"),
+        ({"name": ""}, 400, "name"),
+    ],
+)
+def test_what_an_ai_field_cannot_be_is_refused_by_its_field(
+    grid: AiGrid, fields: Json, status: int, field: str
+) -> None:
+    mapping = fields.pop("mapping", {"text": "Text"})
+    refused = grid.add_ai(fields.pop("name", "Bad"), status=status, mapping=mapping, **fields)
+    assert refused["errors"][0]["field"].endswith(field)
+    assert grid.api("get", f"/{grid.id}/ai-fields") == []
+    assert len(grid.api("get", f"/{grid.id}/fields")) == 2
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "field"),
+    [
+        ({"which": "some"}, 422, "scope.which"),
+        ({"first": 0}, 422, "scope.first"),
+        ({"view": 99}, 404, "scope.view"),
+        ({"filter": {"field": "f99999", "op": "empty"}}, 400, "scope.filter.field"),
+        ({"rows": [-1]}, 422, "scope.rows"),
+        ({"rows": [4711]}, 400, "scope"),
+    ],
+)
+def test_what_a_scope_cannot_be_is_refused_by_its_field(
+    grid: AiGrid, scope: Json, status: int, field: str
+) -> None:
+    grid.create({"Text": "x"})
+    summary = grid.add_ai("Summary")
+    for action in (":estimate", "/runs"):
+        path = f"/ai-fields/{summary['id']}{action}"
+        refused = grid.api("post", path, {"scope": scope}, status=status)
+        assert field in refused["errors"][0]["field"]
+    assert grid.api("get", f"/{grid.id}/runs") == []
+
+
+def test_an_ai_field_is_changed_and_deleted(grid: AiGrid) -> None:
+    grid.create({"Text": "x"})
+    summary = grid.add_ai("Summary")
+    path = f"/ai-fields/{summary['id']}"
+    added = {"outputs": [{"name": "More", "kind": "text"}], "name": "Renamed"}
+    changed = grid.api("patch", path, added)
+    assert [output["name"] for output in changed["outputs"]] == ["Summary", "More"]
+    made = grid.api("post", f"{path}/runs", {}, status=201)
+    assert made["runs"][0]["state"] == "ready"
+    grid.api("delete", path, status=204)
+    grid.api("get", path, status=404)
+    grid.api("get", f"/runs/{made['id']}")
+    assert {field["name"] for field in grid.api("get", f"/{grid.id}/fields")} == {"Text", "Number"}
+
+
+def share(grid: AiGrid, access: str) -> None:
+    """With Bob."""
+    grid.api("put", f"/{grid.id}/shares", {"shares": [{"user": "bob", "access": [access]}]})
+
+
+def _as(grid: AiGrid, client: Client) -> AiGrid:
+    return AiGrid(client, grid.id, grid.fields)
+
+
+def test_who_may_do_what(grid: AiGrid, bob: User, client_of: ClientOf) -> None:
+    [row_id] = grid.create({"Text": "x"})
+    summary = grid.add_ai("Summary")
+    path = f"/ai-fields/{summary['id']}"
+    made = grid.api("post", f"{path}/runs", {}, status=201)
+    bobs = _as(grid, client_of(bob))
+    for url in (path, f"/runs/{made['id']}", f"/cells/{summary['id']}/{row_id}"):
+        bobs.api("get", url, status=404)
+    bobs.api("post", f"{path}/runs", {}, status=404)
+    share(grid, "read")
+    bobs.api("get", path)
+    bobs.api("get", f"/cells/{summary['id']}/{row_id}")
+    for url in (f"{path}/runs", f"{path}:estimate", f"/runs/{made['id']}:cancel"):
+        bobs.api("post", url, {}, status=403)
+    bobs.api("put", f"/cells/{summary['id']}/{row_id}/review", {}, status=403)
+    bobs.api("patch", path, {"name": "Mine"}, status=403)
+    share(grid, "run")
+    assert bobs.api("post", f"{path}/runs", {}, status=201)["runs"][0]["state"] == "ready"
+    bobs.api("patch", path, {"name": "Mine"}, status=403)
