@@ -81,6 +81,47 @@ class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
     reasoning: str
 
 
+class TaskToolCall(Event, tag="task.tool_call", frozen=True):
+    """A tool call that the model asks for, and again once its user has approved it.
+
+    `arguments` is JSON as the model, or the user, wrote it; cut if `is_truncated`.
+    """
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    state: str
+    arguments: str
+    is_truncated: bool | UnsetType = UNSET
+
+
+class TaskRequiresAction(Event, tag="task.requires_action", frozen=True):
+    """A tool call waits for its user's approval until `deadline`."""
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    arguments: str
+    deadline: datetime
+    is_truncated: bool | UnsetType = UNSET
+
+
+class TaskToolResult(Event, tag="task.tool_result", frozen=True):
+    """A tool call has ended: with a result, an error, or unmade. `text` may be cut, as it says."""
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    state: str
+    is_error: bool
+    text: str
+    duration_seconds: float | None = None
+    is_truncated: bool | UnsetType = UNSET
+
+
 class TaskCompleted(Event, tag="task.completed", frozen=True):
     """`served_from`: "provider", "flight" (another task's call) or "cache".
 
@@ -109,6 +150,9 @@ AnyEvent = (
     TaskStarted
     | TaskDelta
     | TaskSnapshot
+    | TaskToolCall
+    | TaskRequiresAction
+    | TaskToolResult
     | TaskCompleted
     | TaskFailed
     | TaskCancelled

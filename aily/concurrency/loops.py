@@ -23,9 +23,10 @@ def per_loop(make: Callable[[], T]) -> Callable[[], T]:
     @wraps(make)
     def get() -> T:
         loop = asyncio.get_running_loop()
-        if loop not in made:
-            made[loop] = make()
-        return made[loop]
+        try:
+            return made[loop]
+        except KeyError:
+            return made.setdefault(loop, make())
 
     return get
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, suppress
+from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager, suppress
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from aily.web.interruptions import Interruption
-from aily.web.shutdown import shutdown_event
+from aily.concurrency.jobs import Jobs
+from aily.concurrency.signals import Signal
+from aily.web.interruptions import Interruption, interruption_of
 
 __all__ = ["EventStreamResponse", "Interruption"]
 
@@ -32,7 +34,7 @@ class EventStreamResponse(Response):
     """Sends `events`, each a whole server-sent event in bytes, as fast as the client reads them.
 
     The next event is asked for once the one before is sent, so a client that does not read holds
-    one event. `events` is closed at the end in any case. `lost_access` gives the event that is set
+    one event. `events` is closed at the end in any case. `lost_access` gives the signal that is set
     when the caller may read no more. `on_interruption` is called with the reason if the stream ends
     early; the bytes it returns are sent as the last event, unless the client is gone. `resources`
     is closed at the very end.
@@ -41,7 +43,7 @@ class EventStreamResponse(Response):
     def __init__(
         self,
         events: AsyncGenerator[bytes],
-        lost_access: AbstractAsyncContextManager[asyncio.Event],
+        lost_access: AbstractAsyncContextManager[Signal],
         *,
         on_interruption: Callable[[Interruption], bytes] | None = None,
         resources: ExitStack | None = None,
@@ -64,24 +66,21 @@ class EventStreamResponse(Response):
                 with suppress(OSError):
                     await self._send_all(receive, send, lost)
 
-    async def _send_all(self, receive: Receive, send: Send, lost: asyncio.Event) -> None:
+    async def _send_all(self, receive: Receive, send: Send, lost: Signal) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         sending = asyncio.ensure_future(self._send_events(send))
-        watches = {
-            asyncio.ensure_future(disconnected(receive)): Interruption.DISCONNECTED,
-            asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
-            asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,
-        }
-        keep_alive = asyncio.ensure_future(self._keep_alive(send))
         try:
-            await asyncio.wait([sending, *watches], return_when=asyncio.FIRST_COMPLETED)
+            async with interruption_of(receive, lost) as interruption:
+                with self._kept_alive(send):
+                    waited: list[asyncio.Future[Any]] = [sending, interruption]
+                    await asyncio.wait(waited, return_when=FIRST_COMPLETED)
         finally:
-            for future in (sending, keep_alive, *watches):
-                future.cancel()
-            await asyncio.wait([sending, keep_alive])
-        reasons = (reason for watch, reason in watches.items() if _has_returned(watch))
-        reason = None if _has_returned(sending) else next(reasons, Interruption.FAILED)
+            sending.cancel()
+            await asyncio.wait([sending])
+        reason = None
+        if not _has_returned(sending):
+            reason = interruption.result() if _has_returned(interruption) else Interruption.FAILED
         last = b"" if reason is None else self._interrupted(reason, sending)
         if reason is not Interruption.DISCONNECTED:
             await send({"type": "http.response.body", "body": last, "more_body": False})
@@ -95,17 +94,35 @@ class EventStreamResponse(Response):
             await send({"type": "http.response.body", "body": event, "more_body": True})
         self._sent_at = asyncio.get_running_loop().time()
 
-    async def _keep_alive(self, send: Send) -> None:
+    @contextmanager
+    def _kept_alive(self, send: Send) -> Iterator[None]:
+        """Send a comment whenever nothing was sent for a while. A timer: most streams end before,
+        and need no task for it."""
         loop = asyncio.get_running_loop()
         self._sent_at = loop.time()
-        while True:
-            await asyncio.sleep(max(self._sent_at + KEEP_ALIVE_SECONDS - loop.time(), 0.001))
-            is_silent = loop.time() - self._sent_at >= KEEP_ALIVE_SECONDS
+        comments = Jobs("sending a comment")
+        timer: asyncio.TimerHandle
+
+        def check() -> None:
+            nonlocal timer
             # A client that does not read what it has needs no sign of life.
-            if is_silent and not self._sending.locked():
-                await self._send(send, _KEEP_ALIVE)
-            elif is_silent:
+            if self._sending.locked():
                 self._sent_at = loop.time()
+            if loop.time() - self._sent_at >= KEEP_ALIVE_SECONDS:
+                comments.spawn(self._send_comment(send))
+                self._sent_at = loop.time()
+            timer = loop.call_at(self._sent_at + KEEP_ALIVE_SECONDS, check)
+
+        timer = loop.call_later(KEEP_ALIVE_SECONDS, check)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            comments.cancel()
+
+    async def _send_comment(self, send: Send) -> None:
+        with suppress(OSError):
+            await self._send(send, _KEEP_ALIVE)
 
     def _interrupted(self, reason: Interruption, sending: asyncio.Future[None]) -> bytes:
         if reason is Interruption.FAILED:
@@ -115,9 +132,3 @@ class EventStreamResponse(Response):
 
 def _has_returned(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the client has closed its connection. Its body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

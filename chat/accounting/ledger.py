@@ -59,6 +59,11 @@ SELECT id, octet_length(
         OR (kind = 'embeddings' AND status = 'succeeded'))
 """
 
+_TOOL_COSTS = """
+SELECT task_id, currency, sum(price) AS money FROM chat_toolcall
+ WHERE task_id = ANY(%(task_ids)s) AND runs > 0 AND price > 0 GROUP BY task_id, currency
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class NearEnd:
@@ -113,6 +118,12 @@ class _TextBytes(Row, frozen=True):
         if not self.first_bytes:
             return last
         return last.plus(Tokens(estimate(self.prompt_bytes), 0, estimate(self.first_bytes)))
+
+
+class _ToolCost(Row, frozen=True):
+    task_id: UUID
+    currency: str
+    money: Decimal
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -183,6 +194,7 @@ def _closing_entries(
     prices = {model_id: PriceList.of(model) for model_id, model in models.items()}
     counted = {task.id: Tokens.of_usage(task.usage) for task in tasks if task.started_at}
     estimates = _estimates(tasks, counted)
+    tool_costs = _tool_costs([task.id for task in tasks if task.has_tools])
     usages, entries = [], []
     for task in tasks:
         own = reservations.get(task.id, [])
@@ -190,12 +202,24 @@ def _closing_entries(
         if is_estimated:
             tokens = _within(tokens.plus(estimates[task.id]), own)
         price = prices[task.model_id].at(task.started_at or task.created_at, task.deployment)
-        used = _Used(tokens, is_estimated, charge(price, tokens), price.currency)
+        money = charge(price, tokens) + tool_costs.get((task.id, price.currency), Decimal(0))
+        used = _Used(tokens, is_estimated, money, price.currency)
         usages.append(_entry(task, used))
         entries += [usages[-1], *(_entry(task, used, reservation) for reservation in own)]
     names = {model_id: model.name for model_id, model in models.items()}
     transaction.on_commit(partial(_count, tasks, usages, names))
     return entries
+
+
+def _tool_costs(task_ids: Sequence[UUID]) -> dict[tuple[UUID, str], Decimal]:
+    """What the tool calls that were made cost, by task and currency; no query without tasks.
+
+    An entry has one currency, that of its model: tools with a price in another are not in it.
+    """
+    if not task_ids:
+        return {}
+    rows = fetch_rows(_ToolCost, _TOOL_COSTS, {"task_ids": list(task_ids)})
+    return {(row.task_id, row.currency): row.money for row in rows}
 
 
 def _estimates(tasks: Sequence[EndedTask], counted: dict[UUID, Tokens]) -> dict[UUID, Tokens]:

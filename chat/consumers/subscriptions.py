@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from aily.concurrency.jobs import Job, Jobs
-from aily.problems import Problem
+from aily.problems import LimitReached, Problem
 from chat.consumers.sender import FrameSender
 from chat.eventlog import Feed, Notice, get_hub
 from chat.events import START, EventId, EventsMissed
@@ -20,6 +20,8 @@ from chat.services.follow import Share, follow
 
 #: Tasks one socket may follow at once.
 MAX_FOLLOWED = 20_000
+#: Other things, such as tables: each costs a look at the database every few seconds.
+MAX_OTHERS_FOLLOWED = 100
 #: Tasks of which one socket remembers the last event sent.
 MAX_REMEMBERED = 1_000
 #: Bytes of frames that may wait for submits of the same socket.
@@ -43,6 +45,8 @@ class Subscriptions:
         self._share = Share()
         self._jobs = Jobs("a socket's subscription")
         self._following: dict[str, Job] = {}
+        #: Keys of what is neither a task nor a run.
+        self._others: set[str] = set()
         self._own_feed: Feed | None = None
         #: Tasks that the client has asked to follow, while their rows are looked at.
         self._expected: set[str] = set()
@@ -99,8 +103,16 @@ class Subscriptions:
         self, key: str, frames: AsyncGenerator[msgspec.Struct], ref: str | None
     ) -> None:
         """Push these frames, and the problem that ends them, with `ref`. Replaces what was followed
-        under this key before. Raises TooManyFollowedError."""
+        under this key before. Raises LimitReached and TooManyFollowedError."""
+        if len(self._others - {key}) >= MAX_OTHERS_FOLLOWED:
+            raise LimitReached(
+                f"One connection can follow {MAX_OTHERS_FOLLOWED} of these.",
+                limit_name="max_followed",
+                limit=MAX_OTHERS_FOLLOWED,
+                retry_after_seconds=60,
+            )
         self._follow_as(key, self._push_frames(frames, ref))
+        self._others.add(key)
 
     def _follow_as(self, key: str, work: Coroutine[object, None, None]) -> None:
         self.unfollow(key)
@@ -118,12 +130,14 @@ class Subscriptions:
 
     def unfollow(self, task_id: str) -> None:
         self._starting.pop(task_id, None)
+        self._others.discard(task_id)
         if job := self._following.pop(task_id, None):
             job.cancel()
 
     def _forget(self, task_id: str, job: Job) -> None:
         if self._following.get(task_id) is job:
             del self._following[task_id]
+            self._others.discard(task_id)
 
     async def _push_task(self, task_id: str, after: EventId, *, text: bool, is_new: bool) -> None:
         frames = follow(

@@ -22,6 +22,7 @@ from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.tool_calls import CallState, ToolCall, ToolStep
 from chat.models.tools import Tool, ToolPolicy, ToolServer, ToolServerAuth, ToolServerKind
 from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
@@ -30,6 +31,7 @@ __all__ = [
     "Batch",
     "Budget",
     "BudgetPeriod",
+    "CallState",
     "Conversation",
     "Delivery",
     "Deployment",
@@ -57,10 +59,12 @@ __all__ = [
     "TaskKind",
     "TaskVectors",
     "Tool",
+    "ToolCall",
     "ToolPolicy",
     "ToolServer",
     "ToolServerAuth",
     "ToolServerKind",
+    "ToolStep",
     "WebhookEndpoint",
     "Worker",
     "apaused_models",

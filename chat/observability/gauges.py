@@ -108,6 +108,7 @@ _UNSETTLED = """
 SELECT count(*) AS tasks,
        coalesce(extract(epoch FROM now() - min(finished_at)), 0)::float AS age_seconds
   FROM chat_task WHERE needs_settling AND NOT status IN ('queued', 'running')
+   AND NOT status IN ('calling_tools', 'requires_action')
 """
 _DELIVERIES = """
 SELECT kind, count(*) AS deliveries,

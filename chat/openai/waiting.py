@@ -13,9 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from aily.concurrency.signals import Signal
-from aily.http.event_streams import disconnected
-from aily.web.interruptions import Interruption
-from aily.web.shutdown import shutdown_event
+from aily.web.interruptions import Interruption, disconnected, interruption_of
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError, TryAgainError
 
@@ -46,23 +44,17 @@ async def wait_for(
     Raises ClientDisconnect, and OpenAIError where the caller's access is lost or this process
     shuts down: in the last case the client's next try finds another one.
     """
-    async with caller.lost_access() as lost:
-        watches: dict[asyncio.Future[Any], Interruption] = {
-            asyncio.ensure_future(disconnected(request.receive)): Interruption.DISCONNECTED,
-            asyncio.ensure_future(lost.wait()): Interruption.ACCESS_LOST,
-            asyncio.ensure_future(shutdown_event().wait()): Interruption.SHUTDOWN,
-        }
-        try:
-            done, _ = await asyncio.wait(
-                [work, *watches], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            for watch in watches:
-                watch.cancel()
-    if work.done():
-        return True
-    for watch in done:
-        raise interrupted(watches[watch])
+    async with (
+        caller.lost_access() as lost,
+        interruption_of(request.receive, lost) as interruption,
+    ):
+        await asyncio.wait(
+            [work, interruption], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if work.done():
+            return True
+        if interruption.done():
+            raise interrupted(interruption.result())
     return False
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 import dramatiq
 
 from aily.redis.errors import RedisUnavailable
-from chat.actors import MAX_AGE_MS, QUEUE
+from chat.actors import MAX_AGE_MS, QUEUE, after_settling
 from chat.runs import retention, stepping
 from chat.runs.kinds import all_kinds
 
@@ -36,6 +36,13 @@ def purge_runs() -> None:
         logger.info("deleted %d old runs", deleted)
     for kind in all_kinds():
         kind.purge()
+
+
+@after_settling
+def ring_if_due() -> None:
+    """Have a worker take a turn if any run can go on."""
+    if stepping.due_runs(limit=1):
+        ring_feeder()
 
 
 def ring_feeder() -> None:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
-from aily.database.rows import execute, fetch_column
+from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from aily.problems import Problem
 from aily.process.disk import DiskRoom
 from aily.redis.errors import RedisUnavailable
 from chat.exceptions import BudgetExceeded
 from chat.models import Run, RunState
-from chat.models.runs import ACTIVE_RUNS, ENDED_RUNS, Start
+from chat.models.runs import ACTIVE_RUNS, Start
 from chat.runs import clock, control
 from chat.runs.feeding import affordable, feed, submit_lost
 from chat.runs.kinds import kind_of
@@ -49,6 +48,18 @@ CHECK_EVERY = timedelta(seconds=60)
 #: Pending rows that end by one statement.
 PAGE = 5_000
 
+#: A run that is ready and has a start is one whose process died between the two.
+_DUE = """
+SELECT id, state FROM chat_run
+ WHERE (fed_until IS NULL OR fed_until < now())
+   AND state NOT IN ('done', 'cancelled', 'failed', 'expired')
+   AND (state IN ('validating', 'running', 'finishing')
+        OR (state = 'ready' AND start <> '')
+        OR open > 0
+        OR (state = 'scheduled' AND start_at <= %(now)s)
+        OR (state IN ('scheduled', 'paused') AND deadline_at <= %(now)s))
+ ORDER BY id LIMIT %(limit)s
+"""
 _END_PENDING = """
 WITH ended AS (
   UPDATE chat_runrow SET state = %(state)s, ended_at = now()
@@ -85,30 +96,26 @@ def step() -> None:
 
     Raises django.db.Error while PostgreSQL is away.
     """
-    due = Run.objects.exclude(state__in=ENDED_RUNS).filter(_is_due())
+    due = due_runs()
     # What is being validated comes last, as that may take long.
-    _step_all(due.exclude(state=RunState.VALIDATING))
-    _step_all(due.filter(state=RunState.VALIDATING))
+    _step_all(sorted(due, key=lambda run: run.state == RunState.VALIDATING))
 
 
-def _is_due() -> Q:
-    """Runs for which a turn may do something: others may wait for weeks."""
-    now = clock.now()
-    return (
-        Q(state__in=[RunState.VALIDATING, RunState.RUNNING, RunState.FINISHING])
-        # A process died between the two.
-        | (Q(state=RunState.READY) & ~Q(start=""))
-        | Q(open__gt=0)
-        | Q(state=RunState.SCHEDULED, start_at__lte=now)
-        | Q(state__in=[RunState.SCHEDULED, RunState.PAUSED], deadline_at__lte=now)
-    )
+class DueRun(Row, frozen=True):
+    id: UUID
+    state: str
 
 
-def _step_all(runs: QuerySet[Run]) -> None:
-    free = Q(fed_until__isnull=True) | Q(fed_until__lt=Now())
-    for pk in runs.filter(free).order_by("id").values_list("pk", flat=True):
+def due_runs(limit: int | None = None) -> list[DueRun]:
+    """Runs that no process steps now and for which a turn may do something: others may wait for
+    weeks. The oldest come first."""
+    return fetch_rows(DueRun, _DUE, {"now": clock.now(), "limit": limit})
+
+
+def _step_all(runs: Iterable[DueRun]) -> None:
+    for run in runs:
         try:
-            _step_run(pk)
+            _step_run(run.id)
         except LeaseLostError:
             continue
         except RedisUnavailable as error:
@@ -163,7 +170,7 @@ class _Others:
     def __call__(self) -> None:
         if time.monotonic() - self._stepped_at >= EVERY_SECONDS:
             self._lease.renew()
-            _step_all(Run.objects.filter(state__in=ACTIVE_RUNS))
+            _step_all(run for run in due_runs() if run.state in ACTIVE_RUNS)
             self._stepped_at = time.monotonic()
 
 

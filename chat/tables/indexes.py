@@ -1,7 +1,8 @@
 """Makes indexes for what is often sorted or filtered by, and drops those that nobody uses.
 
 A periodic job: it looks at the uses of today and yesterday. An index is built CONCURRENTLY, so that
-writers go on, in a statement of its own outside of any transaction.
+writers go on, in a statement of its own outside of any transaction. Turns may overlap: the row of
+an index, of which there is one, is inserted before it is built.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db import DatabaseError, IntegrityError, connection
 from django.utils import timezone
 from psycopg import sql
 
-from aily.database.rows import execute, fetch_column
+from aily.database.rows import execute
 from aily.redis.errors import RedisUnavailable
 from chat.tables.index_uses import MIN_ROWS, Use, read_uses
 from chat.tables.models import Field, FieldIndex, Kind, Table
@@ -32,7 +33,7 @@ KEPT = timedelta(days=30)
 #: New indexes of one turn of the job.
 MAX_A_TURN = 4
 #: Longest build of one index.
-BUILD_SECONDS = 900.0
+BUILD_TIME = timedelta(minutes=15)
 
 #: Kinds whose values are small enough for every row to fit into an index: a text could be of any
 #: length, and then could not be stored any more. Choices are sorted by their place, not their id.
@@ -46,8 +47,6 @@ _TEMPLATES = {
     "equal": "CREATE INDEX CONCURRENTLY {name} ON {table} USING hash ({column})",
 }
 _DROP = "DROP INDEX CONCURRENTLY IF EXISTS {name}"
-_TURN = "SELECT pg_try_advisory_lock(hashtextextended('tables.indexes', 0))"
-_END_TURN = "SELECT pg_advisory_unlock(hashtextextended('tables.indexes', 0))"
 
 
 def keep_indexes() -> None:
@@ -58,14 +57,9 @@ def keep_indexes() -> None:
     except RedisUnavailable:
         return
     with _patience():
-        if fetch_column(bool, _TURN) != [True]:
-            return
-        try:
-            _note(uses)
-            _drop_unused()
-            _make(uses)
-        finally:
-            execute(_END_TURN)
+        _note(uses)
+        _drop_unused()
+        _make(uses)
 
 
 def _recent_uses() -> Counter[Use]:
@@ -80,12 +74,12 @@ def _recent_uses() -> Counter[Use]:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Statements of this connection may take BUILD_SECONDS, and wait for locks shortly."""
+    """Statements of this connection may take BUILD_TIME, instead of DATABASE_ANSWER_SECONDS."""
     connection.ensure_connection()
     driver = connection.connection
     if driver.answer_seconds is not None:
         # On this connection alone, which goes back to the pool with the bound of its class.
-        driver.answer_seconds = BUILD_SECONDS
+        driver.answer_seconds = BUILD_TIME.total_seconds()
     try:
         yield
     finally:
@@ -108,11 +102,13 @@ def _note(uses: Counter[Use]) -> None:
 
 # --- Dropping -----------------------------------------------------------------------------------
 def _drop_unused() -> None:
-    """Drop old indexes, those whose field has another column now, and half-built ones."""
+    """Drop old indexes, those whose field has another column now, and those half-built ones that
+    nobody can be building any more."""
     for index in FieldIndex.objects.select_related("field", "table"):
         is_old = index.used_at < timezone.now() - KEPT
         is_gone = index.field.deleted_at is not None or index.field.column != index.column
-        if is_old or is_gone or not index.is_built:
+        is_broken = not index.is_built and index.created_at < timezone.now() - BUILD_TIME
+        if is_old or is_gone or is_broken:
             _drop(index)
 
 

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from aily.problems import Conflict, InvalidRequest
 from chat.tables.changes import Author
 from chat.tables.fields import carry_out_inverse, live_fields
-from chat.tables.models import Change, Step, Table
+from chat.tables.models import Change, ChangeKind, Step, Table
 from chat.tables.positions import Place, restore_places
 from chat.tables.rows.batch import Batch, BatchResult, apply_batch
 from chat.tables.rows.operations import Create, Delete, Operation, Update
@@ -53,17 +53,19 @@ def register_batch_undo(undo: BatchUndo) -> None:
 # --- Steps of a tab -----------------------------------------------------------------------------
 def undo(table: Table, author: Author) -> Undone:
     """Undo the newest step of this user in this tab. Raises Conflict where others were quicker."""
-    found = _steps(table, author).filter(step__in=[Step.EDIT, Step.REDO]).first()
+    found = _in_force(table, author).filter(step__in=[Step.EDIT, Step.REDO]).first()
     if found is None or found.pk < _oldest(table, author):
         return Undone(None, None, [])
+    _require_inverse(found)
     return _carry_out(table, author, found, Step.UNDO)
 
 
 def redo(table: Table, author: Author) -> Undone:
     """Redo what was undone last, unless this tab has changed something else since."""
-    found = _steps(table, author).filter(step=Step.UNDO).first()
+    found = _in_force(table, author).filter(step=Step.UNDO).first()
     if found is None or _own(table, author).filter(step=Step.EDIT, pk__gt=found.pk).exists():
         return Undone(None, None, [])
+    _require_inverse(found)
     return _carry_out(table, author, found, Step.REDO)
 
 
@@ -72,9 +74,15 @@ def _own(table: Table, author: Author) -> QuerySet[Change]:
     return own.filter(batch=None).order_by("-id")
 
 
-def _steps(table: Table, author: Author) -> QuerySet[Change]:
-    """What can be carried out: its inverse is kept, and it is in force."""
-    return _own(table, author).filter(undone_at=None, inverse__isnull=False)
+def _in_force(table: Table, author: Author) -> QuerySet[Change]:
+    """What was not undone. A change of a field that cannot be undone is passed over."""
+    own = _own(table, author).filter(undone_at=None)
+    return own.exclude(kind=ChangeKind.FIELD, inverse=None)
+
+
+def _require_inverse(found: Change) -> None:
+    if found.inverse is None:
+        raise Conflict("What would undo this was too large to be kept.", field="change")
 
 
 def _oldest(table: Table, author: Author) -> int:
@@ -94,8 +102,7 @@ def undo_change(table: Table, author: Author, change_id: int) -> Undone:
         raise Conflict("This was undone already.", field="change")
     if found.batch is not None:
         return undo_batch(table, author, found.batch)
-    if found.inverse is None:
-        raise Conflict("What would undo this was too large to be kept.", field="change")
+    _require_inverse(found)
     return _carry_out(table, author, found, Step.UNDO)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from autobahn.websocket.protocol import WebSocketProtocol as AutobahnProtocol
 from autobahn.websocket.types import ConnectionDeny
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
@@ -71,6 +72,22 @@ def test_names_of_the_websocket_protocol() -> None:
     assert "self.application_queue = application_queue" in source
     assert "self.handshake_deferred = defer.Deferred()" in source
     assert WebSocketProtocol.STATE_OPEN != WebSocketProtocol.STATE_CONNECTING
+
+
+def test_a_read_begins_a_message_unless_these_say_otherwise() -> None:
+    """How text frames are decoded without autobahn: `dataReceived` of BoundedWebSocket."""
+    source = inspect.getsource(AutobahnProtocol)
+    for words in (
+        "self.data += data",
+        "self.data = self.data[",
+        "if self.current_frame is None:",
+        "self.current_frame = None",
+        "if not self.inside_message:",
+        "self.inside_message = False",
+        "0 < self.maxMessagePayloadSize < ",
+        "0 < self.maxFramePayloadSize < ",
+    ):
+        assert words in source
 
 
 def test_a_handshake_is_denied_with_a_status() -> None:

@@ -1,4 +1,4 @@
-"""daphne's WebSocket protocol, with bounded memory and a short path for text that is sent.
+"""daphne's WebSocket protocol, with bounded memory and short paths for whole text frames.
 
 - Reading stops while messages that were read wait for the application, or while what was written
   waits for the client. daphne itself keeps all that a client sends, and all that it does not read.
@@ -23,6 +23,7 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from daphne.ws_protocol import WebSocketProtocol
 
 from aily.concurrency.gates import Gate
+from aily.web.servers.masked_frames import text_of
 
 #: Reading stops when so many messages wait for the application, or after one of so many bytes.
 _MAX_WAITING = 16
@@ -55,6 +56,22 @@ class BoundedWebSocket(WebSocketProtocol):
         return super().onConnect(request)
 
     # --- Reading --------------------------------------------------------------------------------
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        text = text_of(data) if self._is_between_messages() else None
+        if text is None or self._is_too_large(text):
+            super().dataReceived(data)
+        else:
+            self.onMessage(text, False)
+
+    def _is_too_large(self, text: bytes) -> bool:
+        limits = (self.maxMessagePayloadSize, self.maxFramePayloadSize)
+        return any(0 < limit < len(text) for limit in limits)
+
+    def _is_between_messages(self) -> bool:
+        # The others have no value before the socket is open.
+        is_open: bool = self.state == self.STATE_OPEN
+        return is_open and not (self.data or self.current_frame or self.inside_message)
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's
         super().onMessage(payload, isBinary)
         if self.application_queue.qsize() >= _MAX_WAITING or len(payload) >= _LARGE_BYTES:

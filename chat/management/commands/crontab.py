@@ -22,8 +22,9 @@ SCHEDULE = (
     (actors.sweep, 5),
     (actors.settle, 1),
     (actors.deliver, 1),
-    (runs.feed_runs, 1),
-    (transfers.work_on_transfers, 1),
+    # These are looked at by `settle` each second; here for a settling that fails.
+    (runs.feed_runs, 30),
+    (transfers.work_on_transfers, 30),
     (actors.forget_idempotency_keys, 3600),
     (actors.purge_tasks, 300),
     (actors.purge_vectors, 300),

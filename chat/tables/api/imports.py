@@ -23,8 +23,8 @@ from chat.tables.api.transfer_schemas import (
     ImportItem,
     ImportOut,
     ImportPatch,
+    ImportStartIn,
     NewTableQuery,
-    StartIn,
     UploadQuery,
 )
 from chat.tables.changes import Author
@@ -187,7 +187,7 @@ async def get_import_report(
 
 # --- What can be done ---------------------------------------------------------------------------
 @router.post("/imports/{uuid:import_id}:start", response=ImportOut)
-def start_import(request: AuthenticatedRequest, import_id: UUID, payload: StartIn) -> Import:
+def start_import(request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn) -> Import:
     """Begin to import. All rows appear at once, at its end. Harmless on one that runs."""
     job = control.start(_load(request, import_id), request.auth.user, payload.client)
     ring_transfers()
@@ -201,7 +201,7 @@ def cancel_import(request: AuthenticatedRequest, import_id: UUID) -> Import:
 
 
 @router.post("/imports/{uuid:import_id}:undo", response=ImportOut)
-def undo_import(request: AuthenticatedRequest, import_id: UUID, payload: StartIn) -> Import:
+def undo_import(request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn) -> Import:
     """Take back all that an import did, but for what was changed since. For seven days."""
     job = _load(request, import_id)
     if job.table_id is None or job.undone_at is not None:

@@ -78,7 +78,7 @@ class ImportPatch(RequestSchema):
     new_table: str = Field("", min_length=1, max_length=200)
 
 
-class StartIn(RequestSchema):
+class ImportStartIn(RequestSchema):
     model_config = example(client="tab-1")
 
     client: str = Field("", max_length=64, description=_CLIENT)

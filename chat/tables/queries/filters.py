@@ -36,7 +36,8 @@ def compile_filter(statement: Statement, tree: JsonValue, path: str = "filter") 
 
 
 def _count(node: JsonValue, path: str, level: int) -> int:
-    """The number of conditions. Raises InvalidRequest where groups are nested too deeply."""
+    """The number of conditions, an empty group for one. Raises InvalidRequest where groups are
+    nested too deeply."""
     children = _children(node)
     if children is None:
         return 1
@@ -44,9 +45,10 @@ def _count(node: JsonValue, path: str, level: int) -> int:
         message = f"Groups of conditions can be nested {MAX_LEVELS} deep."
         raise InvalidRequest(message, field=path)
     name = next(iter(node)) if isinstance(node, dict) else ""
-    return sum(
+    below = sum(
         _count(child, f"{path}.{name}.{index}", level + 1) for index, child in enumerate(children)
     )
+    return max(below, 1)
 
 
 def _children(node: JsonValue) -> list[JsonValue] | None:

@@ -7,7 +7,7 @@ import logging
 import dramatiq
 
 from aily.redis.errors import RedisUnavailable
-from chat.actors import MAX_AGE_MS, QUEUE
+from chat.actors import MAX_AGE_MS, QUEUE, after_settling
 from chat.tables.transfers import retention
 from chat.tables.transfers.threads import TransferThreads
 from chat.tables.transfers.working import has_work, work_on_next
@@ -20,6 +20,12 @@ _threads = TransferThreads(work_on_next)
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def work_on_transfers() -> None:
     """Have a thread of this process work on imports and exports, if any waits."""
+    wake_if_due()
+
+
+@after_settling
+def wake_if_due() -> None:
+    """`work_on_transfers` each second, without a message."""
     if has_work():
         _threads.wake()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aily.concurrency.signals import Signal
 from aily.http import event_streams
 from aily.http.event_streams import EventStreamResponse, Interruption
 from aily.web.shutdown import shutdown_event
@@ -20,7 +21,7 @@ class Client:
 
     def __init__(self, max_messages: int = 1_000_000) -> None:
         self.sent: list[Any] = []
-        self.left = asyncio.Event()
+        self.left = Signal()
         self._room = asyncio.Semaphore(max_messages)
 
     async def receive(self) -> Any:
@@ -45,8 +46,8 @@ class Stream:
 
     def __init__(self, last: int, then: Exception | None = None, *, ends: bool = False) -> None:
         self.made: list[int] = []
-        self.closed = asyncio.Event()
-        self.lost = asyncio.Event()
+        self.closed = Signal()
+        self.lost = Signal()
         self.released = False
         self._plan = (last, then, ends)
 
@@ -64,7 +65,7 @@ class Stream:
             self.closed.set()
 
     @asynccontextmanager
-    async def lost_access(self) -> AsyncIterator[asyncio.Event]:
+    async def lost_access(self) -> AsyncIterator[Signal]:
         yield self.lost
 
     def release(self) -> None:

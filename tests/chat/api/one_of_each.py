@@ -14,6 +14,7 @@ from accounts.models import APIKey, MenuItem, Role, User, UserSession
 from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
+    CallState,
     Conversation,
     Delivery,
     Deployment,
@@ -26,6 +27,7 @@ from chat.models import (
     Status,
     Task,
     Tool,
+    ToolCall,
     ToolServer,
     ToolServerKind,
     WebhookEndpoint,
@@ -69,6 +71,17 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         text="x",
         finished_at=timezone.now() - timedelta(hours=1),
     )
+    call = ToolCall.objects.create(
+        task=task,
+        step=1,
+        place=0,
+        attempt=1,
+        call_id="call_1",
+        name=name,
+        arguments="{}",
+        is_idempotent=False,
+        state=CallState.REQUIRES_ACTION,
+    )
     endpoint = WebhookEndpoint.objects.create(owner=owner, url="https://fuzzed.example")
     delivery = Delivery.objects.create(
         owner=owner,
@@ -102,6 +115,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
     return {
+        "call_id": str(call.pk),
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
         "deployment": str(deployment),

@@ -36,6 +36,8 @@ GET /api/conversations/{conversation_id}/messages/{message_id}
 GET /api/llmchat/tasks/{task_id}
 GET /api/llmchat/tasks/{task_id}/events
 POST /api/llmchat/tasks/{task_id}/cancel
+GET /api/llmchat/tasks/{task_id}/tool-calls
+GET POST /api/llmchat/tasks/{task_id}/tool-calls/{call_id}
 GET PATCH DELETE /api/llmchat/runs/{run_id}
 GET /api/llmchat/runs/{run_id}/rows
 GET /api/llmchat/runs/{run_id}/errors

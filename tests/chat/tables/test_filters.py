@@ -11,7 +11,7 @@ from guardian.shortcuts import assign_perm
 from accounts.models import User
 from chat.tables.models import Table
 from tests.chat.tables.conftest import Grid, Grids, as_user
-from tests.chat.tables.queries import condition, found, ordered, problem_of
+from tests.chat.tables.queries import condition, found, ordered, problem_of, query
 from tests.conftest import ClientOf
 
 pytestmark = pytest.mark.django_db
@@ -195,6 +195,13 @@ def test_spans(grids: Grids, name: str, inside: int, outside: int) -> None:
     assert found(grid, condition(grid, "At", "is_within", name)) == {"in"}
 
 
+def test_what_every_row_has_by_itself(grid: Grid) -> None:
+    first, *_ = (row["id"] for row in query(grid)["items"])
+    assert found(grid, {"field": "id", "op": "in", "value": [first, 10**12]}) == {"a"}
+    assert found(grid, {"field": "pos", "op": "gt", "value": first + 1.5}) == {"c", "d"}
+    assert found(grid, {"field": "updated_at", "op": "is_within", "value": "today"}) == set("abcd")
+
+
 def test_groups(grid: Grid) -> None:
     late = condition(grid, "Note", "contains", "late")
     cheap = condition(grid, "Price", "lt", 0)
@@ -250,6 +257,7 @@ def test_bounds(grid: Grid) -> None:
     for tree, field in (
         (_nested(4, leaf), "filter.and.0.and.0.and.0"),
         ({"or": [leaf] * 51}, "filter"),
+        ({"and": [{"and": []}] * 51}, "filter"),
         (condition(grid, "Name", "in", ["x"] * 1001), "filter.value"),
         (condition(grid, "Name", "is", "x" * 10_001), "filter.value"),
     ):

@@ -110,7 +110,8 @@ def test_half_built_and_deleted_ones_are_dropped(table: Table, alice: User) -> N
     _use(table, "Day")
     indexes.keep_indexes()
     sync_redis().delete(keys.field_uses(_today()))
-    FieldIndex.objects.filter(field__name="Day").update(is_built=False)
+    half_built = FieldIndex.objects.filter(field__name="Day")
+    half_built.update(is_built=False, created_at=timezone.now() - timedelta(hours=1))
     delete_field(Field.objects.get(table=table, name="Count"), Author(alice.pk))
     indexes.keep_indexes()
     assert _definitions(table) == []

@@ -14,6 +14,7 @@ from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.redis.clients import sync_redis
 from aily.routing import routes as application
+from chat.consumers import subscriptions
 from chat.tables import following, keys, live
 from chat.tables.changes import Author
 from chat.tables.fields import NewField
@@ -211,6 +212,21 @@ async def test_who_may_follow(
     assert (ended["type"], ended["ref"], ended["error"]["code"]) == ("error", "r", "not_found")
     await _create(table)
     assert await socket.receive_nothing(0.4)
+
+
+async def test_how_many_one_socket_follows(
+    alice: User, table: Table, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_OTHERS_FOLLOWED", 1)
+    other = await in_database(create_table, alice, "Other", [])
+    socket = await connect(alice)
+    for _ in range(2):
+        await _subscribe(socket, table)
+    await socket.send_json_to({"type": "table.subscribe", "table": other.pk, "ref": "r"})
+    refused = await socket.receive_json_from(5)
+    assert (refused["ref"], refused["error"]["code"]) == ("r", "limit_reached")
+    await socket.send_json_to({"type": "table.unsubscribe", "table": table.pk})
+    await _subscribe(socket, other)
 
 
 @pytest.mark.parametrize("after", ["x", "-1", -1, "1-2-3", 1.5, "9" * 16])

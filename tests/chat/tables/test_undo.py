@@ -88,6 +88,34 @@ def test_each_tab_and_user_for_itself(grid: Grid, bob: User, client_of: ClientOf
     assert grid.row(row) == {"Name": "a", "Count": None}
 
 
+def test_a_tab_by_its_header(grid: Grid) -> None:
+    create = {"operations": [{"op": "create", "values": {}}]}
+    assert grid.send("post", "/rows:batch", create, X_Client_Id="mine").status_code == 200
+    assert grid.send("post", ":undo", {}).json()["change"] is None
+    assert grid.send("post", ":undo", {}, X_Client_Id="mine").json()["change"] is not None
+    assert _names(grid) == []
+
+
+def test_a_repeated_request_undoes_once(grid: Grid) -> None:
+    [row] = grid.create({"Name": "a"})
+    _set(grid, row, Name="b")
+    _set(grid, row, Name="c")
+    answers = [grid.send("post", ":undo", TAB, Idempotency_Key="k").json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert _names(grid) == ["b"]
+
+
+def test_a_step_that_was_too_large_to_be_kept(grid: Grid) -> None:
+    """No older one is undone in its place."""
+    [row] = grid.create({"Name": "a"})
+    _set(grid, row, Name="b")
+    _set(grid, row, Name="c")
+    Change.objects.filter(pk=Change.objects.latest("id").pk).update(inverse=None)
+    answer = grid.send("post", ":undo", TAB)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert _names(grid) == ["c"]
+
+
 def test_a_cell_that_others_have_changed_stays(grid: Grid, bob: User, client_of: ClientOf) -> None:
     [row] = grid.create({"Name": "a", "Count": 1})
     _set(grid, row, Name="b", Count=2)
