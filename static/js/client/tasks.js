@@ -127,8 +127,8 @@ export class Tasks extends EventTarget {
 
   /** @param {Frame} frame */
   #receive(frame) {
-    // Those of runs are followed elsewhere.
-    if (frame.type.startsWith("run.") || frame.ref?.startsWith("run:")) return;
+    // Those of runs and tables are followed elsewhere.
+    if (/^(?:run|table)\./.test(frame.type) || /^(?:run|table):/.test(frame.ref ?? "")) return;
     if (frame.type === "error") return this.#refused(frame);
     if (frame.type === "task.accepted") this.#accepted(frame);
     const task = this.#tasks.get(frame.task_id);

@@ -1,8 +1,8 @@
 /** Simplified Chinese texts, with the keys of en.js. */
 
-/** @import { Catalogue } from "./types.d.ts" */
+/** @import { MainCatalogue } from "./types.d.ts" */
 
-/** @type {Catalogue} */
+/** @type {MainCatalogue} */
 export default {
   "app.title": "{title} · aily",
   "connection.connecting": "正在连接…",
@@ -444,6 +444,20 @@ export default {
   "error.no_file.help": "请重新上传。",
   "error.run_conflict.title": "现在无法执行",
   "error.run_conflict.help": "服务器说明：{message}",
+  "error.invalid_value.title": "值与字段不符",
+  "error.invalid_value.help": "{message}",
+  "error.cell_conflict.title": "内容已变化",
+  "error.cell_conflict.help": "此单元格已被他人修改。",
+  "error.table_busy.title": "表格正忙",
+  "error.table_busy.help": "他人正在使用此表格，请稍后重试。",
+  "error.table_full.title": "已达上限",
+  "error.table_full.help": "{message}",
+  "error.snapshot_gone.title": "打开时间过长",
+  "error.snapshot_gone.help": "请重新打开视图。",
+  "error.query_timeout.title": "耗时过长",
+  "error.query_timeout.help": "请缩小筛选范围，或减少排序字段。",
+  "error.tool_server_failed.title": "工具服务器出错",
+  "error.tool_server_failed.help": "{message}",
   "error.file_format.title": "不支持的文件",
   "error.file_format.help": "请选择 CSV 或 JSONL 文件。",
   "error.file_too_large.title": "文件过大",

@@ -10,5 +10,6 @@ export const PAGES = {
   scene: () => import("../pages/scene/page.js"),
   workshop: () => import("../pages/workshop/page.js"),
   runs: () => import("../pages/runs/page.js"),
+  tables: () => import("../pages/tables/page.js"),
   settings: () => import("../pages/settings/page.js"),
 };

@@ -79,7 +79,7 @@ export function createSidebar(store, { onRemoved, onError, mayEdit }) {
     current = href(route);
     conversations.look(route.name === "chat" ? route.id ?? "" : "");
     show();
-    for (const name of ["runs", "settings"]) {
+    for (const name of ["runs", "tables", "settings"]) {
       const mark = route.name === name ? "page" : "false";
       byId(`${name}-link`).setAttribute("aria-current", mark);
     }

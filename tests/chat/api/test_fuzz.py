@@ -33,7 +33,8 @@ from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
 from chat.models import Provider, Run
-from tests.chat.api.one_of_each import one_of_each
+from chat.tables.models import Import
+from tests.chat.api.one_of_each import import_and_export, one_of_each
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -56,6 +57,11 @@ _BY_SESSION = {
 }
 #: What is done before a run's start; all else is done with one that is paused.
 _OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
+#: What is done with an import before its start.
+_OF_READY_IMPORTS = {
+    "PATCH /api/tables/imports/{import_id}",
+    "POST /api/tables/imports/{import_id}:start",
+}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
 #: The old one in the example of a change.
@@ -107,6 +113,10 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    if "imports/" in label or "exports/" in label:
+        known |= import_and_export(user, known["table_id"])
+    if label in _OF_READY_IMPORTS:
+        Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
     if label not in _BY_SESSION:

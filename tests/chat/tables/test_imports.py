@@ -178,6 +178,13 @@ def workbook(*sheets: tuple[str, list[list[Any]]]) -> bytes:
     return file.getvalue()
 
 
+def test_without_an_ending_the_first_bytes_tell_the_format(imports: Imports) -> None:
+    for content, form in ((b"a,b\n1,2\n", "csv"), (b'{"a": 1}\n', "jsonl")):
+        assert imports.upload(content, "")["format"] == form
+    job = imports.upload(workbook(("S", [["a"], ["x"]])), "export")
+    assert job["format"] == "xlsx"
+
+
 def test_a_sheet_of_a_workbook_becomes_a_table(imports: Imports) -> None:
     day = timezone.now().replace(2026, 1, 31, 0, 0, 0, 0, None)
     content = workbook(
@@ -393,8 +400,7 @@ def test_a_start_without_what_it_needs_is_refused(imports: Imports, products: Gr
 def test_files_that_are_none_are_refused(imports: Imports) -> None:
     for content, name, field in (
         (b"", "rows.csv", "body"),
-        (b"a\n", "rows.pdf", "query.format"),
-        (b"%PDF-1.7", "rows.csv", "body"),
+        (b"%PDF-1.7", "rows.pdf", "body"),
         (b"\x1f\x8bbroken", "rows.csv.gz", "body"),
     ):
         refused = imports.upload(content, name, status=400)
