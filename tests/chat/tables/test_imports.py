@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Delivery, StoredFile, WebhookEndpoint
+from chat.openai.files.store import purge_expired
 from chat.tables.checking import differences
 from chat.tables.files.workbooks import children
 from chat.tables.models import Change, Field, Import, Table
@@ -71,6 +72,9 @@ def test_a_file_becomes_a_table_with_typed_fields(imports: Imports) -> None:
     table = Table.objects.get(pk=job["table"])
     assert (table.name, table.row_count) == ("products", 2)
     assert side_tables(job) == []
+    # The file goes with the next purge, and is not seen as one of /v1/files meanwhile.
+    assert purge_expired() == 1
+    assert not StoredFile.objects.exists()
 
 
 def test_chinese_files_of_each_encoding_are_read(imports: Imports) -> None:
