@@ -24,6 +24,7 @@ from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
+from chat.accounting.waiting import take_changes
 from chat.models import BudgetPeriod, LedgerEntry
 from chat.models.budgets import DIMENSIONS, Amount
 from chat.models.ended import EndedTask
@@ -33,6 +34,7 @@ from chat.observability import metrics
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
 
+_NO_CHANGE = Amount(0, 0, Decimal(0))
 _NO_METADATA = msgspec.Raw(b"{}")
 
 #: Each half has its own index; one condition for both kinds would read the whole ledger. An
@@ -182,7 +184,8 @@ def close_ledger(tasks: Sequence[EndedTask]) -> list[NearEnd]:
         for own in reservations.values()
         for reservation in own
     }
-    return _move_to_spent(entries, reserved)
+    changes = take_changes([task.id for task in open_tasks if task.has_tools])
+    return _move_to_spent(entries, reserved, changes)
 
 
 # --- Usage --------------------------------------------------------------------------------------
@@ -285,7 +288,9 @@ def _count(tasks: Sequence[EndedTask], usages: Sequence[_Entry], names: dict[int
 
 # --- Counters -----------------------------------------------------------------------------------
 def _move_to_spent(
-    entries: Sequence[_Entry], reservations: dict[tuple[UUID, int | None], _StoredEntry]
+    entries: Sequence[_Entry],
+    reservations: dict[tuple[UUID, int | None], _StoredEntry],
+    changes: dict[tuple[UUID, int], Amount],
 ) -> list[NearEnd]:
     """Move closed entries from reserved to spent, in the period that they were reserved in."""
     closing = [entry for entry in entries if entry.budget_id is not None]
@@ -296,8 +301,9 @@ def _move_to_spent(
         if period := periods.get(_period_key(entry)):
             reservation = reservations[entry.task_id, entry.budget_id]
             calls = 1 if entry.kind == LedgerEntry.Kind.SETTLE else 0
+            more = changes.get((entry.task_id, period.budget_id), _NO_CHANGE)
             period.move_to_spent(
-                Amount(1, reservation.tokens, reservation.money),
+                Amount(1, reservation.tokens + more.tokens, reservation.money + more.money),
                 Amount(calls, entry.tokens, entry.money),
             )
     if periods:

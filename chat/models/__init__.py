@@ -7,7 +7,7 @@ from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpo
 from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
 from chat.models.kinds import TaskKind
-from chat.models.ledger import LedgerEntry
+from chat.models.ledger import LedgerEntry, ReservationChange
 from chat.models.llm_models import Deployment, LLMModel
 from chat.models.pools import (
     apaused_models,
@@ -44,6 +44,7 @@ __all__ = [
     "ModelPrice",
     "NotificationPreferences",
     "Provider",
+    "ReservationChange",
     "RowState",
     "Run",
     "RunRow",

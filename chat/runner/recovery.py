@@ -20,7 +20,7 @@ from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
 from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
-from chat import delivery, eventlog, scheduler
+from chat import accounting, delivery, eventlog, scheduler
 from chat.eventlog.keys import worker_channel
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, pools_of, transitions
@@ -181,12 +181,16 @@ def tend_tool_loops() -> set[str]:
     if not tool_steps.has_waiting():
         return set()
     _expire_waiting()
-    changed, _ = tool_steps.recover_calls(UNKNOWN)
-    changed += tool_steps.reject_calls(
-        [replace(EXPIRED, id=call_id) for call_id in tool_steps.overdue_calls()]
-    )
-    pools = go_on(changed)
+    pools = go_on(_end_lost_calls())
     return pools | {TOOLS} if tool_steps.has_queued_calls() else pools
+
+
+def _end_lost_calls() -> list[LoopState]:
+    from chat.toolloop.going_on import within_budgets
+
+    overdue = [replace(EXPIRED, id=call_id) for call_id in tool_steps.overdue_calls()]
+    changed = within_budgets(lambda: tool_steps.recover_calls(UNKNOWN)[0])
+    return changed + within_budgets(lambda: tool_steps.reject_calls(overdue))
 
 
 def go_on(changed: Sequence[LoopState]) -> set[str]:
@@ -201,6 +205,7 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
 
     try:
         events.publish([task.id for task in changed])
+        events.publish_failures([task.id for task in changed if task.status == Status.FAILED])
     finally:
         pools = _enqueue([task for task in changed if task.is_ready])
     return pools
@@ -208,7 +213,10 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
 
 def announce_questions() -> int:
     """Have users asked who are to approve tool calls. Returns how many deliveries were made."""
-    task_ids, deliveries = delivery.announce_questions()
+    with transaction.atomic():
+        task_ids, deliveries = delivery.announce_questions()
+        if task_ids:
+            accounting.free_while_waiting(task_ids)
     if task_ids:
         # Who uses no tools loads none of this.
         from chat.toolloop import events

@@ -19,6 +19,7 @@ from aily.database.threads import in_database
 from aily.observability import context
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog import LogWriter
+from chat.models.tasks import Status
 from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
 from chat.models.transitions import tool_steps
@@ -217,7 +218,7 @@ class ToolRunner:
         for worker_id, call in ended:
             by_worker[worker_id].append(call)
         for worker_id, calls in by_worker.items():
-            work = partial(tool_steps.end_calls, worker_id, calls)
+            work = partial(_end_calls, worker_id, calls)
             await self.go_on(await retry_until_database_returns(work))
         return [None] * len(ended)
 
@@ -231,6 +232,9 @@ class ToolRunner:
             # What the attempt itself has written comes before.
             await self._writer.flush()
             await in_database(events.publish, [task.id for task in tasks])
+            failed = [task.id for task in tasks if task.status == Status.FAILED]
+            if failed:
+                await in_database(events.publish_failures, failed)
         except RedisUnavailable as error:
             logger.warning("tool events: Redis is away (%s)", error)
         except Exception:  # noqa: BLE001 - logged; the rows have the results
@@ -238,3 +242,9 @@ class ToolRunner:
         for task in tasks:
             if task.is_ready:
                 self._requeue(task, 0)
+
+
+def _end_calls(worker_id: UUID, calls: Sequence[EndedCall]) -> list[LoopState]:
+    from chat.toolloop.going_on import within_budgets
+
+    return within_budgets(partial(tool_steps.end_calls, worker_id, calls))

@@ -61,7 +61,9 @@ async def reject(owner_id: int, task_id: UUID, call_id: UUID, reason: str = "") 
     )
 
     def work() -> LoopState | None:
-        return next(iter(tool_steps.reject_calls([ended])), None)
+        from chat.toolloop.going_on import within_budgets
+
+        return next(iter(within_budgets(lambda: tool_steps.reject_calls([ended]))), None)
 
     return await _decided(call, work)
 

@@ -26,6 +26,7 @@ from chat.events import (
     TaskToolResult,
     encode,
 )
+from chat.models.tasks import Task
 from chat.models.tool_calls import CallState
 from chat.models.transitions.tool_steps import NewStep
 
@@ -171,6 +172,21 @@ def publish(task_ids: Iterable[UUID]) -> None:
         appends += _lacking(calls, last)
     if appends:
         eventlog.append(appends)
+
+
+def publish_failures(task_ids: Sequence[UUID]) -> None:
+    """Append the ends of tasks that failed when they were about to go on. Raises
+    RedisUnavailable."""
+    if not task_ids:
+        return
+    ended = Task.objects.defer("messages", "params").filter(pk__in=task_ids)
+    eventlog.append_ends(
+        [
+            (task.owner_id, task.terminal_event(f"{task.attempt}-{task.last_event}"))
+            for task in ended
+        ],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
 
 
 def _lacking(calls: Sequence[CallRow], last: int) -> Iterator[Append]:

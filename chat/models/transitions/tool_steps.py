@@ -3,7 +3,7 @@ taken before those of its calls, so that the events of a task are numbered witho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -409,6 +409,20 @@ def has_queued_calls() -> bool:
     """Whether any call waits for a worker."""
     [found] = fetch_column(bool, _HAS_QUEUED)
     return found
+
+
+_FAIL_READY = """
+UPDATE chat_task t SET status = 'failed', finished_at = now(), last_event = last_event + 1,
+       error = v.error
+  FROM json_to_recordset(%(errors)s) AS v(id uuid, error jsonb)
+ WHERE t.id = v.id AND t.status = 'queued'
+"""
+
+
+def fail_ready(errors: Mapping[UUID, Mapping[str, str]]) -> None:
+    """queued → failed, for tasks that became ready in the caller's transaction."""
+    rows = [{"id": task_id, "error": error} for task_id, error in errors.items()]
+    execute(_FAIL_READY, {"errors": _json(rows)})
 
 
 # --- Ends of tasks ------------------------------------------------------------------------------

@@ -64,3 +64,16 @@ async def ended(task_id: str) -> Task:
 
     await eventually(has_ended, "the end of the task")
     return await row(task_id)
+
+
+async def asked(task_id: str) -> ToolCall:
+    """The first call of a task that waits for its user."""
+
+    async def is_asked() -> bool:
+        return (await row(task_id)).status == Status.REQUIRES_ACTION
+
+    await eventually(is_asked, "a question to the user")
+    waiting = ToolCall.objects.filter(task_id=task_id, state="requires_action").order_by("place")
+    call = await in_database(waiting.first)
+    assert call is not None
+    return call

@@ -18,20 +18,10 @@ from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
-from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
-from tests.chat.toolloop.conftest import Plan, calls_of, ended
+from tests.chat.conftest import StartWorker, frames_of, until
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended
 from tests.chat.toolloop.service import ToolService
 from tests.client import TaskFrames
-
-
-async def asked(task_id: str) -> ToolCall:
-    """The call of a task that waits for its user."""
-
-    async def is_asked() -> bool:
-        return (await row(task_id)).status == Status.REQUIRES_ACTION
-
-    await eventually(is_asked, "a question to the user")
-    return await in_database(ToolCall.objects.get, task_id=task_id, state="requires_action")
 
 
 def path(task_id: str, call: ToolCall | None = None) -> str:
