@@ -43,6 +43,8 @@ MAX_AT_ONCE = 5
 MAX_EXAMPLES = 100
 MAX_EXAMPLE_CHARS = 200
 
+_TEXTS = frozenset({Kind.TEXT, Kind.LONG_TEXT, Kind.URL, Kind.EMAIL})
+_FREE_TEXTS = frozenset({Kind.TEXT, Kind.LONG_TEXT})
 #: Kinds whose values are the same texts in PostgreSQL and in chat/tables/texts.py.
 _NAMED_ALIKE = frozenset({
     Kind.TEXT, Kind.LONG_TEXT, Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN, Kind.DATE, Kind.URL,
@@ -78,6 +80,10 @@ def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author:
         if Field.objects.filter(table=table, is_retyping=True).count() >= MAX_AT_ONCE:
             message = f"The kinds of {MAX_AT_ONCE} fields of this table are being changed."
             raise Conflict(message, field="kind")
+        if field.kind in _TEXTS and kind in _FREE_TEXTS:
+            check_options(kind, options)
+            _keep_column(table, field, kind, author)
+            return
         require_room(table)
         name = f"{field.key}_{table.schema_rev}"
         field.retype = {
@@ -98,6 +104,15 @@ def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author:
     ddl.change_schema(row.table_id, begin)
     convert_for(row.pk, REQUEST_SECONDS)
     return get_live_field(row.pk)
+
+
+def _keep_column(table: Table, field: Field, kind: str, author: Author) -> None:
+    """Change one kind of text into one that holds any text: the cells stay as they are."""
+    report: Options = {"state": "done", "from": field.kind, "old_field": None}
+    field.retype = {**report, "done": 0, "unfit": 0, "examples": []}
+    field.kind, field.options = kind, {}
+    field.save(update_fields=["kind", "options", "retype", "updated_at"])
+    _record(table, field, author)
 
 
 def _with_choices(field: Field, kind: str, options: Mapping[str, JsonValue]) -> Options:
