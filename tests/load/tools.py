@@ -61,12 +61,8 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
             groups = installation.groups()
             with PeakMemory(groups) as memory:
-                plain, lost = _measured(
-                    groups, options.tasks, lambda: _load(client, options, _plain)
-                )
-                loops, wrong = _measured(
-                    groups, options.tasks, lambda: _load(client, options, _loop)
-                )
+                plain, lost = _measured(groups, client, options.tasks, _plain)
+                loops, wrong = _measured(groups, client, options.tasks, _loop)
     step = (loops["cpu_ms"] - plain["cpu_ms"]) / STEPS
     figures: dict[str, float | None] = {
         "plain_cpu_ms_per_task": plain["cpu_ms"],
@@ -125,10 +121,12 @@ def _tool_service(port: int) -> Iterator[None]:
         thread.join()
 
 
-def _measured(groups: Groups, tasks: int, load: Callable[[], int]) -> tuple[dict[str, Any], int]:
+def _measured(
+    groups: Groups, client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, Any]]
+) -> tuple[dict[str, Any], int]:
     """Wall time, and CPU a task by part; and how many tasks went wrong."""
     before, started_at = groups.cpu_seconds(), time.monotonic()
-    wrong = load()
+    wrong = _load(client, tasks, body_of)
     seconds, after = time.monotonic() - started_at, groups.cpu_seconds()
     parts = {part: round((after[part] - before[part]) * 1000 / tasks, 3) for part in _PARTS}
     return {"seconds": seconds, "cpu_ms": round(sum(parts.values()), 3), "parts": parts}, wrong
@@ -143,9 +141,7 @@ def _loop(number: int) -> dict[str, Any]:
     return {"scene": SCENE, "variables": {"text": f"[sim:tools={plan}]"}}
 
 
-def _load(
-    client: httpx.Client, options: argparse.Namespace, body_of: Callable[[int], dict[str, Any]]
-) -> int:
+def _load(client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, Any]]) -> int:
     """Submit tasks and wait for their ends. Returns how many have no answer."""
 
     def submit(number: int) -> str:
@@ -160,11 +156,11 @@ def _load(
         return task["status"] == "succeeded" and calls in ([], ["succeeded"] * STEPS)
 
     with ThreadPoolExecutor(_SUBMITTERS) as pool:
-        task_ids = list(pool.map(submit, range(options.tasks)))
+        task_ids = list(pool.map(submit, range(tasks)))
         deadline = time.monotonic() + _PATIENCE_SECONDS
         query = {"active": "true", "limit": 1}
         while client.get("/api/llmchat/tasks", params=query).json()["count"]:
             if time.monotonic() > deadline:
-                return int(options.tasks)
+                return tasks
             time.sleep(_LOOK_SECONDS)
-        return int(options.tasks) - sum(pool.map(is_right, task_ids))
+        return tasks - sum(pool.map(is_right, task_ids))
