@@ -158,8 +158,7 @@ def _load(client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, A
     with ThreadPoolExecutor(_SUBMITTERS) as pool:
         task_ids = list(pool.map(submit, range(tasks)))
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        query = {"active": "true", "limit": 1}
-        while client.get("/api/llmchat/tasks", params=query).json()["count"]:
+        while client.get("/api/llmchat/tasks?active=true&limit=1").json()["count"]:
             if time.monotonic() > deadline:
                 return tasks
             time.sleep(_LOOK_SECONDS)
