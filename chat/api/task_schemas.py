@@ -317,10 +317,11 @@ class TaskOut(_Task):
 class TaskItem(_Task):
     """A task of a list, without its result: a hundred of those may be hundreds of megabytes."""
 
-    model_config = example(**_EXAMPLE, has_text=True, has_reasoning=False)
+    model_config = example(**_EXAMPLE, has_text=True, has_reasoning=False, has_tools=False)
 
     has_text: bool = Field(description="Whether its result has any; it is in the task itself.")
     has_reasoning: bool
+    has_tools: bool = Field(description="Whether its model may call tools of aily's.")
 
     @staticmethod
     def resolve_metadata(task: Task) -> dict[str, object]:
@@ -352,6 +353,7 @@ def listed(tasks: TaskQuerySet) -> TaskQuerySet:
         shown_metadata=Case(When(is_short, then=F("metadata")), default=Value({}, JSONField())),
         has_text=ExpressionWrapper(~Q(text=""), BooleanField()),
         has_reasoning=ExpressionWrapper(~Q(reasoning=""), BooleanField()),
+        has_tools=ExpressionWrapper(~Q(tools=None), BooleanField()),
     )
 
 

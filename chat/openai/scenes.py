@@ -6,7 +6,7 @@ the scene's schema wants no text there, it is read as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from pydantic import JsonValue
@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from aily.database.threads import in_database
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
+from chat.models import SceneVersion
 from chat.services import catalog
 from chat.services.parameters import Object
 
@@ -52,6 +53,20 @@ def with_variables_now(fields: Object) -> Object:
     }
     others = {name: value for name, value in metadata.items() if name not in variables}
     return {**fields, "variables": variables, "metadata": others}
+
+
+def tools_of_scene(fields: Object) -> Sequence[str]:
+    """Return the names of the tools that the scene of a request offers. For a thread."""
+    slug, number = fields.get("scene"), fields.get("version")
+    if not isinstance(slug, str):
+        return ()
+    version: SceneVersion | None
+    if isinstance(number, int):
+        version = SceneVersion.objects.filter(scene__slug=slug, number=number).first()
+    else:
+        scene = catalog.look_up([slug], []).scenes.get(slug)
+        version = scene.live_version if scene is not None else None
+    return version.tools if version is not None else ()
 
 
 def _schema_of(slug: str) -> Mapping[str, JsonValue]:

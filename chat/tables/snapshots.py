@@ -44,6 +44,7 @@ from chat.tables.view_queries import (
 SNAPSHOT_SECONDS = 600
 #: Of one user; the oldest goes when one more is opened.
 MAX_SNAPSHOTS_PER_USER = 16
+MAX_BYTES_PER_USER = 33_554_432
 #: Rows of a snapshot: 8 MB.
 MAX_ROWS = 1_000_000
 #: Rows of a page.
@@ -136,18 +137,30 @@ def _store(user: User, about: About, packed: bytes) -> str:
     pipe = client().pipeline(transaction=False)
     pipe.set(keys.snapshot_ids(snapshot_id), packed, ex=SNAPSHOT_SECONDS)
     pipe.set(keys.snapshot_about(snapshot_id), msgspec.json.encode(about), ex=SNAPSHOT_SECONDS)
-    pipe.lpush(own, snapshot_id)
-    pipe.lrange(own, MAX_SNAPSHOTS_PER_USER, -1)
-    pipe.ltrim(own, 0, MAX_SNAPSHOTS_PER_USER - 1)
+    pipe.lpush(own, f"{snapshot_id}:{len(packed)}")
+    pipe.lrange(own, 0, -1)
     pipe.expire(own, SNAPSHOT_SECONDS * MAX_SNAPSHOTS_PER_USER)
-    oldest = cast("list[bytes]", pipe.execute()[3])
-    if oldest:
-        drop = client().pipeline(transaction=False)
-        for name in oldest:
-            drop.unlink(keys.snapshot_ids(name.decode()))
-            drop.unlink(keys.snapshot_about(name.decode()))
-        drop.execute()
+    _drop_oldest(own, pipe.execute()[3])
     return snapshot_id
+
+
+def _drop_oldest(own: str, listed: Sequence[bytes]) -> None:
+    """Drop what a user has beyond the bounds. `listed`: id and bytes of each, newest first."""
+    kept, total = 0, 0
+    for entry in listed:
+        total += int(entry.rpartition(b":")[2])
+        if kept and (total > MAX_BYTES_PER_USER or kept >= MAX_SNAPSHOTS_PER_USER):
+            break
+        kept += 1
+    if kept == len(listed):
+        return
+    pipe = client().pipeline(transaction=False)
+    pipe.ltrim(own, 0, kept - 1)
+    for entry in listed[kept:]:
+        snapshot_id = entry.decode().rpartition(":")[0]
+        pipe.unlink(keys.snapshot_ids(snapshot_id))
+        pipe.unlink(keys.snapshot_about(snapshot_id))
+    pipe.execute()
 
 
 # --- Reading ------------------------------------------------------------------------------------

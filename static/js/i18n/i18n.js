@@ -101,6 +101,15 @@ export function formatDuration(seconds) {
     : inUnit(hours, "hour");
 }
 
+/** How long something took. @param {number} seconds @returns {string} */
+export function formatElapsed(seconds) {
+  if (seconds >= 60) return formatDuration(seconds);
+  /** @type {any} */
+  const options = { style: "unit", unit: "second", unitDisplay: "short" };
+  const digits = seconds < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 };
+  return new Intl.NumberFormat(language, { ...options, ...digits }).format(seconds);
+}
+
 /** @param {number} bytes @returns {string} */
 export function formatBytes(bytes) {
   return inUnit(Math.max(Math.round(bytes / 1_048_576), 1), "megabyte");

@@ -15,6 +15,7 @@ const ROUTES = {
     path: /^#\/runs(?:\/([\w-]+))?$/,
     href: (id) => (id === null ? "#/runs" : `#/runs/${id}`),
   },
+  waiting: { path: /^#\/waiting$/, href: () => "#/waiting" },
   tables: {
     // A table, and which of its views.
     path: /^#\/tables(?:\/(\d+(?:\/\d+)?))?$/,

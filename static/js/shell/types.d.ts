@@ -6,7 +6,7 @@ import type { Store } from "../store/store.js";
 import type { Scroller } from "./scroller.js";
 
 export interface Route {
-  name: "chat" | "scene" | "workshop" | "runs" | "tables" | "settings";
+  name: "chat" | "scene" | "workshop" | "runs" | "tables" | "waiting" | "settings";
   id: string | null;
 }
 

@@ -58,7 +58,14 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     server = ToolServer.objects.create(
         name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
     )
-    Tool.objects.create(server=server, name=name, function_name=name, method="POST")
+    Tool.objects.create(
+        server=server,
+        name=name,
+        function_name=name,
+        method="POST",
+        is_enabled=True,
+        is_restricted=True,
+    )
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})

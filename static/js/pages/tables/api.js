@@ -7,7 +7,7 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCells, Scope } from "./types.d.ts"
+ * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
  * @import { ScopeEstimate, TableData, TablePage, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
@@ -42,6 +42,16 @@ export class TablesApi {
   /** @param {number} id */
   delete(id) {
     return this.#call("DELETE", `/${id}`);
+  }
+
+  /** @param {number} id @returns {Promise<{shares: Share[]}>} */
+  shares(id) {
+    return this.#call("GET", `/${id}/shares`);
+  }
+
+  /** @param {number} id @param {Share[]} shares in place of those before */
+  setShares(id, shares) {
+    return this.#call("PUT", `/${id}/shares`, { shares });
   }
 
   // --- Fields -------------------------------------------------------------------------------------

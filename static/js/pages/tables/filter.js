@@ -11,6 +11,7 @@ import { operandOf, operatorsOf, SPANS, STATES } from "./operators.js";
 /** @import { Condition, Field, Group } from "./types.d.ts" */
 
 const MAX_LEVELS = 3;
+const TIME_ZONE = new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 /** Changes a tree in place, and says so. */
 export class FilterBuilder {
@@ -106,6 +107,9 @@ export class FilterBuilder {
     const field = fields.find(({ key }) => key === condition.field) ?? fields[0];
     const set = (/** @type {Partial<Condition>} */ changes) => {
       Object.assign(condition, changes);
+      // Today is not everywhere the same day.
+      if (operandOf(field, condition.op) === "span") condition.timezone = TIME_ZONE;
+      else delete condition.timezone;
       this.#onChange();
     };
     const choose = (/** @type {string} */ key) => {

@@ -169,8 +169,9 @@ export class TableSession extends EventTarget {
   }
 
   async #takeSnapshot() {
-    const { filter, sorts, groups, aggregates } = this.view.state;
-    const snapshot = await this.#api.open(this.#tableId, { filter, sorts, groups, aggregates });
+    const { filter, sorts, groups, aggregates, collation } = this.view.state;
+    const parts = { filter, sorts, groups, aggregates, collation };
+    const snapshot = await this.#api.open(this.#tableId, parts);
     this.layout.setGroups(groups.length ? snapshot.groups : []);
     this.changes = 0;
     return snapshot;

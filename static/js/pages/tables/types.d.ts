@@ -66,6 +66,8 @@ export interface Condition {
   field: string;
   op: string;
   value?: Value;
+  /** Of a span of days: where they begin and end. */
+  timezone?: string;
 }
 
 export type Group = { and: (Condition | Group)[] } | { or: (Condition | Group)[] };
@@ -90,6 +92,8 @@ export interface ViewState {
   order: string[];
   frozen: number;
   widths: Record<string, number>;
+  /** How texts are sorted: by code point, or by pinyin. */
+  collation: string;
 }
 
 export interface View extends ViewState {
@@ -112,6 +116,13 @@ export interface TableItem {
   access: Access[];
   rows: number;
   updated_at: string;
+}
+
+/** What a user, or a role, may do with a table. */
+export interface Share {
+  user: string | null;
+  role: string | null;
+  access: string[];
 }
 
 export interface TablePage {

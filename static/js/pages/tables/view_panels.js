@@ -14,6 +14,7 @@ import { checkField, idOf, selectField } from "./forms.js";
 
 const MAX_SORTS = 8;
 const MAX_GROUPS = 2;
+const PINYIN = "pinyin";
 const NOT_SORTED = ["json"];
 const SUMMED = ["integer", "number"];
 const AGGREGATES = /** @type {const} */ (["sum", "avg", "min", "max"]);
@@ -75,6 +76,11 @@ export class ViewPanels {
         <button type="button" class="button small" ?disabled=${sorts.length >= MAX_SORTS || !field}
           @click=${add}>${icon("plus")}${t("tables.add_sort")}</button>
       </div>
+      ${checkField({
+        label: t("tables.by_pinyin"),
+        isOn: this.#view.state.collation === PINYIN,
+        onChange: (isOn) => this.#view.change({ collation: isOn ? PINYIN : "" }),
+      })}
     `;
   }
 

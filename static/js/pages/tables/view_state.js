@@ -8,7 +8,7 @@
 /** Widths are dragged, conditions typed: what rests for so long is stored. */
 const STORE_MS = 600;
 /** Changes that alter which rows there are, or their order. */
-const OF_ROWS = ["filter", "sorts", "groups"];
+const OF_ROWS = ["filter", "sorts", "groups", "collation"];
 /** @type {ViewState} */
 export const EMPTY_VIEW = {
   filter: null,
@@ -19,6 +19,7 @@ export const EMPTY_VIEW = {
   order: [],
   frozen: 0,
   widths: {},
+  collation: "",
 };
 
 /**

@@ -5,6 +5,7 @@ import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
 import { idOf, inputField } from "./forms.js";
 import { openMenu } from "./menu.js";
+import { openShareSheet } from "./share_sheet.js";
 import { Sheet } from "./sheet.js";
 
 /**
@@ -122,6 +123,8 @@ export function tableMenu(parts) {
   }
   if (own) {
     const action = () => deleteTable(parts);
+    const share = () => openShareSheet(parts.api, session.data, parts.say);
+    items.push({ label: t("tables.share"), mark: "share", action: share });
     items.push({ label: t("tables.delete"), mark: "trash", isDanger: true, action });
   }
   return items;
