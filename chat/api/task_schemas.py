@@ -353,7 +353,7 @@ def listed(tasks: TaskQuerySet) -> TaskQuerySet:
         shown_metadata=Case(When(is_short, then=F("metadata")), default=Value({}, JSONField())),
         has_text=ExpressionWrapper(~Q(text=""), BooleanField()),
         has_reasoning=ExpressionWrapper(~Q(reasoning=""), BooleanField()),
-        has_tools=ExpressionWrapper(~Q(tools=None), BooleanField()),
+        has_tools=ExpressionWrapper(Q(tools__isnull=False), BooleanField()),
     )
 
 

@@ -1,8 +1,8 @@
 """Snapshots: the ids of a view's rows in order, kept in Redis for those who scroll through it.
 
-Any place of it is a read by primary key. Rows do not move while one reads; which have entered or
-left the view meanwhile is counted. A snapshot that is gone, for its age or as the cache was
-emptied, is made anew by opening the view again.
+Reading any place of a snapshot is a read by primary key. Its rows keep their places while others
+change the table; rows that enter and leave the view meanwhile are counted. A snapshot that has
+expired, or that the cache has dropped, is replaced by opening the view again.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def _store(user: User, about: About, packed: bytes) -> str:
 
 
 def _drop_oldest(own: str, listed: Sequence[bytes]) -> None:
-    """Drop what a user has beyond the bounds. `listed`: id and bytes of each, newest first."""
+    """Delete a user's oldest snapshots beyond the bounds. `listed`: id and bytes of each, newest
+    first."""
     kept, total = 0, 0
     for entry in listed:
         total += int(entry.rpartition(b":")[2])
@@ -167,7 +168,7 @@ def _drop_oldest(own: str, listed: Sequence[bytes]) -> None:
 def read_page(user: User, snapshot_id: str, start: int, number: int) -> SnapshotPage:
     """The ids of `number` rows from the place `start`, from 0. Raises SnapshotGone and NotFound.
 
-    Which rows have left the view is only looked up where the table has changed since.
+    If the table has changed since, one more statement finds the rows that have left the view.
     """
     about, packed, size = _load(snapshot_id, start, number)
     table = get_table(user, about.table)
@@ -182,7 +183,9 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
 
 
 def _load(snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]:
-    """What the snapshot is of, the packed ids of a page of it, and its bytes, in one round trip."""
+    """Read what a snapshot was made of, the packed ids of one page, and its size in bytes. One
+    round trip.
+    """
     ids, about = keys.snapshot_ids(snapshot_id), keys.snapshot_about(snapshot_id)
     pipe = client().pipeline(transaction=False)
     pipe.getex(about, ex=SNAPSHOT_SECONDS)
@@ -204,7 +207,7 @@ def _parts(about: About) -> ViewParts:
 def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
     """How many rows have entered and left the view since. Raises SnapshotGone and NotFound.
 
-    Looks at the rows alone that have changed, where the table's log still has them.
+    Compares the changed rows only, if the table's log still has all of them; else the whole view.
     """
     about, packed, _ = _load(snapshot_id, 0, MAX_ROWS)
     table = get_table(user, about.table)

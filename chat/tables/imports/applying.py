@@ -16,6 +16,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.database.rows import execute, fetch_column
+from chat.models import StoredFile
 from chat.tables.changes import Author, Changed, record
 from chat.tables.imports import announcing
 from chat.tables.imports.loading import Loaded
@@ -224,6 +225,9 @@ def _end(job: Import, loaded: Loaded, counts: _Counts) -> None:
     job.total = job.done = loaded.read_rows
     job.created_rows, job.updated_rows = counts.created, counts.updated
     job.skipped_rows, job.bad_rows = counts.skipped, loaded.report.bad_rows
+    # They are not needed any more, and purged with other files that have expired.
+    files = [file_id for file_id in (job.file_id, job.sheet_file_id) if file_id is not None]
+    StoredFile.objects.filter(pk__in=files).update(expires_at=now)
     job.save(
         update_fields=[
             *("state", "reason", "message", "ended_at", "report_file", "total", "done"),

@@ -35,12 +35,16 @@ from chat.models import (
 from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from chat.tables.changes import Author
+from chat.tables.exports.control import begin
 from chat.tables.fields import NewField, live_fields
-from chat.tables.models import View
+from chat.tables.imports.control import start
+from chat.tables.imports.creation import NewImport, create_import
+from chat.tables.models import Import, Table, View
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create
 from chat.tables.snapshots import open_view
 from chat.tables.tables import create_table
+from tests.chat.tables.transfers import work
 
 
 def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
@@ -147,3 +151,15 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "user_id": User.objects.create_user(name).pk,
         "view_id": view.pk,
     }
+
+
+def import_and_export(owner: User, table_id: int) -> dict[str, str]:
+    """An import that is done, one of whose rows did not fit, and an export that is done."""
+    table = Table.objects.get(pk=table_id)
+    lines = b"Count\n" + b"1\n" * 20 + b"x\n"
+    job, _ = create_import(NewImport(owner.pk, table, "fuzzed.csv"), [lines])
+    work()
+    start(Import.objects.get(pk=job.pk), owner)
+    export = begin(owner, table, None, "csv", {})
+    work()
+    return {"import_id": str(job.pk), "export_id": str(export.pk)}

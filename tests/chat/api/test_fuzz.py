@@ -33,8 +33,9 @@ from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
 from chat.models import Provider, Run, ToolServer, ToolServerKind
+from chat.tables.models import Import
 from chat.tools import listing
-from tests.chat.api.one_of_each import one_of_each
+from tests.chat.api.one_of_each import import_and_export, one_of_each
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -57,6 +58,11 @@ _BY_SESSION = {
 }
 #: What is done before a run's start; all else is done with one that is paused.
 _OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
+#: What is done with an import before its start.
+_OF_READY_IMPORTS = {
+    "PATCH /api/tables/imports/{import_id}",
+    "POST /api/tables/imports/{import_id}:start",
+}
 #: Of an MCP server; all else is done with a plain HTTP service.
 _OF_MCP_SERVERS = {"POST /api/llmchat/tool-servers/{name}/refresh"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
@@ -121,6 +127,10 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    if "imports/" in label or "exports/" in label:
+        known |= import_and_export(user, known["table_id"])
+    if label in _OF_READY_IMPORTS:
+        Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
     if label in _OF_MCP_SERVERS:

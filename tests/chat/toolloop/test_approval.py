@@ -242,3 +242,19 @@ async def test_staff_decide_which_tools_ask(
     await ended(task_id)
     [call] = await calls_of(task_id)
     assert call.error_code == "tool_unknown"
+
+
+async def test_lists_show_which_tasks_wait_and_which_may_call_tools(
+    worker: Runtime, submit_plan: Plan, alice: User, api: Api
+) -> None:
+    waiting = await submit_plan('ask {"a": 1}')
+    await asked(waiting)
+    plain = await api.post(f"{API}/request", {"messages": [{"role": "user", "content": "Hi"}]})
+    await ended(plain.json()["task_id"])
+    items = (await api.get(f"{API}/tasks")).json()["items"]
+    assert {item["task_id"]: item["has_tools"] for item in items} == {
+        waiting: True,
+        plain.json()["task_id"]: False,
+    }
+    found = (await api.get(f"{API}/tasks?status=requires_action")).json()["items"]
+    assert [item["task_id"] for item in found] == [waiting]
