@@ -35,7 +35,12 @@ from chat.llm.simulator.server import Simulator
 from chat.models import Provider, Run, Status, Task, ToolServer, ToolServerKind
 from chat.tables.models import Import
 from chat.tools import listing
-from tests.chat.api.one_of_each import import_and_export, one_of_each
+from tests.chat.api.one_of_each import (
+    ai_field_and_run,
+    answer_by_hand,
+    import_and_export,
+    one_of_each,
+)
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -131,6 +136,10 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     known = one_of_each(user, simulator, name)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
+    if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
+        known |= ai_field_and_run(user, known, is_ready=label.endswith(":start"))
+        if "/cells/" in label:
+            answer_by_hand(user, known)
     if label in _OF_READY_IMPORTS:
         Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
