@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import APIKey, MenuItem, Role, User, UserSession
+from aily.database.rows import execute
 from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
@@ -34,12 +35,17 @@ from chat.models import (
 )
 from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
+from chat.tables.ai.comparisons import compare
+from chat.tables.ai.fields import NewAiField, add_ai_field
+from chat.tables.ai.runs import NewAiRun, create_runs
+from chat.tables.ai.selection import Scope
 from chat.tables.changes import Author
 from chat.tables.exports.control import begin
 from chat.tables.fields import NewField, live_fields
 from chat.tables.imports.control import start
 from chat.tables.imports.creation import NewImport, create_import
-from chat.tables.models import Import, Table, View
+from chat.tables.models import Field, Import, Table, View
+from chat.tables.names import answers_table, statement
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create
 from chat.tables.snapshots import open_view
@@ -150,6 +156,28 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "task_id": str(task.pk),
         "user_id": User.objects.create_user(name).pk,
         "view_id": view.pk,
+    }
+
+
+def ai_field_and_run(owner: User, known: dict[str, Any]) -> dict[str, Any]:
+    """An AI field that asks a scene about the table's field, a paused run of it, a comparison."""
+    key = Field.objects.get(pk=known["field_id"]).key
+    new = NewAiField("Fuzzed", known["scene"], {"text": key})
+    ai_field = add_ai_field(known["table_id"], new, owner)
+    [ai_run] = create_runs(owner, None, ai_field, NewAiRun())
+    Run.objects.filter(pk=ai_run.pk).update(state=RunState.PAUSED)
+    answer = "INSERT INTO {table} (row_id, state, at) VALUES (%s, 'done', now())"
+    execute(statement(answer, table=answers_table(ai_field.pk)), [known["row_id"]])
+    # What the example of a comparison names.
+    provider = Provider.objects.get(name="simulator")
+    LLMModel.objects.get_or_create(name="deepseek-pro", defaults={"provider": provider})
+    sides: list[dict[str, object]] = [{"options": {"temperature": number}} for number in (0, 1)]
+    compared = compare(owner, None, ai_field, sides, Scope(), rows=1, is_blind=True)
+    return {
+        "ai_field_id": ai_field.pk,
+        "comparison_id": compared.pk,
+        "field_key": key,
+        "run_id": str(ai_run.pk),
     }
 
 

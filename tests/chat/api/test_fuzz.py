@@ -9,6 +9,7 @@ run. They go over HTTP to the application in this process, with a worker and a s
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -32,10 +33,10 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Run, ToolServer, ToolServerKind
+from chat.models import Provider, Run, RunRow, ToolServer, ToolServerKind
 from chat.tables.models import Import
 from chat.tools import listing
-from tests.chat.api.one_of_each import import_and_export, one_of_each
+from tests.chat.api.one_of_each import ai_field_and_run, import_and_export, one_of_each
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -58,6 +59,11 @@ _BY_SESSION = {
 }
 #: What is done before a run's start; all else is done with one that is paused.
 _OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
+_OF_READY_AI_RUNS = {
+    "POST /api/tables/runs/{run_id}:start",
+    "POST /api/tables/runs/{run_id}:try",
+}
+_OF_DONE_AI_RUNS = {"POST /api/tables/runs/{run_id}:revert"}
 #: What is done with an import before its start.
 _OF_READY_IMPORTS = {
     "PATCH /api/tables/imports/{import_id}",
@@ -127,6 +133,16 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    if re.search("ai-fields|/tables/runs|cells/|comparisons", label):
+        known |= ai_field_and_run(user, known)
+    if label in _OF_READY_AI_RUNS:
+        Run.objects.filter(pk=known["run_id"]).update(state="ready")
+    if label in _OF_DONE_AI_RUNS:
+        Run.objects.filter(pk=known["run_id"]).update(state="done")
+    if label == "POST /api/tables/runs/{run_id}:retry-failed":
+        Run.objects.filter(pk=known["run_id"]).update(failed=1, pending=0)
+        failed = {"state": "failed", "error": {"code": "internal"}}
+        RunRow.objects.filter(run=known["run_id"]).update(**failed)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
     if label in _OF_READY_IMPORTS:
@@ -179,18 +195,21 @@ def _fuzz(
         send(case)
 
     with session:
-        answer = send(_example(operation, ours))
+        answer = send(_example(operation, ours, known))
         assert answer.status_code < 300, answer.text
         run()
 
 
-def _example(operation: Any, known: dict[str, Any]) -> Any:
+def _example(operation: Any, path: dict[str, Any], known: dict[str, Any]) -> Any:
     """What /api/docs offers to try, about what is there."""
     bodies = list(operation.body)
     if not bodies:
-        return operation.Case(path_parameters=known)
+        return operation.Case(path_parameters=path)
     body, media_type = bodies[0].definition["example"], bodies[0].media_type
-    return operation.Case(path_parameters=known, body=body, media_type=media_type)
+    if "field_key" in known:
+        text = re.sub(r'"f1[0-9]"', f'"{known["field_key"]}"', json.dumps(body))
+        body = json.loads(text.replace('"summary"', f'"{known["scene"]}"'))
+    return operation.Case(path_parameters=path, body=body, media_type=media_type)
 
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
