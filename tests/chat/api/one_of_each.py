@@ -159,15 +159,19 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     }
 
 
-def ai_field_and_run(owner: User, known: dict[str, Any]) -> dict[str, Any]:
-    """An AI field that asks a scene about the table's field, a paused run of it, a comparison."""
+def ai_field_and_run(owner: User, known: dict[str, Any], *, has_answer: bool) -> dict[str, Any]:
+    """An AI field that asks a scene about the table's field, a paused run of it, a comparison.
+
+    `has_answer`: the cell of the table's row is filled.
+    """
     key = Field.objects.get(pk=known["field_id"]).key
     new = NewAiField("Fuzzed", known["scene"], {"text": key})
     ai_field = add_ai_field(known["table_id"], new, owner)
     [ai_run] = create_runs(owner, None, ai_field, NewAiRun())
     Run.objects.filter(pk=ai_run.pk).update(state=RunState.PAUSED)
-    answer = "INSERT INTO {table} (row_id, state, at) VALUES (%s, 'done', now())"
-    execute(statement(answer, table=answers_table(ai_field.pk)), [known["row_id"]])
+    if has_answer:
+        answer = "INSERT INTO {table} (row_id, state, at) VALUES (%s, 'done', now())"
+        execute(statement(answer, table=answers_table(ai_field.pk)), [known["row_id"]])
     # What the example of a comparison names.
     provider = Provider.objects.get(name="simulator")
     LLMModel.objects.get_or_create(name="deepseek-pro", defaults={"provider": provider})

@@ -134,7 +134,7 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
     if re.search("ai-fields|/tables/runs|cells/|comparisons", label):
-        known |= ai_field_and_run(user, known)
+        known |= ai_field_and_run(user, known, has_answer="cells/" in label)
     if label in _OF_READY_AI_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
     if label in _OF_DONE_AI_RUNS:
