@@ -4,7 +4,11 @@ import { test } from "node:test";
 import { loadTexts } from "../../static/js/i18n/i18n.js";
 import { fromTsv, toTsv } from "../../static/js/pages/tables/clipboard.js";
 import { Edits } from "../../static/js/pages/tables/edits.js";
-import { completeFilter, countConditions } from "../../static/js/pages/tables/filter_tree.js";
+import {
+  asGroup,
+  completeFilter,
+  countConditions,
+} from "../../static/js/pages/tables/filter_tree.js";
 import { Layout } from "../../static/js/pages/tables/layout.js";
 import { RowSource } from "../../static/js/pages/tables/rows.js";
 import { isSame, parseText, plainText } from "../../static/js/pages/tables/values.js";
@@ -218,4 +222,12 @@ test("rows that are made here follow at the end, deleted ones leave a gap", asyn
   assert.equal(source.at(1), null);
   source.apply(77, { version: 2, values: { f1: "newer" } });
   assert.equal(source.at(3).values.f1, "newer");
+});
+
+test("a single condition that a program has stored is shown as a group of one", () => {
+  const condition = { field: "f1", op: "is", value: false };
+  assert.equal(countConditions(condition), 1);
+  assert.deepEqual(asGroup(condition), { and: [condition] });
+  assert.deepEqual(asGroup(null), { and: [] });
+  assert.deepEqual(asGroup({ or: [condition] }), { or: [condition] });
 });

@@ -216,6 +216,8 @@ class RunIn(RequestSchema):
     def tries_or_starts(self) -> RunIn:
         if self.try_rows and self.start:
             raise ValueError("try some rows first, or start: not both")
+        if self.try_rows and self.also:
+            raise ValueError("try one AI field at a time")
         return self
 
     def new(self) -> NewAiRun:
@@ -240,12 +242,20 @@ class EstimateIn(RequestSchema):
 
 
 class ScopeEstimateOut(EstimateOut):
+    model_config = example(in_scope=5200, skipped=200, duplicates=12)
+
     in_scope: int = Field(description="Rows of the scope, whatever their cells hold.")
     skipped: int = Field(description="Rows that do not meet the field's condition.")
     duplicates: int = Field(description="Rows that ask what another one asks as well.")
 
 
 class TableRunOut(RunItem):
+    model_config = example(
+        name="Summary", table=3, ai_field=4, scope={"view": 7}, which="empty",
+        overwrite_edited=False, waits_for=[], is_automatic=False, reverted_at=None,
+        mapping={"text": "f12"}, options={"max_tokens": 200},
+    )  # fmt: skip
+
     table: int = Field(alias="ai_run.table_id")
     ai_field: int = Field(alias="ai_run.ai_field_id")
     scope: dict[str, JsonValue] = Field(alias="ai_run.scope")
@@ -262,6 +272,8 @@ class TableRunOut(RunItem):
 
 class RunsOut(Schema):
     """The run of the AI field, and those of the fields that are filled in the same turn."""
+
+    model_config = example(id="0198c0de-9c33-7000-8000-0123456789ab", runs=[])
 
     id: UUID = Field(description="Of the run of the AI field that was named.")
     runs: list[TableRunOut] = Field(description="In the order in which rows go through them.")

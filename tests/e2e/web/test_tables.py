@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from tests.e2e.web.browsing import DESKTOP, PHONE, visit, wait_for_connection
+from tests.e2e.web.samples import READER
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -408,6 +409,33 @@ def test_two_browsers_edit_one_cell(
         expect(status(other)).to_contain_text("9 rows")
         status(page).get_by_role("button", name="Undo").click()
         expect(cell(page, 0, 0)).to_have_text("Ticket 0 <b>")
+
+
+def test_a_table_is_shared_with_somebody_who_only_reads(
+    page_of_tables: Page, browser: Browser, stack: Stack, reader_session: StorageState
+) -> None:
+    page = page_of_tables
+    table = make_table(page, 5)
+    open_table(page, table)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Share the table")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="User or role").click()
+    dialog.get_by_label("Name").fill(READER)
+    dialog.get_by_role("button", name="Save").click()
+    expect(status(page)).to_contain_text("Shared with 1.")
+    with visit(browser, stack, reader_session, viewport=DESKTOP, locale="en-US") as reader:
+        open_table(reader, table)
+        expect(reader.get_by_role("button", name="New row")).to_have_count(0)
+        cell(reader, 1, 0).click()
+        type_into(reader, "x")
+        page.bring_to_front()
+        cell(page, 1, 0).click()
+        type_into(page, "By the owner")
+        expect(cell(reader, 1, 0)).to_have_text("By the owner")
+        reader.locator(".slick-row[data-row='1'] .row-number").dblclick()
+        expect(panel(reader)).to_contain_text("By the owner")
+        expect(panel(reader).get_by_role("textbox")).to_have_count(0)
 
 
 # --- Phones, accessibility ------------------------------------------------------------------------

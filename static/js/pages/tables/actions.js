@@ -9,7 +9,7 @@ import { parseText, plainText } from "./values.js";
  * @import { TableGrid } from "./grid.js"
  * @import { Field, Row, Value } from "./types.d.ts"
  *
- * @typedef {object} Sheetlike what the actions read and change
+ * @typedef {object} Surface what the actions read and change
  * @property {() => TableGrid|null} grid
  * @property {() => Edits} edits
  * @property {() => Field[]} fields that are shown
@@ -30,7 +30,7 @@ const MAX_ROWS = 10_000;
 export class Actions {
   #on;
 
-  /** @param {Sheetlike} on */
+  /** @param {Surface} on */
   constructor(on) {
     this.#on = on;
   }

@@ -7,7 +7,7 @@ import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
 import { MappingForm } from "../runs/mapping.js";
 import { FilterBuilder } from "./filter.js";
-import { completeFilter } from "./filter_tree.js";
+import { asGroup, completeFilter } from "./filter_tree.js";
 import { kindName } from "./fields_menu.js";
 import { idOf, inputField, selectField } from "./forms.js";
 
@@ -57,7 +57,7 @@ export class AiPanel {
     this.#ai = session.aiFields.find(({ id }) => id === field?.ai_field) ?? null;
     this.#form = formOf(this.#ai);
     this.#mapping = this.#newMapping(this.#ai?.mapping ?? {});
-    this.#condition = structuredClone(this.#ai?.condition) ?? { and: [] };
+    this.#condition = asGroup(this.#ai?.condition);
     this.#builder = new FilterBuilder(() => this.#fields, show);
   }
 

@@ -51,7 +51,7 @@ export class Cards {
     const count = Math.min(this.#shown, this.#session.rowCount);
     const fields = this.#session.fieldsShown.slice(0, FIELDS);
     const indexes = Array.from({ length: count }, (_, index) => index);
-    this.#session.see({ top: 0, bottom: count - 1 });
+    this.#session.setVisible({ top: 0, bottom: count - 1 });
     const template = html`
       ${count === 0 ? html`<p class="muted">${t("tables.no_rows")}</p>` : nothing}
       <ul>${repeat(indexes, (index) => index, (index) => this.#card(index, fields))}</ul>

@@ -4,6 +4,14 @@
 
 export const MAX_CONDITIONS = 50;
 
+/** Programs store single conditions as well. @param {Condition|Group|null|undefined} filter
+ * @returns {Group} a copy that may be changed */
+export function asGroup(filter) {
+  if (!filter) return { and: [] };
+  const copy = structuredClone(filter);
+  return isGroup(copy) ? copy : { and: [copy] };
+}
+
 /** @param {Group|null} group @returns {(Condition|Group)[]} what is in it */
 export function partsOf(group) {
   if (!group) return [];
@@ -17,7 +25,7 @@ export function isGroup(part) {
 
 /** @param {Group|null} group @returns {number} */
 export function countConditions(group) {
-  return partsOf(group).reduce(
+  return partsOf(group && asGroup(group)).reduce(
     (sum, part) => sum + (isGroup(part) ? countConditions(part) : 1),
     0,
   );

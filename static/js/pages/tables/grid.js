@@ -31,7 +31,7 @@ import { shownText } from "./values.js";
  * @property {(heading: Heading) => void} onToggle
  * @property {(widths: Record<string, number>) => void} onWidths
  * @property {(event: KeyboardEvent) => boolean} onKey true: it is dealt with
- * @property {() => void} onSight other rows are in sight
+ * @property {() => void} onVisible other rows are in sight
  * @property {(message: string) => void} onInvalid what was typed cannot be a value
  *
  * @typedef {{label: string, nonce: string, mayEdit: boolean}} Options
@@ -208,7 +208,7 @@ export class TableGrid {
     grid.onContextMenu.subscribe((event) => this.#contextMenu(event));
     grid.onRendered.subscribe(() => {
       markRows(this.#wrapper);
-      this.#callbacks.onSight();
+      this.#callbacks.onVisible();
     });
     grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
     grid.onValidationError.subscribe((_event, { validationResults }) => {
@@ -358,7 +358,7 @@ export class TableGrid {
     this.#selection.setSelectedRanges([]);
   }
 
-  get sight() {
+  get visible() {
     const { top, bottom } = this.#grid.getRenderedRange();
     return { top: Math.max(0, top), bottom: Math.min(bottom, this.#source.lines() - 1) };
   }

@@ -199,7 +199,7 @@ export class RowSource extends EventTarget {
   /**
    * Rows have changed elsewhere: those in sight are read again, others when they are scrolled to.
    *
-   * @param {number[]} rowIds @param {{top: number, bottom: number}} sight
+   * @param {number[]} rowIds @param {{top: number, bottom: number}} visible
    */
   async refresh(rowIds, { top, bottom }) {
     const count = this.#snapshot?.count ?? 0;

@@ -47,7 +47,7 @@ export class TableSession extends EventTarget {
   #rows;
   /** @type {LiveTable|null} */
   #live = null;
-  #sight = { top: 0, bottom: 50 };
+  #visible = { top: 0, bottom: 50 };
   #countTimer = 0;
   #reopenTimer = 0;
   #reads = 0;
@@ -79,7 +79,7 @@ export class TableSession extends EventTarget {
     });
     edits.addEventListener("state", () => this.dispatchEvent(new Event("state")));
     edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    this.links.addEventListener("known", () => this.#showRows(this.#indexesInSight()));
+    this.links.addEventListener("known", () => this.#showRows(this.#visibleIndexes()));
     const { signal } = this.#left;
     this.#socket.addEventListener("open", () => edits.retryNow(), { signal });
   }
@@ -210,7 +210,7 @@ export class TableSession extends EventTarget {
     this.#setTable(table);
     this.aiFields = aiFields;
     this.dispatchEvent(new Event("layout"));
-    await this.#rereadSight();
+    await this.#rereadVisible();
   }
 
   // --- Lines and rows -------------------------------------------------------------------------------
@@ -285,14 +285,14 @@ export class TableSession extends EventTarget {
     return this.cell(row, field).value ?? null;
   }
 
-  /** What the page shows now. @param {{top: number, bottom: number}} sight lines */
-  see(sight) {
-    this.#sight = sight;
+  /** What the page shows now. @param {{top: number, bottom: number}} visible lines */
+  setVisible(visible) {
+    this.#visible = visible;
   }
 
-  #indexesInSight() {
+  #visibleIndexes() {
     const indexes = [];
-    for (let line = this.#sight.top; line <= this.#sight.bottom; line++) {
+    for (let line = this.#visible.top; line <= this.#visible.bottom; line++) {
       const place = this.layout.at(line);
       if (typeof place === "number") indexes.push(place);
     }
@@ -336,7 +336,7 @@ export class TableSession extends EventTarget {
   async step(direction) {
     await this.edits.settled();
     const done = await this.#api.step(this.#tableId, direction);
-    await this.#rereadSight();
+    await this.#rereadVisible();
     return done;
   }
 
@@ -344,7 +344,7 @@ export class TableSession extends EventTarget {
   /** @param {import("./live.js").Change} change */
   async #changedElsewhere({ rows }) {
     try {
-      await this.#rows.refresh(rows, this.#indexSight());
+      await this.#rows.refresh(rows, this.#visibleRange());
     } catch (error) {
       this.#fail(error);
     }
@@ -352,8 +352,8 @@ export class TableSession extends EventTarget {
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
   }
 
-  #indexSight() {
-    const indexes = this.#indexesInSight();
+  #visibleRange() {
+    const indexes = this.#visibleIndexes();
     return { top: indexes[0] ?? 0, bottom: indexes.at(-1) ?? 0 };
   }
 
@@ -361,7 +361,7 @@ export class TableSession extends EventTarget {
   async #reload(reason) {
     try {
       if (reason === "fields") await this.reloadFields();
-      else await this.#rereadSight();
+      else await this.#rereadVisible();
     } catch (error) {
       this.#fail(error);
     }
@@ -370,8 +370,8 @@ export class TableSession extends EventTarget {
   }
 
   /** All rows may be others: those in sight are read now. */
-  #rereadSight() {
-    const { top, bottom } = this.#indexSight();
+  #rereadVisible() {
+    const { top, bottom } = this.#visibleRange();
     return this.#rows.forgetAllBut(top, bottom);
   }
 

@@ -109,7 +109,7 @@ export class TablePage {
   }
 
   // --- What the parts are given -------------------------------------------------------------------
-  /** @returns {import("./actions.js").Sheetlike} */
+  /** @returns {import("./actions.js").Surface} */
   #surface() {
     const session = this.#session;
     return {
@@ -239,7 +239,7 @@ export class TablePage {
       },
       onWidths: (widths) => session.view.change({ widths }),
       onKey: (event) => this.#keys.press(event, this.#grid),
-      onSight: () => this.#grid && session.see(this.#grid.sight),
+      onVisible: () => this.#grid && session.setVisible(this.#grid.visible),
       onInvalid: (message) => this.say(message),
     };
   }

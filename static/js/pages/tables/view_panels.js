@@ -4,7 +4,7 @@ import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { FilterBuilder } from "./filter.js";
-import { completeFilter, countConditions } from "./filter_tree.js";
+import { asGroup, completeFilter, countConditions } from "./filter_tree.js";
 import { checkField, idOf, selectField } from "./forms.js";
 
 /**
@@ -32,7 +32,7 @@ export class ViewPanels {
     this.#view = view;
     this.#fields = fields;
     this.#onChange = onChange;
-    this.#filter = structuredClone(view.state.filter) ?? { and: [] };
+    this.#filter = asGroup(view.state.filter);
     this.#builder = new FilterBuilder(fields, () => this.#filterChanged());
   }
 

@@ -134,5 +134,10 @@ function stateOf(view) {
   const entries = Object.entries(EMPTY_VIEW).map((
     [name, empty],
   ) => [name, structuredClone(view[/** @type {keyof ViewState} */ (name)] ?? empty)]);
-  return Object.fromEntries(entries);
+  const state = Object.fromEntries(entries);
+  // Programs may name the field alone.
+  state.groups = state.groups.map((/** @type {any} */ group) =>
+    typeof group === "string" ? { field: group } : group
+  );
+  return state;
 }
