@@ -20,7 +20,7 @@ from chat.openai.responses.items import referenced_ids, to_messages, with_ids, w
 from chat.openai.responses.objects import LISTED_TOOLS, JsonObject, ResponseFacts, task_id_of
 from chat.openai.responses.prompt import build_messages
 from chat.openai.responses.stored import load_context, load_items
-from chat.openai.scenes import target_of, tools_of_scene, with_variables_now
+from chat.openai.scenes import of_scene, target_of
 from chat.services.parameters import Object
 from chat.services.submission import CompositeRequest
 from chat.services.submit import ResponseDraft, Submission
@@ -101,7 +101,7 @@ async def prepare(
         raise missing("input")
     scene_tools: Sequence[str] = ()
     if "scene" in fields:
-        fields, scene_tools = await in_database(_of_scene, fields)
+        fields, scene_tools = await in_database(of_scene, fields)
     echo = call.echo
     if call.hosted:
         # Who uses no tools loads none of this.
@@ -115,11 +115,6 @@ async def prepare(
     except OpenAIError as error:
         raise named_as_sent(error) from None
     return Prepared(call, request, with_ids(own), messages, echo, has_tools=bool(scene_tools))
-
-
-def _of_scene(fields: Object) -> tuple[Object, Sequence[str]]:
-    """The fields with the scene's variables, and the names of the tools that the scene offers."""
-    return with_variables_now(fields), tools_of_scene(fields)
 
 
 def _own_tools(fields: Object) -> list[JsonValue]:

@@ -11,7 +11,6 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import APIKey, MenuItem, Role, User, UserSession
-from aily.database.rows import execute
 from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
@@ -45,9 +44,8 @@ from chat.tables.fields import NewField, live_fields
 from chat.tables.imports.control import start
 from chat.tables.imports.creation import NewImport, create_import
 from chat.tables.models import Field, Import, Table, View
-from chat.tables.names import answers_table, statement
 from chat.tables.rows.batch import Batch, apply_batch
-from chat.tables.rows.operations import Create
+from chat.tables.rows.operations import Create, Update
 from chat.tables.snapshots import open_view
 from chat.tables.tables import create_table
 from tests.chat.tables.transfers import work
@@ -159,30 +157,30 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     }
 
 
-def ai_field_and_run(owner: User, known: dict[str, Any], *, has_answer: bool) -> dict[str, Any]:
-    """An AI field that asks a scene about the table's field, a paused run of it, a comparison.
-
-    `has_answer`: the cell of the table's row is filled.
-    """
-    key = Field.objects.get(pk=known["field_id"]).key
-    new = NewAiField("Fuzzed", known["scene"], {"text": key})
+def ai_field_and_run(owner: User, known: dict[str, Any], *, is_ready: bool) -> dict[str, Any]:
+    """An AI field with a run that is ready or paused, and a comparison."""
+    new = NewAiField(known["slug"], known["slug"], {"text": f"f{known['field_id']}"})
     ai_field = add_ai_field(known["table_id"], new, owner)
     [ai_run] = create_runs(owner, None, ai_field, NewAiRun())
-    Run.objects.filter(pk=ai_run.pk).update(state=RunState.PAUSED)
-    if has_answer:
-        answer = "INSERT INTO {table} (row_id, state, at) VALUES (%s, 'done', now())"
-        execute(statement(answer, table=answers_table(ai_field.pk)), [known["row_id"]])
-    # What the example of a comparison names.
-    provider = Provider.objects.get(name="simulator")
-    LLMModel.objects.get_or_create(name="deepseek-pro", defaults={"provider": provider})
-    sides: list[dict[str, object]] = [{"options": {"temperature": number}} for number in (0, 1)]
+    run, key = ai_run.run, str(known["row_id"])
+    if not is_ready:
+        failed = {"state": "failed", "error": {"code": "internal"}}
+        RunRow.objects.create(run=run, number=2, line=2, key=key, **failed)
+        Run.objects.filter(pk=run.pk).update(state=RunState.PAUSED, total=2, failed=1)
+    sides: list[dict[str, object]] = [{}, {"options": {"max_tokens": 9}}]
     compared = compare(owner, None, ai_field, sides, Scope(), rows=1, is_blind=True)
     return {
         "ai_field_id": ai_field.pk,
+        "run_id": str(run.pk),
         "comparison_id": compared.pk,
-        "field_key": key,
-        "run_id": str(ai_run.pk),
     }
+
+
+def answer_by_hand(owner: User, known: dict[str, Any]) -> None:
+    """Fill the cell of the AI field."""
+    [output] = Field.objects.filter(ai_field=known["ai_field_id"])
+    edit = Update(known["row_id"], {output.key: "By hand."})
+    apply_batch(Table.objects.get(pk=known["table_id"]), Author(owner.pk), Batch([edit]))
 
 
 def import_and_export(owner: User, table_id: int) -> dict[str, str]:

@@ -9,7 +9,6 @@ run. They go over HTTP to the application in this process, with a worker and a s
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import socket
@@ -33,10 +32,15 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Run, RunRow, ToolServer, ToolServerKind
+from chat.models import Provider, Run, Status, Task, ToolServer, ToolServerKind
 from chat.tables.models import Import
 from chat.tools import listing
-from tests.chat.api.one_of_each import ai_field_and_run, import_and_export, one_of_each
+from tests.chat.api.one_of_each import (
+    ai_field_and_run,
+    answer_by_hand,
+    import_and_export,
+    one_of_each,
+)
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -59,16 +63,13 @@ _BY_SESSION = {
 }
 #: What is done before a run's start; all else is done with one that is paused.
 _OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
-_OF_READY_AI_RUNS = {
-    "POST /api/tables/runs/{run_id}:start",
-    "POST /api/tables/runs/{run_id}:try",
-}
-_OF_DONE_AI_RUNS = {"POST /api/tables/runs/{run_id}:revert"}
 #: What is done with an import before its start.
 _OF_READY_IMPORTS = {
     "PATCH /api/tables/imports/{import_id}",
     "POST /api/tables/imports/{import_id}:start",
 }
+#: Done with a task that waits for its user.
+_OF_WAITING_TASKS = {"POST /api/llmchat/tasks/{task_id}/tool-calls/{call_id}"}
 #: Of an MCP server; all else is done with a plain HTTP service.
 _OF_MCP_SERVERS = {"POST /api/llmchat/tool-servers/{name}/refresh"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
@@ -133,22 +134,19 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
-    if re.search("ai-fields|/tables/runs|cells/|comparisons", label):
-        known |= ai_field_and_run(user, known, has_answer="cells/" in label)
-    if label in _OF_READY_AI_RUNS:
-        Run.objects.filter(pk=known["run_id"]).update(state="ready")
-    if label in _OF_DONE_AI_RUNS:
-        Run.objects.filter(pk=known["run_id"]).update(state="done")
-    if label == "POST /api/tables/runs/{run_id}:retry-failed":
-        Run.objects.filter(pk=known["run_id"]).update(failed=1, pending=0)
-        failed = {"state": "failed", "error": {"code": "internal"}}
-        RunRow.objects.filter(run=known["run_id"]).update(**failed)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
+    if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
+        known |= ai_field_and_run(user, known, is_ready=label.endswith(":start"))
+        if "/cells/" in label:
+            answer_by_hand(user, known)
     if label in _OF_READY_IMPORTS:
         Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
+    if label in _OF_WAITING_TASKS:
+        waiting = {"status": Status.REQUIRES_ACTION, "finished_at": None}
+        Task.objects.filter(pk=known["task_id"]).update(**waiting)
     if label in _OF_MCP_SERVERS:
         ToolServer.objects.filter(name=known["name"]).update(kind=ToolServerKind.MCP)
     if label not in _BY_SESSION:
@@ -195,21 +193,18 @@ def _fuzz(
         send(case)
 
     with session:
-        answer = send(_example(operation, ours, known))
+        answer = send(_example(operation, ours))
         assert answer.status_code < 300, answer.text
         run()
 
 
-def _example(operation: Any, path: dict[str, Any], known: dict[str, Any]) -> Any:
+def _example(operation: Any, known: dict[str, Any]) -> Any:
     """What /api/docs offers to try, about what is there."""
     bodies = list(operation.body)
     if not bodies:
-        return operation.Case(path_parameters=path)
+        return operation.Case(path_parameters=known)
     body, media_type = bodies[0].definition["example"], bodies[0].media_type
-    if "field_key" in known:
-        text = re.sub(r'"f1[0-9]"', f'"{known["field_key"]}"', json.dumps(body))
-        body = json.loads(text.replace('"summary"', f'"{known["scene"]}"'))
-    return operation.Case(path_parameters=path, body=body, media_type=media_type)
+    return operation.Case(path_parameters=known, body=body, media_type=media_type)
 
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
