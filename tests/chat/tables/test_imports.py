@@ -167,6 +167,11 @@ def test_jsonl_keeps_its_values(imports: Imports) -> None:
     assert (second["price"], second["more"]) == (None, "late column")
 
 
+def test_a_json_array_is_told_apart(imports: Imports) -> None:
+    job = imports.inspected('[{"a": 1},\n {"a": 2}]', "rows.json")
+    assert (job["state"], job["reason"]) == ("failed", "json_array")
+
+
 def workbook(*sheets: tuple[str, list[list[Any]]]) -> bytes:
     file = io.BytesIO()
     with xlsxwriter.Workbook(file, {"strings_to_formulas": False}) as book:
