@@ -22,7 +22,7 @@ from chat.services.tool_approvals import approve, find_call, reject
 router = Router(tags=["tasks"])
 
 
-class Decision(Strict):
+class DecisionIn(Strict):
     """What becomes of a tool call that waits for approval."""
 
     model_config = example(decision="approve", arguments={"city": "Paris"})
@@ -36,7 +36,7 @@ class Decision(Strict):
     )
 
     @model_validator(mode="after")
-    def _fits_the_decision(self) -> "Decision":
+    def _fits_the_decision(self) -> "DecisionIn":
         if self.decision == "reject" and self.arguments is not None:
             raise ValueError("arguments are for approving")
         if self.decision == "approve" and self.reason:
@@ -82,7 +82,7 @@ async def get_tool_call(request: AuthenticatedRequest, task_id: UUID, call_id: U
     openapi_extra=documented_responses({}, 404, 409),
 )
 async def decide_tool_call(
-    request: AuthenticatedRequest, task_id: UUID, call_id: UUID, body: Decision
+    request: AuthenticatedRequest, task_id: UUID, call_id: UUID, body: DecisionIn
 ) -> ToolCall:
     """Answers 409 if it was decided already, by anybody, or waits no more."""
     owner_id = request.auth.user.pk

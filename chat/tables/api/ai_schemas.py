@@ -62,7 +62,7 @@ class OutputIn(RequestSchema):
 
 class AiFieldIn(RequestSchema):
     model_config = example(
-        name="Summary", scene="summary", mapping={"text": "f12"},
+        name="Summary", scene="summarize", mapping={"text": {"value": "A long text ..."}},
         outputs=[{"name": "Summary", "kind": "long_text"}],
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ class AiFieldIn(RequestSchema):
 
 
 class AiFieldPatch(RequestSchema):
-    model_config = example(mapping={"text": "f13"}, policy="empty", max_rows_per_hour=1000)
+    model_config = example(name="Short summary", policy="empty", max_rows_per_hour=1000)
 
     name: str = ""
     scene: str = Field("", max_length=50)
@@ -162,7 +162,7 @@ class ScopeIn(RequestSchema):
     """Rows: those of a view or filter, or some by their ids; of these the first ones. Cells of
     these rows: `which`. Of the rows that are left, some by chance."""
 
-    model_config = example(view=7, which="empty_or_stale", first=1000)
+    model_config = example(which="empty_or_stale", first=1000)
 
     view: int | None = Field(None, ge=1, lt=2**63)
     filter: JsonValue = None
@@ -408,7 +408,7 @@ def run_of(ai_run: AiRun) -> Any:
 class SideIn(RequestSchema):
     """What is otherwise than in the AI field; what is left out is as there."""
 
-    model_config = example(model="deepseek-pro", options={"max_tokens": 200})
+    model_config = example(options={"max_tokens": 200})
 
     version: int | None = Field(None, ge=1, lt=2**31)
     model: str = Field("", max_length=100)
@@ -422,7 +422,7 @@ class SideIn(RequestSchema):
 
 
 class ComparisonIn(RequestSchema):
-    model_config = example(a={}, b={"model": "deepseek-pro"}, rows=20, blind=True)
+    model_config = example(a={}, b={"options": {"max_tokens": 200}}, rows=20, blind=True)
 
     a: SideIn
     b: SideIn

@@ -32,10 +32,15 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Run, ToolServer, ToolServerKind
+from chat.models import Provider, Run, Status, Task, ToolServer, ToolServerKind
 from chat.tables.models import Import
 from chat.tools import listing
-from tests.chat.api.one_of_each import import_and_export, one_of_each
+from tests.chat.api.one_of_each import (
+    ai_field_and_run,
+    answer_by_hand,
+    import_and_export,
+    one_of_each,
+)
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -63,6 +68,8 @@ _OF_READY_IMPORTS = {
     "PATCH /api/tables/imports/{import_id}",
     "POST /api/tables/imports/{import_id}:start",
 }
+#: Done with a task that waits for its user.
+_OF_WAITING_TASKS = {"POST /api/llmchat/tasks/{task_id}/tool-calls/{call_id}"}
 #: Of an MCP server; all else is done with a plain HTTP service.
 _OF_MCP_SERVERS = {"POST /api/llmchat/tool-servers/{name}/refresh"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
@@ -129,10 +136,17 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     known = one_of_each(user, simulator, name)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
+    if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
+        known |= ai_field_and_run(user, known, is_ready=label.endswith(":start"))
+        if "/cells/" in label:
+            answer_by_hand(user, known)
     if label in _OF_READY_IMPORTS:
         Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
+    if label in _OF_WAITING_TASKS:
+        waiting = {"status": Status.REQUIRES_ACTION, "finished_at": None}
+        Task.objects.filter(pk=known["task_id"]).update(**waiting)
     if label in _OF_MCP_SERVERS:
         ToolServer.objects.filter(name=known["name"]).update(kind=ToolServerKind.MCP)
     if label not in _BY_SESSION:
