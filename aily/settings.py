@@ -266,6 +266,21 @@ DROPPED_REQUEST_SECONDS = env.number("DROPPED_REQUEST_SECONDS", default=5, maxim
 # the tasks extension, is given the task in place of the result. 0: at once.
 MCP_WAIT_SECONDS = env.seconds("MCP_WAIT_SECONDS", default=3600, maximum=86_400)
 MCP_TASK_AFTER_SECONDS = env.number("MCP_TASK_AFTER_SECONDS", default=0, maximum=600)
+# How many tool calls one worker process makes at once.
+WORKER_MAX_TOOL_CALLS = env.integer(
+    "WORKER_MAX_TOOL_CALLS", default=5000, minimum=1, maximum=1_000_000
+)
+# Limits of one task: answers that ask for tool calls; the time of its model and tools together,
+# without the time in which it waits for people; its cost in each currency, 0: no limit.
+TOOL_MAX_STEPS = env.integer("TOOL_MAX_STEPS", default=16, minimum=1, maximum=1000)
+TOOL_LOOP_SECONDS = env.seconds("TOOL_LOOP_SECONDS", default=1800, maximum=604_800)
+TOOL_LOOP_MAX_COST = env.number("TOOL_LOOP_MAX_COST", default=0, maximum=1_000_000)
+# How much of one result the model is sent.
+TOOL_RESULT_MAX_BYTES = env.integer(
+    "TOOL_RESULT_MAX_BYTES", default=65_536, minimum=256, maximum=2**24
+)
+# How long a call waits for its user's approval.
+TOOL_APPROVAL_SECONDS = env.seconds("TOOL_APPROVAL_SECONDS", default=86_400, maximum=2_592_000)
 TASK_MAX_FAILURES = env.integer("TASK_MAX_FAILURES", default=4, minimum=1, maximum=100)
 TASK_RETRY_SECONDS = env.seconds("TASK_RETRY_SECONDS", default=1.0, maximum=3600)
 TASK_MAX_CRASHES = env.integer("TASK_MAX_CRASHES", default=5, minimum=1, maximum=100)

@@ -22,6 +22,7 @@ from chat.api.providers import router as providers
 from chat.api.runs import router as runs
 from chat.api.scenes import router as scenes
 from chat.api.tasks import router as tasks
+from chat.api.tool_calls import router as tool_calls
 from chat.api.tool_servers import router as tool_servers
 from chat.api.tools import router as tools
 from chat.api.usage import router as usage
@@ -57,7 +58,7 @@ api = build_api(
             budgets,
         ],
         "/conversations": conversations,
-        "/llmchat": [tasks, pauses, tool_servers, tools],
+        "/llmchat": [tasks, tool_calls, pauses, tool_servers, tools],
         "/llmchat/runs": runs,
         "/scenes": scenes,
         "/tables": [

@@ -60,7 +60,8 @@ def sweep() -> None:
 @dramatiq.actor(max_retries=0, max_age=MAX_AGE_MS, queue_name=QUEUE)
 def settle() -> None:
     """Store what follows from the ends of tasks."""
-    if settlement.settle_ended_tasks().deliveries:
+    deliveries = settlement.settle_ended_tasks().deliveries
+    if recovery.announce_questions() + deliveries:
         deliver.send()
     for function in _after_settling:
         function()

@@ -47,6 +47,8 @@ class ChatConfig(AppConfig):
             restrictions,
             webhooks,
         )
+        from chat.tables import actors as table_actors  # noqa: F401
+        from chat.tables.transfers import actors as transfer_actors  # noqa: F401
 
         translate_models(self)
         # Fields that the program itself keeps up to date are no change by anybody.

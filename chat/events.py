@@ -81,6 +81,47 @@ class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
     reasoning: str
 
 
+class TaskToolCall(Event, tag="task.tool_call", frozen=True):
+    """A tool call that the model asks for, and again once its user has approved it.
+
+    `arguments` is JSON as the model, or the user, wrote it; cut if `is_truncated`.
+    """
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    state: str
+    arguments: str
+    is_truncated: bool | UnsetType = UNSET
+
+
+class TaskRequiresAction(Event, tag="task.requires_action", frozen=True):
+    """A tool call waits for its user's approval until `deadline`."""
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    arguments: str
+    deadline: datetime
+    is_truncated: bool | UnsetType = UNSET
+
+
+class TaskToolResult(Event, tag="task.tool_result", frozen=True):
+    """A tool call has ended: with a result, an error, or unmade. `text` may be cut, as it says."""
+
+    call_id: str
+    tool: str
+    server: str
+    step: int
+    state: str
+    is_error: bool
+    text: str
+    duration_seconds: float | None = None
+    is_truncated: bool | UnsetType = UNSET
+
+
 class TaskCompleted(Event, tag="task.completed", frozen=True):
     """`served_from`: "provider", "flight" (another task's call) or "cache".
 
@@ -109,6 +150,9 @@ AnyEvent = (
     TaskStarted
     | TaskDelta
     | TaskSnapshot
+    | TaskToolCall
+    | TaskRequiresAction
+    | TaskToolResult
     | TaskCompleted
     | TaskFailed
     | TaskCancelled
@@ -117,6 +161,8 @@ AnyEvent = (
 TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
 #: Types that only followers of the text are sent.
 TEXT_TYPES = frozenset({"task.delta", "task.snapshot"})
+#: Types that tell of a tool call.
+CALL_TYPES = frozenset({"task.tool_call", "task.requires_action", "task.tool_result"})
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
 from chat.events import EventId
-from chat.services.parameters import Strict, path_of
+from chat.models.tool_calls import REASON_CHARS
+from chat.services.parameters import Object, Strict, path_of
 from chat.services.submission import CompositeRequest
 
 
@@ -51,6 +52,26 @@ class TaskCancel(Strict):
     type: Literal["task.cancel"]
     ref: Ref | None = None
     task_id: UUID
+
+
+class TaskApprove(Strict):
+    """Has a tool call made that waits for approval, with these arguments if there are any."""
+
+    type: Literal["task.approve"]
+    ref: Ref | None = None
+    task_id: UUID
+    call_id: UUID
+    arguments: Object | None = None
+
+
+class TaskReject(Strict):
+    """Leaves a tool call unmade that waits for approval."""
+
+    type: Literal["task.reject"]
+    ref: Ref | None = None
+    task_id: UUID
+    call_id: UUID
+    reason: str = Field("", max_length=REASON_CHARS)
 
 
 class RunSubscribe(Strict):
@@ -110,6 +131,8 @@ Frame = (
     | TaskSubscribe
     | TaskUnsubscribe
     | TaskCancel
+    | TaskApprove
+    | TaskReject
     | RunSubscribe
     | RunUnsubscribe
     | TableSubscribe

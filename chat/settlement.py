@@ -39,19 +39,22 @@ _TAKE = """
 WITH taken AS (
   UPDATE chat_task SET needs_settling = false
    WHERE id IN (SELECT id FROM chat_task
-                 WHERE needs_settling AND status NOT IN ('queued', 'running') AND {condition}
+                 WHERE needs_settling AND {condition}
+                   AND status NOT IN ('queued', 'running', 'calling_tools', 'requires_action')
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
   RETURNING id, owner_id, api_key_id, model_id, scene_id, deployment, webhook_id, run_id, status,
             {usage} AS usage,
             created_at, started_at, coalesce(finished_at, now()) AS finished_at,
             coalesce(attempt > (repair ->> 'attempt')::int AND usage = repair -> 'usage', false)
               AS is_partly_counted,
+            tools IS NOT NULL AS has_tools,
             {labels} AS labels)
 SELECT coalesce(json_agg(taken ORDER BY id), '[]')::text FROM taken
 """
 _DUE = """
 SELECT id FROM chat_task
- WHERE needs_settling AND status NOT IN ('queued', 'running') AND {condition}
+ WHERE needs_settling AND {condition}
+   AND status NOT IN ('queued', 'running', 'calling_tools', 'requires_action')
  ORDER BY id LIMIT %(limit)s
 """
 #: A cancelled task is due once its worker has stored the partial answer.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from csp.constants import NONCE, SELF
+from csp.decorators import csp_update
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.templatetags.static import static
 from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
@@ -28,15 +31,25 @@ _PRELOADED = (
     "vendor/lit-html/lit-html.js",
     "vendor/lit-html/directive-helpers.js",
 )
+#: Loaded by the tables' page alone.
+_TABLE_STYLES = ("vendor/slickgrid/slick.grid.css", "css/tables.css")
 
 
+@csp_update({"style-src": [SELF, NONCE]})
 @require_safe
 @never_cache
 @ensure_csrf_cookie
 @fully_logged_in
 def index(request: HttpRequest) -> HttpResponse:
     catalogue = f"js/i18n/{get_language()}.js"
-    context = {"page_data": page_data(request.user), "preloaded": (catalogue, *_PRELOADED)}
+    # The grid of the tables' page makes a style element, which needs the response's nonce.
+    assets = {
+        "styles": [static(path) for path in _TABLE_STYLES],
+        "nonce": str(request.csp_nonce),  # type: ignore[attr-defined]
+        "import_max_bytes": settings.IMPORT_MAX_BYTES,
+    }
+    data = {**page_data(request.user), "table_assets": assets}
+    context = {"page_data": data, "preloaded": (catalogue, *_PRELOADED)}
     return render(request, "chat/index.html", context)
 
 

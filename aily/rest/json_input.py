@@ -29,9 +29,11 @@ def decode_json(data: bytes | str) -> object:
         value = msgspec.json.decode(raw)
     except (ValueError, RecursionError) as error:
         raise _invalid(data, error) from None
-    # The walk costs more than the decoding, so it is made only if it could find something.
-    if b"\\u0000" in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+    # The walks cost more than the decoding, so they are made only if they could find something.
+    if b"\\u0000" in raw:
         _refuse_what_cannot_be_stored(value)
+    elif raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        _refuse_deep_nesting(value)
     return value
 
 
@@ -66,7 +68,27 @@ def _refuse_what_cannot_be_stored(value: object) -> None:
                 field, reason = _first_refused(value) or (None, _reason(item))
                 raise InvalidRequest(str(reason), field=field)
         level = below
-    raise InvalidRequest(f"This JSON is nested more than {MAX_DEPTH} levels deep.")
+    raise _too_deep()
+
+
+def _refuse_deep_nesting(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if type(item) is dict:
+                below.extend(item.values())
+            elif type(item) is list:
+                below.extend(item)
+        # Rows of a table have tens of thousands of values, in a few levels.
+        level = [item for item in below if type(item) is dict or type(item) is list]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(f"This JSON is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _reason(item: object) -> str | None:

@@ -9,14 +9,17 @@ from chat.accounting.budgets import (
 )
 from chat.accounting.ledger import NearEnd, close_ledger
 from chat.accounting.tokens import bound_completion
+from chat.accounting.waiting import free_while_waiting, reserve_again
 
 __all__ = [
     "BudgetsInForce",
     "NearEnd",
     "bound_completion",
     "close_ledger",
+    "free_while_waiting",
     "in_force",
     "in_force_from",
     "in_force_query",
     "reserve",
+    "reserve_again",
 ]

@@ -24,6 +24,7 @@ from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
 from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
+from chat.accounting.waiting import take_changes
 from chat.models import BudgetPeriod, LedgerEntry
 from chat.models.budgets import DIMENSIONS, Amount
 from chat.models.ended import EndedTask
@@ -33,6 +34,7 @@ from chat.observability import metrics
 #: Spent share of a limit from which on a budget is near its end.
 NEAR_END = Decimal("0.8")
 
+_NO_CHANGE = Amount(0, 0, Decimal(0))
 _NO_METADATA = msgspec.Raw(b"{}")
 
 #: Each half has its own index; one condition for both kinds would read the whole ledger. An
@@ -57,6 +59,11 @@ SELECT id, octet_length(
   FROM chat_task WHERE id = ANY(%(task_ids)s)
    AND (text <> '' OR reasoning <> '' OR repair IS NOT NULL
         OR (kind = 'embeddings' AND status = 'succeeded'))
+"""
+
+_TOOL_COSTS = """
+SELECT task_id, currency, sum(price) AS money FROM chat_toolcall
+ WHERE task_id = ANY(%(task_ids)s) AND runs > 0 AND price > 0 GROUP BY task_id, currency
 """
 
 
@@ -115,6 +122,12 @@ class _TextBytes(Row, frozen=True):
         return last.plus(Tokens(estimate(self.prompt_bytes), 0, estimate(self.first_bytes)))
 
 
+class _ToolCost(Row, frozen=True):
+    task_id: UUID
+    currency: str
+    money: Decimal
+
+
 class _Used(msgspec.Struct, frozen=True):
     tokens: Tokens
     is_estimated: bool
@@ -171,7 +184,8 @@ def close_ledger(tasks: Sequence[EndedTask]) -> list[NearEnd]:
         for own in reservations.values()
         for reservation in own
     }
-    return _move_to_spent(entries, reserved)
+    changes = take_changes([task.id for task in open_tasks if task.has_tools])
+    return _move_to_spent(entries, reserved, changes)
 
 
 # --- Usage --------------------------------------------------------------------------------------
@@ -183,6 +197,7 @@ def _closing_entries(
     prices = {model_id: PriceList.of(model) for model_id, model in models.items()}
     counted = {task.id: Tokens.of_usage(task.usage) for task in tasks if task.started_at}
     estimates = _estimates(tasks, counted)
+    tool_costs = _tool_costs([task.id for task in tasks if task.has_tools])
     usages, entries = [], []
     for task in tasks:
         own = reservations.get(task.id, [])
@@ -190,12 +205,24 @@ def _closing_entries(
         if is_estimated:
             tokens = _within(tokens.plus(estimates[task.id]), own)
         price = prices[task.model_id].at(task.started_at or task.created_at, task.deployment)
-        used = _Used(tokens, is_estimated, charge(price, tokens), price.currency)
+        money = charge(price, tokens) + tool_costs.get((task.id, price.currency), Decimal(0))
+        used = _Used(tokens, is_estimated, money, price.currency)
         usages.append(_entry(task, used))
         entries += [usages[-1], *(_entry(task, used, reservation) for reservation in own)]
     names = {model_id: model.name for model_id, model in models.items()}
     transaction.on_commit(partial(_count, tasks, usages, names))
     return entries
+
+
+def _tool_costs(task_ids: Sequence[UUID]) -> dict[tuple[UUID, str], Decimal]:
+    """What the tool calls that were made cost, by task and currency; no query without tasks.
+
+    An entry has one currency, that of its model: tools with a price in another are not in it.
+    """
+    if not task_ids:
+        return {}
+    rows = fetch_rows(_ToolCost, _TOOL_COSTS, {"task_ids": list(task_ids)})
+    return {(row.task_id, row.currency): row.money for row in rows}
 
 
 def _estimates(tasks: Sequence[EndedTask], counted: dict[UUID, Tokens]) -> dict[UUID, Tokens]:
@@ -261,7 +288,9 @@ def _count(tasks: Sequence[EndedTask], usages: Sequence[_Entry], names: dict[int
 
 # --- Counters -----------------------------------------------------------------------------------
 def _move_to_spent(
-    entries: Sequence[_Entry], reservations: dict[tuple[UUID, int | None], _StoredEntry]
+    entries: Sequence[_Entry],
+    reservations: dict[tuple[UUID, int | None], _StoredEntry],
+    changes: dict[tuple[UUID, int], Amount],
 ) -> list[NearEnd]:
     """Move closed entries from reserved to spent, in the period that they were reserved in."""
     closing = [entry for entry in entries if entry.budget_id is not None]
@@ -272,8 +301,9 @@ def _move_to_spent(
         if period := periods.get(_period_key(entry)):
             reservation = reservations[entry.task_id, entry.budget_id]
             calls = 1 if entry.kind == LedgerEntry.Kind.SETTLE else 0
+            more = changes.get((entry.task_id, period.budget_id), _NO_CHANGE)
             period.move_to_spent(
-                Amount(1, reservation.tokens, reservation.money),
+                Amount(1, reservation.tokens + more.tokens, reservation.money + more.money),
                 Amount(calls, entry.tokens, entry.money),
             )
     if periods:

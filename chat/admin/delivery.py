@@ -74,7 +74,8 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
 @admin.register(NotificationPreferences)
 class NotificationPreferencesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = (
-        "user", "email_on_finished", "email_on_failed", "email_on_budget_near_end"
+        "user", "email_on_finished", "email_on_failed", "email_on_requires_action",
+        "email_on_budget_near_end",
     )  # fmt: skip
     list_select_related = ("user",)
     raw_id_fields = ("user",)

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
+from chat.admin.task_tools import ShownCall, Tools, tools_of
 from chat.models import Delivery, Status, Task, TaskKind
 from chat.models.vectors import VectorsSize, size_of
 
@@ -76,6 +77,8 @@ class TaskPage:
     answer: Text
     reasoning: Text
     tool_calls: str
+    #: Those that aily has made.
+    own_calls: Sequence[ShownCall]
     error: dict[str, Any] | None
     is_active: bool
     #: Earlier attempts whose times are not kept.
@@ -83,11 +86,13 @@ class TaskPage:
 
 
 def page_of(task: Task) -> TaskPage:
-    """Return what the page of a task shows. Costs two queries, of embeddings three."""
+    """Return what the page of a task shows. Costs two queries, of embeddings three, with tools
+    four."""
+    tools = tools_of(task)
     prompt = task.messages if isinstance(task.messages, list) else []
     repair = task.repair if isinstance(task.repair, dict) else {}
     return TaskPage(
-        moments=_moments(task),
+        moments=_moments(task, tools),
         embeddings=_embeddings(task) if task.kind == TaskKind.EMBEDDINGS else None,
         messages=[_prompt_message(message) for message in prompt[-MAX_MESSAGES:]],
         messages_left_out=max(len(prompt) - MAX_MESSAGES, 0),
@@ -97,6 +102,7 @@ def page_of(task: Task) -> TaskPage:
         answer=_cut(task.text),
         reasoning=_cut(task.reasoning),
         tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",
+        own_calls=tools.shown,
         error=task.error,
         is_active=not Status(task.status).is_terminal,
         attempts_left_out=max(task.attempt - 1 - len(task.earlier_attempts or []), 0),
@@ -104,9 +110,9 @@ def page_of(task: Task) -> TaskPage:
 
 
 # --- Time line ----------------------------------------------------------------------------------
-def _moments(task: Task) -> list[Moment]:
+def _moments(task: Task, tools: Tools) -> list[Moment]:
     """The points in time that rows hold, in their order."""
-    points = [*_own_moments(task), *_later_moments(task)]
+    points = [*_own_moments(task), *tools.moments(), *_later_moments(task)]
     # Stable: of points at one time, those of earlier attempts come first.
     points.sort(key=lambda point: point[1])
     begin = task.created_at

@@ -245,10 +245,11 @@ class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             try:
                 changes = asyncio.run(listing.refresh(server))
             except ToolFault as fault:
-                messages.error(request, f"{server}: {fault.message}")
+                text = gettext("The tools of %(server)s cannot be listed: %(reason)s")
+                messages.error(request, text % {"server": server, "reason": fault.message})
                 continue
             text = gettext(
-                "%(server)s: %(total)d tools; %(new)d new, %(changed)d changed, "
+                "Tools of %(server)s: %(total)d; %(new)d new, %(changed)d changed, "
                 "%(vanished)d vanished."
             )
             counts = {name: len(getattr(changes, name)) for name in ("new", "changed", "vanished")}

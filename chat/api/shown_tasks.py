@@ -32,7 +32,8 @@ SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS
   LEFT JOIN chat_deployment d ON d.model_id = t.model_id AND d.name = t.deployment
   LEFT JOIN chat_provider called ON called.id = d.provider_id
   LEFT JOIN chat_scene s ON s.id = t.scene_id
- WHERE t.id = ANY(%s) AND t.status NOT IN ('queued', 'running') AND t.response_format IS NULL
+ WHERE t.id = ANY(%s) AND t.response_format IS NULL AND t.tools IS NULL
+   AND t.status NOT IN ('queued', 'running', 'calling_tools', 'requires_action')
 """
 
 
@@ -123,6 +124,7 @@ def _body(task: _EndedTask) -> str:
             "earlier_attempts": [
                 _earlier_attempt(earlier) for earlier in json.loads(task.earlier_attempts or "[]")
             ],
+            "tool_calls": [],
             "result": _result(task) if has_result else None,
         }
     )

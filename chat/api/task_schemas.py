@@ -26,16 +26,28 @@ from aily.rest.openapi import example
 from aily.rest.pages import matching
 from aily.rest.requests import CreatedBetween, Moment
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
+from chat.api.tool_call_schemas import MAX_SHOWN_CALLS, ToolCallOut
 from chat.models import Deployment, Lane, Task
 from chat.models.tasks import ACTIVE, TaskQuerySet
 from chat.models.tasks import Status as TaskStatus
+from chat.models.tool_calls import ToolCall
 from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
 
+StatusName = Literal[
+    "queued",
+    "running",
+    "calling_tools",
+    "requires_action",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "expired",
+]
 #: Columns of any size, which lists leave out.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair", "earlier_attempts"),
+    *("repair", "earlier_attempts", "tools"),
 )
 
 
@@ -105,7 +117,7 @@ class TaskError(Schema):
     message: str
 
 
-class ToolCall(Schema):
+class OwnToolCall(Schema):
     """A function that the model asks to be called; `arguments` is its own JSON text, unchecked."""
 
     model_config = example(id="call_1", name="get_weather", arguments='{"city": "Paris"}')
@@ -127,7 +139,7 @@ class Result(Schema):
     text: str
     reasoning: str
     finish_reason: str | None
-    tool_calls: list[ToolCall]
+    tool_calls: list[OwnToolCall]
     output: JsonValue = Field(
         None, description="Of a task with a JSON Schema: the value of `text`, which fits it."
     )
@@ -206,7 +218,7 @@ _EXAMPLE: dict[str, JsonValue] = {
 class _Task(Schema):
     task_id: UUID = Field(alias="pk")
     kind: Literal["chat", "embeddings"]
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+    status: StatusName
     attempt: int
     scene: str | None
     model: str = Field(alias="model.name")
@@ -272,13 +284,17 @@ class _Task(Schema):
 
 
 class TaskOut(_Task):
-    model_config = example(**_EXAMPLE, response_format=None, earlier_attempts=[])
+    model_config = example(**_EXAMPLE, response_format=None, earlier_attempts=[], tool_calls=[])
 
     response_format: dict[str, object] | None = Field(
         description="The JSON Schema that its answer must fit: the request's, or its scene's."
     )
     earlier_attempts: list[EarlierAttempt] = Field(
         description=f"The last {MAX_EARLIER_ATTEMPTS} before the last one."
+    )
+    tool_calls: list[ToolCallOut] = Field(
+        description=f"The last {MAX_SHOWN_CALLS} calls of tools that aily makes, long texts cut. "
+        "Calls of the caller's own functions are in `result`."
     )
     result: Result | EmbeddingsResult | None = Field(
         description="Null until there is any text, or all vectors."
@@ -289,6 +305,10 @@ class TaskOut(_Task):
         return task.earlier_attempts or []
 
     @staticmethod
+    def resolve_tool_calls(task: Task) -> list[ToolCall]:
+        return list(task.loaded_tool_calls)
+
+    @staticmethod
     def resolve_result(task: Task) -> dict[str, object] | None:
         has_any = task.text or task.reasoning or task.status == TaskStatus.SUCCEEDED
         return task.result() if has_any else None
@@ -297,10 +317,11 @@ class TaskOut(_Task):
 class TaskItem(_Task):
     """A task of a list, without its result: a hundred of those may be hundreds of megabytes."""
 
-    model_config = example(**_EXAMPLE, has_text=True, has_reasoning=False)
+    model_config = example(**_EXAMPLE, has_text=True, has_reasoning=False, has_tools=False)
 
     has_text: bool = Field(description="Whether its result has any; it is in the task itself.")
     has_reasoning: bool
+    has_tools: bool = Field(description="Whether its model may call tools of aily's.")
 
     @staticmethod
     def resolve_metadata(task: Task) -> dict[str, object]:
@@ -332,15 +353,14 @@ def listed(tasks: TaskQuerySet) -> TaskQuerySet:
         shown_metadata=Case(When(is_short, then=F("metadata")), default=Value({}, JSONField())),
         has_text=ExpressionWrapper(~Q(text=""), BooleanField()),
         has_reasoning=ExpressionWrapper(~Q(reasoning=""), BooleanField()),
+        has_tools=ExpressionWrapper(Q(tools__isnull=False), BooleanField()),
     )
 
 
 class TaskFilter(CreatedBetween):
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"] | None = (
-        None
-    )
+    status: StatusName | None = None
     kind: Literal["chat", "embeddings"] | None = None
-    active: bool | None = Field(None, description="True: queued or running. False: ended.")
+    active: bool | None = Field(None, description="True: it has not ended. False: it has.")
     scene: str | None = Field(None, max_length=50)
     model: str | None = Field(None, max_length=100, description="A model's name.")
     api_key: int | None = Field(

@@ -2,7 +2,7 @@
 
 # Annotations stay objects here: ninja's paginate loses the module to look names up in.
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -31,6 +31,7 @@ from aily.web.interruptions import Interruption
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
 from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
+from chat.api.tool_call_schemas import load_calls
 from chat.events import START
 from chat.models import Lane, Task, TaskKind, paused_models
 from chat.models.ids import ais_own
@@ -86,7 +87,15 @@ def _load(wanted: Sequence[tuple[int, UUID]]) -> list[Task | None]:
     found = _shown(Task.objects.filter(owner_id__in=set(owners), pk__in=ids))
     by_id = {(task.owner_id, task.pk): task for task in found}
     _add_places(list(by_id.values()))
+    _add_tool_calls(by_id.values())
     return [by_id.get(key) for key in wanted]
+
+
+def _add_tool_calls(tasks: Iterable[Task]) -> None:
+    """Tasks without tools cost no query."""
+    with_tools = {task.pk: task for task in tasks if task.tools is not None}
+    for task_id, calls in load_calls(with_tools).items() if with_tools else ():
+        with_tools[task_id].loaded_tool_calls = calls
 
 
 def _add_places(tasks: Sequence[Task]) -> None:

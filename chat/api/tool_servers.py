@@ -139,8 +139,24 @@ class ListingOut(Schema):
     vanished: list[str]
 
 
+_DOCUMENT: dict[str, JsonValue] = {
+    "openapi": "3.1.0",
+    "paths": {
+        "/orders/{id}": {
+            "get": {
+                "operationId": "getOrder",
+                "summary": "One order",
+                "parameters": [
+                    {"in": "path", "name": "id", "required": True, "schema": {"type": "string"}}
+                ],
+            }
+        }
+    },
+}
+
+
 class OperationsIn(RequestSchema):
-    model_config = example(document_url="https://shop.example.com/openapi.json")
+    model_config = example(document=_DOCUMENT)
 
     document: dict[str, JsonValue] | None = Field(
         None, description="An OpenAPI document, version 3.0 to 3.2."
@@ -151,9 +167,7 @@ class OperationsIn(RequestSchema):
 
 
 class ImportIn(OperationsIn):
-    model_config = example(
-        document_url="https://shop.example.com/openapi.json", operations=["getOrder"]
-    )
+    model_config = example(document=_DOCUMENT, operations=["getOrder"])
 
     operations: list[str] = Field(
         min_length=1,
@@ -294,18 +308,17 @@ async def read_operations(
 @router.post(
     "/tool-servers/{slug:name}/import",
     operation_id="import_openapi_operations",
-    response={201: list[ToolOut]},
+    response=list[ToolOut],
     summary="Make disabled tools of operations of an OpenAPI document",
     description="A tool that was made of an operation before is brought up to date.",
 )
 async def import_operations(
     request: AuthenticatedRequest, name: str, payload: ImportIn
-) -> Status[list[Tool]]:
+) -> list[Tool]:
     server = await in_database(_changeable, request, name)
     await in_database(require_permission, request.auth.user, "chat.add_tool")
     operations = await _operations(server, payload)
-    made = await in_database(tool_servers.import_operations, server, operations, payload.operations)
-    return Status(201, made)
+    return await in_database(tool_servers.import_operations, server, operations, payload.operations)
 
 
 async def _operations(server: ToolServer, payload: OperationsIn) -> list[Operation]:

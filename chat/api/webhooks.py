@@ -41,7 +41,9 @@ TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task
 RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
 BatchEventName = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 ImportEventName = Literal["import.finished"]
-EventName = Literal[TaskEventName, RunEventName, BatchEventName, ImportEventName]
+#: Sent to those who ask for it.
+ActionEventName = Literal["task.requires_action"]
+EventName = Literal[TaskEventName, ActionEventName, RunEventName, BatchEventName, ImportEventName]
 
 
 # --- Schemas ------------------------------------------------------------------------------------
@@ -175,11 +177,15 @@ class DeliveryFilter(CreatedBetween):
 
 class Preferences(Schema):
     model_config = example(
-        email_on_finished=False, email_on_failed=True, email_on_budget_near_end=True
+        email_on_finished=False,
+        email_on_failed=True,
+        email_on_requires_action=True,
+        email_on_budget_near_end=True,
     )
 
     email_on_finished: bool
     email_on_failed: bool
+    email_on_requires_action: bool = Field(description="A tool call waits for approval.")
     email_on_budget_near_end: bool
 
 
@@ -188,6 +194,7 @@ class PreferencesPatch(RequestSchema):
 
     email_on_finished: bool = False
     email_on_failed: bool = Field(False, description="Failed or expired.")
+    email_on_requires_action: bool = False
     email_on_budget_near_end: bool = False
 
 

@@ -26,7 +26,9 @@ from chat.frames import (
     RunUnsubscribe,
     TableSubscribe,
     TableUnsubscribe,
+    TaskApprove,
     TaskCancel,
+    TaskReject,
     TaskSubmit,
     TaskSubscribe,
     TaskUnsubscribe,
@@ -36,6 +38,7 @@ from chat.runs.progress import load_watched
 from chat.services.cancel import cancel_row
 from chat.services.follow import check_owner
 from chat.services.submit import Submission, submit
+from chat.services.tool_approvals import approve, reject
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +98,8 @@ class Commands:
                 await self._subscribe(frame)
             case TaskUnsubscribe():
                 self.subscriptions.unfollow(str(frame.task_id))
-            case TaskCancel():
-                # Not until its worker has stored what it has: the end comes as an event.
-                await cancel_row(self._owner_id, frame.task_id)
+            case TaskCancel() | TaskApprove() | TaskReject():
+                await self._change(frame)
                 await anote_write(self._owner_id)
             case RunSubscribe():
                 await in_database(load_watched, self._owner_id, frame.run_id)
@@ -111,6 +113,17 @@ class Commands:
                 self.subscriptions.unfollow(_followed(frame))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
+
+    async def _change(self, frame: TaskCancel | TaskApprove | TaskReject) -> None:
+        """Change a task. What comes of it are events of the task."""
+        match frame:
+            case TaskCancel():
+                # Not until its worker has stored what it has: the end comes as an event.
+                await cancel_row(self._owner_id, frame.task_id)
+            case TaskApprove():
+                await approve(self._owner_id, frame.task_id, frame.call_id, frame.arguments)
+            case TaskReject():
+                await reject(self._owner_id, frame.task_id, frame.call_id, frame.reason)
 
     async def _submit(self, frame: TaskSubmit) -> None:
         api_key = self._identity.api_key

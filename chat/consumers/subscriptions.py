@@ -9,8 +9,10 @@ from functools import partial
 from uuid import UUID
 
 import msgspec
+from django.db import Error as DatabaseError
 
 from aily.concurrency.jobs import Job, Jobs
+from aily.database.outages import as_problem, is_away
 from aily.problems import LimitReached, Problem
 from chat.consumers.sender import FrameSender
 from chat.eventlog import Feed, Notice, get_hub
@@ -166,6 +168,10 @@ class Subscriptions:
                     await self._sender.send(frame)
         except Problem as problem:
             await self._sender.send_problem(ref, problem)
+        except DatabaseError as error:
+            if not is_away(error):
+                raise
+            await self._sender.send_problem(ref, as_problem(error))
 
     # --- The user's other tasks -----------------------------------------------------------------
     async def _push_own_tasks(self) -> None:

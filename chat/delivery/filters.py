@@ -31,11 +31,15 @@ class Wants:
 
     def task(self, endpoint: WebhookEndpoint, task: EndedTask) -> bool:
         """True if the endpoint is to be sent the task's end."""
+        return self.event(endpoint, task, EVENT_OF[task.status])
+
+    def event(self, endpoint: WebhookEndpoint, task: EndedTask, event: str) -> bool:
+        """True if the endpoint is to be sent this event of the task."""
         if endpoint.pk == task.webhook_id:
             return True
         return (
             not endpoint.only_named
-            and EVENT_OF[task.status] in endpoint.events
+            and event in endpoint.events
             and _fits(endpoint.only_scenes, self.scenes.get(task.scene_id or 0))
             and _fits(endpoint.only_models, self.models.get(task.model_id))
             and _has_metadata(endpoint, task)

@@ -18,6 +18,7 @@ _TEMPLATES = {
     "task.completed": "chat/mail/task_completed.txt",
     "task.failed": "chat/mail/task_failed.txt",
     "task.expired": "chat/mail/task_expired.txt",
+    "task.requires_action": "chat/mail/task_requires_action.txt",
     "budget.near_end": "chat/mail/budget_near_end.txt",
     "tasks.summary": "chat/mail/tasks_summary.txt",
 }

@@ -127,6 +127,16 @@ class TaskLog:
         self._writer.schedule(self)
         self._writer.expedite(self)
 
+    def write_events(self, events: Iterable[Event]) -> None:
+        """Append events of the task's life whose ids are the next ones, only after their rows are
+        committed."""
+        self._coalesce()
+        for event in events:
+            self.next_id()
+            self._add(event, self._life_channel, keep_seconds=RUNNING_KEEP_SECONDS)
+        self._writer.schedule(self)
+        self._writer.expedite(self)
+
     def publish_to_followers(self, followers: Iterable[tuple[str, int]], event: Event) -> None:
         """Publish the end of tasks, (task id, owner id), that end with this one, after all that is
         in this log already. They have no log of their own."""

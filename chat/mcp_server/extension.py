@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from aily.problems import NotFound
+from collections.abc import Mapping
+from typing import Any
+
+from aily.problems import InvalidRequest, NotFound
 from chat.api.tasks import load_task
+from chat.mcp_server.approvals import answer, questions_of
 from chat.mcp_server.calls import task_id_of
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
 from chat.mcp_server.results import Result, task_state
-from chat.models import Task
+from chat.models import Status, Task
 from chat.openai.callers import Caller
 from chat.services.cancel import cancel_row
 
@@ -16,16 +20,24 @@ _DONE: Result = {"resultType": "complete"}
 
 
 async def get_task(caller: Caller, task_id: str) -> Result:
-    """How a task stands, with its result once it has one. Raises RPCError."""
-    return task_state(await _load(caller, task_id))
+    """How a task stands, with its result once it has one, and with what it asks its user. Raises
+    RPCError."""
+    task = await _load(caller, task_id)
+    state = task_state(task)
+    if task.status == Status.REQUIRES_ACTION:
+        state["inputRequests"] = await questions_of(task)
+    return state
 
 
-async def update_task(caller: Caller, task_id: str) -> Result:
-    """Acknowledge answers to a task's questions. Tasks ask none here, so there is nothing to note.
-
-    Raises RPCError.
-    """
-    await _load(caller, task_id)
+async def update_task(
+    caller: Caller, task_id: str, answers: Mapping[str, Any] | None = None
+) -> Result:
+    """Take answers to the questions of a task. Raises RPCError."""
+    task = await _load(caller, task_id)
+    try:
+        await answer(caller.owner_id, task.pk, answers or {})
+    except InvalidRequest as problem:
+        raise RPCError(INVALID_PARAMS, problem.message) from None
     return _DONE
 
 

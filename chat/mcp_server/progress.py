@@ -65,6 +65,10 @@ class _Progress:
             case "task.started":
                 self._characters = 0
                 await self._send("Running.")
+            case "task.tool_call" if event["state"] != "requires_action":
+                await self._send(f"Calling the tool {event['tool']}.")
+            case "task.requires_action":
+                await self._send(f"Waiting for the approval of the tool {event['tool']}.")
             case "task.snapshot":
                 self._characters = len(event["text"])
                 await self._send_length()

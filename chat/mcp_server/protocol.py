@@ -70,6 +70,8 @@ class TaskParams(types.RequestParams):
     """Of the methods of the tasks extension; what else they send is not used."""
 
     task_id: str
+    #: Of `tasks/update`: answers by the keys of the questions.
+    input_responses: dict[str, Any] | None = None
 
 
 # --- Handlers -----------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def _knows_tasks(ctx: Context) -> bool:
 
 
 def _method_of_tasks(
-    run: Callable[[Caller, str], Coroutine[None, None, Result]],
+    run: Callable[[Caller, TaskParams], Coroutine[None, None, Result]],
 ) -> Callable[[Context, TaskParams], Awaitable[Any]]:
     async def handle(ctx: Context, params: TaskParams) -> Any:
         if not _knows_tasks(ctx):
@@ -166,9 +168,21 @@ def _method_of_tasks(
             raise MCPError(MISSING_CAPABILITY, message, needed)
         if _http_request(ctx).headers.get("mcp-name") != params.task_id:
             raise MCPError(HEADER_MISMATCH, "The header Mcp-Name must be the taskId.")
-        return await _translated(run(_client(ctx).caller, params.task_id))
+        return await _translated(run(_client(ctx).caller, params))
 
     return handle
+
+
+async def _get_task(caller: Caller, params: TaskParams) -> Result:
+    return await extension.get_task(caller, params.task_id)
+
+
+async def _update_task(caller: Caller, params: TaskParams) -> Result:
+    return await extension.update_task(caller, params.task_id, params.input_responses)
+
+
+async def _cancel_task(caller: Caller, params: TaskParams) -> Result:
+    return await extension.cancel_task(caller, params.task_id)
 
 
 def _make_server() -> Server[Any]:
@@ -186,9 +200,9 @@ def _make_server() -> Server[Any]:
     server.middleware.clear()
     server.extensions[TASKS_EXTENSION] = {}
     methods = {
-        "tasks/get": extension.get_task,
-        "tasks/update": extension.update_task,
-        "tasks/cancel": extension.cancel_task,
+        "tasks/get": _get_task,
+        "tasks/update": _update_task,
+        "tasks/cancel": _cancel_task,
     }
     for method, run in methods.items():
         server.add_request_handler(method, TaskParams, _method_of_tasks(run))

@@ -115,6 +115,8 @@ def _task(task: Task) -> Result:
 
 def _status(task: Task) -> str:
     """A failure of a tool is a result: `failed` would mean that the protocol has failed."""
+    if task.status == Status.REQUIRES_ACTION:
+        return "input_required"
     if task.status in ACTIVE:
         return "working"
     return "cancelled" if task.status == Status.CANCELLED else "completed"
@@ -123,6 +125,10 @@ def _status(task: Task) -> str:
 def _status_message(task: Task) -> str:
     if task.status == Status.RUNNING:
         return "Running."
+    if task.status == Status.CALLING_TOOLS:
+        return "Waiting for tools."
+    if task.status == Status.REQUIRES_ACTION:
+        return "Waiting for the approval of a tool call."
     if task.status == Status.QUEUED:
         return waiting_message(getattr(task, "position", None), getattr(task, "eta_seconds", None))
     return ""

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from accounts.access.permissions import permission_sets
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
-from chat.models import Scene, SceneVersion
+from chat.models import Scene, SceneVersion, Status
 from chat.services import catalog
 from chat.services.restrictions import USE_SCENE
 
@@ -39,7 +39,7 @@ _TASK_STATE: dict[str, Any] = {
     "type": "object",
     "properties": {
         "task_id": {"type": "string"},
-        "status": {"enum": ["queued", "running", "succeeded", "failed", "cancelled", "expired"]},
+        "status": {"enum": list(Status.values)},
         "position": {"type": ["integer", "null"]},
         "eta_seconds": {"type": ["number", "null"]},
         "text": {"type": ["string", "null"]},

@@ -7,7 +7,7 @@ from chat.models.delivery import Delivery, NotificationPreferences, WebhookEndpo
 from chat.models.files import FilePiece, StoredFile
 from chat.models.ids import IdKey
 from chat.models.kinds import TaskKind
-from chat.models.ledger import LedgerEntry
+from chat.models.ledger import LedgerEntry, ReservationChange
 from chat.models.llm_models import Deployment, LLMModel
 from chat.models.pools import (
     apaused_models,
@@ -22,6 +22,7 @@ from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
 from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.tool_calls import CallState, ToolCall, ToolStep
 from chat.models.tools import Tool, ToolPolicy, ToolServer, ToolServerAuth, ToolServerKind
 from chat.models.vectors import TaskVectors
 from chat.models.workers import Worker
@@ -30,6 +31,7 @@ __all__ = [
     "Batch",
     "Budget",
     "BudgetPeriod",
+    "CallState",
     "Conversation",
     "Delivery",
     "Deployment",
@@ -42,6 +44,7 @@ __all__ = [
     "ModelPrice",
     "NotificationPreferences",
     "Provider",
+    "ReservationChange",
     "RowState",
     "Run",
     "RunRow",
@@ -57,10 +60,12 @@ __all__ = [
     "TaskKind",
     "TaskVectors",
     "Tool",
+    "ToolCall",
     "ToolPolicy",
     "ToolServer",
     "ToolServerAuth",
     "ToolServerKind",
+    "ToolStep",
     "WebhookEndpoint",
     "Worker",
     "apaused_models",

@@ -21,6 +21,8 @@ EVENT_OF: dict[str, str] = {
 TASK_EVENTS = tuple(EVENT_OF.values())
 #: Sent on request, to test an endpoint.
 TEST_EVENT = "webhook.test"
+#: A tool call waits for its user's approval. Sent where it is asked for.
+ACTION_EVENT = "task.requires_action"
 BUDGET_EVENT = "budget.near_end"
 #: Counts of ended tasks that were too many for a mail each.
 SUMMARY_EVENT = "tasks.summary"
@@ -94,6 +96,9 @@ class NotificationPreferences(models.Model):
     )
     email_on_finished = models.BooleanField(default=False)
     email_on_failed = models.BooleanField(default=False, help_text="Failed or expired.")
+    email_on_requires_action = models.BooleanField(
+        default=False, db_default=False, help_text="A tool call waits for approval."
+    )
     email_on_budget_near_end = models.BooleanField(default=False)
 
     class Meta:

@@ -34,3 +34,5 @@ class EndedTask(msgspec.Struct, frozen=True):
     labels: msgspec.Raw = msgspec.Raw(b"{}")
     #: The deployment of its model that its last attempt called.
     deployment: str = ""
+    #: Whether its model might call tools of aily's, which may have a price.
+    has_tools: bool = False

@@ -49,7 +49,7 @@ _LOCK_LEADER = "SELECT attempt FROM chat_task WHERE id = %(leader_id)s FOR NO KE
 _LOCK_STRANDED = """
 SELECT id FROM chat_task
  WHERE id IN (SELECT leader_id FROM chat_task WHERE status = 'queued' AND leader_id IS NOT NULL)
-   AND status NOT IN ('queued', 'running')
+   AND status NOT IN ('queued', 'running', 'calling_tools', 'requires_action')
  ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
@@ -90,7 +90,7 @@ _LEAVE = """
 UPDATE chat_task SET status = %(status)s, finished_at = now(), last_event = 1,
        attempt = %(attempt)s
  WHERE id = ANY(%(task_ids)s) AND leader_id = %(leader_id)s AND status = 'queued'
-RETURNING id, owner_id, model_id, attempt, last_event
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
 """
 
 

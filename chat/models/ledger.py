@@ -128,3 +128,24 @@ class LedgerEntry(models.Model):
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+class ReservationChange(models.Model):
+    """How much more than its entry in the ledger, or less, a task that calls tools has reserved of
+    a budget. Less while it waits for its user: others may use the rest meanwhile."""
+
+    task_id = models.UUIDField()
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="+")
+    tokens = models.BigIntegerField()
+    money = money_field()
+    is_waiting = models.BooleanField(help_text="Its task waits for its user.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task_id", "budget"], name="one_change_of_a_reservation"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.task_id)

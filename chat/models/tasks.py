@@ -32,13 +32,21 @@ from chat.vectors import Vectors
 
 if TYPE_CHECKING:
     from chat.models.responses import StoredResponse
+    from chat.models.tool_calls import ToolCall
 
 
 class Status(models.TextChoices):
-    """queued → running → succeeded | failed | cancelled | expired; running → queued to retry."""
+    """queued → running → succeeded | failed | cancelled | expired; running → queued to retry.
+
+    With tools also running → calling_tools | requires_action → queued, for the next step.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
+    #: Its tool calls are being made. No model is called meanwhile.
+    CALLING_TOOLS = "calling_tools"
+    #: A tool call waits for its user's approval.
+    REQUIRES_ACTION = "requires_action"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -60,7 +68,9 @@ _EXEMPT_REASONS = frozenset(
 )
 #: Providers may send any word; the rest of a longer one is cut off.
 FINISH_REASON_CHARS = 40
-ACTIVE = (Status.QUEUED, Status.RUNNING)
+#: Statuses of a task that waits for tools, or for its user.
+WAITING = (Status.CALLING_TOOLS, Status.REQUIRES_ACTION)
+ACTIVE = (Status.QUEUED, Status.RUNNING, *WAITING)
 
 
 def is_held_to_schema(finish_reason: str, tool_calls: Sequence[object]) -> bool:
@@ -176,6 +186,11 @@ class Task(models.Model):
     response_format = OrderedJSONField(
         null=True, help_text="The JSON Schema that the answer must fit, as OpenAI writes it."
     )
+    tools = models.JSONField(
+        null=True,
+        help_text="The tools of aily's that its model may call, and the limits of that "
+        "(chat/models/tool_calls.py); none: no tools.",
+    )
     metadata = models.JSONField(default=dict, help_text="The caller's own; never sent on.")
     # What is deleted of it is not looked for here: that would read the whole table.
     webhook = models.ForeignKey(
@@ -212,7 +227,7 @@ class Task(models.Model):
         max_length=8, choices=ServedFrom.choices, default=ServedFrom.PROVIDER
     )
 
-    status = models.CharField(max_length=9, choices=Status.choices, default=Status.QUEUED)
+    status = models.CharField(max_length=15, choices=Status.choices, default=Status.QUEUED)
     attempt = models.PositiveIntegerField(default=0, help_text="How often it was started.")
     failures = models.PositiveSmallIntegerField(
         default=0, help_text="Attempts that ended in an error of the provider."
@@ -275,6 +290,8 @@ class Task(models.Model):
     user_turn: UserTurn | None = None
     #: The vectors that answer it, set by code that reads them. Not a column.
     loaded_vectors: Vectors | None = None
+    #: Its tool calls, set by code that reads them. Not a column.
+    loaded_tool_calls: Sequence[ToolCall] = ()
     #: Whether it may share a call with equal requests. Not a column.
     may_follow: bool = False
     #: Whether it may share a call with equal requests of its owner alone. Not a column.
@@ -294,7 +311,7 @@ class Task(models.Model):
             # would take it for a short list if there were few at the last ANALYZE.
             models.UniqueConstraint(
                 fields=["conversation"],
-                condition=Q(conversation__isnull=False, status__in=["queued", "running"]),
+                condition=Q(conversation__isnull=False, status__in=ACTIVE),
                 name="one_active_task_a_conversation",
             ),
         ]
@@ -324,6 +341,9 @@ class Task(models.Model):
                 fields=["deadline_at"],
                 condition=Q(status__in=["queued", "running"], deadline_at__isnull=False),
                 name="task_deadline",
+            ),
+            models.Index(
+                fields=["deadline_at"], condition=Q(status__in=WAITING), name="task_waiting"
             ),
             models.Index(
                 fields=["flight_key"],

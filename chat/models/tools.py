@@ -180,12 +180,11 @@ class ToolServer(models.Model):
     @property
     def pool(self) -> str:
         """Name of the pool in which its slots are counted."""
-        return f"tools-{self.pk}"
+        return self.key[0]
 
     @property
     def key(self) -> tuple[str, str]:
-        """The key of its slots, as chat/scheduler/keys.py takes them."""
-        return self.pool, "0"
+        return tool_server_key(self.pk)
 
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
@@ -214,6 +213,12 @@ class ToolServer(models.Model):
         # The last characters show which it is; of a short one they would give too much away.
         self.secret_hint = f"…{secret[-4:]}" if len(secret) >= 16 else "…" if secret else ""
         self.secret_changed_at = timezone.now()
+
+
+def tool_server_key(pk: int) -> tuple[str, str]:
+    """The key of a server's slots, as chat/scheduler/keys.py takes them: a pool of its own, with
+    one deployment."""
+    return f"tools-{pk}", "0"
 
 
 class Tool(models.Model):

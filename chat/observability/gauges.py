@@ -12,6 +12,7 @@ from aily.monitoring.services import client, query
 from aily.observability.collector import Family, Reading
 from chat.models import Lane
 from chat.models.llm_models import deployment_name, pool_name
+from chat.models.tools import tool_server_key
 from chat.scheduler.keys import DeploymentKey, deployment_keys, pool_keys
 from chat.scheduler.load import MINUTE_FIELDS, slots_in_use, used_of_minute
 
@@ -78,6 +79,9 @@ DEPLOYMENT_MINUTE_LIMIT = Family(
     (*_DEPLOYMENT, "type"),
 )  # fmt: skip
 
+TOOL_SLOTS = Family("aily_tool_slots_in_use", "Calls of its tools that run.", ("server",))
+TOOL_CAP = Family("aily_tool_slots_cap", "Calls at once that it is set to.", ("server",))
+
 _DEPLOYMENTS = """
 SELECT m.id AS model_id, m.name AS model, NULL::bigint AS id, p.name, p.id AS provider_id,
        p.name AS provider, m.max_concurrency, m.requests_per_minute, m.tokens_per_minute,
@@ -108,6 +112,7 @@ _UNSETTLED = """
 SELECT count(*) AS tasks,
        coalesce(extract(epoch FROM now() - min(finished_at)), 0)::float AS age_seconds
   FROM chat_task WHERE needs_settling AND NOT status IN ('queued', 'running')
+   AND NOT status IN ('calling_tools', 'requires_action')
 """
 _DELIVERIES = """
 SELECT kind, count(*) AS deliveries,
@@ -119,6 +124,7 @@ _RUNS = """
 SELECT state, count(*) AS runs, coalesce(sum(pending), 0)::bigint AS pending FROM chat_run
  WHERE state NOT IN ('done', 'cancelled', 'failed', 'expired') GROUP BY 1
 """
+_TOOL_SERVERS = "SELECT id, name, max_concurrent_calls FROM chat_toolserver ORDER BY name"
 _RUN_STATES = ("validating", "ready", "scheduled", "running", "paused", "finishing")
 
 
@@ -192,6 +198,12 @@ class _Runs(Row, frozen=True):
     pending: int
 
 
+class _ToolServer(Row, frozen=True):
+    id: int
+    name: str
+    max_concurrent_calls: int
+
+
 class QueueGauges:
     """Reads PostgreSQL and Redis; keeps the models, for readings while PostgreSQL is away."""
 
@@ -199,6 +211,7 @@ class QueueGauges:
         # redis-py types the replies of the sync and the async client as one union.
         self._redis: Any = client(redis_url)
         self._models: dict[int, _Model] = {}
+        self._tool_servers: list[_ToolServer] = []
 
     def from_rows(self) -> Iterator[Reading]:
         """Raises django.db.Error."""
@@ -231,6 +244,9 @@ class QueueGauges:
             found = runs.get(state) or _Runs(state, 0, 0)
             yield Reading(RUNS, found.runs, (state,))
             yield Reading(RUN_ROWS, found.pending, (state,))
+        self._tool_servers = query(_ToolServer, _TOOL_SERVERS)
+        for server in self._tool_servers:
+            yield Reading(TOOL_CAP, server.max_concurrent_calls, (server.name,))
 
     def _queued(self) -> Iterator[Reading]:
         queued = {(row.model_id, row.lane): row for row in query(_Queued, _QUEUED)}
@@ -243,7 +259,7 @@ class QueueGauges:
 
     def from_redis(self) -> Iterator[Reading]:
         """Gauges of what chat/scheduler/lua keeps in Redis. Raises redis.RedisError."""
-        models = dict(self._models)
+        models, tool_servers = dict(self._models), list(self._tool_servers)
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         for pk, model in models.items():
@@ -254,6 +270,8 @@ class QueueGauges:
                 pipe.hget(keys.breaker, "open_until")
                 pipe.hvals(keys.in_use)
                 pipe.hmget(keys.minute, MINUTE_FIELDS)
+        for server in tool_servers:
+            pipe.hvals(deployment_keys(tool_server_key(server.id)).in_use)
         (seconds, micros), *replies = pipe.execute()
         now, rest = seconds + micros / 1e6, iter(replies)
         open_until: dict[str, float | None] = {}
@@ -274,6 +292,8 @@ class QueueGauges:
         for provider, latest in open_until.items():
             yield Reading(BREAKER, _breaker_state(latest, now), (provider,))
             yield Reading(OPEN, max((latest or 0.0) - now, 0.0), (provider,))
+        for server in tool_servers:
+            yield Reading(TOOL_SLOTS, slots_in_use(next(rest)), (server.name,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the scene's schema wants no text there, it is read as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from pydantic import JsonValue
@@ -14,12 +14,15 @@ from pydantic import JsonValue
 from aily.database.threads import in_database
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
+from chat.models import SceneVersion
 from chat.services import catalog
 from chat.services.parameters import Object
 
 SCENE_PREFIX = "scene:"
 #: How many schemas are looked through for whether they allow a text.
 _MAX_STEPS = 32
+#: Of a version: what PostgreSQL can compare.
+_MAX_NUMBER = 2**31 - 1
 
 
 def target_of(model: str) -> Object:
@@ -39,10 +42,43 @@ async def with_variables(fields: Object) -> Object:
 
 def with_variables_now(fields: Object) -> Object:
     """`with_variables` for a thread."""
-    slug, metadata = fields.get("scene"), fields.get("metadata")
-    if not isinstance(slug, str) or "variables" in fields or not isinstance(metadata, dict):
+    slug = fields.get("scene")
+    if not isinstance(slug, str) or "variables" in fields:
         return fields
-    schema = _schema_of(slug)
+    return _with_variables(fields, _live_version(slug))
+
+
+def of_scene(fields: Object) -> tuple[Object, Sequence[str]]:
+    """Return the fields with the scene's variables, and the names of the tools that it offers. For
+    a thread."""
+    slug, number = fields.get("scene"), fields.get("version")
+    if not isinstance(slug, str):
+        return fields, ()
+    live = _live_version(slug)
+    tools: Sequence[str] = () if live is None else live.tools
+    if isinstance(number, int) and (live is None or live.number != number):
+        tools = _tools_of_version(slug, number)
+    return fields if "variables" in fields else _with_variables(fields, live), tools
+
+
+def _tools_of_version(slug: str, number: int) -> Sequence[str]:
+    if not 0 < number <= _MAX_NUMBER:
+        return ()
+    found = SceneVersion.objects.filter(scene__slug=slug, number=number)
+    return found.values_list("tools", flat=True).first() or ()
+
+
+def _live_version(slug: str) -> SceneVersion | None:
+    """The scene's live version; None if there is none: the submit then says so."""
+    scene = catalog.look_up([slug], []).scenes.get(slug)
+    return scene.live_version if scene is not None else None
+
+
+def _with_variables(fields: Object, version: SceneVersion | None) -> Object:
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, dict):
+        return fields
+    schema = version.variables_schema if version is not None else {}
     properties = schema.get("properties")
     known = properties if isinstance(properties, dict) else {}
     variables = {
@@ -52,13 +88,6 @@ def with_variables_now(fields: Object) -> Object:
     }
     others = {name: value for name, value in metadata.items() if name not in variables}
     return {**fields, "variables": variables, "metadata": others}
-
-
-def _schema_of(slug: str) -> Mapping[str, JsonValue]:
-    """The schema of the scene's live version; empty if there is none: the submit then says so."""
-    scene = catalog.look_up([slug], []).scenes.get(slug)
-    version = scene.live_version if scene is not None else None
-    return version.variables_schema if version is not None else {}
 
 
 def _typed(value: JsonValue, schema: JsonValue, root: Mapping[str, JsonValue]) -> JsonValue:

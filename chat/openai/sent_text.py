@@ -18,6 +18,7 @@ class SentText:
         self._sent_text = self._sent_reasoning = 0
         #: Where the next delta begins; behind what was sent while a snapshot comes in pieces.
         self._text_at = self._reasoning_at = 0
+        self._is_step_over = False
 
     @property
     def is_empty(self) -> bool:
@@ -28,9 +29,16 @@ class SentText:
         if attempt == self._attempt:
             return
         if not self.is_empty:
-            raise TextReplacedError
+            if not self._is_step_over:
+                raise TextReplacedError
+            self._sent_text = self._sent_reasoning = 0
+        self._is_step_over = False
         self._attempt = attempt
         self._text_at = self._reasoning_at = 0
+
+    def end_step(self) -> None:
+        """The attempt has asked for tool calls: what the next one says comes after its text."""
+        self._is_step_over = True
 
     def rewind(self) -> None:
         """What comes next is the text from its beginning."""

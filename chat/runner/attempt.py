@@ -14,6 +14,7 @@ from chat.llm.retry import backoff_seconds
 from chat.llm.types import Completion
 from chat.models import Status
 from chat.models.transitions import INTERNAL, StartedTask
+from chat.models.transitions.tool_steps import NewStep
 from chat.runner.structured import Misfit
 from chat.structured.repair import Repair
 from chat.vectors import Vectors
@@ -75,6 +76,8 @@ class NextStep:
     repair: Repair | None = None
     #: Another deployment of its model is to be called, at once and as if nothing had failed.
     moves_on: bool = False
+    #: The tool calls that are to be made before the next attempt.
+    tools: NewStep | None = None
 
 
 def next_step(task: StartedTask, state: AttemptState, *, can_move_on: bool = False) -> NextStep:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.conf import settings
@@ -34,7 +36,11 @@ from chat.models.tasks import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Deployment, Pool
+from chat.runner.storage import retry_until_database_returns
 from chat.runner.structured import Misfit, StructuredAnswer
+
+if TYPE_CHECKING:
+    from chat.toolloop.loop import ToolLoop
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +67,10 @@ class Call:
     log: TaskLog = field(init=False)
     #: Of a task with a JSON Schema.
     structured: StructuredAnswer | None = field(init=False)
+    #: Of a task with tools, once it is loaded.
+    loop: ToolLoop | None = field(default=None, init=False)
+    #: When the call began (monotonic).
+    began_at: float = field(default_factory=time.monotonic, init=False)
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _read_delay: ReadDelay = field(init=False)
@@ -154,7 +164,24 @@ class Call:
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
+        if self.task.tools is not None:
+            request = await self._with_tools(request, self.task.tools)
         return await self._complete(request)
+
+    async def _with_tools(self, request: ChatRequest, tools: str) -> ChatRequest:
+        """The request with the tools that the model may call, and the steps so far."""
+        # Who uses no tools loads none of this.
+        from chat.toolloop.loop import load_loop
+
+        loop = self.loop = await retry_until_database_returns(
+            lambda: load_loop(self.task.id, self.task.owner_id, tools, request.params)
+        )
+        messages: list[Any] = msgspec.json.decode(self.task.messages)
+        return msgspec.structs.replace(
+            request,
+            messages=[*messages, *loop.turns.messages()],
+            params=loop.prepare(request.params, is_repair=self.task.repair is not None),
+        )
 
     async def _embed(self) -> Completion:
         """Have the input's vectors. They are in the state, as the completion has the usage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -29,6 +29,7 @@ from chat.llm.errors import (
 )
 from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
+from chat.models.transitions.tool_steps import LoopState
 from chat.runner.attempt import Stop
 from chat.runner.call import Call
 from chat.runner.finish import Finisher
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 #: How long what was cancelled may take to end.
 END_SECONDS = 1.0
+#: What is made ready again: a task for its next attempt or step, or one that takes another's place.
+Requeued = StartedTask | Successor | LoopState
 
 
 class Calls:
@@ -62,6 +65,8 @@ class Calls:
         #: Calls, and what of them is being handed back: the process waits for their ends.
         self._running = Jobs("a call")
         self._retries = Jobs("a retry")
+        #: Called when tool calls wait to be made.
+        self.on_tool_calls: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._by_task)
@@ -88,7 +93,7 @@ class Calls:
 
     # --- Starting and stopping ------------------------------------------------------------------
     def begin_lease(self, store: ResultStore) -> None:
-        self._finisher = Finisher(store, self.requeue)
+        self._finisher = Finisher(store, self.requeue, self.on_tool_calls)
 
     def expect(self, task_ids: Iterable[str]) -> None:
         """Note that these were claimed and are about to be started."""
@@ -222,18 +227,14 @@ class Calls:
             logger.warning("reporting a failure: Redis is away (%s)", away)
 
     # --- Queueing again -------------------------------------------------------------------------
-    def requeue(
-        self, task: StartedTask | Successor, seconds: float, tried: Sequence[str] = ()
-    ) -> None:
+    def requeue(self, task: Requeued, seconds: float, tried: Sequence[str] = ()) -> None:
         """Make a task ready again after `seconds`, first of all for deployments other than those
         that it has `tried`."""
         # Without a pause it is handed back: the process waits for it like for the call itself.
         jobs = self._retries if seconds else self._running
         jobs.spawn(self._requeue_after(task, seconds, tried))
 
-    async def _requeue_after(
-        self, task: StartedTask | Successor, seconds: float, tried: Sequence[str]
-    ) -> None:
+    async def _requeue_after(self, task: Requeued, seconds: float, tried: Sequence[str]) -> None:
         """If this process dies before, or cannot, the sweep does it."""
         entry = scheduler.Entry(str(task.id), task.lane, task.owner_id, task.weight, tried=tried)
         try:
@@ -258,7 +259,7 @@ def _fault(error: ProviderError) -> Fault:
     return Fault.UNREACHABLE if is_unreachable else Fault.FAILED
 
 
-def _is_row(task: StartedTask | Successor) -> bool:
+def _is_row(task: Requeued) -> bool:
     """True for a row of a run, of which nothing is pushed to all sockets of its owner."""
     return isinstance(task, StartedTask) and task.run_id is not None
 

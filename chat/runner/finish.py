@@ -21,6 +21,7 @@ from chat.runner.call import Call
 from chat.runner.observing import count_end
 from chat.runner.results import attempt_result, broken_result, terminal_event, transcript_of
 from chat.runner.storage import ResultStore
+from chat.runner.tool_steps import events_of_step, with_tool_calls
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 class Finisher:
     """Stores and publishes how attempts end.
 
+    `call_tools` is called when tool calls wait to be made.
     `requeue(task, seconds, tried)` is called with a task that gets another attempt after `seconds`,
     at other deployments than those that it has tried; or that runs in the place of the ended one.
     """
@@ -36,28 +38,26 @@ class Finisher:
         self,
         store: ResultStore,
         requeue: Callable[[StartedTask | Successor, float, Sequence[str]], None],
+        call_tools: Callable[[], None],
     ) -> None:
         self._store = store
         self._requeue = requeue
+        self._call_tools = call_tools
 
     async def finish(self, call: Call) -> None:
         """Store what came of the attempt, and publish it."""
         if call.state.stop is Stop.LOST:
             return
-        await call.check_output()
-        step = next_step(call.task, call.state, can_move_on=call.can_move_on)
-        if step.status is not Status.QUEUED and not call.is_withheld:
-            call.release_held()
-        if settings.LOG_PROMPTS:
-            logger.info("answer: %s", call.log.text)
-        call.log.flush_text()
+        step = await self._next_step(call)
         result = attempt_result(call, step)
         outcome = None
         if call.state.stop is not Stop.CANCELLED:
             result, outcome = await self._store_or_fail(call, result)
         if outcome is not None:
             count_end(call, step)
-        if outcome is not None and result.status is Status.QUEUED:
+        if outcome is not None and result.step is not None:
+            self._go_on_with_tools(call, result)
+        elif outcome is not None and result.status is Status.QUEUED:
             tried = [*call.tried, call.deployment.key[1]] if step.moves_on else []
             self._requeue(_next_attempt(call.task, step), step.backoff_seconds, tried)
         elif outcome is not None:
@@ -68,6 +68,26 @@ class Finisher:
             logger.warning(
                 "task %s: attempt %d: its end came too late", call.task_id, call.task.attempt
             )
+
+    async def _next_step(self, call: Call) -> NextStep:
+        """Decide what is to become of the task, once its text is in the log."""
+        await call.check_output()
+        step = next_step(call.task, call.state, can_move_on=call.can_move_on)
+        if step.status.is_terminal and not call.is_withheld:
+            call.release_held()
+        if settings.LOG_PROMPTS:
+            logger.info("answer: %s", call.log.text)
+        call.log.flush_text()
+        return step if call.loop is None else await with_tool_calls(call, call.loop, step)
+
+    def _go_on_with_tools(self, call: Call, result: AttemptResult) -> None:
+        """Publish the events of a committed step, and have its calls made."""
+        if result.step is not None:
+            call.log.write_events(events_of_step(call, result.step))
+        if result.status is Status.QUEUED:
+            self._requeue(call.task, 0, ())
+        else:
+            self._call_tools()
 
     async def fail(self, call: Call) -> None:
         """Store that the task failed by a fault of ours, after `finish` broke off. If that stored

@@ -5,18 +5,23 @@ Every step is a conditional UPDATE or repeats without harm, so any number of swe
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from msgspec.structs import replace
 
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
+from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
-from chat import eventlog, scheduler
+from chat import accounting, delivery, eventlog, scheduler
+from chat.eventlog.keys import worker_channel
 from chat.events import TaskExpired, TaskFailed
 from chat.models import LLMModel, Status, Task, Worker, flights, pools_of, transitions
 from chat.models.flights import Successor
@@ -25,11 +30,15 @@ from chat.models.responses import (
     streamed_responses,
     transcript_entry,
 )
-from chat.models.transitions import DivertedTask, EndedWithoutCall, RecoveredTask
+from chat.models.transitions import DivertedTask, EndedWithoutCall, RecoveredTask, tool_steps
+from chat.models.transitions.tool_steps import LoopState, RunningCall
 from chat.observability import metrics
 from chat.runner import lease
 from chat.runner.lease import Attempt
+from chat.runner.tools import EXPIRED, TOOLS, UNKNOWN
 from chat.scheduler import DeploymentKey
+
+logger = logging.getLogger(__name__)
 
 #: Queued tasks looked at in one go; the ready set is asked for all of them at once.
 PAGE = 1000
@@ -49,6 +58,7 @@ def sweep() -> set[str]:
     steps: list[Callable[[], set[str]]] = [
         drop_dead_workers,
         recover,
+        tend_tool_loops,
         expire,
         divert,
         end_disabled,
@@ -147,7 +157,7 @@ def _keep_transcripts(recovered: Sequence[RecoveredTask]) -> None:
             add_transcript_entries([(task_id, transcript_entry(attempts[task_id], deltas))])
 
 
-def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[str]:
+def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor | LoopState]) -> set[str]:
     """Make these ready. Returns their pools."""
     by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
     tasks = list(tasks)
@@ -163,6 +173,77 @@ def _enqueue(tasks: Iterable[RecoveredTask | DivertedTask | Successor]) -> set[s
 def _crashed(task: RecoveredTask, last_event: int, error: dict[str, str]) -> TaskFailed:
     event_id = f"{task.attempt}-{last_event + 1}"
     return TaskFailed(task_id=str(task.id), id=event_id, error=error)
+
+
+def tend_tool_loops() -> set[str]:
+    """Put right the tool loops that wait: calls of dead workers, questions that nobody has answered
+    in time, tasks whose deadline has passed, calls that no worker has heard of."""
+    if not tool_steps.has_waiting():
+        return set()
+    _expire_waiting()
+    pools = go_on(_end_lost_calls())
+    return pools | {TOOLS} if tool_steps.has_queued_calls() else pools
+
+
+def _end_lost_calls() -> list[LoopState]:
+    from chat.toolloop.going_on import within_budgets
+
+    overdue = [replace(EXPIRED, id=call_id) for call_id in tool_steps.overdue_calls()]
+    changed = within_budgets(lambda: tool_steps.recover_calls(UNKNOWN)[0])
+    return changed + within_budgets(lambda: tool_steps.reject_calls(overdue))
+
+
+def go_on(changed: Sequence[LoopState]) -> set[str]:
+    """Publish what has become of the calls of these tasks, and queue those that are ready.
+
+    Returns their pools.
+    """
+    if not changed:
+        return set()
+    # Who uses no tools loads none of this.
+    from chat.toolloop import events
+
+    try:
+        events.publish([task.id for task in changed])
+        events.publish_failures([task.id for task in changed if task.status == Status.FAILED])
+    finally:
+        pools = _enqueue([task for task in changed if task.is_ready])
+    return pools
+
+
+def announce_questions() -> int:
+    """Have users asked who are to approve tool calls. Returns how many deliveries were made."""
+    with transaction.atomic():
+        task_ids, deliveries = delivery.announce_questions()
+        if task_ids:
+            accounting.free_while_waiting(task_ids)
+    if task_ids:
+        # Who uses no tools loads none of this.
+        from chat.toolloop import events
+
+        try:
+            # The worker that has stored the question may have died before it published it.
+            events.publish(task_ids)
+        except RedisUnavailable as error:
+            logger.warning("asking users: Redis is away (%s)", error)
+    return deliveries
+
+
+def _expire_waiting() -> None:
+    with transaction.atomic():
+        expired = transitions.expire_waiting()
+        running = tool_steps.cancel_calls([task.id for task in expired])
+    stop_calls(running)
+    eventlog.append_ends(
+        [(task.owner_id, TaskExpired(task_id=str(task.id), id=task.event_id)) for task in expired],
+        settings.EVENT_LOG_TTL_SECONDS,
+    )
+
+
+def stop_calls(running: Sequence[RunningCall]) -> None:
+    """Inform the workers that make calls of tasks that have ended. Raises RedisUnavailable."""
+    for call in running:
+        sync_redis().publish(worker_channel(str(call.worker_id)), str(call.task_id))
 
 
 def expire() -> set[str]:

@@ -29,14 +29,13 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
     task, state, log = call.task, call.state, call.log
     completion, backoff = state.completion, step.backoff_seconds
     text, reasoning = log.text, log.reasoning
-    if call.is_withheld and step.status is not Status.QUEUED:
+    if call.is_withheld and step.status.is_terminal:
         text, reasoning = call.text_and_reasoning
     return AttemptResult(
         id=task.id,
         attempt=task.attempt,
         status=step.status,
-        # The end of the task takes the next place; a new attempt counts its own from 1.
-        last_event=log.last_event + (step.status is not Status.QUEUED),
+        last_event=_last_event(log, step),
         text=text,
         reasoning=reasoning,
         finish_reason=completion.finish_reason[:FINISH_REASON_CHARS]
@@ -58,7 +57,16 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
         in_conversation=task.in_conversation,
         vectors=state.vectors,
         transcript=transcript_of(call, (text, reasoning), step.status),
+        step=step.tools,
+        is_step=step.tools is not None,
     )
+
+
+def _last_event(log: TaskLog, step: NextStep) -> int:
+    """The end of the task takes the next place; a new attempt counts its own from 1."""
+    if step.tools is not None:
+        return step.tools.last_event
+    return log.last_event + step.status.is_terminal
 
 
 def transcript_of(call: Call, stored: tuple[str, str], status: Status) -> TranscriptEntry | None:
@@ -69,20 +77,26 @@ def transcript_of(call: Call, stored: tuple[str, str], status: Status) -> Transc
         return None
     sent = (log.text, log.reasoning)
     # The row has them only until another attempt begins.
-    if status is Status.QUEUED or stored != sent:
+    if not status.is_terminal or stored != sent:
         return TranscriptEntry(task.attempt, log.cuts, *sent)
     return TranscriptEntry(task.attempt, log.cuts)
 
 
 def _usage(call: Call) -> dict[str, int] | None:
-    """Of this call and of the one whose answer it was to repair. None: the row keeps the latter."""
+    """Of this call, of the one whose answer it was to repair, and of the steps of its tool loop
+    before. None: the row keeps those."""
     completion = call.state.completion
     if completion is None:
         return None
+    usage: dict[str, int]
     if call.structured is not None:
-        return call.structured.usage_with(completion.usage)
-    usage: dict[str, int] = msgspec.to_builtins(completion.usage)
-    return usage
+        usage = call.structured.usage_with(completion.usage)
+    else:
+        usage = msgspec.to_builtins(completion.usage)
+    if call.loop is None:
+        return usage
+    before = call.loop.turns.usage
+    return {name: count + before.get(name, 0) for name, count in usage.items()}
 
 
 def broken_result(task: StartedTask, log: TaskLog) -> AttemptResult:

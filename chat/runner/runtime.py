@@ -26,6 +26,7 @@ from chat.runner.listening import listen
 from chat.runner.pools import Pools
 from chat.runner.slots import Slots
 from chat.runner.storage import ResultStore, retry_until_database_returns
+from chat.runner.tools import TOOLS, ToolRunner
 from chat.runner.upstreams import load_pools
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Runtime:
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
         self.calls = Calls(self.pools, self.client, self._writer)
         self._held = HeldLease()
+        self.tools = ToolRunner(self._held, self._writer, self.calls.requeue)
+        self.calls.on_tool_calls = self.tools.wake
         self._slots = Slots(self.pools, self.calls, self._held)
         self._claimer = Claimer(self.pools, self.calls, self._slots, self._held)
         self._jobs = Jobs("a job of the worker")
@@ -68,8 +71,11 @@ class Runtime:
         await self._is_ready.wait()
 
     def wake(self, pool: str) -> None:
-        """Look for work in `pool` now."""
-        self.pools.wake(pool)
+        """Look for work in `pool` now; for tool calls, if it is TOOLS."""
+        if pool == TOOLS:
+            self.tools.wake()
+        else:
+            self.pools.wake(pool)
 
     @property
     def worker_id(self) -> str:
@@ -105,6 +111,7 @@ class Runtime:
             for job in beside:
                 job.cancel()
             self.calls.stop_all(Stop.LOST)
+            self.tools.drop_all()
         await self._drop_slots()
 
     async def _keep_lease(self) -> None:
@@ -113,7 +120,8 @@ class Runtime:
         while await self._renew():
             self._reload.clear()
             for step in (
-                self.reload_pools, self.check_drain, self.drop_taken_away, self.give_back
+                self.reload_pools, self.check_drain, self.drop_taken_away, self.give_back,
+                self.give_back_tool_calls,
             ):  # fmt: skip
                 with surviving("renewal"):
                     await step()
@@ -152,12 +160,16 @@ class Runtime:
     async def _listen(self) -> None:
         await listen(
             {
-                worker_channel(self.worker_id): self.calls.cancel_task,
+                worker_channel(self.worker_id): self._cancel_task,
                 scheduler.DOORBELL: self.wake,
                 scheduler.RELOAD: lambda _: self._reload.set(),
                 LISTENERS_CHANNEL: self.calls.on_listener,
             }
         )
+
+    def _cancel_task(self, task_id: str) -> None:
+        self.calls.cancel_task(task_id)
+        self.tools.cancel_task(task_id)
 
     # --- Steps of a renewal ---------------------------------------------------------------------
     async def reload_pools(self) -> None:
@@ -175,11 +187,12 @@ class Runtime:
         logger.info("worker %s drains: it claims nothing more", worker_id)
         self._is_draining = True
         self._claimer.stop()
+        self.tools.stop()
         self._jobs.spawn(self._finish_draining())
 
     async def _finish_draining(self) -> None:
         """Wait until the calls have ended, however long they take, and say that they have."""
-        while self._claimer.may_bring_tasks or len(self.calls):  # noqa: ASYNC110 - two things end
+        while self._claimer.may_bring_tasks or self.calls or self.tools:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         logger.info("worker %s is drained", self.worker_id)
         self._on_drained()
@@ -207,6 +220,13 @@ class Runtime:
                 self.wake(pool)
         await self._slots.release_unknown()
 
+    async def give_back_tool_calls(self) -> None:
+        """Put right what by its row is a tool call of this process, and is none; and stop those
+        whose task has ended. A process that has made none has nothing to look for."""
+        if not self.tools.has_begun:
+            return
+        await self.tools.reconcile()
+
     # --- Stopping -------------------------------------------------------------------------------
     async def aclose(self) -> None:
         """Claim nothing more, let calls end within the grace time, hand the rest back.
@@ -215,14 +235,21 @@ class Runtime:
         """
         self._is_stopping = True
         self._claimer.stop()
+        self.tools.stop()
         # Without a lease nothing is running, and there is nothing to leave behind.
         if self._held.is_held:
-            await self.calls.wait_until_ended(settings.WORKER_GRACE_SECONDS)
-            logger.info("handing back %d calls", len(self.calls))
+            await asyncio.gather(
+                self.calls.wait_until_ended(settings.WORKER_GRACE_SECONDS),
+                self.tools.wait_until_ended(settings.WORKER_GRACE_SECONDS),
+            )
+            logger.info("handing back %d calls", len(self.calls) + len(self.tools))
             self.calls.stop_all(Stop.HANDED_BACK)
+            # Their rows are put right once the lease is given up, as after a worker's death.
+            self.tools.drop_all()
             await self.calls.wait_until_ended(HAND_BACK_SECONDS)
             await self._leave()
         await self._claimer.aclose()
+        await self.tools.aclose()
         await self.calls.aclose()
         self._jobs.cancel()
         await self._jobs.wait(END_SECONDS)

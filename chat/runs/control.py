@@ -18,6 +18,7 @@ from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
+from chat.models.tasks import ACTIVE
 from chat.runs import clock, estimating, feeding
 from chat.runs.creation import check_columns
 from chat.runs.leases import leased
@@ -32,9 +33,11 @@ PAGE = 500
 
 _OPEN_TASKS = """
 SELECT r.task_id FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
- WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status = ANY(%(statuses)s)
+ WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status = ANY(%(statuses)s) {condition}
  ORDER BY r.number LIMIT %(limit)s
 """
+#: Between two steps of a tool loop a task is queued, too. Its tools are not called once more.
+_NOT_BETWEEN_STEPS = "AND (t.tools IS NULL OR t.attempt = 0)"
 _TAKE_BACK = """
 WITH back AS (
   UPDATE chat_runrow SET state = 'pending', task_id = NULL
@@ -204,7 +207,7 @@ def retry_failed(run: Run) -> int:
 def withdraw(run: Run) -> int:
     """Take queued tasks of the run back: their rows are pending again. Returns how many."""
     total = 0
-    while task_ids := _open_tasks(run, "queued"):
+    while task_ids := _open_tasks(run, "queued", condition=_NOT_BETWEEN_STEPS):
         with transaction.atomic():
             cancelled = cancel_waiting(task_ids)
             taken = [task.id for task in cancelled.waiting]
@@ -219,11 +222,11 @@ def withdraw(run: Run) -> int:
 
 def stop_open(run: Run) -> None:
     """Cancel the run's tasks that have not ended. Their rows end when they are settled."""
-    while task_ids := _open_tasks(run, "queued", "running"):
+    while task_ids := _open_tasks(run, *ACTIVE):
         if not cancel_many(task_ids, is_quiet=True):
             break
 
 
-def _open_tasks(run: Run, *statuses: str) -> Sequence[UUID]:
+def _open_tasks(run: Run, *statuses: str, condition: str = "") -> Sequence[UUID]:
     params = {"run_id": run.pk, "statuses": list(statuses), "limit": PAGE}
-    return fetch_column(UUID, _OPEN_TASKS, params)
+    return fetch_column(UUID, _OPEN_TASKS.format(condition=condition), params)

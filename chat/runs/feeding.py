@@ -55,7 +55,8 @@ _PASSING = (LimitReached, Unavailable, NeedsRenderingError, NeedsSchemaCheckErro
 #: Tasks of open rows that have not ended.
 _UNFINISHED = """
 SELECT count(*) FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
- WHERE r.run_id = %(run_id)s AND r.state = 'open' AND t.status IN ('queued', 'running')
+ WHERE r.run_id = %(run_id)s AND r.state = 'open'
+   AND t.status IN ('queued', 'running', 'calling_tools', 'requires_action')
 """
 _PICK = """
 SELECT number, coalesce(payload, 'null')::text AS payload, key, generation + 1 AS generation

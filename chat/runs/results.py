@@ -107,7 +107,8 @@ _listeners: list[Callable[[], None]] = []
 _OVERDUE = """
 SELECT r.task_id FROM chat_runrow r JOIN chat_task t ON t.id = r.task_id
  WHERE r.run_id = %(run_id)s AND r.state = 'open'
-   AND t.status NOT IN ('queued', 'running') AND NOT t.needs_settling
+   AND t.status NOT IN ('queued', 'running', 'calling_tools', 'requires_action')
+   AND NOT t.needs_settling
 """
 
 

@@ -31,6 +31,7 @@ from chat.scheduler.ready import (
     reload_workers,
     remove,
     ring,
+    ring_listeners,
 )
 from chat.scheduler.single_slots import return_slot, take_slot
 from chat.scheduler.slots import (
@@ -82,6 +83,7 @@ __all__ = [
     "restore_slots",
     "return_slot",
     "ring",
+    "ring_listeners",
     "take_slot",
     "unknown_slots",
 ]

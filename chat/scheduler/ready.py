@@ -85,6 +85,11 @@ async def ring(pool: str) -> None:
     await async_redis().publish(DOORBELL, pool)
 
 
+def ring_listeners(pool: str) -> bool:
+    """`ring` for a thread. Returns whether any worker is subscribed. Raises RedisUnavailable."""
+    return bool(sync_redis().publish(DOORBELL, pool))
+
+
 def reload_workers() -> None:
     """Have every worker read the models and its own row anew. Raises RedisUnavailable."""
     sync_redis().publish(RELOAD, "")

@@ -23,7 +23,16 @@ from chat.events import TaskCancelled
 from chat.models import Status, Task, flights, pools_of
 from chat.models.flights import Successor
 from chat.models.ids import is_own
-from chat.models.transitions import CancelledCall, EndedWithoutCall, cancel_queued, cancel_running
+from chat.models.transitions import (
+    CancelledCall,
+    EndedWithoutCall,
+    cancel_queued,
+    cancel_running,
+    tool_steps,
+)
+from chat.models.transitions import cancel_waiting as cancel_waiting_for_tools
+from chat.models.transitions.tool_steps import RunningCall
+from chat.runner import recovery
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +48,8 @@ class Cancelled:
     waiting: Sequence[EndedWithoutCall]
     running: Sequence[CancelledCall]
     successors: Sequence[Successor]
+    #: Tool calls that are being made for such tasks.
+    tool_calls: Sequence[RunningCall] = ()
 
 
 async def cancel(owner_id: int, task_id: UUID) -> Task:
@@ -73,13 +84,17 @@ def cancel_many(task_ids: Sequence[UUID], *, is_quiet: bool = False) -> int:
     run."""
     waiting = flights.leave(task_ids, Status.CANCELLED)
     with transaction.atomic():
+        # They change between more states than two: one that is looked for in each could slip by.
+        has_tools = tool_steps.lock_loops(task_ids)
         waiting += cancel_queued(task_ids)
         running = cancel_running(task_ids)
         # A retry may have sent one back to the queue between the two.
         waiting += cancel_queued(task_ids)
+        waiting += cancel_waiting_for_tools(task_ids) if has_tools else []
+        tool_calls = tool_steps.cancel_calls([task.id for task in waiting if task.has_tools])
         ended = [*(task.id for task in waiting), *(call.id for call in running)]
         successors = flights.promote(ended)
-    announce_cancelled(Cancelled(waiting, running, successors), is_quiet=is_quiet)
+    announce_cancelled(Cancelled(waiting, running, successors, tool_calls), is_quiet=is_quiet)
     return len(waiting) + len(running)
 
 
@@ -94,6 +109,7 @@ def announce_cancelled(cancelled: Cancelled, *, is_quiet: bool = False) -> None:
     """Inform workers and readers of committed cancels. Raises nothing."""
     try:
         _publish(cancelled.waiting, cancelled.running, is_quiet=is_quiet)
+        recovery.stop_calls(cancelled.tool_calls)
         _enqueue(cancelled.successors)
     except RedisUnavailable as error:
         # Workers notice when they renew their lease, followers at their next look at the row.

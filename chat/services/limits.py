@@ -37,7 +37,7 @@ ALL_OWNERS = 0
 _COUNT = """
 SELECT owner_id, count(*) AS in_flight, count(*) FILTER (WHERE status = 'queued') AS queued
   FROM chat_task
- WHERE owner_id = ANY(%s) AND status IN ('queued', 'running')
+ WHERE owner_id = ANY(%s) AND status IN ('queued', 'running', 'calling_tools', 'requires_action')
  GROUP BY owner_id
 UNION ALL
 SELECT 0, 0, count(*) FROM chat_task WHERE %s AND status = 'queued'

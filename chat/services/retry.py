@@ -57,6 +57,7 @@ def _copy(task: Task) -> Task:
         messages=task.messages,
         history_from=task.history_from,
         params=task.params,
+        tools=task.tools,
         response_format=task.response_format,
         metadata={**task.metadata, "retry_of": str(task.pk)},
         needs_settling=True,

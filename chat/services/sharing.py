@@ -22,6 +22,9 @@ def prepare(tasks: Sequence[Task], budgets: BudgetsInForce) -> None:
     for task in tasks:
         if not (_is_shared_by_scene(task) or task.shares_with_owner):
             continue
+        if task.tools is not None:
+            # What tools answer depends on the moment, and may on the user.
+            continue
         if budgets.of(task):
             # Sent on, so that it is part of what makes requests the same.
             accounting.bound_completion(task)

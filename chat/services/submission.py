@@ -90,7 +90,53 @@ class TaskOptions(Strict):
     )
 
 
-class SceneRequest(TaskOptions, Sampling):
+#: Tools of its scene's that a request may name.
+MAX_NAMED_TOOLS = 128
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
+def _tool_kind(value: object) -> str:
+    return "(name)" if isinstance(value, str) else "(function)"
+
+
+#: The name of a tool that the scene offers, or a function of the caller's own, as OpenAI writes it.
+ToolChoice = Annotated[
+    Annotated[ToolName, Tag("(name)")] | Annotated[Object, Tag("(function)")],
+    Discriminator(_tool_kind),
+]
+
+
+class WithTools(Sampling):
+    """Parameters whose `tools` may also name some of those that the scene offers."""
+
+    tools: list[ToolChoice] | None = Field(  # type: ignore[assignment]
+        None,
+        max_length=MAX_NAMED_TOOLS,
+        description="Functions of your own, whose calls are given back to you. And names of tools "
+        "that the scene offers: its model may call these alone, and none if the list is empty; "
+        "without any names, all of them.",
+    )
+
+    @property
+    def named_tools(self) -> list[str] | None:
+        """The tools of the scene that may be called; None: all."""
+        if self.tools is None:
+            return None
+        names = [tool for tool in self.tools if isinstance(tool, str)]
+        return names if names or not self.tools else None
+
+    def params(self) -> Object:
+        params = super().params()
+        if isinstance(tools := params.get("tools"), list):
+            own: list[JsonValue] = [tool for tool in tools if isinstance(tool, dict)]
+            if own:
+                params["tools"] = own
+            else:
+                del params["tools"]
+        return params
+
+
+class SceneRequest(TaskOptions, WithTools):
     """Body of POST /api/llmchat/prompts/{scene}/api: its parameters go before the scene's."""
 
     model_config = example(variables={"text": "A long text ..."}, metadata={"order": "4711"})
@@ -99,7 +145,7 @@ class SceneRequest(TaskOptions, Sampling):
     version: SceneVersionNumber = None
 
 
-class CompositeRequest(TaskOptions, Sampling):
+class CompositeRequest(TaskOptions, WithTools):
     """A scene with its variables, or messages, or both; within a conversation or not."""
 
     model_config = example(
@@ -147,6 +193,7 @@ class EmbeddingsRequest(TaskOptions):
     conversation_id: ClassVar[None] = None
     # Another model's vectors would be of no use.
     fallbacks: ClassVar[None] = None  # type: ignore[misc]
+    named_tools: ClassVar[None] = None
 
     model: str = Field(min_length=1, max_length=100)
     input: EmbeddingInput

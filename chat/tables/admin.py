@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from aily.admin.lists import LargeTable, NewestChoices, users_named
 from aily.problems import Problem
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
-from chat.tables.models import Change, Export, Field, Import, Table
+from chat.tables.models import AiField, Change, Export, Field, Import, Table, View
 from chat.tables.tables import delete_table, restore_table
 
 
@@ -82,3 +82,13 @@ class ExportAdmin(_OfTable):
     list_display = ("table", "owner", "format", "state", "done", "total", "created_at")
     list_filter = (("state", NewestChoices),)
     exclude = ("lease", "lease_until")
+
+
+@admin.register(View)
+class ViewAdmin(_OfTable):
+    list_display = ("name", "table", "owner", "is_shared", "updated_at")
+
+
+@admin.register(AiField)
+class AiFieldAdmin(_OfTable):
+    list_display = ("name", "table", "scene", "scene_version", "policy", "owner", "updated_at")

@@ -12,7 +12,7 @@ from psycopg import sql
 from aily.database.rows import Row, fetch_rows
 from chat.tables import ddl
 from chat.tables.conversion import pending_field
-from chat.tables.models import AiField, Field, Kind, Table
+from chat.tables.models import AiField, Field, Import, Kind, Table, TransferState
 from chat.tables.names import SCHEMA
 
 _COLUMNS = """
@@ -49,7 +49,7 @@ class _Column(Row, frozen=True):
 
 
 def differences() -> list[Difference]:
-    """Return what the catalogue and PostgreSQL do not agree on. Four queries."""
+    """Return what the catalogue and PostgreSQL do not agree on. Five queries."""
     present: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for row in fetch_rows(_Column, _COLUMNS, [SCHEMA]):
         present[row.table][row.column or ""] = row.type or ""
@@ -63,6 +63,9 @@ def differences() -> list[Difference]:
     known = {f"t{pk}" for pk in tables}
     known |= {f"l{field.pk}" for some in fields.values() for field in some}
     known |= {f"a{pk}" for pk in AiField.objects.values_list("pk", flat=True)}
+    # What imports have beside their tables is purged with them (chat/tables/transfers).
+    imports = Import.objects.filter(state__in=[TransferState.RUNNING, TransferState.DONE])
+    known |= {f"{letter}{pk.hex}" for pk in imports.values_list("pk", flat=True) for letter in "iu"}
     found += [Difference("unknown", name) for name in present.keys() - known]
     return found
 

@@ -49,7 +49,7 @@ class WrittenColumns:
     def __init__(self, fields: list[Field]) -> None:
         self.kinds: dict[str, str] = {}
         self._pending: dict[int, tuple[str, Convert]] = {}
-        self._fields = fields
+        self._columns = [(field.pk, field.column) for field in fields]
         for field in fields:
             self.kinds[field.column] = field.kind
             if (after := pending_field(field)) is not None:
@@ -58,11 +58,7 @@ class WrittenColumns:
 
     def values(self, cells: dict[int, Cell]) -> dict[str, Cell]:
         """The value of each column, of cells by the ids of their fields."""
-        values: dict[str, Cell] = {}
-        for field in self._fields:
-            cell = cells.get(field.pk)
-            values[field.column] = cell
-            if field.pk in self._pending:
-                name, convert = self._pending[field.pk]
-                values[name] = converted_or_empty(convert, cell)
+        values = {name: cells.get(pk) for pk, name in self._columns}
+        for pk, (name, convert) in self._pending.items():
+            values[name] = converted_or_empty(convert, cells.get(pk))
         return values

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 from pydantic import JsonValue
 
@@ -14,16 +16,18 @@ from aily.database.rows import fetch_column
 from aily.problems import Conflict, InvalidRequest, NotFound
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
+from chat.tables.conversion import pending_field
 from chat.tables.exceptions import TableFull
 from chat.tables.models import ChangeKind, Field, Kind, Table
 from chat.tables.models.tables import MAX_NAME_CHARS
 from chat.tables.names import column, rows_table, statement
 from chat.tables.options import Options, check_options
 from chat.tables.permissions import Access, get_table
+from chat.tables.rebuilding import rebuild
 
-#: Fields of a table. So many fit into a row of PostgreSQL's 8 KB: what is large is stored elsewhere
-#: and leaves 18 bytes.
-MAX_FIELDS = 200
+#: Fields of a table, and fields in its trash, whose columns are still there. So many fit into a row
+#: of PostgreSQL's 8 KB: of a value that is large 18 bytes are left there, of a small one 24.
+MAX_FIELDS, MAX_TRASHED = 200, 100
 
 _HAS_CHOICES = "SELECT count(*) FROM {table} WHERE {column} = ANY(%s)"
 _HAS_CHOICES_AMONG = "SELECT count(*) FROM {table} WHERE {column} && %s"
@@ -83,9 +87,11 @@ def add_catalogue_fields(
         rows[0].save()  # which the audit log hears of; those of a new table are seen with it
     else:
         Field.objects.bulk_create(rows)
-    for row in rows:
-        row.column = row.key if row.is_stored else ""
-    Field.objects.bulk_update(rows, ["column"])
+    stored = [row for row in rows if row.is_stored]
+    for row in stored:
+        row.column = row.key
+    own_key = Concat(Value("f"), Cast("id", CharField()))
+    Field.objects.filter(pk__in=[row.pk for row in stored]).update(column=own_key)
     return rows
 
 
@@ -133,10 +139,9 @@ def add_fields(table: Table, new: Sequence[NewField], user: User, client: str = 
 
 
 def require_room(table: Table) -> None:
-    """Raise TableFull if PostgreSQL can add no further column to the table."""
+    """Make room for a column, if the table has had as many as PostgreSQL allows."""
     if ddl.columns_ever(table.pk) >= ddl.MAX_COLUMNS_EVER:
-        message = "This table has had as many fields as it can have. Export it into a new one."
-        raise TableFull(message)
+        rebuild(table.pk)
 
 
 def _record(table: Table, rows: Sequence[Field], author: Author, inverse: Options | None) -> None:
@@ -236,9 +241,27 @@ def delete_field(row: Field, author: Author) -> None:
         deleted = get_live_field(row.pk)
         deleted.deleted_at, deleted.deleted_by_id = timezone.now(), author.user_id
         deleted.save(update_fields=["deleted_at", "deleted_by", "updated_at"])
+        trim_trash(table)
         _record(table, [deleted], author, {"restore_field": deleted.pk})
 
     ddl.change_schema(row.table_id, delete)
+
+
+def trim_trash(table: Table) -> None:
+    """Drop the oldest of the fields in the trash if there are more than MAX_TRASHED."""
+    trashed = Field.objects.filter(table=table, deleted_at__isnull=False)
+    for row in trashed.order_by("-deleted_at", "-id")[MAX_TRASHED:]:
+        drop_field(row)
+
+
+def drop_field(row: Field) -> None:
+    """Drop a field with its cells, in the transaction of a change of the schema. What else it has
+    in PostgreSQL goes with its catalogue row."""
+    if row.is_stored:
+        ddl.drop_column(row.table_id, row.column)
+    if (pending := pending_field(row)) is not None:
+        ddl.drop_column(row.table_id, pending.column)
+    row.delete()
 
 
 def restore_field(row: Field, author: Author) -> Field:

@@ -48,7 +48,7 @@ class Entry(msgspec.Struct):
 
 @dataclass(slots=True)
 class Position:
-    """What one reader has been sent."""
+    """How far one reader has read the log."""
 
     #: Of the last entry that was read.
     id: str
@@ -60,7 +60,7 @@ class Position:
 
     @classmethod
     def after(cls, place: str | None, rev: int) -> Position:
-        """Behind a revision or the id of a frame; None: behind the table's present revision."""
+        """The position after a revision or a frame's id; None: after the table's revision."""
         if place is None:
             return cls(f"{rev}-0", rev)
         seen, _, number = place.partition("-")
@@ -76,7 +76,7 @@ class Position:
             self.later.discard(self.seen)
 
     def misses(self, rev: int, now: float) -> bool:
-        """Whether a revision up to `rev` has been missing for too long."""
+        """Return whether a revision up to `rev` has been missing for GAP_SECONDS."""
         if self.seen >= rev:
             self.missing_since = None
             return False
@@ -85,7 +85,7 @@ class Position:
         return now - self.missing_since >= GAP_SECONDS
 
     def skip_to(self, rev: int) -> None:
-        """The reader reloads, and so has all up to `rev`."""
+        """Take all revisions up to `rev` as seen: the reader reloads the table."""
         self.seen = max(rev, self.seen)
         self.later = {later for later in self.later if later > self.seen}
         self.missing_since = None
@@ -134,7 +134,7 @@ async def follow_table(
 
 
 async def _is_cut(table_id: int, position: Position) -> bool:
-    """Whether the log has no longer what came directly after the reader's place."""
+    """Return whether the log has dropped entries that this reader has not seen."""
     try:
         oldest = await async_redis().xrange(keys.changes_log(table_id), count=1)
     except RedisUnavailable:
@@ -164,7 +164,7 @@ async def _look(user: User, table_id: int, position: Position) -> tuple[Table, l
 def _frames(
     table: Table, position: Position, entries: Sequence[Entry], now: float, *, is_cut: bool
 ) -> list[TableFrame]:
-    """What the reader is to be sent of these entries."""
+    """Merge the entries into the frames that the reader is sent: one, or none."""
     changes = [entry.change for entry in entries]
     position.add(entries)
     rev = max([table.rev, *(change.rev for change in changes)])

@@ -27,7 +27,7 @@ def snapshot_about(snapshot_id: str) -> str:
 
 
 def snapshots_of(user_id: int) -> str:
-    """list  a user's snapshots, newest first"""
+    """list  `<id>:<bytes>` of a user's snapshots, newest first"""
     return f"aily:snapshots:{user_id}"
 
 

@@ -22,7 +22,7 @@ from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.conversion import converter, pending_field
 from chat.tables.exceptions import TableBusy
-from chat.tables.fields import free_name, get_live_field, live_fields, require_room
+from chat.tables.fields import free_name, get_live_field, live_fields, require_room, trim_trash
 from chat.tables.locks import share_table
 from chat.tables.models import ChangeKind, Field, Kind, Table
 from chat.tables.names import column, rows_table, statement
@@ -37,10 +37,14 @@ BATCH_ROWS = 2_000
 REQUEST_SECONDS = 1.0
 #: For how long one turn of the job converts.
 SCHEDULED_SECONDS = 20.0
+#: Fields of one table whose kinds change at the same time: each has two columns meanwhile.
+MAX_AT_ONCE = 5
 #: Values of the report that did not fit.
 MAX_EXAMPLES = 100
 MAX_EXAMPLE_CHARS = 200
 
+_TEXTS = frozenset({Kind.TEXT, Kind.LONG_TEXT, Kind.URL, Kind.EMAIL})
+_FREE_TEXTS = frozenset({Kind.TEXT, Kind.LONG_TEXT})
 #: Kinds whose values are the same texts in PostgreSQL and in chat/tables/texts.py.
 _NAMED_ALIKE = frozenset({
     Kind.TEXT, Kind.LONG_TEXT, Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN, Kind.DATE, Kind.URL,
@@ -73,6 +77,13 @@ def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author:
         field = get_live_field(row.pk)
         if field.is_retyping:
             raise Conflict("The kind of this field is being changed.", field="kind")
+        if Field.objects.filter(table=table, is_retyping=True).count() >= MAX_AT_ONCE:
+            message = f"The kinds of {MAX_AT_ONCE} fields of this table are being changed."
+            raise Conflict(message, field="kind")
+        if field.kind in _TEXTS and kind in _FREE_TEXTS:
+            check_options(kind, options)
+            _keep_column(table, field, kind, author)
+            return
         require_room(table)
         name = f"{field.key}_{table.schema_rev}"
         field.retype = {
@@ -93,6 +104,15 @@ def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author:
     ddl.change_schema(row.table_id, begin)
     convert_for(row.pk, REQUEST_SECONDS)
     return get_live_field(row.pk)
+
+
+def _keep_column(table: Table, field: Field, kind: str, author: Author) -> None:
+    """Change one kind of text into one that holds any text: the cells stay as they are."""
+    report: Options = {"state": "done", "from": field.kind, "old_field": None}
+    field.retype = {**report, "done": 0, "unfit": 0, "examples": []}
+    field.kind, field.options = kind, {}
+    field.save(update_fields=["kind", "options", "retype", "updated_at"])
+    _record(table, field, author)
 
 
 def _with_choices(field: Field, kind: str, options: Mapping[str, JsonValue]) -> Options:
@@ -220,6 +240,7 @@ def _finish(field_id: int) -> bool:
             return False  # it had been locked by another process
         after, state = cast("Field", pending_field(field)), cast("Options", field.retype)
         old = _trash_old_column(table, field)
+        trim_trash(table)
         field.kind, field.options, field.column = after.kind, after.options, after.column
         report = {name: state[name] for name in ("done", "unfit", "examples")}
         field.retype = {"state": "done", "from": old.kind, "old_field": old.pk, **report}

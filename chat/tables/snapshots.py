@@ -1,8 +1,8 @@
 """Snapshots: the ids of a view's rows in order, kept in Redis for those who scroll through it.
 
-Any place of it is a read by primary key. Rows do not move while one reads; which have entered or
-left the view meanwhile is counted. A snapshot that is gone, for its age or as the cache was
-emptied, is made anew by opening the view again.
+Reading any place of a snapshot is a read by primary key. Its rows keep their places while others
+change the table; rows that enter and leave the view meanwhile are counted. A snapshot that has
+expired, or that the cache has dropped, is replaced by opening the view again.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from chat.tables.view_queries import (
 SNAPSHOT_SECONDS = 600
 #: Of one user; the oldest goes when one more is opened.
 MAX_SNAPSHOTS_PER_USER = 16
+MAX_BYTES_PER_USER = 33_554_432
 #: Rows of a snapshot: 8 MB.
 MAX_ROWS = 1_000_000
 #: Rows of a page.
@@ -136,25 +137,38 @@ def _store(user: User, about: About, packed: bytes) -> str:
     pipe = client().pipeline(transaction=False)
     pipe.set(keys.snapshot_ids(snapshot_id), packed, ex=SNAPSHOT_SECONDS)
     pipe.set(keys.snapshot_about(snapshot_id), msgspec.json.encode(about), ex=SNAPSHOT_SECONDS)
-    pipe.lpush(own, snapshot_id)
-    pipe.lrange(own, MAX_SNAPSHOTS_PER_USER, -1)
-    pipe.ltrim(own, 0, MAX_SNAPSHOTS_PER_USER - 1)
+    pipe.lpush(own, f"{snapshot_id}:{len(packed)}")
+    pipe.lrange(own, 0, -1)
     pipe.expire(own, SNAPSHOT_SECONDS * MAX_SNAPSHOTS_PER_USER)
-    oldest = cast("list[bytes]", pipe.execute()[3])
-    if oldest:
-        drop = client().pipeline(transaction=False)
-        for name in oldest:
-            drop.unlink(keys.snapshot_ids(name.decode()))
-            drop.unlink(keys.snapshot_about(name.decode()))
-        drop.execute()
+    _drop_oldest(own, pipe.execute()[3])
     return snapshot_id
+
+
+def _drop_oldest(own: str, listed: Sequence[bytes]) -> None:
+    """Delete a user's oldest snapshots beyond the bounds. `listed`: id and bytes of each, newest
+    first."""
+    kept, total = 0, 0
+    for entry in listed:
+        total += int(entry.rpartition(b":")[2])
+        if kept and (total > MAX_BYTES_PER_USER or kept >= MAX_SNAPSHOTS_PER_USER):
+            break
+        kept += 1
+    if kept == len(listed):
+        return
+    pipe = client().pipeline(transaction=False)
+    pipe.ltrim(own, 0, kept - 1)
+    for entry in listed[kept:]:
+        snapshot_id = entry.decode().rpartition(":")[0]
+        pipe.unlink(keys.snapshot_ids(snapshot_id))
+        pipe.unlink(keys.snapshot_about(snapshot_id))
+    pipe.execute()
 
 
 # --- Reading ------------------------------------------------------------------------------------
 def read_page(user: User, snapshot_id: str, start: int, number: int) -> SnapshotPage:
     """The ids of `number` rows from the place `start`, from 0. Raises SnapshotGone and NotFound.
 
-    Which rows have left the view is only looked up where the table has changed since.
+    If the table has changed since, one more statement finds the rows that have left the view.
     """
     about, packed, size = _load(snapshot_id, start, number)
     table = get_table(user, about.table)
@@ -169,7 +183,9 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
 
 
 def _load(snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]:
-    """What the snapshot is of, the packed ids of a page of it, and its bytes, in one round trip."""
+    """Read what a snapshot was made of, the packed ids of one page, and its size in bytes. One
+    round trip.
+    """
     ids, about = keys.snapshot_ids(snapshot_id), keys.snapshot_about(snapshot_id)
     pipe = client().pipeline(transaction=False)
     pipe.getex(about, ex=SNAPSHOT_SECONDS)
@@ -191,7 +207,7 @@ def _parts(about: About) -> ViewParts:
 def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
     """How many rows have entered and left the view since. Raises SnapshotGone and NotFound.
 
-    Looks at the rows alone that have changed, where the table's log still has them.
+    Compares the changed rows only, if the table's log still has all of them; else the whole view.
     """
     about, packed, _ = _load(snapshot_id, 0, MAX_ROWS)
     table = get_table(user, about.table)

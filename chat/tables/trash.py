@@ -12,8 +12,8 @@ from django.utils import timezone
 from aily.database.rows import execute
 from aily.problems import NotFound
 from chat.tables import ddl
-from chat.tables.conversion import pending_field
 from chat.tables.exceptions import TableBusy
+from chat.tables.fields import drop_field
 from chat.tables.models import Field, Table
 
 #: Changes deleted by one statement, and for how long one turn deletes.
@@ -39,7 +39,7 @@ def purge(limit: int = 100) -> int:
     dropped = 0
     for table in Table.objects.filter(deleted_at__lt=_cutoff())[:limit]:
         dropped += _drop_table(table)
-    fields = Field.objects.filter(deleted_at__lt=_cutoff()).select_related("table")
+    fields = Field.objects.filter(deleted_at__lt=_cutoff(), table__deleted_at=None)
     for field in fields[:limit]:
         dropped += _drop_field(field)
     return dropped
@@ -57,17 +57,8 @@ def _drop_table(table: Table) -> int:
 
 
 def _drop_field(field: Field) -> int:
-    """Drop a field with its column. What else it has in PostgreSQL goes with its catalogue row."""
-
-    def drop(table: Table) -> None:
-        if field.is_stored:
-            ddl.drop_column(table.pk, field.column)
-        if (pending := pending_field(field)) is not None:
-            ddl.drop_column(table.pk, pending.column)
-        field.delete()
-
     try:
-        ddl.change_schema(field.table_id, drop)
+        ddl.change_schema(field.table_id, lambda _: drop_field(field))
     except (TableBusy, NotFound):
         return 0
     return 1

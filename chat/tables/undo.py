@@ -2,8 +2,8 @@
 
 An undo carries out the inverse of a change, which is a change itself. Its own inverse is what redo
 carries out. So a step is undone if its `undone_at` is set, and can be redone unless the same tab
-has changed something else since. Each cell meets the same check as an edit: one that somebody else
-has changed since is left as it is, and told.
+has changed something else since. Each cell is checked as in an edit: if somebody else has changed
+it since, it keeps its value, and the result lists it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def register_batch_undo(undo: BatchUndo) -> None:
 
 # --- Steps of a tab -----------------------------------------------------------------------------
 def undo(table: Table, author: Author) -> Undone:
-    """Undo the newest step of this user in this tab. Raises Conflict where others were quicker."""
+    """Undo the newest step of this user in this tab. Raises Conflict if another request has just
+    undone it, or its inverse was not kept."""
     found = _in_force(table, author).filter(step__in=[Step.EDIT, Step.REDO]).first()
     if found is None or found.pk < _oldest(table, author):
         return Undone(None, None, [])
@@ -75,7 +76,7 @@ def _own(table: Table, author: Author) -> QuerySet[Change]:
 
 
 def _in_force(table: Table, author: Author) -> QuerySet[Change]:
-    """What was not undone. A change of a field that cannot be undone is passed over."""
+    """Changes that were not undone, without those of fields that have no inverse."""
     own = _own(table, author).filter(undone_at=None)
     return own.exclude(kind=ChangeKind.FIELD, inverse=None)
 
@@ -118,7 +119,7 @@ def undo_batch(table: Table, author: Author, batch: UUID) -> Undone:
 
 
 def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undone:
-    """Apply the inverse of a change, and keep what reverts that. All or nothing."""
+    """Apply the inverse of a change in one transaction, and log that as `step`."""
     with transaction.atomic():
         in_force = Change.objects.filter(pk=found.pk, undone_at=None)
         if not in_force.update(undone_at=timezone.now()):

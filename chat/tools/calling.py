@@ -16,6 +16,8 @@ from chat.observability import metrics
 from chat.structured.checking import UncheckedError, check_answer
 from chat.tools import http_service
 from chat.tools.endpoints import Endpoint, endpoint_of
+from chat.tools.listing import note_outdated
+from chat.tools.package import load_package
 from chat.tools.results import NoSlotError, ToolErrorCode, ToolFault, ToolResult, bounded
 from chat.tools.slots import slot
 
@@ -30,7 +32,7 @@ MAX_ARGUMENTS_BYTES = 1024 * 1024
 async def call_tool(
     tool: Tool, arguments: dict[str, Any], *, call_id: str, owner_id: int = 0
 ) -> ToolResult:
-    """Make one call of a tool, whose server is loaded. No database connection is used.
+    """Make one call of a tool, whose server is loaded. No database connection is held meanwhile.
 
     Whatever its server does becomes a result that says so. Raises NoSlotError alone, before
     anything was sent, where all slots of the server are in use. `call_id` is the same when a call
@@ -67,6 +69,8 @@ async def _result(tool: Tool, arguments: dict[str, Any], call_id: str, owner_id:
         await _check_structured(tool, result, owner_id)
         return bounded(result, endpoint.max_result_bytes)
     except ToolFault as fault:
+        if fault.code == ToolErrorCode.REFUSED:
+            await note_outdated(tool.server)
         return fault.as_result()
     except NoSlotError:
         raise
@@ -92,7 +96,7 @@ async def _call(
     if tool.server.kind == ToolServerKind.HTTP:
         answer = await http_service.call(endpoint, tool, arguments, call_id)
         return ToolResult(answer.text, answer.structured)
-    # With the first call: a process that makes none does without the package.
+    await load_package()
     from chat.tools import mcp_client
 
     request = mcp_client.ToolCallRequest(

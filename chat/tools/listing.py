@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from aily.concurrency.faults import surviving
-from aily.database.rows import fetch_column
+from aily.database.rows import execute, fetch_column
 from aily.database.threads import in_database
 from aily.problems import Unavailable
 from chat.llm.types import storable
@@ -27,6 +27,7 @@ from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.structured.checking import UncheckedError, check_schema
 from chat.tools.endpoints import endpoint_of
 from chat.tools.names import function_name
+from chat.tools.package import load_package
 from chat.tools.results import ToolFault
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ RETURNING id
 """
 
 
+#: A list that was made a moment ago is not made again.
+_NOTE_OUTDATED = """
+UPDATE chat_toolserver SET listed_at = now() - list_ttl_seconds * interval '1 second'
+ WHERE id = %s AND listed_at < now() - %s * interval '1 second'
+   AND listed_at > now() - list_ttl_seconds * interval '1 second'
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What a listing has changed, by function name."""
@@ -76,6 +85,12 @@ async def refresh_due() -> int:
     return len(claimed)
 
 
+async def note_outdated(server: ToolServer) -> None:
+    """Have the tools of a server listed soon: it has refused a call of one that it had listed."""
+    with surviving("noting an outdated list of tools"):
+        await in_database(execute, _NOTE_OUTDATED, [server.pk, RETRY_SECONDS])
+
+
 async def _refresh_claimed(pk: int) -> None:
     with surviving("listing tools"):
         server = await in_database(ToolServer.objects.filter(pk=pk).first)
@@ -89,6 +104,7 @@ async def _refresh_claimed(pk: int) -> None:
 
 async def refresh(server: ToolServer) -> Changes:
     """List the tools of an MCP server now. Raises ToolFault, which is noted with the server."""
+    await load_package()
     from chat.tools import mcp_client
 
     try:

@@ -19,7 +19,7 @@ import { Socket } from "./client/socket.js";
 import { isActive, newTask } from "./client/task_state.js";
 import { Tasks } from "./client/tasks.js";
 
-/** @import { ClientOptions, TaskEvent, TaskState } from "./client/types.d.ts" */
+/** @import { ClientOptions, Decision, TaskEvent, TaskState } from "./client/types.d.ts" */
 
 export { ApiError, Run };
 
@@ -41,7 +41,7 @@ export class AilyClient {
     const base = url.replace(/\/+$/, "");
     this.#api = new Api(`${base}/api`, () => headersOf(key));
     this.#socket = new Socket(`${base.replace(/^http/, "ws")}/ws/llmchat/`, key);
-    this.#tasks = new Tasks(this.#socket, (method, path) => this.request(method, path));
+    this.#tasks = new Tasks(this.#socket, (method, path, body) => this.request(method, path, body));
     this.#giveUpMs = giveUpSeconds * 1000;
     /** Many requests as one thing. */
     this.runs = new Runs(this.#api, this.#socket, {
@@ -131,6 +131,7 @@ export class AilyClient {
     if (known) return known;
     const task = new Task(state, {
       cancel: () => this.#tasks.cancel(state.id),
+      decide: (callId, decision) => this.#tasks.decide(state.id, callId, decision),
       leave: () => {
         this.#followed.delete(state.id);
         this.#tasks.unfollow(state.id);
@@ -203,7 +204,10 @@ export class Task {
    * Made by `AilyClient`.
    *
    * @param {TaskState} state
-   * @param {{cancel: () => Promise<void>, leave: () => void}} actions
+   * @param {object} actions
+   * @param {() => Promise<void>} actions.cancel
+   * @param {(callId: string, decision: Decision) => Promise<void>} actions.decide
+   * @param {() => void} actions.leave
    */
   constructor(state, actions) {
     this.state = state;
@@ -233,6 +237,17 @@ export class Task {
   /** Stop it for good; what it has answered so far is kept. @returns {Promise<void>} */
   cancel() {
     return this.#actions.cancel();
+  }
+
+  /**
+   * Approve a call of `state.calls` that is in the state requires_action, also with other arguments,
+   * or reject it with a reason that the model is told.
+   *
+   * @param {string} callId @param {Decision} decision @returns {Promise<void>}
+   * @throws {ApiError} where it was decided already, or the arguments do not fit the tool's schema
+   */
+  decide(callId, decision) {
+    return this.#actions.decide(callId, decision);
   }
 
   /** Follow it no more; it runs on. */
@@ -302,6 +317,7 @@ export class Task {
 /** @param {TaskState} before @param {TaskState} task @returns {TaskEvent} */
 function eventBetween(before, task) {
   if (task.status === "queued") return { type: "queued", task };
+  if (task.calls !== before.calls) return { type: "tools", task };
   const isNewAttempt = task.attempt !== before.attempt;
   if (isNewAttempt && !task.text) return { type: "started", task };
   const isLonger = !isNewAttempt && task.text.startsWith(before.text);

@@ -29,6 +29,8 @@ const shared = {
   runs: new Runs(api, socket),
   runMaxFileBytes: data.run_max_file_bytes,
   drafts: new Drafts(data.user_id),
+  socket,
+  tableAssets: data.table_assets,
   models: data.models,
   mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,
   mayPublish: (/** @type {string} */ slug) => data.published_scenes?.includes(slug) ?? true,

@@ -20,6 +20,8 @@ from chat.models import (
     Status,
     Task,
     TaskVectors,
+    ToolCall,
+    ToolStep,
     Worker,
 )
 from chat.models.ids import uuid7
@@ -275,3 +277,56 @@ def test_the_time_line_has_earlier_attempts(admin: Client, make_task: MakeTask) 
         headers = {"Accept-Language": language}
         text = admin.get(f"/admin/chat/task/{task.pk}/change/", headers=headers).content.decode()
         assert words in text
+
+
+# --- Tool calls ---------------------------------------------------------------------------------
+@pytest.fixture
+def looped(make_task: MakeTask, alice: User) -> Task:
+    """A task with a call that was approved with other arguments, and one that waits."""
+    task = make_task(status=Status.REQUIRES_ACTION, attempt=1, tools={"ids": []}, started_at=AT)
+    Task.objects.filter(pk=task.pk).update(created_at=AT)
+    after = [AT + timedelta(milliseconds=number * 100) for number in range(6)]
+    ToolStep.objects.create(task=task, number=1, attempt=1, model_seconds=0.1, created_at=after[1])
+    own = {"task": task, "step": 1, "attempt": 1, "server": "shop", "is_idempotent": False}
+    ToolCall.objects.create(
+        **own, place=0, call_id="a", name="refund", arguments='{"sum": 7}',
+        edited_arguments='{"sum": 5}', state="succeeded", text="<b>refunded</b>",
+        expires_at=after[5], decided_at=after[2], decided_by=alice, started_at=after[3],
+        finished_at=after[4],
+    )  # fmt: skip
+    ToolCall.objects.create(
+        **own, place=1, call_id="b", name="notify", arguments="{}", state="requires_action",
+        expires_at=after[5],
+    )  # fmt: skip
+    return task
+
+
+def test_the_time_line_has_steps_and_tool_calls(admin: Client, looped: Task) -> None:
+    page = admin.get(f"/admin/chat/task/{looped.pk}/change/")
+    moments = [
+        (moment.name, moment.detail, moment.after_ms) for moment in page.context["page"].moments
+    ]
+    assert moments[2:] == [
+        ("Tools asked for", "step 1", 100),
+        ("Tool call approved", "refund, shop: alice", 200),
+        ("Tool called", "refund, shop", 300),
+        ("Tool call ended", "refund, shop: Succeeded, 0.100 s", 400),
+        ("Waits for its user until", "notify, shop", 500),
+    ]
+    text = page.content.decode()
+    for shown in ("&quot;sum&quot;: 5", "&quot;sum&quot;: 7", "&lt;b&gt;refunded&lt;/b&gt;"):
+        assert shown in text
+    chinese = admin.get(
+        f"/admin/chat/task/{looped.pk}/change/", headers={"Accept-Language": "zh-hans"}
+    ).content.decode()
+    assert "工具调用" in chinese
+    assert "Tool called" not in chinese
+
+
+def test_tasks_that_wait_for_their_users_are_filtered(
+    admin: Client, make_task: MakeTask, looped: Task
+) -> None:
+    make_task(status=Status.CALLING_TOOLS, tools={"ids": []})
+    query = {"status__exact": Status.REQUIRES_ACTION}
+    assert _listed(admin.get("/admin/chat/task/", query)) == [looped.pk]
+    assert "status__exact=requires_action" in admin.get("/admin/chat/task/").content.decode()

@@ -2,13 +2,18 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import en from "../../static/js/i18n/en.js";
-import { formatDateTime, isKey, t } from "../../static/js/i18n/i18n.js";
-import zh from "../../static/js/i18n/zh-hans.js";
+import mainEn from "../../static/js/i18n/en.js";
+import { formatDateTime, isKey, loadTexts, t } from "../../static/js/i18n/i18n.js";
+import tablesEn from "../../static/js/i18n/tables/en.js";
+import tablesZh from "../../static/js/i18n/tables/zh-hans.js";
+import mainZh from "../../static/js/i18n/zh-hans.js";
 import { modules, templates, visibleWords } from "./sources.mjs";
 
+await loadTexts("tables");
+const en = { ...mainEn, ...tablesEn };
+const zh = { ...mainZh, ...tablesZh };
 const sources = [...modules()]
-  .filter(([name]) => !/^i18n\/(en|zh-hans)\.js$/.test(name))
+  .filter(([name]) => !/^i18n\/(tables\/)?(en|zh-hans)\.js$/.test(name))
   .map(([name, source]) => [name, source.replace(/\/\*[^]*?\*\//g, "")]);
 const formsOf = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry));
 const namesIn = (text) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
@@ -38,9 +43,13 @@ test("the Chinese texts are Chinese", () => {
     "app.title",
     "toast.text",
     "sidebar.hint",
+    "tables.state_count",
     "error.invalid_form.help",
     "error.invalid_request.help",
     "error.invalid_variable.help",
+    "error.invalid_value.help",
+    "error.tool_server_failed.help",
+    "error.table_full.help",
   ];
   for (const [key, entry] of Object.entries(zh)) {
     if (same.includes(key)) continue;

@@ -12,6 +12,9 @@ test("every address leads back to its page", () => {
       { name: "workshop", id: "summarize" },
       { name: "runs", id: null },
       { name: "runs", id: "0198c0de-7a11-7000-8000-0123456789ab" },
+      { name: "tables", id: null },
+      { name: "tables", id: "12" },
+      { name: "tables", id: "12/34" },
       { name: "settings", id: null },
     ]
   ) assert.deepEqual(parseRoute(href(route)), route);
@@ -30,6 +33,9 @@ test("anything unknown is a new chat", () => {
       "#/c/<b>",
       "#/runs/",
       "#/runs/a/b",
+      "#/tables/x",
+      "#/tables/1/",
+      "#/tables/1/2/3",
     ]
   ) {
     assert.deepEqual(parseRoute(hash), { name: "chat", id: null }, hash);

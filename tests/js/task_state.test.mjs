@@ -278,3 +278,77 @@ test("asking again takes the question and its answer away", () => {
   assert.deepEqual(shown(withoutTask(turns, "t1")), ["two?", "two."]);
   assert.deepEqual(shown(withoutTask(turns, "t2")), ["one?", ""]);
 });
+
+// --- Calls of tools -----------------------------------------------------------------------------
+const call = (id, fields = {}) => ({
+  type: "task.tool_call",
+  task_id: TASK,
+  id,
+  call_id: "c1",
+  step: 1,
+  tool: "clock",
+  server: "demo",
+  arguments: "{}",
+  state: "running",
+  ...fields,
+});
+const asked = (id, fields = {}) => {
+  const { state: _, ...others } = call(id, fields);
+  return { ...others, type: "task.requires_action", deadline: "2026-11-30T12:00:00Z" };
+};
+const answered = (id, fields = {}) => ({
+  type: "task.tool_result",
+  task_id: TASK,
+  id,
+  call_id: "c1",
+  is_error: false,
+  text: "noon",
+  duration_seconds: 0.2,
+  ...fields,
+});
+
+test("a call of a tool is kept with its arguments, its result and how long it took", () => {
+  const frames = [started(1), call("1-2"), answered("1-3"), delta("1-4", "It is noon.")];
+  const { task, outcomes } = play(frames);
+  assert.deepEqual(outcomes, ["applied", "applied", "applied", "applied"]);
+  const [found] = task.calls;
+  assert.equal(task.calls.length, 1);
+  assert.deepEqual(
+    [found.tool, found.server, found.state, found.text, found.durationSeconds],
+    ["clock", "demo", "succeeded", "noon", 0.2],
+  );
+  assert.equal(task.text, "It is noon.");
+});
+
+test("a task waits for its user while any of its calls does", () => {
+  const other = { call_id: "c2", tool: "pay" };
+  const begun = [started(1), call("1-2"), asked("1-3", other)];
+  assert.equal(play(begun).task.status, "requires_action");
+  const { task } = play([...begun, answered("1-4")]);
+  assert.equal(task.status, "requires_action");
+  assert.deepEqual(task.calls.map(({ state }) => state), ["succeeded", "requires_action"]);
+  const approved = play([call("1-5", { ...other, arguments: '{"sum":2}' })], task).task;
+  assert.equal(approved.status, "calling_tools");
+  assert.equal(approved.calls[1].arguments, '{"sum":2}');
+});
+
+test("a result with an error is a failed call, and calls outlive a new attempt", () => {
+  const failed = [started(1), call("1-2"), answered("1-3", { is_error: true, text: "down" })];
+  const { task } = play([...failed, started(2), delta("2-2", "Sorry")]);
+  assert.deepEqual(task.calls.map(({ state, text }) => [state, text]), [["failed", "down"]]);
+  assert.equal(task.text, "Sorry");
+});
+
+test("a snapshot brings the calls that its reader has missed", () => {
+  const snapshot = {
+    type: "task.snapshot",
+    task_id: TASK,
+    id: "1-7",
+    text: "It is",
+    reasoning: "",
+    tool_calls: [{ ...answered("1-3"), tool: "clock", state: "succeeded", step: 1 }],
+  };
+  const { task, outcomes } = play([snapshot]);
+  assert.deepEqual(outcomes, ["applied"]);
+  assert.deepEqual(task.calls.map(({ id, state }) => [id, state]), [["c1", "succeeded"]]);
+});

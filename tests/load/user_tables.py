@@ -19,11 +19,12 @@ from rich.console import Console
 from aily.launcher.programs import BASE_DIR
 from tests.load import machine, report
 from tests.load.goals import Figures, Goal, verdicts
-from tests.load.installation import Installation, Upstream
+from tests.load.installation import MODELS_KNOWN_SECONDS, Installation, Upstream
 from tests.load.measure import Groups, percentile, summed
 from tests.load.scenarios.scenario import count
+from tests.load.table_run import MIN_GOAL_ANSWERS, TableRun
 
-SUMMARY = "a table of 100,000 rows: fill, update, open, scroll, filter"
+SUMMARY = "a table of 100,000 rows: fill, update, open, scroll, filter, run an AI field"
 #: Of Baserow's API.
 BASEROW_PAGE_ROWS, BASEROW_BATCH_ROWS = 200, 200
 PAGE_ROWS, BATCH_ROWS = 100, 1_000
@@ -31,6 +32,10 @@ GOALS = (
     Goal("open a view of 100,000 rows ≤ 0.5 s", "open_p50_seconds", 0.5),
     Goal("any page of it ≤ 50 ms", "scroll_p50_seconds", 0.05),
     Goal("update 1,000 rows ≤ 1 s", "update_p50_seconds", 1.0),
+)
+RUN_GOALS = (
+    Goal("a run of an AI field: 150 rows/s", "run_rows_per_second", 150, at_least=True),
+    Goal("a run is there in ≤ 1 s", "run_start_seconds", 1.0),
 )
 _GOAL_ROWS = 100_000
 _KINDS = ("text",) * 8 + ("integer",) * 4 + ("number",) * 4 + ("boolean", "date", "datetime")
@@ -56,24 +61,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `make bench ARGS="tables"`."""
     parser.add_argument("--rows", type=int, default=_GOAL_ROWS)
     parser.add_argument("--turns", type=count, default=50, help="requests of each kind")
+    parser.add_argument("--answers", type=int, default=10_000, help="rows that an AI field fills")
+    parser.add_argument("--cap", type=count, default=500, help="calls of the model at once")
+    parser.add_argument("--workers", type=count, default=2, help="worker processes")
     parser.add_argument("--json", type=Path, help="file for the result (var/bench/...)")
 
 
 def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
     """Start an installation, load it, stop it. Returns a document like a scenario's."""
-    with Installation(BASE_DIR / "var" / "bench", Upstream(1, 1, 1, 1), {}) as installation:
-        [key] = installation.seed(1, 10)
+    upstream = Upstream(0.5, 0.1, tokens=20, chunks=4)
+    environment = {"WORKER_PROCESSES": str(options.workers)}
+    with Installation(BASE_DIR / "var" / "bench", upstream, environment) as installation:
+        [key] = installation.seed(1, options.cap)
+        time.sleep(MODELS_KNOWN_SECONDS)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
             load = _Load(client, installation.groups(), options.rows, options.turns)
             load.run()
-    is_goal = options.rows >= _GOAL_ROWS
+            if options.answers:
+                answers = TableRun(client, load.table, load.text_key, installation, upstream)
+                load.figures |= answers.run(min(options.answers, options.rows))
+                load.wrong += answers.wrong
+    goals: tuple[Goal, ...] = GOALS if options.rows >= _GOAL_ROWS else ()
+    if options.answers >= MIN_GOAL_ANSWERS:
+        goals += RUN_GOALS
     return {
         "scenario": "tables",
         "options": {"rows": options.rows, "turns": options.turns},
         "machine": machine.describe(),
         "figures": load.figures,
-        "goals": verdicts(GOALS if is_goal else (), load.figures),
+        "goals": verdicts(goals, load.figures),
         "baserow": {"page_rows": BASEROW_PAGE_ROWS, "batch_rows": BASEROW_BATCH_ROWS},
         "violations": load.wrong,
         "violations_first": [],
@@ -103,6 +120,8 @@ class _Load:
         made = client.post("/api/tables", json=body).raise_for_status().json()
         self._table = f"/api/tables/{made['id']}"
         self._keys = [field["key"] for field in made["fields"]]
+        self.table: str = self._table
+        self.text_key: str = self._keys[0]
         self._ids: list[int] = []
 
     def run(self) -> None:

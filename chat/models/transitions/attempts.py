@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import NamedTuple
@@ -19,8 +19,10 @@ from chat.models.tasks import Status
 from chat.models.transitions.earlier_attempts import (
     HANDED_BACK,
     INVALID_OUTPUT,
+    TOOL_CALLS,
     with_this_attempt,
 )
+from chat.models.transitions.tool_steps import NewStep, store_steps
 from chat.models.vectors import store_vectors
 from chat.vectors import Vectors
 
@@ -43,6 +45,8 @@ class StartedTask(Row, frozen=True):
     #: JSON, None where any text will do; and of the answer that is to be repaired.
     response_format: str | None
     repair: str | None
+    #: JSON (chat/models/tool_calls.py), None where it may call no tools of aily's.
+    tools: str | None
     deadline_at: datetime | None
     flight_key: str
     cache_ttl_seconds: int
@@ -85,6 +89,10 @@ class AttemptResult(msgspec.Struct, frozen=True):
     vectors: Vectors | None = None
     #: How its text was streamed, if a response keeps that.
     transcript: TranscriptEntry | None = None
+    #: The tool calls that its answer asks for.
+    step: NewStep | None = None
+    #: True: there is such a step.
+    is_step: bool = False
 
 
 class CancelledCall(Row, frozen=True):
@@ -118,8 +126,8 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
                              WHERE d.id = %(deployment_id)s AND d.model_id = m.id
                                AND d.provider_id = p.id AND d.paused_at IS NULL) END)
 RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
-          messages::text, params::text, response_format::text, repair::text, deadline_at,
-          flight_key,
+          messages::text, params::text, response_format::text, repair::text, tools::text,
+          deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE greatest(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id),
             (SELECT %(shared_seconds)s::int FROM chat_run r
@@ -136,21 +144,24 @@ RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failur
 _END_TEMPLATE = """
 UPDATE chat_task t SET status = v.status, last_event = v.last_event, text = v.text,
        reasoning = v.reasoning, finish_reason = v.finish_reason, tool_calls = v.tool_calls,
-       usage = coalesce(v.usage, t.repair -> 'usage', '{{}}'), error = v.error,
+       usage = coalesce(v.usage, CASE WHEN t.tools IS NULL THEN t.repair -> 'usage'
+                                      ELSE t.usage END, '{{}}'), error = v.error,
        repair = coalesce(v.repair, t.repair),
        upstream_request_id = v.upstream_request_id,
        first_token_at = v.first_token_at, not_before = v.not_before,
-       failures = CASE WHEN v.falls_back THEN 0 ELSE t.failures + v.failures END,
+       failures = CASE WHEN v.falls_back OR v.is_step THEN 0 ELSE t.failures + v.failures END,
+       crashes = CASE WHEN v.is_step THEN 0 ELSE t.crashes END,
        model_id = CASE WHEN v.falls_back THEN t.fallbacks[1] ELSE t.model_id END,
        fallbacks = CASE WHEN v.falls_back THEN t.fallbacks[2:] ELSE t.fallbacks END,
-       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END,
-       earlier_attempts = CASE WHEN v.status <> 'queued' THEN t.earlier_attempts
+       finished_at = CASE WHEN v.status = 'queued' OR v.is_step THEN NULL ELSE now() END,
+       earlier_attempts = CASE WHEN v.status <> 'queued' AND NOT v.is_step THEN t.earlier_attempts
                                ELSE {with_this_attempt} END
   FROM json_to_recordset(%(results)s)
     AS v(id uuid, attempt int, status text, last_event int, text text, reasoning text,
          finish_reason text, tool_calls jsonb, usage jsonb, error jsonb, repair jsonb,
          upstream_request_id text,
-         first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool)
+         first_token_at timestamptz, not_before timestamptz, failures int, falls_back bool,
+         is_step bool)
  WHERE t.id = ANY(string_to_array(%(task_ids)s, ' ')::uuid[])
    AND t.id = v.id AND t.attempt = v.attempt
    AND t.status IS NOT DISTINCT FROM 'running' AND t.worker_id IS NOT DISTINCT FROM %(worker_id)s
@@ -160,8 +171,8 @@ _END = _END_TEMPLATE.format(
     with_this_attempt=with_this_attempt(
         "t",
         first_text_at="v.first_token_at",
-        outcome="coalesce(v.error ->> 'code', CASE WHEN v.repair IS NULL"
-        f" THEN '{HANDED_BACK}' ELSE '{INVALID_OUTPUT}' END)",
+        outcome=f"coalesce(v.error ->> 'code', CASE WHEN v.is_step THEN '{TOOL_CALLS}'"
+        f" WHEN v.repair IS NULL THEN '{HANDED_BACK}' ELSE '{INVALID_OUTPUT}' END)",
     )
 )
 
@@ -214,13 +225,13 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
     vectors = {result.id: result.vectors for result in results if result.vectors is not None}
     params = {
         # One JSON value: psycopg adapts every item of an array by itself.
-        "results": msgspec.json.encode(_without_vectors(results, vectors)).decode(),
+        "results": msgspec.json.encode(_of_the_row(results)).decode(),
         "task_ids": " ".join(str(result.id) for result in results),
         "worker_id": worker_id,
     }
     # One statement is a transaction by itself, and two round trips less.
     has_more = bool(vectors) or any(
-        result.in_conversation or result.transcript for result in results
+        result.in_conversation or result.transcript or result.is_step for result in results
     )
     with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
@@ -238,16 +249,22 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
             if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
         )
         store_vectors((pk, found) for pk, found in vectors.items() if pk in changed)
+        store_steps(
+            (result.id, result.step)
+            for result in results
+            if result.step is not None and result.id in changed
+        )
     return set(changed)
 
 
-def _without_vectors(
-    results: Sequence[AttemptResult], vectors: Collection[UUID]
-) -> Sequence[AttemptResult]:
-    """The results as they go into the statement: vectors have a table of their own."""
-    if not vectors:
-        return results
-    return [replace(result, vectors=None) for result in results]
+def _of_the_row(results: Sequence[AttemptResult]) -> Sequence[AttemptResult]:
+    """The results as they go into the statement: vectors and steps have tables of their own."""
+    return [
+        result
+        if result.vectors is None and result.step is None
+        else replace(result, vectors=None, step=None)
+        for result in results
+    ]
 
 
 def keep_partial(worker_id: UUID, result: AttemptResult) -> bool:

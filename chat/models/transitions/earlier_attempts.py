@@ -8,8 +8,9 @@ from __future__ import annotations
 
 #: Of a task that is started again more often, the first ones are dropped.
 MAX_EARLIER_ATTEMPTS = 20
-#: Outcomes without an error: the worker was stopped; the answer is to be repaired.
-HANDED_BACK, INVALID_OUTPUT = "handed_back", "invalid_output"
+#: Outcomes without an error: the worker was stopped; the answer is to be repaired; it asks for tool
+#: calls.
+HANDED_BACK, INVALID_OUTPUT, TOOL_CALLS = "handed_back", "invalid_output", "tool_calls"
 
 
 def with_this_attempt(task: str, *, first_text_at: str, outcome: str) -> str:

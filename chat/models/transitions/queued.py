@@ -22,6 +22,8 @@ class EndedWithoutCall(Row, frozen=True):
     model_id: int
     attempt: int
     last_event: int
+    #: Whether its model may call tools of aily's.
+    has_tools: bool
 
     @property
     def event_id(self) -> str:
@@ -54,7 +56,7 @@ UPDATE chat_task SET status = 'expired', finished_at = now(), last_event = last_
  WHERE id IN (SELECT id FROM chat_task
                WHERE status = 'queued' AND deadline_at <= now() AND leader_id IS NULL {condition}
                ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, owner_id, model_id, attempt, last_event
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
 """
 _EXPIRE_ANY = _EXPIRE.format(condition="")
 _EXPIRE_THESE = _EXPIRE.format(condition="AND id = ANY(%(task_ids)s)")
@@ -64,14 +66,30 @@ UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = las
  WHERE id IN (SELECT id FROM chat_task
                WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND leader_id IS NULL
                ORDER BY id FOR UPDATE)
-RETURNING id, owner_id, model_id, attempt, last_event
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
+"""
+
+_CANCEL_WAITING = """
+UPDATE chat_task SET status = 'cancelled', finished_at = now(), last_event = last_event + 1
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE id = ANY(%(task_ids)s) AND status IN ('calling_tools', 'requires_action')
+               ORDER BY id FOR UPDATE)
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
+"""
+
+_EXPIRE_WAITING = """
+UPDATE chat_task SET status = 'expired', finished_at = now(), last_event = last_event + 1
+ WHERE id IN (SELECT id FROM chat_task
+               WHERE status IN ('calling_tools', 'requires_action') AND deadline_at <= now()
+               ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
 """
 
 _FAIL = """
 UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_event + 1,
        error = %(error)s
  WHERE id = ANY(%(task_ids)s) AND status = 'queued' AND leader_id IS NULL
-RETURNING id, owner_id, model_id, attempt, last_event
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
 """
 
 #: Whether a model {m} is offered, as LLMModel.is_offered.
@@ -90,7 +108,7 @@ UPDATE chat_task SET status = 'failed', finished_at = now(), last_event = last_e
                  AND NOT EXISTS (SELECT FROM chat_llmmodel f
                                   WHERE f.id = ANY(t.fallbacks) AND {is_fallback_offered})
                ORDER BY t.id LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED)
-RETURNING id, owner_id, model_id, attempt, last_event
+RETURNING id, owner_id, model_id, attempt, last_event, tools IS NOT NULL AS has_tools
 """
 _FAIL_DISABLED = _FAIL_DISABLED_FORM.format(
     is_offered=_IS_OFFERED.format(m="m"), is_fallback_offered=_IS_OFFERED.format(m="f")
@@ -136,6 +154,16 @@ def expire(task_ids: Sequence[str] | None = None) -> list[EndedWithoutCall]:
 def cancel_queued(task_ids: Sequence[UUID]) -> list[EndedWithoutCall]:
     """queued → cancelled, except followers."""
     return fetch_rows(EndedWithoutCall, _CANCEL, {"task_ids": list(task_ids)})
+
+
+def cancel_waiting(task_ids: Sequence[UUID]) -> list[EndedWithoutCall]:
+    """calling_tools, requires_action → cancelled."""
+    return fetch_rows(EndedWithoutCall, _CANCEL_WAITING, {"task_ids": list(task_ids)})
+
+
+def expire_waiting() -> list[EndedWithoutCall]:
+    """calling_tools, requires_action → expired if the deadline has passed, `PAGE` at most."""
+    return fetch_rows(EndedWithoutCall, _EXPIRE_WAITING, {"limit": PAGE})
 
 
 def fail_queued(task_ids: Sequence[str]) -> list[EndedWithoutCall]:

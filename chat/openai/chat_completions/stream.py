@@ -84,6 +84,8 @@ class ChatStream:
             if piece.type in TEXT_TYPES:
                 yield from self._text_chunks(piece)
         self._held.clear()
+        if followed.type == "task.tool_call":
+            self._sent.end_step()
         if followed.type == "task.started":
             started = decode(followed.frame)
             self._model = started.model if isinstance(started, TaskStarted) else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
 from pydantic import JsonValue
 
+from aily.database.threads import in_database
 from aily.problems import Problem
 from chat.models import Lane
 from chat.openai.callers import Caller
@@ -16,10 +17,11 @@ from chat.openai.errors import OpenAIError
 from chat.openai.requests import composite_request, missing
 from chat.openai.responses.fields import ResponseCall
 from chat.openai.responses.items import referenced_ids, to_messages, with_ids, with_references
-from chat.openai.responses.objects import JsonObject, ResponseFacts, task_id_of
+from chat.openai.responses.objects import LISTED_TOOLS, JsonObject, ResponseFacts, task_id_of
 from chat.openai.responses.prompt import build_messages
 from chat.openai.responses.stored import load_context, load_items
-from chat.openai.scenes import target_of, with_variables
+from chat.openai.scenes import of_scene, target_of
+from chat.services.parameters import Object
 from chat.services.submission import CompositeRequest
 from chat.services.submit import ResponseDraft, Submission
 from chat.tool_calls import PromptMessage
@@ -34,6 +36,10 @@ class Prepared:
     #: The input items as they are stored.
     items: list[JsonObject]
     messages: list[PromptMessage]
+    #: The fields of the request that are kept for the response.
+    echo: JsonObject
+    #: Its scene offers tools that aily calls.
+    has_tools: bool
 
     @property
     def draft(self) -> ResponseDraft | None:
@@ -43,7 +49,7 @@ class Prepared:
             return None
         previous = call.previous_response_id
         return ResponseDraft(
-            request=call.echo,
+            request=self.echo,
             input=self.items,
             previous_id=task_id_of(previous) if previous is not None else None,
             has_instructions=call.instructions is not None,
@@ -52,7 +58,7 @@ class Prepared:
         )
 
     def facts(self, task_id: str) -> ResponseFacts:
-        return ResponseFacts(UUID(task_id), self.call.echo, self.call.is_background)
+        return ResponseFacts(UUID(task_id), self.echo, self.call.is_background)
 
     def submission(self, caller: Caller, idempotency_key: str | None = None) -> Submission:
         default = Lane.NORMAL if self.call.is_background else Lane.INTERACTIVE
@@ -93,12 +99,28 @@ async def prepare(
     fields = {**call.task_fields, **target_of(call.model), "messages": prompt}
     if prompt is None and "scene" not in fields:
         raise missing("input")
-    fields = await with_variables(fields)
+    scene_tools: Sequence[str] = ()
+    if "scene" in fields:
+        fields, scene_tools = await in_database(of_scene, fields)
+    echo = call.echo
+    if call.hosted:
+        # Who uses no tools loads none of this.
+        from chat.openai.responses.offered_tools import narrow
+
+        names, listed = await in_database(narrow, owner_id, scene_tools, call.hosted)
+        fields = {**fields, "tools": [*_own_tools(fields), *names]}
+        echo = {**echo, LISTED_TOOLS: listed}
     try:
         request = composite_request(fields)
     except OpenAIError as error:
         raise named_as_sent(error) from None
-    return Prepared(call, request, with_ids(own), messages)
+    return Prepared(call, request, with_ids(own), messages, echo, has_tools=bool(scene_tools))
+
+
+def _own_tools(fields: Object) -> list[JsonValue]:
+    """The functions of the caller's own."""
+    own = fields.get("tools")
+    return own if isinstance(own, list) else []
 
 
 #: Fields of a task's request, and of this API those that they were made of.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from http import HTTPStatus
 from time import perf_counter
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from starlette.requests import Request
@@ -14,28 +16,38 @@ from starlette.responses import Response
 from accounts.idempotency import FIELD, parse_key
 from aily.http.bodies import decode_body, read_body
 from aily.http.event_streams import EventStreamResponse
-from aily.problems import InvalidRequest, TooLarge
+from aily.problems import InvalidRequest, NotFound, TooLarge
 from aily.rest.json_input import one_line
 from aily.web.connections import connections
+from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
 from chat.models import Status
 from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
 from chat.openai.callers import Caller, caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
+from chat.openai.responses.approvals import Answer, answers_of, resume
 from chat.openai.responses.creation import Prepared, named_as_sent, prepare
 from chat.openai.responses.events import BEFORE_ALL, ResponseEvent
-from chat.openai.responses.fields import read_call
+from chat.openai.responses.fields import ResponseCall, read_call
 from chat.openai.responses.objects import JsonObject, ResponseFacts, response_object
 from chat.openai.responses.replay import (
     current_object,
     follow_events,
     object_of_end,
     response_events,
+    resumed_events,
 )
 from chat.openai.responses.stored import ItemPage, delete_response, load_response
+from chat.openai.task_errors import error_of
+from chat.openai.waiters import Waiter, fingerprint, get_keeper
+from chat.openai.waiting import interrupted, seconds_to_wait, wait_for
 from chat.services.cancel import cancel
+from chat.services.follow import load_ended
 from chat.services.submit import submit
 from chat.services.waiting import ends_of
+
+if TYPE_CHECKING:
+    from chat.events import AnyEvent
 
 #: Bytes of JSON that count as one token where they are only estimated.
 BYTES_PER_TOKEN = 3
@@ -52,12 +64,16 @@ async def create_response(request: Request) -> Response:
     caller = await caller_of(request)
     body = await read_body(request)
     call = read_call(decode_body(request, body), request.headers)
+    if answers := answers_of(call):
+        return await _resumed(request, caller, body, call, answers)
     prepared = await prepare(call, caller.owner_id)
     try:
         if call.is_background:
             response = await _in_background(request, caller, prepared)
         elif call.is_streamed:
             response = await _streamed(request, caller, body, prepared)
+        elif prepared.has_tools:
+            response = await _whole_with_tools(request, caller, body, prepared)
         else:
             response = await _whole(request, caller, body, prepared)
     except (InvalidRequest, TooLarge) as problem:
@@ -80,12 +96,102 @@ async def _whole(request: Request, caller: Caller, body: bytes, prepared: Prepar
     return _json(whole, task.headers())
 
 
+async def _whole_with_tools(
+    request: Request, caller: Caller, body: bytes, prepared: Prepared
+) -> Response:
+    """Wait for the end, or for a tool call that waits for its user."""
+    task = await accept(request, caller, body, prepared.request, prepared.draft)
+    facts = prepared.facts(task.id)
+    is_new = task.is_new
+    events = follow_events(facts, caller.owner_id, is_streamed=False, is_new=is_new)
+    return await _last_response(task, facts, events, request, caller)
+
+
+async def _last_response(
+    task: AcceptedTask,
+    facts: ResponseFacts,
+    events: AsyncGenerator[ResponseEvent],
+    request: Request,
+    caller: Caller,
+) -> Response:
+    """The response of the last of these events. Raises OpenAIError where it has failed."""
+    work = asyncio.ensure_future(_read_last(_held(task, facts, events)))
+    try:
+        if not await wait_for(work, request, caller, seconds_to_wait(request)):
+            task.is_to_return = True
+            raise interrupted(Interruption.TIMED_OUT)
+        response = work.result()
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+    if response["status"] in ("failed", "cancelled"):
+        raise await _failure(task.id)
+    return _json(response, task.headers())
+
+
+async def _failure(task_id: str) -> OpenAIError:
+    """The error of a response that was waited for, and has failed."""
+    task = await load_ended(task_id)
+    if task is None:
+        error = OpenAIError.of(NotFound("There is no such task."))
+    else:
+        end = task.terminal_event(f"{task.attempt}-{max(task.last_event, 1)}")
+        error = error_of(cast("AnyEvent", end))
+    error.headers[TASK_ID_HEADER] = task_id
+    return error
+
+
+async def _read_last(events: AsyncGenerator[ResponseEvent]) -> JsonObject:
+    response: JsonObject = {}
+    async with aclosing(events):
+        async for event in events:
+            response = event.fields.get("response", response)
+    return response
+
+
+# --- Going on after answers of the user ---------------------------------------------------------
+async def _resumed(
+    request: Request, caller: Caller, body: bytes, call: ResponseCall, answers: Sequence[Answer]
+) -> Response:
+    """Go on with a response that has waited for its user."""
+    with ExitStack() as resources:
+        if call.is_streamed:
+            resources.enter_context(connections().opened(caller.owner_id))
+        resumed = await resume(call, caller.owner_id, answers)
+        facts = resumed.facts
+        if call.is_background and not call.is_streamed:
+            return _json(
+                response_object(facts, "in_progress"), {TASK_ID_HEADER: str(facts.task_id)}
+            )
+        events = resumed_events(
+            facts, caller.owner_id, resumed.cursor, resumed.asked, is_streamed=call.is_streamed
+        )
+        task = _held_again(request, caller, body, facts)
+        if not call.is_streamed:
+            return await _last_response(task, facts, events, request, caller)
+        return await _stream(_held(task, facts, events), caller, task.headers(), resources)
+
+
+def _held_again(
+    request: Request, caller: Caller, body: bytes, facts: ResponseFacts
+) -> AcceptedTask:
+    """The task, which is cancelled if this client goes, but for one in the background."""
+    waiter = None
+    if not facts.is_background:
+        digest = fingerprint(caller.api_key_id, request.scope["path"], body)
+        waiter = Waiter(digest, facts.task_id, caller.owner_id)
+        get_keeper().hold(waiter)
+    return AcceptedTask(str(facts.task_id), is_new=False, waiter=waiter)
+
+
 async def _streamed(request: Request, caller: Caller, body: bytes, prepared: Prepared) -> Response:
     with ExitStack() as resources:
         resources.enter_context(connections().opened(caller.owner_id))
         task = await accept(request, caller, body, prepared.request, prepared.draft)
-        events = _held(task, prepared.facts(task.id), caller)
-        return await _stream(events, caller, task.headers(), resources)
+        facts = prepared.facts(task.id)
+        events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=task.is_new)
+        held = _held(task, facts, events)
+        return await _stream(held, caller, task.headers(), resources)
 
 
 async def _in_background(request: Request, caller: Caller, prepared: Prepared) -> Response:
@@ -106,10 +212,9 @@ async def _in_background(request: Request, caller: Caller, prepared: Prepared) -
 
 
 async def _held(
-    task: AcceptedTask, facts: ResponseFacts, caller: Caller
+    task: AcceptedTask, facts: ResponseFacts, events: AsyncGenerator[ResponseEvent]
 ) -> AsyncGenerator[ResponseEvent]:
     """The events of a response that ends soon after its reader has gone."""
-    events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=task.is_new)
     async with task, aclosing(events):
         try:
             async for event in events:

@@ -8,15 +8,32 @@ whole, at their end.
 
 An attempt that ends without ending its task leaves its text as an item with the status incomplete,
 and the next attempt begins a new item. Text of two attempts never is in one item.
+
+A task whose tool calls wait for its user ends the stream as a response that is complete for now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from chat.events import PIECE_CHARS
+from chat.openai.responses.call_items import (
+    ASKED,
+    LIST_PREFIX,
+    REJECTED,
+    CallOfTool,
+    approval_item,
+    begun_events,
+    call_item,
+    ended_events,
+    list_item,
+    listing_events,
+    status_of,
+)
 from chat.openai.responses.objects import (
     Ending,
     ItemStatus,
@@ -69,6 +86,24 @@ class _OpenItem:
 
 
 @dataclass(slots=True)
+class _Calls:
+    """The tool calls of a response, by their ids."""
+
+    #: Those that were begun, with the places of their items in the output.
+    begun: dict[str, int] = field(default_factory=dict)
+    open: dict[str, CallOfTool] = field(default_factory=dict)
+    #: Those whose user is asked, or is about to be.
+    asked: set[str] = field(default_factory=set)
+    #: Those of which the user is still to be asked, and those that wait for the answer.
+    unasked: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.waiting) and not (self.unasked or self.open)
+
+
+@dataclass(slots=True)
 class EventMachine:
     """Makes the events of one response. Its methods are called in the order of what happened.
 
@@ -87,6 +122,10 @@ class EventMachine:
     _sent: dict[_TextKind, int] = field(default_factory=dict)
     _known: dict[_TextKind, int] = field(default_factory=dict)
     _is_in_progress: bool = False
+    _calls: _Calls = field(default_factory=_Calls)
+    _is_listed: bool = False
+    #: The number of the event that ends a stream here; None: its task waits for nobody.
+    _pause: int | None = None
     #: The client may have seen some of what cannot be told apart from the rest any more.
     _only_whole_items: bool = False
 
@@ -101,6 +140,7 @@ class EventMachine:
         if not self._is_in_progress:
             self._is_in_progress = True
             yield from self._lifecycle("response.in_progress", "in_progress")
+            yield from self._tools_listed()
 
     def started(self, attempt: int) -> Iterator[ResponseEvent]:
         yield from self.in_progress()
@@ -131,13 +171,16 @@ class EventMachine:
         text: str | None = None,
         reasoning: str | None = None,
         tool_calls: Sequence[Mapping[str, Any]] = (),
+        calls: Sequence[CallOfTool] = (),
         is_refusal: bool = False,
     ) -> Iterator[ResponseEvent]:
         """`text` and `reasoning` are whole, or None where what was written is all.
 
+        `calls`: all tool calls that aily has made, where some of their events may be missing.
         `is_refusal`: the text says why there is no answer. It comes with the end.
         """
         yield from self.in_progress()
+        yield from self.missed_calls(calls)
         yield from self._rest("reasoning", reasoning)
         has_text = bool(self._sent.get("message"))
         yield from self._rest("refusal" if is_refusal and not has_text else "message", text)
@@ -145,6 +188,8 @@ class EventMachine:
         yield from self._close("completed" if is_whole else "incomplete")
         for call in tool_calls:
             yield from self._function_call(call)
+        for open_call in list(self._calls.open.values()):
+            yield from self._end_call(open_call, "incomplete")
         last = {"completed": "response.completed", "failed": "response.failed"}
         name = last.get(ending.status, "response.incomplete")
         response = response_object(self.facts, ending.status, self.output, ending)
@@ -176,6 +221,115 @@ class EventMachine:
     @property
     def has_lost_events(self) -> bool:
         return self._number >= AFTER_LOSS
+
+    # --- Tool calls -----------------------------------------------------------------------------
+    def tool_call(self, call: CallOfTool) -> Iterator[ResponseEvent]:
+        """A call is about to be made. One that waits for its user is made once that has approved
+        it, and is told of again then."""
+        yield from self.in_progress()
+        yield from self._close("completed")
+        if call.state == ASKED:
+            self._calls.unasked.add(call.call_id)
+        elif call.call_id not in self._calls.begun:
+            yield from self._begin_call(call)
+
+    def requires_action(self, call: CallOfTool) -> Iterator[ResponseEvent]:
+        """A call waits for its user."""
+        yield from self.in_progress()
+        yield from self._close("completed")
+        self._calls.unasked.discard(call.call_id)
+        if call.call_id in self._calls.asked:
+            return
+        self._calls.asked.add(call.call_id)
+        self._calls.waiting.add(call.call_id)
+        item = approval_item(call)
+        place = {"output_index": len(self.output), "item": item}
+        yield from self._emit("response.output_item.added", place)
+        yield from self._item_done(item)
+        self._note_pause()
+
+    def tool_result(self, call: CallOfTool) -> Iterator[ResponseEvent]:
+        """A call has ended. There is no item of one that was rejected."""
+        self._calls.waiting.discard(call.call_id)
+        begun = self._calls.open.get(call.call_id)
+        if begun is not None:
+            ended = msgspec.structs.replace(
+                begun, state=call.state, text=call.text, is_error=call.is_error
+            )
+            yield from self._end_call(ended, status_of(ended))
+        self._note_pause()
+
+    def missed_calls(self, calls: Sequence[CallOfTool]) -> Iterator[ResponseEvent]:
+        """The rest of these calls, by their rows."""
+        for call in calls:
+            if call.state in (ASKED, REJECTED):
+                continue
+            if call.call_id not in self._calls.begun:
+                yield from self._begin_call(call)
+            if call.has_ended:
+                yield from self.tool_result(call)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Nothing more comes before the user has decided on a call."""
+        return self._pause is not None
+
+    def _note_pause(self) -> None:
+        """Keep a number for the event that ends a stream here: readers who come later are sent no
+        such event, and the same numbers otherwise."""
+        if self._calls.is_waiting and self._pause is None:
+            self._number += 1
+            self._pause = self._number
+
+    def paused(self, ending: Ending) -> Iterator[ResponseEvent]:
+        """The last event of a stream whose task waits for its user."""
+        if self._pause is not None and self._pause > self.after:
+            response = response_object(self.facts, "completed", self.output, ending)
+            yield ResponseEvent("response.completed", self._pause, {"response": response})
+
+    def resume(self, attempt: int, asked: Iterable[CallOfTool]) -> Iterator[ResponseEvent]:
+        """Begin the output of a response that goes on after decisions of its user: what came before
+        was sent already. `asked` are the calls of the step whose user was asked."""
+        self._is_listed = True
+        self._begin_attempt(attempt)
+        yield from self.in_progress()
+        for call in asked:
+            if call.state == ASKED:
+                yield from self.requires_action(call)
+            self._calls.asked.add(call.call_id)
+
+    def _tools_listed(self) -> Iterator[ResponseEvent]:
+        if self._is_listed:
+            return
+        self._is_listed = True
+        for number, (server, tools) in enumerate(self.facts.listed_tools.items()):
+            name = f"{LIST_PREFIX}{self.facts.task_id.hex}{number:02x}"
+            item = list_item(name, server, tools)
+            for kind, fields in listing_events(item, len(self.output)):
+                yield from self._emit(kind, fields)
+            yield from self._item_done(item)
+
+    def _begin_call(self, call: CallOfTool) -> Iterator[ResponseEvent]:
+        self._calls.waiting.discard(call.call_id)
+        self._pause = None
+        index = self._calls.begun[call.call_id] = len(self.output)
+        self._calls.open[call.call_id] = call
+        item = self._call_item(call, "in_progress")
+        # In its place already: calls of a step run at once, and end in any order.
+        self.output.append(item)
+        for kind, fields in begun_events(item, index):
+            yield from self._emit(kind, fields)
+
+    def _end_call(self, call: CallOfTool, status: str) -> Iterator[ResponseEvent]:
+        del self._calls.open[call.call_id]
+        index, item = self._calls.begun[call.call_id], self._call_item(call, status)
+        for kind, fields in ended_events(item, index):
+            yield from self._emit(kind, fields)
+        self.output[index] = item
+        yield from self._done(item, index)
+
+    def _call_item(self, call: CallOfTool, status: str) -> JsonObject:
+        return call_item(call, status, is_approved=call.call_id in self._calls.asked)
 
     # --- Text -----------------------------------------------------------------------------------
     def _begin_attempt(self, attempt: int) -> None:
@@ -265,7 +419,10 @@ class EventMachine:
 
     def _item_done(self, item: JsonObject) -> Iterator[ResponseEvent]:
         self.output.append(item)
-        fields = {"output_index": len(self.output) - 1, "item": item}
+        yield from self._done(item, len(self.output) - 1)
+
+    def _done(self, item: JsonObject, index: int) -> Iterator[ResponseEvent]:
+        fields = {"output_index": index, "item": item}
         event = self._event("response.output_item.done", fields)
         if event.number > self.after or self._only_whole_items:
             yield event

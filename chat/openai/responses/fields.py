@@ -18,6 +18,7 @@ from chat.openai.requests import (
     run_options,
     unsupported,
 )
+from chat.openai.responses.hosted_tools import HostedServer
 from chat.openai.responses.items import read_items
 from chat.openai.responses.objects import JsonObject
 from chat.openai.responses.tools import read_tools
@@ -126,6 +127,8 @@ class ResponseCall:
     task_fields: Object
     #: The fields of the request that the response repeats.
     echo: JsonObject
+    #: The tool servers that it names.
+    hosted: list[HostedServer]
 
 
 def read_call(body: object, headers: Mapping[str, str]) -> ResponseCall:
@@ -156,6 +159,7 @@ def read_call(body: object, headers: Mapping[str, str]) -> ResponseCall:
             "metadata": dict(fields.metadata),
         },
         echo={**_echo(model, fields), "tools": tools.tools, "tool_choice": tools.choice},
+        hosted=tools.hosted,
     )
 
 

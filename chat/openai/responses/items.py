@@ -6,6 +6,7 @@ are items of their own, and become one message here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -26,7 +27,10 @@ _PREFIXES = {
     "reasoning": "rs_",
     "function_call": "fc_",
     "function_call_output": "fco_",
+    "mcp_approval_response": "mcpa_",
 }
+#: Items of earlier responses that say nothing to the model.
+_SILENT = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response")
 _MAX_ID_CHARS = 256
 
 
@@ -213,12 +217,58 @@ def _item_reference(item: JsonObject, param: str) -> JsonObject:
     return {"type": "item_reference", "id": _name(item, "id", param)}
 
 
+def _mcp_call(item: JsonObject, param: str) -> JsonObject:
+    """A call that aily made in an earlier response."""
+    outcome = item.get("output")
+    if outcome is None:
+        outcome = item.get("error")
+    if outcome is not None and not isinstance(outcome, str):
+        outcome = json.dumps(outcome)
+    return {
+        "type": "mcp_call",
+        "id": _name(item, "id", param),
+        "server_label": _name(item, "server_label", param),
+        "name": _name(item, "name", param),
+        "arguments": _text(item, "arguments", param),
+        "output": outcome or "",
+        "status": "completed",
+    }
+
+
+def _mcp_list_tools(item: JsonObject, param: str) -> JsonObject:
+    return {"type": "mcp_list_tools", "id": _name(item, "id", param)}
+
+
+def _mcp_approval_request(item: JsonObject, param: str) -> JsonObject:
+    return {"type": "mcp_approval_request", "id": _name(item, "id", param)}
+
+
+def _mcp_approval_response(item: JsonObject, param: str) -> JsonObject:
+    approve, reason = item.get("approve"), item.get("reason")
+    if approve is None:
+        raise missing(f"{param}.approve")
+    if not isinstance(approve, bool):
+        raise invalid_type("true or false", f"{param}.approve")
+    if reason is not None and not isinstance(reason, str):
+        raise invalid_type("a text", f"{param}.reason")
+    return {
+        "type": "mcp_approval_response",
+        "approval_request_id": _name(item, "approval_request_id", param),
+        "approve": approve,
+        "reason": reason,
+    }
+
+
 _READERS: Mapping[str, Callable[[JsonObject, str], JsonObject]] = {
     "message": _message,
     "function_call": _function_call,
     "function_call_output": _function_call_output,
     "reasoning": _reasoning,
     "item_reference": _item_reference,
+    "mcp_call": _mcp_call,
+    "mcp_list_tools": _mcp_list_tools,
+    "mcp_approval_request": _mcp_approval_request,
+    "mcp_approval_response": _mcp_approval_response,
 }
 
 
@@ -266,6 +316,11 @@ def to_messages(items: Iterable[Mapping[str, Any]]) -> list[PromptMessage]:
             case "function_call_output":
                 messages.append(_result(item))
                 reasoning = ""
+            case "mcp_call":
+                reasoning = _add_call(messages, {**item, "call_id": item["id"]}, reasoning)
+                messages.append(_result({**item, "call_id": item["id"]}))
+            case kind if kind in _SILENT:
+                pass
             case _:
                 messages.append(_prompt_message(item))
                 # Reasoning belongs to the calls of the same turn, which may follow the text.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from uuid import UUID
@@ -21,12 +21,13 @@ from chat.openai.accepting import AcceptedTask
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError
 from chat.openai.requests import unsupported
+from chat.openai.responses.approvals import Answer, answers_of, resume
 from chat.openai.responses.creation import Prepared, named_as_sent, prepare
-from chat.openai.responses.fields import read_call
+from chat.openai.responses.fields import ResponseCall, read_call
 from chat.openai.responses.items import to_messages
 from chat.openai.responses.memory import Memory
 from chat.openai.responses.objects import JsonObject
-from chat.openai.responses.replay import follow_events
+from chat.openai.responses.replay import follow_events, resumed_events
 from chat.openai.waiters import Waiter, get_keeper
 from chat.services.submit import submit
 
@@ -103,6 +104,9 @@ class Lanes:
             raise unsupported("There is nothing to warm up here.", "generate")
         body = {name: value for name, value in frame.items() if name not in _OF_FRAME}
         call = read_call({**body, "stream": True}, self._headers)
+        if answers := answers_of(call):
+            await self._resume(call, answers, lane)
+            return
         prepared = await prepare(
             call,
             self._caller.owner_id,
@@ -124,11 +128,26 @@ class Lanes:
                     self._remember(prepared, event.fields["response"])
                 await self._send(_in_lane(event.body(), lane))
 
+    async def _resume(
+        self, call: ResponseCall, answers: Sequence[Answer], lane: str | None
+    ) -> None:
+        """Go on with a response that has waited for its user."""
+        owner_id = self._caller.owner_id
+        resumed = await resume(call, owner_id, answers)
+        await anote_write(owner_id)
+        events = resumed_events(
+            resumed.facts, owner_id, resumed.cursor, resumed.asked, is_streamed=True
+        )
+        async with _held(str(resumed.facts.task_id), owner_id) as task, aclosing(events):
+            async for event in events:
+                task.is_answered = event.is_last
+                await self._send(_in_lane(event.body(), lane))
+
     def _remember(self, prepared: Prepared, response: JsonObject) -> None:
         if prepared.call.is_stored:
             return
         first = 0 if prepared.call.instructions is None else 1
-        answered = [item for item in response["output"] if item["status"] == "completed"]
+        answered = [item for item in response["output"] if item.get("status") == "completed"]
         self._memory.add(response, [*prepared.messages[first:], *to_messages(answered)])
 
     async def send_error(self, error: OpenAIError, lane: str | None = None) -> None:

@@ -23,6 +23,8 @@ ITEM_PREFIXES: Final = {
     "reasoning": "rs_",
     "function_call": "fc_",
 }
+#: Among the fields of the request, and not shown with them.
+LISTED_TOOLS: Final = "aily_listed_tools"
 _HEX_CHARS = 32
 
 
@@ -42,6 +44,11 @@ class ResponseFacts:
     @property
     def is_stored(self) -> bool:
         return bool(self.request["store"])
+
+    @property
+    def listed_tools(self) -> Mapping[str, list[JsonObject]]:
+        """Of each tool server that the request names, the tools that the model was offered."""
+        return self.request.get(LISTED_TOOLS) or {}
 
     @property
     def created_at(self) -> int:
@@ -78,7 +85,7 @@ def response_object(
         "output": list(output),
         "usage": (ending.usage if ending else None) or usage_object({}),
         "background": facts.is_background,
-        **facts.request,
+        **{name: value for name, value in facts.request.items() if name != LISTED_TOOLS},
     }
 
 

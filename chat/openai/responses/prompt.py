@@ -51,8 +51,12 @@ def context_too_long() -> OpenAIError:
     )
 
 
-def continued(task: Task, *, has_instructions: bool) -> list[PromptMessage]:
+def continued(
+    task: Task, turns: Sequence[PromptMessage], *, has_instructions: bool
+) -> list[PromptMessage]:
     """The messages of an ended response with its answer, for the next one to go on from.
+
+    `turns` are the calls of tools that aily has made for it, with their results.
 
     Its instructions are not carried over, nor is the prompt of its scene.
     """
@@ -61,7 +65,7 @@ def continued(task: Task, *, has_instructions: bool) -> list[PromptMessage]:
         sent = [message for message in sent if message["role"] != "system"]
     elif has_instructions:
         sent = sent[1:]
-    return [*sent, *answer_messages(task.text, task.reasoning, task.tool_calls)]
+    return [*sent, *turns, *answer_messages(task.text, task.reasoning, task.tool_calls)]
 
 
 def answer_messages(

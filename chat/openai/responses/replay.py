@@ -5,15 +5,19 @@ Both give the same events under the same numbers, as the row keeps how the text 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+from uuid import UUID
 
 import msgspec
+from django.db.models import prefetch_related_objects
 
+from aily.database.threads import in_database
 from chat.events import (
+    CALL_TYPES,
     START,
     TEXT_TYPES,
     AnyEvent,
@@ -21,9 +25,10 @@ from chat.events import (
     TaskCompleted,
     decode,
 )
-from chat.models import Status, StoredResponse, Task
+from chat.models import Status, StoredResponse, Task, ToolCall
 from chat.models.responses import TranscriptEntry
 from chat.models.tasks import REFUSAL
+from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_event, ending_of_task
 from chat.openai.responses.events import BEFORE_ALL, EventMachine, ResponseEvent
 from chat.openai.responses.objects import (
@@ -31,6 +36,7 @@ from chat.openai.responses.objects import (
     JsonObject,
     ResponseFacts,
     response_object,
+    usage_object,
 )
 from chat.openai.task_errors import error_of
 from chat.services.follow import follow, load_ended
@@ -46,14 +52,26 @@ def facts_of(response: StoredResponse) -> ResponseFacts:
 def stored_object(response: StoredResponse, task: Task) -> JsonObject:
     """The response as it is now. An ended one is that of its last event."""
     facts = facts_of(response)
-    if not Status(task.status).is_terminal:
-        is_queued = task.status == Status.QUEUED
-        return response_object(facts, "queued" if is_queued else "in_progress")
     machine = EventMachine(facts)
+    if not Status(task.status).is_terminal:
+        return _active_object(machine, response, task)
     for _ in play_row(machine, response, task):
         pass
     ending = ending_of_task(task)
     return response_object(facts, ending.status, machine.output, ending)
+
+
+def _active_object(machine: EventMachine, response: StoredResponse, task: Task) -> JsonObject:
+    """The response of a task that has not ended: complete for now, where it waits for its user."""
+    if task.tools is None:
+        is_queued = task.status == Status.QUEUED
+        return response_object(machine.facts, "queued" if is_queued else "in_progress")
+    played = _play_attempts if response.is_streamed else _play_calls_alone
+    for _ in (*machine.in_progress(), *played(machine, response, task)):
+        pass
+    if task.status == Status.REQUIRES_ACTION:
+        return response_object(machine.facts, "completed", machine.output, _for_now(task))
+    return response_object(machine.facts, "in_progress", machine.output)
 
 
 def object_of_task(facts: ResponseFacts, task: Task) -> JsonObject:
@@ -61,7 +79,7 @@ def object_of_task(facts: ResponseFacts, task: Task) -> JsonObject:
     machine = EventMachine(facts)
     ending = ending_of_task(task)
     machine.answered_by(task.attempt)
-    for _ in machine.ended(ending, **_answer(task.result())):
+    for _ in machine.ended(ending, **_answer(task.result()), calls=calls_of(task)):
         pass
     return response_object(facts, ending.status, machine.output, ending)
 
@@ -84,19 +102,98 @@ def play_row(
     yield from machine.created()
     has_streamed = response.is_streamed and has_whole_transcript(response, task)
     if has_streamed:
-        for entry in _entries(response):
-            yield from _play_entry(machine, entry, task)
+        yield from _play_attempts(machine, response, task)
     else:
-        machine.answered_by(task.attempt)
         if response.is_streamed:
             yield from machine.lost()
+        yield from _play_calls_alone(machine, response, task)
+        machine.answered_by(task.attempt)
     # A stream whose task did not succeed sends no more text at its end, whatever the row has: an
     # answer that does not fit its schema is kept there, and was held back.
     is_rest_sent = task.status == Status.SUCCEEDED or not has_streamed
     answer = _answer(task.result()) if is_rest_sent else {}
-    yield from machine.ended(ending_of_task(task), **answer)
+    yield from machine.ended(ending_of_task(task), **answer, calls=calls_of(task))
 
 
+def _play_attempts(
+    machine: EventMachine, response: StoredResponse, task: Task
+) -> Iterator[ResponseEvent]:
+    """The events of the attempts that have ended: their texts as they were streamed, and calls."""
+    calls = stored_calls(task)
+    for entry in _entries(response):
+        yield from _play_entry(machine, entry, task)
+        of_attempt = [call for call in calls if call.attempt == entry.attempt]
+        yield from play_calls(machine, of_attempt)
+
+
+def _play_calls_alone(
+    machine: EventMachine, _: StoredResponse, task: Task
+) -> Iterator[ResponseEvent]:
+    """The events of the calls, where the texts between them were not streamed."""
+    yield from play_calls(machine, stored_calls(task))
+
+
+# --- Tool calls ---------------------------------------------------------------------------------
+def stored_calls(task: Task) -> Sequence[ToolCall]:
+    """The calls of a task in their order. They have been read with it (`with_calls`)."""
+    return [] if task.tools is None else list(task.own_tool_calls.all())
+
+
+def calls_of(task: Task) -> Sequence[CallOfTool]:
+    return [call_of_row(call) for call in stored_calls(task)]
+
+
+def with_calls(task: Task) -> Task:
+    """The task with its tool calls, which costs a query where it may have some."""
+    if task.tools is not None:
+        prefetch_related_objects([task], "own_tool_calls")
+    return task
+
+
+def call_of_row(call: ToolCall) -> CallOfTool:
+    return CallOfTool(
+        call_id=str(call.pk),
+        tool=call.name,
+        server=call.server,
+        state=call.state,
+        arguments=call.sent_arguments,
+        text=call.text,
+        is_error=call.is_error,
+    )
+
+
+def play_calls(machine: EventMachine, calls: Iterable[ToolCall]) -> Iterator[ResponseEvent]:
+    """The events of calls, in the order of their numbers in the log."""
+    happened = sorted(
+        (found for call in calls for found in _moments(machine, call)), key=lambda found: found[0]
+    )
+    for _, play, call in happened:
+        yield from play(call)
+
+
+_Play = Callable[[CallOfTool], Iterator[ResponseEvent]]
+
+
+def _moments(
+    machine: EventMachine, row: ToolCall
+) -> Iterator[tuple[tuple[int, int], _Play, CallOfTool]]:
+    """What the events of a call tell, each with its place in the log."""
+    call = call_of_row(row)
+    was_asked = bool(row.asked_event)
+    first = msgspec.structs.replace(
+        call, arguments=row.arguments, state=ASKED if was_asked else "queued"
+    )
+    yield (row.attempt, row.called_event), machine.tool_call, first
+    if was_asked:
+        yield (row.attempt, row.asked_event), machine.requires_action, first
+    if row.decided_event:
+        decided = msgspec.structs.replace(call, state="queued")
+        yield (row.attempt, row.decided_event), machine.tool_call, decided
+    if row.result_event:
+        yield (row.attempt, row.result_event), machine.tool_result, call
+
+
+# --- Text ---------------------------------------------------------------------------------------
 def _entries(response: StoredResponse) -> Sequence[TranscriptEntry]:
     return msgspec.convert(response.transcript, list[TranscriptEntry])
 
@@ -145,6 +242,7 @@ class _LogPlayer:
     machine: EventMachine
     is_streamed: bool
     cursor: EventId = START
+    has_calls: bool = False
 
     def play(self, frame: Followed) -> Iterator[ResponseEvent]:
         """The events of a frame; of the last one only those that come before it."""
@@ -163,12 +261,23 @@ class _LogPlayer:
                 attempt = max(self.cursor.attempt, 1)
                 yield from self.machine.snapshot(attempt, piece.text, piece.reasoning)
 
+    def play_call(self, kind: str, call: CallOfTool) -> Iterator[ResponseEvent]:
+        """The events of a frame about a tool call."""
+        self.has_calls = True
+        plays: dict[str, _Play] = {
+            "task.tool_call": self.machine.tool_call,
+            "task.requires_action": self.machine.requires_action,
+            "task.tool_result": self.machine.tool_result,
+        }
+        yield from plays[kind](call)
+
     def play_end(self, end: AnyEvent, ending: Ending, task: Task | None) -> Iterator[ResponseEvent]:
         """The last events. `task` is the row, where the last frame has not all of it."""
         if not self.is_streamed:
             self.machine.answered_by(self.cursor.attempt)
         if task is not None:
-            yield from self.machine.ended(ending_of_task(task), **_answer(task.result()))
+            answer = _answer(task.result())
+            yield from self.machine.ended(ending_of_task(task), **answer, calls=calls_of(task))
             return
         answer = _answer(end.result) if isinstance(end, TaskCompleted) else {}
         yield from self.machine.ended(ending, **answer)
@@ -205,15 +314,75 @@ async def follow_events(
     for event in machine.created():
         yield event
     frames = follow(str(facts.task_id), owner_id, START, text=is_streamed, is_new=is_new)
-    async with aclosing(frames):
-        async for frame in frames:
-            for event in player.play(frame):
+    async with aclosing(frames), aclosing(_play(player, frames)) as events:
+        async for event in events:
+            yield event
+
+
+async def resumed_events(
+    facts: ResponseFacts,
+    owner_id: int,
+    cursor: EventId,
+    asked: Sequence[CallOfTool],
+    *,
+    is_streamed: bool,
+) -> AsyncGenerator[ResponseEvent]:
+    """Yield the events of a response that goes on after a place of its task's log, where its user
+    has decided on calls. `asked`: those of the step. Close the generator."""
+    machine = EventMachine(facts)
+    player = _LogPlayer(machine, is_streamed, cursor)
+    for event in (*machine.created(), *machine.resume(cursor.attempt, asked)):
+        yield event
+    frames = follow(str(facts.task_id), owner_id, cursor, text=is_streamed)
+    async with aclosing(frames), aclosing(_play(player, frames)) as events:
+        async for event in events:
+            yield event
+
+
+async def _play(
+    player: _LogPlayer, frames: AsyncGenerator[Followed]
+) -> AsyncGenerator[ResponseEvent]:
+    """Yield the events of frames, to the end of the task or to a call that waits for its user."""
+    machine = player.machine
+    async for frame in frames:
+        for event in player.play(frame):
+            yield event
+        if frame.type in CALL_TYPES:
+            call = await _call_of_frame(frame)
+            for event in player.play_call(frame.type, call):
                 yield event
-            if frame.is_terminal:
-                end = decode(frame.frame)
-                ending = await ending_of_event(end, is_stored=facts.is_stored)
-                for event in player.play_end(end, ending, await _missing(end, player)):
+            if machine.is_waiting and (task := await _waiting_task(machine.facts.task_id)):
+                for event in machine.paused(_for_now(task)):
                     yield event
+                return
+        if frame.is_terminal:
+            end = decode(frame.frame)
+            ending = await ending_of_event(end, is_stored=machine.facts.is_stored)
+            for event in player.play_end(end, ending, await _missing(end, player)):
+                yield event
+
+
+async def _call_of_frame(frame: Followed) -> CallOfTool:
+    """The call that a frame tells of; what is too long for a frame is read from its row."""
+    call = msgspec.json.decode(frame.frame, type=CallOfTool)
+    if not call.is_truncated:
+        return call
+    row = await in_database(ToolCall.objects.filter(pk=call.call_id).first)
+    if row is None:
+        return call
+    whole = call_of_row(row)
+    arguments = row.arguments if call.state == ASKED else whole.arguments
+    return msgspec.structs.replace(call, arguments=arguments, text=whole.text)
+
+
+async def _waiting_task(task_id: UUID) -> Task | None:
+    """The task if it waits for its user now, and not only at this place of its log."""
+    found = Task.objects.filter(pk=task_id, status=Status.REQUIRES_ACTION)
+    return await in_database(found.only("usage", "status").first)
+
+
+def _for_now(task: Task) -> Ending:
+    return Ending("completed", usage=usage_object(task.usage))
 
 
 async def _missing(end: AnyEvent, player: _LogPlayer) -> Task | None:
@@ -223,7 +392,8 @@ async def _missing(end: AnyEvent, player: _LogPlayer) -> Task | None:
     has_all = not end.is_truncated if isinstance(end, TaskCompleted) else player.is_streamed
     if has_all and not player.machine.has_lost_events:
         return None
-    return await load_ended(end.task_id)
+    task = await load_ended(end.task_id)
+    return task if task is None else await in_database(with_calls, task)
 
 
 async def current_object(response: StoredResponse, task: Task, owner_id: int) -> JsonObject:

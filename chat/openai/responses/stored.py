@@ -13,7 +13,7 @@ from chat.models.ids import ais_own
 from chat.openai.errors import OpenAIError
 from chat.openai.responses.objects import JsonObject, task_id_of, task_id_of_item
 from chat.openai.responses.prompt import continued
-from chat.openai.responses.replay import current_object
+from chat.openai.responses.replay import current_object, with_calls
 from chat.tool_calls import PromptMessage
 
 #: Responses that one request may refer to by their items.
@@ -42,7 +42,10 @@ async def _find(
 
 def _read(owner_id: int, task_id: UUID, not_read: Sequence[str]) -> StoredResponse | None:
     found = StoredResponse.objects.filter(pk=task_id, task__owner_id=owner_id, is_deleted=False)
-    return found.select_related("task").defer(*not_read).first()
+    response = found.select_related("task").defer(*not_read).first()
+    if response is not None:
+        with_calls(response.task)
+    return response
 
 
 async def delete_response(response: StoredResponse) -> None:
@@ -65,7 +68,13 @@ async def load_context(owner_id: int, name: str) -> list[PromptMessage]:
             param="previous_response_id",
             code="previous_response_in_progress",
         )
-    return continued(task, has_instructions=response.has_instructions)
+    turns: list[PromptMessage] = []
+    if task.tools is not None:
+        # Who uses no tools loads none of this.
+        from chat.toolloop.turns import load_turns
+
+        turns = (await in_database(load_turns, task.pk)).messages()
+    return continued(task, turns, has_instructions=response.has_instructions)
 
 
 def previous_not_found(name: str) -> OpenAIError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from chat.openai.errors import OpenAIError
 from chat.openai.requests import invalid_type, unsupported
+from chat.openai.responses.hosted_tools import HostedServer, read_hosted
 from chat.openai.responses.objects import JsonObject
 from chat.services.parameters import Object
 
@@ -25,6 +26,8 @@ class Tools:
     tools: list[JsonObject] = field(default_factory=list)
     choice: Any = "auto"
     parameters: Object = field(default_factory=dict)
+    #: Those whose tools aily calls.
+    hosted: list[HostedServer] = field(default_factory=list)
 
 
 def read_tools(given: Object) -> Tools:
@@ -34,23 +37,39 @@ def read_tools(given: Object) -> Tools:
         raise invalid_type("a list of tools", "tools")
     if len(listed) > MAX_TOOLS:
         raise _invalid(f"There are more than {MAX_TOOLS} tools.", "tools")
-    tools = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(listed)]
+    tools: list[JsonObject] = []
+    hosted: list[HostedServer] = []
+    for index, given_tool in enumerate(listed):
+        tool, server = _tool(given_tool, f"tools[{index}]")
+        tools.append(tool)
+        if server is not None:
+            hosted.append(server)
+    functions = [tool for tool in tools if tool["type"] == "function"]
     choice = given.get("tool_choice", "auto")
-    offered, mode = _chosen(tools, choice)
+    offered, mode = _chosen(functions, choice)
     parameters: Object = {}
     if offered:
         parameters["tools"] = [_nested(tool) for tool in offered]
         if "tool_choice" in given:
             parameters["tool_choice"] = mode
-    return Tools(tools, choice, parameters)
+    return Tools(tools, choice, parameters, hosted)
 
 
-def _tool(tool: object, param: str) -> JsonObject:
+def _tool(tool: object, param: str) -> tuple[JsonObject, HostedServer | None]:
+    """A tool as the response repeats it, and the server that it names."""
     if not isinstance(tool, dict):
         raise invalid_type("an object", param)
+    if tool.get("type") == "mcp":
+        server, echo = read_hosted(tool, param)
+        return echo, server
+    return _function(tool, param), None
+
+
+def _function(tool: JsonObject, param: str) -> JsonObject:
     if tool.get("type") != "function":
         kind = str(tool.get("type"))[:64]
-        raise unsupported(f"Tools of the type {kind} are not offered; functions are.", "tools")
+        message = f"Tools of the type {kind} are not offered; functions and mcp are."
+        raise unsupported(message, "tools")
     name, parameters = tool.get("name"), tool.get("parameters")
     description, strict = tool.get("description"), tool.get("strict")
     if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -19,6 +20,7 @@ from django.utils import timezone
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.outages import AWAY
+from aily.database.threads import in_database
 from chat import eventlog, scheduler
 from chat.eventlog import Feed, FeedPool, Source, get_hub
 from chat.events import (
@@ -31,6 +33,7 @@ from chat.events import (
     with_task_id,
 )
 from chat.models import ServedFrom, Status, Task, apaused_models, pools_of
+from chat.models.tasks import WAITING
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state, recheck_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
@@ -167,7 +170,7 @@ class _Follower:
             if self.text:
                 await eventlog.announce_listener(self.source_id)
             self.feed.clear_lag()
-            async with aclosing(self.replay()) as frames:
+            async with aclosing(self.replay(state)) as frames:
                 async for frame in frames:
                     yield frame
         ended = state.ended if state is not None else None
@@ -185,6 +188,11 @@ class _Follower:
         async with aclosing(self.live()) as frames:
             async for frame in frames:
                 yield frame
+
+    def lacks_tool_events(self, state: TaskState) -> bool:
+        """True when Redis has lost the log of a task that waits for its tools, or for its user: no
+        worker writes into it then."""
+        return state.status in WAITING and self.cursor.attempt < state.attempt
 
     def needs_no_replay(self, state: TaskState | None) -> bool:
         """True when the row shows that the log has no further life-cycle events.
@@ -213,8 +221,19 @@ class _Follower:
         is_old = ended.finished_at is not None and ended.finished_at < settled
         return has_seen_the_end or is_whole or is_old or now - self.closing_since >= CLOSE_SECONDS
 
-    async def replay(self) -> AsyncGenerator[Followed]:
+    async def replay(self, state: TaskState | None) -> AsyncGenerator[Followed]:
         """Yield what the log has after the cursor."""
+        async with aclosing(self.pages_of_log()) as frames:
+            async for frame in frames:
+                yield frame
+        if state is not None and self.lacks_tool_events(state):
+            await in_database(_restore_tool_events, UUID(self.task_id))
+            async with aclosing(self.pages_of_log()) as frames:
+                async for frame in frames:
+                    yield frame
+
+    async def pages_of_log(self) -> AsyncGenerator[Followed]:
+        """Yield what the log has after the cursor now."""
         count = eventlog.FIRST_PAGE
         while True:
             # Until all of the page is taken: for a client that does not read, few are read.
@@ -291,6 +310,13 @@ class _Follower:
         place = self.place or scheduler.Place(None, None)
         frame = TaskQueued(self.task_id, place.position, place.eta_seconds, place.waiting_for)
         return Followed(None, "task.queued", encode(frame))
+
+
+def _restore_tool_events(task_id: UUID) -> None:
+    # Who uses no tools loads none of this.
+    from chat.toolloop import events
+
+    events.publish([task_id])
 
 
 def _place_check_seconds(place: scheduler.Place | None) -> float:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+from django.conf import settings
 from django.utils import timezone
 
-from chat.models import Lane
+from chat.models import Lane, SceneVersion
 from chat.models.ids import tagged_id
 from chat.models.insertion import new_task
+from chat.models.tool_calls import ToolOptions
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
@@ -54,6 +57,7 @@ def _build(pending: PendingSubmission) -> None:
         messages=prompt.messages,
         history_from=prompt.history_from,
         params=params,
+        tools=_tools(submission, version),
         response_format=response_format,
         metadata=request.metadata,
         webhook_id=target.webhook_id,
@@ -75,6 +79,30 @@ def _prompt(submission: Submission, target: Target) -> Prompt:
     if isinstance(request, EmbeddingsRequest):
         return Prompt([])
     return prompts.build(request, _rendered(submission, target), target.history)
+
+
+def _tools(submission: Submission, version: SceneVersion | None) -> dict[str, object] | None:
+    """The tools of the scene that the model may call, and the limits of that; None: no tools.
+
+    Raises InvalidRequest where the request names one that the scene does not offer.
+    """
+    allowed = submission.request.named_tools
+    offered = version.tools if version is not None else []
+    if not offered and not allowed:
+        return None
+    # Who uses no tools loads none of this.
+    from chat.tools.offers import narrowed
+
+    names = narrowed(offered, allowed, "tools")
+    if not names:
+        return None
+    options = ToolOptions(
+        names=names,
+        max_steps=settings.TOOL_MAX_STEPS,
+        max_seconds=settings.TOOL_LOOP_SECONDS,
+        max_cost=settings.TOOL_LOOP_MAX_COST or None,
+    )
+    return msgspec.structs.asdict(options)
 
 
 def _deadline(submission: Submission) -> datetime | None:

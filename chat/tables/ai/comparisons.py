@@ -55,7 +55,7 @@ def compare(
             if made:
                 copy_rows(ai_run.run, made[0].pk)
             else:
-                insert_rows(ai_run.run, changed, chosen)
+                insert_rows(user, ai_run.run, changed, chosen)
                 if not ai_run.run.pending:
                     raise NothingToFill("The scope has no rows.", field="scope")
             made.append(ai_run)

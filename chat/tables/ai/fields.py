@@ -11,14 +11,14 @@ from django.utils import timezone
 from pydantic import JsonValue
 
 from accounts.models import User
-from aily.problems import InvalidRequest, NotFound
+from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat.models.runs import ENDED_RUNS
 from chat.runs import control
 from chat.runs.creation import NewRun, check_fields
 from chat.services.drafts import find_version
 from chat.tables import ddl
 from chat.tables.ai import answer_tables
-from chat.tables.ai.config import WHOLE, condition_fields, field_id, in_order
+from chat.tables.ai.config import WHOLE, condition_fields, field_id, in_order, mapped_fields
 from chat.tables.ai.schemas_of_answers import fields_for_schema
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableFull
@@ -32,6 +32,7 @@ from chat.tables.fields import (
 )
 from chat.tables.models import AiField, AiRun, ChangeKind, Field, Kind, Table
 from chat.tables.names import rows_table
+from chat.tables.permissions import Access, get_table
 from chat.tables.queries.catalogue import operands_of
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.statement import Statement
@@ -178,6 +179,20 @@ def _check_asked(row: AiField, user: User) -> None:
         options=request_options(row),
     )
     check_fields(user.pk, None, new)
+    require_readable_links(user, row)
+
+
+def require_readable_links(user: User, row: AiField) -> None:
+    """Raise InvalidRequest if the AI field reads of linked tables that `user` may not read: what it
+    reads is in its prompts. One query, and one for each such link."""
+    wanted = {*mapped_fields(row.mapping), *condition_fields(row.condition)}
+    links = Field.objects.filter(pk__in=wanted, table=row.table_id, kind=Kind.LINK)
+    for link in links:
+        try:
+            get_table(user, int(link.options["table"]), Access.READ)
+        except (Forbidden, NotFound):
+            message = f"You may not read the table that {link.name!r} links to."
+            raise InvalidRequest(message, field="mapping") from None
 
 
 def _check_reads(row: AiField) -> None:
@@ -210,7 +225,7 @@ def change_ai_field(
     candidate = AiField.objects.get(pk=row.pk)
     for name, value in fields.items():
         setattr(candidate, name, check_name(value) if name == "name" else value)
-    if _ASKED & fields.keys():
+    if _ASKED & fields.keys() or "condition" in fields:
         _check_asked(candidate, user)
 
     def change(table: Table) -> AiField:

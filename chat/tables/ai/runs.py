@@ -18,7 +18,7 @@ from chat.runs import control, estimating
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.tables.ai import preparing
 from chat.tables.ai.config import in_order, store_config
-from chat.tables.ai.fields import live_ai_fields, request_options
+from chat.tables.ai.fields import live_ai_fields, request_options, require_readable_links
 from chat.tables.ai.selection import Scope, Survey, copy_rows, insert_rows, survey
 from chat.tables.ai.sources import Source, load_sources
 from chat.tables.fields import live_fields
@@ -68,15 +68,19 @@ def create_runs(
             if made:
                 copy_rows(ai_run.run, made[0].pk)
             else:
-                _insert_rows(ai_run.run, source, new.scope, is_chained=len(chain) > 1)
+                _insert_rows(user, ai_run.run, source, new.scope, is_chained=len(chain) > 1)
             made.append(ai_run)
         for ai_run in made:
             if new.start:
                 control.start(ai_run.run, new.start, new.start_at)
-    if new.try_rows:
-        for ai_run in made:
-            control.try_rows(ai_run.run, new.try_rows)
+        # Tasks are queued by this: not before their run is committed.
+        if new.try_rows:
+            transaction.on_commit(lambda: _try(made[-1].run, new.try_rows))
     return made
+
+
+def _try(run: Run, rows: int) -> None:
+    control.try_rows(run, rows)
 
 
 def _chain(ai_field: AiField, also: Sequence[int]) -> list[AiField]:
@@ -99,6 +103,7 @@ def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewA
     if source.missing:
         message = "A mapped field has been deleted: map another one."
         raise InvalidRequest(message, field="mapping")
+    require_readable_links(user, row)
     asked = NewRun(
         name=row.name,
         format=KIND,
@@ -143,8 +148,8 @@ def add_run(
     return ai_run
 
 
-def _insert_rows(run: Run, source: Source, scope: Scope, *, is_chained: bool) -> None:
-    insert_rows(run, source, scope, is_chained=is_chained)
+def _insert_rows(user: User, run: Run, source: Source, scope: Scope, *, is_chained: bool) -> None:
+    insert_rows(user, run, source, scope, is_chained=is_chained)
     if not run.total or (not run.pending and not is_chained):
         raise NothingToFill("No cell of this scope is to be filled.", field="scope")
 
@@ -202,7 +207,7 @@ def estimate_scope(
     if source.content["version"] is None:
         raise InvalidRequest(f"The scene {ai_field.scene!r} has no live version.", field="scene")
     with bounded_query():
-        found = survey(source, new.scope, estimating.SAMPLE_ROWS)
+        found = survey(user, source, new.scope, estimating.SAMPLE_ROWS)
     if not found.rows:
         raise NothingToFill("No cell of this scope is to be filled.", field="scope")
     run = new_run(user, api_key_id, source, new)

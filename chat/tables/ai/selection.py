@@ -10,6 +10,7 @@ from django.conf import settings
 from psycopg import sql
 from pydantic import JsonValue
 
+from accounts.models import User
 from aily.database.rows import Row, execute, fetch_rows
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Run
@@ -21,6 +22,7 @@ from chat.tables.queries.catalogue import live_fields, operands_of
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.sorts import compile_sorts
 from chat.tables.queries.statement import TRUE, Statement, all_of
+from chat.tables.stored_views import find_view
 
 #: Rows that a scope may name one by one.
 MAX_NAMED_ROWS = 10_000
@@ -121,17 +123,18 @@ class Scope:
 class _Query:
     """The statement on a scope, and its parameters."""
 
-    def __init__(self, source: Source, scope: Scope, *, keeps_all: bool) -> None:
+    def __init__(self, user: User, source: Source, scope: Scope, *, keeps_all: bool) -> None:
         table_id = source.ai_field.table_id
         self.scope = scope
+        self._user = user
         self._source = source
-        operands = operands_of(live_fields(table_id))
+        operands = operands_of(live_fields(table_id), user)
         self.statement = Statement(rows_table(table_id), operands)
         self._keeps_all = keeps_all
 
     def compose(self, rest: sql.Composable) -> str:
         statement, scope = self.statement, self.scope
-        view = _view(self._source.ai_field.table_id, scope)
+        view = _view(self._user, self._source.ai_field.table_id, scope)
         conditions = [compile_filter(statement, scope.filter, "scope.filter")]
         order: sql.Composable = sql.SQL("t.id")
         if view is not None:
@@ -201,23 +204,30 @@ _WANTED = {
 }
 
 
-def _view(table_id: int, scope: Scope) -> View | None:
+def _view(user: User, table_id: int, scope: Scope) -> View | None:
+    """The view, which the user sees. What it says of deleted fields is an error: there would be
+    more rows than its author saw."""
     if scope.view is None:
         return None
-    view = View.objects.filter(pk=scope.view, table=table_id).first()
-    if view is None:
+    try:
+        view = find_view(user, scope.view)
+    except NotFound:
+        view = None
+    if view is None or view.table_id != table_id:
         raise NotFound("There is no such view of this table.", field="scope.view")
     return view
 
 
 # --- Making rows --------------------------------------------------------------------------------
-def insert_rows(run: Run, source: Source, scope: Scope, *, is_chained: bool = False) -> None:
-    """Insert the rows of a run, in the transaction that makes it.
+def insert_rows(
+    user: User, run: Run, source: Source, scope: Scope, *, is_chained: bool = False
+) -> None:
+    """Insert the rows of a run that `user` starts, in the transaction that makes it.
 
     `is_chained`: others with the same rows follow, so rows that need nothing are kept as skipped.
     Raises InvalidRequest, and NotFound for a view that is not there.
     """
-    query = _Query(source, scope, keeps_all=is_chained)
+    query = _Query(user, source, scope, keeps_all=is_chained)
     pending = sql.SQL("meets AND wanted") if is_chained else sql.SQL("meets")
     why = {"code": "condition", "message": REASONS["condition"]}
     rest = sql.SQL(_INSERT).format(
@@ -247,9 +257,9 @@ def _set_counts(run: Run, inserted: _Inserted) -> None:
     run.skipped = inserted.total - inserted.pending
 
 
-def survey(source: Source, scope: Scope, sample: int) -> Survey:
+def survey(user: User, source: Source, scope: Scope, sample: int) -> Survey:
     """What a run of this scope would have, in one statement that changes nothing."""
-    query = _Query(source, scope, keeps_all=False)
+    query = _Query(user, source, scope, keeps_all=False)
     rest = sql.SQL(_SURVEY).format(sample=sql.Literal(sample))
     [found] = fetch_rows(Survey, query.compose(rest), query.statement.params)
     return found

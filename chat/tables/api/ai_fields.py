@@ -4,6 +4,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from ninja import Query, Router, Status
 
 from accounts.authentication import AuthenticatedRequest
@@ -142,7 +143,7 @@ def create_ai_run(
     """Make a run over cells of an AI field: ready, tried on some rows, or started."""
     row = find(request, ai_field_id, Access.RUN)
     made = runs.create_runs(request.auth.user, api_key_id(request), row, payload.new())
-    ring_feeder()
+    transaction.on_commit(ring_feeder)
     [named] = [ai_run for ai_run in made if ai_run.ai_field_id == row.pk]
     return Status(201, {"id": named.pk, "runs": [run_of(ai_run) for ai_run in made]})
 

@@ -62,7 +62,7 @@ class OutputIn(RequestSchema):
 
 class AiFieldIn(RequestSchema):
     model_config = example(
-        name="Summary", scene="summary", mapping={"text": "f12"},
+        name="Summary", scene="summarize", mapping={"text": {"value": "A long text ..."}},
         outputs=[{"name": "Summary", "kind": "long_text"}],
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ class AiFieldIn(RequestSchema):
 
 
 class AiFieldPatch(RequestSchema):
-    model_config = example(mapping={"text": "f13"}, policy="empty", max_rows_per_hour=1000)
+    model_config = example(name="Short summary", policy="empty", max_rows_per_hour=1000)
 
     name: str = ""
     scene: str = Field("", max_length=50)
@@ -162,7 +162,7 @@ class ScopeIn(RequestSchema):
     """Rows: those of a view or filter, or some by their ids; of these the first ones. Cells of
     these rows: `which`. Of the rows that are left, some by chance."""
 
-    model_config = example(view=7, which="empty_or_stale", first=1000)
+    model_config = example(which="empty_or_stale", first=1000)
 
     view: int | None = Field(None, ge=1, lt=2**63)
     filter: JsonValue = None
@@ -216,6 +216,8 @@ class RunIn(RequestSchema):
     def tries_or_starts(self) -> RunIn:
         if self.try_rows and self.start:
             raise ValueError("try some rows first, or start: not both")
+        if self.try_rows and self.also:
+            raise ValueError("try one AI field at a time")
         return self
 
     def new(self) -> NewAiRun:
@@ -240,12 +242,20 @@ class EstimateIn(RequestSchema):
 
 
 class ScopeEstimateOut(EstimateOut):
+    model_config = example(in_scope=5200, skipped=200, duplicates=12)
+
     in_scope: int = Field(description="Rows of the scope, whatever their cells hold.")
     skipped: int = Field(description="Rows that do not meet the field's condition.")
     duplicates: int = Field(description="Rows that ask what another one asks as well.")
 
 
 class TableRunOut(RunItem):
+    model_config = example(
+        name="Summary", table=3, ai_field=4, scope={"view": 7}, which="empty",
+        overwrite_edited=False, waits_for=[], is_automatic=False, reverted_at=None,
+        mapping={"text": "f12"}, options={"max_tokens": 200},
+    )  # fmt: skip
+
     table: int = Field(alias="ai_run.table_id")
     ai_field: int = Field(alias="ai_run.ai_field_id")
     scope: dict[str, JsonValue] = Field(alias="ai_run.scope")
@@ -262,6 +272,8 @@ class TableRunOut(RunItem):
 
 class RunsOut(Schema):
     """The run of the AI field, and those of the fields that are filled in the same turn."""
+
+    model_config = example(id="0198c0de-9c33-7000-8000-0123456789ab", runs=[])
 
     id: UUID = Field(description="Of the run of the AI field that was named.")
     runs: list[TableRunOut] = Field(description="In the order in which rows go through them.")
@@ -396,7 +408,7 @@ def run_of(ai_run: AiRun) -> Any:
 class SideIn(RequestSchema):
     """What is otherwise than in the AI field; what is left out is as there."""
 
-    model_config = example(model="deepseek-pro", options={"max_tokens": 200})
+    model_config = example(options={"max_tokens": 200})
 
     version: int | None = Field(None, ge=1, lt=2**31)
     model: str = Field("", max_length=100)
@@ -410,7 +422,7 @@ class SideIn(RequestSchema):
 
 
 class ComparisonIn(RequestSchema):
-    model_config = example(a={}, b={"model": "deepseek-pro"}, rows=20, blind=True)
+    model_config = example(a={}, b={"options": {"max_tokens": 200}}, rows=20, blind=True)
 
     a: SideIn
     b: SideIn

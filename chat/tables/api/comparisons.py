@@ -2,6 +2,7 @@
 
 # Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
+from django.db import transaction
 from ninja import Router, Status
 
 from accounts.authentication import AuthenticatedRequest
@@ -38,7 +39,7 @@ def create_comparison(
         rows=payload.rows,
         is_blind=payload.blind,
     )
-    ring_feeder()
+    transaction.on_commit(ring_feeder)
     return Status(201, {**comparisons.describe(made)})
 
 

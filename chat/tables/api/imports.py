@@ -38,6 +38,8 @@ from chat.tables.undo import undo_batch
 router = Router(tags=["tables"])
 
 _CHUNK_BYTES = 65_536
+#: What lists do not show.
+_LARGE = ("preview", "columns", "mapping", "targets")
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -132,7 +134,7 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
 @paginate(Page)
 def list_imports(request: AuthenticatedRequest) -> QuerySet[Import]:
     """Your imports, the newest first."""
-    return Import.objects.filter(owner=request.auth.user).order_by("-id")
+    return Import.objects.filter(owner=request.auth.user).defer(*_LARGE).order_by("-id")
 
 
 @router.get("/{int:table_id}/imports", response=list[ImportItem], url_name="list_table_imports")
@@ -140,7 +142,8 @@ def list_imports(request: AuthenticatedRequest) -> QuerySet[Import]:
 def list_table_imports(request: AuthenticatedRequest, table_id: int) -> QuerySet[Import]:
     """Your imports into a table, the newest first."""
     table = get_table(request.auth.user, table_id)
-    return Import.objects.filter(table=table, owner=request.auth.user).order_by("-id")
+    own = Import.objects.filter(table=table, owner=request.auth.user)
+    return own.defer(*_LARGE).order_by("-id")
 
 
 @router.get("/imports/{uuid:import_id}", response=ImportOut, url_name="get_import")

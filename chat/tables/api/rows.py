@@ -32,17 +32,18 @@ from chat.tables.models import Table
 from chat.tables.permissions import Access, get_table
 from chat.tables.rows.batch import Batch, BatchResult, apply_batch
 from chat.tables.rows.operations import Create, Delete, Operation, Outcome, Update
-from chat.tables.rows.reading import RowJson, ids_after, load_rows, rows_as_json
+from chat.tables.rows.reading import RowJson, ids_after, load_rows
+from chat.tables.showing import shown_rows
 from chat.tables.values import MAX_ROW_ID
 
 router = Router(tags=["tables"])
 
 
 def _read(table: Table, row_id: int) -> RowJson:
-    found = rows_as_json(table.pk, live_fields(table.pk), [row_id]) if row_id <= MAX_ROW_ID else []
-    if not found:
+    row = shown_rows(table.pk, live_fields(table.pk), [row_id])[0] if row_id <= MAX_ROW_ID else None
+    if row is None:
         raise NotFound(f"There is no row {row_id}.")
-    return found[0]
+    return row
 
 
 # --- Many rows ----------------------------------------------------------------------------------
@@ -69,8 +70,9 @@ def get_rows(
     if not ids:
         ids = ids_after(table.pk, wanted.after, wanted.limit)
         following = ids[-1] if len(ids) == wanted.limit else None
-    rows = rows_as_json(table.pk, live_fields(table.pk), ids)
-    return {"rev": table.rev, "rows": rows, "next": following}
+    rows = shown_rows(table.pk, live_fields(table.pk), ids)
+    there = [row for row in rows if row is not None]
+    return {"rev": table.rev, "rows": there, "next": following}
 
 
 # --- One row ------------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
         return
     with transaction.atomic():
         load_rows(table.pk, [], [row_id], is_locked=True)
-        body = JSONRenderer().render(request, _read(table, row_id), response_status=200)
+        shown = RowOut.model_validate(_read(table, row_id)).model_dump()
+        body = JSONRenderer().render(request, shown, response_status=200)
         if not matches(request, body.encode()):
             raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
         yield

@@ -35,6 +35,8 @@ class ShareIn(RequestSchema):
 
 
 class ShareOut(Schema):
+    model_config = example(user="bob", role=None, access=["edit"])
+
     user: str | None = None
     role: str | None = None
     access: list[str]

@@ -34,7 +34,9 @@ _CLIENT = "Your own name for this tab or program: undo takes back what it did."
 
 class UploadQuery(Schema):
     file_name: str = Field("", max_length=500, description="Its ending tells the format.")
-    format: Literal["", "csv", "jsonl", "xlsx"] = Field("", description="Default: by the name.")
+    format: Literal["", "csv", "jsonl", "xlsx"] = Field(
+        "", description="Default: by the name, or the first bytes."
+    )
 
 
 class NewTableQuery(UploadQuery):
@@ -60,11 +62,7 @@ class DialectIn(RequestSchema):
 class ImportPatch(RequestSchema):
     """For imports that are ready or failed. Another dialect has the file inspected again."""
 
-    model_config = example(
-        mapping=[{"field": "f12"}, None, {"new": {"name": "Price", "kind": "number"}}],
-        mode="upsert",
-        key_field="f12",
-    )
+    model_config = example(dialect={"encoding": "gb18030"}, mode="append", max_bad_percent=5)
 
     dialect: DialectIn = Field(DialectIn.model_construct(), validate_default=False)
     mapping: list[dict[str, JsonValue] | None] = Field(
@@ -189,7 +187,7 @@ class ImportOut(ImportItem):
 class ExportIn(RequestSchema):
     """A view with its order and fields; or the whole table, filtered and sorted."""
 
-    model_config = example(format="xlsx", view=7)
+    model_config = example(format="csv", bom=True, provenance=True)
 
     format: Literal["csv", "xlsx", "jsonl"]
     view: int | None = Field(None, ge=1, lt=2**63)

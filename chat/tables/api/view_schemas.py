@@ -134,7 +134,7 @@ class GroupOut(Schema):
 class ShownRow(Schema):
     """A row. `ai` has the states of its AI fields."""
 
-    model_config = example(id=1, version=3, values={})
+    model_config = example(id=1, version=3, values={}, ai=None, is_outside=False)
 
     id: int
     version: int

@@ -99,7 +99,7 @@ def _write_csv(
 ) -> list[Column]:
     statement = Statement(selection.query.table, selection.query.operands)
     columns = text_columns(statement, selection.fields, is_safe=is_safe)
-    columns += provenance_columns(statement, selection.ai_fields)
+    columns += provenance_columns(statement, selection.fields, selection.ai_fields)
     names = [defused(column.name) if is_safe else column.name for column in columns]
     output.write((BOM if has_bom else b"") + _csv_line(names))
     values = [column.value for column in columns]
@@ -126,7 +126,7 @@ def _write_jsonl(selection: Selection, output: _Output) -> None:
     """One object a row, its fields by their names."""
     statement = Statement(selection.query.table, selection.query.operands)
     columns = json_columns(statement, selection.fields)
-    columns += provenance_columns(statement, selection.ai_fields, is_json=True)
+    columns += provenance_columns(statement, selection.fields, selection.ai_fields, is_json=True)
     names = [column.name for column in columns]
     array = sql.SQL("to_jsonb(ARRAY[{}]::jsonb[])::text").format(
         sql.SQL(", ").join(column.value for column in columns)

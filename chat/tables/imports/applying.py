@@ -16,6 +16,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.database.rows import execute, fetch_column
+from chat.models import StoredFile
 from chat.tables.changes import Author, Changed, record
 from chat.tables.imports import announcing
 from chat.tables.imports.loading import Loaded
@@ -87,16 +88,16 @@ def apply(job: Import, lease: Lease, loaded: Loaded) -> None:
         counts = work.write()
         work.add_choices()
         changed = work.changed_rows()
+        is_named = len(changed) <= MAX_ANNOUNCED
         done = Changed(
             ChangeKind.IMPORT,
-            row_ids=changed if len(changed) <= MAX_ANNOUNCED else (),
-            field_ids=[field.pk for field in loaded.fields],
+            row_ids=changed if is_named else (),
+            # Without fields: there are new rows.
+            field_ids=[field.pk for field in loaded.fields] if not counts.created else (),
             added=counts.created,
             changes_schema=work.adds_choices,
             rows=counts.created + counts.updated,
         )
-        if len(changed) > MAX_ANNOUNCED:
-            done.field_ids = ()
         if job.new_table:
             drop(staging_table(job.pk))
         else:
@@ -148,7 +149,7 @@ class _Work:
         )
         old = sql.SQL("").join(
             sql.SQL(", {} = t.{}").format(old_column(field), column(field.column))
-            for field in self._fields
+            for field in (self._fields if is_upsert else ())
         )
         known = self._run(_MATCH, key=new_column(key), column=column(key.column), old=old)
         if is_upsert:
@@ -196,9 +197,10 @@ class _Work:
 
     def keep_undo(self) -> None:
         """Keep what was written and what was there before, of rows that were known."""
+        is_upsert = self._job.mode == ImportMode.UPSERT
         columns = [
             sql.SQL("CASE WHEN is_known THEN {name} END AS {name}").format(name=name(field))
-            for field in self._fields
+            for field in (self._fields if is_upsert else ())
             for name in (new_column, old_column)
         ]
         drop(undo_table(self._job.pk))
@@ -224,6 +226,9 @@ def _end(job: Import, loaded: Loaded, counts: _Counts) -> None:
     job.total = job.done = loaded.read_rows
     job.created_rows, job.updated_rows = counts.created, counts.updated
     job.skipped_rows, job.bad_rows = counts.skipped, loaded.report.bad_rows
+    # They are not needed any more, and purged with other files that have expired.
+    files = [file_id for file_id in (job.file_id, job.sheet_file_id) if file_id is not None]
+    StoredFile.objects.filter(pk__in=files).update(expires_at=now)
     job.save(
         update_fields=[
             *("state", "reason", "message", "ended_at", "report_file", "total", "done"),

@@ -43,7 +43,8 @@ _FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class NewImport:
-    """`table` None: a new one of the name `new_table`. `format` "": by the file's name."""
+    """`table` None: a new one of the name `new_table`. `format` "": by the file's name, and if that
+    does not tell, by its first bytes."""
 
     owner_id: int
     table: Table | None
@@ -57,14 +58,13 @@ def create_import(new: NewImport, content: Iterable[bytes]) -> tuple[Import, boo
     """Store the file and its import. Returns it, and whether it is new: a request repeated under
     its idempotency key gives the import of the first. Raises Problem."""
     name = _file_name(new.file_name)
-    form = new.format or _format_of(name)
     new_table = _table_name(new, name)
     if new.key is None:
         _check_room(new.owner_id)
-    upload = _Upload(FileWriter(new.owner_id, name), form)
+    upload = _Upload(FileWriter(new.owner_id, name), new.format or _format_of(name))
     try:
         upload.read(content)
-        digest = _digest(new, form, upload.sha256)
+        digest = _digest(new, upload.format, upload.sha256)
         if new.key is not None:
             if (earlier := _earlier(new.owner_id, new.key, digest)) is not None:
                 upload.writer.discard()
@@ -74,7 +74,7 @@ def create_import(new: NewImport, content: Iterable[bytes]) -> tuple[Import, boo
             table=new.table,
             new_table=new_table,
             owner_id=new.owner_id,
-            format=form,
+            format=upload.format,
             file_name=name,
             sha256=upload.sha256,
             options={"encoding": upload.encoding, "chosen": {}},
@@ -106,10 +106,8 @@ class _Upload:
 
     def __init__(self, writer: FileWriter, form: str) -> None:
         self.writer = writer
-        self._form = form
-        self._limit: int = (
-            settings.IMPORT_MAX_WORKBOOK_BYTES if form == "xlsx" else settings.IMPORT_MAX_BYTES
-        )
+        #: Once something was read it is known.
+        self.format = form
         self._digest = hashlib.sha256()
         self._detector = EncodingDetector()
 
@@ -120,9 +118,7 @@ class _Upload:
             if not size:
                 self._check_head(piece)
             size += len(piece)
-            if size > self._limit:
-                message = f"A file has at most {self._limit} bytes, unpacked."
-                raise TooLarge(message, field="body")
+            self._check_size(size)
             self.writer.write(piece)
             self._digest.update(piece)
             self._detector.feed(piece)
@@ -130,6 +126,14 @@ class _Upload:
         self.writer.flush()
         if not size:
             raise InvalidRequest("The file is empty.", field="body")
+
+    def _check_size(self, size: int) -> None:
+        is_workbook = self.format == "xlsx"
+        limit: int = (
+            settings.IMPORT_MAX_WORKBOOK_BYTES if is_workbook else settings.IMPORT_MAX_BYTES
+        )
+        if size > limit:
+            raise TooLarge(f"A file has at most {limit} bytes, unpacked.", field="body")
 
     @property
     def sha256(self) -> str:
@@ -145,7 +149,7 @@ class _Upload:
         first = b""
         while len(first) < len(_ZIP) and (chunk := next(content, b"")):
             first += chunk
-        if not first.startswith(_GZIP) or self._form == "xlsx":
+        if not first.startswith(_GZIP) or self.format == "xlsx":
             yield first
             yield from content
             return
@@ -164,7 +168,8 @@ class _Upload:
             raise InvalidRequest("The packed file ends early.", field="body")
 
     def _check_head(self, head: bytes) -> None:
-        if self._form == "xlsx":
+        self.format = self.format or _format_by(head)
+        if self.format == "xlsx":
             if not head.startswith(_ZIP):
                 raise InvalidRequest("This is no workbook (XLSX).", field="body")
             return
@@ -186,11 +191,15 @@ def _file_name(name: str) -> str:
 
 
 def _format_of(name: str) -> str:
+    """By the ending; empty if that tells nothing."""
     ending = name.lower().removesuffix(".gz").rpartition(".")[2]
-    if (form := _FORMATS.get(ending)) is not None:
-        return form
-    message = "The file's name ends in none of .csv, .tsv, .jsonl and .xlsx: say which it is."
-    raise InvalidRequest(message, field="query.format")
+    return _FORMATS.get(ending, "")
+
+
+def _format_by(head: bytes) -> str:
+    if head.startswith(_ZIP):
+        return "xlsx"
+    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
 
 
 def _table_name(new: NewImport, file_name: str) -> str:

@@ -136,9 +136,12 @@ def _dialect(job: Import, file_id: UUID, chosen: Mapping[str, object]) -> Dialec
         raise FileError("unknown_encoding", message)
     file_format = "jsonl" if job.format == "jsonl" else "csv"
     dialect = dialect_of({"format": file_format, "encoding": encoding, **chosen})
-    if file_format == "jsonl":
-        return dialect
     head = _head(file_id, encoding)
+    if file_format == "jsonl":
+        if head.lstrip().startswith("["):
+            message = "This is one JSON array: send an object a line (JSONL)."
+            raise FileError("json_array", message)
+        return dialect
     if "delimiter" not in chosen:
         dialect = dialect.changed({"delimiter": sniff_delimiter(head, dialect.quote)})
     if "has_header" not in chosen:

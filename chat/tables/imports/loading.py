@@ -90,7 +90,8 @@ class Loader:
 
     def load(self) -> Loaded:
         table_id = cast("int", self._job.table_id)
-        create_staging(self._job.pk, table_id, self._parser.fields)
+        keeps_old = self._job.mode == ImportMode.UPSERT
+        create_staging(self._job.pk, table_id, self._parser.fields, keeps_old=keeps_old)
         headers = [column["header"] for column in self._job.columns]
         records = self._reader.records(headers)
         if len(self._reader.columns) != len(headers):

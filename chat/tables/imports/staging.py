@@ -38,13 +38,17 @@ def old_column(field: Field) -> sql.Identifier:
     return column(f"w{field.pk}")
 
 
-def create_staging(import_id: UUID, table_id: int, fields: Sequence[Field]) -> None:
-    """Create the table, empty, in place of one that a worker left behind."""
+def create_staging(
+    import_id: UUID, table_id: int, fields: Sequence[Field], *, keeps_old: bool
+) -> None:
+    """Create the table, empty, in place of one that a worker left behind. `keeps_old`: rows that
+    are known will be changed, and what they had is kept."""
     drop(staging_table(import_id))
+    names = (new_column, old_column) if keeps_old else (new_column,)
     columns = [
         sql.SQL("{} {}").format(name(field), column_type(field.kind))
         for field in fields
-        for name in (new_column, old_column)
+        for name in names
     ]
     sequence = sql.SQL("{}::regclass").format(sql.Literal(ids_sequence(table_id)))
     execute(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import cast
 
 from django.utils import timezone
 
+from accounts.models import User
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
 from aily.problems import Problem
@@ -18,6 +20,7 @@ from chat.tables.imports.inspecting import inspect
 from chat.tables.imports.loading import Loader, TooManyBadRowsError
 from chat.tables.imports.report import Report
 from chat.tables.models import Import, TransferState
+from chat.tables.permissions import Access, get_table
 from chat.tables.transfers.leases import Lease, LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ def _step(job: Import, lease: Lease) -> None:
 def _run(job: Import, lease: Lease) -> None:
     report = Report()
     try:
+        # Access may have been taken back since it was started.
+        get_table(User.objects.get(pk=job.owner_id), cast("int", job.table_id), Access.EDIT)
         loader = Loader(job, lease)
         report = loader.report
         apply(job, lease, loader.load())

@@ -141,7 +141,7 @@ class _Writer:
         wanted = [key for key in keys if key is not None]
         found: dict[JsonValue, list[int]] = {}
         for row_id, key in find_by_key(self._table.pk, field, wanted):
-            found.setdefault(_hashable(key), []).append(row_id)
+            found.setdefault(to_json(key), []).append(row_id)
         seen: set[JsonValue] = set()
         for step, key in zip(steps, keys, strict=True):
             self._resolve_upsert(step, field, key, found, seen)
@@ -155,7 +155,7 @@ class _Writer:
         seen: set[JsonValue],
     ) -> None:
         values = cast("Upsert", step.operation).values
-        name, where = _hashable(key), step.path("values", field.key)
+        name, where = to_json(key), step.path("values", field.key)
         ids = found.get(name, [])
         if key is None:
             self._fail(step, InvalidRequest("The key of the row is empty.", field=where))
@@ -258,8 +258,3 @@ class _Writer:
 
 def _ids(cell: Cell) -> list[int]:
     return cast("list[int]", cell or [])
-
-
-def _hashable(key: Cell) -> JsonValue:
-    """Equal for keys that are equal as JSON."""
-    return to_json(key)

@@ -112,7 +112,8 @@ class Schema:
         self.fields = fields
         self.by_id = {field.pk: field for field in fields}
         self._by_key = {field.key: field for field in fields}
-        self._parsers: dict[int, FromJson] = {}
+        #: By the key of each field that may be written: its id and the parser of its values.
+        self._parsers: dict[str, tuple[int, FromJson]] = {}
 
     @cached_property
     def stored(self) -> list[Field]:
@@ -131,20 +132,28 @@ class Schema:
 
     def parse(self, field: Field, value: JsonValue) -> Cell:
         """Return the cell that a JSON value makes. Raises UnfitValueError."""
-        parser = self._parsers.get(field.pk)
-        if parser is None:
-            parser = self._parsers[field.pk] = json_parser(field)
-        return parser(value)
+        _, parse = self._parser(field.key, "")
+        return parse(value)
 
     def parse_values(self, step: Step, values: Given) -> None:
         """Check the values of an operation. Raises InvalidValue, which names the field."""
+        parsers, cells = self._parsers, step.cells
         for key, value in values.items():
-            where = step.path("values", key)
-            field = self.find(key, where)
+            # Tens of thousands of cells in a batch: a dictionary is all that each of them looks at.
             try:
-                step.cells[field.pk] = self.parse(field, value)
+                pk, parse = parsers[key]
+            except KeyError:
+                pk, parse = self._parser(key, step.path("values", key))
+            try:
+                cells[pk] = parse(value)
             except UnfitValueError as error:
-                raise InvalidValue(f"{field.name}: {error}", field=where) from None
+                message = f"{self.by_id[pk].name}: {error}"
+                raise InvalidValue(message, field=step.path("values", key)) from None
+
+    def _parser(self, key: str, where: str) -> tuple[int, FromJson]:
+        field = self.find(key, where)
+        found = self._parsers[key] = field.pk, json_parser(field)
+        return found
 
     def key_field(self, key: str | None) -> Field:
         """Return the field that names the rows of upserts. Raises InvalidRequest."""

@@ -10,6 +10,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.database.rows import fetch_column, fetch_tuples
+from aily.problems import InvalidRequest
 from chat.tables.models import Field, Kind
 from chat.tables.names import column, rows_table, statement
 from chat.tables.rows.answers import load_answers
@@ -19,7 +20,21 @@ from chat.tables.values import Cell, database_reader, to_json
 #: A row as JSON: `{"id": 1, "version": 3, "values": {"f12": "text"}}`.
 RowJson = dict[str, JsonValue]
 
-_READ = "SELECT id, version, pos{columns} FROM {table} WHERE id = ANY(%s) ORDER BY id{lock}"
+#: Of the texts and JSON of the rows of one read: some hundred rows may have gigabytes.
+MAX_READ_BYTES = 16_777_216
+
+_READ = """
+SELECT id, version, pos{columns} FROM {table}
+ WHERE id = ANY(%(ids)s){bound} ORDER BY id{lock}
+"""
+# Of a long text PostgreSQL knows the length without reading it.
+_SIZE = "SELECT coalesce(sum({lengths}), 0)::bigint FROM {table} WHERE id = ANY(%(ids)s)"
+_BOUND = " AND ({size}) <= %(limit)s"
+_SIZED = {
+    Kind.TEXT: "octet_length({})",
+    Kind.LONG_TEXT: "octet_length({})",
+    Kind.JSON: "octet_length({}::text)",
+}
 
 
 @dataclass(slots=True)
@@ -52,21 +67,27 @@ def load_rows(
     table_id: int, fields: Sequence[Field], ids: Collection[int], *, is_locked: bool = False
 ) -> dict[int, StoredRow]:
     """Load rows by their ids; missing ones are left out. One query, and one for each link
-    and AI field.
+    and AI field. Raises InvalidRequest if several rows have more than MAX_READ_BYTES.
 
     `is_locked`: until the end of the transaction, in the order of their ids, so that two writers
     of the same rows wait for each other and do not deadlock.
     """
     stored = [field for field in fields if field.is_stored]
     lock = sql.SQL(" FOR NO KEY UPDATE" if is_locked else "")
-    read = statement(_READ, table=rows_table(table_id), columns=selected_columns(stored), lock=lock)
+    size = _size(table_id, stored) if len(ids) > 1 else None
+    bound = sql.SQL("") if size is None else sql.SQL(_BOUND).format(size=size)
+    table, columns = rows_table(table_id), selected_columns(stored)
+    read = statement(_READ, table=table, columns=columns, bound=bound, lock=lock)
+    params = {"ids": list(ids), "limit": MAX_READ_BYTES}
     readers = [(field.pk, database_reader(field)) for field in stored]
     rows: dict[int, StoredRow] = {}
-    for row_id, version, pos, *values in fetch_tuples(read, [list(ids)]):
+    for row_id, version, pos, *values in fetch_tuples(read, params):
         cells = {pk: reader(value) for (pk, reader), value in zip(readers, values, strict=True)}
         rows[cast("int", row_id)] = StoredRow(
             cast("int", row_id), cast("int", version), cast("float", pos), cells
         )
+    if size is not None and not rows:
+        _refuse_large(size.as_string(), params)
     links = [field for field in fields if field.kind == Kind.LINK]
     for field_id, by_row in read_links(links, rows).items():
         for row in rows.values():
@@ -79,10 +100,24 @@ def load_rows(
     return rows
 
 
-def rows_as_json(table_id: int, fields: Sequence[Field], ids: Sequence[int]) -> list[RowJson]:
-    """The rows of these ids in this order, as JSON; those that were deleted are left out."""
-    rows = load_rows(table_id, fields, ids)
-    return [rows[row_id].as_json(fields) for row_id in ids if row_id in rows]
+def _size(table_id: int, fields: Iterable[Field]) -> sql.Composed | None:
+    """The query of how many bytes rows have; None: they have no texts."""
+    lengths = [
+        sql.SQL(f"coalesce({_SIZED[Kind(field.kind)]}, 0)").format(column(field.column))
+        for field in fields
+        if field.kind in _SIZED
+    ]
+    if not lengths:
+        return None
+    total = sql.SQL(" + ").join(lengths)
+    return sql.SQL(_SIZE).format(lengths=total, table=rows_table(table_id))
+
+
+def _refuse_large(size: str, params: dict[str, object]) -> None:
+    """Rows that were not given are too large, or do not exist."""
+    if fetch_column(int, size, params)[0] > MAX_READ_BYTES:
+        message = f"These rows have more than {MAX_READ_BYTES} bytes. Ask for fewer at a time."
+        raise InvalidRequest(message, field="limit")
 
 
 def ids_after(table_id: int, row_id: int, limit: int) -> list[int]:

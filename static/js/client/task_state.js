@@ -11,12 +11,21 @@
  * @typedef {{task: TaskState, outcome: Outcome}} Reduced a new state when applied, else the same
  */
 
+import { withCall, withCalls, withoutOpen } from "./tool_calls.js";
+
 /** @type {Record<string, Status>} */
 const TERMINAL = {
   "task.completed": "succeeded",
   "task.failed": "failed",
   "task.cancelled": "cancelled",
   "task.expired": "expired",
+};
+const ENDED = new Set(Object.values(TERMINAL));
+/** The states of a call by the event that says so, where it names none itself. */
+const CALL_EVENTS = {
+  "task.tool_call": "running",
+  "task.requires_action": "requires_action",
+  "task.tool_result": "succeeded",
 };
 
 /** @param {string} id @returns {TaskState} of a task of which nothing has happened yet */
@@ -32,6 +41,7 @@ export function newTask(id) {
     isCut: false,
     reasoning: "",
     toolCalls: [],
+    calls: [],
     model: "",
     position: null,
     etaSeconds: null,
@@ -66,7 +76,7 @@ export function follows(id, cursor) {
 
 /** @param {TaskState} task @returns {boolean} */
 export function isActive(task) {
-  return task.status === "queued" || task.status === "running";
+  return !ENDED.has(task.status);
 }
 
 /**
@@ -83,7 +93,8 @@ export function reduce(task, frame) {
   if (compareEventIds(frame.id, task.cursor) <= 0) return { task, outcome: "ignored" };
   if (frame.type in TERMINAL) return applied(task, frame, finished(task, frame));
   if (frame.type === "task.snapshot") {
-    return applied(task, frame, { text: frame.text, reasoning: frame.reasoning, inPieces: false });
+    const texts = { text: frame.text, reasoning: frame.reasoning, inPieces: false };
+    return applied(task, frame, { ...texts, calls: withCalls(task.calls, frame.tool_calls ?? []) });
   }
   // The last piece of a snapshot completes it: no event before it is missing.
   if (task.inPieces && frame.type === "task.delta") {
@@ -91,7 +102,17 @@ export function reduce(task, frame) {
   }
   if (!follows(frame.id, task.cursor)) return { task, outcome: "gap" };
   if (frame.type === "task.started") return applied(task, frame, started(frame));
+  if (frame.type in CALL_EVENTS) return applied(task, frame, called(task, frame));
   return applied(task, frame, added(task, frame));
+}
+
+/** @param {TaskState} task @param {Frame} frame @returns {Partial<TaskState>} */
+function called(task, frame) {
+  const type = /** @type {keyof typeof CALL_EVENTS} */ (frame.type);
+  const state = frame.state ?? (frame.is_error ? "failed" : CALL_EVENTS[type]);
+  const calls = withCall(task.calls, /** @type {any} */ ({ ...frame, state }));
+  const isAsking = calls.some((call) => call.state === "requires_action");
+  return { calls, status: isAsking ? "requires_action" : "calling_tools" };
 }
 
 /** @param {TaskState} task @param {Frame} frame */
@@ -146,7 +167,7 @@ function started(frame) {
  * @param {TaskState} task @param {Frame} frame @returns {Partial<TaskState>}
  */
 function finished(task, frame) {
-  const changes = { status: TERMINAL[frame.type] };
+  const changes = { status: TERMINAL[frame.type], calls: withoutOpen(task.calls) };
   if (frame.type === "task.failed") return { ...changes, error: frame.error };
   if (frame.type !== "task.completed") return changes;
   return {

@@ -3,10 +3,11 @@
 import { ApiError } from "./api.js";
 import { stringify } from "./json.js";
 import { isActive, newTask, reduce } from "./task_state.js";
+import { withCall, withCalls } from "./tool_calls.js";
 
 /**
  * @import { Socket } from "./socket.js"
- * @import { Frame, TaskRow, TaskState } from "./types.d.ts"
+ * @import { CallOfTool, Decision, Frame, TaskRow, TaskState } from "./types.d.ts"
  *
  * @typedef {object} Submission without an answer yet
  * @property {Record<string, any>} frame
@@ -38,12 +39,15 @@ export class Tasks extends EventTarget {
   #pending = new Map();
   /** @type {Set<string>} task ids whose hole is being filled: one subscription is enough */
   #resuming = new Set();
+  /** @type {Set<string>} ids of calls of tools that are read whole, once */
+  #reading = new Set();
   #request;
   #frameMaxBytes;
 
   /**
    * @param {Socket} socket
-   * @param {(method: string, path: string) => Promise<any>} request of the REST interface
+   * @param {(method: string, path: string, body?: object) => Promise<any>} request of the REST
+   *   interface
    * @param {number} [frameMaxBytes] the server's limit
    */
   constructor(socket, request, frameMaxBytes = 262_144) {
@@ -109,6 +113,42 @@ export class Tasks extends EventTarget {
     await this.#request("POST", `/llmchat/tasks/${taskId}/cancel`);
   }
 
+  /**
+   * Say what becomes of a call that asks for it. The first answer counts.
+   *
+   * @param {string} taskId @param {string} callId @param {Decision} decision
+   * @throws {ApiError} code "conflict" where it was decided already
+   */
+  async decide(taskId, callId, decision) {
+    const path = `/llmchat/tasks/${taskId}/tool-calls/${callId}`;
+    try {
+      const row = await this.#request("POST", path, decision);
+      const task = this.#tasks.get(taskId);
+      // The event may have been faster, and know more.
+      if (task?.calls.find(({ id }) => id === callId)?.state === "requires_action") {
+        this.#changed({ ...task, calls: withCall(task.calls, row) });
+      }
+    } catch (error) {
+      // Somebody else has: show what.
+      if (/** @type {any} */ (error).status === 409) await this.readCalls(taskId);
+      throw error;
+    }
+  }
+
+  /** Read a call whole: events, and lists, have the beginning of long texts. @param {string} taskId @param {string} callId */
+  async readCall(taskId, callId) {
+    const row = await this.#request("GET", `/llmchat/tasks/${taskId}/tool-calls/${callId}`);
+    const task = this.#tasks.get(taskId);
+    if (task) this.#changed({ ...task, calls: withCall(task.calls, row) });
+  }
+
+  /** Read the calls of a followed task: the event log may have none of them. @param {string} taskId */
+  async readCalls(taskId) {
+    const rows = await this.#request("GET", `/llmchat/tasks/${taskId}/tool-calls`);
+    const task = this.#tasks.get(taskId);
+    if (task) this.#changed({ ...task, calls: withCalls(task.calls, rows) });
+  }
+
   /** @param {TaskState} task */
   #subscribe(task) {
     const after = task.cursor === null ? {} : { after: task.cursor };
@@ -127,8 +167,8 @@ export class Tasks extends EventTarget {
 
   /** @param {Frame} frame */
   #receive(frame) {
-    // Those of runs are followed elsewhere.
-    if (frame.type.startsWith("run.") || frame.ref?.startsWith("run:")) return;
+    // Those of runs and tables are followed elsewhere.
+    if (/^(?:run|table)\./.test(frame.type) || /^(?:run|table):/.test(frame.ref ?? "")) return;
     if (frame.type === "error") return this.#refused(frame);
     if (frame.type === "task.accepted") this.#accepted(frame);
     const task = this.#tasks.get(frame.task_id);
@@ -177,6 +217,7 @@ export class Tasks extends EventTarget {
     let stored = task;
     try {
       stored = fromStored(await this.#request("GET", `/llmchat/tasks/${task.id}`));
+      if (!stored.calls.length) stored = { ...stored, calls: task.calls };
       if (this.#tasks.has(task.id)) this.#changed(stored);
     } catch (error) {
       console.warn("the end of the task could not be read", error);
@@ -209,7 +250,24 @@ export class Tasks extends EventTarget {
   #changed(task) {
     this.#tasks.set(task.id, task);
     this.dispatchEvent(new CustomEvent("change", { detail: task }));
+    for (const { id } of task.calls.filter(isAskedInPart)) this.#readAsked(task.id, id);
   }
+
+  /** @param {string} taskId @param {string} callId */
+  async #readAsked(taskId, callId) {
+    if (this.#reading.has(callId)) return;
+    this.#reading.add(callId);
+    try {
+      await this.readCall(taskId, callId);
+    } catch (error) {
+      console.warn("a tool call could not be read", error);
+    }
+  }
+}
+
+/** What is decided on must be seen whole. @param {CallOfTool} call */
+function isAskedInPart({ state, isCut }) {
+  return isCut && state === "requires_action";
 }
 
 /** @param {Event} event @returns {any} of a CustomEvent */
@@ -230,6 +288,7 @@ export function fromStored(row) {
     position: row.position ?? null,
     etaSeconds: row.eta_seconds ?? null,
     historyFrom: row.history_from ?? null,
+    calls: withCalls([], row.tool_calls ?? []),
   };
   if (isActive(task)) return task;
   return {

@@ -11,6 +11,7 @@ export interface TaskRow {
   history_from: string | null;
   position: number | null;
   eta_seconds: number | null;
+  timings: { created_at: string };
   usage: Usage | null;
   error: TaskError | null;
   result?: {
@@ -21,9 +22,74 @@ export interface TaskRow {
   } | null;
   has_text?: boolean;
   has_reasoning?: boolean;
+  has_tools?: boolean;
+  tool_calls?: CallRow[];
 }
 
-export type Status = "queued" | "running" | "succeeded" | "failed" | "cancelled" | "expired";
+export type Status =
+  | "queued"
+  | "running"
+  | "calling_tools"
+  | "requires_action"
+  | "succeeded"
+  | "failed"
+  | "cancelled"
+  | "expired";
+
+/** A call of a tool that aily makes for the task, as the server sends it. */
+export interface CallRow {
+  call_id: string;
+  step?: number;
+  tool?: string;
+  server?: string | null;
+  /** JSON, as the model or the user wrote it. */
+  arguments?: string;
+  edited_arguments?: string | null;
+  /** The arguments, or the text, are cut. */
+  is_truncated?: boolean;
+  state?: CallState;
+  is_error?: boolean | null;
+  text?: string | null;
+  duration_seconds?: number | null;
+  deadline?: string | null;
+  reason?: string | null;
+}
+
+export type CallState =
+  | "queued"
+  | "running"
+  | "requires_action"
+  | "succeeded"
+  | "failed"
+  | "rejected"
+  | "cancelled"
+  | "unknown";
+
+export interface CallOfTool {
+  id: string;
+  /** The steps of a task count from 1; the calls of a step are made at once. */
+  step: number;
+  tool: string;
+  server: string;
+  /** JSON, as the model or the user wrote it. */
+  arguments: string;
+  /** Some of the arguments is left out: the task itself has them. */
+  isCut: boolean;
+  state: CallState;
+  /** What the tool answered; null: nothing yet. */
+  text: string | null;
+  durationSeconds: number | null;
+  /** Until when it may be decided on. */
+  deadline: string | null;
+  /** Why it was rejected. */
+  reason: string;
+}
+
+/** What a user says to a call that asks for it. */
+export type Decision =
+  // deno-lint-ignore no-explicit-any
+  | { decision: "approve"; arguments?: any }
+  | { decision: "reject"; reason?: string };
 
 export interface Usage {
   completion_tokens?: number;
@@ -59,7 +125,10 @@ export interface TaskState {
   /** The text is not whole: the task itself has it. */
   isCut: boolean;
   reasoning: string;
+  /** Those that the answer consists of: the caller's own tools. */
   toolCalls: ToolCall[];
+  /** Those that aily makes for the answer, in their order. */
+  calls: CallOfTool[];
   model: string;
   /** Place in the queue, from 1. */
   position: number | null;
@@ -77,6 +146,8 @@ export type TaskEvent =
   | { type: "started"; task: TaskState }
   /** `added` is null where the text began anew: take `task.text` then. */
   | { type: "text"; task: TaskState; added: string | null }
+  /** A call of a tool has begun, ended, or asks for a decision: see `task.calls`. */
+  | { type: "tools"; task: TaskState }
   | { type: "ended"; task: TaskState };
 
 /** A run. What a list, and progress, have not is left out there. */

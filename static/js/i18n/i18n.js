@@ -2,12 +2,12 @@
  * cookie that the settings page writes, else from what the browser asks for. */
 
 /**
- * @import { Key, Catalogue } from "./types.d.ts"
+ * @import { Catalogue, Key, Part } from "./types.d.ts"
  */
 
 export const LANGUAGES = { en: "English", "zh-hans": "简体中文" };
 
-/** @type {Record<string, () => Promise<{default: Catalogue}>>} */
+/** @type {Record<string, () => Promise<{default: Partial<Catalogue>}>>} */
 const CATALOGUES = {
   en: () => import("./en.js"),
   "zh-hans": () => import("./zh-hans.js"),
@@ -20,7 +20,15 @@ function supported(wanted) {
 }
 
 export const language = supported(globalThis.document?.documentElement.lang ?? "en");
-const { default: catalogue } = await CATALOGUES[language]();
+/** Texts of single pages, loaded with them. @type {Record<Part, typeof CATALOGUES>} */
+const PARTS = {
+  tables: {
+    en: () => import("./tables/en.js"),
+    "zh-hans": () => import("./tables/zh-hans.js"),
+  },
+};
+const { default: texts } = await CATALOGUES[language]();
+const catalogue = /** @type {Catalogue} */ ({ ...texts });
 const plurals = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(language);
 const dateTimes = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
@@ -42,6 +50,11 @@ export function t(key, params = {}) {
     const value = params[name];
     return typeof value === "number" ? numbers.format(value) : value;
   });
+}
+
+/** Adds the texts of a page. @param {Part} part */
+export async function loadTexts(part) {
+  Object.assign(catalogue, (await PARTS[part][language]()).default);
 }
 
 /** @param {string} key @returns {key is Key} for keys that are put together at run time */
@@ -86,6 +99,15 @@ export function formatDuration(seconds) {
   return minutes % 60 && hours < 24
     ? `${inUnit(hours, "hour")} ${inUnit(minutes % 60, "minute")}`
     : inUnit(hours, "hour");
+}
+
+/** How long something took. @param {number} seconds @returns {string} */
+export function formatElapsed(seconds) {
+  if (seconds >= 60) return formatDuration(seconds);
+  /** @type {any} */
+  const options = { style: "unit", unit: "second", unitDisplay: "short" };
+  const digits = seconds < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 };
+  return new Intl.NumberFormat(language, { ...options, ...digits }).format(seconds);
 }
 
 /** @param {number} bytes @returns {string} */

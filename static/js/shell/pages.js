@@ -10,5 +10,7 @@ export const PAGES = {
   scene: () => import("../pages/scene/page.js"),
   workshop: () => import("../pages/workshop/page.js"),
   runs: () => import("../pages/runs/page.js"),
+  waiting: () => import("../pages/waiting/page.js"),
+  tables: () => import("../pages/tables/page.js"),
   settings: () => import("../pages/settings/page.js"),
 };

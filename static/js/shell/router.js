@@ -124,7 +124,9 @@ export class Router {
   showTitle() {
     if (!this.#page) return;
     setText(byId("title"), this.#page.title);
-    document.title = t("app.title", { title: this.#page.title });
+    const title = t("app.title", { title: this.#page.title });
+    const { count } = this.#shared.store.waiting;
+    document.title = count ? t("app.title_waiting", { title, count }) : title;
   }
 
   /** In place of the page, which cannot be shown. @param {any} error */

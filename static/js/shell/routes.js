@@ -15,6 +15,12 @@ const ROUTES = {
     path: /^#\/runs(?:\/([\w-]+))?$/,
     href: (id) => (id === null ? "#/runs" : `#/runs/${id}`),
   },
+  waiting: { path: /^#\/waiting$/, href: () => "#/waiting" },
+  tables: {
+    // A table, and which of its views.
+    path: /^#\/tables(?:\/(\d+(?:\/\d+)?))?$/,
+    href: (id) => (id === null ? "#/tables" : `#/tables/${id}`),
+  },
   settings: { path: /^#\/settings$/, href: () => "#/settings" },
 };
 

@@ -1,6 +1,6 @@
 /** The lists of scenes and conversations, and on a phone the drawer that holds them. */
 
-import { formatDateTime, t } from "../i18n/i18n.js";
+import { formatDateTime, formatNumber, t } from "../i18n/i18n.js";
 import { html, nothing, render, repeat } from "../lit.js";
 import { byId } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
@@ -73,18 +73,30 @@ export function createSidebar(store, { onRemoved, onError, mayEdit }) {
   };
 
   store.addEventListener("change", show);
+  store.waiting.addEventListener("change", () => showWaiting(store.waiting.count));
   byId("conversations-more").onclick = () => conversations.loadMore().catch(onError);
   const close = createDrawer();
   return (route) => {
     current = href(route);
     conversations.look(route.name === "chat" ? route.id ?? "" : "");
     show();
-    for (const name of ["runs", "settings"]) {
+    for (const name of ["runs", "tables", "waiting", "settings"]) {
       const mark = route.name === name ? "page" : "false";
       byId(`${name}-link`).setAttribute("aria-current", mark);
     }
     close();
   };
+}
+
+/** On a phone the button of the drawer says it, too. @param {number} count of tasks */
+function showWaiting(count) {
+  const link = byId("waiting-link");
+  // What is open stays to be left.
+  link.hidden = count === 0 && link.getAttribute("aria-current") !== "page";
+  const badge = byId("waiting-count");
+  badge.textContent = formatNumber(count);
+  badge.hidden = count === 0;
+  byId("sidebar-open").classList.toggle("marked", count > 0);
 }
 
 /** @param {"answering"|"unread"|null} mark */

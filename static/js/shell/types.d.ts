@@ -1,10 +1,12 @@
 import type { Runs } from "../client/runs.js";
+import type { Socket } from "../client/socket.js";
+import type { TableAssets } from "../store/types.d.ts";
 import type { Drafts } from "../store/drafts.js";
 import type { Store } from "../store/store.js";
 import type { Scroller } from "./scroller.js";
 
 export interface Route {
-  name: "chat" | "scene" | "workshop" | "runs" | "settings";
+  name: "chat" | "scene" | "workshop" | "runs" | "tables" | "waiting" | "settings";
   id: string | null;
 }
 
@@ -15,6 +17,9 @@ export interface App {
   /** Bytes of the largest file that a run is made of. */
   runMaxFileBytes: number;
   drafts: Drafts;
+  socket: Socket;
+  /** What the page of a table loads besides its modules. */
+  tableAssets: TableAssets;
   /** The one around the page; every page has one of its own. */
   scroller: Scroller;
   models: { name: string; simulated: boolean }[];

@@ -5,12 +5,15 @@
  */
 
 import { exchange } from "../net/api.js";
+import { detailOf } from "../client/tasks.js";
 import { Conversations } from "./conversations.js";
 import { PagedCollection } from "./paged.js";
+import { WaitingTasks } from "./waiting.js";
 
 /**
  * @import { Socket } from "../client/socket.js"
  * @import { Tasks } from "../client/tasks.js"
+ * @import { TaskState } from "../client/types.d.ts"
  * @import { Scene } from "./types.d.ts"
  */
 
@@ -28,6 +31,7 @@ export class Store extends EventTarget {
     keyOf: ({ slug }) => slug,
     compare: (a, b) => (a.slug < b.slug ? -1 : 1),
   });
+  waiting = new WaitingTasks();
   #refreshTimer = 0;
   #refreshedAt = 0;
 
@@ -35,16 +39,21 @@ export class Store extends EventTarget {
   constructor(tasks, socket) {
     super();
     this.tasks = tasks;
-    for (const list of [this.conversations, this.#scenes]) {
+    for (const list of [this.conversations, this.#scenes, this.waiting]) {
       list.addEventListener("change", () => this.dispatchEvent(new Event("change")));
     }
     tasks.addEventListener("foreign", () => this.#refreshSoon());
+    tasks.addEventListener("change", (event) => this.#noteWaiting(detailOf(event)));
     // Events were lost while the connection was.
     socket.addEventListener("reopen", () => this.#refreshSoon());
   }
 
   async load() {
-    await Promise.all([this.conversations.loadFirst(), this.#loadScenes()]);
+    await Promise.all([
+      this.conversations.loadFirst(),
+      this.#loadScenes(),
+      this.waiting.load(),
+    ]);
   }
 
   async #loadScenes() {
@@ -76,6 +85,12 @@ export class Store extends EventTarget {
     return this.scenes.find((scene) => scene.slug === slug);
   }
 
+  /** @param {TaskState} task that is followed here, and has changed */
+  #noteWaiting({ id, status }) {
+    const isWaiting = status === "requires_action";
+    if (isWaiting !== this.waiting.has(id)) this.waiting.load().catch(console.warn);
+  }
+
   /** Many calls become one. */
   #refreshSoon() {
     if (this.#refreshTimer) return;
@@ -91,7 +106,7 @@ export class Store extends EventTarget {
   }
 
   async #refresh() {
-    await this.conversations.loadFirst();
+    await Promise.all([this.conversations.loadFirst(), this.waiting.load()]);
     this.dispatchEvent(new Event("refreshed"));
   }
 }

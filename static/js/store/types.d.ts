@@ -27,6 +27,15 @@ export interface Message {
   tool_calls?: { function?: { name?: string } }[] | null;
 }
 
+export interface TableAssets {
+  /** Addresses of style sheets. */
+  styles: string[];
+  /** Of the style element that the grid makes, for the content security policy. */
+  nonce: string;
+  /** Bytes of the largest file that is imported. */
+  import_max_bytes: number;
+}
+
 /** The data that the page itself brings. */
 export interface PageData {
   user_id: number;
@@ -37,4 +46,5 @@ export interface PageData {
   published_scenes: string[] | null;
   frame_max_bytes: number;
   run_max_file_bytes: number;
+  table_assets: TableAssets;
 }

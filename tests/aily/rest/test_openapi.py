@@ -104,4 +104,4 @@ def test_usage_and_error_of_a_task_are_typed() -> None:
     assert schemas["Usage"]["properties"]["total_tokens"]["type"] == "integer"
     assert schemas["TaskError"]["required"] == ["code", "message"]
     calls = schemas["Result"]["properties"]["tool_calls"]
-    assert calls["items"] == {"$ref": "#/components/schemas/ToolCall"}
+    assert calls["items"] == {"$ref": "#/components/schemas/OwnToolCall"}

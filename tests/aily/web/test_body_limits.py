@@ -17,6 +17,7 @@ from aily.web.body_limits import (
     BodyLimits,
     LimitedBodies,
     larger_bodies,
+    larger_bodies_between,
     problem_response,
 )
 
@@ -82,6 +83,20 @@ async def test_a_path_may_take_larger_bodies(
                 await limits.max_bytes(path, KNOWN, allowed + 1)
         with pytest.raises(Unauthenticated):
             await limits.max_bytes("/v1/large", UNKNOWN, allowed)
+
+
+async def test_paths_with_an_id_may_take_larger_bodies(
+    limits: BodyLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger = 2 * MAX_BYTES
+    monkeypatch.setitem(larger_bodies_between, ("/api/things/", "/files"), partial(int, larger))
+    for path in ("/api/things/7/files", "/api/things/7/files?name=a/b", "/api/things/files"):
+        assert await limits.max_bytes(path, KNOWN, larger) == larger
+        with pytest.raises(TooLarge):
+            await limits.max_bytes(path, KNOWN, larger + 1)
+    for path in ("/api/things/7/other?x=/files", "/api/other/files"):
+        with pytest.raises(TooLarge):
+            await limits.max_bytes(path, KNOWN, larger)
 
 
 async def answer(

@@ -14,6 +14,7 @@ from accounts.models import APIKey, MenuItem, Role, User, UserSession
 from aily.redis.clients import sync_redis
 from chat.models import (
     Budget,
+    CallState,
     Conversation,
     Delivery,
     Deployment,
@@ -26,19 +27,28 @@ from chat.models import (
     Status,
     Task,
     Tool,
+    ToolCall,
     ToolServer,
     ToolServerKind,
     WebhookEndpoint,
 )
 from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
+from chat.tables.ai.comparisons import compare
+from chat.tables.ai.fields import NewAiField, add_ai_field
+from chat.tables.ai.runs import NewAiRun, create_runs
+from chat.tables.ai.selection import Scope
 from chat.tables.changes import Author
+from chat.tables.exports.control import begin
 from chat.tables.fields import NewField, live_fields
-from chat.tables.models import View
+from chat.tables.imports.control import start
+from chat.tables.imports.creation import NewImport, create_import
+from chat.tables.models import Field, Import, Table, View
 from chat.tables.rows.batch import Batch, apply_batch
-from chat.tables.rows.operations import Create
+from chat.tables.rows.operations import Create, Update
 from chat.tables.snapshots import open_view
 from chat.tables.tables import create_table
+from tests.chat.tables.transfers import work
 
 
 def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
@@ -56,7 +66,14 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     server = ToolServer.objects.create(
         name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
     )
-    Tool.objects.create(server=server, name=name, function_name=name, method="POST")
+    Tool.objects.create(
+        server=server,
+        name=name,
+        function_name=name,
+        method="POST",
+        is_enabled=True,
+        is_restricted=True,
+    )
     scene = Scene.objects.create(slug=name, title="Fuzzed")
     publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     create_version(scene, None, {"user_template": "{{ text }}"})
@@ -68,6 +85,17 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         status=Status.SUCCEEDED,
         text="x",
         finished_at=timezone.now() - timedelta(hours=1),
+    )
+    call = ToolCall.objects.create(
+        task=task,
+        step=1,
+        place=0,
+        attempt=1,
+        call_id="call_1",
+        name=name,
+        arguments="{}",
+        is_idempotent=False,
+        state=CallState.REQUIRES_ACTION,
     )
     endpoint = WebhookEndpoint.objects.create(owner=owner, url="https://fuzzed.example")
     delivery = Delivery.objects.create(
@@ -102,6 +130,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
     return {
+        "call_id": str(call.pk),
         "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
         "conversation_id": str(conversation.pk),
         "deployment": str(deployment),
@@ -126,3 +155,41 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         "user_id": User.objects.create_user(name).pk,
         "view_id": view.pk,
     }
+
+
+def ai_field_and_run(owner: User, known: dict[str, Any], *, is_ready: bool) -> dict[str, Any]:
+    """An AI field with a run that is ready or paused, and a comparison."""
+    new = NewAiField(known["slug"], known["slug"], {"text": f"f{known['field_id']}"})
+    ai_field = add_ai_field(known["table_id"], new, owner)
+    [ai_run] = create_runs(owner, None, ai_field, NewAiRun())
+    run, key = ai_run.run, str(known["row_id"])
+    if not is_ready:
+        failed = {"state": "failed", "error": {"code": "internal"}}
+        RunRow.objects.create(run=run, number=2, line=2, key=key, **failed)
+        Run.objects.filter(pk=run.pk).update(state=RunState.PAUSED, total=2, failed=1)
+    sides: list[dict[str, object]] = [{}, {"options": {"max_tokens": 9}}]
+    compared = compare(owner, None, ai_field, sides, Scope(), rows=1, is_blind=True)
+    return {
+        "ai_field_id": ai_field.pk,
+        "run_id": str(run.pk),
+        "comparison_id": compared.pk,
+    }
+
+
+def answer_by_hand(owner: User, known: dict[str, Any]) -> None:
+    """Fill the cell of the AI field."""
+    [output] = Field.objects.filter(ai_field=known["ai_field_id"])
+    edit = Update(known["row_id"], {output.key: "By hand."})
+    apply_batch(Table.objects.get(pk=known["table_id"]), Author(owner.pk), Batch([edit]))
+
+
+def import_and_export(owner: User, table_id: int) -> dict[str, str]:
+    """An import that is done, one of whose rows did not fit, and an export that is done."""
+    table = Table.objects.get(pk=table_id)
+    lines = b"Count\n" + b"1\n" * 20 + b"x\n"
+    job, _ = create_import(NewImport(owner.pk, table, "fuzzed.csv"), [lines])
+    work()
+    start(Import.objects.get(pk=job.pk), owner)
+    export = begin(owner, table, None, "csv", {})
+    work()
+    return {"import_id": str(job.pk), "export_id": str(export.pk)}

@@ -32,8 +32,15 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Run
-from tests.chat.api.one_of_each import one_of_each
+from chat.models import Provider, Run, Status, Task, ToolServer, ToolServerKind
+from chat.tables.models import Import
+from chat.tools import listing
+from tests.chat.api.one_of_each import (
+    ai_field_and_run,
+    answer_by_hand,
+    import_and_export,
+    one_of_each,
+)
 from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -56,6 +63,15 @@ _BY_SESSION = {
 }
 #: What is done before a run's start; all else is done with one that is paused.
 _OF_READY_RUNS = {"POST /api/llmchat/runs/{run_id}/start", "DELETE /api/llmchat/runs/{run_id}"}
+#: What is done with an import before its start.
+_OF_READY_IMPORTS = {
+    "PATCH /api/tables/imports/{import_id}",
+    "POST /api/tables/imports/{import_id}:start",
+}
+#: Done with a task that waits for its user.
+_OF_WAITING_TASKS = {"POST /api/llmchat/tasks/{task_id}/tool-calls/{call_id}"}
+#: Of an MCP server; all else is done with a plain HTTP service.
+_OF_MCP_SERVERS = {"POST /api/llmchat/tool-servers/{name}/refresh"}
 #: The provider answers at once: by then every answer is there, and every stream at its end.
 _TIMEOUT_SECONDS = 20
 #: The old one in the example of a change.
@@ -75,6 +91,9 @@ async def base_url(
     await start_worker()
     monkeypatch.setattr(event_streams, "SSE_KEEP_ALIVE_SECONDS", _KEEP_ALIVE_SECONDS)
     monkeypatch.setattr(addresses, "resolve", _resolved)
+    monkeypatch.setattr(listing, "refresh", _listed)
+    # The server in the example of a tool.
+    await in_database(_add_server, "shop")
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         routes,
@@ -98,6 +117,14 @@ async def _resolved(host: str, port: int) -> list[str]:
     return ["1.1.1.1"]
 
 
+async def _listed(server: ToolServer) -> listing.Changes:
+    return listing.Changes()
+
+
+def _add_server(name: str) -> None:
+    ToolServer.objects.create(name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example")
+
+
 def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     """A superuser's credentials as headers, and what is there, by the path parameter that names it.
 
@@ -107,8 +134,21 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
     known = one_of_each(user, simulator, name)
+    if "imports/" in label or "exports/" in label:
+        known |= import_and_export(user, known["table_id"])
+    if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
+        known |= ai_field_and_run(user, known, is_ready=label.endswith(":start"))
+        if "/cells/" in label:
+            answer_by_hand(user, known)
+    if label in _OF_READY_IMPORTS:
+        Import.objects.filter(pk=known["import_id"]).update(state="ready")
     if label in _OF_READY_RUNS:
         Run.objects.filter(pk=known["run_id"]).update(state="ready")
+    if label in _OF_WAITING_TASKS:
+        waiting = {"status": Status.REQUIRES_ACTION, "finished_at": None}
+        Task.objects.filter(pk=known["task_id"]).update(**waiting)
+    if label in _OF_MCP_SERVERS:
+        ToolServer.objects.filter(name=known["name"]).update(kind=ToolServerKind.MCP)
     if label not in _BY_SESSION:
         return {"Authorization": f"Bearer {APIKey.create(user, 'root')[1]}"}, known
     browser, token = Client(), "x" * 32

@@ -16,6 +16,7 @@ from django.test import Client
 
 from accounts.models import MenuItem, User
 from chat.models import LLMModel, Scene
+from chat.tables.models import AiField, Comparison, Export, Import
 from tests.chat.api.one_of_each import one_of_each
 from tests.chat.api.operations import operations
 from tests.conftest import ClientOf
@@ -36,6 +37,8 @@ GET /api/conversations/{conversation_id}/messages/{message_id}
 GET /api/llmchat/tasks/{task_id}
 GET /api/llmchat/tasks/{task_id}/events
 POST /api/llmchat/tasks/{task_id}/cancel
+GET /api/llmchat/tasks/{task_id}/tool-calls
+GET POST /api/llmchat/tasks/{task_id}/tool-calls/{call_id}
 GET PATCH DELETE /api/llmchat/runs/{run_id}
 GET /api/llmchat/runs/{run_id}/rows
 GET /api/llmchat/runs/{run_id}/errors
@@ -68,6 +71,39 @@ GET PATCH DELETE /api/tables/views/{view_id}
 POST /api/tables/views/{view_id}:open
 GET /api/tables/snapshots/{snapshot_id}/rows
 GET /api/tables/snapshots/{snapshot_id}/changes
+GET POST /api/tables/{table_id}/ai-fields
+GET PATCH DELETE /api/tables/ai-fields/{ai_field_id}
+POST /api/tables/ai-fields/{ai_field_id}:restore
+GET /api/tables/ai-fields/{ai_field_id}/states
+POST /api/tables/ai-fields/{ai_field_id}:estimate
+GET POST /api/tables/ai-fields/{ai_field_id}/runs
+POST /api/tables/ai-fields/{ai_field_id}/comparisons
+GET /api/tables/comparisons/{comparison_id}
+POST /api/tables/comparisons/{comparison_id}:reveal
+GET /api/tables/cells/{ai_field_id}/{row_id}
+PUT /api/tables/cells/{ai_field_id}/{row_id}/review
+GET /api/tables/{table_id}/runs
+GET PATCH /api/tables/runs/{run_id}
+GET /api/tables/runs/{run_id}/rows
+GET /api/tables/runs/{run_id}/errors
+POST /api/tables/runs/{run_id}:estimate
+POST /api/tables/runs/{run_id}:try
+POST /api/tables/runs/{run_id}:start
+POST /api/tables/runs/{run_id}:pause
+POST /api/tables/runs/{run_id}:resume
+POST /api/tables/runs/{run_id}:cancel
+POST /api/tables/runs/{run_id}:retry-failed
+POST /api/tables/runs/{run_id}:revert
+GET POST /api/tables/{table_id}/imports
+GET PATCH DELETE /api/tables/imports/{import_id}
+GET /api/tables/imports/{import_id}/report.csv
+POST /api/tables/imports/{import_id}:start
+POST /api/tables/imports/{import_id}:cancel
+POST /api/tables/imports/{import_id}:undo
+GET POST /api/tables/{table_id}/exports
+GET DELETE /api/tables/exports/{export_id}
+GET /api/tables/exports/{export_id}/file
+POST /api/tables/exports/{export_id}:cancel
 """
 #: A restricted scene is not found by who may not use it.
 _RESTRICTED = """
@@ -126,6 +162,7 @@ POST /api/llmchat/request/stream
 GET /api/llmchat/tasks
 GET POST /api/llmchat/runs
 GET POST /api/tables
+GET POST /api/tables/imports
 GET /api/llmchat/tools
 GET /api/scenes
 """
@@ -150,7 +187,19 @@ def known(bob: User, model: LLMModel) -> dict[str, Any]:
     for row in (scene, named, MenuItem.objects.get(label="bobs")):
         row.is_restricted = True
         row.save()
-    return known
+    return {**known, **_of_tables(bob, known["table_id"])}
+
+
+def _of_tables(owner: User, table_id: int) -> dict[str, Any]:
+    """What a table has beside rows, fields and views."""
+    ai_field = AiField.objects.create(table_id=table_id, owner=owner, name="bobs", scene="bobs")
+    own = {"table_id": table_id, "owner": owner, "format": "csv", "state": "done"}
+    return {
+        "ai_field_id": ai_field.pk,
+        "comparison_id": Comparison.objects.create(ai_field=ai_field, user=owner).pk,
+        "export_id": str(Export.objects.create(**own).pk),
+        "import_id": str(Import.objects.create(**own).pk),
+    }
 
 
 def _ask(client: Client, operation: tuple[str, str], known: dict[str, Any]) -> int:

@@ -15,26 +15,12 @@ from accounts.models import Role, User
 from chat.models import Tool, ToolServer
 from chat.tools import listing
 from chat.tools.results import ToolErrorCode, ToolFault
+from tests.chat.tools.openapi import OPENAPI
 from tests.conftest import ClientOf
 
 JSON = "application/json"
 SERVERS, TOOLS = "/api/llmchat/tool-servers", "/api/llmchat/tools"
 SECRET = "sk-0123456789abcdef"
-OPENAPI = {
-    "openapi": "3.1.0",
-    "paths": {
-        "/orders/{id}": {
-            "get": {
-                "operationId": "getOrder",
-                "summary": "One order",
-                "parameters": [
-                    {"in": "path", "name": "id", "required": True, "schema": {"type": "string"}}
-                ],
-            },
-            "delete": {"operationId": "odd", "parameters": [{"in": "cookie", "required": True}]},
-        }
-    },
-}
 
 
 @pytest.fixture
@@ -82,34 +68,34 @@ def test_a_server_is_added_and_its_secret_never_shown(root: Client) -> None:
     assert LogEntry.objects.filter(object_repr="crm").exists()
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("url", {"url": "ftp://x"}),
-        ("url", {"url": "https://u:p@1.1.1.1/"}),
-        ("url", {"url": "https://1.1.1.1/?api_key=x"}),
-        ("url", {"url": "http://169.254.169.254/latest"}),
-        ("url", {"url": 5}),
-        ("name", {"name": "a b"}),
-        ("kind", {"kind": "stdio"}),
-        ("auth", {"auth": "basic"}),
-        ("secret", {"auth": "bearer"}),
-        ("secret", {"auth": "bearer", "secret": "a\nb"}),
-        ("secret", {"auth": "bearer", "secret": "x" * 5000}),
-        ("key_header", {"auth": "header", "secret": "x"}),
-        ("key_header", {"auth": "header", "secret": "x", "key_header": "host"}),
-        ("oauth_client_id", {"auth": "oauth", "secret": "x", "oauth_token_url": "https://1.1.1.1"}),
-        ("oauth_token_url", {"auth": "oauth", "secret": "x", "oauth_client_id": "c"}),
-        ("timeout_seconds", {"timeout_seconds": 0}),
-        ("timeout_seconds", {"timeout_seconds": 1e9}),
-        ("max_concurrent_calls", {"max_concurrent_calls": 0}),
-        ("max_result_bytes", {"max_result_bytes": 1_000_000_000}),
-        ("list_ttl_seconds", {"list_ttl_seconds": 0}),
-        ("unknown", {"unknown": 1}),
-    ],
-)
-def test_bad_input_names_its_field(root: Client, field: str, fields: dict[str, Any]) -> None:
-    assert field in str(field_of(add(root, **fields)))
+_BAD_SERVERS: list[tuple[str, dict[str, Any]]] = [
+    ("url", {"url": "ftp://x"}),
+    ("url", {"url": "https://u:p@1.1.1.1/"}),
+    ("url", {"url": "https://1.1.1.1/?api_key=x"}),
+    ("url", {"url": "http://169.254.169.254/latest"}),
+    ("url", {"url": 5}),
+    ("name", {"name": "a b"}),
+    ("kind", {"kind": "stdio"}),
+    ("auth", {"auth": "basic"}),
+    ("secret", {"auth": "bearer"}),
+    ("secret", {"auth": "bearer", "secret": "a\nb"}),
+    ("secret", {"auth": "bearer", "secret": "x" * 5000}),
+    ("key_header", {"auth": "header", "secret": "x"}),
+    ("key_header", {"auth": "header", "secret": "x", "key_header": "host"}),
+    ("oauth_client_id", {"auth": "oauth", "secret": "x", "oauth_token_url": "https://1.1.1.1"}),
+    ("oauth_token_url", {"auth": "oauth", "secret": "x", "oauth_client_id": "c"}),
+    ("timeout_seconds", {"timeout_seconds": 0}),
+    ("timeout_seconds", {"timeout_seconds": 1e9}),
+    ("max_concurrent_calls", {"max_concurrent_calls": 0}),
+    ("max_result_bytes", {"max_result_bytes": 1_000_000_000}),
+    ("list_ttl_seconds", {"list_ttl_seconds": 0}),
+    ("unknown", {"unknown": 1}),
+]
+
+
+def test_bad_input_names_its_field(root: Client) -> None:
+    for field, fields in _BAD_SERVERS:
+        assert field in str(field_of(add(root, **fields))), fields
     assert not ToolServer.objects.exists()
 
 
@@ -237,39 +223,37 @@ def test_a_tool_over_http_is_added(root: Client, shop: ToolServer) -> None:
     assert root.delete(f"{TOOLS}/getOrder").status_code == 204
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("server", {"server": "none"}),
-        ("server", {"server": "crm"}),
-        ("name", {"name": "a b"}),
-        ("name", {"name": ""}),
-        ("method", {"method": "TRACE"}),
-        ("path", {"path": "orders"}),
-        ("path", {"path": "//evil.example"}),
-        ("path", {"path": "/a?b=c"}),
-        ("path", {"path": "/a/../b"}),
-        ("path", {"path": "/a/{b"}),
-        ("path", {"path": "/" + "x" * 600}),
-        ("parameters", {"parameters": {"id": {"in": "cookie"}}}),
-        ("parameters", {"parameters": {"id": {"in": "path", "name": "id"}}}),
-        ("parameters", {"parameters": {"id": {"in": "header", "name": "host"}}}),
-        ("parameters", {"parameters": {"id": {"in": "query", "more": "x"}}}),
-        ("parameters", {"parameters": {"id": {}}}),
-        ("input_schema", {"input_schema": {"type": "array"}}),
-        ("input_schema", {"input_schema": {"type": "object", "properties": 5}}),
-        ("input_schema", {"input_schema": {"type": "object", "title": "x" * 70_000}}),
-        ("output_schema", {"output_schema": {"type": "no"}}),
-        ("description", {"description": "x" * 20_000}),
-        ("price", {"price": "-1"}),
-        ("policy", {"policy": "sometimes"}),
-    ],
-)
-def test_bad_tools_name_their_field(
-    root: Client, shop: ToolServer, field: str, fields: dict[str, Any]
-) -> None:
+_BAD_TOOLS: list[tuple[str, dict[str, Any]]] = [
+    ("server", {"server": "none"}),
+    ("server", {"server": "crm"}),
+    ("name", {"name": "a b"}),
+    ("name", {"name": ""}),
+    ("method", {"method": "TRACE"}),
+    ("path", {"path": "orders"}),
+    ("path", {"path": "//evil.example"}),
+    ("path", {"path": "/a?b=c"}),
+    ("path", {"path": "/a/../b"}),
+    ("path", {"path": "/a/{b"}),
+    ("path", {"path": "/" + "x" * 600}),
+    ("parameters", {"parameters": {"id": {"in": "cookie"}}}),
+    ("parameters", {"parameters": {"id": {"in": "path", "name": "id"}}}),
+    ("parameters", {"parameters": {"id": {"in": "header", "name": "host"}}}),
+    ("parameters", {"parameters": {"id": {"in": "query", "more": "x"}}}),
+    ("parameters", {"parameters": {"id": {}}}),
+    ("input_schema", {"input_schema": {"type": "array"}}),
+    ("input_schema", {"input_schema": {"type": "object", "properties": 5}}),
+    ("input_schema", {"input_schema": {"type": "object", "title": "x" * 70_000}}),
+    ("output_schema", {"output_schema": {"type": "no"}}),
+    ("description", {"description": "x" * 20_000}),
+    ("price", {"price": "-1"}),
+    ("policy", {"policy": "sometimes"}),
+]
+
+
+def test_bad_tools_name_their_field(root: Client, shop: ToolServer) -> None:
     add(root)
-    assert field in str(field_of(add_tool(root, **fields)))
+    for field, fields in _BAD_TOOLS:
+        assert field in str(field_of(add_tool(root, **fields))), fields
     assert not Tool.objects.exists()
 
 
@@ -304,7 +288,7 @@ def test_operations_are_chosen_and_imported(root: Client, shop: ToolServer) -> N
     body = {"document": OPENAPI, "operations": ["getOrder"]}
     for _ in range(2):
         made = root.post(f"{path}/import", body, content_type=JSON)
-        assert made.status_code == 201, made.content
+        assert made.status_code == 200, made.content
     (tool,) = Tool.objects.all()
     assert (tool.function_name, tool.method, tool.path) == ("getOrder", "GET", "/orders/{id}")
     assert not tool.is_enabled

@@ -197,6 +197,7 @@ async def test_mail_preferences_are_off_until_asked_for(api: Api, alice: User) -
     off = {
         "email_on_finished": False,
         "email_on_failed": False,
+        "email_on_requires_action": False,
         "email_on_budget_near_end": False,
     }
     assert (await api.get("/api/notifications")).json() == off

@@ -13,7 +13,16 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.accounting.prices import price_at
-from chat.models import LLMModel, Provider, Scene, SceneVersion, Seed, TaskKind
+from chat.models import (
+    LLMModel,
+    Provider,
+    Scene,
+    SceneVersion,
+    Seed,
+    TaskKind,
+    Tool,
+    ToolServer,
+)
 from chat.services.rendering import render
 from chat.services.scenes import create_version, publish
 
@@ -194,3 +203,27 @@ def test_the_simulators_address_follows_the_settings(settings: Settings) -> None
     settings.SIMULATOR_URL = "http://127.0.0.1:9999"
     call_command("seed_demo")
     assert Provider.objects.get(name="simulator").base_url == "http://127.0.0.1:9999"
+
+
+def test_the_demo_mcp_server_is_registered_with_its_tools(settings: Settings) -> None:
+    call_command("seed_demo")
+    assert not ToolServer.objects.exists()
+    settings.DEMO_MCP_URL = "http://127.0.0.1:8010/mcp"
+    call_command("seed_demo")
+    policies = dict(Tool.objects.values_list("function_name", "policy"))
+    assert policies.pop("ask") == "ask"
+    assert policies == dict.fromkeys(["clock", "calculate", "slow", "fail"], "automatic")
+    assert all(tool.is_offered for tool in Tool.objects.select_related("server"))
+    scene = Scene.objects.get(slug="use-tools")
+    assert scene.live_version is not None
+    assert scene.live_version.tools == ["ask", "calculate", "clock", "fail", "slow"]
+    # Its address goes along with the port, until staff give it another.
+    settings.DEMO_MCP_URL = "http://127.0.0.1:8020/mcp"
+    Tool.objects.filter(name="fail").delete()
+    call_command("seed_demo")
+    assert ToolServer.objects.get().url == "http://127.0.0.1:8020/mcp"
+    assert not Tool.objects.filter(name="fail").exists()
+    ToolServer.objects.update(url="https://mine.example/mcp")
+    settings.DEMO_MCP_URL = "http://127.0.0.1:8030/mcp"
+    call_command("seed_demo")
+    assert ToolServer.objects.get().url == "https://mine.example/mcp"

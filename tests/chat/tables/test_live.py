@@ -21,7 +21,7 @@ from chat.tables.fields import NewField
 from chat.tables.models import Table
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create, Update
-from chat.tables.tables import create_table
+from chat.tables.tables import create_table, delete_table
 from tests.chat.conftest import loop_services as loop_services
 
 Connect = Callable[[User], Any]
@@ -227,6 +227,15 @@ async def test_how_many_one_socket_follows(
     assert (refused["ref"], refused["error"]["code"]) == ("r", "limit_reached")
     await socket.send_json_to({"type": "table.unsubscribe", "table": table.pk})
     await _subscribe(socket, other)
+
+
+async def test_a_table_that_is_deleted(alice: User, table: Table, connect: Connect) -> None:
+    socket = await connect(alice)
+    await _subscribe(socket, table, ref="r")
+    await in_database(delete_table, table)
+    await in_database(live.changed, table.pk, 1, [], [])
+    ended = await socket.receive_json_from(5)
+    assert (ended["type"], ended["ref"], ended["error"]["code"]) == ("error", "r", "not_found")
 
 
 @pytest.mark.parametrize("after", ["x", "-1", -1, "1-2-3", 1.5, "9" * 16])

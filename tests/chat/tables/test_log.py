@@ -53,7 +53,7 @@ def test_staff_sees_tables_in_the_admin_and_moves_them_to_the_trash(
     grid.create({"A": "a secret value"})
     grant(staff, Permission.objects.filter(content_type__app_label="tables"))
     client.force_login(staff)
-    for page in ("table", "change", "import", "export"):
+    for page in ("table", "change", "import", "export", "view", "aifield"):
         found = client.get(f"/admin/tables/{page}/?q=alice")
         assert found.status_code == 200, page
     shown = client.get(f"/admin/tables/table/{grid.id}/change/").content.decode()

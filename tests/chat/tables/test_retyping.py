@@ -63,6 +63,17 @@ def test_cells_are_converted_or_reported(
     assert (report["done"], report["unfit"]) == (len(ids), len(unfit))
 
 
+def test_a_text_becomes_a_longer_one_at_once(grids: Grids) -> None:
+    grid = grids.make(Value="url")
+    [row] = grid.create({"Value": "https://example.com"})
+    refused = retype(grid, "Value", "text", options={"unit": "kg"})
+    assert refused.json()["errors"][0]["field"] == "options.unit"
+    assert retype(grid, "Value", "text").json()["retype"]["old_field"] is None
+    assert retype(grid, "Value", "long_text").json()["kind"] == "long_text"
+    assert grid.row(row) == {"Value": "https://example.com"}
+    assert grid.send("get", "/fields?is_deleted=true").json() == []
+
+
 def test_the_old_cells_can_be_restored_as_a_field(grids: Grids) -> None:
     grid = grids.make(Value="text")
     [row] = grid.create({"Value": "many"})

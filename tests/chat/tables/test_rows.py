@@ -14,6 +14,7 @@ from pytest_django import Settings
 from aily.database.rows import execute
 from chat.tables import names
 from chat.tables.models import Change, Table
+from chat.tables.rows import reading
 from chat.tables.rows.reading import load_rows
 from tests.chat.tables.conftest import Grid, Grids
 
@@ -189,6 +190,22 @@ def test_reading_keeps_the_order_asked_for(grid: Grid) -> None:
         seen += [row["id"] for row in page["rows"]]
     assert seen == ids
     assert page["next"] is None
+
+
+def test_the_bytes_of_one_answer_are_bounded(grids: Grids, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_READ_BYTES", 200_000)
+    grid = grids.make(Text="long_text", Raw="json", Count="integer")
+    ids = [grid.create({"Text": "x" * 90_000, "Raw": {"a": "y" * 200}})[0] for _ in range(3)]
+    refused = grid.send("get", "/rows")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "limit")
+    assert len(grid.send("get", "/rows?limit=2").json()["rows"]) == 2
+    assert grid.send("get", f"/rows?ids={ids[-1] + 1}&ids={ids[-1] + 2}").json()["rows"] == []
+    deletes = [{"op": "delete", "id": row} for row in ids]
+    assert grid.batch(*deletes).status_code == 400
+    counts = [{"op": "update", "id": row, "values": {"Count": 1}} for row in ids]
+    assert grid.batch(*counts).status_code == 200
+    monkeypatch.setattr(reading, "MAX_READ_BYTES", 50_000)
+    assert grid.send("get", f"/rows/{ids[0]}").status_code == 200
 
 
 # --- Upserts ------------------------------------------------------------------------------------

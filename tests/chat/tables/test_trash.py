@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from aily.database.rows import execute, fetch_column
+from chat.tables import ddl, fields
 from chat.tables.actors import purge_tables
 from chat.tables.models import Change, Field, Table
 from tests.chat.tables.conftest import Grids
@@ -43,6 +44,36 @@ def test_what_is_in_the_trash_is_dropped_after_its_days(grids: Grids) -> None:
     assert [change.rows for change in Change.objects.all()] == [len(kept)]
     young.client.post(f"/api/tables/fields/{young.fields['B']['id']}:restore")
     assert young.send("get", f"/rows/{kept[0]}").json()["values"] == {young.key("B"): None}
+
+
+def test_the_trash_of_a_table_is_bounded(grids: Grids, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "MAX_TRASHED", 2)
+    grid = grids.make(A="text", B="text", C="text", D="text")
+    for name in "ABC":
+        grids.client.delete(f"/api/tables/fields/{grid.fields[name]['id']}")
+    trashed = grid.send("get", "/fields?is_deleted=true").json()
+    assert [field["name"] for field in trashed] == ["C", "B"]
+    call_command("check_tables", "--drop-unknown", stdout=StringIO())
+
+
+def test_a_table_that_had_too_many_columns_is_copied_into_a_new_one(
+    grids: Grids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = grids.make(A="text", B="integer")
+    ids = grid.create(*({"A": f"row {number}", "B": number} for number in range(20)))
+    execute(f"CREATE INDEX view_index ON tables.t{grid.id} ({grid.key('B')})")
+    monkeypatch.setattr(ddl, "MAX_COLUMNS_EVER", 7)
+    for _ in range(4):
+        added = grid.add_field("More", "text")
+        monkeypatch.setattr(fields, "MAX_TRASHED", 0)
+        grids.client.delete(f"/api/tables/fields/{added['id']}")
+    assert ddl.columns_ever(grid.id) <= 8
+    assert grid.row(ids[7]) == {"A": "row 7", "B": 7}
+    [new] = grid.create({"A": "new"})
+    assert new == ids[-1] + 1
+    indexes = "SELECT indexname::text FROM pg_indexes WHERE tablename = %s ORDER BY 1"
+    assert fetch_column(str, indexes, [f"t{grid.id}"]) == [f"t{grid.id}_pkey", "view_index"]
+    call_command("check_tables", "--drop-unknown", stdout=StringIO())
 
 
 def test_the_check_mends_what_is_missing_and_names_the_rest(grids: Grids) -> None:

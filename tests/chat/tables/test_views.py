@@ -247,6 +247,20 @@ def test_snapshots_that_are_gone(grid: Grid, alice: User) -> None:
     assert _call(grid, "get", f"snapshots/{newest['id']}/changes").status_code == 404
 
 
+def test_large_snapshots_are_fewer(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest is kept whatever it takes."""
+    monkeypatch.setattr(snapshots, "MAX_BYTES_PER_USER", 350)
+    first, second = (grid.send("post", ":open", {}).json() for _ in range(2))
+    assert len(_names(grid, first)) == 20
+    third = grid.send("post", ":open", {}).json()
+    assert _call(grid, "get", f"snapshots/{first['id']}/rows").status_code == 404
+    monkeypatch.setattr(snapshots, "MAX_BYTES_PER_USER", 0)
+    assert len(_names(grid, second)) == len(_names(grid, third)) == 20
+    last = grid.send("post", ":open", {}).json()
+    assert len(_names(grid, last)) == 20
+    assert _call(grid, "get", f"snapshots/{third['id']}/rows").status_code == 404
+
+
 def test_an_empty_view(grid: Grid) -> None:
     snapshot = _open(grid, _create(grid, filter=condition(grid, "Count", "gt", 99)))
     assert (snapshot["count"], _names(grid, snapshot)) == (0, [])

@@ -12,7 +12,11 @@ import pytest
 
 from chat.models import ToolServerKind
 from chat.tools.calling import call_tool
+from chat.tools.openapi_fetch import fetch_document
+from chat.tools.openapi_operations import operations_of
+from chat.tools.results import ToolFault
 from tests.chat.tools.conftest import MakeTool, raw_server, read_request
+from tests.chat.tools.openapi import OPENAPI
 
 
 class Service:
@@ -253,3 +257,21 @@ async def test_a_raw_server_is_asked_over_a_kept_connection(make_tool: MakeTool)
         for number in range(3):
             assert (await call_tool(tool, {}, call_id=f"c{number}")).text == "ok"
     assert connections == 1
+
+
+# --- Documents ----------------------------------------------------------------------------------
+async def test_a_document_is_fetched_with_credentials_from_its_own_host_alone(
+    service: Service, make_tool: MakeTool
+) -> None:
+    document = json.dumps(OPENAPI).encode()
+    answer = (200, "application/json", document)
+    service.answers = [answer, answer, (404, "text/plain", b""), (200, "text/yaml", b"openapi: 3")]
+    tool = await make(make_tool, service, server_auth="bearer", server_secret="the secret")
+    for host, sent in (("127.0.0.1", "Bearer the secret"), ("localhost", None)):
+        url = f"{service.url}/openapi.json".replace("127.0.0.1", host)
+        assert operations_of(await fetch_document(tool.server, url))[0].key == "getOrder"
+        assert service.requests[-1][1].get("authorization") == sent
+    for code in ("tool_http_error", "tool_invalid_response"):
+        with pytest.raises(ToolFault) as refused:
+            await fetch_document(tool.server, f"{service.url}/openapi.json")
+        assert refused.value.code == code

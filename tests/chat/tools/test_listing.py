@@ -11,9 +11,11 @@ from django.utils import timezone
 from aily.database.threads import in_database
 from chat.models import Tool, ToolServer
 from chat.tools import listing, mcp_client
+from chat.tools.lister import ToolLister
 from chat.tools.mcp_client import ListedTool, Listing
 from chat.tools.results import ToolErrorCode, ToolFault
 from tests.chat.tools.conftest import ANY
+from tests.waiting import eventually
 
 
 class Listed:
@@ -188,3 +190,28 @@ async def test_lists_that_are_out_of_date_are_made_anew(listed: Listed, server: 
     assert await listing.refresh_due() == 0
     await in_database(ToolServer.objects.update, is_enabled=False, listing_since=None)
     assert await listing.refresh_due() == 0
+
+
+async def test_a_refused_call_has_the_tools_listed_soon(listed: Listed, server: ToolServer) -> None:
+    listed.tools = [tool("a")]
+    await listing.refresh(server)
+    await listing.note_outdated(server)
+    assert await listing.refresh_due() == 0, "it was listed a moment ago"
+    earlier = timezone.now() - timedelta(seconds=2 * listing.RETRY_SECONDS)
+    await in_database(ToolServer.objects.update, listed_at=earlier)
+    assert await listing.refresh_due() == 0
+    await listing.note_outdated(server)
+    assert await listing.refresh_due() == 1
+
+
+async def test_a_worker_lists_when_it_is_woken(listed: Listed, server: ToolServer) -> None:
+    lister = ToolLister()
+    lister.wake()
+    lister.wake()
+
+    async def is_listed() -> bool:
+        return (await again(server)).listed_at is not None
+
+    await eventually(is_listed)
+    lister.stop()
+    assert listed.asked == 1

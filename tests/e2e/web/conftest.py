@@ -21,6 +21,7 @@ from playwright.sync_api import (
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
 from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.demo_tools import MAKE_ASSISTANT, demo_mcp_server
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import MIGRATED
 from tests.stack import Stack
@@ -57,8 +58,11 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     only = ("valkey", "simulator", "worker", "scheduler", "web")
     url, data_dir = url_of(database_server, "aily_web"), Path(settings.DATA_DIR) / "web"
     environment = {**ENVIRONMENT, "CONVERSATION_MAX_TOKENS": "2000"}
-    with Stack(url, data_dir, environment=environment, only=only, script=MAKE_READER) as running:
-        yield running
+    script = MAKE_READER.replace("\nprint(", f"{MAKE_ASSISTANT}\nprint(")
+    with demo_mcp_server() as tools_url:
+        environment["DEMO_MCP_URL"] = tools_url
+        with Stack(url, data_dir, environment=environment, only=only, script=script) as running:
+            yield running
 
 
 @pytest.fixture(scope="package")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, cast
 
 import msgspec
@@ -15,6 +17,9 @@ from chat.models.files import PIECE_BYTES
 from chat.runs.reading.records import FileError
 from chat.tables.files.workbooks.limits import REFUSED
 
+_ROOT = Path(__file__).resolve().parents[4]
+#: The only variables that a process gets: workbooks are foreign, and the others hold secrets.
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 _PACKAGE = "chat.tables.files.workbooks"
 #: Largest workbook, unpacked as it declares itself.
 MAX_UNPACKED_BYTES = 500_000_000
@@ -67,7 +72,12 @@ def _run(module: str, arguments: Sequence[str], given: IO[bytes]) -> Iterator[by
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            tied_to_parent(command), stdin=given, stdout=subprocess.PIPE, stderr=errors
+            tied_to_parent(command),
+            cwd=_ROOT,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=errors,
         ) as child,
     ):
         output = cast("IO[bytes]", child.stdout)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 
-from chat.tables.files.workbooks.limits import confine, refuse
+from chat.tables.files.workbooks.limits import READING_SECONDS, confine, refuse
 
 #: Whole numbers above are not exact as floating point.
 _MAX_EXACT = 10**15
@@ -24,7 +24,7 @@ _ROWS_AT_ONCE = 1_000
 def main() -> None:
     max_unpacked_bytes, max_rows = map(int, sys.argv[1:3])
     sheet = sys.argv[3] if len(sys.argv) > 3 else ""
-    confine()
+    confine(READING_SECONDS)
     try:
         _check_unpacked(max_unpacked_bytes)
         _convert(sheet, max_rows)

@@ -16,7 +16,7 @@ import xlsxwriter
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from chat.tables.files.workbooks.limits import confine, refuse
+from chat.tables.files.workbooks.limits import WRITING_SECONDS, confine, refuse
 
 #: Excel's own bounds.
 MAX_ROWS, MAX_CELL_CHARS = 1_048_576, 32_767
@@ -26,7 +26,7 @@ _MAX_DIGITS = 15
 
 def main() -> None:
     kinds: list[str] = json.loads(sys.argv[1])
-    confine()
+    confine(WRITING_SECONDS)
     csv.field_size_limit(2**31 - 1)
     with tempfile.TemporaryFile() as file:
         _write(file, kinds)

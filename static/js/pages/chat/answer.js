@@ -8,14 +8,16 @@ import { copyButton } from "../../ui/copy.js";
 import { find, setText } from "../../ui/dom.js";
 import { icon } from "../../ui/icons.js";
 import { explain } from "../../ui/notice.js";
+import { ToolCalls } from "./tool_calls.js";
 
 /**
- * @import { TaskState } from "../../client/types.d.ts"
+ * @import { Decision, TaskState } from "../../client/types.d.ts"
  * @import { FrameQueue } from "../../ui/frames.js"
  *
  * @typedef {object} Options
  * @property {Set<string>} simulatedModels
  * @property {FrameQueue} frames renders the texts
+ * @property {(taskId: string, callId: string, decision: Decision) => Promise<void>} decide
  * @property {() => void} onRetry asked for after an answer that failed or was stopped
  * @property {() => void} onRendered after each change of what is seen
  * @typedef {{show: (text: string, isWhole: boolean, deadline: number) => boolean}} TextView
@@ -48,6 +50,7 @@ export class Answer {
   /** @type {TaskState|null} null: not accepted by the server yet */
   #task = null;
   #options;
+  #toolCalls;
   #isDisposed = false;
   #copy = copyButton(() => this.#task?.text ?? "", t("answer.copy"));
   /** @type {{text: TextView, reasoning: TextView}|null} null until Markdown is loaded */
@@ -57,6 +60,10 @@ export class Answer {
   /** @param {Options} options */
   constructor(options) {
     this.#options = options;
+    this.#toolCalls = new ToolCalls({
+      decide: (callId, decision) => options.decide(this.#task?.id ?? "", callId, decision),
+      onChange: () => this.#showParts(),
+    });
     this.element.className = "answer";
     this.element.setAttribute("aria-label", t("answer.label"));
     this.#showParts();
@@ -114,6 +121,7 @@ export class Answer {
         <summary>${t(isThinking ? "answer.reasoning_running" : "answer.reasoning")}</summary>
         <div class="md"></div>
       </details>
+      ${task ? this.#toolCalls.template(task) : nothing}
       <div class="md answer-text"></div>
       ${task ? this.#end(task) : nothing}
       <footer class="answer-footer" ?hidden=${!task || (isActive(task) && !task.model)}>
@@ -145,12 +153,17 @@ export class Answer {
       ${isActive(task) || !task.text ? nothing : this.#copy}
       <span class="answer-model">${task.model}</span>
       ${this.#options.simulatedModels.has(task.model) ? simulatedBadge() : nothing}
-      ${task.attempt < 2 ? nothing : html`
-        <span class="badge attempt">${t("answer.attempt", { attempt: task.attempt })}</span>
+      ${attemptOf(task) < 2 ? nothing : html`
+        <span class="badge attempt">${t("answer.attempt", { attempt: attemptOf(task) })}</span>
       `}
       <span class="answer-usage">${tokens ? t("answer.tokens", { count: tokens }) : ""}</span>
     `;
   }
+}
+
+/** Each step of calls of tools is an attempt of its own, and no failure. @param {TaskState} task */
+function attemptOf({ attempt, calls }) {
+  return attempt - Math.max(0, ...calls.map(({ step }) => step));
 }
 
 /** @param {TaskState} task @returns {string} JSON that is the whole answer as a block of code */
@@ -175,12 +188,15 @@ function simulatedBadge() {
 export function statusText(task) {
   if (!task) return t("answer.sending");
   if (task.status === "queued") return queuedText(task);
+  if (task.status === "requires_action") return t("answer.requires_action");
+  if (task.status === "calling_tools") return t("answer.calling");
   if (task.status !== "running" || task.text) return "";
   return t(task.reasoning ? "answer.thinking" : "answer.waiting");
 }
 
 /** @param {TaskState} task */
-function queuedText({ attempt, position, etaSeconds }) {
+function queuedText({ attempt, calls, position, etaSeconds }) {
+  if (calls.length) return t("answer.next_step");
   if (attempt > 0) return t("answer.retrying");
   const place = position === null ? "" : t("answer.queued_place", { position });
   const seconds = Math.max(1, Math.round(etaSeconds ?? 0));

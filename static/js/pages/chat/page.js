@@ -61,6 +61,7 @@ class ChatPage {
     });
     this.#thread = new Thread({
       simulatedModels: app.simulatedModels,
+      decide: (taskId, callId, decision) => app.store.tasks.decide(taskId, callId, decision),
       onRetry: (key) => this.#askAgain(key),
       onRendered: () => app.scroller.follow(),
     });
@@ -125,11 +126,14 @@ class ChatPage {
     this.#readTexts().catch(console.warn);
   }
 
-  /** Reasoning, and what came of answers that failed, one after the other: lists have no texts. */
+  /**
+   * Reasoning, calls of tools, and what came of answers that failed, one after the other: lists have
+   * none of them.
+   */
   async #readTexts() {
     for (const row of this.#history?.tasks ?? []) {
-      const isAnswered = row.status === "succeeded" && !row.has_reasoning;
-      if (isAnswered || !(row.has_text || row.has_reasoning)) continue;
+      const isAnswered = row.status === "succeeded" && !row.has_reasoning && !row.has_tools;
+      if (isAnswered || !(row.has_text || row.has_reasoning || row.has_tools)) continue;
       const task = this.#app.store.tasks.get(row.task_id);
       if (this.#isDisposed) return;
       if (!task || isActive(task) || this.#read.has(task.id)) continue;

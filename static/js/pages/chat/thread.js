@@ -8,11 +8,12 @@ import { createQuestion } from "./question.js";
 import { withCut } from "./turns.js";
 
 /**
- * @import { TaskState } from "../../client/types.d.ts"
+ * @import { Decision, TaskState } from "../../client/types.d.ts"
  * @import { Turn } from "./turns.js"
  *
  * @typedef {object} Options
  * @property {Set<string>} simulatedModels
+ * @property {(taskId: string, callId: string, decision: Decision) => Promise<void>} decide
  * @property {(key: string) => void} onRetry the answer of this turn is asked for again
  * @property {() => void} onRendered after each change of what is seen
  */
@@ -76,10 +77,11 @@ export class Thread {
 
   /** @param {string} key */
   #createAnswer(key) {
-    const { simulatedModels, onRetry, onRendered } = this.#options;
+    const { simulatedModels, decide, onRetry, onRendered } = this.#options;
     const answer = new Answer({
       simulatedModels,
       frames: this.#frames,
+      decide,
       onRetry: () => onRetry(key),
       onRendered,
     });

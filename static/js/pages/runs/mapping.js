@@ -19,15 +19,20 @@ const TEXTS = ["text", "line", "choice"];
 
 export class MappingForm {
   #columns;
+  #nameOf;
   /** @type {Member[]} */
   #variables;
   /** @type {Map<string, Source>} by the variable's name */
   #sources = new Map();
 
-  /** @param {Scene|undefined} scene @param {string[]} columns @param {Mapping} mapping */
-  constructor(scene, columns, mapping) {
+  /**
+   * @param {Scene|undefined} scene @param {string[]} columns @param {Mapping} mapping
+   * @param {(column: string) => string} [nameOf] what a column is called
+   */
+  constructor(scene, columns, mapping, nameOf = (column) => column) {
     const node = nodeOf(scene?.variables_schema);
     this.#columns = columns;
+    this.#nameOf = nameOf;
     this.#variables = scene && node.kind === "object" ? node.members : [];
     const isNew = Object.keys(mapping).length === 0;
     for (const { name, isRequired } of this.#variables) {
@@ -42,7 +47,7 @@ export class MappingForm {
     const isOnly = isRequired && this.#columns.length === 1 && this.#variables.length === 1;
     const text = isOnly
       ? this.#columns[0]
-      : this.#columns.find((column) => plain(column) === wanted);
+      : this.#columns.find((column) => plain(this.#nameOf(column)) === wanted);
     return text === undefined ? { kind: "none", text: "" } : { kind: "column", text };
   }
 
@@ -112,7 +117,11 @@ export class MappingForm {
           aria-required=${String(isRequired)} aria-invalid=${String(error !== "")}>
           ${option("", t(isOpen ? "form.choose" : "runs.not_given"), source.kind === "none")}
           ${this.#columns.map((column, place) =>
-            option(String(place), column, source.kind === "column" && source.text === column)
+            option(
+              String(place),
+              this.#nameOf(column),
+              source.kind === "column" && source.text === column,
+            )
           )}
           ${option(FIXED, t("runs.fixed"), source.kind === "value")}
         </select>

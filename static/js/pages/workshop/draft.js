@@ -15,6 +15,7 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string|null} model
  * @property {string[]} fallback_models
  * @property {Record<string, any>} params
+ * @property {string[]} tools names of those that the model may call
  * @property {boolean} single_flight
  * @property {number} cache_ttl_seconds
  * @property {string} notes
@@ -22,7 +23,7 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string|null} published_at
  */
 
-/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"output_schema"|"model"|"params"|"notes", string>} Texts */
+/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"output_schema"|"model"|"params"|"tools"|"notes", string>} Texts */
 
 /** A text that is no JSON where that is asked for. */
 export class NotJsonError extends Error {
@@ -43,6 +44,7 @@ export function textsOf(version) {
     output_schema: textOf(version.output_schema ?? {}),
     model: version.model ?? "",
     params: textOf(version.params),
+    tools: version.tools.join("\n"),
     notes: version.notes,
   };
 }
@@ -60,7 +62,13 @@ export function fieldsOf(texts) {
     variables_schema: objectOf(texts, "variables_schema"),
     output_schema: schemaOrNull(texts),
     params: objectOf(texts, "params"),
+    tools: toolsOf(texts),
   };
+}
+
+/** @param {Texts} texts @returns {string[]} names */
+export function toolsOf({ tools }) {
+  return tools.split("\n").filter(Boolean);
 }
 
 /** @param {Texts} texts @returns {Record<string, any>|null} what answers fit, null for texts */
@@ -81,7 +89,7 @@ export function objectOf(texts, field) {
 /** @param {Version} version @returns {Record<string, any>} what a copy of it begins with */
 export function copyOf(version) {
   const { system_template, user_template, variables_schema, output_schema } = version;
-  const { model, fallback_models, params, single_flight, cache_ttl_seconds } = version;
+  const { model, fallback_models, params, tools, single_flight, cache_ttl_seconds } = version;
   return {
     system_template,
     user_template,
@@ -90,6 +98,7 @@ export function copyOf(version) {
     model,
     fallback_models,
     params,
+    tools,
     single_flight,
     cache_ttl_seconds,
   };

@@ -3,7 +3,7 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { diff, shortened } from "./diff.js";
-import { textsOf } from "./draft.js";
+import { textsOf, toolsOf } from "./draft.js";
 
 /**
  * @import { Texts, Version } from "./draft.js"
@@ -14,13 +14,14 @@ import { textsOf } from "./draft.js";
  * @property {boolean} isReadOnly
  * @property {Record<string, string>} errors by field
  * @property {string[]} models
+ * @property {{name: string, description: string}[]} tools those that the editor may use
  * @property {(name: Name, text: string) => void} onInput
  */
 
 /** @type {Name[]} */
 const AREAS = ["system_template", "user_template", "variables_schema", "output_schema"];
 /** @type {Name[]} */
-export const NAMES = [...AREAS, "model", "params", "notes"];
+export const NAMES = [...AREAS, "model", "params", "tools", "notes"];
 const CODE = new Set([...AREAS, "params"]);
 /** @type {Partial<Record<Name, "workshop.schema_help"|"workshop.output_schema_help">>} */
 const HELP = {
@@ -30,9 +31,10 @@ const HELP = {
 
 /** @param {Editing} editing */
 export function editorTemplate(editing) {
-  return NAMES.map((name) =>
-    name === "model" ? modelTemplate(editing) : areaTemplate(editing, name)
-  );
+  return NAMES.map((name) => {
+    if (name === "model") return modelTemplate(editing);
+    return name === "tools" ? toolsTemplate(editing) : areaTemplate(editing, name);
+  });
 }
 
 /** @param {Editing} editing @param {Name} name */
@@ -70,6 +72,42 @@ function modelTemplate({ texts, isReadOnly, errors, models, onInput }) {
       <p class="field-error" id="version-model-error">${errors.model ?? ""}</p>
     </div>
   `;
+}
+
+/** Those that are named and not to be had any more are listed, to be left out. @param {Editing} editing */
+function toolsTemplate({ texts, isReadOnly, errors, tools, onInput }) {
+  const chosen = new Set(toolsOf(texts));
+  const names = tools.map((tool) => tool.name);
+  const all = [...tools, ...[...chosen].filter((name) => !names.includes(name)).map(unknownTool)];
+  if (!all.length) return nothing;
+  /** @param {string} name @param {boolean} isChosen */
+  const choose = (name, isChosen) => {
+    if (isChosen) chosen.add(name);
+    else chosen.delete(name);
+    onInput("tools", [...chosen].join("\n"));
+  };
+  return html`
+    <fieldset class="field choices tool-choices" ?disabled=${isReadOnly}
+      aria-describedby="version-tools-help version-tools-error">
+      <legend>${t("workshop.tools")}</legend>
+      ${all.map(({ name, description }) =>
+        html`
+          <label title=${description}>
+            <input type="checkbox" .checked=${chosen.has(name)}
+              @change=${(/** @type {any} */ { target }) => choose(name, target.checked)}>
+            <span><code>${name}</code> <span class="muted">${description}</span></span>
+          </label>
+        `
+      )}
+      <p class="field-help" id="version-tools-help">${t("workshop.tools_help")}</p>
+      <p class="field-error" id="version-tools-error">${errors.tools ?? ""}</p>
+    </fieldset>
+  `;
+}
+
+/** @param {string} name */
+function unknownTool(name) {
+  return { name, description: t("workshop.tool_unknown") };
 }
 
 /** @param {{role: string, content: string}[]} messages */

@@ -6,6 +6,7 @@ import { html, nothing, render } from "../../lit.js";
 import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
+import { request } from "../../net/api.js";
 import { notice } from "../../ui/notice.js";
 import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
 import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
@@ -47,6 +48,8 @@ class WorkshopPage {
   #isBusy = false;
   /** @type {Version|null} what another editor has saved meanwhile */
   #theirs = null;
+  /** @type {{name: string, description: string}[]} */
+  #tools = [];
   /** @type {Trial|null} */
   #trial = null;
   #previewTimer = 0;
@@ -73,7 +76,11 @@ class WorkshopPage {
   }
 
   async load() {
-    await this.#versions.load();
+    const [{ items }] = await Promise.all([
+      request("GET", "/llmchat/tools"),
+      this.#versions.load(),
+    ]);
+    this.#tools = items;
     this.#opened();
     this.#app.showTitle();
   }
@@ -379,6 +386,7 @@ class WorkshopPage {
       isReadOnly: !this.#isDraft,
       errors: this.#errors,
       models: this.#app.models.map(({ name }) => name),
+      tools: this.#tools,
       onInput: (/** @type {keyof Texts} */ name, /** @type {string} */ text) => {
         texts[name] = text;
         this.#keep();

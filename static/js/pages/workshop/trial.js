@@ -29,6 +29,7 @@ export class Trial {
     this.#answer = new Answer({
       simulatedModels,
       frames: this.#frames,
+      decide: (taskId, callId, decision) => app.store.tasks.decide(taskId, callId, decision),
       onRetry,
       onRendered: () => {},
     });

@@ -8,6 +8,9 @@ from typing import Any
 
 import httpx
 
+from aily.redis.clients import sync_redis
+from chat.eventlog.keys import log_key
+from chat.openai.responses.objects import task_id_of
 from tests.clients.openai_schemas import check
 from tests.waiting import eventually
 
@@ -47,6 +50,21 @@ def deltas_of(events: list[Event]) -> str:
     return "".join(
         event["delta"] for event in events if event["type"] == "response.output_text.delta"
     )
+
+
+def types_of(events: list[Event]) -> list[str]:
+    """The types in order, those of deltas that follow each other once."""
+    types: list[str] = []
+    for event in events:
+        kind = event["type"].removeprefix("response.")
+        if not (types and kind == types[-1] and kind.endswith(".delta")):
+            types.append(kind)
+    return types
+
+
+def forget_log(response_id: str) -> None:
+    """As when the log has expired."""
+    assert sync_redis().delete(log_key(str(task_id_of(response_id)))) == 1
 
 
 class ResponsesClient:

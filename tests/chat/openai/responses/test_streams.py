@@ -20,8 +20,10 @@ from tests.chat.openai.responses.client import (
     Event,
     ResponsesClient,
     deltas_of,
+    forget_log,
     numbers,
     text_of,
+    types_of,
 )
 from tests.waiting import eventually
 
@@ -33,21 +35,6 @@ WEATHER = {
     "name": "weather",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
 }
-
-
-def types_of(events: list[Event]) -> list[str]:
-    """The types in order, those of deltas that follow each other once."""
-    types: list[str] = []
-    for event in events:
-        kind = event["type"].removeprefix("response.")
-        if not (types and kind == types[-1] and kind.endswith(".delta")):
-            types.append(kind)
-    return types
-
-
-def forget_log(response_id: str) -> None:
-    """As when the log has expired."""
-    assert sync_redis().delete(log_key(str(task_id_of(response_id)))) == 1
 
 
 async def forget_transcript(response_id: str) -> None:

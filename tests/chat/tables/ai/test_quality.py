@@ -235,4 +235,37 @@ async def test_a_page_of_rows_shows_answers_with_their_states(
     assert [row["id"] for row in found["items"]] == row_ids
     assert found["items"][0]["values"][key] == expected("Text 0")
     assert [row["ai"][key]["state"] for row in found["items"]] == ["done"] * 5 + ["none"] * 5
+    opened = await act(grid.api, "post", f"/{grid.id}:open", {})
+    paths = [f"/snapshots/{opened['id']}/rows", f"/{grid.id}/rows?ids={row_ids[0]}"]
+    for path, items in zip(paths, ("items", "rows"), strict=True):
+        [row, *_] = (await act(grid.api, "get", path))[items]
+        assert (row["values"][key], row["ai"][key]["state"]) == (expected("Text 0"), "done")
+    row = await act(grid.api, "get", f"/{grid.id}/rows/{row_ids[0]}")
+    assert row["ai"][key]["state"] == "done"
     assert await act(Task.objects.count) == 5
+
+
+async def test_rows_by_what_ai_fields_have(grid: AiGrid, worker: Runtime, act: Act) -> None:
+    """Conditions, sorts and groups read answers like other cells, and join their table once."""
+    await act(grid.create, *({"Text": f"Text {n}"} for n in range(4)))
+    summary = await act(grid.add_ai, "Summary")
+    await done((await act(grid.start, summary, first=2))["id"])
+    key = grid.key("Summary")
+    tree = {
+        "and": [
+            {"field": key, "op": "not_empty"},
+            {"field": key, "op": "state_in", "value": ["done", "edited"]},
+        ]
+    }
+    body = {"filter": tree, "sorts": [{"field": key, "desc": True}], "count": "exact"}
+    found = await act(grid.api, "post", f"/{grid.id}/rows:query", body)
+    texts = [row["values"][key] for row in found["items"]]
+    assert (found["count"], texts) == (2, sorted(texts, reverse=True))
+    empty = {
+        "filter": {"field": key, "op": "state_in", "value": ["none"]},
+        "aggregates": {key: "filled"},
+    }
+    grouped = await act(grid.api, "post", f"/{grid.id}:aggregate", empty)
+    assert grouped["groups"] == [{"values": [], "count": 2, "aggregates": {key: 0}}]
+    refused = {"filter": {"field": key, "op": "state_in", "value": ["gone"]}}
+    await act(grid.api, "post", f"/{grid.id}/rows:query", refused, status=400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -123,17 +124,17 @@ async def test_inputs_rows_and_fields_that_change_while_a_run_goes_on(
     grid: AiGrid, narrow: None, worker: Runtime, act: Act
 ) -> None:
     """Each row is asked by its values of the moment at which it is fed."""
-    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(200)]
+    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(80)]
     row_ids = await act(grid.create, *texts)
     summary = await act(grid.add_ai, "Summary")
     made = await act(grid.start, summary, max_open=10)
     await some_ended(made["id"], 10)
-    await act(grid.batch, {"op": "update", "id": row_ids[199], "values": {"Text": "Late edit"}})
-    await act(grid.batch, *({"op": "delete", "id": row_id} for row_id in row_ids[150:160]))
+    await act(grid.batch, {"op": "update", "id": row_ids[79], "values": {"Text": "Late edit"}})
+    await act(grid.batch, *({"op": "delete", "id": row_id} for row_id in row_ids[60:70]))
     run = await done(made["id"])
-    assert (run.succeeded, run.skipped, run.failed) == (190, 10, 0)
-    assert await act(grid.texts, "Summary", row_ids[199:]) == [expected("Late edit")]
-    assert await act(grid.states, summary) == {"done": 190}
+    assert (run.succeeded, run.skipped, run.failed) == (70, 10, 0)
+    assert await act(grid.texts, "Summary", row_ids[79:]) == [expected("Late edit")]
+    assert await act(grid.states, summary) == {"done": 70}
     groups = await act(grid.api, "get", f"/runs/{made['id']}/errors")
     assert [(group["code"], group["rows"]) for group in groups] == [("row_deleted", 10)]
 
@@ -141,7 +142,7 @@ async def test_inputs_rows_and_fields_that_change_while_a_run_goes_on(
 async def test_a_mapped_field_that_is_deleted_pauses_the_run(
     grid: AiGrid, narrow: None, worker: Runtime, act: Act
 ) -> None:
-    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(100)]
+    texts = [{"Text": f"Text {n} [sim:latency=0.02]"} for n in range(30)]
     await act(grid.create, *texts)
     summary = await act(grid.add_ai, "Summary")
     made = await act(grid.start, summary, max_open=4)
@@ -155,9 +156,9 @@ async def test_a_mapped_field_that_is_deleted_pauses_the_run(
     assert "mapping.text" in run["message"]
     await act(grid.api, "post", f"/fields/{field_id}:restore", {})
     await act(grid.act, made["id"], "resume")
-    assert (await done(made["id"])).succeeded == 100
+    assert (await done(made["id"])).succeeded == 30
     paid = await act(LedgerEntry.objects.usage().filter(kind="settle").count)
-    assert paid == 100
+    assert paid == 30
 
 
 async def test_a_whole_run_is_taken_back(grid: AiGrid, worker: Runtime, act: Act) -> None:
@@ -183,7 +184,7 @@ async def test_a_whole_run_is_taken_back(grid: AiGrid, worker: Runtime, act: Act
 async def test_a_run_is_paused_resumed_and_cancelled(
     grid: AiGrid, narrow: None, worker: Runtime, act: Act
 ) -> None:
-    texts = [{"Text": f"Text {n} [sim:latency=0.03]"} for n in range(60)]
+    texts = [{"Text": f"Text {n} [sim:latency=0.03]"} for n in range(30)]
     row_ids = await act(grid.create, *texts)
     summary = await act(grid.add_ai, "Summary")
     made = await act(grid.start, summary)
@@ -191,19 +192,19 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     paused = await act(grid.act, made["id"], "pause")
     assert paused["state"] == "paused"
     assert not await act(Task.objects.filter(run_id=made["id"], status="queued").exists)
-    await act(grid.batch, {"op": "update", "id": row_ids[59], "values": {"Text": "While paused"}})
+    await act(grid.batch, {"op": "update", "id": row_ids[29], "values": {"Text": "While paused"}})
     await act(grid.act, made["id"], "resume")
     run = await done(made["id"])
-    assert run.succeeded == 60
-    assert await act(grid.texts, "Summary", row_ids[59:]) == [expected("While paused")]
+    assert run.succeeded == 30
+    assert await act(grid.texts, "Summary", row_ids[29:]) == [expected("While paused")]
     paid = await act(LedgerEntry.objects.usage().filter(kind="settle").count)
-    assert paid == 60
+    assert paid == 30
     again = await act(grid.start, summary, which="all")
     await some_ended(again["id"], 2)
     await act(grid.act, again["id"], "cancel")
     ended = await turns_until(again["id"], "cancelled")
     assert ended.pending == ended.open == 0
-    assert await act(grid.states, summary) == {"done": 60}
+    assert await act(grid.states, summary) == {"done": 30}
 
 
 # --- Failures -----------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ async def test_no_row_is_fed_beyond_max_cost(
     grid: AiGrid, narrow: None, worker: Runtime, act: Act
 ) -> None:
     await act(LLMModel.objects.update, input_price=Decimal(0), output_price=Decimal(1000))
-    texts = [{"Text": f"Text {n} [sim:tokens=10]"} for n in range(50)]
+    texts = [{"Text": f"Text {n} [sim:tokens=10]"} for n in range(30)]
     await act(grid.create, *texts)
     summary = await act(grid.add_ai, "Summary")
     made = await act(grid.start, summary, max_cost="0.10")
@@ -262,7 +263,7 @@ async def test_no_row_is_fed_beyond_max_cost(
     assert Decimal("0.05") <= run.cost <= Decimal("0.12")
     await act(grid.api, "patch", f"/runs/{made['id']}", {"max_cost": None})
     await act(grid.act, made["id"], "resume")
-    assert (await done(made["id"])).succeeded == 50
+    assert (await done(made["id"])).succeeded == 30
 
 
 # --- Equal rows ---------------------------------------------------------------------------------
@@ -278,3 +279,23 @@ async def test_equal_rows_share_a_call_if_asked(
     assert await act(tasks.count) == 40
     assert await act(tasks.filter(served_from="provider").count) == calls
     assert await act(grid.texts, "Summary", row_ids) == [expected("The same")] * 40
+
+
+async def test_a_repeated_request_makes_one_run_and_tries_once(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    await act(grid.create, *({"Text": f"Text {n}"} for n in range(20)))
+    summary = await act(grid.add_ai, "Summary")
+    path = f"/api/tables/ai-fields/{summary['id']}/runs"
+
+    def send() -> Any:
+        return grid.client.post(
+            path, {"try": 3}, content_type="application/json", headers={"Idempotency-Key": "once"}
+        )
+
+    first, again = await act(send), await act(send)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    await some_ended(first.json()["id"], 3)
+    assert await act(Task.objects.count) == 3
+    assert await act(grid.states, summary) == {"done": 3, "none": 17}

@@ -1,0 +1,268 @@
+/** Edits on their way to the server: shown at once, sent in order, kept while there is no
+ * connection. */
+
+import { ApiError } from "../../client/api.js";
+import { randomKey } from "../../client/tasks.js";
+import { isSame } from "./values.js";
+
+/**
+ * @import { TablesApi } from "./api.js"
+ * @import { Row, Value } from "./types.d.ts"
+ *
+ * @typedef {object} Edit
+ * @property {number} rowId
+ * @property {string} key of the field
+ * @property {Value} was
+ * @property {Value} value
+ * @property {"waiting"|"sent"|"conflict"|"refused"} state
+ * @property {Value} [current] of a conflict: what the cell has become elsewhere
+ * @property {string} [message] why the server refuses it
+ *
+ * @typedef {object} Operation one of a batch
+ * @property {"update"|"create"|"delete"} kind
+ * @property {number} [rowId]
+ * @property {Edit[]} [edits]
+ * @property {Record<string, Value>} [values]
+ *
+ * @typedef {object} Batch
+ * @property {string} key makes sending it again harmless
+ * @property {Operation[]} operations
+ * @property {Promise<Outcome[]>} done
+ * @property {(results: Outcome[]) => void} resolve
+ * @property {(error: any) => void} reject
+ *
+ * @typedef {object} Outcome
+ * @property {Row} [row]
+ * @property {Record<string, Value>} [conflicts] current values, by the key of the field
+ * @property {string} [field] of a refused value
+ * @property {string} [message]
+ */
+
+/** Operations of one request. */
+export const MAX_BATCH = 1_000;
+const RETRY_MS = { first: 1_000, max: 15_000 };
+
+/**
+ * Events: `change` (detail: ids of rows whose cells look other than before), `stored` (detail: the
+ * rows as the server has them), `state` (after each change of `waiting` or `isOffline`), `failed`
+ * (detail: an error of a whole batch).
+ */
+export class Edits extends EventTarget {
+  /** No batch gets through. */
+  isOffline = false;
+  #api;
+  #tableId;
+  /** @type {Map<string, Edit>} by row and field */
+  #edits = new Map();
+  /** @type {Batch[]} */
+  #batches = [];
+  #isSending = false;
+  #failures = 0;
+  #timer = 0;
+  #isDisposed = false;
+
+  /** @param {TablesApi} api @param {number} tableId */
+  constructor(api, tableId) {
+    super();
+    this.#api = api;
+    this.#tableId = tableId;
+  }
+
+  /** Cells whose new value is not stored yet. */
+  get waiting() {
+    let count = 0;
+    for (const { state } of this.#edits.values()) {
+      if (state === "waiting" || state === "sent") count++;
+    }
+    return count;
+  }
+
+  /** @param {number} rowId @param {string} key @returns {Edit|undefined} */
+  of(rowId, key) {
+    return this.#edits.get(`${rowId} ${key}`);
+  }
+
+  /** @returns {Edit[]} that the server did not take */
+  get problems() {
+    return [...this.#edits.values()].filter(({ state }) => isProblem(state));
+  }
+
+  /**
+   * Change cells of one gesture: one request for up to a thousand rows.
+   *
+   * @param {{rowId: number, key: string, was: Value, value: Value}[]} cells
+   */
+  change(cells) {
+    /** @type {Map<number, Edit[]>} */
+    const byRow = new Map();
+    for (const { rowId, key, was, value } of cells) {
+      if (isSame(was, value)) continue;
+      /** @type {Edit} */
+      const edit = { rowId, key, was, value, state: "waiting" };
+      this.#edits.set(`${rowId} ${key}`, edit);
+      byRow.set(rowId, [...(byRow.get(rowId) ?? []), edit]);
+    }
+    this.#announce([...byRow.keys()]);
+    const operations = [...byRow].map(([rowId, edits]) => /** @type {Operation} */ ({
+      kind: "update",
+      rowId,
+      edits,
+    }));
+    return this.#enqueue(operations);
+  }
+
+  /** @param {Record<string, Value>[]} rows values by the key of the field */
+  create(rows) {
+    return this.#enqueue(rows.map((values) => ({ kind: "create", values })));
+  }
+
+  /** @param {number[]} rowIds */
+  delete(rowIds) {
+    return this.#enqueue(rowIds.map((rowId) => ({ kind: "delete", rowId })));
+  }
+
+  /** Forget a refused edit. @param {Edit} edit */
+  discard(edit) {
+    if (this.of(edit.rowId, edit.key) === edit) this.#edits.delete(`${edit.rowId} ${edit.key}`);
+    this.#announce([edit.rowId]);
+  }
+
+  /** Write it over what the cell has become. @param {Edit} edit */
+  overwrite({ rowId, key, current, value }) {
+    return this.change([{ rowId, key, was: current, value }]);
+  }
+
+  /** Resolves once all that was done so far is stored, or refused. @throws {ApiError} */
+  async settled() {
+    if (this.isOffline) throw new ApiError({ code: "network" });
+    await Promise.allSettled(this.#batches.map(({ done }) => done));
+  }
+
+  /** The connection is back. */
+  retryNow() {
+    if (!this.#timer) return;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#send();
+  }
+
+  dispose() {
+    this.#isDisposed = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
+  async #enqueue(operations) {
+    const promises = [];
+    for (let start = 0; start < operations.length; start += MAX_BATCH) {
+      promises.push(this.#add(operations.slice(start, start + MAX_BATCH)));
+    }
+    this.#send();
+    return (await Promise.all(promises)).flat();
+  }
+
+  /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
+  #add(operations) {
+    const { promise, resolve, reject } = Promise.withResolvers();
+    this.#batches.push({ key: randomKey(), operations, done: promise, resolve, reject });
+    return promise;
+  }
+
+  async #send() {
+    if (this.#isSending || this.#timer) return;
+    this.#isSending = true;
+    this.dispatchEvent(new Event("state"));
+    while (this.#batches.length > 0 && !this.#timer) await this.#sendFirst();
+    this.#isSending = false;
+    this.dispatchEvent(new Event("state"));
+  }
+
+  async #sendFirst() {
+    const [batch] = this.#batches;
+    for (const { edits = [] } of batch.operations) for (const edit of edits) edit.state = "sent";
+    try {
+      const outcomes = await this.#api.batch(this.#tableId, batch.operations, batch.key);
+      this.#batches.shift();
+      this.#setOffline(false);
+      this.#settle(batch, outcomes);
+      batch.resolve(outcomes);
+    } catch (error) {
+      if (isPassing(error) && !this.#isDisposed) return this.#waitAndRetry();
+      this.#batches.shift();
+      this.#refuse(batch, error);
+      batch.reject(error);
+    }
+  }
+
+  #waitAndRetry() {
+    this.#setOffline(true);
+    const wait = Math.min(RETRY_MS.first * 2 ** this.#failures++, RETRY_MS.max);
+    this.#timer = setTimeout(() => this.retryNow(), wait);
+  }
+
+  /** @param {boolean} isOffline */
+  #setOffline(isOffline) {
+    if (!isOffline) this.#failures = 0;
+    this.isOffline = isOffline;
+  }
+
+  /** @param {Batch} batch @param {Outcome[]} outcomes */
+  #settle({ operations }, outcomes) {
+    const rows = [];
+    const rowIds = [];
+    for (const [place, { edits = [], rowId }] of operations.entries()) {
+      const { row, conflicts = {}, field, message } = outcomes[place] ?? {};
+      for (const edit of edits) this.#end(edit, conflicts, field, message);
+      if (row) rows.push(row);
+      if (rowId) rowIds.push(rowId);
+    }
+    this.dispatchEvent(new CustomEvent("stored", { detail: rows }));
+    this.#announce(rowIds);
+  }
+
+  /**
+   * @param {Edit} edit @param {Record<string, Value>} conflicts @param {string|undefined} field
+   * @param {string|undefined} message
+   */
+  #end(edit, conflicts, field, message) {
+    if (edit.key in conflicts) {
+      edit.state = "conflict";
+      edit.current = conflicts[edit.key];
+    } else if (message && (!field || field === edit.key)) {
+      edit.state = "refused";
+      edit.message = message;
+    } else if (this.of(edit.rowId, edit.key) === edit) {
+      this.#edits.delete(`${edit.rowId} ${edit.key}`);
+    }
+  }
+
+  /** @param {Batch} batch @param {any} error */
+  #refuse({ operations }, error) {
+    const rowIds = [];
+    for (const { edits = [], rowId } of operations) {
+      for (const edit of edits) {
+        edit.state = "refused";
+        edit.message = error.message || error.code;
+      }
+      if (rowId) rowIds.push(rowId);
+    }
+    this.#announce(rowIds);
+    this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+  }
+
+  /** @param {number[]} rowIds */
+  #announce(rowIds) {
+    this.dispatchEvent(new CustomEvent("change", { detail: rowIds }));
+    this.dispatchEvent(new Event("state"));
+  }
+}
+
+/** @param {Edit["state"]} state */
+function isProblem(state) {
+  return state === "conflict" || state === "refused";
+}
+
+/** @param {any} error @returns {boolean} the same request may succeed later */
+function isPassing({ code, status }) {
+  return code === "network" || status === 429 || status >= 500;
+}

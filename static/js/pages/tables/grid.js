@@ -1,0 +1,429 @@
+/** The grid: draws the rows in sight, and says what is done in it. It knows no server. */
+
+import { t } from "../../i18n/i18n.js";
+import { render } from "../../lit.js";
+import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.js";
+import { icon } from "../../ui/icons.js";
+import { cellNode } from "./cells.js";
+import { editorFor, IN_SHEET } from "./editors.js";
+import { markActive, markRows, moveRole, setCounts } from "./grid_access.js";
+import { shownText } from "./values.js";
+
+/**
+ * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
+ * @import { Edit } from "./edits.js"
+ * @import { Heading } from "./layout.js"
+ * @import { AiCell, Field, Row, Value } from "./types.d.ts"
+ *
+ * @typedef {object} Source what the grid shows
+ * @property {() => number} lines
+ * @property {(line: number) => Row|Heading|null|undefined} at undefined: not there yet; null: deleted
+ * @property {(row: Row, field: Field) => {value: Value, edit?: Edit, ai?: AiCell}} cell
+ * @property {(line: number) => number} numberOf of the row
+ * @property {(heading: Heading) => string} headingText
+ *
+ * @typedef {object} Callbacks
+ * @property {(line: number, field: Field, value: Value) => void} onEdit
+ * @property {(line: number, field: Field) => void} onOpenValue its editor is a dialog
+ * @property {(field: Field, anchor: Element) => void} onFieldMenu
+ * @property {(line: number, field: Field, anchor: Element) => void} onCellMenu
+ * @property {(line: number) => void} onOpenRow
+ * @property {(heading: Heading) => void} onToggle
+ * @property {(widths: Record<string, number>) => void} onWidths
+ * @property {(event: KeyboardEvent) => boolean} onKey true: it is dealt with
+ * @property {() => void} onVisible other rows are in sight
+ * @property {(message: string) => void} onInvalid what was typed cannot be a value
+ *
+ * @typedef {{label: string, nonce: string, mayEdit: boolean}} Options
+ * @typedef {{top: number, bottom: number, fields: Field[]}} Selection lines, both included
+ */
+
+const NUMBER = "#";
+const DEFAULT_WIDTH = { number: 56, field: 170 };
+const ROW_HEIGHT = { mouse: 34, touch: 44 };
+/** What a row is that was deleted since the view was opened. */
+const GONE = { isGone: true };
+const isTouch = matchMedia("(pointer: coarse)").matches;
+
+export class TableGrid {
+  element = document.createElement("div");
+  #source;
+  #callbacks;
+  #options;
+  /** @type {SlickGrid} */
+  #grid;
+  /** @type {SlickCellSelectionModel} */
+  #selection;
+  /** @type {HTMLElement} */
+  #wrapper;
+  /** @type {Field[]} */
+  #fields = [];
+  #resizes;
+
+  /**
+   * Its element has to be in the page.
+   *
+   * @param {HTMLElement} parent @param {Source} source @param {Callbacks} callbacks
+   * @param {Options} options
+   */
+  constructor(parent, source, callbacks, options) {
+    this.#source = source;
+    this.#callbacks = callbacks;
+    this.#options = options;
+    this.element.className = "table-grid";
+    parent.append(this.element);
+    this.#grid = this.#makeGrid();
+    this.#selection = new SlickCellSelectionModel();
+    this.#grid.setSelectionModel(this.#selection);
+    this.#wrapper = moveRole(this.element, options.label);
+    this.#listen();
+    this.#resizes = new ResizeObserver(() => this.#grid.resizeCanvas());
+    this.#resizes.observe(this.element);
+  }
+
+  #makeGrid() {
+    const data = {
+      getLength: () => this.#source.lines(),
+      getItem: (/** @type {number} */ line) => this.#item(line),
+      getItemMetadata: (/** @type {number} */ line) => this.#metadata(line),
+    };
+    return new SlickGrid(this.element, data, [this.#numberColumn()], {
+      nonce: this.#options.nonce,
+      enableHtmlRendering: false,
+      enableColumnReorder: false,
+      enableCellNavigation: true,
+      editable: this.#options.mayEdit,
+      autoEdit: false,
+      rowHeight: isTouch ? ROW_HEIGHT.touch : ROW_HEIGHT.mouse,
+      editCommandHandler: (
+        /** @type {Row} */ _,
+        /** @type {SlickColumn} */ column,
+        /** @type {any} */ command,
+      ) => {
+        this.#callbacks.onEdit(command.row, column.fieldOf, command.serializedValue);
+      },
+      invalidColumnFreezeWidthCallback: () => {},
+      invalidColumnFreezePickerCallback: () => {},
+    });
+  }
+
+  /** @param {number} line */
+  #item(line) {
+    const item = this.#source.at(line);
+    return item === null ? GONE : item;
+  }
+
+  /** @param {number} line */
+  #metadata(line) {
+    const item = this.#source.at(line);
+    if (item === null) return { cssClasses: "gone", focusable: false };
+    if (!item || !("isHeading" in item)) return null;
+    const first = this.#fields.length ? Math.max(0, this.#frozen) + 1 : 0;
+    return {
+      cssClasses: `group-row level-${item.level}`,
+      focusable: false,
+      selectable: false,
+      columns: { [first]: { colspan: "*", formatter: () => this.#headingNode(item) } },
+    };
+  }
+
+  /** @param {Heading} heading */
+  #headingNode(heading) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "group-toggle";
+    button.setAttribute("aria-expanded", String(!heading.isClosed));
+    render(icon("chevron"), button);
+    button.append(this.#source.headingText(heading));
+    button.addEventListener("click", () => this.#callbacks.onToggle(heading));
+    return button;
+  }
+
+  // --- Columns ------------------------------------------------------------------------------------
+  #frozen = -1;
+
+  /** @param {Field[]} fields in order @param {Record<string, number>} widths @param {number} frozen */
+  setFields(fields, widths, frozen) {
+    this.#fields = fields;
+    // Too many of them would leave no room for the others.
+    const isNarrow = this.element.clientWidth < 600;
+    this.#frozen = frozen > 0 && !isNarrow ? Math.min(frozen, fields.length - 1) : -1;
+    const columns = fields.map((field) => this.#fieldColumn(field, widths[field.key]));
+    // Only columns that are there can be frozen.
+    this.#grid.setOptions({ frozenColumn: -1 });
+    this.#grid.setColumns([this.#numberColumn(), ...columns]);
+    if (this.#frozen > 0) this.#grid.setOptions({ frozenColumn: this.#frozen });
+    this.refreshLength();
+  }
+
+  /** @returns {SlickColumn} */
+  #numberColumn() {
+    return {
+      id: NUMBER,
+      field: NUMBER,
+      name: NUMBER,
+      width: DEFAULT_WIDTH.number,
+      cssClass: "row-number",
+      focusable: false,
+      resizable: false,
+      formatter: (line, _cell, _value, _column, item) =>
+        item.isHeading ? "" : String(this.#source.numberOf(line) + 1),
+    };
+  }
+
+  /** @param {Field} field @param {number|undefined} width @returns {SlickColumn} */
+  #fieldColumn(field, width) {
+    const hasEditor = !IN_SHEET.includes(field.kind);
+    return {
+      id: field.key,
+      field: field.key,
+      name: field.name,
+      fieldOf: field,
+      width: width ?? DEFAULT_WIDTH.field,
+      minWidth: 60,
+      cssClass: `kind-${field.kind}`,
+      formatter: (_line, _cell, _value, _column, row) => {
+        if (row.isGone || row.isHeading) return "";
+        const { value, edit, ai } = this.#source.cell(row, field);
+        return cellNode(field, value, edit, ai);
+      },
+      editor: hasEditor
+        ? editorFor(field, (row) => this.#source.cell(row, field).value)
+        : undefined,
+    };
+  }
+
+  // --- What happens in it -------------------------------------------------------------------------
+  #listen() {
+    const grid = this.#grid;
+    grid.onHeaderCellRendered.subscribe((_event, { node, column }) => {
+      if (column.fieldOf) this.#addMenuButton(node, column.fieldOf);
+    });
+    grid.onHeaderContextMenu.subscribe((event, { column }) => {
+      event.preventDefault();
+      if (column.fieldOf) this.#callbacks.onFieldMenu(column.fieldOf, event.target);
+    });
+    grid.onColumnsResized.subscribe(() => this.#callbacks.onWidths(this.#widths()));
+    grid.onKeyDown.subscribe((event) => this.#pressed(event));
+    grid.onClick.subscribe((event, { row, cell }) => this.#clicked(event, row, cell));
+    grid.onDblClick.subscribe((event, { row, cell }) => this.#openInSheet(event, row, cell));
+    grid.onContextMenu.subscribe((event) => this.#contextMenu(event));
+    grid.onRendered.subscribe(() => {
+      markRows(this.#wrapper);
+      this.#callbacks.onVisible();
+    });
+    grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
+    grid.onValidationError.subscribe((_event, { validationResults }) => {
+      this.#callbacks.onInvalid(validationResults.msg);
+    });
+    this.element.addEventListener("focusin", (event) => this.#entered(event));
+    this.#selection.onSelectedRangesChanged.subscribe(() => {
+      // The grid's own handler marks the cells, after this one.
+      requestAnimationFrame(() => markRows(this.#wrapper));
+    });
+  }
+
+  /** By the tab key. @param {FocusEvent} event */
+  #entered(event) {
+    const isCell = /** @type {Element} */ (event.target).classList.contains("slick-cell");
+    const place = isCell && !this.active ? this.#grid.getCellFromEvent(event) : null;
+    if (place && place.cell > 0) this.#grid.setActiveCell(place.row, place.cell);
+  }
+
+  /** @param {HTMLElement} node of the header @param {Field} field */
+  #addMenuButton(node, field) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "icon-button field-menu";
+    button.setAttribute("aria-label", t("tables.field_menu", { name: field.name }));
+    button.setAttribute("aria-haspopup", "menu");
+    render(icon(field.ai_field ? "spark" : "chevron"), button);
+    button.addEventListener("click", (event) => {
+      event.stopPropagation();
+      this.#callbacks.onFieldMenu(field, button);
+    });
+    node.append(button);
+  }
+
+  #widths() {
+    /** @type {Record<string, number>} */
+    const widths = {};
+    for (const { id, width } of this.#grid.getColumns()) {
+      if (id !== NUMBER) widths[id] = Math.round(width ?? DEFAULT_WIDTH.field);
+    }
+    return widths;
+  }
+
+  /** @param {any} event of the grid, around a KeyboardEvent */
+  #pressed(event) {
+    /** @type {KeyboardEvent} */
+    const key = event.getNativeEvent();
+    const isHandled = this.isEditing ? this.#pressedInEditor(key) : this.#pressedInGrid(key);
+    if (!isHandled) return;
+    key.preventDefault();
+    event.stopImmediatePropagation();
+    key.stopPropagation();
+  }
+
+  /** @param {KeyboardEvent} key @returns {boolean} */
+  #pressedInEditor(key) {
+    if (key.key !== "Enter" || key.altKey || key.ctrlKey) return false;
+    if (!this.#grid.getEditorLock().commitCurrentEdit()) return true;
+    if (key.shiftKey) this.#grid.navigateUp();
+    else this.#grid.navigateDown();
+    this.#grid.focus();
+    return true;
+  }
+
+  /** @param {KeyboardEvent} key @returns {boolean} */
+  #pressedInGrid(key) {
+    const active = this.active;
+    if (active && (key.key === "Enter" || key.key === "F2") && !key.ctrlKey && !key.metaKey) {
+      this.edit();
+      return true;
+    }
+    if (this.#callbacks.onKey(key)) return true;
+    // The character itself goes into the input. An input method begins a word with "Process".
+    if (active && (isCharacter(key) || key.key === "Process")) {
+      if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
+    }
+    return false;
+  }
+
+  /** @param {any} event @param {number} line @param {number} cell */
+  #clicked(event, line, cell) {
+    if (this.#grid.getColumns()[cell].id !== NUMBER) return;
+    if (event.detail === 2) return this.#callbacks.onOpenRow(line);
+    this.#grid.setActiveCell(line, 1);
+    this.#selection.setSelectedRanges([new SlickRange(line, 1, line, this.#fields.length)]);
+  }
+
+  /** @param {any} event @param {number} line @param {number} cell */
+  #openInSheet(event, line, cell) {
+    const field = this.#grid.getColumns()[cell].fieldOf;
+    if (!field) return this.#callbacks.onOpenRow(line);
+    if (!IN_SHEET.includes(field.kind)) return;
+    event.preventDefault();
+    this.#callbacks.onOpenValue(line, field);
+  }
+
+  /** @param {any} event */
+  #contextMenu(event) {
+    const place = this.#grid.getCellFromEvent(event);
+    const field = place && this.#grid.getColumns()[place.cell]?.fieldOf;
+    if (!place || !field) return;
+    event.preventDefault();
+    this.#grid.setActiveCell(place.row, place.cell);
+    this.#callbacks.onCellMenu(place.row, field, event.target);
+  }
+
+  // --- For the page -------------------------------------------------------------------------------
+  get isEditing() {
+    return this.#grid.getEditorLock().isActive();
+  }
+
+  /** The keyboard acts on the grid, not on an input. */
+  get hasFocus() {
+    const { activeElement } = document;
+    return this.element.contains(activeElement) && !this.isEditing &&
+      !activeElement?.closest("button, .slick-header");
+  }
+
+  /** @returns {{line: number, field: Field}|null} */
+  get active() {
+    const cell = this.#grid.getActiveCell();
+    const field = cell && this.#grid.getColumns()[cell.cell]?.fieldOf;
+    return cell && field ? { line: cell.row, field } : null;
+  }
+
+  get activeNode() {
+    return this.#grid.getActiveCellNode();
+  }
+
+  /** @returns {Selection|null} the rectangle that is selected */
+  get selection() {
+    const range = this.#selection.getSelectedRanges().at(-1);
+    if (!range) return null;
+    const fields = this.#fields.slice(Math.max(range.fromCell, 1) - 1, range.toCell);
+    return { top: range.fromRow, bottom: range.toRow, fields };
+  }
+
+  /** @param {number} top @param {number} bottom @param {number} first @param {number} last fields */
+  select(top, bottom, first = 0, last = this.#fields.length - 1) {
+    this.#selection.setSelectedRanges([new SlickRange(top, first + 1, bottom, last + 1)]);
+  }
+
+  /** The lines are other rows now. */
+  resetSelection() {
+    if (this.isEditing) return;
+    this.#grid.resetActiveCell();
+    this.#selection.setSelectedRanges([]);
+  }
+
+  get visible() {
+    const { top, bottom } = this.#grid.getRenderedRange();
+    return { top: Math.max(0, top), bottom: Math.min(bottom, this.#source.lines() - 1) };
+  }
+
+  /** @param {KeyboardEvent} [typed] replaces what is in the cell */
+  edit(typed) {
+    const { active } = this;
+    if (!active || !this.#options.mayEdit) return;
+    if (IN_SHEET.includes(active.field.kind)) {
+      this.#callbacks.onOpenValue(active.line, active.field);
+    } else this.#grid.editActiveCell(undefined, false, typed);
+  }
+
+  /** @param {number} line @param {Field} [field] the first one by default */
+  goTo(line, field) {
+    const place = field ? this.#fields.findIndex(({ key }) => key === field.key) : 0;
+    this.#grid.gotoCell(line, Math.max(place, 0) + 1);
+  }
+
+  /** @param {number[]} lines that look other than before */
+  refresh(lines) {
+    const { top, bottom } = this.#grid.getRenderedRange();
+    const shown = lines.filter((line) => line >= top && line <= bottom);
+    const edited = this.isEditing ? this.active?.line : undefined;
+    for (const line of shown) if (line === edited) this.#grid.updateRow(line);
+    this.#grid.invalidateRows(shown.filter((line) => line !== edited));
+    this.#grid.render();
+    markActive(this.element, this.#grid.getActiveCellNode());
+  }
+
+  /** There are more or fewer lines, or others. */
+  refreshLength() {
+    this.#grid.updateRowCount();
+    this.#grid.invalidate();
+    setCounts(this.#wrapper, this.#source.lines(), this.#fields.length + 1);
+  }
+
+  /** End an edit that has begun; what was typed is kept. */
+  commit() {
+    return this.#grid.getEditorLock().commitCurrentEdit();
+  }
+
+  focus() {
+    if (!this.#grid.getActiveCell() && this.#source.lines() > 0) this.goTo(0);
+    this.#grid.focus();
+  }
+
+  dispose() {
+    this.#resizes.disconnect();
+    this.#grid.destroy();
+    this.element.remove();
+  }
+}
+
+/** @param {KeyboardEvent} event @returns {boolean} */
+function isCharacter(event) {
+  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
+  const isCommand = hasCommand && !event.getModifierState("AltGraph");
+  return !isCommand && [...event.key].length === 1;
+}
+
+/** @param {Field} field @param {Heading} heading @returns {string} */
+export function headingLabel(field, heading) {
+  const value = shownText(field, heading.value) || t("tables.empty_group");
+  return t("tables.group_heading", { field: field.name, value, count: heading.count });
+}

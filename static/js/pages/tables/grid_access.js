@@ -1,0 +1,67 @@
+/** What SlickGrid leaves out for those who hear the grid or use it by keyboard alone: one element
+ * with the role of a grid, indexes of rows, selected cells, the active cell's name. */
+
+import { t } from "../../i18n/i18n.js";
+
+const PANES = ".slick-pane, .slick-viewport, .grid-canvas";
+
+/**
+ * The rows move into an element of their own between the two elements that take the focus: they may
+ * not be inside a grid.
+ *
+ * @param {HTMLElement} container
+ * @param {string} label
+ * @returns {HTMLElement} the element with the role
+ */
+export function moveRole(container, label) {
+  const wrapper = document.createElement("div");
+  const panes = [...container.children].filter((child) => child.classList.contains("slick-pane"));
+  container.removeAttribute("role");
+  panes[0].before(wrapper);
+  wrapper.append(...panes);
+  wrapper.setAttribute("role", "grid");
+  wrapper.setAttribute("aria-label", label);
+  for (const pane of wrapper.querySelectorAll(PANES)) pane.removeAttribute("tabindex");
+  for (const sink of container.querySelectorAll(":scope > [tabindex='0']")) {
+    sink.setAttribute("role", "application");
+    sink.setAttribute("aria-label", t("tables.grid_help"));
+    sink.classList.add("grid-focus");
+  }
+  return wrapper;
+}
+
+/** @param {HTMLElement} wrapper @param {number} rows @param {number} columns */
+export function setCounts(wrapper, rows, columns) {
+  // The line of headers is a row as well.
+  wrapper.setAttribute("aria-rowcount", String(rows + 1));
+  wrapper.setAttribute("aria-colcount", String(columns));
+}
+
+/** Of the rows that are drawn. @param {HTMLElement} wrapper */
+export function markRows(wrapper) {
+  for (const row of wrapper.querySelectorAll(".slick-row")) {
+    const index = Number(/** @type {HTMLElement} */ (row).dataset.row);
+    row.setAttribute("aria-rowindex", String(index + 2));
+  }
+  for (const cell of wrapper.querySelectorAll(".slick-cell")) {
+    cell.setAttribute("aria-selected", String(cell.classList.contains("selected")));
+    cell.setAttribute("tabindex", "-1");
+  }
+  // Of each part that scrolls, one is reached by the tab key.
+  for (const viewport of wrapper.querySelectorAll(".slick-viewport")) {
+    const entry = viewport.querySelector(".slick-cell.active") ??
+      viewport.querySelector(".slick-cell:not(.row-number)");
+    entry?.setAttribute("tabindex", "0");
+  }
+}
+
+/** @param {HTMLElement} container @param {HTMLElement|null} cell the active one */
+export function markActive(container, cell) {
+  const id = "table-active-cell";
+  document.getElementById(id)?.removeAttribute("id");
+  if (cell) cell.id = id;
+  for (const sink of container.querySelectorAll(".grid-focus")) {
+    if (cell) sink.setAttribute("aria-activedescendant", id);
+    else sink.removeAttribute("aria-activedescendant");
+  }
+}

@@ -1,0 +1,411 @@
+/** A table that is open: its fields, the open view, its rows, edits on their way, and what changes
+ * elsewhere. It draws nothing. */
+
+import { t } from "../../i18n/i18n.js";
+import { Edits } from "./edits.js";
+import { Layout } from "./layout.js";
+import { Links } from "./links.js";
+import { LiveTable } from "./live.js";
+import { RowSource } from "./rows.js";
+import { EMPTY_VIEW, OpenView } from "./view_state.js";
+
+/**
+ * @import { Socket } from "../../client/socket.js"
+ * @import { TablesApi } from "./api.js"
+ * @import { Edit } from "./edits.js"
+ * @import { Heading } from "./layout.js"
+ * @import { AiCell, AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
+ */
+
+/** After a change elsewhere, how many rows came or went is asked after this time. */
+const COUNT_MS = 1_000;
+const REOPEN_MS = 250;
+
+/**
+ * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
+ * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
+ * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ */
+export class TableSession extends EventTarget {
+  /** @type {TableData|null} */
+  table = null;
+  /** @type {View[]} */
+  views = [];
+  /** @type {AiField[]} */
+  aiFields = [];
+  layout = new Layout();
+  /** Rows that have entered or left the view since it was opened. */
+  changes = 0;
+  edits;
+  links;
+  #socket;
+  #api;
+  #tableId;
+  #viewId;
+  /** @type {OpenView|null} */
+  #view = null;
+  #rows;
+  /** @type {LiveTable|null} */
+  #live = null;
+  #visible = { top: 0, bottom: 50 };
+  #countTimer = 0;
+  #reopenTimer = 0;
+  #reads = 0;
+  #isDisposed = false;
+  #left = new AbortController();
+
+  /** @param {Socket} socket @param {TablesApi} api @param {number} tableId @param {number|null} viewId */
+  constructor(socket, api, tableId, viewId) {
+    super();
+    this.#socket = socket;
+    this.#api = api;
+    this.#tableId = tableId;
+    this.#viewId = viewId;
+    this.edits = new Edits(api, tableId);
+    this.links = new Links(api);
+    this.#rows = new RowSource(api, () => this.#takeSnapshot());
+    this.#listen();
+  }
+
+  #listen() {
+    const { edits } = this;
+    this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
+    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
+    this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
+    this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
+    edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
+    edits.addEventListener("stored", (event) => {
+      for (const row of detailOf(event)) this.#rows.apply(row.id, row);
+    });
+    edits.addEventListener("state", () => this.dispatchEvent(new Event("state")));
+    edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
+    this.links.addEventListener("known", () => this.#showRows(this.#visibleIndexes()));
+    const { signal } = this.#left;
+    this.#socket.addEventListener("open", () => edits.retryNow(), { signal });
+  }
+
+  // --- Loading --------------------------------------------------------------------------------------
+  async load() {
+    const [table, views, aiFields] = await Promise.all([
+      this.#api.get(this.#tableId),
+      this.#api.views(this.#tableId),
+      this.#api.aiFields(this.#tableId),
+    ]);
+    this.#setTable(table);
+    this.aiFields = aiFields;
+    this.views = views.length ? views : [this.#firstView()];
+    this.#setView(this.views.find(({ id }) => id === this.#viewId) ?? this.views[0]);
+  }
+
+  /** @param {TableData} table */
+  #setTable(table) {
+    this.table = table;
+    this.links.attach(table.fields);
+  }
+
+  /** Stored once something of it is changed. @returns {View} */
+  #firstView() {
+    const state = structuredClone(EMPTY_VIEW);
+    return {
+      ...state,
+      id: null,
+      name: t("tables.first_view"),
+      is_shared: this.may.edit,
+      is_own: true,
+    };
+  }
+
+  /** @param {View} view */
+  #setView(view) {
+    this.#view?.dispose();
+    this.#viewId = view.id;
+    this.#view = new OpenView(this.#api, this.#tableId, view);
+    this.#view.addEventListener("rows", () => this.#reopenSoon());
+    this.#view.addEventListener("layout", () => this.dispatchEvent(new Event("layout")));
+    this.#view.addEventListener("stored", () => {
+      this.views = [this.view.view];
+      this.#viewId = this.view.id;
+      this.dispatchEvent(new Event("address"));
+    });
+    this.#view.addEventListener("failed", (event) => this.#fail(detailOf(event)));
+  }
+
+  get isLoaded() {
+    return this.table !== null && this.#view !== null;
+  }
+
+  /** @returns {TableData} once it is loaded */
+  get data() {
+    if (!this.table) throw new Error("the table is not loaded yet");
+    return this.table;
+  }
+
+  /** @returns {OpenView} once it is loaded */
+  get view() {
+    if (!this.#view) throw new Error("the view is not loaded yet");
+    return this.#view;
+  }
+
+  /** Of the table and its view, as the page's address has it. */
+  get address() {
+    return this.#viewId === null ? String(this.#tableId) : `${this.#tableId}/${this.#viewId}`;
+  }
+
+  get may() {
+    const has = (/** @type {import("./types.d.ts").Access} */ access) =>
+      this.table?.access.includes(access) ?? false;
+    return { edit: has("edit"), run: has("run"), review: has("review"), own: has("own") };
+  }
+
+  /** Open the view for the first time, and follow what changes. */
+  async open() {
+    await this.#rows.reopen();
+    if (this.#isDisposed) return;
+    const live = new LiveTable(this.#socket, this.#tableId, this.#rows.rev);
+    this.#live = live;
+    live.addEventListener("changed", (event) => this.#changedElsewhere(detailOf(event)));
+    live.addEventListener("reload", (event) => this.#reload(detailOf(event)));
+    live.addEventListener("lost", (event) => this.#fail(detailOf(event)));
+  }
+
+  async #takeSnapshot() {
+    const { filter, sorts, groups, aggregates, collation } = this.view.state;
+    const parts = { filter, sorts, groups, aggregates, collation };
+    const snapshot = await this.#api.open(this.#tableId, parts);
+    this.layout.setGroups(groups.length ? snapshot.groups : []);
+    this.changes = 0;
+    return snapshot;
+  }
+
+  /** Conditions are typed letter by letter. */
+  #reopenSoon() {
+    clearTimeout(this.#reopenTimer);
+    this.#reopenTimer = setTimeout(() => this.reopen(), REOPEN_MS);
+    this.dispatchEvent(new Event("state"));
+  }
+
+  /** Other rows, or another order: a new snapshot. */
+  async reopen() {
+    try {
+      await this.#rows.reopen();
+      this.dispatchEvent(new Event("state"));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** @param {number|null} id */
+  async openView(id) {
+    this.views = await this.#api.views(this.#tableId);
+    this.#setView(this.views.find((view) => view.id === id) ?? this.views[0]);
+    await this.reopen();
+    this.dispatchEvent(new Event("layout"));
+  }
+
+  async reloadFields() {
+    const [table, aiFields] = await Promise.all([
+      this.#api.get(this.#tableId),
+      this.#api.aiFields(this.#tableId),
+    ]);
+    this.#setTable(table);
+    this.aiFields = aiFields;
+    this.dispatchEvent(new Event("layout"));
+    await this.#rereadVisible();
+  }
+
+  // --- Lines and rows -------------------------------------------------------------------------------
+  get lines() {
+    return this.layout.lines(this.#rows.length);
+  }
+
+  get rowCount() {
+    return this.#rows.length;
+  }
+
+  get snapshotId() {
+    return this.#rows.snapshotId;
+  }
+
+  get fieldsShown() {
+    return this.view.fieldsShown(this.data.fields);
+  }
+
+  /** @param {number} level @returns {Field|undefined} */
+  groupField(level) {
+    const grouping = this.view.state.groups[level];
+    return this.data.fields.find(({ key }) => key === grouping?.field);
+  }
+
+  /** @param {number} line @returns {Row|Heading|null|undefined} */
+  at(line) {
+    const place = this.layout.at(line);
+    return typeof place === "number" ? this.#rows.at(place) : place;
+  }
+
+  /** @param {number} line @returns {Row|null} null: none, a heading, or not there yet */
+  rowAt(line) {
+    const place = this.layout.at(line);
+    return typeof place === "number" && line < this.lines ? this.#rows.peek(place) ?? null : null;
+  }
+
+  /** @param {number} line @returns {number} of the row in the view */
+  numberOf(line) {
+    const place = this.layout.at(line);
+    return typeof place === "number" ? place : -1;
+  }
+
+  /** @param {number} top @param {number} bottom lines @returns {Promise<(Row|null)[]>} read if need be */
+  async rowsOf(top, bottom) {
+    const places = [];
+    for (let line = top; line <= bottom && line < this.lines; line++) {
+      places.push(this.layout.at(line));
+    }
+    const indexes = places.filter((place) => typeof place === "number");
+    if (indexes.length === 0) return [];
+    const from = Math.min(...indexes);
+    const rows = await this.#rows.range(from, Math.max(...indexes));
+    return places.map((place) => typeof place === "number" ? rows[place - from] : null);
+  }
+
+  /** Rows in order, for cards. @param {number} index @returns {Row|null|undefined} */
+  rowOf(index) {
+    return this.#rows.at(index);
+  }
+
+  /** @param {Row} row @param {Field} field @returns {{value: Value, edit?: Edit, ai?: AiCell}} */
+  cell(row, field) {
+    const edit = this.edits.of(row.id, field.key);
+    const value = edit ? edit.value : row.values[field.key];
+    if (field.kind === "link" && value) this.links.want(field, value);
+    return { value, edit, ai: row.ai?.[field.key] };
+  }
+
+  /** @param {Row} row @param {Field} field @returns {Value} */
+  cellValue(row, field) {
+    return this.cell(row, field).value ?? null;
+  }
+
+  /** What the page shows now. @param {{top: number, bottom: number}} visible lines */
+  setVisible(visible) {
+    this.#visible = visible;
+  }
+
+  #visibleIndexes() {
+    const indexes = [];
+    for (let line = this.#visible.top; line <= this.#visible.bottom; line++) {
+      const place = this.layout.at(line);
+      if (typeof place === "number") indexes.push(place);
+    }
+    return indexes;
+  }
+
+  /** @param {number[]} indexes of rows */
+  #showRows(indexes) {
+    const lines = indexes.map((index) => this.layout.lineOf(index)).filter((line) => line >= 0);
+    this.dispatchEvent(new CustomEvent("rows", { detail: lines }));
+  }
+
+  /** @param {number[]} rowIds */
+  #showIds(rowIds) {
+    this.#showRows(rowIds.map((rowId) => this.#rows.indexOf(rowId)).filter((index) => index >= 0));
+  }
+
+  // --- Changes ------------------------------------------------------------------------------------
+  /** @param {Row} row @param {Field} field @param {Value} value */
+  edit(row, field, value) {
+    const was = this.cellValue(row, field);
+    // A refusal is shown in the cell.
+    this.edits.change([{ rowId: row.id, key: field.key, was, value }]).catch(() => {});
+  }
+
+  /** New rows, shown at the end. @param {Record<string, Value>[]} rows */
+  async create(rows) {
+    const outcomes = await this.edits.create(rows);
+    const refused = outcomes.find(({ message }) => message);
+    this.#rows.add(outcomes.flatMap(({ row }) => row ? [row] : []));
+    if (refused) this.#fail(Object.assign(new Error(refused.message), { code: "invalid_form" }));
+  }
+
+  /** @param {number[]} rowIds */
+  async delete(rowIds) {
+    await this.edits.delete(rowIds);
+    this.#rows.remove(rowIds);
+  }
+
+  /** @param {"undo"|"redo"} direction @returns {Promise<any>} what was taken back */
+  async step(direction) {
+    await this.edits.settled();
+    const done = await this.#api.step(this.#tableId, direction);
+    await this.#rereadVisible();
+    return done;
+  }
+
+  // --- Elsewhere ----------------------------------------------------------------------------------
+  /** @param {import("./live.js").Change} change */
+  async #changedElsewhere({ rows }) {
+    try {
+      await this.#rows.refresh(rows, this.#visibleRange());
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#countSoon();
+    this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
+  }
+
+  #visibleRange() {
+    const indexes = this.#visibleIndexes();
+    return { top: indexes[0] ?? 0, bottom: indexes.at(-1) ?? 0 };
+  }
+
+  /** @param {"fields"|"rows"} reason */
+  async #reload(reason) {
+    try {
+      if (reason === "fields") await this.reloadFields();
+      else await this.#rereadVisible();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#countSoon();
+    this.dispatchEvent(new CustomEvent("elsewhere", { detail: null }));
+  }
+
+  /** All rows may be others: those in sight are read now. */
+  #rereadVisible() {
+    const { top, bottom } = this.#visibleRange();
+    return this.#rows.forgetAllBut(top, bottom);
+  }
+
+  #countSoon() {
+    this.#countTimer ||= setTimeout(async () => {
+      this.#countTimer = 0;
+      const read = ++this.#reads;
+      const { snapshotId } = this;
+      const found = await this.#api.snapshotChanges(snapshotId).catch(() => null);
+      if (!found || read !== this.#reads || snapshotId !== this.snapshotId) return;
+      // Rows that were made here are shown already.
+      this.changes = Math.max(0, found.entered - this.#rows.addedCount) + found.left;
+      this.dispatchEvent(new Event("state"));
+    }, COUNT_MS);
+  }
+
+  /** @param {any} error */
+  #fail(error) {
+    this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+  }
+
+  dispose() {
+    this.#isDisposed = true;
+    this.#left.abort();
+    clearTimeout(this.#countTimer);
+    clearTimeout(this.#reopenTimer);
+    this.#live?.dispose();
+    this.#rows.dispose();
+    this.edits.dispose();
+    this.#view?.dispose();
+  }
+}
+
+/** @param {Event} event @returns {any} */
+function detailOf(event) {
+  return /** @type {CustomEvent} */ (event).detail;
+}

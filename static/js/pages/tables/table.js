@@ -1,0 +1,440 @@
+/** One table: its grid or cards, the tools above them, and the panel beside them. */
+
+import { t } from "../../i18n/i18n.js";
+import { html, nothing, render } from "../../lit.js";
+import { icon } from "../../ui/icons.js";
+import { notice } from "../../ui/notice.js";
+import { Actions } from "./actions.js";
+import { Cards } from "./cards.js";
+import { cellMenu } from "./cell_menu.js";
+import { ExportSheet } from "./export_sheet.js";
+import { openFieldMenu } from "./fields_menu.js";
+import { headingLabel, TableGrid } from "./grid.js";
+import { ImportSheet } from "./import_sheet.js";
+import { Keys } from "./keys.js";
+import { Panel } from "./panel.js";
+import { TableSession } from "./session.js";
+import { toolbar } from "./toolbar.js";
+import { openValueSheet } from "./value_sheet.js";
+import { aggregateText } from "./groups.js";
+
+/**
+ * @import { App, Page } from "../../shell/types.d.ts"
+ * @import { TablesApi } from "./api.js"
+ * @import { Heading } from "./layout.js"
+ * @import { Field, Row, Value } from "./types.d.ts"
+ */
+
+const MESSAGE_MS = 8_000;
+const NARROW = matchMedia("(max-width: 700px)");
+
+/** @implements {Page} */
+export class TablePage {
+  element = document.createElement("section");
+  dock = null;
+  opensAt = /** @type {const} */ ("start");
+  #app;
+  #api;
+  #styled;
+  #session;
+  #tools = document.createElement("div");
+  #body = document.createElement("div");
+  #status = document.createElement("div");
+  /** @type {TableGrid|null} */
+  #grid = null;
+  /** @type {Cards|null} */
+  #cards = null;
+  #actions;
+  #keys;
+  #panel;
+  /** A phone that wants the grid all the same. */
+  #wantsGrid = false;
+  #message = { text: "", undo: /** @type {(() => unknown)|null} */ (null), timer: 0 };
+  /** @type {any} */
+  #error = null;
+  #left = new AbortController();
+
+  /**
+   * @param {App} app @param {TablesApi} api @param {Promise<unknown>} styled
+   * @param {number} tableId @param {number|null} viewId
+   */
+  constructor(app, api, styled, tableId, viewId) {
+    this.#app = app;
+    this.#api = api;
+    this.#styled = styled;
+    this.#session = new TableSession(app.socket, api, tableId, viewId);
+    this.element.className = "table-page";
+    this.#tools.className = "table-tools";
+    this.#body.className = "table-body";
+    this.#status.className = "table-status";
+    this.#actions = new Actions(this.#surface());
+    this.#keys = new Keys(this.#session, this.#actions, (message) => this.say(message));
+    this.#panel = new Panel(this.#context(), () => this.#showTools());
+    const main = document.createElement("div");
+    main.className = "table-main";
+    main.append(this.#body, this.#panel.element);
+    this.element.append(this.#tools, main, this.#status);
+    this.#listen();
+  }
+
+  get title() {
+    return this.#session.table?.name ?? t("tables.title");
+  }
+
+  focus() {
+    this.element.tabIndex = -1;
+    this.element.focus({ preventScroll: true });
+  }
+
+  async load() {
+    await Promise.all([this.#styled, this.#session.load()]);
+    if (this.#left.signal.aborted) return;
+    this.#app.showTitle();
+    this.#moved();
+    this.#showTools();
+    this.#draw();
+    await this.#session.open();
+  }
+
+  async refresh() {}
+
+  dispose() {
+    this.#left.abort();
+    clearTimeout(this.#message.timer);
+    this.#grid?.commit();
+    this.#grid?.dispose();
+    this.#cards?.dispose();
+    this.#panel.dispose();
+    this.#session.dispose();
+  }
+
+  // --- What the parts are given -------------------------------------------------------------------
+  /** @returns {import("./actions.js").Surface} */
+  #surface() {
+    const session = this.#session;
+    return {
+      grid: () => this.#grid,
+      edits: () => session.edits,
+      fields: () => session.fieldsShown,
+      rowAt: (line) => session.rowAt(line),
+      rows: (top, bottom) => session.rowsOf(top, bottom),
+      lines: () => session.lines,
+      valueOf: (row, field) => session.cellValue(row, field),
+      create: (rows) => session.create(rows),
+      say: (message) => this.say(message),
+      get mayEdit() {
+        return session.may.edit;
+      },
+    };
+  }
+
+  /** @returns {import("./panel.js").Context} */
+  #context() {
+    return {
+      app: this.#app,
+      api: this.#api,
+      session: this.#session,
+      say: (message, undo) => this.say(message, undo),
+      selectedRows: () => this.#actions.selectedRows(),
+      redraw: () => this.#redraw(),
+    };
+  }
+
+  /** @returns {import("./fields_menu.js").FieldTools} */
+  #fieldTools() {
+    const session = this.#session;
+    return {
+      api: this.#api,
+      table: () => session.data,
+      view: () => session.view,
+      mayEdit: session.may.edit,
+      reload: () => session.reloadFields(),
+      say: (message, undo) => this.say(message, undo),
+      onAiField: (field) => this.#panel.open("ai", { field }),
+      onFilter: (field) => this.#panel.filterBy(field),
+    };
+  }
+
+  // --- Events ---------------------------------------------------------------------------------------
+  #listen() {
+    const { signal } = this.#left;
+    const session = this.#session;
+    session.addEventListener("rows", (event) => {
+      this.#refresh(/** @type {CustomEvent} */ (event).detail);
+    });
+    session.addEventListener("opened", () => {
+      this.#grid?.resetSelection();
+      this.#refreshLength();
+    });
+    session.addEventListener("length", () => this.#refreshLength());
+    session.addEventListener("layout", () => this.#redraw());
+    session.addEventListener("address", () => this.#moved());
+    session.addEventListener("state", () => {
+      this.#showTools();
+      this.#showStatus();
+    });
+    session.addEventListener("failed", (event) => {
+      this.#error = /** @type {CustomEvent} */ (event).detail;
+      this.#showStatus();
+    });
+    NARROW.addEventListener("change", () => this.#draw(), { signal });
+    document.addEventListener("copy", (event) => {
+      if (this.#grid?.hasFocus) this.#actions.copy(event);
+    }, { signal });
+    document.addEventListener("cut", (event) => {
+      if (!this.#grid?.hasFocus) return;
+      this.#actions.copy(event);
+      this.#actions.clear();
+    }, { signal });
+    document.addEventListener("paste", (event) => {
+      if (this.#grid?.hasFocus) this.#actions.paste(event);
+    }, { signal });
+    addEventListener("beforeunload", (event) => {
+      if (session.edits.waiting > 0) event.preventDefault();
+    }, { signal });
+  }
+
+  // --- Drawing ------------------------------------------------------------------------------------
+  #draw() {
+    this.#grid?.dispose();
+    this.#cards?.dispose();
+    this.#grid = null;
+    this.#cards = null;
+    if (NARROW.matches && !this.#wantsGrid) {
+      this.#cards = new Cards(this.#body, this.#session, { onOpen: (row) => this.#openRow(row) });
+    } else {
+      this.#grid = this.#makeGrid();
+    }
+    this.#redraw();
+  }
+
+  #makeGrid() {
+    const session = this.#session;
+    const source = {
+      lines: () => session.lines,
+      at: (/** @type {number} */ line) => session.at(line),
+      cell: (/** @type {Row} */ row, /** @type {Field} */ field) => session.cell(row, field),
+      numberOf: (/** @type {number} */ line) => session.numberOf(line),
+      headingText: (/** @type {Heading} */ heading) => this.#headingText(heading),
+    };
+    return new TableGrid(this.#body, source, this.#gridCallbacks(), {
+      label: t("tables.grid_label", { name: session.data.name }),
+      nonce: this.#app.tableAssets.nonce,
+      mayEdit: session.may.edit,
+    });
+  }
+
+  /** @returns {import("./grid.js").Callbacks} */
+  #gridCallbacks() {
+    const session = this.#session;
+    return {
+      onEdit: (line, field, value) => this.#edit(line, field, value),
+      onOpenValue: (line, field) => this.#openValue(line, field),
+      onFieldMenu: (field, anchor) => openFieldMenu(field, anchor, this.#fieldTools()),
+      onCellMenu: (line, field, anchor) => this.#openCellMenu(line, field, anchor),
+      onOpenRow: (line) => this.#openRow(session.rowAt(line)),
+      onToggle: ({ key }) => {
+        session.layout.toggle(key);
+        this.#refreshLength();
+      },
+      onWidths: (widths) => session.view.change({ widths }),
+      onKey: (event) => this.#keys.press(event, this.#grid),
+      onVisible: () => this.#grid && session.setVisible(this.#grid.visible),
+      onInvalid: (message) => this.say(message),
+    };
+  }
+
+  /** @param {Heading} heading */
+  #headingText(heading) {
+    const field = this.#session.groupField(heading.level);
+    if (!field) return "";
+    const parts = aggregateText(this.#session.data.fields, heading.aggregates, this.#session.view);
+    return [headingLabel(field, heading), ...parts].join(" · ");
+  }
+
+  #redraw() {
+    const { view, fieldsShown } = this.#session;
+    this.#grid?.setFields(fieldsShown, view.state.widths, view.state.frozen);
+    this.#cards?.show();
+    this.#showTools();
+    this.#panel.show();
+  }
+
+  /** @param {number[]} lines */
+  #refresh(lines) {
+    this.#grid?.refresh(lines);
+    this.#cards?.show();
+    this.#panel.show();
+  }
+
+  #refreshLength() {
+    this.#grid?.refreshLength();
+    this.#cards?.show();
+    this.#showTools();
+    this.#showStatus();
+  }
+
+  // --- What is done in it -------------------------------------------------------------------------
+  /** @param {number} line @param {Field} field @param {Value} value */
+  #edit(line, field, value) {
+    const row = this.#session.rowAt(line);
+    if (row) this.#session.edit(row, field, value);
+  }
+
+  /** @param {number} line @param {Field} field */
+  #openValue(line, field) {
+    const row = this.#session.rowAt(line);
+    if (!row) return;
+    const value = this.#session.cellValue(row, field);
+    const sheet = openValueSheet(field, value, this.#session.links, (chosen) => {
+      this.#session.edit(row, field, chosen);
+    });
+    sheet.closed.then(() => this.#grid?.focus());
+  }
+
+  /** @param {number} line @param {Field} field @param {Element} anchor */
+  #openCellMenu(line, field, anchor) {
+    const row = this.#session.rowAt(line);
+    if (!row) return;
+    cellMenu(anchor, row, field, {
+      session: this.#session,
+      actions: this.#actions,
+      say: (message, undo) => this.say(message, undo),
+      onInspect: () => this.#panel.open("cell", { row, field }),
+      onOpenRow: () => this.#openRow(row),
+      onEdit: () => this.#grid?.edit(),
+      onFilter: () => this.#panel.filterBy(field, this.#session.cellValue(row, field)),
+      onRun: () => this.#panel.open("runs", {}),
+    });
+  }
+
+  /** @param {Row|null} row */
+  #openRow(row) {
+    if (row) this.#panel.open("row", { row });
+  }
+
+  async #addRow() {
+    if (this.#grid && !this.#grid.commit()) return;
+    await this.#session.create([{}]);
+    this.#grid?.goTo(this.#session.lines - 1);
+  }
+
+  /** @param {string} text @param {(() => unknown)} [undo] what takes it back */
+  say(text, undo) {
+    clearTimeout(this.#message.timer);
+    const clear = () => {
+      this.#message = { text: "", undo: null, timer: 0 };
+      this.#showStatus();
+    };
+    this.#message = { text, undo: undo ?? null, timer: setTimeout(clear, MESSAGE_MS) };
+    this.#showStatus();
+  }
+
+  // --- Tools and status ---------------------------------------------------------------------------
+  #showTools() {
+    const session = this.#session;
+    if (this.#left.signal.aborted || !session.isLoaded) return;
+    const parts = {
+      session,
+      panel: this.#panel,
+      isCards: this.#cards !== null,
+      isNarrow: NARROW.matches,
+      onAddRow: () => this.#addRow(),
+      onUndo: () => this.#keys.step("undo"),
+      onRedo: () => this.#keys.step("redo"),
+      onToggleCards: () => {
+        this.#wantsGrid = !this.#wantsGrid;
+        this.#draw();
+      },
+      onImport: () => this.#import(),
+      onExport: () => new ExportSheet(this.#api, session),
+      onView: (/** @type {number|null} */ id) => this.#openView(id),
+      fieldTools: this.#fieldTools(),
+      api: this.#api,
+      app: this.#app,
+      say: (/** @type {string} */ text) => this.say(text),
+    };
+    render(toolbar(parts), this.#tools);
+  }
+
+  #import() {
+    new ImportSheet(this.#app, this.#api, this.#session.data, async () => {
+      await this.#session.reloadFields();
+      await this.#session.reopen();
+    });
+  }
+
+  /** @param {number|null} id */
+  async #openView(id) {
+    this.#grid?.commit();
+    await this.#session.openView(id);
+    this.#panel.reset();
+    this.#moved();
+    this.#redraw();
+  }
+
+  #moved() {
+    this.#app.moved({ name: "tables", id: this.#session.address });
+  }
+
+  #showStatus() {
+    if (this.#left.signal.aborted || !this.#session.isLoaded) return;
+    const { edits, changes } = this.#session;
+    const { text, undo } = this.#message;
+    const count = edits.waiting;
+    const template = html`
+      <span class="status-count">${t("tables.rows", { count: this.#session.rowCount })}</span>
+      <span class="status-edits" role="status">${edits.isOffline
+        ? t("tables.offline", { count })
+        : count
+        ? t("tables.saving", { count })
+        : ""}</span>
+      ${edits.problems.length
+        ? html`
+          <button type="button" class="text-button problem" @click=${() =>
+            this.#panel.open("problems", {})}>
+            ${t("tables.problems", { count: edits.problems.length })}
+          </button>
+        `
+        : nothing}
+      ${changes
+        ? html`
+          <button type="button" class="text-button" @click=${() => this.#session.reopen()}>
+            ${t("tables.changes", { count: changes })}
+          </button>
+        `
+        : nothing}
+      <span class="status-message" role="status">${text}</span>
+      ${undo
+        ? html`
+          <button type="button" class="text-button" @click=${() => this.#takeBack(undo)}>
+            ${icon("undo")}${t("tables.undo")}
+          </button>
+        `
+        : nothing}
+      ${this.#error
+        ? html`<div class="notices">${notice(this.#error)}<button type="button"
+              class="text-button" @click=${() => this.#dismiss()}>${
+          t("tables.close")
+        }</button></div>`
+        : nothing}
+    `;
+    render(template, this.#status);
+  }
+
+  #dismiss() {
+    this.#error = null;
+    this.#showStatus();
+  }
+
+  /** @param {() => unknown} undo */
+  async #takeBack(undo) {
+    this.say("");
+    try {
+      await undo();
+    } catch (error) {
+      this.#error = error;
+      this.#showStatus();
+    }
+  }
+}

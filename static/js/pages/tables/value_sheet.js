@@ -1,0 +1,222 @@
+/** Dialogs for what has no room in a cell, and for a whole row: on phones all is edited so. */
+
+import { t } from "../../i18n/i18n.js";
+import { html } from "../../lit.js";
+import { choicesOf, IN_SHEET, inputText, inputValue } from "./editors.js";
+import { checkField, idOf, inputField, selectField } from "./forms.js";
+import { Sheet } from "./sheet.js";
+import { isSame, linkLabel } from "./values.js";
+
+/**
+ * @import { Links } from "./links.js"
+ * @import { Field, Value } from "./types.d.ts"
+ */
+
+const MAX_FOUND = 20;
+const SEARCH_MS = 250;
+const TYPES = /** @type {Record<string, string>} */ ({ date: "date", datetime: "datetime-local" });
+const MODES = /** @type {Record<string, string>} */ ({
+  integer: "numeric",
+  number: "decimal",
+  email: "email",
+  url: "url",
+});
+
+/** The value of one field while it is edited. */
+export class ValueForm {
+  error = "";
+  #field;
+  #links;
+  /** @type {Value} */
+  #value;
+  /** Text of its input, where it has one. */
+  #text;
+  #show;
+  /** Ids of rows of the linked table. @type {number[]} */
+  #found = [];
+  #search = "";
+  #timer = 0;
+
+  /** @param {Field} field @param {Value} value @param {Links} links @param {() => void} show */
+  constructor(field, value, links, show) {
+    this.#field = field;
+    this.#value = value ?? null;
+    this.#links = links;
+    this.#show = show;
+    this.#text = IN_SHEET.includes(field.kind) && field.kind !== "json" ? "" : textOf(field, value);
+    if (field.kind === "link") this.#find();
+  }
+
+  get field() {
+    return this.#field;
+  }
+
+  /** @returns {Value|undefined} undefined: what was typed is no value; `error` says why */
+  read() {
+    const { kind } = this.#field;
+    this.error = "";
+    if (kind === "multi_select" || kind === "link") return this.#value;
+    const parsed = inputValue(this.#field, this.#text);
+    if ("value" in parsed) return parsed.value;
+    this.error = parsed.error;
+    return undefined;
+  }
+
+  template() {
+    const { kind, name } = this.#field;
+    if (kind === "multi_select") return this.#several();
+    if (kind === "link") return this.#linksTemplate();
+    const parts = {
+      id: idOf(this, "value"),
+      label: name,
+      value: this.#text,
+      onChange: (/** @type {string} */ text) => (this.#text = text),
+    };
+    if (kind === "select" || kind === "boolean") {
+      return selectField({ ...parts, options: choicesOf(this.#field) });
+    }
+    return inputField({
+      ...parts,
+      type: TYPES[kind],
+      mode: MODES[kind],
+      isLong: kind === "long_text" || kind === "json" || kind === "text",
+      error: this.error,
+    });
+  }
+
+  #several() {
+    /** @type {number[]} */
+    const chosen = this.#value ?? [];
+    return html`
+      <fieldset class="value-choices">
+        <legend dir="auto">${this.#field.name}</legend>
+        ${(this.#field.options.choices ?? []).map(({ id, name }) =>
+          checkField({
+            label: name,
+            isOn: chosen.includes(id),
+            onChange: (isOn) => {
+              const others = chosen.filter((other) => other !== id);
+              this.#value = isOn ? [...others, id] : others;
+              this.#show();
+            },
+          })
+        )}
+      </fieldset>
+    `;
+  }
+
+  #linksTemplate() {
+    /** @type {number[]} */
+    const chosen = this.#value ?? [];
+    const others = this.#found.filter((id) => !chosen.includes(id));
+    const add = (/** @type {number} */ id, /** @type {boolean} */ isOn) => {
+      this.#value = isOn ? [...chosen, id] : chosen.filter((other) => other !== id);
+      this.#show();
+    };
+    return html`
+      <fieldset class="value-choices">
+        <legend dir="auto">${this.#field.name}</legend>
+        ${[...chosen, ...others].map((id) =>
+          checkField({
+            label: linkLabel(this.#field, id),
+            isOn: chosen.includes(id),
+            onChange: (isOn) => add(id, isOn),
+          })
+        )}
+        ${inputField({
+          id: idOf(this, "search"),
+          label: t("tables.find_rows"),
+          value: this.#search,
+          onChange: (text) => this.#searchSoon(text),
+        })}
+      </fieldset>
+    `;
+  }
+
+  /** @param {string} text */
+  #searchSoon(text) {
+    this.#search = text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#find(), SEARCH_MS);
+  }
+
+  async #find() {
+    const search = this.#search;
+    const found = await this.#links.find(this.#field, search, MAX_FOUND);
+    if (search !== this.#search) return;
+    this.#found = found;
+    this.#show();
+  }
+}
+
+/** @param {Field} field @param {Value} value */
+function textOf(field, value) {
+  return field.kind === "json" && value !== null && value !== undefined
+    ? JSON.stringify(value, null, 2)
+    : inputText(field, value);
+}
+
+/**
+ * @param {Field} field @param {Value} value @param {Links} links
+ * @param {(value: Value) => void} onValue
+ */
+export function openValueSheet(field, value, links, onValue) {
+  /** @type {ValueForm|null} */
+  let form = null;
+  const sheet = new Sheet({
+    heading: field.name,
+    action: t("tables.save"),
+    content: () => form?.template(),
+    onAction: () => {
+      const chosen = form?.read();
+      if (chosen === undefined) throw invalid(form?.error ?? "");
+      onValue(chosen);
+    },
+  });
+  form = new ValueForm(field, value, links, () => sheet.show());
+  sheet.show();
+  return sheet;
+}
+
+/**
+ * @param {object} parts
+ * @param {string} parts.heading
+ * @param {Field[]} parts.fields
+ * @param {(field: Field) => Value} parts.valueOf
+ * @param {Links} parts.links
+ * @param {(values: Record<string, Value>) => Promise<unknown>|void} parts.onSave those that were changed
+ * @param {() => unknown} [parts.extra] below the fields
+ */
+export function openRowSheet({ heading, fields, valueOf, links, onSave, extra = () => "" }) {
+  /** @type {ValueForm[]} */
+  const forms = [];
+  const sheet = new Sheet({
+    heading,
+    action: t("tables.save"),
+    isWide: true,
+    content: () => html`${forms.map((form) => form.template())}${extra()}`,
+    onAction: () => onSave(changedValues(forms, valueOf)),
+  });
+  forms.push(
+    ...fields.map((field) => new ValueForm(field, valueOf(field), links, () => sheet.show())),
+  );
+  sheet.show();
+  return sheet;
+}
+
+/** @param {ValueForm[]} forms @param {(field: Field) => Value} valueOf */
+function changedValues(forms, valueOf) {
+  /** @type {Record<string, Value>} */
+  const values = {};
+  for (const form of forms) {
+    const value = form.read();
+    if (value === undefined) throw invalid(`${form.field.name}: ${form.error}`);
+    if (!isSame(value, valueOf(form.field))) values[form.field.key] = value;
+  }
+  return values;
+}
+
+/** @param {string} message */
+function invalid(message) {
+  return Object.assign(new Error(message), { code: "invalid_form" });
+}

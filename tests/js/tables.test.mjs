@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { loadTexts } from "../../static/js/i18n/i18n.js";
+import { fromTsv, toTsv } from "../../static/js/pages/tables/clipboard.js";
+import { Edits } from "../../static/js/pages/tables/edits.js";
+import {
+  asGroup,
+  completeFilter,
+  countConditions,
+} from "../../static/js/pages/tables/filter_tree.js";
+import { Layout } from "../../static/js/pages/tables/layout.js";
+import { RowSource } from "../../static/js/pages/tables/rows.js";
+import { isSame, parseText, plainText } from "../../static/js/pages/tables/values.js";
+
+await loadTexts("tables");
+
+const field = (kind, options = {}) => ({ id: 1, key: "f1", name: "F", kind, options });
+const valueOf = (kind, text, options) => parseText(field(kind, options), text).value;
+
+test("what spreadsheets put on the clipboard becomes rows, and back", () => {
+  const rows = [["a", "two\nlines"], ['say "x"', "tab\there"], ["", ""], ["数", "é"]];
+  assert.deepEqual(fromTsv(toTsv(rows)), rows);
+  assert.deepEqual(fromTsv("a\tb\r\nc\td\r\n"), [["a", "b"], ["c", "d"]]);
+  assert.deepEqual(fromTsv('5" pipe\t"quoted" word'), [['5" pipe', '"quoted" word']]);
+  assert.deepEqual(fromTsv("one"), [["one"]]);
+});
+
+test("texts become values of the field's kind, or say why not", () => {
+  assert.equal(valueOf("integer", " 1,234 "), 1234);
+  assert.equal(valueOf("number", "-1.5e3"), -1500);
+  assert.equal(valueOf("boolean", "是"), true);
+  assert.equal(valueOf("boolean", "FALSE"), false);
+  assert.equal(valueOf("date", "2026年1月5日"), "2026-01-05");
+  assert.equal(valueOf("date", "2026-02-30"), undefined);
+  assert.equal(valueOf("text", ""), null);
+  assert.equal(valueOf("number", "  "), null);
+  assert.equal(valueOf("long_text", "  kept "), "  kept ");
+  assert.deepEqual(valueOf("json", '{"a": [1]}'), { a: [1] });
+  const choices = [{ id: 3, name: "High" }, { id: 4, name: "低" }];
+  assert.equal(valueOf("select", "high", { choices }), 3);
+  assert.deepEqual(valueOf("multi_select", "低, High", { choices }), [4, 3]);
+  assert.equal(plainText(field("multi_select", { choices }), [4, 3]), "低, High");
+  for (
+    const [kind, text] of [
+      ["integer", "1.5"],
+      ["integer", "9007199254740993"],
+      ["number", "abc"],
+      ["boolean", "maybe"],
+      ["select", "none of them"],
+      ["email", "nobody"],
+      ["url", "javascript:alert(1)"],
+      ["json", "{"],
+    ]
+  ) assert.ok(parseText(field(kind, { choices }), text).error, `${kind}: ${text}`);
+});
+
+test("empty values are the same, whatever they are written as", () => {
+  assert.ok(isSame(null, ""));
+  assert.ok(isSame(undefined, []));
+  assert.ok(isSame([1, 2], [1, 2]));
+  assert.ok(!isSame(0, null));
+  assert.ok(!isSame(false, null));
+});
+
+test("headings of groups lie between the rows, and closed groups leave theirs out", () => {
+  const layout = new Layout();
+  assert.equal(layout.lines(5), 5);
+  assert.equal(layout.at(3), 3);
+  const group = (values, count) => ({ values, count, aggregates: {} });
+  layout.setGroups([group(["a", 1], 2), group(["a", 2], 1), group(["b", 1], 3)]);
+  assert.equal(layout.lines(6), 11);
+  const shown = Array.from({ length: 11 }, (_, line) => {
+    const place = layout.at(line);
+    return typeof place === "number" ? place : `${place.level}:${place.value}:${place.count}`;
+  });
+  assert.deepEqual(
+    shown,
+    ["0:a:3", "1:1:2", 0, 1, "1:2:1", 2, "0:b:3", "1:1:3", 3, 4, 5],
+  );
+  assert.deepEqual([0, 2, 5].map((index) => layout.lineOf(index)), [2, 5, 10]);
+  layout.toggle(layout.at(0).key);
+  assert.equal(layout.lines(6), 6);
+  assert.equal(layout.lineOf(0), -1);
+  assert.equal(layout.lineOf(3), 3);
+  // A row that was added since is at the end.
+  assert.equal(layout.lines(7), 7);
+  assert.equal(layout.at(6), 6);
+});
+
+test("a filter is sent without what is not filled in yet", () => {
+  const filter = {
+    and: [
+      { field: "f1", op: "is", value: null },
+      { or: [{ field: "f2", op: "empty" }, { field: "f2", op: "is", value: 0 }] },
+      { or: [{ field: "f3", op: "in", value: [] }] },
+      { field: "f4", op: "between", value: [1, null] },
+    ],
+  };
+  assert.equal(countConditions(filter), 5);
+  assert.deepEqual(completeFilter(filter), {
+    and: [{ or: [{ field: "f2", op: "empty" }, { field: "f2", op: "is", value: 0 }] }],
+  });
+  assert.equal(completeFilter({ and: [{ field: "f1", op: "is" }] }), null);
+});
+
+/** A server whose answers are given one by one. */
+function scripted(...answers) {
+  const calls = [];
+  const batch = (_table, operations, key) => {
+    calls.push({ operations: structuredClone(operations), key });
+    const answer = answers.shift();
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer(operations));
+  };
+  return { calls, batch };
+}
+
+const stored = (operations) =>
+  operations.map(({ rowId }) => ({ row: { id: rowId ?? 9, version: 2, values: {} } }));
+
+test("edits stay and are sent again under the same key while there is no connection", async () => {
+  const api = scripted(Object.assign(new Error(), { code: "network" }), stored);
+  const edits = new Edits(api, 1);
+  const done = edits.change([{ rowId: 7, key: "f1", was: "a", value: "b" }]);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assert.ok(edits.isOffline);
+  assert.equal(edits.of(7, "f1").value, "b");
+  edits.retryNow();
+  await done;
+  assert.equal(api.calls.length, 2);
+  assert.equal(api.calls[0].key, api.calls[1].key);
+  assert.ok(!edits.isOffline);
+  assert.equal(edits.of(7, "f1"), undefined);
+});
+
+test("a conflict is kept for its cell alone, and can be written over", async () => {
+  const api = scripted(() => [{ conflicts: { f1: "theirs" } }], stored);
+  const edits = new Edits(api, 1);
+  await edits.change([
+    { rowId: 7, key: "f1", was: "a", value: "mine" },
+    { rowId: 7, key: "f2", was: 1, value: 2 },
+  ]);
+  const [conflict] = edits.problems;
+  assert.equal(conflict.state, "conflict");
+  assert.equal(conflict.current, "theirs");
+  assert.equal(edits.of(7, "f2"), undefined);
+  await edits.overwrite(conflict);
+  assert.equal(api.calls[1].operations[0].edits[0].was, "theirs");
+  assert.equal(edits.problems.length, 0);
+});
+
+test("a thousand rows are one request, more are several, and equal values are none", async () => {
+  const api = scripted(stored, stored);
+  const edits = new Edits(api, 1);
+  const cells = Array.from({ length: 1001 }, (_, index) => ({
+    rowId: index + 1,
+    key: "f1",
+    was: null,
+    value: "x",
+  }));
+  await edits.change(cells);
+  assert.deepEqual(api.calls.map(({ operations }) => operations.length), [1000, 1]);
+  await edits.change([{ rowId: 1, key: "f1", was: "x", value: "x" }]);
+  assert.equal(api.calls.length, 2);
+});
+
+test("a refused batch leaves its cells marked, and the next one goes on", async () => {
+  const refusal = Object.assign(new Error("No."), { code: "forbidden", status: 403 });
+  const api = scripted(refusal, stored);
+  const edits = new Edits(api, 1);
+  await assert.rejects(edits.change([{ rowId: 1, key: "f1", was: null, value: "x" }]));
+  assert.equal(edits.of(1, "f1").message, "No.");
+  await edits.change([{ rowId: 2, key: "f1", was: null, value: "x" }]);
+  assert.equal(edits.of(2, "f1"), undefined);
+});
+
+/** A snapshot of so many rows; what is read is noted. */
+function snapshotOf(count) {
+  const reads = [];
+  const snapshotRows = (_id, from, n) => {
+    reads.push([from, n]);
+    const length = Math.max(0, Math.min(n, count - from));
+    return Promise.resolve(
+      Array.from({ length }, (_, place) => ({ id: from + place + 1, version: 1, values: {} })),
+    );
+  };
+  const open = () => Promise.resolve({ id: "s", count, rev: 1, groups: [] });
+  return { reads, source: new RowSource({ snapshotRows }, open) };
+}
+
+test("rows are read where they are looked at, and once", async () => {
+  const { reads, source } = snapshotOf(100_000);
+  await source.reopen();
+  assert.equal(source.length, 100_000);
+  assert.equal(source.at(50_000), undefined);
+  await new Promise((resolve) => source.addEventListener("rows", resolve, { once: true }));
+  assert.equal(source.at(50_000).id, 50_001);
+  assert.equal(source.at(50_001).id, 50_002);
+  assert.deepEqual(reads, [[50_000, 100]]);
+  assert.equal(source.indexOf(50_001), 50_000);
+});
+
+test("of changes elsewhere only what is in sight is read at once", async () => {
+  const { reads, source } = snapshotOf(1000);
+  await source.reopen();
+  await source.range(0, 299);
+  reads.length = 0;
+  await source.refresh([5, 7, 250, 900], { top: 0, bottom: 40 });
+  assert.deepEqual(reads, [[4, 3]]);
+  assert.equal(source.peek(249), undefined);
+  assert.equal(source.peek(150).id, 151);
+});
+
+test("rows that are made here follow at the end, deleted ones leave a gap", async () => {
+  const { source } = snapshotOf(3);
+  await source.reopen();
+  await source.range(0, 2);
+  source.add([{ id: 77, version: 1, values: { f1: "new" } }]);
+  assert.equal(source.length, 4);
+  assert.equal(source.at(3).id, 77);
+  source.remove([2]);
+  assert.equal(source.at(1), null);
+  source.apply(77, { version: 2, values: { f1: "newer" } });
+  assert.equal(source.at(3).values.f1, "newer");
+});
+
+test("a single condition that a program has stored is shown as a group of one", () => {
+  const condition = { field: "f1", op: "is", value: false };
+  assert.equal(countConditions(condition), 1);
+  assert.deepEqual(asGroup(condition), { and: [condition] });
+  assert.deepEqual(asGroup(null), { and: [] });
+  assert.deepEqual(asGroup({ or: [condition] }), { or: [condition] });
+});
