@@ -19,6 +19,8 @@ import httpx
 
 _TOKEN = 'name="csrfmiddlewaretoken" value="'
 WAIT_SECONDS = 60
+#: Printed once, with the first answer that says: too many.
+_REFUSED = "refused"
 
 
 def browser(base_url: str, address: str) -> httpx.AsyncClient:
@@ -42,6 +44,8 @@ async def _guess(base_url: str, address: str, name: str, statuses: Counter[int])
         token = await token_of(client)
         for number in count():
             answer = await send(client, token, name, f"wrong-{number}")
+            if answer.status_code == 429 and not statuses[429]:
+                print(_REFUSED, flush=True)  # noqa: T201
             statuses[answer.status_code] += 1
 
 
@@ -60,12 +64,31 @@ async def _run(base_url: str, address: str, clients: int, name: str) -> Counter[
     return statuses
 
 
+class Guesses:
+    """The clients' process. `statuses` is filled at its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._process = process
+
+    async def refused(self) -> None:
+        """Return once the first of them is refused."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), WAIT_SECONDS)
+        assert line.decode().strip() == _REFUSED
+
+    async def end(self) -> None:
+        output, _ = await self._process.communicate(b"")
+        assert self._process.returncode == 0
+        counts = json.loads(output.splitlines()[-1])
+        self.statuses.update({int(status): found for status, found in counts.items()})
+
+
 @asynccontextmanager
 async def guesses(
     base_url: str, address: str, clients: int, name: str = ""
-) -> AsyncIterator[Counter[int]]:
-    """They guess meanwhile. The counter is filled at the end."""
-    statuses: Counter[int] = Counter()
+) -> AsyncIterator[Guesses]:
+    """They guess meanwhile."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -74,12 +97,11 @@ async def guesses(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
+    found = Guesses(process)
     try:
-        yield statuses
+        yield found
     finally:
-        output, _ = await process.communicate(b"")
-    assert process.returncode == 0
-    statuses.update({int(status): found for status, found in json.loads(output).items()})
+        await found.end()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from aily.concurrency.batching import Batcher
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
-from aily.observability import context
+from aily.observability import context, tracing
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog import LogWriter
 from chat.models.tasks import Status
@@ -24,6 +24,7 @@ from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
 from chat.models.transitions import tool_steps
 from chat.models.transitions.tool_steps import ClaimedCall, EndedCall, LoopState
+from chat.observability.tracing import traceparent_of
 from chat.runner.lease import HeldLease
 from chat.runner.storage import PACE, retry_until_database_returns
 
@@ -202,7 +203,9 @@ class ToolRunner:
     async def _make(self, worker_id: UUID, call: ClaimedCall, tool: Tool | None) -> None:
         from chat.runner.tool_calling import NoRoom, make_call
 
-        made = await make_call(call, tool)
+        parent = await traceparent_of(str(call.task_id))
+        with tracing.span("tool call", parent=parent):
+            made = await make_call(call, tool)
         if isinstance(made, NoRoom):
             await retry_until_database_returns(
                 lambda: tool_steps.put_back_calls(worker_id, [call.id])

@@ -216,6 +216,7 @@ async def test_loops_survive_kills_of_each_process(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 async def test_fifty_kills_at_random(installation: Installation, office: Office) -> None:
     stack, chance = installation.stack, random.Random(18)
     for number in range(100, 150):

@@ -192,15 +192,22 @@ class Installation(Running):
         """Make the model and `users` users; returns a key of each."""
         arguments = [str(users), self.simulator_url, str(cap)]
         arguments += ["--thinking"] if thinking else []
+        return self._seed("tests.load.seed", *arguments).split()
+
+    def seed_tools(self, url: str) -> None:
+        """Make the tool of a service at this URL, and the scene that offers it."""
+        self._seed("tests.load.seed_tools", url)
+
+    def _seed(self, module: str, *arguments: str) -> str:
         result = subprocess.run(
-            [sys.executable, "-m", "tests.load.seed", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=BASE_DIR,
             env=self._environment,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
         )
-        return result.stdout.split()
+        return result.stdout
 
     @property
     def launcher(self) -> psutil.Popen:

@@ -15,13 +15,8 @@ from chat.models.runs import ENDED_RUNS
 from chat.tables.changes import Author, Changed, record
 from chat.tables.models import AiRun, ChangeKind, Field, Table
 from chat.tables.names import answers_table, column, joined, statement
+from chat.tables.rows.answers import COLUMNS
 
-#: Columns of `a<id>` besides the outputs and `row_id`.
-COLUMNS = (
-    *("state", "digest", "config", "run", "task", "last_task", "model", "served_from", "attempts"),
-    *("tokens_in", "tokens_out", "cost", "currency", "at", "error", "edited_at", "edited_by"),
-    *("thumb", "verdict", "note", "reviewed_by", "reviewed_at"),
-)
 _REVERT = """
 WITH mine AS MATERIALIZED (
   SELECT a.* FROM {answers} a WHERE a.run = %(run_id)s AND a.edited_at IS NULL

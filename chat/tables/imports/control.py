@@ -57,13 +57,17 @@ def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
     _require_open(job)
     given = dict(given)
     dialect = given.pop("dialect", None)
+    options = dict(job.options)
     if dialect:
         _check_dialect(job, dialect)
         chosen = {**job.options.get("chosen", {}), **dialect}
-        given["options"] = {**job.options, "chosen": chosen}
+        options["chosen"] = chosen
         given |= {"state": TransferState.INSPECTING, "reason": "", "message": ""}
     if (mapping := given.get("mapping")) is not None:
         check_mapping(job, mapping)
+        # Otherwise it follows what is found in the file with another dialect.
+        options["is_mapped"] = True
+    given["options"] = options
     if "key_field" in given:
         given["key_field_id"] = _key_id(job, given.pop("key_field"))
     if "new_table" in given and not job.new_table:

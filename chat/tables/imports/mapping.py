@@ -23,7 +23,7 @@ _NOT_IMPORTED = (Kind.LINK,)
 def default_mapping(job: Import, columns: Sequence[Mapping[str, str]]) -> list[Mapped]:
     """Each column goes to the field of its name. Of a new table each is a field; otherwise the
     others go nowhere. What was chosen before stays, if the file still has as many columns."""
-    if job.mapping and len(job.mapping) == len(columns):
+    if job.options.get("is_mapped") and len(job.mapping) == len(columns):
         return cast("list[Mapped]", job.mapping)
     if job.table_id is None:
         return [

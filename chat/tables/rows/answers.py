@@ -13,7 +13,7 @@ from psycopg import sql
 from aily.database.rows import execute, fetch_tuples
 from chat.tables.ddl import column_type
 from chat.tables.models import Field
-from chat.tables.names import answers_table, column, statement
+from chat.tables.names import answers_table, column, joined, statement
 from chat.tables.values import Cell, database_reader, to_json
 
 _WRITE = """
@@ -35,6 +35,27 @@ ON CONFLICT (row_id) DO UPDATE SET
        error = NULL {updates}
 """
 
+
+#: Columns of `a<id>` besides the outputs and `row_id`.
+COLUMNS = (
+    *("state", "digest", "config", "run", "task", "last_task", "model", "served_from", "attempts"),
+    *("tokens_in", "tokens_out", "cost", "currency", "at", "error", "edited_at", "edited_by"),
+    *("thumb", "verdict", "note", "reviewed_by", "reviewed_at"),
+)
+#: The newest version of a cell is the one that was just replaced: an edit. Where the one before is
+#: an answer of the same values, that edit was undone.
+_RESTORE = """
+UPDATE {answers} a SET ({columns}) = ROW({values})
+  FROM (SELECT row_id, cell, reason, row_number() OVER newest_first AS age,
+               lag(cell->>'edited_at') OVER newest_first AS was_edited_at
+          FROM tables_cellversion
+         WHERE ai_field_id = %(ai_field_id)s AND row_id = ANY(%(row_ids)s)
+        WINDOW newest_first AS (PARTITION BY row_id ORDER BY id DESC)) v,
+       jsonb_populate_record(NULL::{answers}, v.cell) AS old
+ WHERE a.row_id = v.row_id AND v.age = 2 AND v.was_edited_at IS NOT NULL
+   AND v.reason = 'edited' AND old.edited_at IS NULL
+   AND ROW({outputs}) IS NOT DISTINCT FROM ROW({old})
+"""
 
 #: Cells by the ids of their fields, by row.
 Cells = Mapping[int, Mapping[int, Cell]]
@@ -100,6 +121,23 @@ def _write(user_id: int | None, outputs: Sequence[Field], rows: Cells) -> None:
     encoded = msgspec.json.encode(cells, enc_hook=str).decode()
     params = {"cells": encoded, "ai_field_id": ai_field_id, "user_id": user_id}
     execute(write, params)
+    _restore(ai_field_id, list(rows))
+
+
+def _restore(ai_field_id: int, row_ids: Sequence[int]) -> None:
+    """Have cells that hold an answer of before again be that answer: an edit of it was undone."""
+    outputs = Field.objects.filter(ai_field=ai_field_id).order_by("id")
+    names = [column(name) for name in outputs.values_list("column", flat=True)]
+    restored = [*map(column, COLUMNS), *names]
+    restore = statement(
+        _RESTORE,
+        answers=answers_table(ai_field_id),
+        columns=joined([*restored]),
+        values=joined([sql.SQL("old.{}").format(name) for name in restored]),
+        outputs=joined([sql.SQL("a.{}").format(name) for name in names]),
+        old=joined([sql.SQL("old.{}").format(name) for name in names]),
+    )
+    execute(restore, {"ai_field_id": ai_field_id, "row_ids": list(row_ids)})
 
 
 def _each(template: str, columns: Sequence[sql.Identifier]) -> sql.Composable:

@@ -215,6 +215,7 @@ def test_the_demo_mcp_server_is_registered_with_its_tools(settings: Settings) ->
     assert policies == dict.fromkeys(["clock", "calculate", "slow", "fail"], "automatic")
     assert all(tool.is_offered for tool in Tool.objects.select_related("server"))
     scene = Scene.objects.get(slug="use-tools")
+    assert scene.live_version is not None
     assert scene.live_version.tools == ["ask", "calculate", "clock", "fail", "slow"]
     # Its address goes along with the port, until staff give it another.
     settings.DEMO_MCP_URL = "http://127.0.0.1:8020/mcp"

@@ -118,11 +118,15 @@ def test_the_dialect_can_be_chosen(imports: Imports) -> None:
     )
     kinds = [column["kind"] for column in job["columns"]]
     assert kinds == ["integer", "text", "number", "date"]
+    # The mapping follows, until it is changed.
+    assert [entry["new"]["kind"] for entry in job["mapping"]] == kinds
     mapping = [
         {"new": {"name": name, "kind": kind}}
         for name, kind in zip("abcd", ["text", "text", "number", "date"], strict=True)
     ]
-    job = imports.run(imports.patch(job, mapping=mapping))
+    job = imports.patch(job, mapping=mapping)
+    assert imports.patch(job, dialect={"has_header": False})["mapping"] == mapping
+    job = imports.run(job)
     assert rows_of(imports.client, job["table"]) == [
         {"a": "1", "b": "a;b", "c": 1234.5, "d": "2026-02-03"},
         {"a": "2", "b": "c", "c": 7, "d": "2026-02-04"},

@@ -18,7 +18,7 @@ from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
-from tests.chat.conftest import StartWorker, frames_of, until
+from tests.chat.conftest import frames_of, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended
 from tests.chat.toolloop.service import ToolService
 from tests.client import TaskFrames
@@ -230,26 +230,6 @@ async def test_a_lost_log_is_made_again_from_the_rows(
     await approve(alice.pk, UUID(task_id), call.pk)
     await reading
     assert frames.types[-1] == "task.completed"
-
-
-async def test_many_tasks_that_wait_for_their_user_hold_nothing(
-    start_worker: StartWorker, submit_plan: Plan, submit_as_alice: Any, model: Any, alice: User,
-    service: ToolService,
-) -> None:  # fmt: skip
-    model.max_concurrency = 2
-    await in_database(model.save)
-    worker = await start_worker()
-    waiting = [await submit_plan(f'ask {{"a": {number}}}') for number in range(40)]
-    for task_id in waiting:
-        await asked(task_id)
-    assert len(worker.calls) == len(worker.tools) == 0
-    plain = await submit_as_alice("hello")
-    assert (await ended(plain)).status == Status.SUCCEEDED
-    for task_id in waiting:
-        call = await asked(task_id)
-        await approve(alice.pk, UUID(task_id), call.pk)
-    assert {(await ended(task_id)).status for task_id in waiting} == {Status.SUCCEEDED}
-    assert service.finished["ask"] == 40
 
 
 async def test_staff_decide_which_tools_ask(

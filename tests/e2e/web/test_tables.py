@@ -225,6 +225,8 @@ def test_fields_are_added_changed_hidden_and_deleted(page_of_tables: Page) -> No
         expect(fields_shown(page)).to_have_text(shown)
     page.get_by_role("button", name="Field Subject").click()
     choose(page, "Freeze up to here")
+    page.wait_for_url(re.compile(r"#/tables/\d+/\d+$"))
+    page.reload()
     expect(page.locator(".slick-cell.frozen.l1").first).to_have_text("Ticket 0 <b>")
     page.get_by_role("button", name="Field Day").click()
     choose(page, "Delete the field")
@@ -475,6 +477,7 @@ def test_axe_finds_nothing_serious(
     scheme: Any,
 ) -> None:
     table = make_table(page_of_tables, 40)
+    call(page_of_tables, "POST", f"/{table['id']}/views", {"name": "Frozen", "frozen": 1})
     options = {"color_scheme": scheme, "viewport": viewport, "locale": locale}
     with visit(browser, stack, session, reduced_motion="reduce", **options) as page:
         page.goto("/#/tables")

@@ -246,3 +246,31 @@ def test_chinese(browser: Browser, stack: Stack, session: StorageState) -> None:
         question.get_by_role("button", name="批准", exact=True).click()
         expect(page.locator("article.answer .answer-text")).to_contain_text("42")
         expect(page.locator(".tool-call summary")).to_contain_text("完成")
+
+
+# --- The workshop -------------------------------------------------------------------------------
+def test_the_workshop_chooses_the_tools_of_a_version(
+    browser: Browser, stack: Stack, staff_session: StorageState
+) -> None:
+    with visit(browser, stack, staff_session, viewport=DESKTOP, locale="en-US") as page:
+        page.goto(f"/#/w/{ASSISTANT}")
+        wait_for_connection(page)
+        tools = page.get_by_role("group", name="Tools")
+        clock = tools.get_by_role("checkbox", name="clock")
+        expect(clock).to_be_checked()
+        expect(clock).to_be_disabled()
+        page.get_by_role("button", name="New version from the live one").click()
+        expect(clock).to_be_enabled()
+        expect(clock).to_be_checked()
+        clock.uncheck()
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#announcer")).to_have_text("The draft is saved.")
+        expect(clock).not_to_be_checked()
+        listed = page.request.get(f"/api/scenes/{ASSISTANT}/versions").json()["items"]
+        assert "clock" not in listed[0]["tools"]
+        assert {"calculate", "slow"} <= set(listed[0]["tools"])
+        differences = page.get_by_role("region", name="Differences to the live version")
+        expect(differences.locator("del")).to_contain_text("clock")
+        assert Axe().run(page, options=AXE_TAGS).response["violations"] == []
+        page.get_by_role("button", name="Delete draft").click()
+        expect(clock).to_be_disabled()

@@ -149,8 +149,10 @@ export class TableGrid {
     const isNarrow = this.element.clientWidth < 600;
     this.#frozen = frozen > 0 && !isNarrow ? Math.min(frozen, fields.length - 1) : -1;
     const columns = fields.map((field) => this.#fieldColumn(field, widths[field.key]));
-    this.#grid.setOptions({ frozenColumn: this.#frozen });
+    // Only columns that are there can be frozen.
+    this.#grid.setOptions({ frozenColumn: -1 });
     this.#grid.setColumns([this.#numberColumn(), ...columns]);
+    if (this.#frozen > 0) this.#grid.setOptions({ frozenColumn: this.#frozen });
     this.refreshLength();
   }
 

@@ -47,10 +47,12 @@ export function markRows(wrapper) {
     cell.setAttribute("aria-selected", String(cell.classList.contains("selected")));
     cell.setAttribute("tabindex", "-1");
   }
-  // One of them is reached by the tab key.
-  const entry = wrapper.querySelector(".slick-cell.active") ??
-    wrapper.querySelector(".slick-cell.l1");
-  entry?.setAttribute("tabindex", "0");
+  // Of each part that scrolls, one is reached by the tab key.
+  for (const viewport of wrapper.querySelectorAll(".slick-viewport")) {
+    const entry = viewport.querySelector(".slick-cell.active") ??
+      viewport.querySelector(".slick-cell:not(.row-number)");
+    entry?.setAttribute("tabindex", "0");
+  }
 }
 
 /** @param {HTMLElement} container @param {HTMLElement|null} cell the active one */

@@ -299,3 +299,22 @@ async def test_a_repeated_request_makes_one_run_and_tries_once(
     await some_ended(first.json()["id"], 3)
     assert await act(Task.objects.count) == 3
     assert await act(grid.states, summary) == {"done": 3, "none": 17}
+
+
+async def test_an_edit_that_is_undone_leaves_the_answer_as_it_was(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    [row_id] = await act(grid.create, {"Text": "one"})
+    summary = await act(grid.add_ai, "Summary")
+    await done((await act(grid.start, summary))["id"])
+    edit = {"op": "update", "id": row_id, "values": {"Summary": "Mine"}}
+    await act(lambda: grid.batch(edit, client="tab"))
+    assert (await act(grid.cell, summary, row_id))["state"] == "edited"
+    await act(grid.api, "post", f"/{grid.id}:undo", {"client": "tab"})
+    cell = await act(grid.cell, summary, row_id)
+    assert (cell["state"], cell["edited"]) == ("done", None)
+    assert cell["values"] == {grid.key("Summary"): expected("one")}
+    assert cell["provenance"]["prompt_tokens"] > 0
+    await act(grid.api, "post", f"/{grid.id}:redo", {"client": "tab"})
+    cell = await act(grid.cell, summary, row_id)
+    assert (cell["state"], cell["values"]) == ("edited", {grid.key("Summary"): "Mine"})
