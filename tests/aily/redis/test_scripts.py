@@ -88,6 +88,16 @@ async def refund() -> None:
     assert len(exempted.charged) == 3
 
 
+async def take_and_return_slot() -> None:
+    """The first call after Redis was found empty only begins the counting of slots."""
+    await scheduler.take_slot(OWN, WORKER, "a-call", 1, 60)
+    sync_redis().delete(scheduler.keys.pool_keys(POOL).counting)
+    assert await scheduler.take_slot(OWN, WORKER, "a-call", 1, 60) is None
+    assert await scheduler.take_slot(OWN, "another", "b-call", 1, 60) is not None
+    await scheduler.return_slot(OWN, WORKER, "a-call")
+    assert await scheduler.take_slot(OWN, "another", "b-call", 1, 60) is None
+
+
 async def announce_changes() -> None:
     for rev, rows in ((1, range(9_000)), (3, [1]), (2, range(2_000))):
         await asyncio.to_thread(live.changed, 7, rev, list(rows)[:2_000], [5])
@@ -214,6 +224,8 @@ RUNS: dict[str, Callable[[], Awaitable[None]]] = {
     "chat/scheduler/lua/failed.lua": report_failures,
     "chat/scheduler/lua/renew.lua": renew_worker,
     "chat/scheduler/lua/restore.lua": restore_slots,
+    "chat/scheduler/lua/return_slot.lua": take_and_return_slot,
+    "chat/scheduler/lua/take_slot.lua": take_and_return_slot,
     "chat/tables/lua/changed.lua": announce_changes,
 }
 
