@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
-from chat.runs import control, estimating
+from chat.runs import clock, control, estimating
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
+from chat.runs.states import change_state
 from chat.tables.ai import preparing
 from chat.tables.ai.config import in_order, store_config
 from chat.tables.ai.fields import live_ai_fields, request_options, require_readable_links
@@ -71,7 +72,10 @@ def create_runs(
                 _insert_rows(user, ai_run.run, source, new.scope, is_chained=len(chain) > 1)
             made.append(ai_run)
         for ai_run in made:
-            if new.start:
+            if not ai_run.run.pending:
+                # Of a chain whose first cells are filled already.
+                change_state(ai_run.run, [RunState.READY], RunState.DONE, ended_at=clock.now())
+            elif new.start:
                 control.start(ai_run.run, new.start, new.start_at)
         # Tasks are queued by this: not before their run is committed.
         if new.try_rows:

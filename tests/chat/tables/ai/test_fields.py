@@ -143,6 +143,20 @@ async def test_a_chain_goes_row_by_row(grid: AiGrid, worker: Runtime, act: Act) 
     assert (await act(grid.cell, third, row_ids[0]))["state"] == "done"
 
 
+async def test_a_chain_whose_beginning_is_filled_goes_on(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    row_ids = await act(grid.create, {"Text": "one"}, {"Text": "two"})
+    first = await act(grid.add_ai, "First")
+    await done((await act(grid.start, first))["id"])
+    second = await act(grid.add_ai, "Second", mapping={"text": "First"})
+    made = await act(grid.start, second, also=[first["id"]])
+    assert [run["state"] for run in made["runs"]] == ["done", "running"]
+    assert (await done(made["id"])).succeeded == 2
+    answers = [expected(expected(text)) for text in ("one", "two")]
+    assert await act(grid.texts, "Second", row_ids) == answers
+
+
 def test_circles_are_refused_at_saving(grid: AiGrid) -> None:
     first = grid.add_ai("First")
     second = grid.add_ai("Second", mapping={"text": "First"})
