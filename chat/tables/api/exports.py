@@ -43,7 +43,7 @@ _FILE: dict[Any, Any] = {
             },
             _MEDIA_TYPES["xlsx"]: {
                 "schema": {"type": "string", "format": "binary"},
-                "example": "(a workbook)",
+                "example": "PK...",
             },
         },
     }
