@@ -41,7 +41,10 @@ _FILE: dict[Any, Any] = {
                 "schema": {"type": "string"},
                 "example": '{"SKU": "A-1", "Price": 12.5}\n',
             },
-            _MEDIA_TYPES["xlsx"]: {"schema": {"type": "string", "format": "binary"}},
+            _MEDIA_TYPES["xlsx"]: {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "PK...",
+            },
         },
     }
 }

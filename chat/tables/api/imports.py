@@ -49,7 +49,10 @@ _UPLOAD: dict[str, Any] = {
                 "schema": {"type": "string"},
                 "example": '{"SKU": "A-1", "Price": 12.5}\n',
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "SKU,Price\nA-1,12.50\n",
+            },
         },
     }
 }

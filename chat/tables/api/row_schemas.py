@@ -30,7 +30,7 @@ _CLIENT = "Your own name for this tab or program: undo takes back what it did."
 
 
 class RowOut(Schema):
-    model_config = example(id=1, version=3, values={"f12": "A parcel is late."})
+    model_config = example(id=1, version=3, values={"f12": "A parcel is late."}, ai=None)
 
     id: int
     version: int
