@@ -10,7 +10,7 @@ from ninja import Query, Router
 from accounts.authentication import AuthenticatedRequest
 from aily.problems import Conflict
 from aily.rest.pages import matching
-from chat.api.run_schemas import ErrorGroup, EstimateOut
+from chat.api.run_schemas import EstimateOut, ErrorGroup
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
@@ -18,6 +18,8 @@ from chat.runs.actors import ring_feeder
 from chat.tables.ai import provenance, reverting, reviews, runs
 from chat.tables.api.ai_fields import find
 from chat.tables.api.ai_schemas import (
+    AiRunStartIn,
+    AiRunTryIn,
     CellOut,
     LimitsIn,
     RevertedOut,
@@ -25,10 +27,8 @@ from chat.tables.api.ai_schemas import (
     ReviewIn,
     RunRowsOut,
     RunRowsQuery,
-    StartIn,
     TableRunOut,
     TriedOut,
-    TryIn,
     run_of,
 )
 from chat.tables.models import AiRun
@@ -114,7 +114,7 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 
 
 @router.post("/runs/{uuid:run_id}:try", response=TriedOut)
-def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn) -> TriedOut:
+def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn) -> TriedOut:
     """Run a few rows that stand for all of them, now. Their answers are kept."""
     numbers = control.try_rows(_find(request, run_id).run, payload.rows)
     rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
@@ -122,7 +122,7 @@ def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn) -
 
 
 @router.post("/runs/{uuid:run_id}:start", response=TableRunOut)
-def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: StartIn) -> Any:
+def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn) -> Any:
     """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
     was started so."""
     run = _find(request, run_id).run

@@ -279,7 +279,7 @@ class RunsOut(Schema):
     runs: list[TableRunOut] = Field(description="In the order in which rows go through them.")
 
 
-class StartIn(RequestSchema):
+class AiRunStartIn(RequestSchema):
     model_config = example(start="now")
 
     start: StartName = "now"
@@ -294,7 +294,7 @@ class LimitsIn(RequestSchema):
     max_open: int | None = Field(None, ge=1, le=20_000)
 
 
-class TryIn(RequestSchema):
+class AiRunTryIn(RequestSchema):
     model_config = example(rows=10)
 
     rows: int = Field(10, ge=1, le=100)

@@ -29,7 +29,7 @@ _VERSION = "Of the row as you saw it: no cell is set if anything of it has chang
 _CLIENT = "Your own name for this tab or program: undo takes back what it did."
 
 
-class RowOut(Schema):
+class TableRowOut(Schema):
     model_config = example(id=1, version=3, values={"f12": "A parcel is late."}, ai=None)
 
     id: int
@@ -68,7 +68,7 @@ class RowsOut(Schema):
     )
 
     rev: int = Field(description="The table's revision; the rows are as new, or newer.")
-    rows: list[RowOut]
+    rows: list[TableRowOut]
     next: int | None = Field(None, description="`after` of the next page; null: there is none.")
 
 

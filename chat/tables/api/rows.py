@@ -21,10 +21,10 @@ from chat.tables.api.row_schemas import (
     BatchIn,
     BatchOut,
     RowIn,
-    RowOut,
     RowPatch,
     RowsOut,
     RowsQuery,
+    TableRowOut,
 )
 from chat.tables.exceptions import CellConflict
 from chat.tables.fields import live_fields
@@ -76,8 +76,8 @@ def get_rows(
 
 
 # --- One row ------------------------------------------------------------------------------------
-@router.post("/{int:table_id}/rows", response={201: RowOut})
-@idempotent(RowOut)
+@router.post("/{int:table_id}/rows", response={201: TableRowOut})
+@idempotent(TableRowOut)
 def create_row(request: AuthenticatedRequest, table_id: int, payload: RowIn) -> Status[RowJson]:
     """Add a row."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
@@ -85,13 +85,13 @@ def create_row(request: AuthenticatedRequest, table_id: int, payload: RowIn) -> 
     return Status(201, _read(table, outcome.row_id or 0))
 
 
-@router.get("/{int:table_id}/rows/{int:row_id}", response=RowOut, url_name="get_row")
+@router.get("/{int:table_id}/rows/{int:row_id}", response=TableRowOut, url_name="get_row")
 def get_row(request: AuthenticatedRequest, table_id: int, row_id: int) -> RowJson:
     """A row."""
     return _read(get_table(request.auth.user, table_id), row_id)
 
 
-@router.patch("/{int:table_id}/rows/{int:row_id}", response=RowOut)
+@router.patch("/{int:table_id}/rows/{int:row_id}", response=TableRowOut)
 @takes_if_match
 def edit_row(
     request: AuthenticatedRequest, table_id: int, row_id: int, payload: RowPatch
@@ -147,7 +147,7 @@ def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
         return
     with transaction.atomic():
         load_rows(table.pk, [], [row_id], is_locked=True)
-        shown = RowOut.model_validate(_read(table, row_id)).model_dump()
+        shown = TableRowOut.model_validate(_read(table, row_id)).model_dump()
         body = JSONRenderer().render(request, shown, response_status=200)
         if not matches(request, body.encode()):
             raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
