@@ -97,7 +97,8 @@ class TaskToolCall(Event, tag="task.tool_call", frozen=True):
 
 
 class TaskRequiresAction(Event, tag="task.requires_action", frozen=True):
-    """A tool call waits for its user's approval until `deadline`."""
+    """A tool call waits for its user until `deadline`: for approval or, if `kind` is input, for
+    the answer to `message`, an object that fits `schema`. `question` counts those of the call."""
 
     call_id: str
     tool: str
@@ -106,6 +107,10 @@ class TaskRequiresAction(Event, tag="task.requires_action", frozen=True):
     arguments: str
     deadline: datetime
     is_truncated: bool | UnsetType = UNSET
+    kind: str = "approval"
+    message: str | UnsetType = UNSET
+    schema: dict[str, Any] | UnsetType = UNSET
+    question: int | UnsetType = UNSET
 
 
 class TaskToolResult(Event, tag="task.tool_result", frozen=True):

@@ -55,23 +55,27 @@ class TaskCancel(Strict):
 
 
 class TaskApprove(Strict):
-    """Has a tool call made that waits for approval, with these arguments if there are any."""
+    """Has a tool call made that waits for approval, with these arguments if there are any; or has
+    it go on with `input`, the answer to its tool's question number `question`."""
 
     type: Literal["task.approve"]
     ref: Ref | None = None
     task_id: UUID
     call_id: UUID
     arguments: Object | None = None
+    input: Object | None = None
+    question: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class TaskReject(Strict):
-    """Leaves a tool call unmade that waits for approval."""
+    """Leaves a tool call unmade that waits for approval, or declines to answer its question."""
 
     type: Literal["task.reject"]
     ref: Ref | None = None
     task_id: UUID
     call_id: UUID
     reason: str = Field("", max_length=REASON_CHARS)
+    question: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class RunSubscribe(Strict):

@@ -4,7 +4,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from ninja import Schema
@@ -28,6 +28,7 @@ class ToolCallOut(Schema):
         state="succeeded",
         arguments='{"expression": "2 + 3"}',
         edited_arguments=None,
+        input=None,
         deadline=None,
         decided_at=None,
         reason="",
@@ -62,6 +63,10 @@ class ToolCallOut(Schema):
     edited_arguments: str | None = Field(
         description="JSON with which its user approved it in place of the model's."
     )
+    input: dict[str, Any] | None = Field(
+        description="What its tool asks while it waits for the answer, else null: `question`, "
+        "which counts from 1, `message`, and `schema`, the JSON Schema of a flat object."
+    )
     deadline: datetime | None = Field(
         alias="expires_at", description="Until when it may be approved; null: it needs none."
     )
@@ -75,6 +80,13 @@ class ToolCallOut(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     duration_seconds: float | None
+
+    @staticmethod
+    def resolve_input(call: ToolCall) -> dict[str, Any] | None:
+        if (question := call.open_question) is None:
+            return None
+        shown = {"message": question.message, "schema": question.schema}
+        return {"question": len(call.questions), **shown}
 
     @staticmethod
     def resolve_is_truncated(call: ToolCall) -> bool:

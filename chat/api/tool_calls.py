@@ -23,13 +23,22 @@ router = Router(tags=["tasks"])
 
 
 class DecisionIn(Strict):
-    """What becomes of a tool call that waits for approval."""
+    """What becomes of a tool call that waits for approval, or for the answer to its question."""
 
     model_config = example(decision="approve", arguments={"city": "Paris"})
 
     decision: Literal["approve", "reject"]
     arguments: dict[str, JsonValue] | None = Field(
         None, description="Approved in place of the model's; they must fit the tool."
+    )
+    input: dict[str, JsonValue] | None = Field(
+        None, description="The answer to what the tool asks, which must fit its `schema`."
+    )
+    question: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Which of the tool's questions is answered: 409 if it waits no more.",
     )
     reason: str = Field(
         "", max_length=REASON_CHARS, description="Why it is rejected; the model is told."
@@ -39,6 +48,8 @@ class DecisionIn(Strict):
     def _fits_the_decision(self) -> "DecisionIn":
         if self.decision == "reject" and self.arguments is not None:
             raise ValueError("arguments are for approving")
+        if self.input is not None and (self.decision == "reject" or self.arguments is not None):
+            raise ValueError("input is for approving, and without arguments")
         if self.decision == "approve" and self.reason:
             raise ValueError("a reason is for rejecting")
         return self
@@ -87,5 +98,5 @@ async def decide_tool_call(
     """Answers 409 if it was decided already, by anybody, or waits no more."""
     owner_id = request.auth.user.pk
     if body.decision == "approve":
-        return await approve(owner_id, task_id, call_id, body.arguments)
-    return await reject(owner_id, task_id, call_id, body.reason)
+        return await approve(owner_id, task_id, call_id, body.arguments, body.input, body.question)
+    return await reject(owner_id, task_id, call_id, body.reason, body.question)

@@ -121,9 +121,18 @@ class Commands:
                 # Not until its worker has stored what it has: the end comes as an event.
                 await cancel_row(self._owner_id, frame.task_id)
             case TaskApprove():
-                await approve(self._owner_id, frame.task_id, frame.call_id, frame.arguments)
+                await approve(
+                    self._owner_id,
+                    frame.task_id,
+                    frame.call_id,
+                    frame.arguments,
+                    frame.input,
+                    frame.question,
+                )
             case TaskReject():
-                await reject(self._owner_id, frame.task_id, frame.call_id, frame.reason)
+                await reject(
+                    self._owner_id, frame.task_id, frame.call_id, frame.reason, frame.question
+                )
 
     async def _submit(self, frame: TaskSubmit) -> None:
         api_key = self._identity.api_key

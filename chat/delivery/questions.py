@@ -43,11 +43,15 @@ SELECT coalesce(json_agg(question), '[]')::text FROM (
            'labels', {LABELS}) AS task,
          (SELECT json_agg(json_build_object(
                    'call_id', c.id, 'tool', c.name, 'server', c.server,
-                   'arguments', left(c.arguments, %(chars)s), 'deadline', c.expires_at)
+                   'arguments', left(c.arguments, %(chars)s), 'deadline', c.expires_at,
+                   'kind', CASE WHEN c.questions IS NULL THEN 'approval' ELSE 'input' END,
+                   'message', left(coalesce(c.questions -> -1 ->> 'message', ''), %(chars)s))
                  ORDER BY c.place)
             FROM chat_toolcall c
            WHERE c.task_id = chat_task.id AND c.step = taken.number
-             AND c.state = 'requires_action') AS calls
+             AND c.state = 'requires_action') AS calls,
+         (SELECT coalesce(sum(json_array_length(c.questions)), 0) FROM chat_toolcall c
+           WHERE c.task_id = chat_task.id AND c.step = taken.number) AS asked
     FROM taken JOIN chat_task ON chat_task.id = taken.task_id
     JOIN chat_llmmodel m ON m.id = chat_task.model_id
     LEFT JOIN chat_scene s ON s.id = chat_task.scene_id
@@ -62,6 +66,9 @@ class _Call(msgspec.Struct, frozen=True):
     #: The beginning of the JSON.
     arguments: str
     deadline: datetime
+    #: approval, or input: what the tool asks is in `message`.
+    kind: str
+    message: str
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -74,6 +81,13 @@ class _Question(msgspec.Struct, frozen=True):
     task: EndedTask
     #: Those that wait; None: they were all decided meanwhile.
     calls: list[_Call] | None
+    #: Questions that the tools of the step have asked so far.
+    asked: int
+
+    @property
+    def key(self) -> str:
+        """Of this time that the step asks: its tools may ask again."""
+        return f"{self.step_id}.{self.asked}" if self.asked else str(self.step_id)
 
     def data(self) -> dict[str, object]:
         """`data` of the webhook."""
@@ -86,11 +100,16 @@ class _Question(msgspec.Struct, frozen=True):
             "model": self.model,
             "tool_calls": calls,
             "is_truncated": len(calls) < len(self.calls or ())
-            or any(len(call["arguments"]) >= MAX_CHARS for call in calls),
+            or any(
+                max(len(call["arguments"]), len(call["message"])) >= MAX_CHARS for call in calls
+            ),
         }
         if len(msgspec.json.encode(data)) <= _MAX_DATA_BYTES:
             return data
-        shortened = [{**call, "arguments": call["arguments"][:_SHORT_CHARS]} for call in calls]
+        shortened = [
+            {**call, **{name: call[name][:_SHORT_CHARS] for name in ("arguments", "message")}}
+            for call in calls
+        ]
         return {**data, "metadata": None, "tool_calls": shortened, "is_truncated": True}
 
     def mail_data(self) -> dict[str, object]:
@@ -98,7 +117,10 @@ class _Question(msgspec.Struct, frozen=True):
         return {
             "task_id": str(self.task.id),
             "scene": self.scene or "",
-            "calls": [{"tool": call.tool, "arguments": call.arguments} for call in calls],
+            "calls": [
+                {"tool": call.tool, "arguments": call.arguments, "message": call.message}
+                for call in calls
+            ],
             "deadline": min(call.deadline for call in calls).isoformat(),
         }
 
@@ -134,7 +156,7 @@ def _webhooks(questions: Sequence[_Question]) -> list[Delivery]:
             Delivery.Kind.WEBHOOK,
             question.data(),
             endpoint=endpoint,
-            key=f"{ACTION_EVENT}:{question.step_id}:{endpoint.pk}",
+            key=f"{ACTION_EVENT}:{question.key}:{endpoint.pk}",
         )
         for question in questions
         for endpoint in endpoints[question.task.owner_id]
@@ -159,7 +181,7 @@ def _mails(questions: Sequence[_Question]) -> list[Delivery]:
         owner_id = question.task.owner_id
         if owner_id in wanting and made[owner_id] < settings.EMAIL_MAX_PER_HOUR:
             made[owner_id] += 1
-            key = f"{ACTION_EVENT}:{question.step_id}"
+            key = f"{ACTION_EVENT}:{question.key}"
             mails.append(_delivery(question, Delivery.Kind.EMAIL, question.mail_data(), key=key))
     return mails
 

@@ -17,7 +17,7 @@ from aily.problems import Conflict, NotFound
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
 from chat.models import Task, ToolCall
 from chat.models.tool_calls import REASON_CHARS, CallState
-from chat.services.tool_approvals import approve, reject
+from chat.services.tool_approvals import approve, find_call, reject
 
 #: Of the arguments in a question; longer ones are in the task itself.
 MAX_SHOWN_CHARS = 4_000
@@ -54,6 +54,9 @@ def _questions(task_id: UUID) -> dict[str, Any]:
 
 
 def _question(call: ToolCall) -> dict[str, Any]:
+    if (asked := call.open_question) is not None:
+        form = {"mode": "form", "message": asked.message, "requestedSchema": asked.schema}
+        return {"method": "elicitation/create", "params": form}
     shown = call.arguments[:MAX_SHOWN_CHARS]
     message = f"The model wants to call {call.name} on the server {call.server} with {shown}"
     params = {"mode": "form", "message": message, "requestedSchema": _SCHEMA}
@@ -85,6 +88,10 @@ async def _answer(owner_id: int, task_id: UUID, call_id: UUID, given: Any) -> No
     if not isinstance(content, dict):
         raise RPCError(INVALID_PARAMS, "The content of an answer is an object.")
     if action == "cancel":
+        return
+    call = await in_database(find_call, owner_id, task_id, call_id)
+    if action == "accept" and call is not None and call.open_question is not None:
+        await approve(owner_id, task_id, call_id, answer=content)
         return
     if action == "decline" or content.get("approve") is False:
         reason = str(content.get("reason") or "")[:REASON_CHARS]

@@ -67,6 +67,8 @@ class _Progress:
                 await self._send("Running.")
             case "task.tool_call" if event["state"] != "requires_action":
                 await self._send(f"Calling the tool {event['tool']}.")
+            case "task.requires_action" if event.get("kind") == "input":
+                await self._send(f"The tool {event['tool']} waits for an answer of its user.")
             case "task.requires_action":
                 await self._send(f"Waiting for the approval of the tool {event['tool']}.")
             case "task.snapshot":

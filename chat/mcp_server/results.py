@@ -128,7 +128,7 @@ def _status_message(task: Task) -> str:
     if task.status == Status.CALLING_TOOLS:
         return "Waiting for tools."
     if task.status == Status.REQUIRES_ACTION:
-        return "Waiting for the approval of a tool call."
+        return "Waiting for the user's answer to a tool call."
     if task.status == Status.QUEUED:
         return waiting_message(getattr(task, "position", None), getattr(task, "eta_seconds", None))
     return ""

@@ -7,13 +7,15 @@ queued for its next attempt, whose prompt has the results.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 import msgspec
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from aily.database.json_fields import OrderedJSONField
 from chat.models.ids import uuid7
 from chat.models.tasks import Task
 
@@ -51,6 +53,37 @@ class CallState(models.TextChoices):
     @property
     def has_ended(self) -> bool:
         return self not in OPEN_CALLS
+
+
+class InputQuestion(msgspec.Struct, frozen=True):
+    """What a tool asks the user in the middle of its call, and the answer once there is one.
+
+    `fields` has, by the name of each field of the flat `schema`, its request's key and its name
+    there; `keys` has those of all requests that the server has made at once.
+    """
+
+    message: str
+    schema: dict[str, Any]
+    keys: list[str]
+    fields: dict[str, tuple[str, str]]
+    deadline: datetime
+    #: n of its events; 0: there is none.
+    asked_event: int = 0
+    answered_event: int = 0
+    #: accept or decline; empty: not answered.
+    action: str = ""
+    content: dict[str, Any] = {}
+    reason: str = ""
+
+    def responses(self) -> dict[str, dict[str, Any]]:
+        """What the server is sent in answer to each of its requests."""
+        if self.action != "accept":
+            return {key: {"action": self.action} for key in self.keys}
+        contents: dict[str, dict[str, Any]] = {key: {} for key in self.keys}
+        for name, value in self.content.items():
+            key, field = self.fields[name]
+            contents[key][field] = value
+        return {key: {"action": "accept", "content": content} for key, content in contents.items()}
 
 
 OPEN_CALLS = (CallState.REQUIRES_ACTION, CallState.QUEUED, CallState.RUNNING)
@@ -108,6 +141,12 @@ class ToolCall(models.Model):
     edited_arguments = models.TextField(  # noqa: DJ001 - empty is no JSON
         null=True, help_text="JSON, as its user changed it when approving it."
     )
+    questions = OrderedJSONField(
+        null=True, help_text="What the tool has asked its user in the middle of the call."
+    )
+    request_state = models.TextField(  # noqa: DJ001 - an empty one is one
+        null=True, help_text="The tool's own, to be sent back with the answer."
+    )
     is_idempotent = models.BooleanField(help_text="It may be made again after a worker's death.")
     price = models.DecimalField(max_digits=12, decimal_places=6, default=0)
     currency = models.CharField(max_length=3, blank=True)
@@ -162,3 +201,10 @@ class ToolCall(models.Model):
     def sent_arguments(self) -> str:
         """The arguments that the tool is called with."""
         return self.arguments if self.edited_arguments is None else self.edited_arguments
+
+    @property
+    def open_question(self) -> InputQuestion | None:
+        """What the tool waits to be told; None where the call waits for approval, or for nobody."""
+        if self.state != CallState.REQUIRES_ACTION or not self.questions:
+            return None
+        return msgspec.convert(self.questions[-1], InputQuestion)

@@ -190,7 +190,7 @@ def _end_lost_calls() -> list[LoopState]:
 
     overdue = [replace(EXPIRED, id=call_id) for call_id in tool_steps.overdue_calls()]
     changed = within_budgets(lambda: tool_steps.recover_calls(UNKNOWN)[0])
-    return changed + within_budgets(lambda: tool_steps.reject_calls(overdue))
+    return changed + within_budgets(lambda: tool_steps.reject_calls(overdue, is_overdue=True))
 
 
 def go_on(changed: Sequence[LoopState]) -> set[str]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from django.utils import timezone
 
-from chat.models.tool_calls import CallState
+from chat.models.tool_calls import CallState, InputQuestion
 from chat.models.tools import Tool
-from chat.models.transitions.tool_steps import ClaimedCall, EndedCall
-from chat.tools.calling import NoSlotError, ToolResult, call_tool
+from chat.models.transitions.tool_steps import AskingCall, ClaimedCall, EndedCall
+from chat.tools.calling import Continuation, NoSlotError, ToolResult, call_tool
 from chat.tools.offers import offered_tools
+from chat.tools.results import AskedInput, ToolErrorCode
 
 _CODE_CHARS = 40
+#: Questions that a tool may ask in the middle of one call, one after the other.
+MAX_QUESTIONS = 5
+_decode_questions = msgspec.json.Decoder(list[InputQuestion]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +51,66 @@ def load_tools(calls: Sequence[ClaimedCall]) -> dict[UUID, Tool]:
     return found
 
 
-async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | NoRoom:
-    """Make a call. Whatever the server does becomes a result; only cancelling leaves this."""
+async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | AskingCall | NoRoom:
+    """Make a call, or go on with it. Whatever the server does becomes a result, or a question; only
+    cancelling leaves this."""
     if tool is None:
         text = f"The tool {call.name!r} is not available any more."
         return EndedCall(
             call.id, CallState.FAILED, text, is_error=True, error_code="tool_unavailable"
         )
     arguments = msgspec.json.decode(call.arguments)
+    questions = _decode_questions(call.questions) if call.questions else []
+    continuation = None
+    if questions:
+        continuation = Continuation(questions[-1].responses(), call.request_state)
     try:
-        result = await call_tool(tool, arguments, call_id=str(call.id), owner_id=call.owner_id)
+        result = await call_tool(
+            tool,
+            arguments,
+            call_id=str(call.id),
+            owner_id=call.owner_id,
+            continuation=continuation,
+        )
     except NoSlotError as full:
         return NoRoom(tool.server.name, full.retry_after_seconds)
-    return _ended(call, result)
+    if result.asked is None:
+        return _ended(call, result, questions)
+    if len(questions) >= MAX_QUESTIONS:
+        return _unasked(call.id, f"The tool asked its user more than {MAX_QUESTIONS} times.")
+    return _asking(call, result.asked, questions)
 
 
-def _ended(call: ClaimedCall, result: ToolResult) -> EndedCall:
+def _asking(call: ClaimedCall, asked: AskedInput, before: Sequence[InputQuestion]) -> AskingCall:
+    deadline = timezone.now() + timedelta(seconds=settings.TOOL_APPROVAL_SECONDS)
+    question = InputQuestion(asked.message, asked.schema, asked.keys, asked.fields, deadline)
+    return AskingCall(call.id, [*before, question], asked.state)
+
+
+def unasked(call_id: UUID) -> EndedCall:
+    """The end of a call whose user cannot be asked."""
+    return _unasked(call_id, "The tool asks its user for input, which this API cannot pass on.")
+
+
+def _unasked(call_id: UUID, text: str) -> EndedCall:
+    return EndedCall(
+        id=call_id,
+        state=CallState.FAILED,
+        text=text,
+        is_error=True,
+        error_code=ToolErrorCode.INPUT_REQUIRED.value,
+    )
+
+
+def _ended(call: ClaimedCall, result: ToolResult, questions: Sequence[InputQuestion]) -> EndedCall:
+    text = result.text
+    if questions and questions[-1].reason:
+        # The protocol has no place for it: the tool was told of the refusal alone.
+        text += f"\n\nThe user declined to answer. The reason: {questions[-1].reason}"
     return EndedCall(
         id=call.id,
         state=CallState.FAILED if result.is_error else CallState.SUCCEEDED,
-        text=_cut(result.text),
+        text=_cut(text),
         is_error=result.is_error,
         error_code=str(result.code)[:_CODE_CHARS],
         result_bytes=result.bytes,

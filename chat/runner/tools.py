@@ -23,7 +23,7 @@ from chat.models.tasks import Status
 from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
 from chat.models.transitions import tool_steps
-from chat.models.transitions.tool_steps import ClaimedCall, EndedCall, LoopState
+from chat.models.transitions.tool_steps import AskingCall, ClaimedCall, EndedCall, LoopState
 from chat.observability.tracing import traceparent_of
 from chat.runner.lease import HeldLease
 from chat.runner.storage import PACE, retry_until_database_returns
@@ -49,7 +49,7 @@ UNKNOWN = EndedCall(
 EXPIRED = EndedCall(
     id=UUID(int=0),
     state=CallState.REJECTED,
-    text="This call was not made: its user did not approve it in time.",
+    text="This call came to nothing: its user did not answer in time.",
     is_error=True,
     error_code="tool_expired",
     reason="expired",
@@ -212,7 +212,16 @@ class ToolRunner:
             )
             self._note_full(made.server, made.retry_after_seconds)
             return
+        if isinstance(made, AskingCall):
+            await self._ask(worker_id, made)
+            return
         await self._ends.submit((worker_id, made))
+
+    async def _ask(self, worker_id: UUID, asking: AskingCall) -> None:
+        from chat.runner.tool_calling import unasked
+
+        work = partial(_ask_user, worker_id, asking, unasked(asking.id))
+        await self.go_on(await retry_until_database_returns(work))
 
     # --- Storing --------------------------------------------------------------------------------
     async def _store(self, ended: Sequence[tuple[UUID, EndedCall]]) -> list[None]:
@@ -251,3 +260,9 @@ def _end_calls(worker_id: UUID, calls: Sequence[EndedCall]) -> list[LoopState]:
     from chat.toolloop.going_on import within_budgets
 
     return within_budgets(partial(tool_steps.end_calls, worker_id, calls))
+
+
+def _ask_user(worker_id: UUID, asking: AskingCall, unasked: EndedCall) -> list[LoopState]:
+    from chat.toolloop.going_on import within_budgets
+
+    return within_budgets(partial(tool_steps.ask_user, worker_id, asking, unasked))

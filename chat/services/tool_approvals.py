@@ -1,11 +1,13 @@
-"""Approval of tool calls: a call that waits for its user is approved, maybe with other arguments,
-or rejected. Once: of two answers the second is refused."""
+"""Answers to tool calls that wait for their user: a call is approved, maybe with other arguments,
+or rejected; what its tool asks in the middle of it is answered, or declined. Once: of two answers
+the second is refused."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,8 +17,9 @@ from aily.database.threads import in_database
 from aily.problems import Conflict, InvalidRequest, NotFound
 from aily.redis.errors import RedisUnavailable
 from chat import actors, scheduler
+from chat.llm.types import storable
 from chat.models.ids import ais_own
-from chat.models.tool_calls import CallState, ToolCall
+from chat.models.tool_calls import CallState, InputQuestion, ToolCall
 from chat.models.transitions import tool_steps
 from chat.models.transitions.tool_steps import EndedCall, LoopState
 from chat.runner import recovery
@@ -24,18 +27,36 @@ from chat.runner.tools import TOOLS
 
 logger = logging.getLogger(__name__)
 
+#: Of an answer to a tool's question, as JSON.
+MAX_INPUT_BYTES = 65_536
 REJECTED = "The user rejected this call; it was not made."
 
 
 async def approve(
-    owner_id: int, task_id: UUID, call_id: UUID, arguments: Mapping[str, object] | None = None
+    owner_id: int,
+    task_id: UUID,
+    call_id: UUID,
+    arguments: Mapping[str, object] | None = None,
+    answer: Mapping[str, object] | None = None,
+    number: int | None = None,
 ) -> ToolCall:
-    """Have a call made, with these arguments in place of the model's if there are any.
+    """Have a call made, with these arguments in place of the model's if there are any; or have it
+    go on with the answer to what its tool asks. `number`: which of the tool's questions is meant.
 
     Raises NotFound, Conflict where it waits for nobody any more, and InvalidRequest for arguments
-    that do not fit the tool.
+    that do not fit the tool, and for an answer that does not fit the question.
     """
     call = await _waiting_call(owner_id, task_id, call_id)
+    if (question := call.open_question) is not None:
+        _require_question(call, number)
+        if arguments is not None:
+            raise InvalidRequest("The call was approved before.", field="arguments")
+        await _check_answer(owner_id, question, answer)
+        given = {"action": "accept", "content": answer}
+        return await _answer(owner_id, call, question, given)
+    if answer is not None or number is not None:
+        field = "input" if answer is not None else "question"
+        raise InvalidRequest("The call asks for no input.", field=field)
     edited = None
     if arguments is not None:
         await _check(owner_id, call, dict(arguments))
@@ -46,9 +67,19 @@ async def approve(
     return await _decided(call, work)
 
 
-async def reject(owner_id: int, task_id: UUID, call_id: UUID, reason: str = "") -> ToolCall:
-    """Leave a call unmade; the model is told so, with the reason. Raises as `approve`."""
+async def reject(
+    owner_id: int, task_id: UUID, call_id: UUID, reason: str = "", number: int | None = None
+) -> ToolCall:
+    """Leave a call unmade; the model is told so, with the reason. Or decline to answer its tool,
+    which then goes on without. Raises as `approve`."""
     call = await _waiting_call(owner_id, task_id, call_id)
+    if (question := call.open_question) is not None:
+        _require_question(call, number)
+        return await _answer(
+            owner_id, call, question, {"action": "decline", "reason": storable(reason)}
+        )
+    if number is not None:
+        raise InvalidRequest("The call asks for no input.", field="question")
     ended = EndedCall(
         id=call.pk,
         state=CallState.REJECTED,
@@ -65,6 +96,39 @@ async def reject(owner_id: int, task_id: UUID, call_id: UUID, reason: str = "") 
 
         return next(iter(within_budgets(lambda: tool_steps.reject_calls([ended]))), None)
 
+    return await _decided(call, work)
+
+
+# --- What a tool asks in the middle of its call -------------------------------------------------
+def _require_question(call: ToolCall, number: int | None) -> None:
+    """Raises Conflict where another question of the call is meant than the one that waits."""
+    if number is not None and number != len(call.questions):
+        raise _answered()
+
+
+async def _check_answer(
+    owner_id: int, question: InputQuestion, answer: Mapping[str, object] | None
+) -> None:
+    """Raises InvalidRequest."""
+    from chat.tools.calling import misfit
+
+    if answer is None:
+        raise InvalidRequest("The call asks for input.", field="input")
+    encoded = msgspec.json.encode(answer)
+    if len(encoded) > MAX_INPUT_BYTES or b"\\u0000" in encoded:
+        message = f"Input has at most {MAX_INPUT_BYTES} bytes, and no NUL."
+        raise InvalidRequest(message, field="input")
+    if problem := await misfit(question.schema, encoded.decode(), owner_id):
+        raise InvalidRequest(f"It does not fit the question: {problem}.", field="input")
+
+
+async def _answer(
+    owner_id: int, call: ToolCall, question: InputQuestion, given: Mapping[str, Any]
+) -> ToolCall:
+    """Raises Conflict."""
+    before = msgspec.convert(call.questions[:-1], list[InputQuestion])
+    questions = [*before, msgspec.structs.replace(question, **given)]
+    work = partial(tool_steps.answer_question, call.pk, questions, decided_by_id=owner_id)
     return await _decided(call, work)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 from msgspec import UNSET
 
@@ -27,19 +28,21 @@ from chat.events import (
     encode,
 )
 from chat.models.tasks import Task
-from chat.models.tool_calls import CallState
+from chat.models.tool_calls import CallState, InputQuestion
 from chat.models.transitions.tool_steps import NewStep
 
 #: Characters of a result that events have; the rest is in the call itself.
 RESULT_CHARS = 4_000
 #: A log that waits for its user is kept for this much longer than the approval may take.
 KEEP_SECONDS = 86_400
+_decode_questions = msgspec.json.Decoder(list[InputQuestion]).decode
 
 _CALLS = """
 SELECT c.id, c.task_id, t.owner_id, t.run_id, c.attempt, c.step, c.name, c.server, c.arguments,
        c.edited_arguments, c.state, c.text, c.is_error, c.expires_at,
        extract(epoch FROM c.finished_at - c.started_at)::float AS duration_seconds,
-       c.called_event, c.asked_event, c.decided_event, c.result_event
+       c.called_event, c.asked_event, c.decided_event, c.result_event,
+       c.questions::text AS questions
   FROM chat_toolcall c JOIN chat_task t ON t.id = c.task_id
  WHERE c.task_id = ANY(%(task_ids)s) AND c.attempt = t.attempt
 """
@@ -67,6 +70,8 @@ class CallRow(Row, frozen=True):
     asked_event: int
     decided_event: int
     result_event: int
+    #: JSON: what its tool has asked the user.
+    questions: str | None = None
 
 
 def events_of(call: CallRow) -> Iterator[tuple[int, Event]]:
@@ -85,8 +90,36 @@ def events_of(call: CallRow) -> Iterator[tuple[int, Event]]:
             call.asked_event,
             TaskRequiresAction(task_id, event_id, **own, **shown, deadline=call.expires_at),
         )
+    if call.questions is not None:
+        yield from _events_of_questions(call, _decode_questions(call.questions))
     if call.result_event:
         yield call.result_event, _result(call)
+
+
+def _events_of_questions(
+    call: CallRow, questions: Sequence[InputQuestion]
+) -> Iterator[tuple[int, Event]]:
+    """What a tool asks in the middle of its call: the questions, and that they are answered."""
+    task_id, own = str(call.task_id), _fields(call)
+    shown = _cut(call.edited_arguments or call.arguments, PIECE_CHARS)
+    for number, question in enumerate(questions, 1):
+        yield (
+            question.asked_event,
+            TaskRequiresAction(
+                task_id,
+                f"{call.attempt}-{question.asked_event}",
+                **own,
+                **shown,
+                deadline=question.deadline,
+                kind="input",
+                message=question.message,
+                schema=question.schema,
+                question=number,
+            ),
+        )
+        if n := question.answered_event:
+            state = CallState.QUEUED.value
+            yield n, TaskToolCall(task_id, f"{call.attempt}-{n}", **own, **shown, state=state)
 
 
 def _first_state(call: CallRow) -> str:

@@ -18,10 +18,18 @@ from chat.tools import http_service
 from chat.tools.endpoints import Endpoint, endpoint_of
 from chat.tools.listing import note_outdated
 from chat.tools.package import load_package
-from chat.tools.results import NoSlotError, ToolErrorCode, ToolFault, ToolResult, bounded
+from chat.tools.results import (
+    AskedInput,
+    Continuation,
+    NoSlotError,
+    ToolErrorCode,
+    ToolFault,
+    ToolResult,
+    bounded,
+)
 from chat.tools.slots import slot
 
-__all__ = ["NoSlotError", "ToolResult", "call_tool", "check_arguments"]
+__all__ = ["Continuation", "NoSlotError", "ToolResult", "call_tool", "check_arguments", "misfit"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +38,25 @@ MAX_ARGUMENTS_BYTES = 1024 * 1024
 
 
 async def call_tool(
-    tool: Tool, arguments: dict[str, Any], *, call_id: str, owner_id: int = 0
+    tool: Tool,
+    arguments: dict[str, Any],
+    *,
+    call_id: str,
+    owner_id: int = 0,
+    continuation: Continuation | None = None,
 ) -> ToolResult:
     """Make one call of a tool, whose server is loaded. No database connection is held meanwhile.
 
     Whatever its server does becomes a result that says so. Raises NoSlotError alone, before
     anything was sent, where all slots of the server are in use. `call_id` is the same when a call
-    is made again; `owner_id`: whose turn it is where arguments take long to be checked.
+    is made again; `owner_id`: whose turn it is where arguments take long to be checked;
+    `continuation`: what the user has answered to the tool's question.
     """
     began = time.monotonic()
     with tracing.span("execute_tool", kind="client", **_attributes(tool, call_id)) as span:
-        result = await _result(tool, arguments, call_id, owner_id)
+        result = await _result(tool, arguments, call_id, owner_id, continuation)
         result = replace(result, duration_seconds=time.monotonic() - began)
-        if span is not None and result.is_error:
+        if span is not None and result.is_error and result.asked is None:
             span.set_attribute("error.type", result.code)
     outcome = result.code or "answered"
     metrics.tool_calls(tool.server.name, tool.function_name, outcome).inc()
@@ -59,13 +73,19 @@ def _attributes(tool: Tool, call_id: str) -> dict[str, Any]:
     }
 
 
-async def _result(tool: Tool, arguments: dict[str, Any], call_id: str, owner_id: int) -> ToolResult:
+async def _result(
+    tool: Tool,
+    arguments: dict[str, Any],
+    call_id: str,
+    owner_id: int,
+    continuation: Continuation | None,
+) -> ToolResult:
     try:
         _require_offered(tool)
         await check_arguments(tool, arguments, owner_id)
         endpoint = endpoint_of(tool.server)
         async with slot(tool.server, call_id):
-            result = await _call(tool, endpoint, arguments, call_id)
+            result = await _call(tool, endpoint, arguments, call_id, continuation)
         await _check_structured(tool, result, owner_id)
         return bounded(result, endpoint.max_result_bytes)
     except ToolFault as fault:
@@ -90,7 +110,11 @@ def _require_offered(tool: Tool) -> None:
 
 
 async def _call(
-    tool: Tool, endpoint: Endpoint, arguments: dict[str, Any], call_id: str
+    tool: Tool,
+    endpoint: Endpoint,
+    arguments: dict[str, Any],
+    call_id: str,
+    continuation: Continuation | None,
 ) -> ToolResult:
     """Raises ToolFault."""
     if tool.server.kind == ToolServerKind.HTTP:
@@ -100,11 +124,17 @@ async def _call(
     from chat.tools import mcp_client
 
     request = mcp_client.ToolCallRequest(
-        tool.name, arguments, tool.input_schema, is_repeatable=tool.is_idempotent
+        tool.name,
+        arguments,
+        tool.input_schema,
+        is_repeatable=tool.is_idempotent,
+        continuation=continuation,
     )
     found = await mcp_client.call(
         endpoint, mcp_client.mode_of(tool.server.protocol_version), request
     )
+    if isinstance(found, AskedInput):
+        return ToolResult("", is_error=True, code=ToolErrorCode.INPUT_REQUIRED, asked=found)
     structured = found.structured if isinstance(found.structured, dict) else None
     code = ToolErrorCode.TOOL_ERROR if found.is_error else ""
     return ToolResult(found.text, structured, is_error=found.is_error, code=code)
@@ -119,7 +149,7 @@ async def check_arguments(tool: Tool, arguments: dict[str, Any], owner_id: int =
         raise _invalid("they are no JSON") from None
     if len(encoded) > MAX_ARGUMENTS_BYTES:
         raise _invalid(f"they have more than {MAX_ARGUMENTS_BYTES} bytes")
-    if problem := await _misfit(tool.input_schema, encoded.decode(), owner_id):
+    if problem := await misfit(tool.input_schema, encoded.decode(), owner_id):
         raise _invalid(problem)
 
 
@@ -134,14 +164,14 @@ async def _check_structured(tool: Tool, result: ToolResult, owner_id: int) -> No
     if not tool.output_schema or result.structured is None or result.is_error:
         return
     text = msgspec.json.encode(result.structured).decode()
-    if problem := await _misfit(tool.output_schema, text, owner_id):
+    if problem := await misfit(tool.output_schema, text, owner_id):
         raise ToolFault(
             ToolErrorCode.INVALID_RESULT,
             f"The tool's result does not fit what its server promises: {problem}.",
         )
 
 
-async def _misfit(schema: dict[str, Any], text: str, owner_id: int) -> str:
+async def misfit(schema: dict[str, Any], text: str, owner_id: int) -> str:
     """Why a JSON text does not fit a schema; empty if it does. Its work has a bound."""
     if not schema:
         return ""

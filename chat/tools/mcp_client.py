@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 import anyio
 import httpx2
 from mcp import types
-from mcp.client import Client
+from mcp.client import Client, ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
     HEADER_MISMATCH,
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -41,7 +43,8 @@ from chat.tools.exchange import (
     header_lines,
     send,
 )
-from chat.tools.results import ToolErrorCode, ToolFault
+from chat.tools.forms import AskedForm, form_of
+from chat.tools.results import AskedInput, Continuation, ToolErrorCode, ToolFault
 
 T = TypeVar("T")
 #: How a server is spoken to: "auto" asks it for its revision.
@@ -108,6 +111,7 @@ class ToolCallRequest:
     arguments: dict[str, Any]
     input_schema: dict[str, Any]
     is_repeatable: bool
+    continuation: Continuation | None = None
 
 
 def mode_of(protocol_version: str) -> Mode:
@@ -117,14 +121,14 @@ def mode_of(protocol_version: str) -> Mode:
     return LEGACY if protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else AUTO
 
 
-async def call(endpoint: Endpoint, mode: Mode, request: ToolCallRequest) -> Answer:
+async def call(endpoint: Endpoint, mode: Mode, request: ToolCallRequest) -> Answer | AskedInput:
     """Make one call. Raises ToolFault.
 
     A server that has changed its revision is asked for it, as it then carried nothing out.
     """
     limit = _OVERHEAD_BYTES + _COPIES * endpoint.max_result_bytes
 
-    async def work(client: Client) -> Answer:
+    async def work(client: Client) -> Answer | AskedInput:
         return await _call_tool(client, request)
 
     connection = _Connection(endpoint, ByteBudget(limit), is_repeatable=request.is_repeatable)
@@ -138,24 +142,61 @@ async def list_tools(endpoint: Endpoint) -> Listing:
 
 
 # --- What is asked ------------------------------------------------------------------------------
-async def _call_tool(client: Client, request: ToolCallRequest) -> Answer:
+async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | AskedInput:
     session = client.session
     if "x-mcp-header" in json.dumps(request.input_schema):
         # Such arguments go into headers as well, which the session reads off a list of tools.
         listed = types.Tool(name=request.name, input_schema=request.input_schema)
         session._absorb_tool_listing(types.ListToolsResult(tools=[listed]), complete=False)  # noqa: SLF001
-    params = types.CallToolRequestParams(name=request.name, arguments=request.arguments)
+    if session.discover_result is not None:
+        _offer_forms(session)
+    params = types.CallToolRequestParams(
+        name=request.name, arguments=request.arguments, **_continued(request.continuation)
+    )
     # Not `call_tool`, which lists the tools first, and checks results without a bound of its work.
     result = await session.send_request(types.CallToolRequest(params=params), _RESULT)
     if isinstance(result, types.InputRequiredResult):
-        raise _asks_for_input()
+        return _asked(result)
     return Answer(_text_of(result), result.structured_content, result.is_error)
+
+
+def _offer_forms(session: ClientSession) -> None:
+    """Say with each request that users can be asked by forms; the package's own way to say so
+    offers addresses to be visited as well. Servers of earlier revisions are not told so."""
+    stamp = session._stamp  # noqa: SLF001
+
+    def stamped(data: dict[str, Any], options: CallOptions) -> None:
+        stamp(data, options)
+        data["params"]["_meta"][CLIENT_CAPABILITIES_META_KEY] = {"elicitation": {"form": {}}}
+
+    session._stamp = stamped  # noqa: SLF001
+
+
+def _continued(continuation: Continuation | None) -> dict[str, Any]:
+    if continuation is None:
+        return {}
+    responses = {
+        key: types.ElicitResult.model_validate(response)
+        for key, response in continuation.responses.items()
+    }
+    return {"input_responses": responses, "request_state": continuation.state}
+
+
+def _asked(result: types.InputRequiredResult) -> AskedInput:
+    """Raises ToolFault for what users cannot be asked."""
+    forms: dict[str, AskedForm] = {}
+    for key, request in (result.input_requests or {}).items():
+        params = request.params
+        if not isinstance(params, types.ElicitRequestFormParams):
+            raise _asks_for_input()
+        forms[key] = AskedForm(params.message, params.requested_schema)
+    return form_of(forms, result.request_state)
 
 
 def _asks_for_input() -> ToolFault:
     return ToolFault(
         ToolErrorCode.INPUT_REQUIRED,
-        "The tool asks the user for input in the middle of the call, which is not supported.",
+        "The tool asks for input in the middle of the call that aily cannot ask its user for.",
     )
 
 

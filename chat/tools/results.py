@@ -41,12 +41,32 @@ class ToolErrorCode(StrEnum):
     REFUSED = "tool_refused"
     #: An HTTP status that means an error.
     HTTP_ERROR = "tool_http_error"
-    #: The tool asks the user for input that aily does not pass on.
+    #: The tool asks the user for input that aily cannot ask for.
     INPUT_REQUIRED = "tool_input_required"
     #: The structured result does not fit the tool's output schema.
     INVALID_RESULT = "tool_invalid_result"
     #: A fault in aily; see its log.
     INTERNAL = "tool_internal"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedInput:
+    """What a tool asks the user for, as a form: see chat/tools/forms.py. `state` is the server's,
+    and goes back to it with the answer."""
+
+    message: str
+    schema: dict[str, Any]
+    keys: list[str]
+    fields: dict[str, tuple[str, str]]
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What goes on with a call whose tool has asked the user: the answers by the server's keys."""
+
+    responses: dict[str, dict[str, Any]]
+    state: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,8 @@ class ToolResult:
     duration_seconds: float = 0.0
     #: A ToolErrorCode; empty of a success.
     code: str = ""
+    #: The call goes on once this is answered; the code is INPUT_REQUIRED then.
+    asked: AskedInput | None = None
 
 
 class ToolFault(Exception):  # noqa: N818 - not an error of aily's

@@ -167,7 +167,8 @@ TOOLS: dict[str, tuple[ToolPolicy, bool]] = {
     "calculate": (ToolPolicy.AUTOMATIC, True),
     "slow": (ToolPolicy.AUTOMATIC, False),
     "fail": (ToolPolicy.AUTOMATIC, False),
-    "ask": (ToolPolicy.ASK, False),
+    # It asks by itself, in the middle of the call.
+    "ask": (ToolPolicy.AUTOMATIC, False),
 }
 
 

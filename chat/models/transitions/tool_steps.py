@@ -11,7 +11,7 @@ import msgspec
 from django.db import transaction
 
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
-from chat.models.tool_calls import CallState
+from chat.models.tool_calls import CallState, InputQuestion
 
 #: Calls that one statement takes from dead workers, or expires.
 PAGE = 500
@@ -74,6 +74,17 @@ class ClaimedCall(Row, frozen=True):
     arguments: str
     owner_id: int
     step: int
+    #: JSON: what it has asked its user so far.
+    questions: str | None
+    request_state: str | None
+
+
+class AskingCall(msgspec.Struct, frozen=True):
+    """A call that goes on once its user has answered the last of its questions."""
+
+    id: UUID
+    questions: Sequence[InputQuestion]
+    request_state: str | None
 
 
 class EndedCall(msgspec.Struct, frozen=True):
@@ -138,7 +149,8 @@ WITH claimed AS (
                  WHERE state = 'queued' AND server <> ALL(%(full)s)
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
      AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
-  RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step)
+  RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step,
+            questions::text AS questions, request_state)
 SELECT c.*, t.owner_id FROM claimed c JOIN chat_task t ON t.id = c.task_id
 """
 _PUT_BACK = """
@@ -170,12 +182,14 @@ SELECT c.id, c.task_id, t.last_event FROM chat_toolcall c JOIN chat_task t ON t.
 _CALLS_IN_STATE = """
 SELECT c.id, c.task_id, t.last_event FROM chat_toolcall c JOIN chat_task t ON t.id = c.task_id
  WHERE c.id = ANY(%(call_ids)s) AND c.task_id = ANY(%(task_ids)s) AND c.state = %(state)s
+   AND (%(asked)s::int IS NULL OR coalesce(json_array_length(c.questions), 0) = %(asked)s)
+   AND (NOT %(is_overdue)s OR c.expires_at <= now())
  ORDER BY c.task_id, c.step, c.place FOR UPDATE OF c
 """
 _END_CALLS = """
 UPDATE chat_toolcall c SET state = v.state, text = v.text, is_error = v.is_error,
        error_code = v.error_code, result_bytes = v.result_bytes, reason = v.reason,
-       finished_at = now(), result_event = v.event, worker_id = NULL,
+       finished_at = now(), result_event = v.event, worker_id = NULL, request_state = NULL,
        decided_at = CASE WHEN v.is_decided THEN now() ELSE c.decided_at END,
        decided_by_id = coalesce(v.decided_by_id, c.decided_by_id)
   FROM json_to_recordset(%(calls)s)
@@ -186,6 +200,22 @@ UPDATE chat_toolcall c SET state = v.state, text = v.text, is_error = v.is_error
 _APPROVE = """
 UPDATE chat_toolcall SET state = 'queued', edited_arguments = %(edited_arguments)s,
        decided_at = now(), decided_by_id = %(decided_by_id)s, decided_event = %(event)s
+ WHERE id = %(call_id)s
+"""
+# What is asked costs no run: a call that goes on is no repetition.
+_ASK = """
+UPDATE chat_toolcall SET state = 'requires_action', worker_id = NULL, runs = runs - 1,
+       questions = %(questions)s, request_state = %(request_state)s, expires_at = %(expires_at)s
+ WHERE id = %(call_id)s
+"""
+_ANNOUNCE = """
+UPDATE chat_toolstep s SET needs_announcing = true FROM chat_toolcall c
+ WHERE c.id = %(call_id)s AND s.task_id = c.task_id AND s.number = c.step
+"""
+_IS_RESPONSE = "SELECT EXISTS (SELECT FROM chat_response WHERE task_id = %(task_id)s)"
+_ANSWER = """
+UPDATE chat_toolcall SET state = 'queued', questions = %(questions)s, decided_at = now(),
+       decided_by_id = %(decided_by_id)s
  WHERE id = %(call_id)s
 """
 #: The status that a task's calls give it. Once none is open, its next step begins.
@@ -293,6 +323,59 @@ def _advance(last_events: dict[UUID, int]) -> list[LoopState]:
     return fetch_rows(LoopState, _ADVANCE, {"tasks": _json(tasks)})
 
 
+# --- Questions in the middle of a call ----------------------------------------------------------
+def ask_user(worker_id: UUID, asking: AskingCall, unasked: EndedCall) -> list[LoopState]:
+    """running → requires_action, for a call that this worker makes and whose tool asks its user.
+    Returns its task, as `end_calls` does.
+
+    Users of /v1/responses cannot be asked: there the call ends as `unasked`.
+    """
+    with transaction.atomic():
+        task_ids = fetch_column(UUID, _LOCK_TASKS, {"call_ids": [asking.id]})
+        params = {"call_ids": [asking.id], "task_ids": task_ids, "worker_id": worker_id}
+        found = fetch_rows(_OpenCall, _RUNNING_CALLS, params)
+        if not found:
+            return []
+        task_id, event = found[0].task_id, found[0].last_event + 1
+        [is_response] = fetch_column(bool, _IS_RESPONSE, {"task_id": task_id})
+        if is_response:
+            return _store_ends(found, {asking.id: unasked})
+        *before, last = asking.questions
+        questions = [*before, msgspec.structs.replace(last, asked_event=event)]
+        row = {
+            "call_id": asking.id,
+            "questions": msgspec.json.encode(questions).decode(),
+            "request_state": asking.request_state,
+            "expires_at": last.deadline,
+        }
+        execute(_ASK, row)
+        execute(_ANNOUNCE, {"call_id": asking.id})
+        return _advance({task_id: event})
+
+
+def answer_question(
+    call_id: UUID, questions: Sequence[InputQuestion], *, decided_by_id: int
+) -> LoopState | None:
+    """requires_action → queued, with the answer to the last of its questions. None if the call, or
+    its task, is in another state, or has asked something else since."""
+    with transaction.atomic():
+        task_ids = fetch_column(UUID, _LOCK_TASKS, {"call_ids": [call_id]})
+        found = _in_state([call_id], task_ids, CallState.REQUIRES_ACTION, asked=len(questions))
+        if not found:
+            return None
+        event = found[0].last_event + 1
+        *before, last = questions
+        answered = [*before, msgspec.structs.replace(last, answered_event=event)]
+        row = {
+            "call_id": call_id,
+            "questions": msgspec.json.encode(answered).decode(),
+            "decided_by_id": decided_by_id,
+        }
+        execute(_ANSWER, row)
+        [task] = _advance({found[0].task_id: event})
+        return task
+
+
 # --- Approval -----------------------------------------------------------------------------------
 def approve_call(
     call_id: UUID, *, decided_by_id: int, edited_arguments: str | None
@@ -300,7 +383,8 @@ def approve_call(
     """requires_action → queued. None if the call, or its task, is in another state."""
     with transaction.atomic():
         task_ids = fetch_column(UUID, _LOCK_TASKS, {"call_ids": [call_id]})
-        found = _in_state([call_id], task_ids, CallState.REQUIRES_ACTION)
+        # A call that asks in its middle was approved before, and is to be answered.
+        found = _in_state([call_id], task_ids, CallState.REQUIRES_ACTION, asked=0)
         if not found:
             return None
         event = found[0].last_event + 1
@@ -315,12 +399,20 @@ def approve_call(
         return task
 
 
-def reject_calls(ended: Sequence[EndedCall]) -> list[LoopState]:
-    """requires_action → rejected. Calls in another state are left as they are."""
+def reject_calls(ended: Sequence[EndedCall], *, is_overdue: bool = False) -> list[LoopState]:
+    """requires_action → rejected, for calls that wait for approval or, if `is_overdue`, for any
+    answer that has not come in time. Calls in another state are left as they are."""
     by_id = {call.id: call for call in ended}
     with transaction.atomic():
         task_ids = fetch_column(UUID, _LOCK_TASKS, {"call_ids": list(by_id)})
-        return _store_ends(_in_state(list(by_id), task_ids, CallState.REQUIRES_ACTION), by_id)
+        found = _in_state(
+            list(by_id),
+            task_ids,
+            CallState.REQUIRES_ACTION,
+            asked=None if is_overdue else 0,
+            is_overdue=is_overdue,
+        )
+        return _store_ends(found, by_id)
 
 
 def overdue_calls() -> list[UUID]:
@@ -329,9 +421,21 @@ def overdue_calls() -> list[UUID]:
 
 
 def _in_state(
-    call_ids: Sequence[UUID], task_ids: Sequence[UUID], state: CallState
+    call_ids: Sequence[UUID],
+    task_ids: Sequence[UUID],
+    state: CallState,
+    *,
+    asked: int | None = None,
+    is_overdue: bool = False,
 ) -> list[_OpenCall]:
-    params = {"call_ids": list(call_ids), "task_ids": list(task_ids), "state": state.value}
+    """Those of these calls that are in a state. `asked`: and have asked so many questions."""
+    params = {
+        "call_ids": list(call_ids),
+        "task_ids": list(task_ids),
+        "state": state.value,
+        "asked": asked,
+        "is_overdue": is_overdue,
+    }
     return fetch_rows(_OpenCall, _CALLS_IN_STATE, params)
 
 
@@ -448,7 +552,8 @@ WITH open AS (SELECT id, state, worker_id FROM chat_toolcall
                WHERE task_id = ANY(%(task_ids)s)
                  AND state IN ('requires_action', 'queued', 'running')
                ORDER BY id FOR UPDATE)
-UPDATE chat_toolcall c SET state = 'cancelled', finished_at = now(), worker_id = NULL
+UPDATE chat_toolcall c SET state = 'cancelled', finished_at = now(), worker_id = NULL,
+       request_state = NULL
   FROM open WHERE open.id = c.id
 RETURNING c.task_id, coalesce(open.worker_id, '00000000-0000-0000-0000-000000000000') AS worker_id
 """

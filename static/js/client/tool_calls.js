@@ -1,6 +1,6 @@
 /** The calls of tools that aily makes for a task. Pure. */
 
-/** @import { CallOfTool, CallRow } from "./types.d.ts" */
+/** @import { CallOfTool, CallRow, InputQuestion } from "./types.d.ts" */
 
 /** @param {CallOfTool} call @returns {boolean} nothing more happens to it */
 function hasEnded({ state }) {
@@ -42,6 +42,7 @@ function newCall(id) {
     durationSeconds: null,
     deadline: null,
     reason: "",
+    input: null,
   };
 }
 
@@ -59,5 +60,13 @@ function merged(call, row) {
     durationSeconds: row.duration_seconds ?? call.durationSeconds,
     deadline: row.deadline ?? call.deadline,
     reason: row.reason || call.reason,
+    input: questionOf(row) ?? call.input,
   };
+}
+
+/** @param {CallRow} row of the server, or an event @returns {InputQuestion|null} */
+function questionOf({ input, kind, question, message, schema }) {
+  if (input) return input;
+  if (kind !== "input" || !question || !schema) return null;
+  return { question, message: message ?? "", schema };
 }

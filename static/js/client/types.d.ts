@@ -53,6 +53,40 @@ export interface CallRow {
   duration_seconds?: number | null;
   deadline?: string | null;
   reason?: string | null;
+  /** Of an event: input, if the fields of `InputQuestion` are there. */
+  kind?: string;
+  message?: string;
+  schema?: InputSchema;
+  question?: number;
+  /** Of a row: what its tool asks while it waits for the answer. */
+  input?: InputQuestion | null;
+}
+
+/** What a tool asks its user in the middle of a call. */
+export interface InputQuestion {
+  /** Counts the questions of the call, from 1. */
+  question: number;
+  message: string;
+  schema: InputSchema;
+}
+
+export interface InputSchema {
+  properties: Record<string, InputField>;
+  required: string[];
+}
+
+export interface InputField {
+  type: "string" | "number" | "integer" | "boolean";
+  title?: string;
+  description?: string;
+  format?: string;
+  enum?: string[];
+  enumNames?: string[];
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  default?: string | number | boolean;
 }
 
 export type CallState =
@@ -83,13 +117,17 @@ export interface CallOfTool {
   deadline: string | null;
   /** Why it was rejected. */
   reason: string;
+  /** What its tool asks, or asked last; null: nothing. */
+  input: InputQuestion | null;
 }
 
 /** What a user says to a call that asks for it. */
 export type Decision =
   // deno-lint-ignore no-explicit-any
   | { decision: "approve"; arguments?: any }
-  | { decision: "reject"; reason?: string };
+  // deno-lint-ignore no-explicit-any
+  | { decision: "approve"; input: Record<string, any>; question?: number }
+  | { decision: "reject"; reason?: string; question?: number };
 
 export interface Usage {
   completion_tokens?: number;

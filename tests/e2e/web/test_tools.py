@@ -156,6 +156,46 @@ def test_a_waiting_call_is_stopped_with_its_task(user: Page) -> None:
     expect(last_answer(user).locator(".tool-call summary")).to_contain_text("Stopped")
 
 
+# --- A tool that asks in the middle of its call ---------------------------------------------------
+def _asking(page: Page) -> Locator:
+    return page.get_by_role("region", name=re.compile("^(ask asks you|ask 请您回答)$"))
+
+
+def test_a_tool_asks_the_user_and_goes_on_with_the_answer(user: Page) -> None:
+    _ask(user, '[sim:tools=ask {"question": "Which colour?"}]')
+    form = _asking(user)
+    expect(form).to_contain_text("Which colour?")
+    answer = form.get_by_role("textbox")
+    form.get_by_role("button", name="Answer").click()
+    expect(answer).to_be_focused()
+    _check(user)
+    user.reload()
+    wait_for_connection(user)
+    answer.fill("Ultramarine")
+    form.get_by_role("button", name="Answer").click()
+    expect(_answered(user)).to_contain_text("Ultramarine")
+    [call] = _task(user)["tool_calls"]
+    assert (call["state"], call["text"]) == ("succeeded", "Ultramarine")
+
+
+def test_a_tool_is_answered_and_refused_on_the_page_of_what_waits(
+    browser: Browser, stack: Stack, session: StorageState
+) -> None:
+    with visit(browser, stack, session, locale="zh-CN") as page:
+        for _ in range(2):
+            _ask(page, '[sim:tools=ask {"question": "Which colour?"}]')
+            expect(_asking(page)).to_be_visible()
+        page.goto("/#/waiting")
+        expect(_asking(page)).to_have_count(2)
+        first = _asking(page).first
+        first.get_by_role("textbox").fill("Ochre")
+        first.get_by_role("button", name="回答", exact=True).click()
+        expect(_asking(page)).to_have_count(1)
+        _asking(page).get_by_role("button", name="拒绝回答…").click()
+        _asking(page).get_by_role("button", name="拒绝回答", exact=True).click()
+        expect(_asking(page)).to_have_count(0)
+
+
 # --- Two tabs -----------------------------------------------------------------------------------
 def test_two_tabs_show_the_same(user: Page) -> None:
     _ask(user, ASKS)

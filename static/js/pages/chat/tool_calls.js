@@ -7,9 +7,10 @@ import { formatDateTime, formatElapsed, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing, repeat } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { explain } from "../../ui/notice.js";
+import { answerOf, fieldsOf } from "./tool_form.js";
 
 /**
- * @import { CallOfTool, Decision, TaskState } from "../../client/types.d.ts"
+ * @import { CallOfTool, Decision, InputQuestion, TaskState } from "../../client/types.d.ts"
  *
  * @typedef {object} Options
  * @property {(callId: string, decision: Decision) => Promise<void>} decide
@@ -66,6 +67,7 @@ export class ToolCalls {
 
   /** @param {CallOfTool} call */
   #question(call) {
+    if (call.input) return this.#inputQuestion(call, call.input);
     const form = this.#forms.get(call.id) ?? CHOICE;
     const heading = `call-${call.id}`;
     return html`
@@ -88,6 +90,62 @@ export class ToolCalls {
           }</p>`
           : nothing}
       </section>
+    `;
+  }
+
+  /** What a tool asks in the middle of its call. @param {CallOfTool} call @param {InputQuestion} input */
+  #inputQuestion(call, input) {
+    const form = this.#forms.get(call.id) ?? CHOICE;
+    const heading = `call-${call.id}`;
+    const problem = form.problem ? `${heading}-problem` : nothing;
+    return html`
+      <section class="tool-question" aria-labelledby=${heading} aria-busy=${String(form.isBusy)}>
+        <h3 id=${heading}>${icon("tool")} ${t("tools.asks", { tool: call.tool })}</h3>
+        ${call.server
+          ? html`<p class="muted">${t("tools.server", { name: call.server })}</p>`
+          : nothing}
+        <p class="tool-message" dir="auto">${input.message}</p>
+        ${block(t("tools.arguments"), pretty(call.arguments))}
+        ${form.problem
+          ? html`<p class="field-error" role="alert" id=${problem}>${form.problem}</p>`
+          : nothing}
+        ${form.mode === "reject"
+          ? html`
+            ${this.#reason(call, form)}
+            <div class="tool-actions">
+              ${button(t("tools.decline_now"), "danger", form, () => this.#send(call))}
+              ${button(t("dialog.cancel"), "", form, () => this.#close(call))}
+            </div>
+          `
+          : repeat([input], ({ question }) => question, () => this.#inputForm(call, input, form))}
+        ${call.deadline
+          ? html`<p class="muted">${
+            t("tools.deadline", { time: formatDateTime(call.deadline) })
+          }</p>`
+          : nothing}
+      </section>
+    `;
+  }
+
+  /** @param {CallOfTool} call @param {InputQuestion} input @param {Form} form */
+  #inputForm(call, { schema, question }, form) {
+    /** @param {SubmitEvent} event */
+    const onSubmit = (event) => {
+      event.preventDefault();
+      const given = new FormData(/** @type {HTMLFormElement} */ (event.target));
+      this.#submit(call.id, { decision: "approve", input: answerOf(given, schema), question });
+    };
+    const problem = form.problem ? `call-${call.id}-problem` : nothing;
+    return html`
+      <form class="tool-form" @submit=${onSubmit}>
+        ${fieldsOf(call, schema, problem)}
+        <div class="tool-actions">
+          <button class="button small primary" ?disabled=${form.isBusy}>${t(
+            "tools.answer",
+          )}</button>
+          ${button(t("tools.decline"), "", form, () => this.#open(call, "reject", ""))}
+        </div>
+      </form>
     `;
   }
 
@@ -174,7 +232,7 @@ export class ToolCalls {
   }
 
   /** @param {CallOfTool} call */
-  async #send({ id }) {
+  async #send({ id, input }) {
     const form = this.#forms.get(id) ?? CHOICE;
     if (form.isBusy) return;
     let decision;
@@ -184,6 +242,13 @@ export class ToolCalls {
       this.#set(id, { ...form, problem: t("tools.not_object") });
       return;
     }
+    await this.#submit(id, input ? { ...decision, question: input.question } : decision);
+  }
+
+  /** @param {string} id of a call @param {Decision} decision */
+  async #submit(id, decision) {
+    const form = this.#forms.get(id) ?? CHOICE;
+    if (form.isBusy) return;
     this.#set(id, { ...form, problem: "", isBusy: true });
     try {
       await this.#options.decide(id, decision);
@@ -207,7 +272,7 @@ function decisionOf({ mode, text }) {
 /** @param {any} error */
 function problemOf(error) {
   if (error.status === 409) return t("tools.decided");
-  if (error.field?.startsWith("arguments")) {
+  if (/^(?:arguments|input)/.test(error.field ?? "")) {
     return t("tools.refused", { field: error.field, message: error.message });
   }
   const { title, help } = explain(error);
