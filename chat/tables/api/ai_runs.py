@@ -2,6 +2,7 @@
 
 # Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import provenance, reverting, reviews, runs
+from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.api.ai_fields import find
 from chat.tables.api.ai_schemas import (
     AiRunStartIn,
@@ -87,22 +89,23 @@ def list_table_run_rows(
     request: AuthenticatedRequest, run_id: UUID, filters: Query[RunRowsQuery]
 ) -> dict[str, object]:
     """The rows of a run in their order, with what they asked and what became of them."""
-    _find(request, run_id, Access.READ)
+    table_id = _find(request, run_id, Access.READ).table_id
+    hidden = hidden_inputs(request.auth.user, table_id)
     rows = RunRow.objects.filter(run=run_id, number__gt=filters.after).order_by("number")
     rows = matching(rows, state=filters.state, error__code=filters.code)
     found = list(rows[: filters.limit + 1])
-    items = [_row(row) for row in found[: filters.limit]]
+    items = [_row(row, hidden) for row in found[: filters.limit]]
     has_more = len(found) > filters.limit
     return {"items": items, "next": found[filters.limit - 1].number if has_more else None}
 
 
-def _row(row: RunRow) -> dict[str, object]:
+def _row(row: RunRow, hidden: Collection[str]) -> dict[str, object]:
     names = (
         *("number", "state", "error", "task_id", "tries", "prompt_tokens", "completion_tokens"),
         *("cost", "ended_at"),
     )
     shown = {name: getattr(row, name) for name in names}
-    return {**shown, "row": int(row.key), "inputs": row.payload}
+    return {**shown, "row": int(row.key), "inputs": shown_inputs(row.payload, hidden)}
 
 
 @router.get(
@@ -193,7 +196,8 @@ def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: Rever
 def get_cell(request: AuthenticatedRequest, ai_field_id: int, row_id: int) -> dict[str, object]:
     """An answer with all that is known of it: version, model, tokens, cost, inputs, history."""
     ai_field = find(request, ai_field_id, Access.READ)
-    return {**provenance.describe_cell(ai_field, min(row_id, 2**63 - 1))}
+    row_id = min(row_id, 2**63 - 1)
+    return {**provenance.describe_cell(ai_field, row_id, request.auth.user)}
 
 
 @router.put("/cells/{int:ai_field_id}/{int:row_id}/review", response=CellOut)
@@ -210,4 +214,4 @@ def review_cell(
         verdict=payload.verdict,
         note=payload.note,
     )
-    return {**provenance.describe_cell(ai_field, row_id)}
+    return {**provenance.describe_cell(ai_field, row_id, request.auth.user)}
