@@ -15,7 +15,7 @@ from chat.models import Tool, ToolServerKind
 from chat.observability import metrics
 from chat.structured.checking import UncheckedError, check_answer
 from chat.tools import http_service
-from chat.tools.endpoints import Endpoint, endpoint_of
+from chat.tools.endpoints import Endpoint, endpoint_of, secrets_of
 from chat.tools.listing import note_outdated
 from chat.tools.package import load_package
 from chat.tools.results import (
@@ -26,6 +26,7 @@ from chat.tools.results import (
     ToolFault,
     ToolResult,
     bounded,
+    without_secrets,
 )
 from chat.tools.slots import slot
 
@@ -86,6 +87,7 @@ async def _result(
         endpoint = endpoint_of(tool.server)
         async with slot(tool.server, call_id):
             result = await _call(tool, endpoint, arguments, call_id, continuation)
+        result = without_secrets(result, secrets_of(endpoint))
         await _check_structured(tool, result, owner_id)
         return bounded(result, endpoint.max_result_bytes)
     except ToolFault as fault:

@@ -17,7 +17,17 @@ from pytest_django import Settings
 from accounts.models import User
 from aily.database.threads import in_database
 from aily.problems import Conflict
-from chat.models import LLMModel, Status, Tool, ToolCall, ToolPolicy, ToolServer
+from chat.models import (
+    Delivery,
+    LLMModel,
+    Status,
+    StoredResponse,
+    Tool,
+    ToolCall,
+    ToolPolicy,
+    ToolServer,
+    WebhookEndpoint,
+)
 from chat.models.transitions import tool_steps
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
@@ -25,7 +35,7 @@ from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
-from tests.chat.conftest import StartWorker, frames_of, row
+from tests.chat.conftest import StartWorker, frames_of, row, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
 from tests.client import TaskFrames
 
@@ -315,3 +325,55 @@ async def test_what_cannot_be_asked_is_an_error_that_says_so(
     assert (await ended(task_id)).status == Status.SUCCEEDED
     [call] = await calls_of(task_id)
     assert (call.state, call.error_code) == ("failed", "tool_input_required")
+
+
+async def test_a_secret_in_a_question_is_not_shown(
+    worker: Runtime, rooms: AskingServer, submit_booking: Plan
+) -> None:
+    server = await in_database(ToolServer.objects.get)
+    server.auth = "bearer"
+    server.set_secret("s3cret-token-value")
+    await in_database(server.save)
+    rooms.schema = {"type": "object", "properties": {"s3cret-token-value": {"type": "string"}}}
+    task_id = await submit_booking()
+    await ended(task_id)
+    [call] = await calls_of(task_id)
+    assert (call.error_code, "s3cret" in call.text) == ("tool_input_required", False)
+
+
+async def test_its_user_is_asked_by_webhook_each_time(
+    worker: Runtime, rooms: AskingServer, submit_booking: Plan, alice: User
+) -> None:
+    rooms.rounds = 2
+    await in_database(
+        lambda: WebhookEndpoint.objects.create(
+            owner=alice, url="https://example.com/", events=["task.requires_action"], secret="s"
+        )
+    )
+    task_id = await submit_booking()
+    for number in (1, 2):
+        while len((call := await asked(task_id)).questions) < number:
+            pass
+        await in_database(recovery.announce_questions)
+        deliveries = await in_database(lambda: list(Delivery.objects.order_by("pk")))
+        assert len(deliveries) == number
+        await approve(alice.pk, UUID(task_id), call.pk, answer=ANSWER, number=number)
+    [told] = deliveries[-1].payload["data"]["tool_calls"]
+    assert (told["kind"], told["message"]) == ("input", MESSAGE)
+    await ended(task_id)
+
+
+async def test_users_of_responses_are_not_asked(
+    worker: Runtime, rooms: AskingServer, submit_booking: Plan
+) -> None:
+    rooms.held = asyncio.Event()
+    task_id = await submit_booking()
+    await until(lambda: rooms.seen, "the call")
+    fields = {"request": {}, "input": [], "has_instructions": False, "is_background": False}
+    await in_database(
+        lambda: StoredResponse.objects.create(task_id=task_id, is_streamed=False, **fields)
+    )
+    rooms.held.set()
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    [call] = await calls_of(task_id)
+    assert (call.error_code, call.questions) == ("tool_input_required", None)

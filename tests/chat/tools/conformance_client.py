@@ -20,7 +20,7 @@ django.setup()
 
 from chat.tools import mcp_client  # noqa: E402
 from chat.tools.endpoints import Endpoint  # noqa: E402
-from chat.tools.results import ToolFault  # noqa: E402
+from chat.tools.results import AskedInput, ToolFault  # noqa: E402
 
 _BY_TYPE: dict[str, Any] = {"string": "x", "boolean": True, "array": []}
 #: The tool whose schema another one is sent as an argument.
@@ -59,7 +59,8 @@ async def main(url: str) -> None:
         except ToolFault as fault:
             sys.stdout.write(f"{tool.name}: {fault.code}: {fault.message}\n")
         else:
-            sys.stdout.write(f"{tool.name}: {answer.text}\n")
+            said = answer.message if isinstance(answer, AskedInput) else answer.text
+            sys.stdout.write(f"{tool.name}: {said}\n")
 
 
 if __name__ == "__main__":
