@@ -75,7 +75,7 @@ class AskingServer:
             text = f"{[answer.action for answer in answers.values()]} {given}"  # type: ignore[union-attr]
             return types.CallToolResult(content=[types.TextContent(text=text)])
         form = types.ElicitRequestFormParams(message=MESSAGE, requested_schema=self.schema)
-        requests = {key: types.ElicitRequest(params=form) for key in self.keys}
+        requests: types.InputRequests = {key: types.ElicitRequest(params=form) for key in self.keys}
         state = f"sealed {len(self.seen)}"
         return types.InputRequiredResult(input_requests=requests, request_state=state)
 
@@ -358,7 +358,7 @@ async def test_its_user_is_asked_by_webhook_each_time(
         deliveries = await in_database(lambda: list(Delivery.objects.order_by("pk")))
         assert len(deliveries) == number
         await approve(alice.pk, UUID(task_id), call.pk, answer=ANSWER, number=number)
-    [told] = deliveries[-1].payload["data"]["tool_calls"]
+    [told] = deliveries[-1].data["tool_calls"]
     assert (told["kind"], told["message"]) == ("input", MESSAGE)
     await ended(task_id)
 
