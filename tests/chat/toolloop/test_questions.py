@@ -35,7 +35,7 @@ from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
-from tests.chat.conftest import StartWorker, frames_of, row, until
+from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
 from tests.client import TaskFrames
 
@@ -124,6 +124,16 @@ def submit_booking(alice: User, rooms: AskingServer) -> Plan:
         return (await submit(Submission(owner_id=alice.pk, request=request))).task_id
 
     return submit_it
+
+
+async def asked_again(task_id: str, number: int) -> ToolCall:
+    """The call of a task once its tool waits for the answer to this question."""
+
+    async def waits() -> bool:
+        return [len(call.questions or ()) for call in await calls_of(task_id)] == [number]
+
+    await eventually(waits, f"question {number}")
+    return await asked(task_id)
 
 
 def path(task_id: str, call: ToolCall) -> str:
@@ -232,9 +242,7 @@ async def test_a_tool_asks_again_and_again_but_not_for_ever(
     rooms.rounds = 100
     task_id = await submit_booking()
     for number in range(1, 6):
-        call = await asked(task_id)
-        while len(call.questions) < number:
-            call = await asked(task_id)
+        call = await asked_again(task_id, number)
         await approve(alice.pk, UUID(task_id), call.pk, answer=ANSWER, number=number)
     await ended(task_id)
     [call] = await calls_of(task_id)
@@ -251,8 +259,7 @@ async def test_a_late_approval_does_not_answer_the_question(
     task_id = await submit_booking()
     call = await asked(task_id)
     await approve(alice.pk, UUID(task_id), call.pk)
-    while not (call := await asked(task_id)).questions:
-        pass
+    call = await asked_again(task_id, 1)
     late = await in_database(
         lambda: tool_steps.approve_call(call.pk, decided_by_id=alice.pk, edited_arguments=None)
     )
@@ -352,8 +359,7 @@ async def test_its_user_is_asked_by_webhook_each_time(
     )
     task_id = await submit_booking()
     for number in (1, 2):
-        while len((call := await asked(task_id)).questions) < number:
-            pass
+        call = await asked_again(task_id, number)
         await in_database(recovery.announce_questions)
         deliveries = await in_database(lambda: list(Delivery.objects.order_by("pk")))
         assert len(deliveries) == number

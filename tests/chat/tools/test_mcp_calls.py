@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from mcp.server.mcpserver import Context
 
 from aily.database.threads import in_database
 from chat.models import Tool, ToolServer
 from chat.tools.calling import call_tool
 from chat.tools.listing import refresh
-from tests.chat.tools.conftest import LEGACY, MODERN, REVISIONS, Counted, MakeTool, running_mcp
+from tests.chat.tools.conftest import (
+    LEGACY,
+    MODERN,
+    REVISIONS,
+    Counted,
+    MakeTool,
+    Sum,
+    running_mcp,
+)
 from tests.waiting import until
 
 
@@ -92,6 +101,19 @@ async def test_a_tool_that_its_server_does_not_have(
     assert result.is_error
     assert result.code in ("tool_refused", "tool_error")
     assert "gone" in result.text
+
+
+async def test_a_question_of_an_earlier_revision_is_an_error(make_tool: MakeTool) -> None:
+    async with running_mcp(LEGACY) as mcp_server:
+
+        @mcp_server.server.tool()
+        async def ask(ctx: Context) -> str:
+            await ctx.elicit("How much is it?", Sum)
+            return "answered"
+
+        tool = await make_tool(mcp_server.url, "ask", server_protocol_version=LEGACY)
+        result = await call_tool(tool, {}, call_id="c1")
+        assert (result.is_error, result.asked) == (True, None)
 
 
 @pytest.mark.parametrize(
