@@ -10,27 +10,26 @@ from ninja import Query, Router
 from accounts.authentication import AuthenticatedRequest
 from aily.problems import Conflict
 from aily.rest.pages import matching
-from chat.api.run_schemas import EstimateOut, ErrorGroup
+from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import provenance, reverting, reviews, runs
 from chat.tables.api.ai_fields import find
-from chat.tables.api.ai_schemas import (
+from chat.tables.api.ai_run_schemas import (
     AiRunStartIn,
     AiRunTryIn,
-    CellOut,
     LimitsIn,
     RevertedOut,
     RevertIn,
-    ReviewIn,
     RunRowsOut,
     RunRowsQuery,
     TableRunOut,
     TriedOut,
     run_of,
 )
+from chat.tables.api.cell_schemas import CellOut, ReviewIn
 from chat.tables.models import AiRun
 from chat.tables.permissions import Access, get_table, require_access
 
