@@ -20,7 +20,7 @@ from chat.openai.errors import OpenAIError
 from chat.openai.responses.call_items import CallOfTool, call_id_of
 from chat.openai.responses.fields import ResponseCall
 from chat.openai.responses.objects import JsonObject, ResponseFacts, task_id_of
-from chat.openai.responses.replay import call_of_row
+from chat.openai.responses.row_replay import call_of_row
 from chat.services.tool_approvals import approve, reject
 
 #: Answers in one request.

@@ -13,7 +13,8 @@ from chat.models.ids import ais_own
 from chat.openai.errors import OpenAIError
 from chat.openai.responses.objects import JsonObject, task_id_of, task_id_of_item
 from chat.openai.responses.prompt import continued
-from chat.openai.responses.replay import current_object, with_calls
+from chat.openai.responses.replay import current_object
+from chat.openai.responses.row_replay import with_calls
 from chat.tool_calls import PromptMessage
 
 #: Responses that one request may refer to by their items.
