@@ -10,6 +10,7 @@ from ninja import Query, Router
 from accounts.authentication import AuthenticatedRequest
 from aily.problems import Conflict
 from aily.rest.pages import matching
+from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
@@ -113,7 +114,9 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 
 
 @router.post("/runs/{uuid:run_id}:try", response=TriedOut)
-def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn) -> TriedOut:
+def try_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn = no_body(AiRunTryIn)
+) -> TriedOut:
     """Run a few rows that stand for all of them, now. Their answers are kept."""
     numbers = control.try_rows(_find(request, run_id).run, payload.rows)
     rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
@@ -121,7 +124,9 @@ def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTry
 
 
 @router.post("/runs/{uuid:run_id}:start", response=TableRunOut)
-def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn) -> Any:
+def start_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn = no_body(AiRunStartIn)
+) -> Any:
     """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
     was started so."""
     run = _find(request, run_id).run
@@ -171,7 +176,9 @@ def retry_failed_cells(request: AuthenticatedRequest, run_id: UUID) -> Any:
 
 
 @router.post("/runs/{uuid:run_id}:revert", response=RevertedOut)
-def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: RevertIn) -> RevertedOut:
+def revert_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: RevertIn = no_body(RevertIn)
+) -> RevertedOut:
     """Give cells that the run has filled what they held before, but for those that were edited or
     filled again since."""
     found = _find(request, run_id)
