@@ -109,7 +109,8 @@ def _asked(task_id: UUID, attempt: int) -> list[CallOfTool]:
 
 
 async def _decide(owner_id: int, task_id: UUID, answer: Answer) -> None:
-    """Raises OpenAIError where the call was decided otherwise, or its task has ended."""
+    """Carry out one answer. Raises OpenAIError where the call was decided otherwise, or its task
+    has ended."""
     try:
         if answer.is_approved:
             await approve(owner_id, task_id, answer.call_id)

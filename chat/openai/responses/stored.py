@@ -112,7 +112,7 @@ class ItemPage:
     after: str | None = None
 
     def of(self, items: Sequence[JsonObject]) -> JsonObject:
-        """Raises OpenAIError where `after` is none of the items."""
+        """Return the page of these items. Raises OpenAIError where `after` is none of the items."""
         listed = list(items) if self.is_ascending else list(reversed(items))
         if self.after is not None:
             ids = [item["id"] for item in listed]
