@@ -10,7 +10,7 @@ from ninja import Query, Router
 from accounts.authentication import AuthenticatedRequest
 from aily.problems import Conflict
 from aily.rest.pages import matching
-from chat.api.run_schemas import EstimateOut, ErrorGroup
+from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
