@@ -118,7 +118,7 @@ async def _call(
     call_id: str,
     continuation: Continuation | None,
 ) -> ToolResult:
-    """Raises ToolFault."""
+    """Make a call by the protocol of its server. Raises ToolFault."""
     if tool.server.kind == ToolServerKind.HTTP:
         answer = await http_service.call(endpoint, tool, arguments, call_id)
         return ToolResult(answer.text, answer.structured)
@@ -144,7 +144,8 @@ async def _call(
 
 # --- Checks against schemas ---------------------------------------------------------------------
 async def check_arguments(tool: Tool, arguments: dict[str, Any], owner_id: int = 0) -> None:
-    """Raises ToolFault, whose message says what does not fit, and is for the model or the user."""
+    """Check arguments by the tool's input schema. Raises ToolFault, whose message says what does
+    not fit, and is for the model or the user."""
     try:
         encoded = msgspec.json.encode(arguments)
     except (TypeError, ValueError, RecursionError):
