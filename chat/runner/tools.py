@@ -277,6 +277,6 @@ def _end_calls(worker_id: UUID, calls: Sequence[EndedCall]) -> list[LoopState]:
 
 
 def _ask_user(worker_id: UUID, asking: AskingCall, unasked: EndedCall) -> list[LoopState]:
-    from chat.toolloop.going_on import within_budgets
+    from chat.toolloop.budgets import within_budgets
 
     return within_budgets(partial(tool_steps.ask_user, worker_id, asking, unasked))
