@@ -262,6 +262,6 @@ class ToolRunner:
 
 
 def _end_calls(worker_id: UUID, calls: Sequence[EndedCall]) -> list[LoopState]:
-    from chat.toolloop.going_on import within_budgets
+    from chat.toolloop.budgets import within_budgets
 
     return within_budgets(partial(tool_steps.end_calls, worker_id, calls))

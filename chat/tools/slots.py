@@ -42,7 +42,7 @@ class _Holder:
         self._commands = asyncio.Semaphore(_MAX_COMMANDS)
 
     async def take(self, server: ToolServer, call_id: str) -> None:
-        """Raises NoSlotError."""
+        """Take a slot of the server. Raises NoSlotError."""
         lease = settings.WORKER_LEASE_SECONDS
         cap = server.max_concurrent_calls
         try:
@@ -76,7 +76,7 @@ class _Holder:
                 logger.warning("slots of tools: Redis is away (%s)", error)
 
     async def _renew_once(self) -> None:
-        """Raises RedisUnavailable."""
+        """Renew the slots that calls of this process hold. Raises RedisUnavailable."""
         lease = settings.WORKER_LEASE_SECONDS
         held = {key: set(calls) for key, calls in self._held.items()}
         await scheduler.renew_worker(self._id, held, lease)

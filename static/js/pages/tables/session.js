@@ -1,7 +1,9 @@
 /** A table that is open: its fields, the open view, its rows, edits on their way, and what changes
  * elsewhere. It draws nothing. */
 
+import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
+import { ChangeCount } from "./change_count.js";
 import { Edits } from "./edits.js";
 import { Layout } from "./layout.js";
 import { Links } from "./links.js";
@@ -17,14 +19,13 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
  * @import { AiCell, AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
  */
 
-/** After a change elsewhere, how many rows came or went is asked after this time. */
-const COUNT_MS = 1_000;
 const REOPEN_MS = 250;
 
 /**
  * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
- * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
+ * edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -48,9 +49,8 @@ export class TableSession extends EventTarget {
   /** @type {LiveTable|null} */
   #live = null;
   #visible = { top: 0, bottom: 50 };
-  #countTimer = 0;
+  #changeCount;
   #reopenTimer = 0;
-  #reads = 0;
   #isDisposed = false;
   #left = new AbortController();
 
@@ -64,6 +64,10 @@ export class TableSession extends EventTarget {
     this.edits = new Edits(api, tableId);
     this.links = new Links(api);
     this.#rows = new RowSource(api, () => this.#takeSnapshot());
+    this.#changeCount = new ChangeCount(api, this.#rows, (count) => {
+      this.changes = count;
+      this.dispatchEvent(new Event("state"));
+    });
     this.#listen();
   }
 
@@ -348,7 +352,7 @@ export class TableSession extends EventTarget {
     } catch (error) {
       this.#fail(error);
     }
-    this.#countSoon();
+    this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
   }
 
@@ -365,7 +369,7 @@ export class TableSession extends EventTarget {
     } catch (error) {
       this.#fail(error);
     }
-    this.#countSoon();
+    this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: null }));
   }
 
@@ -373,19 +377,6 @@ export class TableSession extends EventTarget {
   #rereadVisible() {
     const { top, bottom } = this.#visibleRange();
     return this.#rows.forgetAllBut(top, bottom);
-  }
-
-  #countSoon() {
-    this.#countTimer ||= setTimeout(async () => {
-      this.#countTimer = 0;
-      const read = ++this.#reads;
-      const { snapshotId } = this;
-      const found = await this.#api.snapshotChanges(snapshotId).catch(() => null);
-      if (!found || read !== this.#reads || snapshotId !== this.snapshotId) return;
-      // Rows that were made here are shown already.
-      this.changes = Math.max(0, found.entered - this.#rows.addedCount) + found.left;
-      this.dispatchEvent(new Event("state"));
-    }, COUNT_MS);
   }
 
   /** @param {any} error */
@@ -396,16 +387,11 @@ export class TableSession extends EventTarget {
   dispose() {
     this.#isDisposed = true;
     this.#left.abort();
-    clearTimeout(this.#countTimer);
+    this.#changeCount.dispose();
     clearTimeout(this.#reopenTimer);
     this.#live?.dispose();
     this.#rows.dispose();
     this.edits.dispose();
     this.#view?.dispose();
   }
-}
-
-/** @param {Event} event @returns {any} */
-function detailOf(event) {
-  return /** @type {CustomEvent} */ (event).detail;
 }

@@ -1,22 +1,23 @@
 /** One table: its grid or cards, the tools above them, and the panel beside them. */
 
+import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
-import { html, nothing, render } from "../../lit.js";
-import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { render } from "../../lit.js";
 import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
 import { cellMenu } from "./cell_menu.js";
 import { ExportSheet } from "./export_sheet.js";
 import { openFieldMenu } from "./fields_menu.js";
-import { headingLabel, TableGrid } from "./grid.js";
+import { TableGrid } from "./grid.js";
+import { headingLabel } from "./grid_nodes.js";
+import { aggregateText } from "./groups.js";
 import { ImportSheet } from "./import_sheet.js";
 import { Keys } from "./keys.js";
 import { Panel } from "./panel.js";
 import { TableSession } from "./session.js";
+import { StatusBar } from "./status_bar.js";
 import { toolbar } from "./toolbar.js";
 import { openValueSheet } from "./value_sheet.js";
-import { aggregateText } from "./groups.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -25,7 +26,6 @@ import { aggregateText } from "./groups.js";
  * @import { Field, Row, Value } from "./types.d.ts"
  */
 
-const MESSAGE_MS = 8_000;
 const NARROW = matchMedia("(max-width: 700px)");
 
 /** @implements {Page} */
@@ -39,7 +39,7 @@ export class TablePage {
   #session;
   #tools = document.createElement("div");
   #body = document.createElement("div");
-  #status = document.createElement("div");
+  #status;
   /** @type {TableGrid|null} */
   #grid = null;
   /** @type {Cards|null} */
@@ -49,9 +49,6 @@ export class TablePage {
   #panel;
   /** A phone that wants the grid all the same. */
   #wantsGrid = false;
-  #message = { text: "", undo: /** @type {(() => unknown)|null} */ (null), timer: 0 };
-  /** @type {any} */
-  #error = null;
   #left = new AbortController();
 
   /**
@@ -66,14 +63,16 @@ export class TablePage {
     this.element.className = "table-page";
     this.#tools.className = "table-tools";
     this.#body.className = "table-body";
-    this.#status.className = "table-status";
+    this.#status = new StatusBar(this.#session, {
+      onProblems: () => this.#panel.open("problems", {}),
+    });
     this.#actions = new Actions(this.#surface());
     this.#keys = new Keys(this.#session, this.#actions, (message) => this.say(message));
     this.#panel = new Panel(this.#context(), () => this.#showTools());
     const main = document.createElement("div");
     main.className = "table-main";
     main.append(this.#body, this.#panel.element);
-    this.element.append(this.#tools, main, this.#status);
+    this.element.append(this.#tools, main, this.#status.element);
     this.#listen();
   }
 
@@ -100,7 +99,7 @@ export class TablePage {
 
   dispose() {
     this.#left.abort();
-    clearTimeout(this.#message.timer);
+    this.#status.dispose();
     this.#grid?.commit();
     this.#grid?.dispose();
     this.#cards?.dispose();
@@ -160,7 +159,7 @@ export class TablePage {
     const { signal } = this.#left;
     const session = this.#session;
     session.addEventListener("rows", (event) => {
-      this.#refresh(/** @type {CustomEvent} */ (event).detail);
+      this.#refresh(detailOf(event));
     });
     session.addEventListener("opened", () => {
       this.#grid?.resetSelection();
@@ -171,11 +170,10 @@ export class TablePage {
     session.addEventListener("address", () => this.#moved());
     session.addEventListener("state", () => {
       this.#showTools();
-      this.#showStatus();
+      this.#status.show();
     });
     session.addEventListener("failed", (event) => {
-      this.#error = /** @type {CustomEvent} */ (event).detail;
-      this.#showStatus();
+      this.#status.fail(detailOf(event));
     });
     NARROW.addEventListener("change", () => this.#draw(), { signal });
     document.addEventListener("copy", (event) => {
@@ -271,7 +269,7 @@ export class TablePage {
     this.#grid?.refreshLength();
     this.#cards?.show();
     this.#showTools();
-    this.#showStatus();
+    this.#status.show();
   }
 
   // --- What is done in it -------------------------------------------------------------------------
@@ -321,16 +319,10 @@ export class TablePage {
 
   /** @param {string} text @param {(() => unknown)} [undo] what takes it back */
   say(text, undo) {
-    clearTimeout(this.#message.timer);
-    const clear = () => {
-      this.#message = { text: "", undo: null, timer: 0 };
-      this.#showStatus();
-    };
-    this.#message = { text, undo: undo ?? null, timer: setTimeout(clear, MESSAGE_MS) };
-    this.#showStatus();
+    this.#status.say(text, undo);
   }
 
-  // --- Tools and status ---------------------------------------------------------------------------
+  // --- Tools --------------------------------------------------------------------------------------
   #showTools() {
     const session = this.#session;
     if (this.#left.signal.aborted || !session.isLoaded) return;
@@ -375,66 +367,5 @@ export class TablePage {
 
   #moved() {
     this.#app.moved({ name: "tables", id: this.#session.address });
-  }
-
-  #showStatus() {
-    if (this.#left.signal.aborted || !this.#session.isLoaded) return;
-    const { edits, changes } = this.#session;
-    const { text, undo } = this.#message;
-    const count = edits.waiting;
-    const template = html`
-      <span class="status-count">${t("tables.rows", { count: this.#session.rowCount })}</span>
-      <span class="status-edits" role="status">${edits.isOffline
-        ? t("tables.offline", { count })
-        : count
-        ? t("tables.saving", { count })
-        : ""}</span>
-      ${edits.problems.length
-        ? html`
-          <button type="button" class="text-button problem" @click=${() =>
-            this.#panel.open("problems", {})}>
-            ${t("tables.problems", { count: edits.problems.length })}
-          </button>
-        `
-        : nothing}
-      ${changes
-        ? html`
-          <button type="button" class="text-button" @click=${() => this.#session.reopen()}>
-            ${t("tables.changes", { count: changes })}
-          </button>
-        `
-        : nothing}
-      <span class="status-message" role="status">${text}</span>
-      ${undo
-        ? html`
-          <button type="button" class="text-button" @click=${() => this.#takeBack(undo)}>
-            ${icon("undo")}${t("tables.undo")}
-          </button>
-        `
-        : nothing}
-      ${this.#error
-        ? html`<div class="notices">${notice(this.#error)}<button type="button"
-              class="text-button" @click=${() => this.#dismiss()}>${
-          t("tables.close")
-        }</button></div>`
-        : nothing}
-    `;
-    render(template, this.#status);
-  }
-
-  #dismiss() {
-    this.#error = null;
-    this.#showStatus();
-  }
-
-  /** @param {() => unknown} undo */
-  async #takeBack(undo) {
-    this.say("");
-    try {
-      await undo();
-    } catch (error) {
-      this.#error = error;
-      this.#showStatus();
-    }
   }
 }
