@@ -74,6 +74,8 @@ class ClaimedCall(Row, frozen=True):
     arguments: str
     owner_id: int
     step: int
+    #: By its user, who has approved it or answered its question. An automatic call is not.
+    is_approved: bool
     #: JSON: what it has asked its user so far.
     questions: str | None
     request_state: str | None
@@ -150,7 +152,7 @@ WITH claimed AS (
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
      AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
   RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step,
-            questions::text AS questions, request_state)
+            decided_at IS NOT NULL AS is_approved, questions::text AS questions, request_state)
 SELECT c.*, t.owner_id FROM claimed c JOIN chat_task t ON t.id = c.task_id
 """
 _PUT_BACK = """
