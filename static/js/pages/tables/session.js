@@ -22,7 +22,7 @@ const COUNT_MS = 1_000;
 const REOPEN_MS = 250;
 
 /**
- * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
+ * Events: `opened` (other rows, or another order; detail: `isOther`, since the view was changed), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
  * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
@@ -50,6 +50,8 @@ export class TableSession extends EventTarget {
   #visible = { top: 0, bottom: 50 };
   #countTimer = 0;
   #reopenTimer = 0;
+  /** The view's filter, order or groups were changed since it was opened. */
+  #isOther = false;
   #reads = 0;
   #isDisposed = false;
   #left = new AbortController();
@@ -70,7 +72,7 @@ export class TableSession extends EventTarget {
   #listen() {
     const { edits } = this;
     this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
-    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
+    this.#rows.addEventListener("opened", () => this.#opened());
     this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
     this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
     edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
@@ -177,8 +179,14 @@ export class TableSession extends EventTarget {
     return snapshot;
   }
 
+  #opened() {
+    this.dispatchEvent(new CustomEvent("opened", { detail: { isOther: this.#isOther } }));
+    this.#isOther = false;
+  }
+
   /** Conditions are typed letter by letter. */
   #reopenSoon() {
+    this.#isOther = true;
     clearTimeout(this.#reopenTimer);
     this.#reopenTimer = setTimeout(() => this.reopen(), REOPEN_MS);
     this.dispatchEvent(new Event("state"));
@@ -198,6 +206,7 @@ export class TableSession extends EventTarget {
   async openView(id) {
     this.views = await this.#api.views(this.#tableId);
     this.#setView(this.views.find((view) => view.id === id) ?? this.views[0]);
+    this.#isOther = true;
     await this.reopen();
     this.dispatchEvent(new Event("layout"));
   }

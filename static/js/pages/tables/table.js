@@ -136,6 +136,7 @@ export class TablePage {
       session: this.#session,
       say: (message, undo) => this.say(message, undo),
       selectedRows: () => this.#actions.selectedRows(),
+      showAnswers: (aiField) => this.#showAnswers(aiField),
       redraw: () => this.#redraw(),
     };
   }
@@ -162,9 +163,10 @@ export class TablePage {
     session.addEventListener("rows", (event) => {
       this.#refresh(/** @type {CustomEvent} */ (event).detail);
     });
-    session.addEventListener("opened", () => {
+    session.addEventListener("opened", (event) => {
       this.#grid?.resetSelection();
       this.#refreshLength();
+      if (/** @type {CustomEvent} */ (event).detail.isOther) this.#grid?.showTop();
     });
     session.addEventListener("length", () => this.#refreshLength());
     session.addEventListener("layout", () => this.#redraw());
@@ -258,6 +260,13 @@ export class TablePage {
     this.#cards?.show();
     this.#showTools();
     this.#panel.show();
+  }
+
+  /** @param {number} aiField */
+  #showAnswers(aiField) {
+    const outputs = this.#session.fieldsShown.filter(({ ai_field }) => ai_field === aiField);
+    // The first one as well, where all have no room.
+    for (const field of outputs.reverse()) this.#grid?.showField(field);
   }
 
   /** @param {number[]} lines */
