@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -372,6 +373,104 @@ def edit_and_find_stale(page: Page) -> None:
     type_into(page, "By hand")
     expect(cell(page, 3, 5)).to_have_text("By hand")
     expect(cell(page, 3, 5).locator(".ai-edited")).to_be_visible()
+
+
+def add_summary(page: Page, table: dict[str, Any], asked: list[str]) -> None:
+    """Rows of such texts, and an AI field that asks about them."""
+    key = table["fields"][0]["key"]
+    texts = [{key: f"Row {number} {text}"} for number, text in enumerate(asked)]
+    add_rows(page, table, cast("list[dict[str, object]]", texts))
+    field = {"name": "Summary", "scene": "summarize", "mapping": {"text": key}}
+    call(page, "POST", f"/{table['id']}/ai-fields", field)
+
+
+def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    add_summary(page, table, [QUICK] * 5)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="Run…").click()
+    panel(page).get_by_label("At a time").check()
+    later = datetime.now(UTC) + timedelta(days=2)
+    panel(page).locator("#run-start-at").fill(f"{later:%Y-%m-%dT%H:%M}")
+    panel(page).get_by_role("button", name="Start without trying").click()
+    state = panel(page).locator(".run-state")
+    expect(state).to_have_text("Scheduled")
+    panel(page).get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+    expect(state).to_have_text("Cancelled")
+    panel(page).get_by_role("button", name="Retry 5 failed rows").click()
+    expect(state).to_have_text("Done")
+    answers = page.locator(".slick-cell.l6", has_text="simu")
+    expect(answers).to_have_count(5)
+    panel(page).get_by_role("button", name="Take it back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+    expect(status(page)).to_contain_text("5 cells hold again what they held before.")
+    expect(answers).to_have_count(0)
+    expect(panel(page).get_by_role("button", name="Take it back")).to_have_count(0)
+
+
+def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    add_summary(page, table, [QUICK] * 3)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="Compare…").click()
+    dialog = page.get_by_role("dialog")
+    other = dialog.get_by_role("group", name="B").get_by_label("Model")
+    other.select_option("deepseek-pro")
+    dialog.get_by_label("How many").fill("many")
+    dialog.get_by_role("button", name="Compare", exact=True).click()
+    expect(dialog.get_by_label("How many")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("How many").fill("3")
+    dialog.get_by_role("button", name="Compare", exact=True).click()
+    expect(dialog).to_contain_text("3 rows answered by both.")
+    answers = dialog.locator(".compared-answer p", has_text="simu")
+    expect(answers).to_have_count(6)
+    expect(dialog).not_to_contain_text("deepseek-pro")
+    dialog.get_by_role("button", name="A is better in row 1").click()
+    expect(dialog).to_contain_text("Better in 1 row")
+    dialog.get_by_role("button", name="Tell which is which").click()
+    expect(dialog.get_by_role("region")).to_contain_text(["deepseek-flash", "deepseek-pro"])
+    # A closed dialog loses nothing; no cell has changed.
+    dialog.get_by_role("button", name="Close").click()
+    panel(page).get_by_role("button", name="Compare…").click()
+    expect(answers).to_have_count(6)
+    check_access(page)
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.locator(".slick-cell.l6", has_text="simu")).to_have_count(0)
+
+
+# --- The trash ------------------------------------------------------------------------------------
+def test_deleted_fields_and_tables_are_restored(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 2)
+    add_summary(page, table, [])
+    call(page, "PATCH", f"/{table['id']}", {"name": f"Tickets {table['id']}"})
+    call(page, "DELETE", f"/fields/{table['fields'][3]['id']}")
+    ai_field = call(page, "GET", f"/{table['id']}/ai-fields")[0]
+    call(page, "DELETE", f"/ai-fields/{ai_field['id']}")
+    open_table(page, table)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Deleted fields")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Restore Day").click()
+    expect(fields_shown(page)).to_have_text(["Subject", "Count", "State", "Day", "Paid"])
+    dialog.get_by_role("button", name="Restore Summary").click()
+    expect(fields_shown(page).last).to_have_text("Summary")
+    expect(dialog).to_contain_text("The trash is empty.")
+    dialog.get_by_role("button", name="Close").click()
+    open_panel(page, "runs")
+    expect(panel(page).get_by_role("button", name="AI field settings")).to_be_visible()
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Delete the table")
+    dialog.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Trash").click()
+    dialog.get_by_role("button", name=f"Restore Tickets {table['id']}").click()
+    item = page.locator(f".table-item[data-key='{table['id']}']")
+    expect(item).to_contain_text(f"Tickets {table['id']}")
 
 
 # --- Two people, no connection --------------------------------------------------------------------

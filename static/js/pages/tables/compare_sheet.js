@@ -21,6 +21,9 @@ const SIDES = ["a", "b"];
 /** The last comparison of an AI field in this tab: a sheet that is closed loses nothing.
  * @type {Map<number, Comparison>} */
 const latest = new Map();
+/** Ids of comparisons that were blind in this tab: their sides keep the places at which they were judged.
+ * @type {Set<number>} */
+const judgedBlindly = new Set();
 
 export class CompareSheet {
   #context;
@@ -31,6 +34,8 @@ export class CompareSheet {
   #form = { rows: "20", isBlind: true, a: emptySide(), b: emptySide() };
   /** Which side is better, by row. @type {Map<number, SideName>} */
   #better = new Map();
+  /** What of the form is wrong, by name. @type {Record<string, string>} */
+  #errors = {};
   #isBusy = false;
   #isClosed = false;
   #timer = 0;
@@ -56,15 +61,32 @@ export class CompareSheet {
   #start() {
     const { rows, isBlind, a, b } = this.#form;
     const { filter } = this.#context.session.view.state;
+    this.#errors = this.#check();
+    if (Object.keys(this.#errors).length) return this.#sheet.show();
     return this.#act(() =>
       this.#context.api.compare(this.#ai.id, {
         a: this.#given(a),
         b: this.#given(b),
-        rows: Math.max(1, Math.min(MAX_ROWS, Number(rows) || 1)),
+        rows: Number(rows),
         blind: isBlind,
         scope: filter ? { filter } : {},
       })
     );
+  }
+
+  /** @returns {Record<string, string>} */
+  #check() {
+    const { rows, ...sides } = this.#form;
+    /** @type {Record<string, string>} */
+    const errors = {};
+    if (!isCount(rows, MAX_ROWS)) errors.rows = t("tables.count_of", { count: MAX_ROWS });
+    for (const name of SIDES) {
+      for (const part of /** @type {const} */ (["version", "tokens"])) {
+        const text = sides[name][part].trim();
+        if (text && !isCount(text)) errors[`${name}.${part}`] = t("form.not_integer");
+      }
+    }
+    return errors;
   }
 
   /** @param {SideForm} side */
@@ -103,8 +125,10 @@ export class CompareSheet {
     this.#sheet.show();
   }
 
-  /** @param {Comparison} comparison */
-  #take(comparison) {
+  /** @param {Comparison} found */
+  #take(found) {
+    if (found.is_blind) judgedBlindly.add(found.id);
+    const comparison = judgedBlindly.has(found.id) ? inBlindPlaces(found) : found;
     latest.set(this.#ai.id, comparison);
     this.#comparison = comparison;
     this.#followUp();
@@ -123,7 +147,8 @@ export class CompareSheet {
       // Another one was begun meanwhile, or this one was revealed.
       if (id !== this.#comparison?.id || this.#isBusy) return this.#followUp();
       if (found) this.#sheet.error = null;
-      this.#take(found ?? this.#comparison);
+      if (found) this.#take(found);
+      else this.#followUp();
       if (!this.#isClosed) this.#sheet.show();
     }, POLL_MS);
   }
@@ -140,6 +165,7 @@ export class CompareSheet {
         value: form.rows,
         mode: "numeric",
         help: t("tables.compare_rows_help", { count: MAX_ROWS }),
+        error: this.#errors.rows,
         onChange: (rows) => (form.rows = rows),
       })}
       ${checkField({
@@ -179,6 +205,7 @@ export class CompareSheet {
           value: side.version,
           mode: "numeric",
           help: t("tables.empty_as_in_field"),
+          error: this.#errors[`${name}.version`],
           onChange: (version) => (side.version = version),
         })}
         ${inputField({
@@ -187,6 +214,7 @@ export class CompareSheet {
           value: side.tokens,
           mode: "numeric",
           help: t("tables.empty_as_in_field"),
+          error: this.#errors[`${name}.tokens`],
           onChange: (tokens) => (side.tokens = tokens),
         })}
       </fieldset>
@@ -232,6 +260,17 @@ export class CompareSheet {
   }
 }
 
+/** @param {Comparison} comparison @returns {Comparison} */
+function inBlindPlaces(comparison) {
+  const { sides, rows } = comparison;
+  if (sides.a.blind_as !== "b") return comparison;
+  return {
+    ...comparison,
+    sides: { a: sides.b, b: sides.a },
+    rows: rows.map((row) => ({ ...row, a: row.b, b: row.a })),
+  };
+}
+
 /** @returns {SideForm} */
 function emptySide() {
   return { model: "", version: "", tokens: "" };
@@ -242,4 +281,10 @@ function hasEnded({ sides }) {
   return SIDES.every((name) =>
     isEnded(/** @type {import("../../client/types.d.ts").RunState} */ (sides[name].state))
   );
+}
+
+/** @param {string} text @param {number} [limit] @returns {boolean} a whole number from 1 on */
+function isCount(text, limit = 2 ** 31 - 1) {
+  const number = Number(text.trim() || NaN);
+  return Number.isInteger(number) && number >= 1 && number <= limit;
 }

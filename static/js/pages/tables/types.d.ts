@@ -298,6 +298,8 @@ export interface ComparedSide {
   rows: number;
   succeeded: number;
   failed: number;
+  /** Its name while the comparison was blind. */
+  blind_as?: SideName;
   config?: { scene: string; version: number | null; model: string };
   prompt_tokens?: number;
   completion_tokens?: number;
