@@ -175,6 +175,22 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("4")
 
 
+def test_rows_are_put_in_order_by_hand(page_of_tables: Page) -> None:
+    page = page_of_tables
+    open_table(page, make_table(page, 4))
+    cell(page, 2, 0).click(button="right")
+    choose(page, "Move selected rows up")
+    expect(cell(page, 1, 0)).to_have_text("Ticket 2 <b>")
+    # The first one has none to pass.
+    cell(page, 0, 0).click(button="right")
+    expect(page.locator(".table-menu button", has_text="up")).to_have_count(0)
+    choose(page, "Move selected rows down")
+    expect(cell(page, 0, 0)).to_have_text("Ticket 2 <b>")
+    page.reload()
+    for row, number in enumerate((2, 0, 1, 3)):
+        expect(cell(page, row, 0)).to_have_text(f"Ticket {number} <b>")
+
+
 def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 3000)
@@ -375,13 +391,13 @@ def edit_and_find_stale(page: Page) -> None:
     expect(cell(page, 3, 5).locator(".ai-edited")).to_be_visible()
 
 
-def add_summary(page: Page, table: dict[str, Any], asked: list[str]) -> None:
+def add_summary(page: Page, table: dict[str, Any], asked: list[str]) -> dict[str, Any]:
     """Rows of such texts, and an AI field that asks about them."""
     key = table["fields"][0]["key"]
     texts = [{key: f"Row {number} {text}"} for number, text in enumerate(asked)]
     add_rows(page, table, cast("list[dict[str, object]]", texts))
     field = {"name": "Summary", "scene": "summarize", "mapping": {"text": key}}
-    call(page, "POST", f"/{table['id']}/ai-fields", field)
+    return cast("dict[str, Any]", call(page, "POST", f"/{table['id']}/ai-fields", field))
 
 
 def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Page) -> None:
@@ -411,6 +427,22 @@ def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Pag
     expect(panel(page).get_by_role("button", name="Take it back")).to_have_count(0)
 
 
+def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    summary = add_summary(page, table, [QUICK] * 2)
+    mapping = {"text": summary["outputs"][0]["field"]}
+    second = {"name": "Shorter", "scene": "summarize", "mapping": mapping}
+    call(page, "POST", f"/{table['id']}/ai-fields", second)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).locator(".ai-item", has_text="Shorter").get_by_role("button", name="Run…").click()
+    expect(panel(page).get_by_label("Fill Summary in the same run")).to_be_checked()
+    panel(page).get_by_role("button", name="Start without trying").click()
+    for place in (5, 6):
+        expect(page.locator(f".slick-cell.l{place + 1}", has_text="simu")).to_have_count(2)
+
+
 def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -420,7 +452,7 @@ def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     panel(page).get_by_role("button", name="Compare…").click()
     dialog = page.get_by_role("dialog")
     other = dialog.get_by_role("group", name="B").get_by_label("Model")
-    other.select_option("deepseek-pro")
+    other.select_option("deepseek-v4-pro")
     dialog.get_by_label("How many").fill("many")
     dialog.get_by_role("button", name="Compare", exact=True).click()
     expect(dialog.get_by_label("How many")).to_have_attribute("aria-invalid", "true")
@@ -429,11 +461,14 @@ def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     expect(dialog).to_contain_text("3 rows answered by both.")
     answers = dialog.locator(".compared-answer p", has_text="simu")
     expect(answers).to_have_count(6)
-    expect(dialog).not_to_contain_text("deepseek-pro")
+    judged = answers.all_inner_texts()
+    expect(dialog).not_to_contain_text("deepseek-v4-pro")
     dialog.get_by_role("button", name="A is better in row 1").click()
     expect(dialog).to_contain_text("Better in 1 row")
     dialog.get_by_role("button", name="Tell which is which").click()
-    expect(dialog.get_by_role("region")).to_contain_text(["deepseek-flash", "deepseek-pro"])
+    expect(dialog.locator(".compared-side", has_text="deepseek-v4-pro")).to_have_count(1)
+    # Each side has kept its place, so the judgement is still of the same answer.
+    expect(answers).to_have_text(judged)
     # A closed dialog loses nothing; no cell has changed.
     dialog.get_by_role("button", name="Close").click()
     panel(page).get_by_role("button", name="Compare…").click()
@@ -447,10 +482,9 @@ def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
 def test_deleted_fields_and_tables_are_restored(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 2)
-    add_summary(page, table, [])
+    ai_field = add_summary(page, table, [])
     call(page, "PATCH", f"/{table['id']}", {"name": f"Tickets {table['id']}"})
     call(page, "DELETE", f"/fields/{table['fields'][3]['id']}")
-    ai_field = call(page, "GET", f"/{table['id']}/ai-fields")[0]
     call(page, "DELETE", f"/ai-fields/{ai_field['id']}")
     open_table(page, table)
     page.get_by_role("button", name="More", exact=True).click()

@@ -395,4 +395,6 @@ export default {
   "error.not_failed.help": "The cell has an answer already.",
   "error.not_rejected.title": "Not rejected any more",
   "error.not_rejected.help": "The cell was reviewed again meanwhile.",
+  "tables.move_up": "Move selected rows up",
+  "tables.move_down": "Move selected rows down",
 };

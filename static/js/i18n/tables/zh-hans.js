@@ -362,4 +362,6 @@ export default {
   "error.not_failed.help": "单元格已有回答。",
   "error.not_rejected.title": "不再是已拒绝",
   "error.not_rejected.help": "期间单元格已被重新评价。",
+  "tables.move_up": "将选中的行上移",
+  "tables.move_down": "将选中的行下移",
 };

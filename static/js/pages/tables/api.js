@@ -101,6 +101,11 @@ export class TablesApi {
     return operations.map((operation, place) => outcomeOf(operation, results[place]));
   }
 
+  /** @param {number} table @param {number[]} rows @param {{before?: number, after?: number}} place */
+  moveRows(table, rows, place) {
+    return this.#call("POST", `/${table}/rows:move`, { rows, ...place, client: CLIENT });
+  }
+
   /** @param {number} table @param {object} query @returns {Promise<{items: Row[], next: string|null}>} */
   query(table, query) {
     return this.#call("POST", `/${table}/rows:query`, query);

@@ -1,9 +1,7 @@
 /** One table: its grid or cards, the tools above them, and the panel beside them. */
 
 import { t } from "../../i18n/i18n.js";
-import { html, nothing, render } from "../../lit.js";
-import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { render } from "../../lit.js";
 import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
 import { cellMenu } from "./cell_menu.js";
@@ -14,6 +12,7 @@ import { ImportSheet } from "./import_sheet.js";
 import { Keys } from "./keys.js";
 import { Panel } from "./panel.js";
 import { TableSession } from "./session.js";
+import { statusTemplate } from "./status.js";
 import { toolbar } from "./toolbar.js";
 import { openValueSheet } from "./value_sheet.js";
 import { aggregateText } from "./groups.js";
@@ -314,6 +313,7 @@ export class TablePage {
       onEdit: () => this.#grid?.edit(),
       onFilter: () => this.#panel.filterBy(field, this.#session.cellValue(row, field)),
       onRun: () => this.#panel.open("runs", {}),
+      onMoved: (step) => this.#grid?.goTo(line + step, field),
     });
   }
 
@@ -388,47 +388,16 @@ export class TablePage {
 
   #showStatus() {
     if (this.#left.signal.aborted || !this.#session.isLoaded) return;
-    const { edits, changes } = this.#session;
-    const { text, undo } = this.#message;
-    const count = edits.waiting;
-    const template = html`
-      <span class="status-count">${t("tables.rows", { count: this.#session.rowCount })}</span>
-      <span class="status-edits" role="status">${edits.isOffline
-        ? t("tables.offline", { count })
-        : count
-        ? t("tables.saving", { count })
-        : ""}</span>
-      ${edits.problems.length
-        ? html`
-          <button type="button" class="text-button problem" @click=${() =>
-            this.#panel.open("problems", {})}>
-            ${t("tables.problems", { count: edits.problems.length })}
-          </button>
-        `
-        : nothing}
-      ${changes
-        ? html`
-          <button type="button" class="text-button" @click=${() => this.#session.reopen()}>
-            ${t("tables.changes", { count: changes })}
-          </button>
-        `
-        : nothing}
-      <span class="status-message" role="status">${text}</span>
-      ${undo
-        ? html`
-          <button type="button" class="text-button" @click=${() => this.#takeBack(undo)}>
-            ${icon("undo")}${t("tables.undo")}
-          </button>
-        `
-        : nothing}
-      ${this.#error
-        ? html`<div class="notices">${notice(this.#error)}<button type="button"
-              class="text-button" @click=${() => this.#dismiss()}>${
-          t("tables.close")
-        }</button></div>`
-        : nothing}
-    `;
-    render(template, this.#status);
+    const parts = {
+      session: this.#session,
+      message: this.#message.text,
+      undo: this.#message.undo,
+      error: this.#error,
+      onProblems: () => this.#panel.open("problems", {}),
+      onUndo: (/** @type {() => unknown} */ undo) => this.#takeBack(undo),
+      onDismiss: () => this.#dismiss(),
+    };
+    render(statusTemplate(parts), this.#status);
   }
 
   #dismiss() {
