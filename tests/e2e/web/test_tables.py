@@ -431,7 +431,7 @@ def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> Non
     page = page_of_tables
     table = make_table(page, 0)
     summary = add_summary(page, table, [QUICK] * 2)
-    mapping = {"text": summary["outputs"][0]["field"]}
+    mapping = {"text": summary["outputs"][0]["key"]}
     second = {"name": "Shorter", "scene": "summarize", "mapping": mapping}
     call(page, "POST", f"/{table['id']}/ai-fields", second)
     open_table(page, table)

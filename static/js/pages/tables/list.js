@@ -117,7 +117,7 @@ export class TablesPage {
         <button type="button" class="button" @click=${() => this.#create()}>
           ${icon("plus")}<span>${t("tables.new")}</span>
         </button>
-        <button type="button" class="text-button"
+        <button type="button" class="button"
           @click=${() => openTablesTrash(this.#api, () => this.#list.loadFirst())}>
           ${icon("trash")}<span>${t("tables.trash")}</span>
         </button>

@@ -146,7 +146,7 @@ export class RunForm {
     for (const ai of wanted) {
       const read = Object.values(ai.mapping);
       for (const other of aiFields) {
-        if (found.has(other) || !other.outputs.some(({ field }) => read.includes(field))) continue;
+        if (found.has(other) || !other.outputs.some(({ key }) => read.includes(key))) continue;
         found.add(other);
         wanted.push(other);
       }

@@ -159,7 +159,7 @@ export interface AiField {
   max_cost_per_day: string | null;
   /** Why its policy fills no further cells. */
   note: string;
-  outputs: { field: string; name: string; kind: Kind; property: string }[];
+  outputs: { id: number; key: string; name: string; kind: Kind; property: string }[];
 }
 
 export interface ImportData {
