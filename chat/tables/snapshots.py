@@ -57,6 +57,8 @@ class About(msgspec.Struct):
     table: int
     rev: int
     parts: dict[str, Any]
+    #: Who opened it; 0: by a version that did not say.
+    user: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def open_view(user: User, view: View, given: Mapping[str, JsonValue]) -> Snapsho
         raise InvalidRequest(message, field="filter")
     note_uses(table, parts)
     return Snapshot(
-        _store(user, About(table.pk, table.rev, asdict(parts)), packed),
+        _store(user, About(table.pk, table.rev, asdict(parts), user.pk), packed),
         table,
         table.rev,
         len(packed) // ID_BYTES,
@@ -170,7 +172,7 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
 
     If the table has changed since, one more statement finds the rows that have left the view.
     """
-    about, packed, size = _load(snapshot_id, start, number)
+    about, packed, size = _load(user, snapshot_id, start, number)
     table = get_table(user, about.table)
     ids = list(unpack_ids(packed))
     fields = live_fields(table.pk)
@@ -182,9 +184,10 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
     return SnapshotPage(table, fields, ids, size // ID_BYTES, outside)
 
 
-def _load(snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]:
-    """Read what a snapshot was made of, the packed ids of one page, and its size in bytes. One
-    round trip.
+def _load(user: User, snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]:
+    """Read what a snapshot of the user's was made of, the packed ids of one page, and its size in
+    bytes. One round trip. Raises SnapshotGone, also for another user's: which rows it has may tell
+    of what only that one may read.
     """
     ids, about = keys.snapshot_ids(snapshot_id), keys.snapshot_about(snapshot_id)
     pipe = client().pipeline(transaction=False)
@@ -194,9 +197,10 @@ def _load(snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]
     pipe.expire(ids, SNAPSHOT_SECONDS)
     raw, packed, size, is_there = pipe.execute()
     # The ids of a view without rows are an empty text, which is there as well.
-    if raw is None or not is_there:
+    found = msgspec.json.decode(raw, type=About) if raw is not None and is_there else None
+    if found is None or found.user not in (user.pk, 0):
         raise SnapshotGone("This snapshot is gone. Open the view again.")
-    return msgspec.json.decode(raw, type=About), packed, int(size)
+    return found, packed, int(size)
 
 
 def _parts(about: About) -> ViewParts:
@@ -209,7 +213,7 @@ def changes_since(user: User, snapshot_id: str) -> SnapshotChanges:
 
     Compares the changed rows only, if the table's log still has all of them; else the whole view.
     """
-    about, packed, _ = _load(snapshot_id, 0, MAX_ROWS)
+    about, packed, _ = _load(user, snapshot_id, 0, MAX_ROWS)
     table = get_table(user, about.table)
     if table.rev == about.rev:
         return SnapshotChanges(table.rev, 0, 0)

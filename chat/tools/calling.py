@@ -15,10 +15,17 @@ from chat.models import Tool, ToolServerKind
 from chat.observability import metrics
 from chat.structured.checking import UncheckedError, check_answer
 from chat.tools import http_service
-from chat.tools.endpoints import Endpoint, endpoint_of
+from chat.tools.endpoints import Endpoint, endpoint_of, secrets_of
 from chat.tools.listing import note_outdated
 from chat.tools.package import load_package
-from chat.tools.results import NoSlotError, ToolErrorCode, ToolFault, ToolResult, bounded
+from chat.tools.results import (
+    NoSlotError,
+    ToolErrorCode,
+    ToolFault,
+    ToolResult,
+    bounded,
+    without_secrets,
+)
 from chat.tools.slots import slot
 
 __all__ = ["NoSlotError", "ToolResult", "call_tool", "check_arguments"]
@@ -66,6 +73,7 @@ async def _result(tool: Tool, arguments: dict[str, Any], call_id: str, owner_id:
         endpoint = endpoint_of(tool.server)
         async with slot(tool.server, call_id):
             result = await _call(tool, endpoint, arguments, call_id)
+        result = without_secrets(result, secrets_of(endpoint))
         await _check_structured(tool, result, owner_id)
         return bounded(result, endpoint.max_result_bytes)
     except ToolFault as fault:

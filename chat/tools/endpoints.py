@@ -90,6 +90,13 @@ async def credentials(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
+def secrets_of(endpoint: Endpoint) -> tuple[str, ...]:
+    """What its server is sent and may repeat, but nobody else may see: its secret, and its present
+    token."""
+    token = _tokens().present(endpoint.oauth) if endpoint.oauth is not None else ""
+    return (*endpoint.secrets, token) if token else endpoint.secrets
+
+
 def forget_token(endpoint: Endpoint) -> bool:
     """Drop the token that its server has refused. Returns whether there was one."""
     return endpoint.oauth is not None and _tokens().forget(endpoint.oauth)
@@ -120,6 +127,10 @@ class _Tokens:
             seconds = seconds if math.isfinite(seconds) else _DEFAULT_TOKEN_SECONDS
             self._keep(client, fresh.access_token, now + max(seconds - _EARLY_SECONDS, 1.0))
             return fresh.access_token
+
+    def present(self, client: OAuthClient) -> str:
+        """The token of now; empty if there is none."""
+        return self._tokens.get(client, ("", 0.0))[0]
 
     def forget(self, client: OAuthClient) -> bool:
         return self._tokens.pop(client, None) is not None

@@ -15,7 +15,7 @@ from aily.observability import tracing
 from chat.llm.pages import in_utf8, plain_text
 from chat.models import Tool
 from chat.models.tool_fields import placeholders
-from chat.tools.endpoints import Endpoint, credentials, forget_token
+from chat.tools.endpoints import Endpoint, credentials, forget_token, secrets_of
 from chat.tools.exchange import ByteBudget, OutgoingRequest, send, target_of
 from chat.tools.results import ToolErrorCode, ToolFault
 
@@ -46,7 +46,7 @@ async def call(
             f"The tool did not answer within {endpoint.timeout_seconds:g} s.",
         ) from None
     except ToolFault as fault:
-        raise fault.without(endpoint.secrets) from None
+        raise fault.without(secrets_of(endpoint)) from None
 
 
 async def _call(

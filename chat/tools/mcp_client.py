@@ -32,7 +32,7 @@ from pydantic import TypeAdapter
 
 from aily.observability import tracing
 from chat.models.tools import MAX_TOOLS_OF_A_SERVER
-from chat.tools.endpoints import Endpoint, credentials, forget_token
+from chat.tools.endpoints import Endpoint, credentials, forget_token, secrets_of
 from chat.tools.exchange import (
     ByteBudget,
     OutgoingRequest,
@@ -278,7 +278,7 @@ class _Connection:
         if transport.status == 401 and forget_token(self.endpoint):
             return _TokenRefusedError(_refused_credentials(401))
         fault = transport.fault or transport.broken or _fault_of(protocol, transport.status)
-        fault = fault.without(self.endpoint.secrets)
+        fault = fault.without(secrets_of(self.endpoint))
         is_other_revision = (
             mode != AUTO and protocol is not None and _is_other_revision(protocol, transport.status)
         )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chat.models import ToolServer
-from chat.tools.endpoints import credentials, endpoint_of
+from chat.tools.endpoints import credentials, endpoint_of, secrets_of
 from chat.tools.exchange import ByteBudget, OutgoingRequest, send, target_of
 from chat.tools.results import ToolErrorCode, ToolFault
 
@@ -33,7 +33,7 @@ async def fetch_document(server: ToolServer, url: str) -> Any:
     except TimeoutError:
         raise ToolFault(ToolErrorCode.TIMEOUT, f"No document within {_SECONDS:g} s.") from None
     except ToolFault as fault:
-        raise fault.without(endpoint.secrets) from None
+        raise fault.without(secrets_of(endpoint)) from None
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -75,15 +75,30 @@ class ToolFault(Exception):  # noqa: N818 - not an error of aily's
 
     def without(self, secrets: tuple[str, ...]) -> ToolFault:
         """The fault without secrets that the server may have repeated."""
-        message = self.message
-        for secret in secrets:
-            if len(secret) >= MIN_SECRET_CHARS:
-                message = message.replace(secret, "***")
-        return ToolFault(self.code, message)
+        return ToolFault(self.code, _redacted(self.message, secrets))
 
     def as_result(self) -> ToolResult:
         size = len(self.message.encode())
         return ToolResult(self.message, is_error=True, bytes=size, code=self.code)
+
+
+def without_secrets(result: ToolResult, secrets: tuple[str, ...]) -> ToolResult:
+    """The result without secrets that the server has repeated, as one that echoes headers does."""
+    structured = result.structured
+    if structured is not None:
+        encoded = msgspec.json.encode(structured).decode()
+        redacted = _redacted(encoded, secrets)
+        structured = msgspec.json.decode(redacted) if redacted != encoded else structured
+    return replace(result, text=_redacted(result.text, secrets), structured=structured)
+
+
+def _redacted(text: str, secrets: tuple[str, ...]) -> str:
+    """The text without these secrets, as they are and as they are within JSON."""
+    for secret in secrets:
+        if len(secret) >= MIN_SECRET_CHARS:
+            for form in {secret, msgspec.json.encode(secret).decode()[1:-1]}:
+                text = text.replace(form, "***")
+    return text
 
 
 class NoSlotError(Exception):

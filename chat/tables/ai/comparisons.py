@@ -5,9 +5,9 @@ No cell changes. The answers are those of the tasks of two runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import transaction
@@ -21,6 +21,7 @@ from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
 from chat.tables.ai.runs import NewAiRun, NothingToFill, add_run
 from chat.tables.ai.selection import Scope, copy_rows, insert_rows
 from chat.tables.ai.sources import changed_source, load_source
+from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.models import AiField, AiRun, Comparison, Which
 
 MAX_ROWS = 200
@@ -83,9 +84,9 @@ def reveal(comparison: Comparison) -> None:
 
 
 # --- Reading ------------------------------------------------------------------------------------
-def describe(comparison: Comparison) -> Object:
-    """Both answers of each row, and what each side has cost. A number of queries that does not
-    grow with the rows."""
+def describe(comparison: Comparison, reader: User) -> Object:
+    """Both answers of each row, and what each side has cost, without inputs from tables that
+    `reader` may not read. A number of queries that does not grow with the rows."""
     ai_runs = list(
         AiRun.objects.select_related("run", "config", "ai_field")
         .filter(comparison=comparison)
@@ -105,13 +106,14 @@ def describe(comparison: Comparison) -> Object:
             for ai_run, name in zip(ai_runs, names, strict=True)
         ]
     answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
+    hidden = hidden_inputs(reader, comparison.ai_field.table_id)
     numbers = sorted({number for found in answers for number in found})
     return {
         "id": comparison.pk,
         "ai_field": comparison.ai_field_id,
         "is_blind": comparison.is_blind,
         "sides": dict(zip(SIDES, sides, strict=True)),
-        "rows": [_row(number, answers) for number in numbers],
+        "rows": [_row(number, answers, hidden) for number in numbers],
     }
 
 
@@ -165,11 +167,12 @@ def _answer(row: RunRow, texts: Mapping[UUID, str], outputs: Sequence[Output]) -
     }
 
 
-def _row(number: int, answers: Sequence[Mapping[int, Object]]) -> Object:
+def _row(number: int, answers: Sequence[Mapping[int, Object]], hidden: Collection[str]) -> Object:
     found = [side.get(number, {}) for side in answers]
     first = next(filter(None, found))
     shown = {
         name: {key: answer.get(key) for key in ("state", "values", "error", "cost")}
         for name, answer in zip(SIDES, found, strict=True)
     }
-    return {"row": first["row"], "inputs": first["inputs"], **shown}
+    inputs = shown_inputs(cast("dict[str, Any] | None", first["inputs"]), hidden)
+    return {"row": first["row"], "inputs": inputs, **shown}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest, NotFound
+from aily.rest.json_input import exceeds
 from chat.models.runs import ENDED_RUNS
 from chat.runs import control
 from chat.runs.creation import NewRun, check_fields
@@ -30,9 +31,9 @@ from chat.tables.fields import (
     free_name,
     live_fields,
 )
-from chat.tables.models import AiField, AiRun, ChangeKind, Field, Kind, Table
+from chat.tables.models import AiField, AiRun, ChangeKind, Field, Kind, Policy, Table
 from chat.tables.names import rows_table
-from chat.tables.permissions import Access, get_table
+from chat.tables.permissions import Access, get_table, require_access
 from chat.tables.queries.catalogue import operands_of
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.statement import Statement
@@ -41,6 +42,10 @@ from chat.tables.queries.statement import Statement
 MAX_AI_FIELDS = 50
 #: What a change of which is asked differently.
 _ASKED = frozenset({"scene", "scene_version", "mapping", "model", "options", "outputs"})
+#: What else a change of which costs otherwise, where cells are filled by themselves.
+_SPENDS = _ASKED | {"condition", "policy", "max_rows_per_hour", "max_cost_per_day"}
+#: Of a condition, and of a mapping with its constants, as JSON: each run copies them.
+MAX_CONDITION_BYTES, MAX_MAPPING_BYTES = 65_536, 262_144
 #: Kinds that an answer cannot fill.
 _UNFILLED = (Kind.LINK,)
 
@@ -104,6 +109,7 @@ def add_ai_field(table_id: int, new: NewAiField, user: User, client: str = "") -
         max_cost_per_day=new.max_cost_per_day,
     )
     _check_asked(row, user)
+    _require_payer(row, user)
     outputs = list(new.outputs) or _default_outputs(row)
 
     def add(table: Table) -> AiField:
@@ -170,6 +176,10 @@ def _check_asked(row: AiField, user: User) -> None:
         raise InvalidRequest("Name the model beside the options.", field="options.model")
     if not row.mapping:
         raise InvalidRequest("Map at least one variable.", field="mapping")
+    sizes = {"mapping": MAX_MAPPING_BYTES, "condition": MAX_CONDITION_BYTES}
+    for name, limit in sizes.items():
+        if exceeds(getattr(row, name), limit):
+            raise InvalidRequest(f"This may have {limit} bytes at most.", field=name)
     new = NewRun(
         name=row.name,
         format="table",
@@ -182,12 +192,26 @@ def _check_asked(row: AiField, user: User) -> None:
     require_readable_links(user, row)
 
 
+def _require_payer(row: AiField, user: User) -> None:
+    """Raise Forbidden if the AI field fills cells by itself, at the cost of `user`, who may not run
+    it."""
+    if row.policy != Policy.BY_HAND:
+        require_access(user, row.table, Access.RUN)
+
+
 def require_readable_links(user: User, row: AiField) -> None:
     """Raise InvalidRequest if the AI field reads of linked tables that `user` may not read: what it
     reads is in its prompts. One query, and one for each such link."""
     wanted = {*mapped_fields(row.mapping), *condition_fields(row.condition)}
-    links = Field.objects.filter(pk__in=wanted, table=row.table_id, kind=Kind.LINK)
-    for link in links:
+    check_links(user, Field.objects.filter(pk__in=wanted, table=row.table_id))
+
+
+def check_links(user: User, fields: Iterable[Field]) -> None:
+    """Raise InvalidRequest if one of these fields links to a table that `user` may not read. A
+    query for each link."""
+    for link in fields:
+        if link.kind != Kind.LINK:
+            continue
         try:
             get_table(user, int(link.options["table"]), Access.READ)
         except (Forbidden, NotFound):
@@ -227,6 +251,9 @@ def change_ai_field(
         setattr(candidate, name, check_name(value) if name == "name" else value)
     if _ASKED & fields.keys() or "condition" in fields:
         _check_asked(candidate, user)
+    is_payer = candidate.policy != Policy.BY_HAND and not _SPENDS.isdisjoint(given)
+    if is_payer:
+        _require_payer(candidate, user)
 
     def change(table: Table) -> AiField:
         changed = AiField.objects.select_related("table").get(pk=row.pk)
@@ -234,6 +261,9 @@ def change_ai_field(
             setattr(changed, name, check_name(value) if name == "name" else value)
         if _ASKED & given.keys():
             changed.config_rev += 1
+        if is_payer:
+            # It spends as this user says from now on, and so at this user's cost.
+            changed.owner = user
         changed.save()
         made = _add_outputs(table, changed, outputs, user) if outputs else []
         for output in made:

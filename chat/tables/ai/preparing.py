@@ -14,14 +14,16 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.database.rows import Row, fetch_column, fetch_rows
-from aily.problems import Conflict, InvalidRequest
+from aily.problems import Conflict, Forbidden, InvalidRequest
 from chat.models import Run, RunRow
 from chat.runs.kinds import Prepared, SampledRow
 from chat.tables.ai.config import condition_fields, field_id, mapped_fields
+from chat.tables.ai.fields import check_links
 from chat.tables.ai.inputs import digest_expression, inputs_expression
 from chat.tables.ai.sources import Source
 from chat.tables.models import AiRun, Field, Kind, Which
 from chat.tables.names import answers_table, rows_table
+from chat.tables.permissions import Access, has_access
 from chat.tables.queries.catalogue import live_fields, operands_of
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.statement import Statement
@@ -101,11 +103,28 @@ class RunSource:
 
 
 def load_run_source(run_id: UUID) -> RunSource:
-    """Two queries. Raises Conflict if the field or its table is not there any more."""
-    found = AiRun.objects.select_related("ai_field", "table", "config").filter(pk=run_id).first()
+    """Two queries. Raises Conflict if the field or its table is not there any more, and Forbidden
+    or InvalidRequest if the run's owner may not run it any more, or not read what it reads."""
+    related = ("ai_field", "table", "config", "run__owner")
+    found = AiRun.objects.select_related(*related).filter(pk=run_id).first()
     if found is None or found.ai_field.deleted_at is not None or found.table.deleted_at is not None:
         raise Conflict("The AI field of this run has been deleted.", field="ai_field")
-    return RunSource(found, {field.pk: field for field in live_fields(found.table_id)})
+    source = RunSource(found, {field.pk: field for field in live_fields(found.table_id)})
+    _require_access(source)
+    return source
+
+
+def _require_access(source: RunSource) -> None:
+    """Access may have been taken back since the run was made. No query without links."""
+    ai_run = source.ai_run
+    owner = ai_run.run.owner
+    if not owner.is_active or not has_access(owner, ai_run.table, Access.RUN):
+        raise Forbidden("Who started this run may not run the table any more.")
+    read = {
+        *mapped_fields(source.mapping),  # type: ignore[arg-type]
+        *condition_fields(ai_run.condition),
+    }
+    check_links(owner, [source.fields[number] for number in read if number in source.fields])
 
 
 # --- Reading ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from chat.models import LLMModel, Run, RunRow
 from chat.tables.ai import answers
 from chat.tables.ai.answers import Answer
 from chat.tables.ai.reviews import thumb_name, verdict_name
+from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.models import AiConfig, AiField, CellVersion, Field
 from chat.tables.names import answers_table, rows_table, statement
 from chat.tables.values import to_json
@@ -30,8 +31,9 @@ SELECT coalesce(to_jsonb(a), '{{}}')::text FROM {rows} t
 Object = dict[str, JsonValue]
 
 
-def describe_cell(ai_field: AiField, row_id: int) -> Object:
-    """All that is known of the answer of an AI field for a row. Raises NotFound without the row."""
+def describe_cell(ai_field: AiField, row_id: int, reader: User) -> Object:
+    """All that is known of the answer of an AI field for a row, but for inputs from tables that
+    `reader` may not read. Raises NotFound without the row."""
     parts = {"rows": rows_table(ai_field.table_id), "answers": answers_table(ai_field.pk)}
     found = fetch_column(str, statement(_CELL, **parts), [row_id])
     if not found:
@@ -50,7 +52,7 @@ def describe_cell(ai_field: AiField, row_id: int) -> Object:
         "values": {key: to_json(value) for key, value in answer.values.items()},
         "error": cell.get("error"),
         "provenance": _provenance(cell, names),
-        "inputs": _inputs(cell, row_id),
+        "inputs": shown_inputs(_inputs(cell, row_id), hidden_inputs(reader, ai_field.table_id)),
         "edited": _edited(cell, names),
         "review": _review(cell, names),
         "history": [_version(version, outputs, names) for version in versions],
@@ -111,12 +113,12 @@ def _provenance(cell: Mapping[str, Any], names: _Names) -> Object | None:
     }
 
 
-def _inputs(cell: Mapping[str, Any], row_id: int) -> JsonValue:
+def _inputs(cell: Mapping[str, Any], row_id: int) -> dict[str, Any] | None:
     """The values that were asked about; None once the run is deleted."""
     if cell.get("run") is None:
         return None
     rows = RunRow.objects.filter(run=cell["run"], key=str(row_id))
-    return cast("JsonValue", rows.values_list("payload", flat=True).first())
+    return cast("dict[str, Any] | None", rows.values_list("payload", flat=True).first())
 
 
 def _edited(cell: Mapping[str, Any], names: _Names) -> Object | None:

@@ -2,20 +2,22 @@
 
 # Annotations stay objects here: decorated endpoints lose the module to look names up in.
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from ninja import Query, Router
 
 from accounts.authentication import AuthenticatedRequest
-from aily.problems import Conflict
+from aily.problems import Conflict, Forbidden
 from aily.rest.pages import matching
-from chat.api.run_schemas import EstimateOut, ErrorGroup
+from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import provenance, reverting, reviews, runs
+from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.api.ai_fields import find
 from chat.tables.api.ai_schemas import (
     AiRunStartIn,
@@ -45,6 +47,14 @@ def _find(request: AuthenticatedRequest, run_id: UUID, access: Access = Access.R
     return found
 
 
+def _find_own(request: AuthenticatedRequest, run_id: UUID) -> AiRun:
+    """A run of the caller's own. Raises Forbidden for another's, whose owner would pay."""
+    found = _find(request, run_id)
+    if found.run.owner_id != request.auth.user.pk:
+        raise Forbidden("Only who started a run can go on with it, as they pay: start another.")
+    return found
+
+
 def _shown(run_id: UUID) -> Any:
     return run_of(runs.get_ai_run(run_id))
 
@@ -65,8 +75,8 @@ def get_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
 
 @router.patch("/runs/{uuid:run_id}", response=TableRunOut)
 def change_table_run(request: AuthenticatedRequest, run_id: UUID, payload: LimitsIn) -> Any:
-    """Change the limits of a run that is ready or paused."""
-    _find(request, run_id)
+    """Change the limits of a run of yours that is ready or paused."""
+    _find_own(request, run_id)
     fields = payload.dict(exclude_unset=True)
     states = [RunState.READY, RunState.PAUSED]
     if not Run.objects.filter(pk=run_id, state__in=states).update(**fields):
@@ -79,22 +89,23 @@ def list_table_run_rows(
     request: AuthenticatedRequest, run_id: UUID, filters: Query[RunRowsQuery]
 ) -> dict[str, object]:
     """The rows of a run in their order, with what they asked and what became of them."""
-    _find(request, run_id, Access.READ)
+    table_id = _find(request, run_id, Access.READ).table_id
+    hidden = hidden_inputs(request.auth.user, table_id)
     rows = RunRow.objects.filter(run=run_id, number__gt=filters.after).order_by("number")
     rows = matching(rows, state=filters.state, error__code=filters.code)
     found = list(rows[: filters.limit + 1])
-    items = [_row(row) for row in found[: filters.limit]]
+    items = [_row(row, hidden) for row in found[: filters.limit]]
     has_more = len(found) > filters.limit
     return {"items": items, "next": found[filters.limit - 1].number if has_more else None}
 
 
-def _row(row: RunRow) -> dict[str, object]:
+def _row(row: RunRow, hidden: Collection[str]) -> dict[str, object]:
     names = (
         *("number", "state", "error", "task_id", "tries", "prompt_tokens", "completion_tokens"),
         *("cost", "ended_at"),
     )
     shown = {name: getattr(row, name) for name in names}
-    return {**shown, "row": int(row.key), "inputs": row.payload}
+    return {**shown, "row": int(row.key), "inputs": shown_inputs(row.payload, hidden)}
 
 
 @router.get(
@@ -116,7 +127,7 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 @router.post("/runs/{uuid:run_id}:try", response=TriedOut)
 def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn) -> TriedOut:
     """Run a few rows that stand for all of them, now. Their answers are kept."""
-    numbers = control.try_rows(_find(request, run_id).run, payload.rows)
+    numbers = control.try_rows(_find_own(request, run_id).run, payload.rows)
     rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
     return TriedOut(rows=[int(key) for key in rows.values_list("key", flat=True)])
 
@@ -125,7 +136,7 @@ def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTry
 def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn) -> Any:
     """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
     was started so."""
-    run = _find(request, run_id).run
+    run = _find_own(request, run_id).run
     was_started = run.state in (RunState.SCHEDULED, RunState.RUNNING)
     if not (was_started and run.start == payload.start):
         control.start(run, payload.start, payload.start_at)
@@ -145,7 +156,7 @@ def pause_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
 @router.post("/runs/{uuid:run_id}:resume", response=TableRunOut)
 def resume_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
     """Go on with the rows that have not been run. Harmless on a running run."""
-    run = _find(request, run_id).run
+    run = _find_own(request, run_id).run
     if run.state != RunState.RUNNING:
         control.resume(run)
         ring_feeder()
@@ -166,7 +177,7 @@ def cancel_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
 @router.post("/runs/{uuid:run_id}:retry-failed", response=TableRunOut)
 def retry_failed_cells(request: AuthenticatedRequest, run_id: UUID) -> Any:
     """Run the rows again that failed, expired or were cancelled."""
-    control.retry_failed(_find(request, run_id).run)
+    control.retry_failed(_find_own(request, run_id).run)
     ring_feeder()
     return _shown(run_id)
 
@@ -185,7 +196,8 @@ def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: Rever
 def get_cell(request: AuthenticatedRequest, ai_field_id: int, row_id: int) -> dict[str, object]:
     """An answer with all that is known of it: version, model, tokens, cost, inputs, history."""
     ai_field = find(request, ai_field_id, Access.READ)
-    return {**provenance.describe_cell(ai_field, min(row_id, 2**63 - 1))}
+    row_id = min(row_id, 2**63 - 1)
+    return {**provenance.describe_cell(ai_field, row_id, request.auth.user)}
 
 
 @router.put("/cells/{int:ai_field_id}/{int:row_id}/review", response=CellOut)
@@ -202,4 +214,4 @@ def review_cell(
         verdict=payload.verdict,
         note=payload.note,
     )
-    return {**provenance.describe_cell(ai_field, row_id)}
+    return {**provenance.describe_cell(ai_field, row_id, request.auth.user)}

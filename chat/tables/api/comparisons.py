@@ -40,13 +40,13 @@ def create_comparison(
         is_blind=payload.blind,
     )
     transaction.on_commit(ring_feeder)
-    return Status(201, {**comparisons.describe(made)})
+    return Status(201, {**comparisons.describe(made, request.auth.user)})
 
 
 @router.get("/comparisons/{int:comparison_id}", response=ComparisonOut, url_name="get_comparison")
 def get_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict[str, object]:
     """Both answers of each row, as far as they are there, and what each side has cost."""
-    return {**comparisons.describe(_find(request, comparison_id))}
+    return {**comparisons.describe(_find(request, comparison_id), request.auth.user)}
 
 
 @router.post("/comparisons/{int:comparison_id}:reveal", response=ComparisonOut)
@@ -54,4 +54,4 @@ def reveal_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict
     """Tell which side is which, and what each has cost."""
     found = _find(request, comparison_id)
     comparisons.reveal(found)
-    return {**comparisons.describe(found)}
+    return {**comparisons.describe(found, request.auth.user)}

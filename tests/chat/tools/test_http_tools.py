@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat.models import ToolServerKind
@@ -275,3 +276,34 @@ async def test_a_document_is_fetched_with_credentials_from_its_own_host_alone(
         with pytest.raises(ToolFault) as refused:
             await fetch_document(tool.server, f"{service.url}/openapi.json")
         assert refused.value.code == code
+
+
+# --- What a server repeats ----------------------------------------------------------------------
+SECRET = 'sk-"012345\\6789abcdef'
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+async def test_a_secret_that_is_echoed_is_not_shown(
+    service: Service, make_tool: MakeTool, status: int, kind: str
+) -> None:
+    """As by a service that shows the headers of requests."""
+    echo = msgspec.json.encode({"headers": {"authorization": f"Bearer {SECRET}"}, "n": 1})
+    service.answers = [(status, kind, echo)]
+    tool = await make(make_tool, service, server_auth="bearer", server_secret=SECRET)
+    result = await call_tool(tool, {}, call_id="c1")
+    assert "Bearer ***" in result.text
+    assert "6789abcdef" not in str(result)
+    if kind == "application/json" and status == 200:
+        assert result.structured == {"headers": {"authorization": "Bearer ***"}, "n": 1}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_token_that_is_echoed_is_not_shown(
+    service: Service, make_tool: MakeTool, status: int
+) -> None:
+    token = (200, "application/json", b'{"access_token": "t-0123456789", "expires_in": 3600}')
+    service.answers = [token, (status, "text/plain", b"authorization: Bearer t-0123456789")]
+    result = await call_tool(await make(make_tool, service, **oauth(service)), {}, call_id="c1")
+    assert "authorization: Bearer ***" in result.text
+    assert "t-0123456789" not in str(result)

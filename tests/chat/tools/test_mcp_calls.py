@@ -132,3 +132,18 @@ async def test_listing(mcp_server: Counted, make_tool: MakeTool, revision: str) 
     assert gone.vanished_at is not None
     result = await call_tool(gone, {}, call_id="c1")
     assert result.code == "tool_unavailable"
+
+
+@REVISIONS
+async def test_a_secret_that_is_echoed_is_not_shown(
+    mcp_server: Counted, make_tool: MakeTool, revision: str
+) -> None:
+    tool = await make_tool(
+        mcp_server.url,
+        server_protocol_version=revision,
+        server_auth="bearer",
+        server_secret="s3cret-token-value",
+    )
+    result = await call_tool(tool, {"text": "Bearer s3cret-token-value"}, call_id="c1")
+    assert (result.text, result.is_error) == ("Bearer ***", False)
+    assert "s3cret" not in str(result)
