@@ -165,6 +165,9 @@ export class RunForm {
 
   template() {
     const isReady = this.#estimate !== null && !this.#isBusy;
+    // What the answers to come will ask about cannot be estimated, but asked.
+    const mayStart = isReady ||
+      (this.#form.chains && this.#sources.length > 0 && !this.#isBusy && !this.#isEstimating);
     const form = {
       ...this.#start,
       onWhen: (/** @type {When} */ when) => this.#setStart({ when }),
@@ -193,7 +196,7 @@ export class RunForm {
           @click=${() => this.#make({ try: TRY_ROWS })}>
           ${icon("send")}${t("runs.try", { count: this.#rowsToTry })}
         </button>
-        <button type="button" class="button" ?disabled=${!isReady} @click=${() => this.#begins()}>
+        <button type="button" class="button" ?disabled=${!mayStart} @click=${() => this.#begins()}>
           ${icon("play")}${t("tables.run_all")}
         </button>
       </div>
